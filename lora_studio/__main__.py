@@ -13,7 +13,7 @@ def main() -> None:
         from lora_studio.gui.app import main as window
 
         sys.exit(window(arguments))
-    from lora_studio.cli import app
+    from lora_studio.cli.app import app
 
     app(prog_name="lora-studio")
 
@@ -27,7 +27,7 @@ def _after_offline(arguments: list[str]) -> list[str]:
     everywhere = arguments[verb:][:1] != ["engine"]
     if "--offline" not in (arguments if everywhere else arguments[:verb]):
         return arguments
-    from lora_studio.core import offline
+    from lora_studio.core.system import offline
 
     offline.switch(True)
     at = arguments.index("--offline")

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lora_studio import __version__
-from lora_studio.cli import app
+from lora_studio.cli.app import app
 
 INTRODUCTION = """\
 Without arguments, or with a project, the window opens. With a command, LoRA Studio does in the

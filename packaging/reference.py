@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.problems import STEPS
-from lora_studio.core.project import SPECS
+from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import FieldFacts, all_facts
 
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -21,21 +21,23 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
-from lora_studio.core import events, paths
 from lora_studio.core.problems import STEPS, Problem, Where
-from lora_studio.gui import language, theme, wizard
-from lora_studio.gui.about import AboutDialog
-from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
-from lora_studio.gui.engine_control import EngineControl
-from lora_studio.gui.engine_dialog import EngineDialog
-from lora_studio.gui.picture_dialog import PictureDialog
+from lora_studio.core.protocol import events
+from lora_studio.core.system import paths
+from lora_studio.gui import language, theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.help.about import AboutDialog
+from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.help.palette import Palette
+from lora_studio.gui.help.shortcut_sheet import ShortcutSheet
+from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
+from lora_studio.gui.pages.settings.setup_thread import EngineControl
+from lora_studio.gui.pages.training.picture_dialog import PictureDialog
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problem_help import ProblemHelp
-from lora_studio.gui.shortcut_sheet import ShortcutSheet
+from lora_studio.gui.problems.problem_dialog import ProblemHelp
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
-from lora_studio.gui.widgets.palette import Palette
-from lora_studio.gui.window import Window
+from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import Request
 from tests import screenshots_model

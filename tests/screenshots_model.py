@@ -10,9 +10,10 @@ from typing import Any
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, offline
-from lora_studio.gui import docs_viewer
-from lora_studio.gui.window import Window
+from lora_studio.core.protocol import events
+from lora_studio.core.system import offline
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.widgets import docs_viewer
 from tests.helpers import model_facts, model_lists
 
 

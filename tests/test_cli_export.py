@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from lora_studio import cli_export, headless
-from lora_studio.cli import app
-from lora_studio.core import run_folder
-from lora_studio.core.model import ModelSpec
+from lora_studio.cli import export, headless
+from lora_studio.cli.app import app
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers import fake_engine
 
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     (tmp_path / "scenario.json").write_text("{}")
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(tmp_path / "scenario.json"))
     project = Project(name="bot", model=ModelSpec(source=str(tmp_path)))
-    made = run_folder.create(tmp_path / "runs", project, tmp_path)
+    made = folder.create(tmp_path / "runs", project, tmp_path)
     made.merged.mkdir()
     (made.merged / "config.json").write_text("{}")
     return made
@@ -37,10 +37,10 @@ def studio(*arguments: str) -> tuple[int, str]:
 
 
 def test_names_of_quantisations_are_taken_in_any_case_and_joined_by_commas() -> None:
-    assert cli_export.quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == ("Q4_K_M", "IQ2_XS", "Q8_0")
+    assert export.quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == ("Q4_K_M", "IQ2_XS", "Q8_0")
     with pytest.raises(ProblemError) as caught:
-        cli_export.quantizations(["Q9"])
-    assert "IQ2_XS" in caught.value.problems[0].remedy
+        export.quantizations(["Q9"])
+    assert "IQ2_XS" in str(caught.value.problems[0].remedy)
 
 
 def test_options_of_an_export_are_kept_with_the_run(run: RunFolder) -> None:

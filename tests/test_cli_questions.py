@@ -14,12 +14,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lora_studio import headless
-from lora_studio.cli import app
-from lora_studio.cli_data import source_of
-from lora_studio.cli_questions import answers, ask, model_of
-from lora_studio.console import Display
-from lora_studio.core import commands, events
+from lora_studio.cli import headless
+from lora_studio.cli.app import app
+from lora_studio.cli.common import answers, ask, model_of
+from lora_studio.cli.console import Display
+from lora_studio.cli.data import source_of
+from lora_studio.core.protocol import commands, events
 from tests.helpers import fake_engine
 
 

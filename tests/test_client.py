@@ -15,18 +15,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lora_studio import client
-from lora_studio.client import Watched, Worker
-from lora_studio.core import commands, events, run_folder
+from lora_studio.client import worker as client_worker
+from lora_studio.client.worker import Watched, Worker
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
 
 HELLO = "say(events.Hello(app_version=__version__, pid=os.getpid()))"
 PREAMBLE = """
 import os, subprocess, sys, time
 from lora_studio import __version__
-from lora_studio.core import commands, events
+from lora_studio.core.protocol import commands, events
 def say(event):
     sys.stdout.write(events.to_line(event) + '\\n'); sys.stdout.flush()
 def take():
@@ -51,7 +52,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    return folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
 def _problem_code(sent: list[events.Event]) -> str:
@@ -63,23 +64,23 @@ def _problem_code(sent: list[events.Event]) -> str:
 def test_a_command_gets_its_events_and_its_ending(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\nc = take()\nsay(events.Log(id=c.id, text='hm'))\nsay(events.Done(id=c.id))")
     command = commands.Train(run=str(run.path))
-    assert [event.kind for event in client.perform(command)] == ["hello", "log", "done"]
+    assert [event.kind for event in client_worker.perform(command)] == ["hello", "log", "done"]
 
 
 def test_a_worker_that_exits_without_an_ending_has_crashed(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\ntake()\nsys.exit(3)")
-    sent = list(client.perform(commands.Train(run=str(run.path))))
+    sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert _problem_code(sent) == "worker.crashed"
     assert isinstance(sent[-1], events.Failed)
-    assert "status 3" in sent[-1].problem.what
+    assert "status 3" in str(sent[-1].problem.what)
     assert sent[-1].problem.where.file == str(run.log_file)
 
 
 def test_a_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFolder) -> None:
     engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
-    sent = list(client.perform(commands.Train(run=str(run.path))))
+    sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert isinstance(sent[-1], events.Failed)
-    assert "SIGKILL" in sent[-1].problem.what
+    assert "SIGKILL" in str(sent[-1].problem.what)
     assert "memory" not in str(sent[-1].problem), "nothing says that it was for lack of memory"
 
 
@@ -93,7 +94,7 @@ def test_what_a_crashed_worker_had_started_does_not_survive_it(
         say(events.Log(id=c.id, text=str(child.pid)))
         os.kill(os.getpid(), 9)
     """)
-    sent = list(client.perform(commands.Export(run=str(run.path))))
+    sent = list(client_worker.perform(commands.Export(run=str(run.path))))
     pid = next(int(event.text) for event in sent if isinstance(event, events.Log))
     deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
@@ -105,20 +106,20 @@ def test_scratch_files_of_a_killed_worker_are_removed(engine: Engine, run: RunFo
     engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
     run.temporary.mkdir()
     (run.temporary / "half.gguf").write_bytes(b"x")
-    list(client.perform(commands.Export(run=str(run.path))))
+    list(client_worker.perform(commands.Export(run=str(run.path))))
     assert not run.temporary.exists()
 
 
 def test_a_cancel_that_is_not_heeded_is_enforced(
     engine: Engine, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "CANCEL_SECONDS", 0.3)
+    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 0.3)
     engine(f"{HELLO}\nc = take()\nsay(events.Started(id=c.id, command='train'))\ntime.sleep(600)")
     command = commands.Train(run=str(run.path))
     worker = Worker.start(run)
     worker.send(command)
     sent = []
-    for event in client.until_ended(worker, command.id):
+    for event in client_worker.until_ended(worker, command.id):
         sent.append(event.kind)
         if isinstance(event, events.Started):
             worker.cancel(command.id)
@@ -135,7 +136,7 @@ def test_stray_output_goes_to_the_log_and_lines_that_are_no_events_are_passed_ov
         print('stray', file=sys.stderr)
         say(events.Done(id=c.id))
     """)
-    sent = [event.kind for event in client.perform(commands.Train(run=str(run.path)))]
+    sent = [event.kind for event in client_worker.perform(commands.Train(run=str(run.path)))]
     assert sent == ["hello", "done"]
     assert "stray" in run.log_file.read_text()
 
@@ -147,17 +148,17 @@ def test_an_engine_of_another_protocol_is_refused_by_version(
         'print(\'{"kind":"hello","protocol":99,"app_version":"9.9","pid":1}\', flush=True)'
         "\ntime.sleep(600)"
     )
-    sent = list(client.perform(commands.Train(run=str(run.path))))
+    sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert _problem_code(sent) == "engine.version"
     assert isinstance(sent[-1], events.Failed)
-    assert "9.9" in sent[-1].problem.what
+    assert "9.9" in str(sent[-1].problem.what)
 
 
 def test_an_engine_of_another_version_with_the_same_protocol_is_refused(
     engine: Engine, run: RunFolder
 ) -> None:
     engine("say(events.Hello(app_version='0.0.1', pid=os.getpid()))\ntime.sleep(600)")
-    sent = list(client.perform(commands.Train(run=str(run.path))))
+    sent = list(client_worker.perform(commands.Train(run=str(run.path))))
     assert _problem_code(sent) == "engine.version"
 
 
@@ -194,8 +195,8 @@ def test_a_watched_run_whose_worker_vanished_ends_in_a_problem(run: RunFolder) -
 
 def test_only_a_training_with_a_checkpoint_is_said_to_go_on_from_one(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
-    assert "checkpoint" not in client.crashed("ended", run).remedy
+    assert "checkpoint" not in str(client_worker.crashed("ended", run).remedy)
     run.checkpoint(5).mkdir(parents=True)
-    assert "its last checkpoint" in client.crashed("ended", run).remedy
+    assert "its last checkpoint" in str(client_worker.crashed("ended", run).remedy)
     run.events_file.write_text(events.to_line(events.Started(id="b", command="merge")) + "\n")
-    assert "checkpoint" not in client.crashed("ended", run).remedy
+    assert "checkpoint" not in str(client_worker.crashed("ended", run).remedy)

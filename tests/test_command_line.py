@@ -13,11 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lora_studio import __version__, client, headless
-from lora_studio.core import commands, events, locks, project, run_folder
+from lora_studio import __version__
+from lora_studio.cli import headless
+from lora_studio.cli.headless import apply
+from lora_studio.client import worker as client_worker
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft, Project
-from lora_studio.headless import apply
+from lora_studio.core.project import project
+from lora_studio.core.project.project import Draft, Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.system import locks
 from tests.helpers import fake_engine
 
 
@@ -88,7 +93,7 @@ def test_an_override_of_no_setting_is_refused_with_what_there_is(override: str) 
 
 def test_the_command_line_imports_neither_torch_nor_qt() -> None:
     code = (
-        "import sys, lora_studio.cli; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
+        "import sys, lora_studio.cli.app; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     result = subprocess.run(
@@ -111,9 +116,9 @@ def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_ta
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     assert "No training is under way" in studio("pause", str(run.path)).stdout
-    worker = client.Worker.start(run)
+    worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     stream = worker.events()
     next(event for event in stream if isinstance(event, events.StepDone))
@@ -142,7 +147,7 @@ def test_the_system_stays_awake_while_a_job_runs_and_no_longer(
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     assert studio("resume", str(run.path)).returncode == 0
     *said, pid = told.read_text().split()
     assert "--what=sleep:idle" in said
@@ -150,7 +155,7 @@ def test_the_system_stays_awake_while_a_job_runs_and_no_longer(
 
 
 def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) -> None:
-    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
     run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
     lock = locks.FileLock(run.lock_file)
@@ -168,7 +173,7 @@ def test_a_polite_kill_of_the_command_pauses_the_training(
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -189,7 +194,7 @@ def test_a_closed_terminal_leaves_the_training_at_work_with_a_guard(
     scenario = tmp_path / "scenario.json"
     scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
-    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
     inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have changed
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from lora_studio import console
-from lora_studio.console import Display
-from lora_studio.core import events
+from lora_studio.cli import console
+from lora_studio.cli.console import Display
+from lora_studio.core.protocol import events
 
 
 def _job() -> Iterator[events.Event]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio import demo
-from lora_studio.core import events, project, run_folder
+from lora_studio.cli import demo
+from lora_studio.core.project import project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
 
 
 def _tested(stage: str, top1: float) -> events.SelfTested:
@@ -24,7 +26,7 @@ def _tested(stage: str, top1: float) -> events.SelfTested:
 
 def test_a_stage_that_was_tested_twice_is_told_once_by_its_last_test(tmp_path: Path) -> None:
     draft = project.create(tmp_path / "p", "Sample", {})
-    run = run_folder.create(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
+    run = folder.create(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
     found = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in found))
     assert demo.self_tests(run) == found[1:]

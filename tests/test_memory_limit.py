@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio import client
-from lora_studio.core import commands, events, memory_limits, metrics, run_folder
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.restarting import RestartingWorker, leave_guard
+from lora_studio.client import worker as client_worker
+from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
+from lora_studio.core.curves import metrics
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import memory_limits
 from tests.helpers.tiny_models import tiny_model
 
 MB = 1 << 20
@@ -72,7 +75,7 @@ GREEDY = """
 import os, sys, time
 from pathlib import Path
 from lora_studio import __version__
-from lora_studio.core import commands, events
+from lora_studio.core.protocol import commands, events
 def say(event):
     sys.stdout.write(events.to_line(event) + "\\n"); sys.stdout.flush()
 say(events.Hello(app_version=__version__, pid=os.getpid()))
@@ -100,7 +103,7 @@ def _train(run: RunFolder) -> list[events.Event]:
     """All events of a training, whose worker goes on once it is known to have started."""
     sent = []
     command = commands.Train(run=str(run.path))
-    for event in client.perform(command, start=RestartingWorker.start):
+    for event in client_worker.perform(command, start=RestartingWorker.start):
         sent.append(event)
         if isinstance(event, events.TrainingStarted):
             (run.path / "go").touch()
@@ -119,8 +122,8 @@ def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_wit
     assert kinds == ["hello", "training_started", "warned", "hello", "training_started", "log", "done"]  # fmt: skip
     warned = next(event for event in sent if isinstance(event, events.Warned))
     assert warned.problem.code == "worker.out_of_memory"
-    assert "because memory ran out" in warned.problem.what
-    assert "attempt 1 of 6" in warned.problem.remedy
+    assert "because memory ran out" in str(warned.problem.what)
+    assert "attempt 1 of 6" in str(warned.problem.remedy)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -149,15 +152,15 @@ def test_a_cancelled_training_is_not_started_again(
     worker.send(command)
     worker.cancel(command.id)
     (run.path / "go").touch()
-    sent = list(client.until_ended(worker, command.id))
+    sent = list(client_worker.until_ended(worker, command.id))
     assert isinstance(sent[-1], events.Cancelled)
 
 
 #: A real worker whose training waits for a file and then takes memory until it is ended.
 ALONE = """
 import sys, time
-from lora_studio.core import events
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
 from pathlib import Path
 class Jobs:
@@ -180,7 +183,7 @@ worker.main()
 @pytest.fixture
 def alone(
     group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> client.Command:
+) -> client_worker.Command:
     """What starts a training whose worker dies of memory once there is a file `go` in its run."""
     _set_limit(group, 300 * MB)
     script = tmp_path / "alone.py"
@@ -189,7 +192,7 @@ def alone(
     return commands.Train(run=str(run.path))
 
 
-def _begin(worker: client.Link, command: client.Command) -> None:
+def _begin(worker: client_worker.Link, command: client_worker.Command) -> None:
     worker.send(command)
     for event in worker.events():
         if isinstance(event, events.TrainingStarted):
@@ -208,14 +211,14 @@ def _said(run: RunFolder) -> list[str]:
 
 
 def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_out(
-    alone: client.Command, run: RunFolder
+    alone: client_worker.Command, run: RunFolder
 ) -> None:
     window = RestartingWorker.start(run)
     _begin(window, alone)
     assert run.is_guarded()
     window.detach()
     _until(run.is_guarded)  # by a process of its own now
-    watched = client.Watched(run)
+    watched = client_worker.Watched(run)
     (run.path / "go").touch()
     seen = [event.kind for event in watched.events()]
     assert seen == ["started", "training_started", "started", "training_started", "log", "done"]
@@ -226,16 +229,16 @@ def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_o
 #: A window in a process of its own.
 WINDOW = """
 import sys
-from lora_studio import client
-from lora_studio.core import commands
-from lora_studio.restarting import RestartingWorker
+from lora_studio.client import worker as client
+from lora_studio.core.protocol import commands
+from lora_studio.client.oom_supervisor import RestartingWorker
 for _ in client.perform(commands.Train(run=sys.argv[1]), start=RestartingWorker.start):
     pass
 """
 
 
 def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_out(
-    alone: client.Command, run: RunFolder
+    alone: client_worker.Command, run: RunFolder
 ) -> None:
     del alone  # the window sends its own
     window = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WINDOW, str(run.path)])
@@ -250,9 +253,9 @@ def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_o
 
 
 def test_whoever_looks_at_a_training_without_a_window_guards_it(
-    alone: client.Command, run: RunFolder
+    alone: client_worker.Command, run: RunFolder
 ) -> None:
-    window = client.Worker.start(run)
+    window = client_worker.Worker.start(run)
     _begin(window, alone)
     window.detach()
     assert not run.is_guarded()
@@ -264,24 +267,24 @@ def test_whoever_looks_at_a_training_without_a_window_guards_it(
 
 
 def test_a_training_that_ran_out_of_memory_with_nobody_there_is_resumed_with_less(
-    alone: client.Command, run: RunFolder
+    alone: client_worker.Command, run: RunFolder
 ) -> None:
-    window = client.Worker.start(run)
+    window = client_worker.Worker.start(run)
     _begin(window, alone)
     window.detach()
     (run.path / "go").touch()
     _until(lambda: not run.is_running())
-    told = list(client.Watched(run).events())[-1]
+    told = list(client_worker.Watched(run).events())[-1]
     assert isinstance(told, events.Failed)
     assert told.problem.code == "worker.out_of_memory"
-    list(client.perform(commands.Train(run=str(run.path), resume=True)))
+    list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
     assert _said(run) == ["resumed, lower: True"]
-    list(client.perform(commands.Train(run=str(run.path), resume=True)))
+    list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
     assert _said(run)[1:] == ["resumed, lower: False"], "once is enough"
 
 
 def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
-    alone: client.Command, run: RunFolder
+    alone: client_worker.Command, run: RunFolder
 ) -> None:
     window = RestartingWorker.start(run)
     _begin(window, alone)
@@ -292,7 +295,7 @@ def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not run.is_guarded())
     assert run.state() == "interrupted"
-    told = list(client.Watched(run).events())[-1]
+    told = list(client_worker.Watched(run).events())[-1]
     assert isinstance(told, events.Failed)
     assert told.problem.code == "worker.crashed"
 
@@ -314,7 +317,7 @@ def test_a_count_of_kills_from_before_a_restart_of_the_computer_says_nothing() -
 def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:
     _set_limit(group, 200 * MB)
     code = (
-        "from lora_studio.core import memory_limits; own = memory_limits.groups();"
+        "from lora_studio.core.system import memory_limits; own = memory_limits.groups();"
         "held = b'x' * 50_000_000; print(own[0].limit(), own[0].held())"
     )
     line = _inside(group, [sys.executable, "-c", code])
@@ -326,9 +329,9 @@ def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:
 
 WATCHED = """
 import sys, time, torch
-from lora_studio.core import memory_limits
-from lora_studio.engine.memory_ladder import MemoryPressureError
-from lora_studio.engine.memory_watch import MemoryWatch
+from lora_studio.core.system import memory_limits
+from lora_studio.engine.training.memory.ladder import MemoryPressureError
+from lora_studio.engine.training.memory.watch import MemoryWatch
 (group, *_) = memory_limits.groups()
 with MemoryWatch(torch.device("cpu")) as watch:
     time.sleep(0.2)
@@ -388,7 +391,9 @@ def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
 
 
 def _perform(run: RunFolder) -> list[events.Event]:
-    return list(client.perform(commands.Train(run=str(run.path)), start=RestartingWorker.start))
+    return list(
+        client_worker.perform(commands.Train(run=str(run.path)), start=RestartingWorker.start)
+    )
 
 
 @pytest.mark.slow
@@ -404,7 +409,7 @@ def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the
     # Between an idle worker, about 500 MB with its libraries, and what the whole batch needs; nearer to
     # the first, as some of the peak is files that the system can do without.
     _set_limit(group, (1000 * MB + peak) // 3)
-    engine = client.engine_command()
+    engine = client_worker.engine_command()
     monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, engine))
     sent = _perform(limited)
     assert isinstance(sent[-1], events.Done), sent[-1]
@@ -427,7 +432,7 @@ def test_a_limit_on_address_space_is_met_by_smaller_micro_batches(
     probe = "import torch, transformers, peft; print(open('/proc/self/statm').read().split()[0])"
     found = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
     idle = int(found.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
-    engine = shlex.join(client.engine_command())
+    engine = shlex.join(client_worker.engine_command())
     limit = (idle + 1200 * MB) // 1024
     monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join(["sh", "-c", f"ulimit -v {limit}; exec {engine}"]))  # fmt: skip
     sent = _perform(start())

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.cli_model import fit_words, parameters
-from lora_studio.core import model_fit, model_folders
-from lora_studio.core.events import Device
-from lora_studio.core.model_entries import ModelEntry, Outline
+from lora_studio.cli.model import fit_words, parameters
+from lora_studio.core.memory import model_fit
+from lora_studio.core.model import folders
+from lora_studio.core.model.catalog import ModelEntry, Outline
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.events import Device
 from tests.helpers.hub_server import TOKEN, hub_server
 from tests.helpers.tiny_models import tiny_model
 
@@ -119,8 +120,8 @@ def test_folders_that_were_added_in_the_window_are_known_to_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path))
-    assert model_folders.added() == ()
+    assert folders.added() == ()
     (tmp_path / "window.json").write_text('{"theme": "dark", "model_folders": ["/models", "/b"]}')
-    assert model_folders.added() == ("/models", "/b")
+    assert folders.added() == ("/models", "/b")
     (tmp_path / "window.json").write_text("{half")
-    assert model_folders.added() == ()
+    assert folders.added() == ()

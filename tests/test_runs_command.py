@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from lora_studio.cli import app
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.cli.app import app
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers import fake_engine
 from tests.helpers.many_runs import damage, make_runs
 

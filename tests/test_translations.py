@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.gui import language, told
+from lora_studio.gui import language, message_translation
 from tests import translations
 
 _PLACE = re.compile(r"\{(\w*)[^}]*\}")
@@ -98,4 +98,4 @@ def _german(qapp: QApplication) -> Iterator[None]:
     ],
 )  # fmt: skip
 def test_a_finished_text_is_told_in_german_with_its_values(finished: str, said: str) -> None:
-    assert told.tell(finished) == said
+    assert message_translation.tell(finished) == said

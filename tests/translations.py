@@ -16,19 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lora_studio.core import dataset, estimate, export, optimizers, presets, project
+from lora_studio.core import export
+from lora_studio.core.dataset import spec as dataset_spec
+from lora_studio.core.memory import estimate
+from lora_studio.core.project import presets, project
 from lora_studio.core.spec import all_facts
+from lora_studio.core.training import optimizers
 from lora_studio.gui.language import CONTEXT, LANGUAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "resources" / "translations"
 #: Modules whose texts no user sees, or that write files of their own: templates, scripts, cards.
 _UNSEEN = (
-    "core/chat_template.py", "core/cluster.py", "core/go_template", "core/migrations.py",
-    "core/model_card.py", "core/ollama_template.py", "core/template_", "core/spec.py",
-    "engine/__main__.py", "engine/cluster.py", "engine/reproduction.py", "engine/requirements.py",
-    "engine/export/model_card", "engine/builtin_model.py", "engine/source_text.py",
-    "engine/bytecode.py", "setup/local_index.py",
+    "core/runs/cluster.py", "core/project/migrations.py",
+    "core/runs/model_card.py", "core/templates/", "core/spec.py",
+    "engine/__main__.py", "engine/cluster.py", "engine/training/reproduction/",
+    "engine/model/builtin.py", "engine/bytecode.py", "setup/local_index.py",
 )  # fmt: skip
 #: Calls whose texts are for developers, for a machine, or are taken from the specs.
 _INTERNAL = {
@@ -87,8 +90,7 @@ def _tellers() -> Iterator[Path]:
     """Modules whose sentences come to the window finished."""
     for folder in ("core", "engine", "gui", "setup"):
         yield from sorted((ROOT / "lora_studio" / folder).rglob("*.py"))
-    for name in ("client.py", "restarting.py", "staying_awake.py"):
-        yield ROOT / "lora_studio" / name
+    yield from sorted((ROOT / "lora_studio" / "client").rglob("*.py"))
 
 
 def _of_tables() -> set[str]:
@@ -100,7 +102,7 @@ def _of_tables() -> set[str]:
             texts |= {facts.title, facts.description, facts.unit, *said}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}
-    texts |= set(dataset.FORMAT_TITLES.values()) | set(estimate.COMPONENTS.values())
+    texts |= set(dataset_spec.FORMAT_TITLES.values()) | set(estimate.COMPONENTS.values())
     texts |= {about.title for about in optimizers.OPTIMIZERS.values()}
     for about in export.QUANTIZATIONS.values():
         texts |= {about.loss, about.only_for or ""}

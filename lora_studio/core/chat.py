@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lora_studio.core import moments
-from lora_studio.core.adapters import WeightedAdapter
-from lora_studio.core.dataset import Message
+from lora_studio.core import timestamps
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.spec import Spec, setting
 
 
@@ -127,7 +127,7 @@ def title(speaker: AnySpeaker) -> str:
 
 def shown(speaker: AnySpeaker) -> str:
     """The same for people: runs by the moment when they began."""
-    return _title(speaker, moments.of_run, "{run}, step {step}")
+    return _title(speaker, timestamps.of_run, "{run}, step {step}")
 
 
 def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:

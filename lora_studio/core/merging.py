@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from lora_studio.core import adapters
+from lora_studio.core.lora import adapters
 from lora_studio.core.spec import Spec, setting
 
 

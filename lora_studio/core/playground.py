@@ -14,9 +14,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.core.chat import OnBase, Sampling, Speaker
-from lora_studio.core.dataset import Message
-from lora_studio.core.files import reason_of, write_atomic
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.system.files import reason_of, write_atomic
 
 #: Most columns side by side.
 COLUMNS = 3

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.messages import Text, fill
+
 Step = Literal["model", "lora", "dataset", "training", "merging", "export"]
 STEPS: tuple[Step, ...] = ("model", "lora", "dataset", "training", "merging", "export")
 
@@ -46,7 +48,7 @@ class Fix(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    label: str
+    label: Text
     step: Step
     field: str
     value: Any
@@ -61,33 +63,75 @@ class Fix(BaseModel):
 class Problem(BaseModel):
     """One thing that is wrong. An `error` keeps a job from starting, a `warning` does not.
 
-    `code` is stable and dotted (`dataset.no_usable_rows`): documentation is indexed by it.
+    `code` is stable and dotted (`dataset.no_usable_rows`): documentation is indexed by it. `what`
+    says what happened, `remedy` what to do next.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
-    what: str
-    remedy: str
+    what: Text
+    remedy: Text
     where: Where = Where()
     severity: Literal["error", "warning"] = "error"
     fix: Fix | None = None
 
     def __str__(self) -> str:
-        """The problem as one paragraph for a terminal."""
-        place = str(self.where)
-        return f"{self.what}{f' ({place})' if place else ''} {self.remedy}".strip()
+        """Return the problem as one English paragraph for a terminal."""
+        location = str(self.where)
+        return f"{self.what}{f' ({location})' if location else ''} {self.remedy}".strip()
 
 
 class ProblemError(Exception):
     """Carries problems up to the one place that reports them."""
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
-        """Takes one problem or several."""
+        """Take one problem or several."""
         self.problems = [problems] if isinstance(problems, Problem) else list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def fail(code: str, what: str, remedy: str, *, where: Where | None = None) -> ProblemError:
-    """Builds the error to raise: `raise fail("model.not_found", …)`."""
-    return ProblemError(Problem(code=code, what=what, remedy=remedy, where=where or Where()))
+def error(
+    code: str,
+    what: str | Text,
+    remedy: str | Text,
+    *,
+    where: Where | None = None,
+    fix: Fix | None = None,
+    **values: Any,
+) -> Problem:
+    """Return a problem that keeps a job from starting; `values` fill the fields of both templates."""
+    return Problem(
+        code=code,
+        what=fill(what, values),
+        remedy=fill(remedy, values),
+        where=where or Where(),
+        fix=fix,
+    )
+
+
+def warning(
+    code: str,
+    what: str | Text,
+    remedy: str | Text,
+    *,
+    where: Where | None = None,
+    fix: Fix | None = None,
+    **values: Any,
+) -> Problem:
+    """Return a problem that does not keep a job from starting."""
+    problem = error(code, what, remedy, where=where, fix=fix, **values)
+    return problem.model_copy(update={"severity": "warning"})
+
+
+def fail(
+    code: str,
+    what: str | Text,
+    remedy: str | Text,
+    *,
+    where: Where | None = None,
+    fix: Fix | None = None,
+    **values: Any,
+) -> ProblemError:
+    """Return the error to raise: `raise fail("model.not_found", "{name} is missing.", …, name=name)`."""
+    return ProblemError(error(code, what, remedy, where=where, fix=fix, **values))

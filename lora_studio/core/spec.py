@@ -39,7 +39,7 @@ def setting(
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
     names a file or folder; `advanced` puts it under "More"; the texts of a list with `lines` may hold
     blanks and commas, and stand one a line; `help_topic` is the section of the document that explains it
-    (core/help_topics.py); `bounds` are pydantic's ge, gt, le, lt,
+    (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt,
     min_length, max_length, pattern.
     """
     return Field(

@@ -26,9 +26,9 @@ ROOTS = (
     "torch", "torch.onnx", "transformers", "transformers.models.auto.modeling_auto", "peft", "accelerate",
     "datasets", "dateutil.tz", "dateutil.parser", "safetensors", "sentencepiece", "pyarrow", "gguf", "ollama",
     "orjson", "httpx", "huggingface_hub", "bitsandbytes", "schedulefree", "pydantic", "platformdirs", "psutil",
-    "tomlkit", "jinja2", "ftfy", "lora_studio.engine.worker", "lora_studio.engine.dataset",
-    "lora_studio.engine.prepared", "lora_studio.engine.taking_part", "lora_studio.engine.training",
-    "lora_studio.engine.backends.peft", "lora_studio.engine.backend_choice", "pydantic.main",
+    "tomlkit", "jinja2", "ftfy", "lora_studio.engine.worker", "lora_studio.engine.dataset.rows.mixture",
+    "lora_studio.engine.dataset.prepare", "lora_studio.engine.training.train_run", "lora_studio.engine.training.trainer",
+    "lora_studio.engine.backends.peft", "lora_studio.engine.backends.choice", "pydantic.main",
     "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo", "unsloth",
 )  # fmt: skip
 #: Where torch.compile alone leads to: modules that a training imports name these, but not as they are imported.

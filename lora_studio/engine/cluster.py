@@ -13,11 +13,12 @@ import traceback
 from pathlib import Path
 from typing import BinaryIO
 
-from lora_studio.core import cluster, commands, events
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import cluster
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
-from lora_studio.engine.channel import Channel, Inbox, Job
+from lora_studio.engine.runtime.channel import Channel, Inbox, Job
 
 #: Exit status of a training that failed.
 _FAILED = 1
@@ -75,14 +76,14 @@ def _report(run: RunFolder, count: int) -> int:
     worker.heed_sigterm(inbox.wind_up)
 
     def train(command: commands.Job | commands.Question, job: Job) -> events.Ending:
-        from lora_studio.engine import taking_part
-        from lora_studio.engine.rank_processes import launched
+        from lora_studio.engine.training import train_run
+        from lora_studio.engine.training.distributed.launch import launched
 
         if problems := cluster.missing(run):
             raise ProblemError(problems)
         lower = isinstance(command, commands.Train) and command.lower
         ranks = launched(run, 0, count)
-        return taking_part.train(run, job, resume=True, lower=lower, ranks=ranks)
+        return train_run.train(run, job, resume=True, lower=lower, ranks=ranks)
 
     worker.handle(commands.Train(run=str(run.path), resume=True), channel, inbox, train)
     channel.drain()
@@ -90,13 +91,13 @@ def _report(run: RunFolder, count: int) -> int:
 
 
 def _follow(run: RunFolder, rank: int, count: int) -> int:
-    from lora_studio.engine import taking_part
-    from lora_studio.engine.follower import ignore_wishes, silent_job
-    from lora_studio.engine.rank_processes import launched
+    from lora_studio.engine.training import train_run
+    from lora_studio.engine.training.distributed.launch import launched
+    from lora_studio.engine.worker_rank import ignore_wishes, silent_job
 
     ignore_wishes()
     try:
-        taking_part.follow(run, launched(run, rank, count), silent_job(), resume=True)
+        train_run.follow(run, launched(run, rank, count), silent_job(), resume=True)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         return _FAILED

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.core import commands, events
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.channel import Job
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Job
 
 
 def train(command: commands.Train, job: Job) -> events.Done:
@@ -18,13 +18,13 @@ def train(command: commands.Train, job: Job) -> events.Done:
 
     Waits while another job uses the same GPU; a pause meanwhile lets it rest before it has begun.
     """
-    from lora_studio.engine import device_use
-    from lora_studio.engine.failures import PausedError
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.runtime.failures import PausedError
 
     run = RunFolder(Path(command.run))
     job.pausable = True
     try:
-        with device_use.held(run.load_project().model, run, "training", job):
+        with lock.held(run.load_project().model, run, "training", job):
             job.pausable = False
             return _train(run, command, job)
     except PausedError:
@@ -32,76 +32,80 @@ def train(command: commands.Train, job: Job) -> events.Done:
 
 
 def _train(run: RunFolder, command: commands.Train, job: Job) -> events.Done:
-    from lora_studio.engine import backend_choice, importing
+    from lora_studio.engine.backends import choice
+    from lora_studio.engine.runtime import fast_imports
 
-    name = backend_choice.settle(run, job, resume=command.resume)
-    with importing.lightly():
-        from lora_studio.engine import backends, taking_part
-    return taking_part.train(
-        run, job, resume=command.resume, lower=command.lower, backend=backends.make(name)
+    name = choice.settle(run, job, resume=command.resume)
+    with fast_imports.lightly():
+        from lora_studio.engine.backends import backend
+        from lora_studio.engine.training import train_run
+    return train_run.train(
+        run, job, resume=command.resume, lower=command.lower, backend=backend.make(name)
     )
 
 
 def merge(command: commands.Merge, job: Job) -> None:
     """Merges the adapter of a run into its base model and tests what came of it."""
-    from lora_studio.engine import device_use, merging, selftest
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.merging import merge as merging_merge
+    from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
     selftest.sweep(run)
-    merging.merge(run, job)
+    merging_merge.merge(run, job)
     project = run.load_project()
     if project.export.self_test and run.heldout_file.is_file():
-        with device_use.held(project.model, run, "the self-test", job):
+        with lock.held(project.model, run, "the self-test", job):
             selftest.run(run, project, {}, job)
 
 
 def import_adapter(command: commands.ImportAdapter, job: Job) -> None:
     """Puts an adapter made elsewhere into a new run."""
-    from lora_studio.engine import imports
+    from lora_studio.engine.merging import imported_runs
 
-    imports.adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
+    imported_runs.adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
 
 
 def import_model(command: commands.ImportModel, job: Job) -> None:
     """Puts the model of a new run into it as its merged model."""
-    from lora_studio.engine import imports
+    from lora_studio.engine.merging import imported_runs
 
-    imports.model(RunFolder(Path(command.run)), job)
+    imported_runs.model(RunFolder(Path(command.run)), job)
 
 
 def plan_merge(command: commands.PlanMerge, job: Job) -> None:
     """What merging a run would do and need."""
-    from lora_studio.engine import merging
+    from lora_studio.engine.merging import merge as merging_merge
 
-    job.emit(merging.preview(RunFolder(Path(command.run)), command.merging, job))
+    job.emit(merging_merge.preview(RunFolder(Path(command.run)), command.merging, job))
 
 
 def merge_adapters(command: commands.MergeAdapters, job: Job) -> None:
     """Merges adapters into a base model, outside any run."""
-    from lora_studio.engine import merging
+    from lora_studio.engine.merging import merge as merging_merge
 
-    merging.merge_adapters(command, job)
+    merging_merge.merge_adapters(command, job)
 
 
 def list_adapters(command: commands.ListAdapters, job: Job) -> None:
     """Looks for adapters in folders."""
-    from lora_studio.engine import adapter_library
+    from lora_studio.engine.merging import library
 
-    found = adapter_library.find([Path(folder) for folder in command.folders], job)
-    fits = adapter_library.fits(found, command.model, job) if command.model is not None else {}
+    found = library.find([Path(folder) for folder in command.folders], job)
+    fits = library.fits(found, command.model, job) if command.model is not None else {}
     job.emit(events.AdaptersFound(adapters=tuple(found), fits=fits))
 
 
 def show_adapter(command: commands.ShowAdapter, job: Job) -> None:
     """An adapter layer by layer."""
-    from lora_studio.engine import adapter_library
+    from lora_studio.engine.merging import library
 
-    job.emit(adapter_library.show(Path(command.folder), command.model, job))
+    job.emit(library.show(Path(command.folder), command.model, job))
 
 
 def combine_adapters(command: commands.CombineAdapters, job: Job) -> None:
     """Makes one adapter of several."""
-    from lora_studio.engine import combining
+    from lora_studio.engine.merging import combining
 
     job.emit(combining.combine(command, job))
 
@@ -111,19 +115,22 @@ def export(command: commands.Export, job: Job) -> None:
 
     A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
     """
-    from lora_studio.engine import device_use, selftest
-    from lora_studio.engine.export import gguf, lm_studio, ollama_model
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.export import lm_studio
+    from lora_studio.engine.export.gguf import conversion
+    from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.selftest import selftest
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
     selftest.sweep(run)
     chosen = project.export.quantizations[0]
     failed: set[str] = set()
-    with gguf.writing(run, project, job) as made:
+    with conversion.writing(run, project, job) as made:
         file = made.files[chosen]
         derived = ollama_model.describe(run, project, file, job)
         if project.export.self_test:
-            with device_use.held(project.model, run, "the self-test", job):
+            with lock.held(project.model, run, "the self-test", job):
                 results = selftest.run(run, project, made.stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
@@ -139,8 +146,8 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
     """Tests every stage that a run has, all anew."""
     from lora_studio.core.export import QUANTIZATIONS
     from lora_studio.core.problems import Where, fail
-    from lora_studio.engine import device_use
-    from lora_studio.engine import selftest as testing
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.selftest import selftest as testing
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
@@ -154,40 +161,40 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    with device_use.held(project.model, run, "the self-test", job):
+    with lock.held(project.model, run, "the self-test", job):
         testing.run(run, project, found, job, fresh=True)
 
 
 def push(command: commands.Push, job: Job) -> None:
     """Uploads what a run has made."""
-    from lora_studio.engine.export import hub
+    from lora_studio.engine.export import hub_upload
 
     run = RunFolder(Path(command.run))
-    hub.push(
+    hub_upload.push(
         run, run.load_project(), command.repository, command.what, job, private=command.private
     )
 
 
 def preview_card(command: commands.PreviewCard, job: Job) -> None:
     """The model card of an upload."""
-    from lora_studio.engine.export import hub
+    from lora_studio.engine.export import hub_upload
 
     run = RunFolder(Path(command.run))
-    text = hub.preview(run, run.load_project(), command.repository, command.what)
+    text = hub_upload.preview(run, run.load_project(), command.repository, command.what)
     job.emit(events.CardPreviewed(text=text))
 
 
 def convert(command: commands.Convert, job: Job) -> None:
     """Makes GGUF files of a model outside any run."""
-    from lora_studio.engine import model
-    from lora_studio.engine.export import gguf
+    from lora_studio.engine.export.gguf import conversion
+    from lora_studio.engine.model import loading
 
-    gguf.convert_folder(command, model.resolve(command.model, job), job)
+    conversion.convert_folder(command, loading.resolve(command.model, job), job)
 
 
 def estimate_sizes(command: commands.EstimateSizes, job: Job) -> None:
     """How large every GGUF file would be."""
-    from lora_studio.engine.export import sizes
+    from lora_studio.engine.export.gguf import sizes
 
     job.emit(sizes.estimate(command, job))
 
@@ -197,74 +204,74 @@ def generate(command: commands.Generate, job: Job) -> None:
     run = RunFolder(Path(command.run))
     project = run.load_project()
     if command.mixes:
-        from lora_studio.engine import chat_adapters
+        from lora_studio.engine.chat import adapters
 
-        chat_adapters.answer(project, command, job)
+        adapters.answer(project, command, job)
     if {"base", "tuned", "merged", "gguf"} & {*command.sources}:
-        from lora_studio.engine import chat
+        from lora_studio.engine import generation
 
         if {"base", "tuned"} & {*command.sources}:
-            chat.answer_in_torch(run, project, command.sources, command, job)
+            generation.answer_in_torch(run, project, command.sources, command, job)
         if "merged" in command.sources:
-            chat.answer_merged(run, project, command, job)
+            generation.answer_merged(run, project, command, job)
         if "gguf" in command.sources:
-            chat.answer_gguf(run, project, command, job)
+            generation.answer_gguf(run, project, command, job)
     if "ollama" in command.sources:
-        from lora_studio.engine.export import ollama
+        from lora_studio.engine.export.ollama import server
 
-        ollama.answer(project, command, job)
+        server.answer(project, command, job)
 
 
 def open_chat(command: commands.OpenChat, job: Job) -> None:
     """Loads what a chat needs; that stays for as long as the worker lives."""
-    from lora_studio.engine import chat_session
+    from lora_studio.engine.chat import session
 
-    chat_session.current().carry_out(command, job)
+    session.current().carry_out(command, job)
 
 
 def ask_chat(command: commands.AskChat, job: Job) -> None:
     """Answers in every column of a chat."""
-    from lora_studio.engine import chat_session
+    from lora_studio.engine.chat import session
 
-    chat_session.current().carry_out(command, job)
+    session.current().carry_out(command, job)
 
 
 def show_prompt(command: commands.ShowPrompt, job: Job) -> None:
     """The exact tokens of a prompt."""
-    from lora_studio.engine import chat_session
+    from lora_studio.engine.chat import session
 
-    chat_session.current().carry_out(command, job)
+    session.current().carry_out(command, job)
 
 
 def inspect_model(command: commands.InspectModel, job: Job) -> None:
     """Facts of a model from its headers."""
-    from lora_studio.engine import lora
+    from lora_studio.engine.lora import attach
 
-    job.emit(lora.inspect(command.model, command.lora, job))
+    job.emit(attach.inspect(command.model, command.lora, job))
 
 
 def list_models(command: commands.ListModels, job: Job) -> None:
     """Models of one place on this computer."""
-    from lora_studio.engine import model_scan
+    from lora_studio.engine.model import scan
 
     folders = [Path(folder) for folder in command.folders]
-    found = model_scan.scan(command.place, folders, job)
-    looked = tuple(str(folder) for folder in model_scan.looked_through(command.place, folders))
+    found = scan.scan(command.place, folders, job)
+    looked = tuple(str(folder) for folder in scan.looked_through(command.place, folders))
     job.emit(events.ModelsFound(place=command.place, models=tuple(found), folders=looked))
 
 
 def search_models(command: commands.SearchModels, job: Job) -> None:
     """Base models on the hub."""
-    from lora_studio.engine import hub_search
+    from lora_studio.engine.hub import search
 
-    job.emit(events.ModelsFound(place="hub", models=tuple(hub_search.search(command, job))))
+    job.emit(events.ModelsFound(place="hub", models=tuple(search.search(command, job))))
 
 
 def download_model(command: commands.DownloadModel, job: Job) -> None:
     """Fetches a hub model; what an earlier attempt fetched stays."""
-    from lora_studio.engine import model_sources
+    from lora_studio.engine.model import sources
 
-    folder = model_sources.resolve(command.model, job)
+    folder = sources.resolve(command.model, job)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     job.emit(
         events.ModelDownloaded(
@@ -278,61 +285,61 @@ def download_model(command: commands.DownloadModel, job: Job) -> None:
 
 def inspect_account(_command: commands.InspectAccount, job: Job) -> None:
     """Whose token is used at the hub."""
-    from lora_studio.engine import hub_account
+    from lora_studio.engine.hub import account
 
-    job.emit(hub_account.account(job))
+    job.emit(account.account(job))
 
 
 def sign_in(command: commands.SignIn, job: Job) -> None:
     """Puts a token into the hub's own store."""
-    from lora_studio.engine import hub_account
+    from lora_studio.engine.hub import account
 
-    job.emit(hub_account.sign_in(command.token.get_secret_value(), job))
+    job.emit(account.sign_in(command.token.get_secret_value(), job))
 
 
 def sign_out(_command: commands.SignOut, job: Job) -> None:
     """Takes the token out of the hub's own store."""
-    from lora_studio.engine import hub_account
+    from lora_studio.engine.hub import account
 
-    job.emit(hub_account.sign_out(job))
+    job.emit(account.sign_out(job))
 
 
 def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
     """Rows, format and faults of a dataset."""
-    from lora_studio.engine import row_pages
+    from lora_studio.engine.dataset import pages
 
-    row_pages.inspect(command, job)
+    pages.inspect(command, job)
 
 
 def read_rows(command: commands.ReadRows, job: Job) -> None:
     """A page of rows."""
-    from lora_studio.engine import row_pages
+    from lora_studio.engine.dataset import pages
 
-    row_pages.read(command, job)
+    pages.read(command, job)
 
 
 def show_row(command: commands.ShowRow, job: Job) -> None:
     """One row, as the file has it and as the model sees it."""
-    from lora_studio.engine import row_shown
+    from lora_studio.engine.dataset import row_view
 
-    row_shown.show(command, job)
+    row_view.show(command, job)
 
 
 def measure_dataset(command: commands.MeasureDataset, job: Job) -> None:
     """Lengths of all rows in tokens."""
-    from lora_studio.engine import lengths
+    from lora_studio.engine.dataset import lengths
 
     lengths.measure(command, job)
 
 
 def lint_dataset(command: commands.LintDataset, job: Job) -> None:
     """Faults in the data."""
-    from lora_studio.engine import lint
+    from lora_studio.engine.dataset.quality import lint
 
     if command.model is None:
         job.emit(lint.lint(command.dataset, job))
         return
-    from lora_studio.engine import lengths
+    from lora_studio.engine.dataset import lengths
 
     tables = lengths.tables(command.dataset, command.model, job)
     job.emit(lint.lint(command.dataset, job, tables))
@@ -340,64 +347,66 @@ def lint_dataset(command: commands.LintDataset, job: Job) -> None:
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
     """Devices of this machine."""
-    from lora_studio.engine import device, optimizers, trackers
+    from lora_studio.engine.devices import devices
+    from lora_studio.engine.training import trackers
+    from lora_studio.engine.training.recipe import optimizers
 
     missing = (*optimizers.missing_packages(), *trackers.missing_packages())
-    packages = device.packages()
-    job.emit(device.found().model_copy(update={"missing": missing, "packages": packages}))
+    packages = devices.packages()
+    job.emit(devices.found().model_copy(update={"missing": missing, "packages": packages}))
 
 
 def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:
     """Version and models of an Ollama server."""
-    from lora_studio.engine.export import ollama
+    from lora_studio.engine.export.ollama import server
 
-    job.emit(ollama.find(command.host))
+    job.emit(server.find(command.host))
 
 
 def create_ollama(command: commands.CreateOllama, job: Job) -> None:
     """Creates the Ollama model of a run that was exported before."""
-    from lora_studio.engine.export import ollama_model
+    from lora_studio.engine.export.ollama import model as ollama_model
 
     ollama_model.create_of_run(command, job)
 
 
 def show_ollama(command: commands.ShowOllama, job: Job) -> None:
     """What an Ollama server has stored for a model."""
-    from lora_studio.engine.export import ollama_store
+    from lora_studio.engine.export.ollama import store
 
-    job.emit(ollama_store.show(command.host, command.name))
+    job.emit(store.show(command.host, command.name))
 
 
 def copy_ollama(command: commands.CopyOllama, job: Job) -> None:
     """Gives a model in Ollama a second name."""
-    from lora_studio.engine.export import ollama, ollama_store
+    from lora_studio.engine.export.ollama import server, store
 
-    ollama_store.copy(command.host, command.source, command.target, force=command.force)
-    job.emit(ollama.find(command.host))
+    store.copy(command.host, command.source, command.target, force=command.force)
+    job.emit(server.find(command.host))
 
 
 def remove_ollama(command: commands.RemoveOllama, job: Job) -> None:
     """Removes a model from Ollama."""
-    from lora_studio.engine.export import ollama, ollama_store
+    from lora_studio.engine.export.ollama import server, store
 
-    ollama_store.remove(command.host, command.name)
-    job.emit(ollama.find(command.host))
+    store.remove(command.host, command.name)
+    job.emit(server.find(command.host))
 
 
 def derive_template(command: commands.DeriveTemplate, job: Job) -> None:
     """The Ollama TEMPLATE of a chat template on disk."""
-    from lora_studio.core import template_source
-    from lora_studio.engine.export import template_limits
+    from lora_studio.core.templates import source as template_source
+    from lora_studio.engine.export.ollama import template_sandbox
 
     source = template_source.find(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
     job.progress("deriving the Ollama template", 0, None)
-    job.emit(template_limits.derive(source, job, frozen_date=command.frozen_date))
+    job.emit(template_sandbox.derive(source, job, frozen_date=command.frozen_date))
 
 
 def render_template(command: commands.RenderTemplate, job: Job) -> None:
     """What a TEMPLATE makes of a conversation."""
-    from lora_studio.engine.export import template_limits
+    from lora_studio.engine.export.ollama import template_sandbox
 
-    job.emit(template_limits.render(command.template, command.request, command.today, job))
+    job.emit(template_sandbox.render(command.template, command.request, command.today, job))

@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
-from lora_studio.core import commands, events, guards, memory_limits
-from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import guard as run_guard
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import memory_limits
+from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
-from lora_studio.engine.channel import Channel, Inbox, Job
-from lora_studio.engine.failures import CancelledError, problem_from
+from lora_studio.engine.runtime.channel import Channel, Inbox, Job
+from lora_studio.engine.runtime.failures import CancelledError, problem_from
 
 _DOING = {
     "train": "training",
@@ -275,7 +277,7 @@ def _recording(
 
 def _leave_guard(run: RunFolder) -> None:
     """Nobody else would start this worker anew if the system ended it for lack of memory."""
-    if (guard := guards.named()) is not None:
+    if (guard := run_guard.named()) is not None:
         try:
             guard.start(run)
         except OSError as error:

@@ -17,8 +17,8 @@ from types import TracebackType
 
 # WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
 # `__feature__` (shibokensupport.feature). What needs no Qt comes first: a fifth of a second less.
-from lora_studio import client as _client  # noqa: F401 - see above
-from lora_studio.core import checks as _checks  # noqa: F401 - see above
+from lora_studio.client import worker  # noqa: F401 - see above
+from lora_studio.core.project import checks  # noqa: F401 - see above
 
 # isort: split
 from PySide6.QtCore import (
@@ -35,14 +35,14 @@ from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
-from lora_studio.core import offline, paths
 from lora_studio.core.problems import Problem, Where
+from lora_studio.core.system import offline, paths
 from lora_studio.gui import language, theme
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.renewal import Renewal
-from lora_studio.gui.window import Window
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.window_reload import Renewal
 
 _LOG = logging.getLogger("lora_studio")
 
@@ -141,7 +141,7 @@ def ready(app: QApplication) -> Window:
 
 
 def _pages(state: ProjectState, preferences: Preferences) -> list[Page]:
-    from lora_studio.gui import wizard  # imports every page: not before one is needed
+    from lora_studio.gui.frame import wizard  # imports every page: not before one is needed
 
     return wizard.pages(state, preferences)
 

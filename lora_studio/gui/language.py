@@ -8,7 +8,8 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, Qt, QTranslator
 from PySide6.QtGui import QGuiApplication
 
-from lora_studio.core import moments, paths, words
+from lora_studio.core import formatting, timestamps
+from lora_studio.core.system import paths
 
 #: One context for all texts: the same English words mean the same everywhere in this program.
 CONTEXT = "LoRA Studio"
@@ -40,7 +41,7 @@ def tr_n(singular: str, plural: str, n: int, **values: Any) -> str:
     found = QCoreApplication.translate(CONTEXT, plural, None, n)
     if found == plural and n == 1:
         found = singular
-    return found.format(n=words.number(n), **values)
+    return found.format(n=formatting.number(n), **values)
 
 
 def mark(text: str) -> str:
@@ -71,7 +72,7 @@ def install(app: QGuiApplication, choice: str) -> str:
     for old in app.findChildren(QTranslator):
         app.removeTranslator(old)
         old.deleteLater()
-    words.set_thousands_mark("," if code == "en" else NARROW_SPACE)
+    formatting.set_thousands_mark("," if code == "en" else NARROW_SPACE)
     names = [QLocale(code).standaloneMonthName(n, _SHORT) for n in range(1, 13)]
     if code != "en":
         qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
@@ -79,7 +80,7 @@ def install(app: QGuiApplication, choice: str) -> str:
             translator = QTranslator(app)
             if translator.load(name, folder):
                 app.installTranslator(translator)
-    moments.set_words(names, tr("{day} {month}"))
+    timestamps.set_words(names, tr("{day} {month}"))
     app.setLayoutDirection(_direction(code))
     return code
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_studio.core import paths
-from lora_studio.core.files import write_atomic
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
 
 #: More recent projects, or sources of data, than this are forgotten, the oldest first.
 _RECENT = 12

@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import QObject
 
-from lora_studio.gui.background import Background
+from lora_studio.gui.threads import Background
 
 
 class Tasks(QObject):

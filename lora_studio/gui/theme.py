@@ -24,7 +24,7 @@ from PySide6.QtGui import (
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QAbstractButton, QApplication, QPushButton, QToolButton
 
-from lora_studio.core import paths
+from lora_studio.core.system import paths
 from lora_studio.gui.preferences import TextSize
 from lora_studio.gui.text_size import Size as Size
 from lora_studio.gui.text_size import fit_again

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.setup import engines, install, pythons, removal, selfcheck
+from lora_studio.setup.app_wheel import own_wheel
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import EngineReady, Event, Progress
 from lora_studio.setup.folders import Root
-from lora_studio.setup.own import own_wheel
 from lora_studio.setup.tools import Log, Stop
 
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from lora_studio.core.events import Progress
-from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol.events import Progress
+from lora_studio.core.system.files import reason_of
 from lora_studio.setup import clock
 from lora_studio.setup.folders import of_the_disk
 from lora_studio.setup.late import Late

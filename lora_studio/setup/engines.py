@@ -17,8 +17,8 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import Root, not_writable, root
 

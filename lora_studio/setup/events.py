@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from lora_studio.core.events import Cancelled, Done, Failed, Log, Progress, Warned
+from lora_studio.core.protocol.events import Cancelled, Done, Failed, Log, Progress, Warned
 from lora_studio.setup.detect import Accelerator
 
 

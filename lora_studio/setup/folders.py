@@ -13,10 +13,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.core import paths
-from lora_studio.core.files import reason_of, write_atomic
-from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.locks import FileLock
 
 #: Set to a folder, engines are there, whatever the user has chosen.
 VARIABLE = "LORA_STUDIO_ENGINES"

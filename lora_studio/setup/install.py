@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 
 from lora_studio import __version__
-from lora_studio.core.events import Warned
-from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol.events import Warned
+from lora_studio.core.system.files import reason_of
 from lora_studio.setup import engines, removal, selfcheck
+from lora_studio.setup.app_wheel import NAME
 from lora_studio.setup.engines import Engine, Package
 from lora_studio.setup.events import EngineReady, Event
-from lora_studio.setup.filling import Compiler, fill
 from lora_studio.setup.folders import Root, not_writable, of_the_disk
-from lora_studio.setup.own import NAME
+from lora_studio.setup.install_pipeline import Compiler, fill
 from lora_studio.setup.plan import Plan
 from lora_studio.setup.tools import Log, Stop, kill
 

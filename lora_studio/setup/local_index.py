@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
-from lora_studio.core.events import Progress
+from lora_studio.core.protocol.events import Progress
 from lora_studio.setup.plan import normal
 from lora_studio.setup.tools import Stop
 

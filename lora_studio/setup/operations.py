@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio import __version__
-from lora_studio.core import offline, words
-from lora_studio.core.events import Cancelled, Done, Failed, Warned
+from lora_studio.core import formatting
 from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
+from lora_studio.core.system import offline
 from lora_studio.setup import (
     adoption,
     engines,
@@ -24,12 +25,12 @@ from lora_studio.setup import (
     selfcheck,
     wheelhouse,
 )
+from lora_studio.setup.app_wheel import own_wheel
 from lora_studio.setup.detect import Accelerator, Variant, detect, processor
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, MachineFound, Planned, Progress
 from lora_studio.setup.folders import Root, not_writable
-from lora_studio.setup.own import own_wheel
 from lora_studio.setup.plan import Plan, kept_from, torch_source
 from lora_studio.setup.pythons import STANDALONE, fetch_build, find, no_such, standalone
 from lora_studio.setup.resolve import Resolver
@@ -151,7 +152,7 @@ def _left_behind(before: Root, root: Root) -> Iterator[Event]:
         yield Warned(
             problem=Problem(
                 code="engine.left_behind",
-                what=f"Engines of {words.size(sum(one.bytes for one in left))} are still in the folder "
+                what=f"Engines of {formatting.size(sum(one.bytes for one in left))} are still in the folder "
                 "that was used before.",
                 remedy="Nothing uses them any more: delete that folder.",
                 where=Where(file=str(before.path)),

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.setup.app_wheel import STANDARD, OwnWheel
 from lora_studio.setup.detect import Accelerator, Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import Root
-from lora_studio.setup.own import STANDARD, OwnWheel
 from lora_studio.setup.pythons import Python
 
 #: Chooses where PyTorch comes from: a build (cpu, cu128, rocm6.4), an index, a folder, or `standard`.

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lora_studio.core.events import Progress
 from lora_studio.core.problems import Where, fail
-from lora_studio.setup import engines, filling, folders, selfcheck
+from lora_studio.core.protocol.events import Progress
+from lora_studio.setup import engines, folders, install_pipeline, selfcheck
 from lora_studio.setup.events import Event
 from lora_studio.setup.folders import Root
 from lora_studio.setup.tools import Log, Stop
@@ -86,7 +86,7 @@ def _copy(old: Root, new: Root, total: int, stop: Stop) -> Iterator[Event]:
                 facts = source.lstat()
                 twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
                 if twin != target / name:  # shared by several engines, there as here
-                    filling.link_or_copy(twin, target / name)
+                    install_pipeline.link_or_copy(twin, target / name)
                 else:
                     done += _copy_one(source, target / name, old.path, new.path)
             if number % 32 == 0:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lora_studio.core.events import Progress
+from lora_studio.core.protocol.events import Progress
 from lora_studio.setup import engines
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.tools import Log

@@ -13,12 +13,12 @@ from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.setup import clock, download, local_index, wheelhouse
+from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.folders import Root, not_writable, of_the_disk
-from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
 from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, without_secrets

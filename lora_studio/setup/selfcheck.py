@@ -15,13 +15,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio import __version__
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.files import reason_of
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.core.project import Project
-from lora_studio.core.training import TrainingSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.system.files import reason_of
+from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, other_version
 from lora_studio.setup.environment import child_environment
 from lora_studio.setup.events import Event, Progress, Warned

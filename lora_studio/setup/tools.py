@@ -17,9 +17,9 @@ from typing import IO
 
 import psutil
 
-from lora_studio.core import paths
-from lora_studio.core.files import reason_of
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import reason_of
 from lora_studio.setup.folders import of_the_disk
 
 #: Names a uv of one's own.

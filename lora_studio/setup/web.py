@@ -17,9 +17,10 @@ from urllib.request import getproxies
 
 import certifi
 
-from lora_studio.core import offline, words
-from lora_studio.core.files import reason_of
+from lora_studio.core import formatting
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.system import offline
+from lora_studio.core.system.files import reason_of
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.late import Late
 from lora_studio.setup.tools import without_secrets
@@ -232,7 +233,7 @@ def reason(error: Exception) -> str:
         answer = error.response
         said = f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
         if (asked := asked_to_wait(error)) > PATIENCE:
-            said += f" and wants nothing to be asked for {words.duration(asked)}"
+            said += f" and wants nothing to be asked for {formatting.duration(asked)}"
         return said
     if isinstance(error, httpx.TimeoutException):
         return "the server does not answer"

@@ -10,14 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.events import Progress
-from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol.events import Progress
+from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.setup import download, local_index
+from lora_studio.setup.app_wheel import OwnWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.events import Event, WheelhouseReady
-from lora_studio.setup.own import OwnWheel
 from lora_studio.setup.plan import Wheel
 from lora_studio.setup.tools import Log, Stop
 

@@ -24,10 +24,12 @@ from typing import Any
 
 import datasets
 
-from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.model import ModelSpec
-from lora_studio.engine import dataset, model_sources, prepared, tokenised
-from lora_studio.engine.tokenizer import load_tokenizer
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.engine.dataset import prepare
+from lora_studio.engine.dataset.rows import mixture, token_cache
+from lora_studio.engine.model import sources
+from lora_studio.engine.model.tokenizer import load_tokenizer
 from tests.benchmarks import data_scan
 from tests.helpers.jobs import make_job
 
@@ -61,19 +63,19 @@ def tokenise(rows: int, turns: int, rounds: int) -> None:
     cores = len(os.sched_getaffinity(0))
     kept = os.environ.get("LORA_STUDIO_CACHE")
     job = make_job()
-    folder = model_sources.resolve(ModelSpec(source=_MODEL), job)
+    folder = sources.resolve(ModelSpec(source=_MODEL), job)
     with tempfile.TemporaryDirectory() as scratch:
         file = write_talks(Path(scratch) / "talks.jsonl", rows, turns)
         spec = DatasetSpec(sources=(Source(path=str(file)),))
         tokenizer = load_tokenizer(folder, spec)
         os.environ["LORA_STUDIO_CACHE"] = scratch
-        found = dataset.open(spec, job)
+        found = mixture.open(spec, job)
         plain_rows = datasets.Dataset.from_list([json.loads(line) for line in file.open()])
         plain_rows.save_to_disk(f"{scratch}/plain")
 
         def ours(turn: int) -> int:
             os.environ["LORA_STUDIO_CACHE"] = f"{scratch}/ours{turn}"
-            tables = tokenised.tokenise(prepared.parts(found), tokenizer, spec, "sft", job)
+            tables = token_cache.tokenise(prepare.parts(found), tokenizer, spec, "sft", job)
             return int(tables[0].length.sum())
 
         def plain(turn: int) -> int:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from lora_studio.client import Worker
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.client.worker import Worker
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.protocol import commands, events
 
 _PLAIN = """
 import sys, datasets

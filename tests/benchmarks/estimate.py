@@ -17,13 +17,14 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.core import memory_advice
-from lora_studio.core.estimate import estimate
-from lora_studio.gui import theme, wizard
-from lora_studio.gui.pages.lora import LoraPage
-from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.core.memory import advice
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.gui import theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.pages.lora.page import LoraPage
+from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, plans
 from tests.helpers.plans import plan
 
@@ -38,8 +39,8 @@ def main() -> None:
     crowded = plan(free=2.5, micro_batch=48, gradient_accumulation=40)
 
     def advise() -> None:
-        memory_advice.largest_micro_batch_that_fits(crowded)
-        memory_advice.cheapest_change(crowded)
+        advice.largest_micro_batch_that_fits(crowded)
+        advice.cheapest_change(crowded)
 
     state = ProjectState()
     page = TrainingPage(state)

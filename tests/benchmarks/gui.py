@@ -32,12 +32,12 @@ import psutil
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.core import events
-from lora_studio.core.metrics import Column
-from lora_studio.gui import app as gui_app
-from lora_studio.gui import theme, wizard
+from lora_studio.core.curves.metrics import Column
+from lora_studio.core.protocol import events
+from lora_studio.gui import app, theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, many_runs
 
 #: Most that ours may take of what the bare window takes.
@@ -241,7 +241,7 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     begun = time.perf_counter()
     last[:] = begun, time.thread_time()
     timer.start()
-    with gui_app.few_to_collect():
+    with app.few_to_collect():
         application.exec()
     timer.stop()
     return _Turns(late, spent, time.perf_counter() - begun)
@@ -294,7 +294,7 @@ def _application() -> QApplication:
     found = QApplication.instance()
     made = found if isinstance(found, QApplication) else QApplication([])
     theme.apply(made, "light")
-    sys.setswitchinterval(gui_app.TURN)
+    sys.setswitchinterval(app.TURN)
     return made
 
 
@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
-    wanted = every if "all" in chosen.what else chosen.what
+    wanted = every if "all" in str(chosen.what) else str(chosen.what)
     wrong: list[str] = []
     if "start" in wanted:
         wrong += start(chosen.rounds)

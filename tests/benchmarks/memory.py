@@ -6,7 +6,7 @@
 Every configuration is trained for two optimizer steps in a worker process of its own, on the GPU if
 there is one. The prediction is made from what the window knows before: the model's outline and the
 measured lengths of the rows. `--fit` runs another set of configurations, and prints the constants
-of `core/estimate.py` that suit them best; those that are reported have no part in it. `--keep` is a
+of `core/memory/estimate.py` that suit them best; those that are reported have no part in it. `--keep` is a
 file that measured peaks are kept in and taken from; with `--kept` nothing is run that is not there.
 """
 
@@ -23,15 +23,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lora_studio import client
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.estimate import CONSTANTS, Constants, Plan, estimate
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.project import Project
-from lora_studio.core.training import TrainingSpec
-from lora_studio.core.training_rows import rows_of
+from lora_studio.client import worker
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory.estimate import CONSTANTS, Constants, Plan, estimate
+from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.training.spec import TrainingSpec
 
 GOAL_EACH, GOAL_MEDIAN = 0.15, 0.07
 
@@ -247,7 +248,7 @@ def project_of(case: Case, folder: Path, device: str) -> Project:
 def plan_of(project: Project, devices: events.DevicesFound) -> Plan:
     """What is known before the training, from the same questions that the window asks."""
     from lora_studio.engine import jobs
-    from lora_studio.engine.channel import Flags, Job
+    from lora_studio.engine.runtime.channel import Flags, Job
     from tests.helpers.jobs import RecordingChannel
 
     channel = RecordingChannel()
@@ -274,7 +275,7 @@ def measured(project: Project, folder: Path) -> tuple[int, int]:
     """Peak in bytes and tokens of the largest step, of two steps in a fresh worker."""
     run = run_folder.create(folder / "runs", project, folder)
     peak, largest = 0, 0
-    for event in client.perform(commands.Train(run=str(run.path))):
+    for event in worker.perform(commands.Train(run=str(run.path))):
         if isinstance(event, events.StepDone):
             peak, largest = max(peak, event.memory_bytes), max(largest, event.tokens)
         elif isinstance(event, events.Failed):
@@ -303,7 +304,7 @@ def results(
     cases: tuple[Case, ...], keep: Path | None, only: list[str] | None, *, kept: bool = False
 ) -> list[Result]:
     """Runs what is not kept, or with `kept` passes over it."""
-    from lora_studio.engine import device as engine_devices
+    from lora_studio.engine.devices import devices as engine_devices
 
     devices = engine_devices.found()
     name = devices.devices[0].name.partition(":")[0]

@@ -42,8 +42,8 @@ def write_model(folder: Path, size: float) -> None:
     """A model of `size` bytes, in shards of 1 GB, tensor by tensor."""
     import torch
 
-    from lora_studio.engine import weights
-    from lora_studio.engine.weights import Planned
+    from lora_studio.engine.model import safetensors_files
+    from lora_studio.engine.model.safetensors_files import Planned
 
     per_layer = 2 * (sum(a * b for a, b in SHAPES.values()) + 2 * HIDDEN)
     layers = max(round((size - 4 * VOCABULARY * HIDDEN) / per_layer), 1)
@@ -62,7 +62,7 @@ def write_model(folder: Path, size: float) -> None:
         groups[-1].append(planned)
     folder.mkdir(parents=True)
     placed = {}
-    for file, group in zip(weights.shard_names(len(groups)), groups, strict=True):
+    for file, group in zip(safetensors_files.shard_names(len(groups)), groups, strict=True):
         # A fortieth of each tensor is drawn and repeated: drawing all would take minutes.
         def values(planned: Planned) -> torch.Tensor:
             count = 1
@@ -71,10 +71,12 @@ def write_model(folder: Path, size: float) -> None:
             drawn = (torch.randn(count // 40 + 1) * 0.02).bfloat16()
             return drawn.repeat(41)[:count].view(planned.shape)
 
-        weights.save(folder / file, [(p, lambda p=p: values(p)) for p in group])
+        safetensors_files.save(folder / file, [(p, lambda p=p: values(p)) for p in group])
         placed |= {planned.name: file for planned in group}
     if len(groups) > 1:
-        (folder / weights.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+        (folder / safetensors_files.INDEX).write_text(
+            json.dumps({"metadata": {}, "weight_map": placed})
+        )
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -122,13 +124,14 @@ def layers_of(model: Path) -> int:
 def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
     """The streaming merge, timed without the imports."""
     from lora_studio.core.merging import MergingSpec
-    from lora_studio.engine import adapters, merging
+    from lora_studio.engine.lora import adapter_files
+    from lora_studio.engine.merging import merge
     from tests.helpers.recorded_job import recorded_job
 
     job, _ = recorded_job()
     idle = float(psutil.Process().memory_info().rss)
     began = time.perf_counter()
-    merging.merge_into(target, base, [adapters.read(adapter)], MergingSpec(), job)
+    merge.merge_into(target, base, [adapter_files.read(adapter)], MergingSpec(), job)
     return {"seconds": time.perf_counter() - began, "peak": _peak(), "idle": idle}
 
 
@@ -182,13 +185,15 @@ def measure(way: str, work: Path) -> dict[str, float]:
 
 def differing(one: Path, other: Path) -> list[str]:
     """Names of tensors whose bytes differ between two models."""
-    from lora_studio.engine import weights
+    from lora_studio.engine.model import safetensors_files
 
-    ours, theirs = weights.index(one), weights.index(other)
+    ours, theirs = safetensors_files.index(one), safetensors_files.index(other)
     names = sorted(ours.keys() ^ theirs.keys())
     for name in ours.keys() & theirs.keys():
         a, b = ours[name], theirs[name]
-        if bytes(weights.raw_bytes(a.read())) != bytes(weights.raw_bytes(b.read())):
+        if bytes(safetensors_files.raw_bytes(a.read())) != bytes(
+            safetensors_files.raw_bytes(b.read())
+        ):
             names.append(name)
     return names
 

@@ -17,7 +17,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from lora_studio.engine.near_duplicates import (
+from lora_studio.engine.dataset.quality.near_duplicates import (
     Comparison,
     Groups,
     Sides,

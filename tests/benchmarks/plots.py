@@ -27,17 +27,18 @@ import pyqtgraph as pg
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
-from lora_studio.core import events
-from lora_studio.core.locks import FileLock
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui import theme, wizard
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.locks import FileLock
+from lora_studio.gui import theme
 from lora_studio.gui.app import few_to_collect
-from lora_studio.gui.background import Background
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.training.curves_card import _series_of
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.widgets.curves_card import _series_of
-from lora_studio.gui.window import Window
+from lora_studio.gui.threads import Background
 
 Times = dict[str, list[tuple[float, float]]]  # action -> (clock, processor) in milliseconds
 

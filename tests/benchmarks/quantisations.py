@@ -33,17 +33,19 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from lora_studio.core import paths, run_folder
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
 from lora_studio.core.export import QUANTIZATIONS, Quantization
-from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
+from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.engine import model_sources, stage_limits, stage_reading, weights
-from lora_studio.engine.export import converter, imatrix, quantize
-from lora_studio.engine.llama import Llama
-from lora_studio.engine.stage_reading import Case
-from lora_studio.engine.weights import Planned
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.system import paths
+from lora_studio.engine.export.gguf import converter, imatrix, quantizer
+from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.model.safetensors_files import Planned
+from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.selftest import limits, reading
+from lora_studio.engine.selftest.reading import Case
 from tests.helpers.recorded_job import recorded_job
 
 #: Shape of the built-in model, and of its padded form.
@@ -87,7 +89,7 @@ def padded(name: str, weight: torch.Tensor) -> torch.Tensor:
 def write_model(folder: Path) -> None:
     """The built-in model, dithered and padded, in float16."""
     job, _ = recorded_job()
-    source = model_sources.resolve(ModelSpec(source=BUILTIN_PREFIX + DEFAULT_BUILTIN), job)
+    source = sources.resolve(ModelSpec(source=BUILTIN_PREFIX + DEFAULT_BUILTIN), job)
     folder.mkdir(parents=True)
     for file in source.iterdir():
         if file.suffix in (".json", ".jinja"):
@@ -104,12 +106,12 @@ def write_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     dice = torch.Generator().manual_seed(7)
     made: dict[str, torch.Tensor] = {}
-    for name, stored in weights.index(source).items():
+    for name, stored in safetensors_files.index(source).items():
         weight = stored.read()
         plain = dithered(weight, dice) if weight.ndim == 2 else weight.float()
         made[name] = padded(name, plain).half()
     entries = [(Planned(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in made.items()]  # fmt: skip
-    weights.save(folder / weights.SINGLE, entries)
+    safetensors_files.save(folder / safetensors_files.SINGLE, entries)
 
 
 def conversations(work: Path, tokenizer: Any, model: Path) -> tuple[list[Case], list[list[int]]]:
@@ -124,7 +126,7 @@ def conversations(work: Path, tokenizer: Any, model: Path) -> tuple[list[Case], 
     found: list[list[Case]] = []
     for part in (rows[::2], rows[1::2]):
         run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")
-        found.append(stage_reading.cases(run, project, tokenizer))
+        found.append(reading.cases(run, project, tokenizer))
     return found[0], [case.ids for case in found[1]]
 
 
@@ -133,7 +135,7 @@ def reference(model: Path, cases: list[Case]) -> np.ndarray:
     from transformers import AutoModelForCausalLM
 
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    found = [stage_reading.log_softmax(stage_reading.read_in_torch(network, c)) for c in cases]
+    found = [reading.log_softmax(reading.read_in_torch(network, c)) for c in cases]
     return np.concatenate(found)
 
 
@@ -143,7 +145,7 @@ def measure(file: Path, cases: list[Case], expected: np.ndarray) -> tuple[float,
     with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:
         for case in cases:
             rows = expected[done : done + len(case.positions)]
-            one, kl = stage_reading.agreement(rows, llama.logits(case.ids, case.positions))
+            one, kl = reading.agreement(rows, llama.logits(case.ids, case.positions))
             same, divergence, done = same + one, divergence + kl, done + len(case.positions)
     return same / done, divergence / done
 
@@ -170,18 +172,18 @@ def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[
             file = work / f"{name}.gguf"
             row: dict[str, Any] = {"name": name, "imatrix": helped, "positions": len(expected)}
             try:
-                quantize.quantize(sixteen, file, name, "", job, imatrix=matrix if helped else None)
+                quantizer.quantize(sixteen, file, name, "", job, imatrix=matrix if helped else None)
                 row["top1"], row["kl"] = measure(file, cases, expected)
                 row["bytes"] = file.stat().st_size
             except ProblemError as error:
-                row["refused"] = error.problems[0].what
+                row["refused"] = str(error.problems[0].what)
             file.unlink(missing_ok=True)
             yield row
 
 
-def limit_of(row: dict[str, Any]) -> stage_limits.Limit:
+def limit_of(row: dict[str, Any]) -> limits.Limit:
     """What the self-test would hold the file to."""
-    return stage_limits.limit(row["name"], "float32", row["positions"], PARAMETERS)
+    return limits.limit(row["name"], "float32", row["positions"], PARAMETERS)
 
 
 def in_words(row: dict[str, Any]) -> str:

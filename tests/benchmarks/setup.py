@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import lora_studio
-from lora_studio.setup import engines, folders, own
+from lora_studio.setup import app_wheel, engines, folders
 from lora_studio.setup.environment import ALLOCATOR, uv_environment
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import Request, SetUp
@@ -47,7 +47,7 @@ def starts(python: Path) -> tuple[float, float, float]:
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     for _ in range(2):
         began, computed = time.monotonic(), processor()
-        code = "import gc; gc.disable(); from lora_studio.engine import backends, taking_part"
+        code = "import gc; gc.disable(); from lora_studio.engine.backends.backend import backend as backends, taking_part"
         subprocess.run(
             [python, "-P", "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL
         )
@@ -58,7 +58,7 @@ def starts(python: Path) -> tuple[float, float, float]:
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
     """Seconds, and those of the processor, of `uv venv` and `uv pip install` with an empty cache."""
-    text = own.project_text(wheel, ("engine",), own.STANDARD)
+    text = app_wheel.project_text(wheel, ("engine",), app_wheel.STANDARD)
     folder.mkdir()
     (folder / "pyproject.toml").write_text(text)
     environment = uv_environment({"UV_CACHE_DIR": str(folder / "cache")})
@@ -117,9 +117,9 @@ def measure(
 ) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
     """One round: of each kind `plain`'s and `starts`' figures, and the stages of the set-up."""
     os.environ[folders.VARIABLE] = str(folder / "engines")
-    os.environ.pop(own.VARIABLE, None)
-    wheel = own.own_wheel(folder, Stop(), Log(folder / "log")).path
-    os.environ[own.VARIABLE] = str(wheel)  # an installed program brings it
+    os.environ.pop(app_wheel.VARIABLE, None)
+    wheel = app_wheel.own_wheel(folder, Stop(), Log(folder / "log")).path
+    os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program brings it
     taken: dict[str, tuple[float, ...]] = {}
     with line(folder / "line", megabits):
         for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):

@@ -72,17 +72,17 @@ def prepare(work: Path) -> dict[str, Any]:
     """
     import random
 
-    from lora_studio.core.dataset import DatasetSpec
-    from lora_studio.core.model import ModelSpec
-    from lora_studio.engine import model_sources
-    from lora_studio.engine.batches import Plan
-    from lora_studio.engine.encoded_rows import EncodedRows
-    from lora_studio.engine.prepared import prepare as read
-    from lora_studio.engine.tokenizer import load_tokenizer
+    from lora_studio.core.dataset.spec import DatasetSpec
+    from lora_studio.core.model.spec import ModelSpec
+    from lora_studio.engine.dataset.batches import Plan
+    from lora_studio.engine.dataset.prepare import prepare as read
+    from lora_studio.engine.dataset.rows.sequences import EncodedRows
+    from lora_studio.engine.model import sources
+    from lora_studio.engine.model.tokenizer import load_tokenizer
     from tests.helpers.jobs import make_job
 
     recipe, job = load_recipe(work), make_job()
-    folder = model_sources.resolve(ModelSpec(source=MODEL), job)
+    folder = sources.resolve(ModelSpec(source=MODEL), job)
     spec = DatasetSpec.model_validate(dataset_settings(recipe))
     rows = EncodedRows(read(spec, load_tokenizer(folder), SEED, job).training)
     plan = Plan(rows.lengths, recipe.micro_batch, recipe.accumulation, SEED)
@@ -111,9 +111,10 @@ def load_recipe(work: Path) -> Recipe:
 
 def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
     """A run of our own through the worker; its events are timed as they arrive."""
-    from lora_studio import client
-    from lora_studio.core import commands, events, run_folder
-    from lora_studio.core.project import Project
+    from lora_studio.client import worker as client_worker
+    from lora_studio.core.project.project import Project
+    from lora_studio.core.protocol import commands, events
+    from lora_studio.core.runs import folder as run_folder
 
     recipe = load_recipe(work)
     training = {
@@ -143,7 +144,7 @@ def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
         }
     )
     run = run_folder.create(work / "runs", project, work)
-    worker = client.Worker.start(run)
+    worker = client_worker.Worker.start(run)
     worker.send(commands.Train(run=str(run.path)))
     process = psutil.Process(worker.pid)
     clock, losses, peak, said = [], [], 0, []
@@ -273,7 +274,7 @@ def _peak() -> int:
     """Peak memory of the GPU, or of this process, in bytes."""
     import torch
 
-    from lora_studio.engine.device import peak_memory_bytes
+    from lora_studio.engine.devices.devices import peak_memory_bytes
 
     return peak_memory_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core import advice, checks
-from lora_studio.core.events import Evaluated, StepDone
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.project import Draft
-from lora_studio.core.training import TrainingSpec
-from lora_studio.core.verdict import Kind, Verdict, judge
-from lora_studio.core.watching import Watch
+from lora_studio.core.curves import advice
+from lora_studio.core.curves.training_monitor import Watch
+from lora_studio.core.curves.verdict import Kind, Verdict, judge
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
+from lora_studio.core.protocol.events import Evaluated, StepDone
+from lora_studio.core.training.spec import TrainingSpec
 
 
 def step(number: int, loss: float, *, planned: int = 400, norm: float = 1.0) -> StepDone:
@@ -72,7 +73,7 @@ def test_a_loss_that_rises_again_is_diverging_while_it_rises_and_not_once_it_rec
     found = watch.verdict()
     assert found is not None
     assert found.kind == "diverged"
-    assert "The loss is rising: from 1." in found.what
+    assert "The loss is rising: from 1." in str(found.what)
     for again in range(number + 1, number + 60):
         watch.take(step(again, 1.3))
     assert kind_of(watch) is None

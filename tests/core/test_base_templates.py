@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import paths
-from lora_studio.core.chat_template import ChatTemplate
-from lora_studio.core.ollama_template import derive
+from lora_studio.core.system import paths
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.ollama_template import derive
 
 FOLDER = paths.resources() / "chat_templates"
 TALK = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import device_locks
-from lora_studio.core.device_locks import Device, Holder
+from lora_studio.core.system import device_locks
+from lora_studio.core.system.device_locks import Device, Holder
 
 FIRST, SECOND = Device("cuda-GPU-1/2", "RTX 4090"), Device("cuda-GPU-3", "RTX 4090")
 
@@ -24,7 +24,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
     """Another process that trains on the first device."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     code = (
-        "import time; from lora_studio.core.device_locks import *\n"
+        "import time; from lora_studio.core.system.device_locks import *\n"
         f"held = take([Device({FIRST.key!r}, '')], Holder('/p/bot/runs/r1', 'training'), print)\n"
         "print('taken', flush=True); time.sleep(60)"
     )
@@ -73,7 +73,7 @@ def test_who_gives_up_waiting_has_taken_nothing() -> None:
 
 def test_the_problem_names_the_run_that_holds_the_device() -> None:
     problem = device_locks.busy(FIRST, Holder("/p/bot/runs/r1", "training"))
-    assert problem.what == "RTX 4090 is taken by training of the run r1 in /p/bot."
+    assert str(problem.what) == "RTX 4090 is taken by training of the run r1 in /p/bot."
     assert problem.severity == "warning"
 
 

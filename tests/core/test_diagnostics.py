@@ -11,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core import diagnostics, events, paths, project, run_folder
+from lora_studio.core.help import diagnostics
+from lora_studio.core.help.redaction import Redactor, without_texts
 from lora_studio.core.problems import Problem
-from lora_studio.core.redaction import Redactor, without_texts
+from lora_studio.core.project import project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.system import paths
 
 SECRET_ROW = "My knee hurts since Tuesday"
 TOKEN = "hf_AbCdEfGhIjKlMnOp"

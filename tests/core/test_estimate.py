@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core import machine, memory_advice
-from lora_studio.core.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate
-from lora_studio.core.events import LengthsMeasured
-from lora_studio.core.machine import HIGHEST, LOWEST, Learned, Machine
-from lora_studio.core.training_rows import rows_of
+from lora_studio.core.memory import advice, calibration
+from lora_studio.core.memory.calibration import HIGHEST, LOWEST, Learned, Machine
+from lora_studio.core.memory.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate
+from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.protocol.events import LengthsMeasured
 from tests.helpers.plans import (
     GIB,
     HIDDEN,
@@ -196,17 +196,17 @@ class TestOverhead:
 class TestLargestMicroBatch:
     def test_keeps_the_effective_batch_and_the_next_one_does_not_fit(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        size = memory_advice.largest_micro_batch_that_fits(made)
+        size = advice.largest_micro_batch_that_fits(made)
         assert size is not None
         assert size < 16
-        sizes = memory_advice.micro_batches(made)
+        sizes = advice.micro_batches(made)
         larger = sizes[sizes.index(size) - 1]
-        assert estimate(memory_advice.with_micro_batch(made, size)).fits
-        assert not estimate(memory_advice.with_micro_batch(made, larger)).fits
-        assert memory_advice.with_micro_batch(made, size).training.effective_batch == 32
+        assert estimate(advice.with_micro_batch(made, size)).fits
+        assert not estimate(advice.with_micro_batch(made, larger)).fits
+        assert advice.with_micro_batch(made, size).training.effective_batch == 32
 
     def test_is_unknown_where_not_even_the_weights_fit(self) -> None:
-        assert memory_advice.largest_micro_batch_that_fits(plan(free=1)) is None
+        assert advice.largest_micro_batch_that_fits(plan(free=1)) is None
 
 
 class TestCheapestChange:
@@ -221,27 +221,27 @@ class TestCheapestChange:
     )
     def test_becomes_dearer_as_memory_becomes_less(self, free: float, changed: list[str]) -> None:
         made = plan(free=free, micro_batch=16, gradient_accumulation=1)
-        change = memory_advice.cheapest_change(made)
+        change = advice.cheapest_change(made)
         assert change is not None
         assert estimate(change.plan).fits
         assert set(changed) <= {field for _, field, _ in change.changes}
 
     def test_says_how_many_rows_a_shorter_limit_cuts(self) -> None:
-        change = memory_advice.cheapest_change(plan(free=1.5, micro_batch=16))
+        change = advice.cheapest_change(plan(free=1.5, micro_batch=16))
         assert change is not None
         assert "of the rows" in change.title
 
     def test_is_none_for_a_model_that_is_too_large_at_any_precision(self) -> None:
         made = plan(free=0.5)
-        found = memory_advice.problem(made, estimate(made))
-        assert memory_advice.cheapest_change(made) is None
+        found = advice.problem(made, estimate(made))
+        assert advice.cheapest_change(made) is None
         assert found is not None
         assert found.fix is None
-        assert "smaller model" in found.remedy
+        assert "smaller model" in str(found.remedy)
 
     def test_is_offered_as_one_click_that_makes_it_fit(self) -> None:
         made = plan(free=6, micro_batch=16, gradient_accumulation=2)
-        found = memory_advice.problem(made, estimate(made))
+        found = advice.problem(made, estimate(made))
         assert found is not None
         assert found.fix is not None
         values = {field: value for _, field, value in found.fix.changes}
@@ -250,11 +250,11 @@ class TestCheapestChange:
         assert recipe.effective_batch == made.training.effective_batch
 
     def test_is_not_asked_for_where_it_fits(self) -> None:
-        assert memory_advice.problem(plan(), estimate(plan())) is None
+        assert advice.problem(plan(), estimate(plan())) is None
 
     def test_leaves_weights_alone_that_an_initialisation_has_to_read(self) -> None:
         made = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
-        change = memory_advice.cheapest_change(made)
+        change = advice.cheapest_change(made)
         assert change is None or "precision" not in {field for _, field, _ in change.changes}
 
 
@@ -282,13 +282,13 @@ class TestMachine:
         made = plan()
         told = estimate(made)
         peak = told.reported + told.guessed // 2
-        machine.learn(made, told, peak, 50.0)
-        again = estimate(machine.corrected(made, machine.load()))
+        calibration.learn(made, told, peak, 50.0)
+        again = estimate(calibration.corrected(made, calibration.load()))
         assert told.reported < again.reported < peak
         for _ in range(8):
-            now = machine.corrected(made, machine.load())
-            machine.learn(now, estimate(now), peak, 50.0)
-        settled = machine.corrected(made, machine.load())
+            now = calibration.corrected(made, calibration.load())
+            calibration.learn(now, estimate(now), peak, 50.0)
+        settled = calibration.corrected(made, calibration.load())
         assert estimate(settled).reported == pytest.approx(peak, rel=0.02)
         assert settled.tokens_per_s == pytest.approx(50.0)
 
@@ -297,17 +297,17 @@ class TestMachine:
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
         learned = Learned(factor=1.5, runs=1, work_per_s=1e12, tokens_per_s={"org/decoder": 50.0})
-        machine.save(Machine().with_("RTX", "bf16", learned))
-        known = machine.load()
-        made = machine.corrected(plan(), known)
+        calibration.save(Machine().with_("RTX", "bf16", learned))
+        known = calibration.load()
+        made = calibration.corrected(plan(), known)
         assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
-        other = machine.corrected(with_model(plan(), precision="fp32"), known)
+        other = calibration.corrected(with_model(plan(), precision="fp32"), known)
         assert (other.correction, other.tokens_per_s) == (1.0, None)
 
     def test_forgets_a_damaged_file(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-        machine.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
-        assert machine.load() == Machine()
+        calibration.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
+        assert calibration.load() == Machine()
 
     def test_corrects_what_no_formula_gives_and_nothing_else(self) -> None:
         plain, more = estimate(plan()), estimate(replace(plan(), correction=1.5))
@@ -376,7 +376,7 @@ class TestSeveralDevices:
 
     def test_divide_weights_before_they_are_quantised_where_they_do_not_fit(self) -> None:
         made = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
-        found = memory_advice.cheapest_change(made)
+        found = advice.cheapest_change(made)
         assert found is not None
         assert ("model", "sharding", "shard") in found.changes
         assert not [change for change in found.changes if change[1] == "precision"]

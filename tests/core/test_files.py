@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.files import reason_of
+from lora_studio.core.system.files import reason_of
 
 
 def test_a_reason_is_what_the_system_says_without_its_number_and_the_place(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.go_template import GoTemplate, GoTemplateError, Struct, render
+from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError, Struct, render
 from tests.helpers.real_go import Job, RealGo
 
 TODAY = date(2024, 5, 6)

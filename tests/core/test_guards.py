@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import guards, run_folder
-from lora_studio.core.project import Project
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder
+from lora_studio.core.runs import guard as run_guard
 
 TELLS = (
     "import json, os, sys; names = ('A', 'B', 'C');"
@@ -21,12 +22,14 @@ TELLS = (
 def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_folder.create(tmp_path, Project(name="x"), tmp_path)
+    run = folder.create(tmp_path, Project(name="x"), tmp_path)
     for name, value in (("A", "the worker's"), ("B", "the worker's"), ("C", "both")):
         monkeypatch.setenv(name, value)
-    told = guards.Guard((sys.executable, "-c", TELLS), {"A": "the window's", "B": None}).to_text()
-    monkeypatch.setenv(guards.VARIABLE, told)
-    guard = guards.named()
+    told = run_guard.Guard(
+        (sys.executable, "-c", TELLS), {"A": "the window's", "B": None}
+    ).to_text()
+    monkeypatch.setenv(run_guard.VARIABLE, told)
+    guard = run_guard.named()
     assert guard is not None
     guard.start(run)
     until = time.monotonic() + 120
@@ -40,5 +43,5 @@ def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
 def test_a_worker_that_was_told_of_no_guard_starts_none(
     told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(guards.VARIABLE, told)
-    assert guards.named() is None
+    monkeypatch.setenv(run_guard.VARIABLE, told)
+    assert run_guard.named() is None

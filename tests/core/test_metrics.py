@@ -8,8 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core import events, metrics, run_folder
-from lora_studio.core.project import Project
+from lora_studio.core.curves import metrics
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
 
 
 def step(number: int, loss: float = 1.0, **more: Any) -> events.StepDone:
@@ -89,7 +91,7 @@ def test_however_often_a_training_is_killed_each_step_is_there_once(
 
 
 def test_the_metrics_of_a_run_come_from_its_folder(tmp_path: Path) -> None:
-    run = run_folder.create(tmp_path, Project(name="x"), tmp_path)
+    run = folder.create(tmp_path, Project(name="x"), tmp_path)
     assert not metrics.of_run(run).loss
     run.events_file.write_text(events.to_line(step(1, 0.5)) + "\n")
     assert list(metrics.of_run(run).loss.values) == [0.5]

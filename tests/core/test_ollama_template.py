@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 import trl
 
-from lora_studio.core import template_repr
-from lora_studio.core.chat_template import ChatTemplate
-from lora_studio.core.go_template import GoTemplate, GoTemplateError
-from lora_studio.core.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.template_data import Message, prepare, template_data
-from lora_studio.core.template_items import literal
-from lora_studio.core.template_modelfile import modelfile
-from lora_studio.core.template_plan import Feature, Plan
-from lora_studio.core.template_probe import Prober
-from lora_studio.core.template_proof import DAYS, Abilities, Case, Proof, cases, conversations
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.derivation import Feature, Plan
+from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
+from lora_studio.core.templates.modelfile import modelfile
+from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
+from lora_studio.core.templates.probing.prober import Prober
+from lora_studio.core.templates.proof import DAYS, Abilities, Case, Proof, cases, conversations
+from lora_studio.core.templates.server.data import Message, prepare, template_data
+from lora_studio.core.templates.writing import repr_writer
+from lora_studio.core.templates.writing.pieces import literal
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
 
@@ -407,7 +407,7 @@ def test_a_tool_whose_parameters_are_taken_apart_is_written_by_what_each_is_like
 def test_what_python_shows_of_a_value_is_written_from_its_json(
     real_go: RealGo, value: object
 ) -> None:
-    source = template_repr.walker("shown") + '{{template "shown" (json .V)}}'
+    source = repr_writer.walker("shown") + '{{template "shown" (json .V)}}'
     assert real_go.render([Job(source, {"V": value})])[0].text.decode() == repr(value)
     assert GoTemplate(source).render({"V": value}) == repr(value)
 
@@ -772,7 +772,7 @@ def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
     assert not found.proven
     assert found.reason.endswith(f"a Go template cannot express {construct}.")
     assert found.alternative is not None
-    assert found.alternative.what == f"without {construct}"
+    assert str(found.alternative.what) == f"without {construct}"
     assert found.alternative.derived.proven
 
 

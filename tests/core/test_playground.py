@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import chat, moments, speakers
-from lora_studio.core.adapters import WeightedAdapter
+from lora_studio.core import chat, timestamps
 from lora_studio.core.chat import GgufFile, InOllama, OnBase
+from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.playground import (
     Answers,
     Conversation,
@@ -20,9 +20,10 @@ from lora_studio.core.playground import (
     to_csv,
 )
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_about import About
-from lora_studio.core.run_folder import create
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.folder import create
 
 
 def talk(*answers: str) -> Conversation:
@@ -121,7 +122,7 @@ def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
     assert isinstance(found[-1].speaker, GgufFile)
     assert found[-1].speaker.tokenizer == str(run.adapter)
     assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"
-    assert chat.shown(found[1].speaker) == f"{moments.of_run(run.path.name)}, step 40"
-    assert found[0].group == moments.of_run(run.path.name)
+    assert chat.shown(found[1].speaker) == f"{timestamps.of_run(run.path.name)}, step 40"
+    assert found[0].group == timestamps.of_run(run.path.name)
     run.write_about(About(title="My best"))
     assert speakers.of_run(run)[0].group == "My best"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio import headless
-from lora_studio.console import Display
-from lora_studio.core import checks, presets, project
-from lora_studio.core.presets import PRESETS, Preset
+from lora_studio.cli import headless
+from lora_studio.cli.console import Display
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft
+from lora_studio.core.project import checks, presets, project
+from lora_studio.core.project.presets import PRESETS, Preset
+from lora_studio.core.project.project import Draft
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)

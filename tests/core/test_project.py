@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core import checks, migrations, project
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
 from lora_studio.core.problems import STEPS, ProblemError, Step
-from lora_studio.core.project import SPECS, Draft, Project
+from lora_studio.core.project import checks, migrations, project
+from lora_studio.core.project.project import SPECS, Draft, Project
 from lora_studio.core.spec import FieldFacts, all_facts
 
 EVERY_FIELD = [(step, facts) for step in STEPS for facts in all_facts(SPECS[step])]
@@ -92,7 +92,7 @@ def test_invalid_values_are_kept_and_all_named_at_once_with_their_lines(tmp_path
     found = {(p.where.step, p.where.field): p for p in draft.problems()}
     assert found["lora", "rank"].where.line == 4
     assert found["lora", "dropout"].where.line == 5
-    assert "0.9" in found["lora", "dropout"].remedy
+    assert "0.9" in str(found["lora", "dropout"].remedy)
     assert found["training", "learning_rate"].where.line == 7
     assert found["training", "speed"].code == "project.unknown_field"
     assert found[None, None].code == "project.unknown_section"
@@ -122,8 +122,8 @@ def test_an_invalid_value_is_explained_in_the_programs_own_words(
     draft = project.Draft()
     draft.set(step, field, value)
     (found,) = draft.problems()
-    assert what in found.what
-    assert remedy in found.remedy
+    assert what in str(found.what)
+    assert remedy in str(found.remedy)
 
 
 def test_entries_that_mean_nothing_here_are_written_back(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_file_that_holds_no_model_is_not_called_a_folder_that_is_missing(tmp_p
     draft.set("model", "source", "./notes.txt")
     (problem,) = [each for each in checks.check(draft) if each.where.step == "model"]
     assert problem.code == "model.not_a_model"
-    assert "notes.txt is a file that holds no model" in problem.what
+    assert "notes.txt is a file that holds no model" in str(problem.what)
 
 
 def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_path: Path) -> None:

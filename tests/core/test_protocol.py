@@ -8,8 +8,8 @@ import typing
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, Where
+from lora_studio.core.protocol import commands, events
 
 EVENTS = typing.get_args(events.Event)
 COMMANDS = typing.get_args(commands.Job | commands.Question | commands.Control)

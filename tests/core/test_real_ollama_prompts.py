@@ -11,12 +11,12 @@ from pathlib import Path
 import ollama
 import pytest
 
-from lora_studio.core.chat_template import ChatTemplate
-from lora_studio.core.ollama_template import DerivedTemplate, derive
-from lora_studio.core.template_data import prepare
-from lora_studio.core.template_plan import Feature, Plan
-from lora_studio.core.template_probe import Prober
-from lora_studio.core.template_proof import TERSE_TOOLS, TOOLS, Abilities, Case, Proof, cases
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.derivation import Feature, Plan
+from lora_studio.core.templates.ollama_template import DerivedTemplate, derive
+from lora_studio.core.templates.probing.prober import Prober
+from lora_studio.core.templates.proof import TERSE_TOOLS, TOOLS, Abilities, Case, Proof, cases
+from lora_studio.core.templates.server.data import prepare
 from tests.helpers import tiny_gguf
 from tests.helpers.real_ollama import Server, install, running_server
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset import DatasetSpec, Fix, Message, ToolCall
-from lora_studio.core.faults import Fault, faults
-from lora_studio.core.repairs import REASONS, merge_turns, repair
-from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.core.dataset.faults import Fault, faults
+from lora_studio.core.dataset.repairs import REASONS, merge_turns, repair
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, Fix, Message, ToolCall
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.dataset import Message, ToolCall
-from lora_studio.core.row_formats import Verdict, convert, detect
-from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.core.dataset.formats.detection import Verdict, convert, detect
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import Message, ToolCall
 
 
 def system(text: str) -> Message:
@@ -463,8 +463,8 @@ def test_what_cannot_be_trained_on_is_refused_with_the_reason(
     (problem,) = verdict.problems
     assert problem.code == f"dataset.{code}"
     assert problem.severity == "error"
-    assert problem.remedy
-    assert verdict.evidence == problem.what
+    assert str(problem.remedy)
+    assert verdict.evidence == str(problem.what)
 
 
 def test_no_rows_at_all_are_refused() -> None:
@@ -544,8 +544,8 @@ def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named()
     assert verdict.mapping == {"question": "Question", "answer": "Best Answer"}
     (note,) = verdict.problems
     assert note.severity == "warning"
-    assert "“Correct Answers”" in note.what
-    assert "Incorrect" not in note.what
+    assert "“Correct Answers”" in str(note.what)
+    assert "Incorrect" not in str(note.what)
 
 
 def test_of_two_conversations_the_other_is_named() -> None:
@@ -554,7 +554,7 @@ def test_of_two_conversations_the_other_is_named() -> None:
     verdict = detect([row] * 3, list(row))
     assert verdict.mapping == {"messages": "conversation_a"}
     assert verdict.confidence < 0.8
-    assert "“conversation_b”" in verdict.problems[0].what
+    assert "“conversation_b”" in str(verdict.problems[0].what)
 
 
 def test_whole_conversations_have_their_prompt_unless_a_column_is_called_so() -> None:
@@ -579,7 +579,7 @@ def test_that_answers_behind_the_first_one_are_left_out_is_said() -> None:
     assert verdict.format == "question_answer"
     (note,) = verdict.problems
     assert (note.code, note.severity) == ("dataset.several_answers", "warning")
-    assert "1 row of 4" in note.what
+    assert "1 row of 4" in str(note.what)
 
 
 def test_a_pair_in_a_list_needs_two_answers() -> None:
@@ -604,7 +604,7 @@ def test_a_conversation_that_cannot_be_read_is_no_reason_to_learn_another_column
     talk = [{"role": "narrator", "content": "Once."}, MESSAGES[1]]
     verdict = detect([{"messages": talk, "tools": "[]", "note": "A text."}] * 3)
     assert (verdict.format, verdict.mapping) == (None, {})
-    assert "narrator" in verdict.problems[0].what
+    assert "narrator" in str(verdict.problems[0].what)
 
 
 def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdict() -> None:
@@ -652,7 +652,7 @@ def test_questions_behind_the_last_answer_are_left_out_with_a_word() -> None:
     rows = [{"conversations": CHAT}] * 3 + [{"conversations": [*CHAT, CHAT[0]]}]
     (note,) = detect(rows, ["conversations"]).problems
     assert (note.code, note.severity) == ("dataset.unanswered_turns", "warning")
-    assert "1 conversation of 4" in note.what
+    assert "1 conversation of 4" in str(note.what)
 
 
 def test_other_formats_that_fit_are_named() -> None:
@@ -733,26 +733,26 @@ def test_a_column_that_there_is_not_is_a_problem_that_names_those_there_are(wron
     assert verdict.format is None
     (problem,) = verdict.problems
     assert problem.code == "dataset.unknown_column"
-    assert "nowhere" in problem.what
-    assert "a, b" in problem.remedy
+    assert "nowhere" in str(problem.what)
+    assert "a, b" in str(problem.remedy)
 
 
 def test_a_slot_that_the_format_has_not_is_a_problem_that_names_those_it_has() -> None:
     verdict = detect([{"a": "1"}], ["a"], "text", {"body": "a"})
     assert verdict.problems[0].code == "dataset.unknown_slot"
-    assert "text" in verdict.problems[0].remedy
+    assert "text" in str(verdict.problems[0].remedy)
 
 
 def test_slots_that_no_format_has_ask_for_a_format() -> None:
     verdict = detect([{"a": "1"}], ["a"], "auto", {"body": "a"})
     assert verdict.problems[0].code == "dataset.unknown_slot"
-    assert "No format has all of “body”" in verdict.problems[0].what
+    assert "No format has all of “body”" in str(verdict.problems[0].what)
 
 
 def test_a_chosen_format_without_a_needed_column_asks_for_it() -> None:
     verdict = detect([{"a": "1", "b": "2", "c": "3"}], ["a", "b", "c"], "preference")
     assert verdict.format is None
-    assert "“chosen” and “rejected”" in verdict.problems[0].what
+    assert "“chosen” and “rejected”" in str(verdict.problems[0].what)
 
 
 def test_a_chosen_format_wins_over_the_detected_one() -> None:
@@ -764,7 +764,7 @@ def test_a_chosen_format_wins_over_the_detected_one() -> None:
 def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
-    assert "it has no list of turns" in verdict.problems[0].what
+    assert "it has no list of turns" in str(verdict.problems[0].what)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset import FORMAT_TITLES, SLOTS, TASKS, RowFormat
-from lora_studio.core.events import RowPreview, to_line
-from lora_studio.core.row_formats import Verdict, convert, detect
-from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.core.dataset.formats.detection import Verdict, convert, detect
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, TASKS, RowFormat
+from lora_studio.core.protocol.events import RowPreview, to_line
 
 FORMATS = tuple(FORMAT_TITLES)
 SLOT_NAMES = sorted({slot.rstrip("*") for slots in SLOTS.values() for slot in slots})

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import events, run_folder
-from lora_studio.core.dataset import Message
-from lora_studio.core.locks import FileLock
+from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.samples import Sample
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.locks import FileLock
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return run_folder.create(tmp_path / "runs", Project(name="My run"), tmp_path)
+    return folder.create(tmp_path / "runs", Project(name="My run"), tmp_path)
 
 
 def _write(run: RunFolder, *sent: events.Event) -> None:
@@ -33,15 +34,15 @@ def _write(run: RunFolder, *sent: events.Event) -> None:
 
 def test_a_new_run_holds_the_frozen_project_with_absolute_paths(tmp_path: Path) -> None:
     frozen = Project.model_validate({"name": "x", "dataset": {"sources": ["rows.json"]}})
-    run = run_folder.create(tmp_path / "runs", frozen, tmp_path)
+    run = folder.create(tmp_path / "runs", frozen, tmp_path)
     assert run.load_project().dataset.sources[0].path == str(tmp_path / "rows.json")
     assert run.manifest()["name"] == "x"
 
 
 def test_runs_of_one_second_do_not_collide(tmp_path: Path) -> None:
-    made = {run_folder.create(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
+    made = {folder.create(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
     assert len(made) == 5
-    assert {run.path for run in run_folder.list_runs(tmp_path)} == made
+    assert {run.path for run in folder.list_runs(tmp_path)} == made
 
 
 def test_the_state_follows_the_events(run: RunFolder) -> None:
@@ -84,12 +85,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_an_unwritable_place_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="could not be made"):
-        run_folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
+        folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
 
 
 def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lora_studio.core.locks import FileLock"
+        "import sys, time; from pathlib import Path; from lora_studio.core.system.locks import FileLock"
         "; print(FileLock(Path(sys.argv[1])).acquire({'pid': 4711}), flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import events, run_folder, run_index, run_table
-from lora_studio.core.locks import FileLock
-from lora_studio.core.lora import LoraSpec
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_about import About
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.run_index import RunIndex, RunSummary
-from lora_studio.core.training import TrainingSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import index as run_index
+from lora_studio.core.runs import table
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.index import RunIndex, RunSummary
+from lora_studio.core.system.locks import FileLock
+from lora_studio.core.training.spec import TrainingSpec
 from tests.helpers.many_runs import damage, make_runs
 
 
@@ -189,8 +192,8 @@ def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -
     told = _read(tmp_path)
     assert told.tags == ("night", "shift")
     for text in ("LLAMA", "rank=64", "night rude", "bot shift", ""):
-        assert run_table.matches(told, text)
-    assert not run_table.matches(told, "night rank=8")
+        assert table.matches(told, text)
+    assert not table.matches(told, "night rank=8")
 
 
 def test_a_setting_is_found_where_it_is_at_its_default_and_however_its_number_is_written(
@@ -199,34 +202,34 @@ def test_a_setting_is_found_where_it_is_at_its_default_and_however_its_number_is
     _one(tmp_path, lora=LoraSpec(rank=16), training=TrainingSpec(learning_rate=1e-4))
     told = _read(tmp_path)
     for text in ("rank=16", "learning_rate=1e-4", "learning_rate=0.0001", "epochs=3"):
-        assert run_table.matches(told, text)
+        assert table.matches(told, text)
     for text in ("rank=8", "learning_rate=2e-4", "rank=", "no_setting=1", "=16"):
-        assert not run_table.matches(told, text)
+        assert not table.matches(told, text)
 
 
 def test_differences_are_told_in_the_order_of_the_specs(tmp_path: Path) -> None:
     for rank, rate in ((8, 1e-4), (16, 2e-4)):
         _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))
     found = run_index.read(tmp_path / "runs")
-    told = {name: sorted(values) for name, values in run_table.differences(found).items()}
+    told = {name: sorted(values) for name, values in table.differences(found).items()}
     assert told == {"lora.rank": [8, 16], "training.learning_rate": [1e-4, 2e-4]}
     assert list(told) == ["lora.rank", "training.learning_rate"]
-    everything = run_table.differences(found, everything=True)
+    everything = table.differences(found, everything=True)
     assert everything["training.epochs"] == [TrainingSpec().epochs] * 2
 
 
 def test_runs_without_a_number_come_last_in_either_order() -> None:
     runs = [RunSummary("a", loss=2.0), RunSummary("b"), RunSummary("c", loss=1.0)]
-    names = [run.folder for run in run_table.in_order(runs, "loss", descending=False)]
+    names = [run.folder for run in table.in_order(runs, "loss", descending=False)]
     assert names == ["c", "a", "b"]
-    names = [run.folder for run in run_table.in_order(runs, "loss", descending=True)]
+    names = [run.folder for run in table.in_order(runs, "loss", descending=True)]
     assert names == ["a", "c", "b"]
 
 
 def test_the_table_for_other_programs_holds_what_differs(tmp_path: Path) -> None:
     for rank in (8, 16):
         _one(tmp_path, lora=LoraSpec(rank=rank))
-    lines = list(csv.DictReader(run_table.to_csv(run_index.read(tmp_path / "runs")).splitlines()))
+    lines = list(csv.DictReader(table.to_csv(run_index.read(tmp_path / "runs")).splitlines()))
     assert sorted(line["lora.rank"] for line in lines) == ["16", "8"]
     assert "lora.alpha" not in lines[0]
 

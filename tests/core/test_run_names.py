@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from lora_studio.core import moments, run_names
-from lora_studio.core.run_about import About, Grid
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.run_index import RunSummary
-from lora_studio.core.run_names import RunNames
+from lora_studio.core import timestamps
+from lora_studio.core.runs import names
+from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.runs.names import RunNames
 
 _YEAR = datetime.now().year
 
@@ -61,8 +62,8 @@ def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
 def test_a_folder_alone_tells_title_or_moment(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "20200104-101500-support-bot")
     run.path.mkdir()
-    assert run_names.of_folder(run) == "4 Jan 2020, 10:15:00 · support-bot"
+    assert names.of_folder(run) == "4 Jan 2020, 10:15:00 · support-bot"
     run.write_about(About(title="Best"))
-    assert run_names.of_folder(run) == "Best"
-    assert moments.of_run("my run") == "my run"
-    assert moments.of_run("20209999-101500-x") == "20209999-101500-x"
+    assert names.of_folder(run) == "Best"
+    assert timestamps.of_run("my run") == "my run"
+    assert timestamps.of_run("20209999-101500-x") == "20209999-101500-x"

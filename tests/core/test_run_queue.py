@@ -8,13 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import project, run_copy, run_folder, run_grid, run_index, run_queue
-from lora_studio.core.lora import LoraSpec
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft, Project
-from lora_studio.core.run_about import About
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.run_queue import Entry
+from lora_studio.core.project import project
+from lora_studio.core.project.project import Draft, Project
+from lora_studio.core.runs import (
+    copies,
+    grid_search,
+    index,
+)
+from lora_studio.core.runs import (
+    folder as run_folder,
+)
+from lora_studio.core.runs import (
+    queue as run_queue,
+)
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.queue import Entry
 
 
 @pytest.fixture
@@ -62,7 +73,7 @@ def test_a_damaged_file_is_an_empty_queue(runs: Path, content: bytes) -> None:
 
 def test_no_two_programs_take_the_same_run(runs: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from lora_studio.core import run_queue\n"
+        "import sys; from pathlib import Path; from lora_studio.core.runs import queue as run_queue\n"
         "while (e := run_queue.take(Path(sys.argv[1]))): print(e.run)"
     )
     every = [
@@ -87,7 +98,7 @@ def _trained(folder: Path) -> RunFolder:
 
 def test_a_run_again_has_the_settings_and_tags_of_the_first(tmp_path: Path) -> None:
     run = _trained(tmp_path)
-    made = run_copy.again(run)
+    made = copies.again(run)
     assert made.load_project() == run.load_project()
     assert (made.about().tags, made.about().title) == (("keep",), "")
 
@@ -95,10 +106,10 @@ def test_a_run_again_has_the_settings_and_tags_of_the_first(tmp_path: Path) -> N
 def test_training_on_needs_an_adapter(tmp_path: Path) -> None:
     run = _trained(tmp_path)
     with pytest.raises(ProblemError, match="has no adapter"):
-        run_copy.go_on(run)
+        copies.go_on(run)
     run.adapter.mkdir()
     (run.adapter / "adapter_config.json").write_text("{}")
-    assert run_copy.go_on(run).load_project().lora.start_from == str(run.adapter)
+    assert copies.go_on(run).load_project().lora.start_from == str(run.adapter)
 
 
 def _ready(folder: Path) -> Draft:
@@ -113,7 +124,7 @@ def _ready(folder: Path) -> Draft:
 def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
-    made = list(run_copy.grid(draft, axes))
+    made = list(copies.grid(draft, axes))
     frozen = [run.load_project() for run in made]
     found = [(each.lora.rank, each.training.learning_rate) for each in frozen]
     assert found == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
@@ -123,7 +134,7 @@ def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
     assert about.grid.fields == ("lora.rank", "training.learning_rate")
     assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")
     assert draft.get("lora", "rank") == 16
-    (table,) = run_grid.grids(run_index.read(made[0].path.parent))
+    (table,) = grid_search.grids(index.read(made[0].path.parent))
     assert (table.rows, table.columns) == ([8, 16], [1e-4, 2e-4])
     assert [[run and run.folder for run in line] for line in table.cells] == [
         [made[0].path.name, made[1].path.name], [made[2].path.name, made[3].path.name],
@@ -134,9 +145,9 @@ def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
 def test_a_grid_with_a_value_that_cannot_be_makes_no_run(tmp_path: Path) -> None:
     draft = _ready(tmp_path / "p")
     with pytest.raises(ProblemError, match="Rank"):
-        list(run_copy.grid(draft, [("lora.rank", (8, 0))]))
+        list(copies.grid(draft, [("lora.rank", (8, 0))]))
     assert not (tmp_path / "p" / "runs").exists()
     with pytest.raises(ProblemError, match="1,000 runs"):
-        run_copy.combinations([("training.seed", tuple(range(1000)))])
+        copies.combinations([("training.seed", tuple(range(1000)))])
     with pytest.raises(ProblemError, match="no values"):
-        run_copy.combinations([("training.seed", ())])
+        copies.combinations([("training.seed", ())])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from lora_studio.core import words
     ],
 )
 def test_counts_are_shortened_to_one_decimal(value: int, expected: str) -> None:
-    assert words.count(value) == expected
+    assert formatting.count(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_counts_are_shortened_to_one_decimal(value: int, expected: str) -> None:
     ],
 )
 def test_file_sizes_count_in_thousands(value: int, expected: str) -> None:
-    assert words.size(value) == expected
+    assert formatting.size(value) == expected
 
 
 def test_memory_counts_in_powers_of_1024() -> None:
-    assert words.memory(24 * 2**30) == "24 GiB"
-    assert words.memory(18.2 * 2**30) == "18.2 GiB"
-    assert words.memory(269_030_016) == "257 MiB"
+    assert formatting.memory(24 * 2**30) == "24 GiB"
+    assert formatting.memory(18.2 * 2**30) == "18.2 GiB"
+    assert formatting.memory(269_030_016) == "257 MiB"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_memory_counts_in_powers_of_1024() -> None:
     ],
 )
 def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) -> None:
-    assert words.percent(share) == expected
+    assert formatting.percent(share) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) 
     ],
 )
 def test_durations_carry_two_units_at_most(seconds: float | None, expected: str) -> None:
-    assert words.duration(seconds) == expected
+    assert formatting.duration(seconds) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,38 +100,42 @@ def test_durations_carry_two_units_at_most(seconds: float | None, expected: str)
     ],
 )
 def test_time_to_go_admits_that_it_is_an_estimate(seconds: float | None, expected: str) -> None:
-    assert words.remaining(seconds) == expected
+    assert formatting.remaining(seconds) == expected
 
 
 @given(st.floats(min_value=0, max_value=1e15))
 def test_every_scaled_number_stays_below_the_next_unit(value: float) -> None:
-    for said, base in ((words.size(value), 1000), (words.memory(value), 1024)):
+    for said, base in ((formatting.size(value), 1000), (formatting.memory(value), 1024)):
         figure = float(said.split()[0].replace(",", ""))
         assert figure < base or said.endswith(("TB", "TiB"))
 
 
 @given(st.floats(min_value=1e-9, max_value=1e9))
 def test_small_settings_read_back_as_the_same_number(value: float) -> None:
-    assert float(words.small(value)) == pytest.approx(value, rel=0.005)
+    assert float(formatting.small(value)) == pytest.approx(value, rel=0.005)
 
 
 def test_learning_rates_are_written_as_people_type_them() -> None:
-    said = [words.small(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
+    said = [formatting.small(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
     assert said == ["2e-4", "1.5e-5", "0.05", "0", "3"]
 
 
 def test_nouns_follow_their_number() -> None:
-    assert words.plural(1, "row") == "1 row"
-    assert words.plural(1240, "row") == "1,240 rows"
-    assert words.plural(2, "entry", "entries") == "2 entries"
+    assert formatting.plural(1, "row") == "1 row"
+    assert formatting.plural(1240, "row") == "1,240 rows"
+    assert formatting.plural(2, "entry", "entries") == "2 entries"
 
 
 def test_names_are_listed_as_one_phrase() -> None:
-    said = [words.listed(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
+    said = [formatting.listed(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
     assert said == ["", "q", "q and k", "q, k, v and o"]
 
 
 def test_losses_and_speeds_keep_the_figures_that_matter() -> None:
-    assert [words.loss(value) for value in (1.3149, 0.0214, math.nan)] == ["1.31", "0.0214", "nan"]
-    assert words.rate(1240.4) == "1,240 tokens/s"
-    assert words.rate(3.44) == "3.4 tokens/s"
+    assert [formatting.loss(value) for value in (1.3149, 0.0214, math.nan)] == [
+        "1.31",
+        "0.0214",
+        "nan",
+    ]
+    assert formatting.rate(1240.4) == "1,240 tokens/s"
+    assert formatting.rate(3.44) == "3.4 tokens/s"

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.core import project, run_folder
-from lora_studio.engine import weights
+from lora_studio.core.project import project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.engine.model import safetensors_files
 from tests.helpers.adapters import random_adapter
 from tests.helpers.tiny_models import tiny_model
 
@@ -57,7 +58,7 @@ def test_adapters_go_from_the_library_into_models_and_runs(tmp_path: Path) -> No
         kinds = [json.loads(line)["kind"] for line in out.splitlines()]
         assert kinds[-1] == "done"
         assert "shard_written" in kinds
-        return load_file(folder / weights.SINGLE)
+        return load_file(folder / safetensors_files.SINGLE)
 
     apart = merged(
         tmp_path / "apart", "--base", base, "--adapter", f"{one}=0.5", "--adapter", two,

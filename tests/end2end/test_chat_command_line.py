@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import project
+from lora_studio.core.project import project
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.tiny_run import tiny_run
 

@@ -12,10 +12,11 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import project
-from lora_studio.gui import theme, wizard
+from lora_studio.core.project import project
+from lora_studio.gui import theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]

@@ -11,7 +11,8 @@ from pathlib import Path
 import ollama
 import pytest
 
-from lora_studio.core import events, project
+from lora_studio.core.project import project
+from lora_studio.core.protocol import events
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.real_ollama import Server
 from tests.helpers.tiny_models import tiny_model

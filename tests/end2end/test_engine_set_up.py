@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio import client
-from lora_studio.core import commands, events
+from lora_studio.client import worker as client_worker
+from lora_studio.core.protocol import commands, events
 from lora_studio.setup import engines, folders, operations
 from lora_studio.setup.events import EngineReady, Failed, Planned, Progress
 from lora_studio.setup.operations import Request, SetUp
@@ -42,8 +42,8 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     before = set(site.rglob("*.pyc"))
     assert 2000 < len(before) < len(list(site.rglob("*.py"))) / 2
     code = (
-        "from lora_studio.engine import importing\n"
-        "with importing.lightly(): from lora_studio.engine import backends, taking_part"
+        "from lora_studio.engine.runtime import fast_imports as importing\n"
+        "with importing.lightly(): from lora_studio.engine.backends.backend import backend as backends, taking_part"
     )
     clean = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     subprocess.run([ready.python, "-P", "-c", code], check=True, env=clean, capture_output=True)
@@ -54,11 +54,11 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
 
     # What the program does from now on: the worker that it starts is of this engine.
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert client.engine_command()[0] == ready.python
-    worker = client.Worker.start()
+    assert client_worker.engine_command()[0] == ready.python
+    worker = client_worker.Worker.start()
     question = commands.InspectDevices()
     worker.send(question)
-    answers = list(client.until_ended(worker, question.id))
+    answers = list(client_worker.until_ended(worker, question.id))
     assert any(isinstance(event, events.DevicesFound) for event in answers), answers
     packages = json.loads((Path(ready.folder) / engines.MANIFEST).read_text())["packages"]
     assert not {"pyside6-essentials", "pyqtgraph"} & set(packages)

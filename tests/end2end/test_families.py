@@ -8,10 +8,11 @@ from pathlib import Path
 import ollama
 import pytest
 
-from lora_studio.client import Worker
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.client.worker import Worker
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.real_ollama import Server
 from tests.helpers.tiny_models import FAMILIES, tiny_model

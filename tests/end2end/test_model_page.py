@@ -15,10 +15,12 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core import offline, project
-from lora_studio.gui import theme, wizard
+from lora_studio.core.project import project
+from lora_studio.core.system import offline
+from lora_studio.gui import theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
 from tests.helpers.hub_server import TOKEN, Hub, hub_server
 from tests.helpers.tiny_models import tiny_model
 

@@ -10,12 +10,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import project, run_folder
 from lora_studio.core.chat import OnBase
+from lora_studio.core.project import project
+from lora_studio.core.runs import folder
 from lora_studio.gui import theme
-from lora_studio.gui.pages.playground import PlaygroundPage
-from lora_studio.gui.playground_dialogs import TokensDialog
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.pages.playground.dialogs import TokensDialog
+from lora_studio.gui.pages.playground.page import PlaygroundPage
+from lora_studio.gui.project.state import ProjectState
 from tests.helpers.adapters import random_adapter
 from tests.helpers.tiny_models import tiny_model
 
@@ -31,7 +32,7 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
     values = {"model": {"source": str(base), "device": "cpu"}}
     draft = project.create(tmp_path / "project", "Harbour", values)
     draft.save()
-    run = run_folder.create(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
+    run = folder.create(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
     random_adapter(base, run.adapter)
     theme.apply(qapp, "light")
     state = ProjectState()

@@ -13,11 +13,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import project
-from lora_studio.core.run_folder import list_runs
-from lora_studio.gui import theme, wizard
+from lora_studio.core.project import project
+from lora_studio.core.runs.folder import list_runs
+from lora_studio.gui import theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.real_ollama import Server
 from tests.helpers.tiny_models import tiny_model

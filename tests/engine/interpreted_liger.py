@@ -14,9 +14,10 @@ import triton.language as tl
 from liger_kernel.ops import geglu, rms_norm
 from triton.runtime import interpreter
 
-from lora_studio.core.lora import LoraSpec
-from lora_studio.engine import fused, kernels, liger, logprobs
-from lora_studio.engine.logprobs import Scorer
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.engine.training import kernel_choice
+from lora_studio.engine.training.kernels import fused, liger, logprobs
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.test_fused import assert_equal, layers_of, plainly, result, wrap
 
@@ -56,7 +57,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     assert scorer.fused.reasons == {}
     assert (scorer.fused.by_liger, scorer.scored_by_liger) == (_BY_LIGER[family], True)
-    said = kernels.of_ligers(scorer)
+    said = kernel_choice.of_ligers(scorer)
     assert (
         said
         == f"Liger's kernels compute {_BY_LIGER[family]} of these layers, and the scores of logits."
@@ -126,7 +127,7 @@ def test_a_kernel_that_gives_other_values_leaves_the_layer_to_the_next_way(
     norms = [layer for layer in scorer.model.modules() if fused._is_plain_norm(layer)]
     assert {layer.forward.__func__ for layer in norms} == {fused._norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
-    said = kernels.of_ligers(scorer)
+    said = kernel_choice.of_ligers(scorer)
     assert said.endswith("They do not serve for norms: their values or gradients differ here.")
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
@@ -146,7 +147,7 @@ def test_what_cannot_be_compiled_is_tried_once_and_says_why(
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
     assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
-    said = kernels.of_ligers(scorer)
+    said = kernel_choice.of_ligers(scorer)
     assert said.startswith(
         "Liger's kernels compute nothing here. They do not serve for norms: Failed"
     )
@@ -161,4 +162,4 @@ def test_gates_that_may_be_compiled_are_left_to_the_compiler(tiny: TinyModel) ->
 def test_switched_off_they_are_not_even_tried(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
     assert not scorer.uses_liger
-    assert kernels.of_ligers(scorer) == ""
+    assert kernel_choice.of_ligers(scorer) == ""

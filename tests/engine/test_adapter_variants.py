@@ -13,19 +13,22 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from lora_studio.core import checks, commands, events
-from lora_studio.core.lora import LoraSpec
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import eva, initial, lora, optimizers
-from lora_studio.engine.backends import make
-from lora_studio.engine.batches import collate
-from lora_studio.engine.encoded_rows import EncodedRows
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.model import load_tokenizer
-from lora_studio.engine.neftune import add_noise
-from lora_studio.engine.prepared import prepare
+from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.backends.backend import make
+from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.dataset.prepare import prepare
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
+from lora_studio.engine.lora import attach, initialization
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.training import eva
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe.neftune import add_noise
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -109,7 +112,7 @@ def test_all_that_trains_is_in_32_bit_and_what_layers_give_in_the_format_of_the_
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 99}
     base = Qwen2ForCausalLM(Qwen2Config(num_hidden_layers=2, **shape)).to(dtype)
     spec = LoraSpec(rank=4, bias="all", use_dora=True, modules_to_save=("norm", "embed_tokens"))
-    model = lora.attach(base, spec, make_job())
+    model = attach.attach(base, spec, make_job())
     assert {value.dtype for value in model.parameters() if value.requires_grad} == {torch.float32}
     assert {value.dtype for value in model.parameters() if not value.requires_grad} == {dtype}
     ids = torch.arange(9)[None]
@@ -174,7 +177,7 @@ def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: 
     tokenizer = load_tokenizer(tiny("llama3"))
     rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
     eva.look_at_data(tuned, rows, 4, make_job())
-    layers = dict(initial.lora_layers(tuned.model))
+    layers = dict(initialization.lora_layers(tuned.model))
     first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
     torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(first, layers["model.layers.0.self_attn.k_proj"].lora_A["default"].weight.detach())  # fmt: skip
@@ -237,18 +240,18 @@ def test_combinations_that_cannot_work_say_so_at_the_field(
 
 @pytest.mark.parametrize(("blocks", "numbers"), [("", None), ("3", [3]), ("0-2, 5", [0, 1, 2, 5])])
 def test_blocks_are_written_as_ranges(blocks: str, numbers: list[int] | None) -> None:
-    assert lora.LoraSpec(blocks=blocks).block_numbers() == numbers
+    assert attach.LoraSpec(blocks=blocks).block_numbers() == numbers
 
 
 def test_a_rank_of_its_own_keeps_the_ratio_of_alpha_unless_told() -> None:
-    spec = lora.LoraSpec(rank=8, alpha=16, own_ranks=("q_proj=32", "v_proj=4:4"))
+    spec = attach.LoraSpec(rank=8, alpha=16, own_ranks=("q_proj=32", "v_proj=4:4"))
     assert spec.rank_pattern() == {"q_proj": 32, "v_proj": 4}
     assert spec.alpha_pattern() == {"q_proj": 64, "v_proj": 4}
 
 
 def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = lora.attach(base, lora.LoraSpec(rank=4), make_job())
+    model = attach.attach(base, attach.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
     slow, fast = optimizers.make(spec, model).param_groups
     assert fast["lr"] == pytest.approx(16 * slow["lr"])
@@ -258,7 +261,7 @@ def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> 
 
 def test_noise_has_the_size_of_its_formula_and_comes_with_gradients_only(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = lora.attach(base, lora.LoraSpec(rank=4), make_job()).train()
+    model = attach.attach(base, attach.LoraSpec(rank=4), make_job()).train()
     scorer = Scorer(model)
     add_noise(scorer, 5.0)
     layer = scorer.base.get_input_embeddings()

@@ -13,20 +13,29 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core import commands, events
-from lora_studio.core.adapters import (
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.lora.adapters import (
     METHODS,
     AdapterMix,
     Method,
     WeightedAdapter,
     parse_weighted,
 )
-from lora_studio.core.dataset import Message
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapter_library, adapters, combining, imports, merging, weights
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import (
+    combining,
+    imported_runs,
+    library,
+)
+from lora_studio.engine.merging import (
+    merge as merging_merge,
+)
+from lora_studio.engine.model import safetensors_files
 from tests.helpers.adapters import ATTENTION, random_adapter
 from tests.helpers.jobs import handle, new_run
 from tests.helpers.recorded_job import recorded_job
@@ -72,9 +81,9 @@ def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
     random_adapter(base, tmp_path / "elsewhere" / "deep" / "style")
     broken = tmp_path / "elsewhere" / "broken"
     broken.mkdir()
-    (broken / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 4}', "utf-8")
+    (broken / adapter_files.CONFIG).write_text('{"peft_type": "LORA", "r": 4}', "utf-8")
     job, _ = recorded_job()
-    found = {Path(f.folder): f for f in adapter_library.find([tmp_path], job)}
+    found = {Path(f.folder): f for f in library.find([tmp_path], job)}
     assert set(found) == {run.adapter, tmp_path / "elsewhere" / "deep" / "style", broken}
     assert found[run.adapter].run == str(run.path)
     assert found[run.adapter].rank == 4
@@ -83,8 +92,8 @@ def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
 
 
 def test_norms_are_those_of_the_full_update(pair: list[Path]) -> None:
-    facts = adapter_library.show(pair[0], None, recorded_job()[0]).adapter
-    tensors = load_file(pair[0] / adapters.WEIGHTS)
+    facts = library.show(pair[0], None, recorded_job()[0]).adapter
+    tensors = load_file(pair[0] / adapter_files.WEIGHTS)
     for layer in facts.layers:
         a, b = (tensors[f"base_model.model.{layer.module}.lora_{h}.weight"] for h in "AB")
         assert layer.norm == pytest.approx(float((2 * b @ a).norm()), rel=1e-5)
@@ -96,23 +105,23 @@ def test_an_adapter_fits_its_model_and_no_other(
 ) -> None:
     other = tiny_model("phi3", tmp_path / "phi3")
     job, _ = recorded_job()
-    own = adapter_library.fit(pair[0], ModelSpec(source=str(base)), job)
+    own = library.fit(pair[0], ModelSpec(source=str(base)), job)
     assert own.fits
     assert not own.warning
-    strange = adapter_library.fit(pair[0], ModelSpec(source=str(other)), job)
+    strange = library.fit(pair[0], ModelSpec(source=str(other)), job)
     assert not strange.fits
     assert "no model.layers.0.self_attn." in strange.reason
     begun = random_adapter(base, tmp_path / "pissa", init_lora_weights="pissa")
-    by_peft = adapter_library.fit(begun, ModelSpec(source=str(base)), job)
+    by_peft = library.fit(begun, ModelSpec(source=str(base)), job)
     assert by_peft.fits
     assert "pissa" in by_peft.warning
-    assert not adapter_library.fit(begun, ModelSpec(source=str(other)), job).fits
-    found = adapter_library.find([pair[0], pair[1]], job)
-    fits = adapter_library.fits(found, ModelSpec(source=str(other)), job)
+    assert not library.fit(begun, ModelSpec(source=str(other)), job).fits
+    found = library.find([pair[0], pair[1]], job)
+    fits = library.fits(found, ModelSpec(source=str(other)), job)
     assert [each.fits for each in fits.values()] == [False, False]
-    assert adapter_library.fits(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
+    assert library.fits(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
     alike = tiny_model("llama3", tmp_path / "alike")
-    twin = adapter_library.fit(pair[0], ModelSpec(source=str(alike)), job)
+    twin = library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits
     assert "trained on" in twin.warning
 
@@ -188,7 +197,9 @@ def test_dropping_at_random_follows_the_seed_and_peft_s_rule(
     method: Method, pair: list[Path], tmp_path: Path
 ) -> None:
     def tensors(name: str, **settings: Any) -> dict[str, torch.Tensor]:
-        return load_file(combined(pair, tmp_path / name, method, **settings) / adapters.WEIGHTS)
+        return load_file(
+            combined(pair, tmp_path / name, method, **settings) / adapter_files.WEIGHTS
+        )
 
     one, again, other = tensors("a", seed=5), tensors("b", seed=5), tensors("c", seed=6)
     assert all(torch.equal(one[name], again[name]) for name in one)
@@ -196,7 +207,7 @@ def test_dropping_at_random_follows_the_seed_and_peft_s_rule(
     whole = tensors("d", density=1.0)
     plain: Method = "ties" if method == "dare_ties" else "linear"
     settings = {"density": 1.0} if plain == "ties" else {}
-    undropped = load_file(combined(pair, tmp_path / "e", plain, **settings) / adapters.WEIGHTS)
+    undropped = load_file(combined(pair, tmp_path / "e", plain, **settings) / adapter_files.WEIGHTS)
     assert all(torch.equal(whole[name], undropped[name]) for name in whole)
 
 
@@ -204,11 +215,11 @@ def test_concatenation_is_the_exact_sum_and_adds_the_ranks(
     base: Path, pair: list[Path], tmp_path: Path
 ) -> None:
     folder = combined(pair, tmp_path / "new", "cat")
-    config = json.loads((folder / adapters.CONFIG).read_text("utf-8"))
+    config = json.loads((folder / adapter_files.CONFIG).read_text("utf-8"))
     assert config["r"] == config["lora_alpha"] == 8
-    tensors = load_file(folder / adapters.WEIGHTS)
+    tensors = load_file(folder / adapter_files.WEIGHTS)
     name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
-    parts = [load_file(each / adapters.WEIGHTS) for each in pair]
+    parts = [load_file(each / adapter_files.WEIGHTS) for each in pair]
     expected = sum(
         weight * 2 * part[name.format("B")] @ part[name.format("A")]
         for weight, part in zip((0.7, -1.5), parts, strict=True)
@@ -223,7 +234,7 @@ def test_a_scale_by_the_root_of_the_rank_is_not_applied_twice(base: Path, tmp_pa
     )
     combining.combine(command, recorded_job()[0])
     (before, *_), (after, *_) = (
-        adapter_library.show(folder, None, recorded_job()[0]).adapter.layers
+        library.show(folder, None, recorded_job()[0]).adapter.layers
         for folder in (one, tmp_path / "new")
     )
     assert after.norm == pytest.approx(before.norm, rel=1e-5)
@@ -274,8 +285,8 @@ def test_an_embedding_that_came_along_goes_along(base: Path, tmp_path: Path) -> 
     )
     folder = combined([one, two], tmp_path / "new", "linear", layers=2 + 1)
     name = "base_model.model.model.embed_tokens.base_layer.weight"
-    kept = load_file(folder / adapters.WEIGHTS)[name]
-    assert torch.equal(kept, load_file(one / adapters.WEIGHTS)[name])
+    kept = load_file(folder / adapter_files.WEIGHTS)[name]
+    assert torch.equal(kept, load_file(one / adapter_files.WEIGHTS)[name])
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     wrapped = PeftModel.from_pretrained(model, folder)
     embedding = wrapped.base_model.model.model.embed_tokens
@@ -321,15 +332,15 @@ def test_a_run_merges_further_adapters_at_the_weights_it_is_given(
     (run.path / "adapter").mkdir()
     for file in pair[0].iterdir():
         (run.adapter / file.name).write_bytes(file.read_bytes())
-    planned = merging.preview(run, run.load_project().merging, recorded_job()[0])
+    planned = merging_merge.preview(run, run.load_project().merging, recorded_job()[0])
     assert planned.tensors_changed == 10
     assert planned.by_peft is None
-    merging.merge(run, recorded_job()[0])
-    one = load_file(run.merged / weights.SINGLE)
+    merging_merge.merge(run, recorded_job()[0])
+    one = load_file(run.merged / safetensors_files.SINGLE)
     job, _ = recorded_job()
-    both = [adapters.read(pair[0], 0.7), adapters.read(pair[1], -1.5)]
-    merging.merge_into(tmp_path / "again", base, both, MergingSpec(), job)
-    two = load_file(tmp_path / "again" / weights.SINGLE)
+    both = [adapter_files.read(pair[0], 0.7), adapter_files.read(pair[1], -1.5)]
+    merging_merge.merge_into(tmp_path / "again", base, both, MergingSpec(), job)
+    two = load_file(tmp_path / "again" / safetensors_files.SINGLE)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -339,11 +350,14 @@ def test_a_layer_trained_whole_is_neither_weighted_nor_brought_twice(
     whole: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
     one, two = (random_adapter(base, tmp_path / str(s), seed=s, **whole) for s in (1, 2))
 
-    def merge(*merged: adapters.Adapter) -> None:
-        merging.merge_into(tmp_path / "m", base, merged, MergingSpec(), recorded_job()[0])
+    def merge(*merged: adapter_files.Adapter) -> None:
+        merging_merge.merge_into(tmp_path / "m", base, merged, MergingSpec(), recorded_job()[0])
 
-    assert problem(lambda: merge(adapters.read(one, 0.5))) == "merging.weighted_whole"
-    assert problem(lambda: merge(adapters.read(one), adapters.read(two))) == "merging.two_wholes"
+    assert problem(lambda: merge(adapter_files.read(one, 0.5))) == "merging.weighted_whole"
+    assert (
+        problem(lambda: merge(adapter_files.read(one), adapter_files.read(two)))
+        == "merging.two_wholes"
+    )
 
 
 @pytest.mark.parametrize("initial", ["pissa_niter_4", "corda", "loftq"])
@@ -352,9 +366,11 @@ def test_an_adapter_whose_beginning_changed_the_base_is_refused(
 ) -> None:
     for file in pair[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / adapters.CONFIG).read_text("utf-8"))
-    (tmp_path / adapters.CONFIG).write_text(json.dumps(config | {"init_lora_weights": initial}))
-    assert problem(lambda: adapters.read(tmp_path)) == "merging.changed_base"
+    config = json.loads((tmp_path / adapter_files.CONFIG).read_text("utf-8"))
+    (tmp_path / adapter_files.CONFIG).write_text(
+        json.dumps(config | {"init_lora_weights": initial})
+    )
+    assert problem(lambda: adapter_files.read(tmp_path)) == "merging.changed_base"
 
 
 @pytest.mark.parametrize(
@@ -375,16 +391,16 @@ def test_settings_that_scale_nothing_are_a_named_problem_and_spoil_no_list(
 ) -> None:
     for file in pair[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / adapters.CONFIG).write_text(content, "utf-8")
-    (listed,) = adapter_library.find([tmp_path], recorded_job()[0])
+    (tmp_path / adapter_files.CONFIG).write_text(content, "utf-8")
+    (listed,) = library.find([tmp_path], recorded_job()[0])
     assert listed.problem is not None
     assert listed.problem.code == code
 
 
 def test_a_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> None:
-    (tmp_path / adapters.CONFIG).write_bytes((pair[0] / adapters.CONFIG).read_bytes())
+    (tmp_path / adapter_files.CONFIG).write_bytes((pair[0] / adapter_files.CONFIG).read_bytes())
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
-    assert problem(lambda: adapters.read(tmp_path)) == "merging.pickle"
+    assert problem(lambda: adapter_files.read(tmp_path)) == "merging.pickle"
 
 
 # --- imported ---------------------------------------------------------------------------------
@@ -408,7 +424,7 @@ def test_an_adapter_of_another_model_is_not_imported(
     other = tiny_model("phi3", tmp_path / "phi3")
     run = new_run(tmp_path, model={"source": str(other)})
     job, _ = recorded_job()
-    assert problem(lambda: imports.adapter(run, pair[0], job)) == "adapters.does_not_fit"
+    assert problem(lambda: imported_runs.adapter(run, pair[0], job)) == "adapters.does_not_fit"
     assert not run.adapter.exists()
 
 
@@ -419,7 +435,7 @@ def test_a_run_can_begin_with_a_model_to_export_whose_weights_are_linked(
     channel = handle(commands.ImportModel(run=str(run.path)))
     assert channel.last(events.Merged).tensors_changed == 0
     assert run.state() == "merged"
-    original, here = base / weights.SINGLE, run.merged / weights.SINGLE
+    original, here = base / safetensors_files.SINGLE, run.merged / safetensors_files.SINGLE
     assert original.samefile(here) or original.read_bytes() == here.read_bytes()
     before = original.read_bytes()
     AutoModelForCausalLM.from_pretrained(run.merged, dtype="auto")
@@ -486,12 +502,12 @@ def test_biases_that_trained_are_neither_weighted_nor_lost_in_a_combination(
 ) -> None:
     for file in pair[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    tensors = load_file(tmp_path / adapters.WEIGHTS)
+    tensors = load_file(tmp_path / adapter_files.WEIGHTS)
     tensors["base_model.model.model.layers.0.self_attn.q_proj.bias"] = torch.ones(64)
-    save_file(tensors, tmp_path / adapters.WEIGHTS)
-    config = json.loads((tmp_path / adapters.CONFIG).read_text("utf-8"))
-    (tmp_path / adapters.CONFIG).write_text(json.dumps(config | {"bias": "lora_only"}))
-    assert adapters.read(tmp_path).trained_whole == {"model.layers.0.self_attn.q_proj.bias"}
+    save_file(tensors, tmp_path / adapter_files.WEIGHTS)
+    config = json.loads((tmp_path / adapter_files.CONFIG).read_text("utf-8"))
+    (tmp_path / adapter_files.CONFIG).write_text(json.dumps(config | {"bias": "lora_only"}))
+    assert adapter_files.read(tmp_path).trained_whole == {"model.layers.0.self_attn.q_proj.bias"}
     command = commands.CombineAdapters(
         adapters=(WeightedAdapter(folder=str(tmp_path)),), out=str(tmp_path / "new")
     )

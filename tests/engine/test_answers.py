@@ -13,15 +13,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_studio.core import commands, events
-from lora_studio.core.commands import TextSource
-from lora_studio.core.dataset import Message
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import chat, jobs, merging, model
-from lora_studio.engine.export import gguf
-from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.llama import Llama, adds_bos
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import TextSource
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine import generation, jobs
+from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.merging import merge
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.llama import Llama, adds_bos
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES, tiny_model
@@ -43,8 +45,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of a tiny Llama with its adapter, merged model and 16-bit GGUF file."""
     made = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
     job, _ = recorded_job()
-    merging.merge(made, job)
-    gguf.write(made, made.load_project(), job)
+    merge.merge(made, job)
+    conversion.write(made, made.load_project(), job)
     return made
 
 
@@ -81,7 +83,7 @@ def test_a_batch_gives_the_answers_that_each_conversation_gets_alone(run: RunFol
     project = run.load_project()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
-    tuned = chat.with_adapter(base, run)
+    tuned = generation.with_adapter(base, run)
     for conversation, event in zip(CONVERSATIONS, given["tuned"], strict=True):
         ids = tokenizer.apply_chat_template(
             [turn.model_dump(include={"role", "content"}) for turn in conversation],
@@ -112,8 +114,8 @@ def test_sampling_follows_the_seed(run: RunFolder) -> None:
 
 
 def test_an_answer_ends_at_the_token_that_training_taught(run: RunFolder) -> None:
-    tokenizer = model.load_tokenizer(run.adapter)
-    end = chat.turn_end(tokenizer, [1, 5])
+    tokenizer = loading.load_tokenizer(run.adapter)
+    end = generation.turn_end(tokenizer, [1, 5])
     assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in end.ids
     assert {1, 5} <= set(end.ids)
     assert end.text == ""
@@ -121,8 +123,8 @@ def test_an_answer_ends_at_the_token_that_training_taught(run: RunFolder) -> Non
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: Path) -> None:
-    tokenizer = model.load_tokenizer(tiny_model(family, tmp_path))
-    end = chat.turn_end(tokenizer)
+    tokenizer = loading.load_tokenizer(tiny_model(family, tmp_path))
+    end = generation.turn_end(tokenizer)
     assert end.text == ""
     marks = tokenizer.convert_ids_to_tokens(list(end.ids))
     expected = {
@@ -134,9 +136,9 @@ def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: P
 
 
 def test_a_mark_that_is_no_token_of_its_own_ends_an_answer_as_text(tmp_path: Path) -> None:
-    tokenizer = model.load_tokenizer(tiny_model("mistral", tmp_path))
+    tokenizer = loading.load_tokenizer(tiny_model("mistral", tmp_path))
     tokenizer.chat_template = (TEMPLATES / "chatml.jinja").read_text("utf-8")
-    end = chat.turn_end(tokenizer)
+    end = generation.turn_end(tokenizer)
     assert end.text == "<|im_end|>"
     assert end.cut("Yes.<|im_end|>\nmore") == ("Yes.", True)
     assert end.cut("Yes. And") == ("Yes. And", False)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lora_studio.engine import attention, device, documents
+from lora_studio.engine.devices import devices
+from lora_studio.engine.training.kernels import attention, sequence_packing
 
 SIZE = 16
 
 needs_products = pytest.mark.skipif(
-    not device.multiplies_bfloat16(),
+    not devices.multiplies_bfloat16(),
     reason="this processor does not multiply in 16 bits, so PyTorch's own attention is used",
 )
 
@@ -28,7 +29,7 @@ def both(
     """Result and gradients by `attend` in 16 bits, and by PyTorch in 32."""
     exact = tuple(each.detach().float().requires_grad_() for each in given)
     found = attention.attend(given[0], given[1], given[2], lengths, scaling)
-    expected = documents.one_by_one(exact[0], exact[1], exact[2], lengths, scaling, None)
+    expected = sequence_packing.one_by_one(exact[0], exact[1], exact[2], lengths, scaling, None)
     assert found.shape == expected.shape
     g = torch.randn_like(found)
     gradients = torch.autograd.grad(found, given, g)
@@ -94,8 +95,8 @@ def test_large_biases_of_queries_and_keys_change_nothing(bias: float) -> None:
         torch.autograd.grad(y, x, g.to(y.dtype))
         for y, x in (
             (attention.attend(given[0], given[1], given[2], (90,), 0.3), given),
-            (documents.one_by_one(own[0], own[1], own[2], (90,), 0.3, None), own),
-            (documents.one_by_one(exact[0], exact[1], exact[2], (90,), 0.3, None), exact),
+            (sequence_packing.one_by_one(own[0], own[1], own[2], (90,), 0.3, None), own),
+            (sequence_packing.one_by_one(exact[0], exact[1], exact[2], (90,), 0.3, None), exact),
         )
     )
     for ours, pytorchs, wanted in zip(found, usual, expected, strict=True):
@@ -108,7 +109,7 @@ def test_the_first_use_within_a_layer_that_is_computed_twice_counts_nothing_of_i
     given = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
 
     def layer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return documents.attend(torch.nn.Identity(), q, k, v, None, documents=(25, 15))[0]
+        return sequence_packing.attend(torch.nn.Identity(), q, k, v, None, documents=(25, 15))[0]
 
     expected = torch.autograd.grad(layer(*given).float().square().sum(), given)
     attention._tried.cache_clear()
@@ -131,8 +132,10 @@ def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> N
     given = [heads_of(4, 40).detach().float().requires_grad_() for _ in "qkv"]
     layer = torch.nn.Identity()
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = documents.attend(layer, given[0], given[1], given[2], None, documents=(40,))
-        usual = documents.one_by_one(given[0], given[1], given[2], (40,), None, None)
+        found, _ = sequence_packing.attend(
+            layer, given[0], given[1], given[2], None, documents=(40,)
+        )
+        usual = sequence_packing.one_by_one(given[0], given[1], given[2], (40,), None, None)
     assert type(found.grad_fn).__name__ == "_AttendedBackward"
     assert torch.equal(found, usual)
     gradients = torch.autograd.grad(found.float().square().sum(), given)
@@ -153,7 +156,7 @@ def test_no_row_has_a_part_in_the_gradients_of_another() -> None:
 def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_not() -> None:
     def made(lengths: tuple[int, ...], window: int | None = None) -> str:
         given = [heads_of(number, sum(lengths)) for number in (4, 2, 2)]
-        found, _ = documents.attend(
+        found, _ = sequence_packing.attend(
             torch.nn.Identity(), given[0], given[1], given[2], None,
             documents=lengths, sliding_window=window,
         )  # fmt: skip

@@ -14,15 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.client import Worker
-from lora_studio.core import combinations, commands, events
-from lora_studio.core.events import Event
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.client.worker import Worker
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import backend_choice
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training import combinations
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends import choice
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -57,7 +58,7 @@ def start(tiny: TinyModel, tmp_path: Path) -> Start:
 def settle(run: RunFolder, resume: bool = False) -> tuple[str, str]:
     """What was settled, and what was said of it."""
     channel = RecordingChannel()
-    name = backend_choice.settle(run, make_job(channel), resume=resume)
+    name = choice.settle(run, make_job(channel), resume=resume)
     return name, channel.last(events.Log).text
 
 
@@ -88,7 +89,7 @@ def test_a_resumed_training_keeps_its_backend(start: Start) -> None:
 def test_unsloth_that_is_not_there_is_a_problem_only_for_who_asks_for_it(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend_choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     assert settle(start())[1] == "Backend: PEFT, because Unsloth is not installed."
     with pytest.raises(ProblemError) as caught:
         settle(start("unsloth"))
@@ -124,7 +125,7 @@ def test_what_a_backend_cannot_do_is_said_at_its_field_with_a_way_out(
 
 
 def test_what_settles_the_backend_leaves_transformers_unimported() -> None:
-    code = "import sys; import lora_studio.engine.backend_choice; print('transformers' in sys.modules, 'peft' in sys.modules)"  # fmt: skip
+    code = "import sys; import lora_studio.engine.backends.choice; print('transformers' in sys.modules, 'peft' in sys.modules)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from gguf import GGUFReader
 
-from lora_studio.core import commands, events
-from lora_studio.engine.gguf_tokenizer import Header
-from lora_studio.engine.tokenizer import load_tokenizer
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.model.gguf_tokenizer import Header
+from lora_studio.engine.model.tokenizer import load_tokenizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 

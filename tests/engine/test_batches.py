@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.engine.batches import Plan, by_length, collate
-from lora_studio.engine.tokens import Encoded
+from lora_studio.engine.dataset.batches import Plan, by_length, collate
+from lora_studio.engine.tokens.encoder import Encoded
 
 LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
 

@@ -12,8 +12,6 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_studio.core import commands, device_locks, events
-from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.chat import (
     AnySpeaker,
     Asked,
@@ -23,14 +21,20 @@ from lora_studio.core.chat import (
     Sampling,
     WholeModel,
 )
-from lora_studio.core.dataset import Message
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import chat_turns, device_use, merging, model
-from lora_studio.engine.channel import Flags, Job
-from lora_studio.engine.chat_session import Session
-from lora_studio.engine.export import gguf
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import device_locks
+from lora_studio.engine.chat import turn_scheduler
+from lora_studio.engine.chat.session import Session
+from lora_studio.engine.devices import lock
+from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.merging import merge
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.adapters import random_adapter
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -195,7 +199,7 @@ def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, pla
     spec = ModelSpec(source=str(place / "base"), device="cpu")
     session.carry_out(commands.ShowPrompt(model=spec, speaker=OnBase(), messages=TALK), job)
     (shown,) = recorder.of(events.PromptShown)
-    tokenizer = model.load_tokenizer(place / "base")
+    tokenizer = loading.load_tokenizer(place / "base")
     assert [token.id for token in shown.tokens] == tokenizer(
         shown.text, add_special_tokens=False
     ).input_ids
@@ -208,7 +212,7 @@ def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, pla
 def test_a_server_streams_and_tells_what_its_prompt_is(
     session: Session, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_turns, "TELL_EVERY", 0.0)  # every word is told
+    monkeypatch.setattr(turn_scheduler, "TELL_EVERY", 0.0)  # every word is told
     with fake_ollama() as server:
         who = InOllama(name="harbour", host=server.host)
         answers, told = ask(session, place, who, OnBase())
@@ -218,7 +222,7 @@ def test_a_server_streams_and_tells_what_its_prompt_is(
         assert len([e for e in told.of(events.AnswerGrew) if e.column == 0]) > 1
         server.faults.chat_error = "out of tea"
         refused = ask(session, place, who)[1].of(events.AnswerRefused)
-        assert "out of tea" in refused[0].problem.what
+        assert "out of tea" in str(refused[0].problem.what)
     gone = ask(session, place, who)[1].of(events.AnswerRefused)
     assert gone[0].problem.code == "ollama.not_running"
 
@@ -228,12 +232,12 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
     gpu = device_locks.Device("cuda-7", "RTX 4090")
-    monkeypatch.setattr(device_use, "lockable", lambda spec: [gpu])
+    monkeypatch.setattr(lock, "lockable", lambda spec: [gpu])
     taken = device_locks.take([gpu], device_locks.Holder("/runs/x", "training"), lambda *_: None)
     with pytest.raises(ProblemError) as caught:
         ask(session, place, OnBase())
     assert caught.value.problems[0].code == "chat.device_busy"
-    assert "training of the run x" in caught.value.problems[0].what
+    assert "training of the run x" in str(caught.value.problems[0].what)
     taken[0].release()
     assert ask(session, place, OnBase())[0][0].tokens == 12
     assert device_locks.holder_of(gpu) is None  # free again while nobody asks
@@ -245,8 +249,8 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
 ) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("F16",))
     job, _ = recorded_job()
-    merging.merge(run, job)
-    gguf.write(run, run.load_project(), job)
+    merge.merge(run, job)
+    conversion.write(run, run.load_project(), job)
     file = str(run.gguf_file("Harbour", "F16"))
     tuned = OnBase(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     with_template = GgufFile(file=file, tokenizer=str(run.adapter))
@@ -289,7 +293,7 @@ def test_an_answer_that_becomes_shorter_is_told_from_where_it_ends_now() -> None
         def emit(self, event: events.Event) -> None:
             told.append(event)
 
-    text, _ = chat_turns.tell(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
+    text, _ = turn_scheduler.tell(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
     assert text == "Yes"
     (grew,) = told
     assert isinstance(grew, events.AnswerGrew)

@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.core import cluster, commands, events
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.channel import Flags
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import cluster
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import handle, new_run, write_rows

@@ -11,16 +11,19 @@ import pytest
 import torch
 from peft import PeftModel
 
-from lora_studio.core import combinations, events
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import lora, model, taking_part
-from lora_studio.engine.batches import collate
-from lora_studio.engine.encoded_rows import EncodedRows
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.prepared import prepare
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training import combinations
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.dataset.prepare import prepare
+from lora_studio.engine.dataset.rows.sequences import EncodedRows
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model import loading
+from lora_studio.engine.training import train_run
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, make_job, new_run, write_rows
 
@@ -84,9 +87,9 @@ def pairwise() -> list[tuple[dict[str, Any], dict[str, Any]]]:
 def loss_of_saved(run: RunFolder) -> float:
     """The validation loss of the base as it was trained on and the saved adapter."""
     project = run.load_project()
-    loaded = model.load(project.model, make_job(), project.dataset, training=True)
+    loaded = loading.load(project.model, make_job(), project.dataset, training=True)
     # DoRA's lengths of rows are wrong on 4-bit weights that were packed for passes without gradients.
-    lora._keep_unpacked(loaded.model)
+    attach._keep_unpacked(loaded.model)
     tuned = PeftModel.from_pretrained(loaded.model, str(run.adapter)).eval()
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())
     rows = list(EncodedRows(prepared.validation))
@@ -115,7 +118,7 @@ def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
         )
         channel = RecordingChannel()
         try:
-            taking_part.train(run, make_job(channel))  # past the checks
+            train_run.train(run, make_job(channel))  # past the checks
             evaluated = channel.last(events.Evaluated).loss
             # LoftQ's adapter is saved for the weights before they were quantised.
             slack = {"fp32": 1e-4}.get(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.core import commands, events
-from lora_studio.core.events import Event
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import compiling
-from lora_studio.engine.channel import Flags
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training.kernels import compiling
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -103,7 +103,7 @@ def test_a_compiled_training_has_the_same_curve_and_resumes_bit_for_bit(
     train = lambda run, on=None, resume=False: handle(commands.Train(run=str(run.path), resume=resume), on)  # fmt: skip # noqa: E731
     expected = losses(train(plain))
     compiled = train(unbroken)
-    assert [item.problem.what for item in compiled.of(events.Warned)] == []
+    assert [str(item.problem.what) for item in compiled.of(events.Warned)] == []
     found = losses(compiled)
     assert found == pytest.approx(expected, rel=1e-4)
     assert unbroken.manifest()["results"]["compiled"]

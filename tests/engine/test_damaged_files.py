@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -136,7 +136,7 @@ def test_a_damaged_file_ends_in_rows_and_reasons_or_in_one_refusal(
     )
     if failures := channel.of(events.Failed):
         assert failures[0].problem.code.startswith("dataset.")
-        assert failures[0].problem.remedy
+        assert str(failures[0].problem.remedy)
         return
     answer = channel.last(events.DatasetInspected)
     (found,) = answer.sources

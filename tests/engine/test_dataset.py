@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.samples import UnusableRow
-from lora_studio.engine import dataset
-from lora_studio.engine.dataset import Rows, weighted
-from lora_studio.engine.row_store import RowStore
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.mixture import Rows, weighted
+from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.jobs import handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -35,13 +35,13 @@ def spec_of(*sources: Any, **settings: Any) -> DatasetSpec:
 
 
 def opened(*sources: Any, **settings: Any) -> Rows:
-    return dataset.open(spec_of(*sources, **settings), make_job())
+    return mixture.open(spec_of(*sources, **settings), make_job())
 
 
 def problem_of(*sources: Any, **settings: Any) -> Problem:
     with pytest.raises(ProblemError) as caught:
         opened(*sources, **settings)
-    assert caught.value.problems[0].remedy
+    assert str(caught.value.problems[0].remedy)
     return caught.value.problems[0]
 
 
@@ -167,8 +167,8 @@ def test_a_folder_of_different_formats_says_that_most_of_it_is_of_no_use(tmp_pat
     write_rows(folder / "c.jsonl", [{"id": number} for number in range(9)])
     (problem,) = inspected(folder)[-1].problems
     assert problem.code == "dataset.mostly_left_out"
-    assert "10 of 13 rows" in problem.what
-    assert "sources of their own" in problem.remedy
+    assert "10 of 13 rows" in str(problem.what)
+    assert "sources of their own" in str(problem.remedy)
 
 
 def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
     assert (answer.task, answer.rows_read, answer.rows_used) == (None, 2, 0)
     problem = answer.problems[0]
     assert problem.code == "dataset.no_usable_rows"
-    assert "it is not valid JSON" in problem.what
+    assert "it is not valid JSON" in str(problem.what)
     assert problem.where.line == 2
 
 
 def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD])
     code = (
-        "import sys\nfrom lora_studio.core import commands\nfrom lora_studio.engine import jobs\n"
+        "import sys\nfrom lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
         "class Job:\n"
         "    emit = staticmethod(lambda event: print(event.rows_used))\n"
         "    progress = check = staticmethod(lambda *about: None)\n"
@@ -250,13 +250,13 @@ def test_a_page_does_not_recognise_its_source_again(
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, {**GOOD, "output": "Once"}])
     looked: list[RowStore] = []
-    evidence = dataset.evidence
+    evidence = mixture.evidence
 
     def counted(store: RowStore) -> list[dict[str, Any]]:
         looked.append(store)
         return evidence(store)
 
-    monkeypatch.setattr(dataset, "evidence", counted)
+    monkeypatch.setattr(mixture, "evidence", counted)
     for _ in range(3):
         assert page(file, first=0, count=10).matching == 2
     assert len(looked) == 1

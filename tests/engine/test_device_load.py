@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lora_studio.engine import device_load
-from lora_studio.engine.device_load import DeviceLoad, Load
+from lora_studio.engine.devices import load as device_load
+from lora_studio.engine.devices.load import DeviceLoad, Load
 
 CPU = torch.device("cpu")
 

@@ -7,25 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import commands, device_locks, events
-from lora_studio.core.device_locks import Device, Holder
-from lora_studio.core.model import ModelSpec
-from lora_studio.engine import device_use
-from lora_studio.engine.channel import Flags
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import device_locks
+from lora_studio.core.system.device_locks import Device, Holder
+from lora_studio.engine.devices import lock as device_lock
+from lora_studio.engine.runtime.channel import Flags
 from tests.helpers.jobs import handle, new_run
 
 GPU = Device("cuda-GPU-1", "RTX 4090")
 
 
 def test_processors_are_for_everybody() -> None:
-    assert device_use.lockable(ModelSpec(device="cpu:2")) == []
+    assert device_lock.lockable(ModelSpec(device="cpu:2")) == []
 
 
 @pytest.fixture
 def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine with one GPU, which a job of another project has."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(device_use, "lockable", lambda model: [GPU])
+    monkeypatch.setattr(device_lock, "lockable", lambda model: [GPU])
     locks = device_locks.take([GPU], Holder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:
@@ -45,7 +46,7 @@ def test_a_training_waits_for_its_gpu_until_the_user_wants_otherwise(
 
     channel = handle(commands.Train(run=str(run.path)), on_event)
     problem = channel.last(events.Warned).problem
-    assert problem.what == "RTX 4090 is taken by training of the run r1 in /p/bot."
+    assert str(problem.what) == "RTX 4090 is taken by training of the run r1 in /p/bot."
     assert channel.last(events.Progress).stage == "waiting for RTX 4090"
     if wish == "cancel":
         assert isinstance(channel.events[-1], events.Cancelled)

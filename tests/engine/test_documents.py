@@ -9,7 +9,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-from lora_studio.engine import documents
+from lora_studio.engine.training.kernels import sequence_packing
 
 LENGTHS = (7, 1, 12)
 
@@ -51,14 +51,14 @@ def test_all_documents_at_once_give_what_each_alone_gives(heads: int, window: in
     torch.manual_seed(0)
     shapes: tuple[Any, ...] = (heads, 2, 2)
     query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in shapes)
-    found = documents.at_once(query, key, value, LENGTHS, 0.3, window, varlen)
-    expected = documents.one_by_one(query, key, value, LENGTHS, 0.3, window)
+    found = sequence_packing.at_once(query, key, value, LENGTHS, 0.3, window, varlen)
+    expected = sequence_packing.one_by_one(query, key, value, LENGTHS, 0.3, window)
     torch.testing.assert_close(found, expected)
 
 
 def test_a_processor_takes_documents_one_by_one() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
-    assert not documents.takes_all_at_once(query, query, query)
+    assert not sequence_packing.takes_all_at_once(query, query, query)
 
 
 def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_computed_in(
@@ -70,8 +70,8 @@ def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_compu
         seen.extend(tensor.dtype for tensor in (query, *others[:2]))
         return query
 
-    monkeypatch.setattr(documents, "takes_all_at_once", lambda *_: True)
-    monkeypatch.setattr(documents, "at_once", at_once)
+    monkeypatch.setattr(sequence_packing, "takes_all_at_once", lambda *_: True)
+    monkeypatch.setattr(sequence_packing, "at_once", at_once)
     module = torch.nn.Module()
     with FakeTensorMode():
         # No GPU is needed to see in which format they would come to one.
@@ -79,7 +79,7 @@ def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_compu
         for is_casting in (False, True):
             monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
             monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
-            documents.attend(module, query, key, key, None, documents=(5, 7))
+            sequence_packing.attend(module, query, key, key, None, documents=(5, 7))
     assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
 
 
@@ -87,7 +87,7 @@ def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_compu
 def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
     query = torch.randn(1, 4, 5, 64, dtype=torch.bfloat16, device="cuda")
     major, _ = torch.cuda.get_device_capability()
-    assert documents.takes_all_at_once(query, query[:, :2], query[:, :2]) == (major >= 8)
+    assert sequence_packing.takes_all_at_once(query, query[:, :2], query[:, :2]) == (major >= 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -97,21 +97,23 @@ def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
     def has_kernel(about: Any) -> bool:
         return about.query.element_size() == 2 and about.attn_mask is None and about.enable_gqa
 
-    monkeypatch.setattr(documents, "can_use_flash_attention", has_kernel)
+    monkeypatch.setattr(sequence_packing, "can_use_flash_attention", has_kernel)
     with FakeTensorMode():
         query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
         mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
-        assert documents._needs_own_keys(query, key, key, None) == (dtype == torch.float32)
-        assert documents._needs_own_keys(query, key, key, mask)
-    assert not documents._needs_own_keys(*(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None)
+        assert sequence_packing._needs_own_keys(query, key, key, None) == (dtype == torch.float32)
+        assert sequence_packing._needs_own_keys(query, key, key, mask)
+    assert not sequence_packing._needs_own_keys(
+        *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
+    )
 
 
 def test_keys_that_are_repeated_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
-    expected = documents.one_by_one(query, key, value, LENGTHS, None, 4)
-    monkeypatch.setattr(documents, "_needs_own_keys", lambda *_: True)
-    found = documents.one_by_one(query, key, value, LENGTHS, None, 4)
+    expected = sequence_packing.one_by_one(query, key, value, LENGTHS, None, 4)
+    monkeypatch.setattr(sequence_packing, "_needs_own_keys", lambda *_: True)
+    found = sequence_packing.one_by_one(query, key, value, LENGTHS, None, 4)
     torch.testing.assert_close(found, expected)
 
 
@@ -119,13 +121,13 @@ def test_a_kernel_that_is_not_there_or_gives_something_else_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     about = torch.float32, torch.device("cpu"), 4, 2, 8, 8
-    documents._tried.cache_clear()
-    assert not documents._tried(*about)  # PyTorch has it for GPUs alone
+    sequence_packing._tried.cache_clear()
+    assert not sequence_packing._tried(*about)  # PyTorch has it for GPUs alone
 
     def other(*given: Any, **named: Any) -> torch.Tensor:
         return torch.zeros_like(given[0]) * given[0]
 
-    monkeypatch.setattr(documents, "_kernel", lambda: other)
-    documents._tried.cache_clear()
-    assert not documents._tried(*about)
-    documents._tried.cache_clear()
+    monkeypatch.setattr(sequence_packing, "_kernel", lambda: other)
+    sequence_packing._tried.cache_clear()
+    assert not sequence_packing._tried(*about)
+    sequence_packing._tried.cache_clear()

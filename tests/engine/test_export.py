@@ -11,11 +11,12 @@ from typing import Any
 import ollama
 import pytest
 
-from lora_studio.core import commands, events
-from lora_studio.core.go_template import GoTemplate
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.template_data import template_data
-from lora_studio.engine import jobs, stage_limits
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.templates.go.rendering import GoTemplate
+from lora_studio.core.templates.server.data import template_data
+from lora_studio.engine import jobs
+from lora_studio.engine.selftest import limits
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -134,8 +135,8 @@ def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: 
 def test_a_model_that_failed_its_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing_is_good_enough = stage_limits.Limit(1.0, 0.0)
-    monkeypatch.setattr(stage_limits, "of_quantization", lambda *_: nothing_is_good_enough)
+    nothing_is_good_enough = limits.Limit(1.0, 0.0)
+    monkeypatch.setattr(limits, "of_quantization", lambda *_: nothing_is_good_enough)
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}

@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from lora_studio.core.lora import LoraSpec
-from lora_studio.engine import agreement, fused, logprobs, lora
-from lora_studio.engine.batches import collate
-from lora_studio.engine.logprobs import Scorer
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.lora import attach
+from lora_studio.engine.training.kernels import fused, logprobs, numerical_equivalence
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.test_objectives import rows_of
 from tests.helpers.jobs import make_job
@@ -27,7 +28,7 @@ def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> pe
     """A tiny model with an adapter that has learned something."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **loading)
     torch.manual_seed(3)
-    model = lora.attach(base, spec, make_job())
+    model = attach.attach(base, spec, make_job())
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -143,7 +144,7 @@ def test_without_the_adapter_the_scores_are_the_base_models(tiny: TinyModel) -> 
     with torch.no_grad(), scorer.reference():
         found = scorer(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
-    untouched = Scorer(lora.attach(base, LoraSpec(rank=4), make_job()).eval())  # B is zero
+    untouched = Scorer(attach.attach(base, LoraSpec(rank=4), make_job()).eval())  # B is zero
     with torch.no_grad():
         torch.testing.assert_close(found, untouched(collate(rows_of())), rtol=1e-4, atol=1e-5)
 
@@ -172,6 +173,6 @@ def test_rounding_is_measured_by_the_format_that_is_computed_in() -> None:
         y = torch.nn.Linear.forward(self, x)
         return y + (y.bfloat16().to(y.dtype) - y).detach()
 
-    assert agreement.compared(layer, rounded, x, {}) == (False, None)
+    assert numerical_equivalence.compared(layer, rounded, x, {}) == (False, None)
     with torch.autocast("cpu", torch.bfloat16):  # as beside quantised weights
-        assert agreement.compared(layer, rounded, x, {}) == (True, None)
+        assert numerical_equivalence.compared(layer, rounded, x, {}) == (True, None)

@@ -15,13 +15,21 @@ import psutil
 import pytest
 import torch
 
-from lora_studio.core import commands, events
 from lora_studio.core.export import ExportSpec, Quantization
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine import disk, jobs, merging, selftest, weights
-from lora_studio.engine.export import child, gguf, quantize, straight
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine import jobs
+from lora_studio.engine.export.gguf import (
+    conversion,
+    direct_gguf,
+    quantizer,
+)
+from lora_studio.engine.merging import merge
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime import child_process, disk
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.selftest import selftest
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
@@ -44,13 +52,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def sixteen_bit(llama: Path, own: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("gguf") / "f16.gguf"
-    gguf.convert(llama, file, "Harbour", own, recorded_job()[0])
+    conversion.convert(llama, file, "Harbour", own, recorded_job()[0])
     return file
 
 
 def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
     with pytest.raises(ProblemError) as caught:
-        gguf.convert(model, target, "Harbour", llama_cpp, recorded_job()[0])
+        conversion.convert(model, target, "Harbour", llama_cpp, recorded_job()[0])
     assert not target.exists() or llama_cpp
     return caught.value.problems[0]
 
@@ -63,7 +71,7 @@ def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
 def test_every_tensor_of_the_file_is_the_models(family: str, own: str, tmp_path: Path) -> None:
     model = tiny_model(family, tmp_path / "model")
     file = tmp_path / "f16.gguf"
-    gguf.convert(model, file, gguf.model_name("Harbour", model), own, recorded_job()[0])
+    conversion.convert(model, file, conversion.model_name("Harbour", model), own, recorded_job()[0])
     expected = expected_tensors(family, model)
     found = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
     found.pop("rope_freqs.weight", None)
@@ -82,7 +90,7 @@ def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
     names = gguf_format.get_tensor_name_map(key, 2)
     result: dict[str, torch.Tensor] = {}
     experts: dict[str, list[torch.Tensor]] = {}
-    for name, stored in weights.index(model).items():
+    for name, stored in safetensors_files.index(model).items():
         value = stored.read().float()
         if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
             value = neighbours(value, heads=4 if ".q_proj." in name else 2)
@@ -113,16 +121,16 @@ def test_the_name_in_the_file_tells_llama_cpp_of_phi3_and_only_of_phi3(
     llama: Path, tmp_path: Path
 ) -> None:
     phi3 = tiny_model("phi3", tmp_path / "phi3")
-    assert gguf.model_name("Harbour", phi3) == "Harbour (phi3)"
-    assert gguf.model_name("My Phi-3", phi3) == "My Phi-3"
-    assert gguf.model_name("Harbour", llama) == "Harbour"
-    assert gguf.model_name("Better than Phi-3", llama) == "Better than Phi 3"
+    assert conversion.model_name("Harbour", phi3) == "Harbour (phi3)"
+    assert conversion.model_name("My Phi-3", phi3) == "My Phi-3"
+    assert conversion.model_name("Harbour", llama) == "Harbour"
+    assert conversion.model_name("Better than Phi-3", llama) == "Better than Phi 3"
 
 
 @pytest.mark.slow
 def test_progress_and_the_converter_used_are_told(llama: Path, own: str, tmp_path: Path) -> None:
     job, recorder = recorded_job()
-    tool = gguf.convert(llama, tmp_path / "f16.gguf", "Harbour", own, job)
+    tool = conversion.convert(llama, tmp_path / "f16.gguf", "Harbour", own, job)
     assert tool == f"llama.cpp in {own}"
     shown = [progress.done for progress in recorder.of(events.Progress)]
     assert shown[0] == 0
@@ -141,7 +149,7 @@ def test_an_architecture_unknown_to_llama_cpp_is_refused_by_name(
     write_config(model, architectures=["NovelForCausalLM"])
     found = convert_problem(model, tmp_path / "f16.gguf")
     assert found.code == "gguf.unsupported_architecture"
-    assert "NovelForCausalLM" in found.what
+    assert "NovelForCausalLM" in str(found.what)
 
 
 @pytest.mark.slow
@@ -150,8 +158,8 @@ def test_a_tokenizer_unknown_to_llama_cpp_is_refused_with_what_would_happen(
 ) -> None:
     found = convert_problem(llama, tmp_path / "f16.gguf")
     assert found.code == "gguf.unknown_tokenizer"
-    assert "LlamaForCausalLM" in found.what
-    assert "tokenise differently" in found.what
+    assert "LlamaForCausalLM" in str(found.what)
+    assert "tokenise differently" in str(found.what)
 
 
 @pytest.mark.slow
@@ -160,10 +168,10 @@ def test_a_torn_model_is_refused_with_the_converters_last_words(
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(llama, model)
-    (model / weights.SINGLE).write_bytes(b"torn")
+    (model / safetensors_files.SINGLE).write_bytes(b"torn")
     found = convert_problem(model, tmp_path / "f16.gguf", own)
     assert found.code == "gguf.conversion_failed"
-    assert "Error" in found.what
+    assert "Error" in str(found.what)
 
 
 def broken_llama_cpp(folder: Path, body: str) -> str:
@@ -189,7 +197,7 @@ def test_a_converter_that_fails_is_a_problem_in_its_own_words(
 ) -> None:
     found = convert_problem(llama, tmp_path / "f16.gguf", broken_llama_cpp(tmp_path / "own", body))
     assert found.code == code
-    assert words in found.what
+    assert words in str(found.what)
 
 
 def test_a_folder_without_a_converter_is_refused(llama: Path, tmp_path: Path) -> None:
@@ -210,7 +218,7 @@ def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> No
     began = time.monotonic()
     script = Path(broken_llama_cpp(tmp_path / "own", body), "convert_hf_to_gguf.py")
     with pytest.raises(CancelledError):
-        child.run(child.python(str(script)), job, on_line)
+        child_process.run(child_process.python(str(script)), job, on_line)
     assert time.monotonic() - began < 300  # it would sleep for ten minutes
     assert not _is_alive(seen[0])
 
@@ -220,7 +228,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)", "utf-8")
     program = (
         "import os\n"
-        "from lora_studio.engine.export import child\n"
+        "from lora_studio.engine.runtime import child_process as child\n"
         "from tests.helpers.recorded_job import recorded_job\n"
         f"child.run(child.python({str(script)!r}), recorded_job()[0],\n"
         "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
@@ -243,7 +251,7 @@ def _is_alive(pid: int) -> bool:
 def test_what_is_no_gguf_file_is_not_quantised(tmp_path: Path) -> None:
     (tmp_path / "f16.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(ProblemError) as caught:
-        quantize.quantize(
+        quantizer.quantize(
             tmp_path / "f16.gguf", tmp_path / "q.gguf", "Q4_K_M", "", recorded_job()[0]
         )
     assert caught.value.problems[0].code == "quantize.failed"
@@ -258,13 +266,13 @@ def test_a_quantiser_of_the_users_own_comes_first_and_its_crash_is_a_problem(
     program.write_text('#!/bin/sh\necho "[ 1/ 2] $3 with $4 threads"\ncp "$1" "$2"\n', "utf-8")
     program.chmod(0o755)
     job, recorder = recorded_job()
-    tool = quantize.quantize(sixteen_bit, tmp_path / "q.gguf", "Q6_K", str(tmp_path), job)
+    tool = quantizer.quantize(sixteen_bit, tmp_path / "q.gguf", "Q6_K", str(tmp_path), job)
     assert tool == f"llama.cpp in {tmp_path}"
     assert recorder.of(events.Progress)[0].total == 2
     program.write_text("#!/bin/sh\nkill -SEGV $$\n", "utf-8")
     with pytest.raises(ProblemError) as caught:
-        quantize.quantize(sixteen_bit, tmp_path / "q2.gguf", "Q6_K", str(tmp_path), job)
-    assert "status -11" in caught.value.problems[0].what
+        quantizer.quantize(sixteen_bit, tmp_path / "q2.gguf", "Q6_K", str(tmp_path), job)
+    assert "status -11" in str(caught.value.problems[0].what)
 
 
 # --- a run ------------------------------------------------------------------------------------
@@ -275,7 +283,7 @@ def test_several_files_come_from_one_conversion_and_nothing_else_is_left(tmp_pat
     run = tiny_run("llama3", tmp_path, quantizations=("Q4_K_M", "Q8_0"))
     shutil.copytree(tmp_path / "base", run.merged)
     job, recorder = recorded_job()
-    files = gguf.write(run, run.load_project(), job)
+    files = conversion.write(run, run.load_project(), job)
     assert files == {name: run.gguf_file("Harbour", name) for name in ("Q4_K_M", "Q8_0")}
     assert sorted(run.gguf.iterdir()) == sorted(files.values())
     assert not list(run.temporary.iterdir())
@@ -295,7 +303,7 @@ def test_a_cancelled_export_leaves_no_file(tmp_path: Path) -> None:
         job.flags.cancel.set() if "quantising" in getattr(event, "stage", "") else None
     )
     with pytest.raises(CancelledError):
-        gguf.write(run, run.load_project(), job)
+        conversion.write(run, run.load_project(), job)
     assert not run.gguf.exists()
     assert not list(run.temporary.iterdir())
 
@@ -309,7 +317,7 @@ def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
         shutil.copytree(tmp_path / "base", run.merged)
         monkeypatch.setattr(disk, "RESERVE", 1 << 60)
     with pytest.raises(ProblemError) as caught:
-        gguf.write(run, run.load_project(), recorded_job()[0])
+        conversion.write(run, run.load_project(), recorded_job()[0])
     expected = {"not merged": "export.not_merged", "disk full": "disk.full"}
     assert caught.value.problems[0].code == expected[fault]
 
@@ -330,7 +338,7 @@ def test_quantisations_start_from_the_exact_weights(
     stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert gguf.first_pass(straight.of_folder(model).tensors, wanted) == expected
+    assert conversion.first_pass(direct_gguf.of_folder(model).tensors, wanted) == expected
 
 
 @pytest.mark.slow
@@ -339,7 +347,7 @@ def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> N
     shutil.copytree(tmp_path / "base", run.merged)
     program = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from lora_studio.core import commands\nfrom lora_studio.engine import jobs\n"
+        "from lora_studio.core.protocol import commands\nfrom lora_studio.engine import jobs\n"
         "from tests.helpers.recorded_job import recorded_job\n"
         "job, recorder = recorded_job()\n"
         "recorder.on_event = lambda event: "
@@ -383,9 +391,9 @@ def test_what_cannot_be_made_of_a_model_is_refused_before_anything_is_quantised(
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0", "Q1_0"), imatrix="needed")
     shutil.copytree(tmp_path / "base", run.merged)
     with pytest.raises(ProblemError) as caught:
-        gguf.write(run, run.load_project(), recorded_job()[0])
+        conversion.write(run, run.load_project(), recorded_job()[0])
     assert caught.value.problems[0].code == "quantize.not_for_model"
-    assert "Q1_0" in caught.value.problems[0].what
+    assert "Q1_0" in str(caught.value.problems[0].what)
     assert not run.gguf.exists()
 
 
@@ -394,9 +402,9 @@ def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
     tmp_path: Path,
 ) -> None:
     run = tiny_run("llama3", tmp_path, adapter_gguf=True, quantizations=("F16",))
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     job, recorder = recorded_job()
-    gguf.write(run, run.load_project(), job)
+    conversion.write(run, run.load_project(), job)
     event = next(e for e in recorder.of(events.GgufWritten) if e.quantization == "adapter")
     names = {tensor.name for tensor in gguf_format.GGUFReader(event.file).tensors}
     assert {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"} <= names
@@ -407,7 +415,7 @@ def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
 def test_the_manifest_says_which_llama_cpp_made_what(own: str, tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",))
     shutil.copytree(tmp_path / "base", run.merged)
-    gguf.write(run, run.load_project(), recorded_job()[0])
+    conversion.write(run, run.load_project(), recorded_job()[0])
     record = run.manifest()["gguf"]
     assert record["converter"].startswith("llama.cpp in ")
     assert record["quantiser"].startswith("packaged llama.cpp (llama-cpp-py-sync ")

@@ -11,20 +11,23 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from lora_studio.core import commands, events
-from lora_studio.core.model import ModelSpec
-from lora_studio.engine import (
-    checkpoints,
-    device,
-    device_load,
-    device_use,
-    memory_ladder,
-    nvml,
-    sharding,
-    training,
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.devices import (
+    devices as device,
 )
-from lora_studio.engine import model as models
-from lora_studio.engine.failures import is_out_of_memory
+from lora_studio.engine.devices import (
+    load as device_load,
+)
+from lora_studio.engine.devices import (
+    lock,
+    nvml,
+)
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.training import checkpoints, trainer
+from lora_studio.engine.training.distributed import sharding
+from lora_studio.engine.training.memory import ladder
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, make_job, new_run, write_rows
 
@@ -112,20 +115,20 @@ def test_a_card_that_the_driver_does_not_know_is_asked_itself(
 
 @pytest.mark.usefixtures("_two_cards")
 def test_a_device_that_is_left_open_takes_every_gpu_since_layers_go_to_all() -> None:
-    assert [each.title for each in device_use.lockable(ModelSpec(device="auto"))] == ["Fast", "Old"]
-    assert [each.title for each in device_use.lockable(ModelSpec(device="cuda:1"))] == ["Old"]
-    assert [each.title for each in device_use.lockable(ModelSpec(device="cuda"))] == ["Fast"]
+    assert [each.title for each in lock.lockable(ModelSpec(device="auto"))] == ["Fast", "Old"]
+    assert [each.title for each in lock.lockable(ModelSpec(device="cuda:1"))] == ["Old"]
+    assert [each.title for each in lock.lockable(ModelSpec(device="cuda"))] == ["Fast"]
 
 
 @pytest.mark.usefixtures("_two_cards")
 def test_weights_are_divided_where_they_do_not_fit_the_gpus_that_take_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(models, "resolve", lambda *_: None)
-    monkeypatch.setattr(models, "read_config", lambda *_: None)
-    monkeypatch.setattr(models, "prequantized", lambda *_: None)
-    monkeypatch.setattr(models, "on_meta", lambda *_: None)
-    monkeypatch.setattr(models, "weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB})
+    monkeypatch.setattr(loading, "resolve", lambda *_: None)
+    monkeypatch.setattr(loading, "read_config", lambda *_: None)
+    monkeypatch.setattr(loading, "prequantized", lambda *_: None)
+    monkeypatch.setattr(loading, "on_meta", lambda *_: None)
+    monkeypatch.setattr(loading, "weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB})
 
     def settled(own: str, *names: str) -> str:
         return sharding.settle(ModelSpec(device=own), names, 2, make_job()).sharding
@@ -144,17 +147,17 @@ def test_quantised_weights_train_on_any_gpu(
     class OnTheFirst(Accelerator):
         device = torch.device("cuda")
 
-    own = models.load
+    own = loading.load
 
-    def load(*about: Any, **how: Any) -> models.Loaded:
+    def load(*about: Any, **how: Any) -> loading.Loaded:
         loaded = own(*about, **how)
         loaded.model.is_loaded_in_4bit, loaded.model.hf_device_map = True, {"": 1}
         with pytest.raises(ValueError, match="different device"):
             OnTheFirst(cpu=True).prepare_model(loaded.model, device_placement=False)
         return loaded
 
-    monkeypatch.setattr(models, "load", load)
-    monkeypatch.setattr(training, "Accelerator", OnTheFirst)
+    monkeypatch.setattr(loading, "load", load)
+    monkeypatch.setattr(trainer, "Accelerator", OnTheFirst)
     rows = [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(6)]
     run = new_run(
         tmp_path,
@@ -266,4 +269,4 @@ def test_memory_that_ran_out_between_ranks_is_no_reason_to_go_on_alone() -> None
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 'out of memory'")
 
     with pytest.raises(torch.distributed.DistBackendError):
-        memory_ladder.tried(sends)
+        ladder.tried(sends)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lora_studio.core import commands, events, model_card
-from lora_studio.core.dataset import Source
-from lora_studio.core.model_card import Facts
+from lora_studio.core.dataset.spec import Source
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import model_card
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.model_card import Facts
 from lora_studio.engine import jobs
 from tests.helpers.hub_uploads import TOKEN, Uploads, upload_server
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -149,7 +150,7 @@ def test_a_hub_that_cannot_be_reached_is_a_problem(
 def test_what_has_not_been_made_cannot_be_uploaded(made: RunFolder, hub: Uploads) -> None:
     problem = refused(made, what="merged")
     assert problem.code == "hub.no_merged"
-    assert problem.remedy == "Merge first."
+    assert str(problem.remedy) == "Merge first."
 
 
 def test_the_token_is_in_no_event(

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.export import gguf, imatrix
-from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.export.gguf import conversion, imatrix
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import tiny_model
@@ -41,7 +41,9 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     made = {}
     for family in ("llama3", "qwen3_moe"):
         model = tiny_model(family, folder / family, stored="float32")
-        gguf.convert(model, folder / f"{family}.gguf", family, own, recorded_job()[0], kind="F32")
+        conversion.convert(
+            model, folder / f"{family}.gguf", family, own, recorded_job()[0], kind="F32"
+        )
         made[family] = folder
     return made
 

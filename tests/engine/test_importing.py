@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from lora_studio.engine import importing
+from lora_studio.engine.runtime import fast_imports
 
 
 def test_a_training_imports_no_compiler() -> None:
     code = (
         "import sys\n"
-        "from lora_studio.engine import importing\n"
+        "from lora_studio.engine.runtime import fast_imports as importing\n"
         "with importing.lightly():\n"
-        "    from lora_studio.engine import backends, taking_part\n"
+        "    from lora_studio.engine.backends.backend import backend as backends, taking_part\n"
         "print(*(name in sys.modules for name in ('bitsandbytes', 'torch._inductor.compile_fx')))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -31,7 +31,7 @@ def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> Non
         seen.append(graph)
         return graph.forward
 
-    with importing.lightly():
+    with fast_imports.lightly():
 
         @torch.compile(backend=backend)
         def doubled(values: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,7 @@ def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> Non
 def test_afterwards_everything_is_as_before() -> None:
     before = torch.compile
     try:
-        with importing.lightly():
+        with fast_imports.lightly():
             assert torch.compile is not before
             assert not gc.isenabled()
             raise ImportError

@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.core import commands, events, metrics
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.curves import metrics
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import new_run, write_rows
 

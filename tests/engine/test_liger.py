@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import kernels, liger
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.ranks import Ranks
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.training import kernel_choice
+from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.training.kernels import liger
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.engine.test_fused import wrap
 from tests.helpers.jobs import make_job
@@ -45,7 +46,7 @@ def test_interpreted_on_a_processor_the_kernels_agree_with_the_plain_layers() ->
 def test_without_a_gpu_nothing_of_it_is_imported_or_told() -> None:
     script = """
 import sys, torch
-from lora_studio.engine import liger, logprobs
+from lora_studio.engine.training.kernels import liger, logprobs
 assert not liger.is_there(torch.device("cpu"))
 assert not liger.is_there(torch.device("mps"))
 assert not [name for name in sys.modules if name.startswith("liger_kernel")]
@@ -60,7 +61,7 @@ def test_a_gpu_without_the_package_trains_without_a_word(
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
     assert not liger.is_there(torch.device("cpu"))
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    assert (kernels.of_ligers(scorer), scorer.uses_liger) == ("", False)
+    assert (kernel_choice.of_ligers(scorer), scorer.uses_liger) == ("", False)
     assert scorer.fused.layers > 0
 
 
@@ -71,26 +72,26 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_a_new_training_may_use_it_unless_it_is_switched_off(run: RunFolder) -> None:
     run.update_manifest(kernels=None)
-    assert kernels.may_use_liger(run, TrainingSpec(), Ranks())
-    assert not kernels.may_use_liger(run, TrainingSpec(liger="off"), Ranks())
+    assert kernel_choice.may_use_liger(run, TrainingSpec(), Ranks())
+    assert not kernel_choice.may_use_liger(run, TrainingSpec(liger="off"), Ranks())
 
 
 @pytest.mark.parametrize("began_with", [True, False])
 def test_a_resumed_training_keeps_to_what_it_began_with(run: RunFolder, began_with: bool) -> None:
     run.update_manifest(kernels={"liger": began_with, "said": ""})
-    assert kernels.may_use_liger(run, TrainingSpec(), Ranks()) == began_with
+    assert kernel_choice.may_use_liger(run, TrainingSpec(), Ranks()) == began_with
 
 
 def test_a_training_that_an_earlier_version_began_goes_on_without_it(run: RunFolder) -> None:
     run.update_manifest(seed=1)
-    assert not kernels.may_use_liger(run, TrainingSpec(), Ranks())
+    assert not kernel_choice.may_use_liger(run, TrainingSpec(), Ranks())
 
 
 def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    kernels.tell(run, scorer, job, Ranks())
+    kernel_choice.tell(run, scorer, job, Ranks())
     noted = run.manifest()["kernels"]
     assert noted == {"liger": False, "said": scorer.described}
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a recording one

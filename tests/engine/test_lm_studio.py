@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import events
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.engine import disk
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
 from lora_studio.engine.export import lm_studio
+from lora_studio.engine.runtime import disk
 from tests.helpers.recorded_job import Recorder, recorded_job
 
 

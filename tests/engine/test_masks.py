@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core import paths
-from lora_studio.core.dataset import DatasetSpec, Message, ToolCall
-from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import base_templates
-from lora_studio.engine.model import load_tokenizer
-from lora_studio.engine.rendering import Rendered
-from lora_studio.engine.shapes import Renderer, Thinking, TrainOn
-from lora_studio.engine.tokens import Encoder
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, Message, ToolCall
+from lora_studio.core.system import paths
+from lora_studio.engine.model import base_templates
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.encoder import Encoder
+from lora_studio.engine.tokens.exact_rendering import Rendered
+from lora_studio.engine.tokens.shape_cache import Renderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 

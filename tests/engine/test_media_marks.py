@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
 from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -45,7 +45,7 @@ def test_a_mark_of_a_picture_is_named_with_its_row_and_column(
     assert problem.code == "dataset.media_marks"
     assert problem.severity == "warning"
     assert problem.where.row == 2
-    assert f"such as {mark} in “input” of row 2" in problem.what
+    assert f"such as {mark} in “input” of row 2" in str(problem.what)
 
 
 @pytest.mark.parametrize(

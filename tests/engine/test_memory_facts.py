@@ -12,18 +12,20 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lora_studio.core import estimate
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.model_shape import ModelShape
-from lora_studio.core.training import TrainingSpec
-from lora_studio.core.training_rows import Rows
-from lora_studio.engine import lengths, lora, model_shape
-from lora_studio.engine import model as models
-from lora_studio.engine.batches import Batch, Plan
-from lora_studio.engine.channel import Flags, Job
-from lora_studio.engine.device import multiplies_bfloat16
-from lora_studio.engine.logprobs import Scorer
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import estimate
+from lora_studio.core.memory.rows import Rows
+from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset import lengths
+from lora_studio.engine.dataset.batches import Batch, Plan
+from lora_studio.engine.devices.devices import multiplies_bfloat16
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model import loading
+from lora_studio.engine.model import shape as model_shape
+from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers import plans
 from tests.helpers.jobs import RecordingChannel
@@ -160,7 +162,7 @@ def compare_activations(
         pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
     made = LoraSpec(rank=4, **shape)
-    inspected = lora.inspect(spec, made, job())
+    inspected = attach.inspect(spec, made, job())
     plan = estimate.Plan(
         inspected=inspected,
         model=spec,
@@ -170,8 +172,8 @@ def compare_activations(
         limit=TOKENS,
         device=plans.device(name="cpu").model_copy(update={"precision": found_precision()}),
     )
-    loaded = models.load(spec, job(), training=True)
-    model = lora.attach(loaded.model, made, job())
+    loaded = loading.load(spec, job(), training=True)
+    model = attach.attach(loaded.model, made, job())
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
     casts = 2 * inspected.adapter.trainable if narrow and not plan.fused else 0

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import commands, events, machine
-from lora_studio.core.dataset import Task
-from lora_studio.engine import lengths
+from lora_studio.core.dataset.spec import Task
+from lora_studio.core.memory import calibration
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset import lengths
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -68,10 +69,10 @@ def test_a_training_teaches_how_fast_this_machine_is(
 ) -> None:
     channel = trained(tiny, tmp_path, SFT)
     assert channel.last(events.MemoryEstimated).estimate.seconds is None
-    learned = machine.load().of("cpu", "fp32")
+    learned = calibration.load().of("cpu", "fp32")
     assert learned.runs == 1
     assert learned.tokens_per_s[str(tiny("llama3"))] > 0
-    assert machine.LOWEST <= learned.factor <= machine.HIGHEST
+    assert calibration.LOWEST <= learned.factor <= calibration.HIGHEST
     again = trained(tiny, tmp_path / "again", SFT)
     seconds = again.last(events.MemoryEstimated).estimate.seconds
     assert seconds is not None
@@ -81,15 +82,15 @@ def test_a_training_teaches_how_fast_this_machine_is(
 def test_a_failed_training_teaches_nothing(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import training
+    from lora_studio.engine.training import trainer
 
-    def diverge(loop: training.Loop) -> bool:
+    def diverge(loop: trainer.Loop) -> bool:
         raise loop._diverged(float("nan"))
 
-    monkeypatch.setattr(training.Loop, "run_to_end", diverge)
+    monkeypatch.setattr(trainer.Loop, "run_to_end", diverge)
     channel = trained(tiny, tmp_path, SFT)
     assert channel.of(events.Failed)
-    assert not machine.file().exists()
+    assert not calibration.file().exists()
 
 
 def test_few_lengths_of_a_large_dataset_stand_for_all() -> None:

@@ -13,13 +13,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from lora_studio.core import commands, events, metrics
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, memory_ladder, memory_watch, training
-from lora_studio.engine.batches import Batch, Plan
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.memory_ladder import Rung
+from lora_studio.core.curves import metrics
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import Batch, Plan
+from lora_studio.engine.training import checkpoints
+from lora_studio.engine.training import trainer as training
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.memory import ladder
+from lora_studio.engine.training.memory import watch as memory_watch
+from lora_studio.engine.training.memory.ladder import Rung
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -298,7 +302,7 @@ def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
     steps = channel.of(events.StepDone)
     if ends:
         assert channel.last(events.Failed).problem.code == "training.diverged"
-        assert "gradient" in channel.last(events.Failed).problem.what
+        assert "gradient" in str(channel.last(events.Failed).problem.what)
         assert len(steps) == 17, "a scale of 2 to the 16th is halved down to 1, and below"
     else:
         assert len(steps) == 30
@@ -365,7 +369,7 @@ def test_a_pause_without_memory_for_its_checkpoint_goes_on_from_the_one_before(
 
     channel = handle(commands.Train(run=str(lean.path)), pause)
     assert channel.last(events.Done).paused
-    assert "goes on from the one of step 2" in channel.last(events.Warned).problem.remedy
+    assert "goes on from the one of step 2" in str(channel.last(events.Warned).problem.remedy)
     assert lean.checkpoint_steps() == [2]
     assert train(lean, resume=True).last(events.TrainingStarted).step == 2
     assert_same_curve(lean, whole)
@@ -387,7 +391,7 @@ def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_an
 
 
 def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:
-    rung: Rung | None = memory_ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
+    rung: Rung | None = ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
     seen = []
     while rung is not None:
         seen.append((rung.micro_batch, rung.accumulation(15), rung.recomputing))
@@ -396,11 +400,11 @@ def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:
 
 
 def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
-    error = memory_ladder.exhausted("Out.", [100] * 99 + [5000], "4bit")
+    error = ladder.exhausted("Out.", [100] * 99 + [5000], "4bit")
     (problem,) = error.problems
     assert problem.fix is not None
     assert (problem.fix.field, problem.fix.value) == ("max_length", 104)
-    assert "cuts 1 row" in problem.remedy
+    assert "cuts 1 row" in str(problem.remedy)
 
 
 def test_what_was_seen_before_memory_was_given_back_does_not_count_after_it(

@@ -16,14 +16,18 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from lora_studio.core import events, run_folder
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, disk, merging, updates, weights
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import deltas, merge
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.adapters import ATTENTION, random_adapter
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
@@ -53,7 +57,7 @@ def merged(
 ) -> tuple[dict[str, torch.Tensor], Recorder]:
     job, recorder = recorded_job()
     target.mkdir()
-    merging.merge_folders(base, [adapters.read(adapter)], target, MergingSpec(**settings), job)
+    merge.merge_folders(base, [adapter_files.read(adapter)], target, MergingSpec(**settings), job)
     tensors: dict[str, torch.Tensor] = {}
     for file in target.glob("*.safetensors"):
         tensors |= load_file(file)
@@ -84,14 +88,14 @@ def leftovers(run: RunFolder) -> list[str]:
 
 
 def edit_weights(adapter: Path, change: Any) -> None:
-    file = adapter / adapters.WEIGHTS
+    file = adapter / adapter_files.WEIGHTS
     tensors = load_file(file)
     change(tensors)
     save_file(tensors, file)
 
 
 def edit_config(adapter: Path, **changes: Any) -> None:
-    file = adapter / adapters.CONFIG
+    file = adapter / adapter_files.CONFIG
     file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
 
 
@@ -101,8 +105,8 @@ def edit_config(adapter: Path, **changes: Any) -> None:
 def test_a_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base", stored="float32")
     adapter = random_adapter(base, tmp_path / "adapter", r=4, lora_alpha=12)
-    before = load_file(base / weights.SINGLE)
-    update = load_file(adapter / adapters.WEIGHTS)
+    before = load_file(base / safetensors_files.SINGLE)
+    update = load_file(adapter / adapter_files.WEIGHTS)
     after, _ = merged(base, adapter, tmp_path / "merged")
     name = "model.layers.1.mlp.down_proj"
     a, b = (update[f"base_model.model.{name}.lora_{half}.weight"].double() for half in "AB")
@@ -117,13 +121,15 @@ def test_a_merge_computed_by_hand(tmp_path: Path) -> None:
     adapter.mkdir()
     (base / "config.json").write_text('{"model_type": "llama", "dtype": "float32"}')
     weight = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    save_file({"layer.weight": weight, "other.weight": torch.ones(2)}, base / weights.SINGLE)
+    save_file(
+        {"layer.weight": weight, "other.weight": torch.ones(2)}, base / safetensors_files.SINGLE
+    )
     halves = {
         "base_model.model.layer.lora_A.weight": torch.tensor([[1.0, 0.0, -1.0]]),
         "base_model.model.layer.lora_B.weight": torch.tensor([[2.0], [-1.0]]),
     }
-    save_file(halves, adapter / adapters.WEIGHTS)
-    (adapter / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 0.5}')
+    save_file(halves, adapter / adapter_files.WEIGHTS)
+    (adapter / adapter_files.CONFIG).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 0.5}')
     after, _ = merged(base, adapter, tmp_path / "merged")
     assert after["layer.weight"].tolist() == [[2.0, 2.0, 2.0], [3.5, 5.0, 6.5]]
     assert after["other.weight"].tolist() == [1.0, 1.0]
@@ -235,16 +241,16 @@ def test_block_by_block_is_bit_equal_to_all_at_once(
         file = Path(folder) / "x.safetensors"
         magnitude = torch.rand(outputs) + 0.5
         save_file({"a": a, "b": b, "m": magnitude}, file)
-        held = {tensor.name: tensor for tensor in weights.header(file)}
-        update: updates.Update = updates.LowRank(
-            updates.Factor(held["a"], True),
-            updates.Factor(held["b"], False),
+        held = {tensor.name: tensor for tensor in safetensors_files.header(file)}
+        update: deltas.Update = deltas.LowRank(
+            deltas.Factor(held["a"], True),
+            deltas.Factor(held["b"], False),
             1.7,
             transposed=kind == "transposed",
             rounded=kind == "rounded",
         )
         if kind == "dora":
-            update = updates.Dora(update, held["m"])
+            update = deltas.Dora(update, held["m"])
         change = update.load()
     expected = weight.clone()
     if kind == "dora":
@@ -252,7 +258,7 @@ def test_block_by_block_is_bit_equal_to_all_at_once(
         expected = ((magnitude / norm).view(-1, 1) * (weight + delta)).to(dtype)
     else:
         expected += delta.to(dtype) if kind == "rounded" else delta
-    blocks = updates.ranges(shape[0], updates.rows_of_block(*shape))
+    blocks = deltas.ranges(shape[0], deltas.rows_of_block(*shape))
     found = torch.cat([change(weight[first:last].clone(), first, last) for first, last in blocks])
     assert torch.equal(found, expected)
 
@@ -262,7 +268,7 @@ def test_a_head_trained_apart_from_a_tied_embedding_is_untied(llama: Path, tmp_p
         llama, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"]
     )
     tensors, _ = merged(llama, adapter, tmp_path / "merged")
-    before = load_file(llama / weights.SINGLE)["model.embed_tokens.weight"]
+    before = load_file(llama / safetensors_files.SINGLE)["model.embed_tokens.weight"]
     assert torch.equal(tensors["model.embed_tokens.weight"], before)
     assert not torch.equal(tensors["lm_head.weight"], before)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
@@ -275,7 +281,7 @@ def test_untouched_tensors_keep_their_bytes_and_their_data_type(
 ) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter", target_modules=ATTENTION)
     tensors, _ = merged(llama, adapter, tmp_path / "merged")
-    before = load_file(llama / weights.SINGLE)
+    before = load_file(llama / safetensors_files.SINGLE)
     changed = {name for name in before if not torch.equal(before[name], tensors[name])}
     assert changed == {
         f"model.layers.{layer}.self_attn.{name}.weight" for layer in range(2) for name in ATTENTION
@@ -285,7 +291,7 @@ def test_untouched_tensors_keep_their_bytes_and_their_data_type(
 def test_shards_are_cut_at_the_chosen_size_and_indexed(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     merged(llama, adapter, tmp_path / "merged", shard_size_gb=60e3 / 1e9)
-    index = json.loads((tmp_path / "merged" / weights.INDEX).read_text("utf-8"))
+    index = json.loads((tmp_path / "merged" / safetensors_files.INDEX).read_text("utf-8"))
     files = sorted((tmp_path / "merged").glob("*.safetensors"))
     assert len(files) > 2
     assert {file.name for file in files} == set(index["weight_map"].values())
@@ -318,7 +324,7 @@ def test_the_tokenizer_and_chat_template_are_those_the_adapter_was_trained_with(
     config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
     assert config["dtype"] == "float32"
     assert (tmp_path / "merged" / "generation_config.json").is_file()
-    assert not (tmp_path / "merged" / adapters.CONFIG).exists()
+    assert not (tmp_path / "merged" / adapter_files.CONFIG).exists()
 
 
 # --- refused ----------------------------------------------------------------------------------
@@ -371,7 +377,7 @@ def test_what_is_no_lora_adapter_is_refused(
 ) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
     if changes is None:
-        (adapter / adapters.CONFIG).unlink()
+        (adapter / adapter_files.CONFIG).unlink()
     else:
         edit_config(adapter, **changes)
     assert refusal(llama, adapter, tmp_path / "merged") == code
@@ -379,7 +385,7 @@ def test_what_is_no_lora_adapter_is_refused(
 
 def test_a_torn_adapter_file_is_refused(llama: Path, tmp_path: Path) -> None:
     adapter = random_adapter(llama, tmp_path / "adapter")
-    file = adapter / adapters.WEIGHTS
+    file = adapter / adapter_files.WEIGHTS
     file.write_bytes(file.read_bytes()[:-100])
     assert refusal(llama, adapter, tmp_path / "merged") == "model.unreadable"
 
@@ -403,7 +409,7 @@ def test_a_value_too_large_for_float16_is_refused_with_the_way_out(
     with pytest.raises(ProblemError) as caught:
         merged(llama, adapter, tmp_path / "merged", dtype="fp16")
     assert caught.value.problems[0].code == "merging.not_finite"
-    assert "bfloat16" in caught.value.problems[0].remedy
+    assert "bfloat16" in str(caught.value.problems[0].remedy)
 
 
 def test_a_base_that_is_only_quantised_with_gptq_is_refused(llama: Path, tmp_path: Path) -> None:
@@ -447,7 +453,7 @@ def run(llama: Path, tmp_path: Path) -> RunFolder:
 
 def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) -> None:
     job, recorder = recorded_job()
-    merging.merge(run, job)
+    merge.merge(run, job)
     (event,) = recorder.of(events.Merged)
     assert event.folder == str(run.merged)
     assert event.dtype == "bfloat16"
@@ -469,7 +475,7 @@ def test_the_merged_model_stops_where_training_ended_answers(tmp_path: Path) -> 
     project = Project(name="Base", model=ModelSpec(source=str(base)))
     made = run_folder.create(tmp_path / "runs", project, tmp_path)
     random_adapter(base, made.adapter)
-    merging.merge(made, recorded_job()[0])
+    merge.merge(made, recorded_job()[0])
     ids = AutoTokenizer.from_pretrained(made.merged).get_vocab()
     settings = json.loads((made.merged / "generation_config.json").read_text("utf-8"))
     assert settings["eos_token_id"][0] == 3
@@ -478,26 +484,26 @@ def test_the_merged_model_stops_where_training_ended_answers(tmp_path: Path) -> 
 
 def test_a_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
     job, _ = recorded_job()
-    merging.merge(run, job)
-    before = load_file(run.merged / weights.SINGLE)
+    merge.merge(run, job)
+    before = load_file(run.merged / safetensors_files.SINGLE)
     shutil.rmtree(run.adapter)
     random_adapter(llama, run.adapter, seed=4)
-    merging.merge(run, job)
-    after = load_file(run.merged / weights.SINGLE)
+    merge.merge(run, job)
+    after = load_file(run.merged / safetensors_files.SINGLE)
     name = "model.layers.0.self_attn.q_proj.weight"
     assert not torch.equal(before[name], after[name])
 
 
 def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolder) -> None:
-    merging.merge(run, recorded_job()[0])
-    before = load_file(run.merged / weights.SINGLE)
+    merge.merge(run, recorded_job()[0])
+    before = load_file(run.merged / safetensors_files.SINGLE)
     job, recorder = recorded_job()
     recorder.on_event = lambda event: (
         job.flags.cancel.set() if getattr(event, "stage", "") == "merging" else None
     )
     with pytest.raises(CancelledError):
-        merging.merge(run, job)
-    after = load_file(run.merged / weights.SINGLE)
+        merge.merge(run, job)
+    after = load_file(run.merged / safetensors_files.SINGLE)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert leftovers(run) == []
 
@@ -508,7 +514,7 @@ def test_too_small_a_disk_is_found_before_anything_is_written(
     monkeypatch.setattr(disk, "RESERVE", 1 << 60)
     job, _ = recorded_job()
     with pytest.raises(ProblemError) as caught:
-        merging.merge(run, job)
+        merge.merge(run, job)
     assert caught.value.problems[0].code == "disk.full"
-    assert "free" in caught.value.problems[0].what
+    assert "free" in str(caught.value.problems[0].what)
     assert not run.merged.exists()

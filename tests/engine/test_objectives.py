@@ -14,15 +14,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from lora_studio.core.lora import LoraSpec
+from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import logprobs, lora
-from lora_studio.engine.batches import collate
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.model import load_tokenizer
-from lora_studio.engine.objectives import Dpo, Kto, Orpo, make
-from lora_studio.engine.tokens import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.training.kernels import logprobs
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, make
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES
@@ -54,7 +55,7 @@ def wrapped(tiny: TinyModel) -> Wrapped:
     def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
         torch.manual_seed(seed)
-        model = lora.attach(base, LoraSpec(rank=4), make_job())
+        model = attach.attach(base, LoraSpec(rank=4), make_job())
         for name, value in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.05)
@@ -118,7 +119,7 @@ def test_rows_longer_than_a_sliding_window_are_cut_off_from_what_lies_behind_it(
 ) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
     base.config.sliding_window = 6
-    model = lora.attach(base, LoraSpec(rank=4), make_job()).eval()
+    model = attach.attach(base, LoraSpec(rank=4), make_job()).eval()
     scorer = Scorer(model)
     assert scorer.packed
     assert float(sft(scorer(collate(rows_of()))).detach()) == pytest.approx(
@@ -180,7 +181,7 @@ def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
     plain = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows]
     found = trl_step("sft", tiny("llama3"), plain, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scores = Scorer(lora.attach(base, LoraSpec(), make_job()).eval())(collate(rows))
+    scores = Scorer(attach.attach(base, LoraSpec(), make_job()).eval())(collate(rows))
     assert found["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
@@ -250,7 +251,7 @@ def test_dpo_is_its_formula_with_the_base_model_as_reference(wrapped: Wrapped) -
 
 def test_dpo_of_an_untrained_adapter_is_log_2_and_pulls_the_answers_apart(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = lora.attach(base, LoraSpec(rank=8), make_job()).train()
+    model = attach.attach(base, LoraSpec(rank=8), make_job()).train()
     dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
@@ -294,7 +295,7 @@ def test_the_reference_drops_nothing_of_a_base_that_drops_while_it_trains() -> N
     config = GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2,
                         resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5,
                         bos_token_id=1, eos_token_id=2)  # fmt: skip
-    model = lora.attach(GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job())
+    model = attach.attach(GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job())
     scorer, batch = Scorer(model), collate(rows_of())
     scorer.keep_reference()
 
@@ -335,7 +336,7 @@ def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
 
 def test_biases_that_train_leave_no_reference_to_compare_with(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scorer = Scorer(lora.attach(base, LoraSpec(bias="all"), make_job()))
+    scorer = Scorer(attach.attach(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="biases that train change it"):
         make(TrainingSpec(), "preference", scorer)
 

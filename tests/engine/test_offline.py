@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from lora_studio import client, headless
-from lora_studio.core import commands, events, offline, project
-from lora_studio.core.model import ModelSpec
+from lora_studio.cli import headless
+from lora_studio.client import worker as client_worker
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.project import project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import offline
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import write_rows
@@ -52,7 +55,7 @@ def test_every_process_of_the_engine_refuses_other_computers_at_its_sockets() ->
     script = f"""
 import os, socket
 os.environ["HF_HUB_OFFLINE"] = "1"
-import lora_studio.engine.channel
+import lora_studio.engine.runtime.channel
 def tried(what):
     try:
         what()
@@ -88,7 +91,7 @@ def offline_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
 
 def asked(*questions: Any) -> list[list[Any]]:
     """All events about each of some questions to one real worker."""
-    worker = client.Worker.start()
+    worker = client_worker.Worker.start()
     try:
         for question in questions:
             worker.send(question)
@@ -121,8 +124,8 @@ def test_whatever_needs_the_network_says_that_offline_mode_is_on(tiny: TinyModel
         assert hub.asked == []
     for about in told:
         problem = about[-1].problem
-        assert "ffline mode is on" in problem.what, problem
-        assert problem.remedy == offline.REMEDY
+        assert "ffline mode is on" in str(problem.what), problem
+        assert str(problem.remedy) == offline.REMEDY
 
 
 @pytest.mark.slow
@@ -136,7 +139,9 @@ def test_what_is_on_this_computer_goes_on_as_ever(tiny: TinyModel) -> None:
         )
     assert any(isinstance(event, events.ModelInspected) for event in inspected)
     assert any(isinstance(event, events.ModelsFound) and event.models for event in listed)
-    assert "ffline" not in ollama[-1].problem.what, "it was reached, and speaks another protocol"
+    assert "ffline" not in str(ollama[-1].problem.what), (
+        "it was reached, and speaks another protocol"
+    )
 
 
 class _listening:  # noqa: N801 - reads as the context manager that it is
@@ -182,6 +187,6 @@ def test_a_whole_run_trains_and_merges_without_a_network(
     draft = project.load(tmp_path / "project")
     run = headless.new_run(draft)
     for stage in ("Train", "Merge"):
-        found = list(client.perform(headless.STAGES[stage](run=str(run.path))))
+        found = list(client_worker.perform(headless.STAGES[stage](run=str(run.path))))
         assert isinstance(found[-1], events.Done), getattr(found[-1], "problem", None)
     assert not tried.exists(), tried.read_text()

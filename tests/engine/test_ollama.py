@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import events
-from lora_studio.core.dataset import Message
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.export import ollama, ollama_store
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.protocol import events
+from lora_studio.engine.export.ollama import server as ollama_server
+from lora_studio.engine.export.ollama import store
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 
-RECIPE = ollama.Recipe(
+RECIPE = ollama_server.Recipe(
     name="harbour:v1",
     template="{{ .Prompt }}!",
     stops=("<|im_end|>",),
@@ -53,21 +54,21 @@ def problem() -> Iterator[list[Problem]]:
 
 def create(server: FakeOllama, gguf: Path, host: str = "") -> Recorder:
     job, recorder = recorded_job()
-    ollama.create(host or server.host, gguf, RECIPE, job)
+    ollama_server.create(host or server.host, gguf, RECIPE, job)
     return recorder
 
 
-def ask(server: FakeOllama, text: str, **options: float) -> ollama.Reply:
+def ask(server: FakeOllama, text: str, **options: float) -> ollama_server.Reply:
     job, _ = recorded_job()
     turns = [Message(role="user", content=text)]
-    return ollama.chat(server.host, "harbour:v1", turns, options, job)
+    return ollama_server.chat(server.host, "harbour:v1", turns, options, job)
 
 
 def test_a_server_that_answers_is_found_with_its_version_and_models(
     server: FakeOllama, gguf: Path
 ) -> None:
     create(server, gguf)
-    found = ollama.find(server.host)
+    found = ollama_server.find(server.host)
     assert (found.host, found.version, found.models) == (server.host, VERSION, ("harbour:v1",))
 
 
@@ -79,7 +80,7 @@ def test_thoughts_that_the_server_hands_over_apart_stand_before_the_answer(
     whole = "<think>\nI see. \n</think>\n\nc b a "
     assert ask(server, "a b c").text == whole
     turns = [Message(role="user", content="a b c")]
-    pieces = [part.text for part in ollama.stream(server.host, "harbour:v1", turns, {})]
+    pieces = [part.text for part in ollama_server.stream(server.host, "harbour:v1", turns, {})]
     assert pieces[:3] == ["<think>\nI ", "see. ", "\n</think>\n\nc "]
     assert "".join(pieces) == whole
 
@@ -88,7 +89,7 @@ def test_the_environment_names_the_server_when_the_project_does_not(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", server.host.removeprefix("http://"))
-    assert ollama.find("").host == server.host
+    assert ollama_server.find("").host == server.host
 
 
 def test_no_proxy_is_asked_for_a_server_on_this_computer(
@@ -96,7 +97,7 @@ def test_no_proxy_is_asked_for_a_server_on_this_computer(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert ollama.find(server.host).version == VERSION
+    assert ollama_server.find(server.host).version == VERSION
 
 
 def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_without_it() -> None:
@@ -104,17 +105,17 @@ def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_with
         unused.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with problem() as found:
-            ollama.find(host)
+            ollama_server.find(host)
     assert found[0].code == "ollama.not_running"
-    assert host in found[0].what
+    assert host in str(found[0].what)
     for word in ("ollama.com/download", "ollama serve", "GGUF", "Modelfile"):
-        assert word in found[0].remedy
+        assert word in str(found[0].remedy)
 
 
 def test_something_else_at_the_address_is_not_taken_for_ollama(server: FakeOllama) -> None:
     server.faults.not_ollama = True
     with problem() as found:
-        ollama.find(server.host)
+        ollama_server.find(server.host)
     assert found[0].code == "ollama.not_ollama"
 
 
@@ -123,10 +124,10 @@ def test_a_password_is_sent_and_never_shown(
 ) -> None:
     server.faults.password = "pim:s3cret@x"
     host = server.host.replace("http://", "http://pim:s3cret%40x@")
-    found = ollama.find(host)
+    found = ollama_server.find(host)
     recorder = create(server, gguf, host)
     shown = [events.to_line(event) for event in (found, *recorder.events)]
-    shown += [*capfd.readouterr(), repr(ollama.server(host))]
+    shown += [*capfd.readouterr(), repr(ollama_server.server(host))]
     assert server.models
     assert "s3cret" not in "".join(shown)
 
@@ -136,16 +137,16 @@ def test_a_server_named_without_its_password_gets_the_one_that_ollama_host_has_f
 ) -> None:
     server.faults.password = "pim:s3cret"
     monkeypatch.setenv("OLLAMA_HOST", server.host.replace("http://", "http://pim:s3cret@"))
-    found = ollama.find("")
-    assert ollama.find(found.host).version == found.version
-    assert not ollama.server("http://elsewhere:11434").headers
+    found = ollama_server.find("")
+    assert ollama_server.find(found.host).version == found.version
+    assert not ollama_server.server("http://elsewhere:11434").headers
 
 
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
 def test_a_missing_or_wrong_password_is_named(server: FakeOllama, credentials: str) -> None:
     server.faults.password = "pim:s3cret"
     with problem() as found:
-        ollama.find(server.host.replace("http://", f"http://{credentials}"))
+        ollama_server.find(server.host.replace("http://", f"http://{credentials}"))
     assert found[0].code == "ollama.not_allowed"
     assert "wrong" not in str(found[0])
 
@@ -191,7 +192,7 @@ def test_a_refusal_while_creating_carries_the_servers_reason(
     with problem() as found:
         create(server, gguf)
     assert found[0].code == "ollama.refused"
-    assert "unsupported architecture tiny" in found[0].what
+    assert "unsupported architecture tiny" in str(found[0].what)
 
 
 def test_a_creation_that_breaks_off_is_not_taken_for_success(
@@ -200,7 +201,7 @@ def test_a_creation_that_breaks_off_is_not_taken_for_success(
     server.faults.create_breaks_off = True
     job, _ = recorded_job()
     with problem() as problems:
-        ollama.create(server.host, gguf, RECIPE, job)
+        ollama_server.create(server.host, gguf, RECIPE, job)
     assert problems[0].code == "ollama.not_created"
     assert server.models == {}
 
@@ -211,13 +212,15 @@ def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
         job.flags.cancel.set() if getattr(event, "stage", "") == "uploading to Ollama" else None
     )
     with pytest.raises(CancelledError):
-        ollama.create(server.host, gguf, RECIPE, job)
+        ollama_server.create(server.host, gguf, RECIPE, job)
     assert server.models == {}
 
 
 def test_an_answer_comes_with_its_length_and_how_it_ended(server: FakeOllama) -> None:
-    assert ask(server, "one two three") == ollama.Reply("three two one ", 3, True)
-    assert ask(server, "one two three", num_predict=2) == ollama.Reply("three two ", 2, False)
+    assert ask(server, "one two three") == ollama_server.Reply("three two one ", 3, True)
+    assert ask(server, "one two three", num_predict=2) == ollama_server.Reply(
+        "three two ", 2, False
+    )
 
 
 def test_a_server_that_cannot_run_the_model_says_why(server: FakeOllama) -> None:
@@ -225,7 +228,7 @@ def test_a_server_that_cannot_run_the_model_says_why(server: FakeOllama) -> None
     with problem() as found:
         ask(server, "hello")
     assert found[0].code == "ollama.refused"
-    assert "no runner for this machine" in found[0].what
+    assert "no runner for this machine" in str(found[0].what)
 
 
 def test_a_cancel_ends_a_slow_answer_at_once(server: FakeOllama) -> None:
@@ -234,16 +237,16 @@ def test_a_cancel_ends_a_slow_answer_at_once(server: FakeOllama) -> None:
     threading.Timer(0.3, job.flags.cancel.set).start()
     began = time.monotonic()
     with pytest.raises(CancelledError):
-        ollama.chat(server.host, "x", [Message(role="user", content="a b c")], {}, job)
+        ollama_server.chat(server.host, "x", [Message(role="user", content="a b c")], {}, job)
     assert time.monotonic() - began < 300
 
 
 def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    (listed,) = ollama.find(server.host).details
+    (listed,) = ollama_server.find(server.host).details
     assert (listed.name, listed.bytes, listed.quantization) == ("harbour:v1", 5_120_004, "Q8_0")
     assert listed.modified == "2026-03-04T05:06:07+00:00"
-    shown = ollama_store.show(server.host, "harbour:v1")
+    shown = store.show(server.host, "harbour:v1")
     assert (shown.template, shown.system, shown.stops) == (
         RECIPE.template,
         RECIPE.system,
@@ -251,26 +254,26 @@ def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Pa
     )
     assert shown.parameters == {"temperature": "0.7", "num_ctx": "4096"}
     assert shown.digest == f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
-    ollama_store.copy(server.host, "harbour:v1", "pim")
-    assert ollama.find(server.host).models == ("harbour:v1", "pim:latest")
-    ollama_store.remove(server.host, "harbour:v1")
-    assert ollama.find(server.host).models == ("pim:latest",)
+    store.copy(server.host, "harbour:v1", "pim")
+    assert ollama_server.find(server.host).models == ("harbour:v1", "pim:latest")
+    store.remove(server.host, "harbour:v1")
+    assert ollama_server.find(server.host).models == ("pim:latest",)
 
 
 def test_a_copy_replaces_a_model_only_when_told_to(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    ollama_store.copy(server.host, "harbour:v1", "pim")
+    store.copy(server.host, "harbour:v1", "pim")
     with problem() as found:
-        ollama_store.copy(server.host, "harbour:v1", "pim:latest")
+        store.copy(server.host, "harbour:v1", "pim:latest")
     assert found[0].code == "ollama.exists"
     # A server compares without case, and knows where its models come from by default.
     for same in ("PIM", "library/pim:Latest", "registry.ollama.ai/library/pim"):
         with problem() as found:
-            ollama_store.copy(server.host, "harbour:v1", same)
+            store.copy(server.host, "harbour:v1", same)
         assert found[0].code == "ollama.exists"
-    ollama_store.copy(server.host, "harbour:v1", "pim", force=True)
+    store.copy(server.host, "harbour:v1", "pim", force=True)
     with problem() as found:
-        ollama_store.copy(server.host, "harbour:v1", "two words")
+        store.copy(server.host, "harbour:v1", "two words")
     assert found[0].code == "project.invalid_value"
 
 
@@ -282,13 +285,13 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
     with problem() as found:
         match verb:
             case "show":
-                ollama_store.show(server.host, "nothing")
+                store.show(server.host, "nothing")
             case "copy":
-                ollama_store.copy(server.host, "nothing", "pim")
+                store.copy(server.host, "nothing", "pim")
             case "remove":
-                ollama_store.remove(server.host, "nothing")
+                store.remove(server.host, "nothing")
     assert found[0].code == "ollama.no_model"
-    assert "harbour:v1" in found[0].remedy
+    assert "harbour:v1" in str(found[0].remedy)
 
 
 @pytest.mark.parametrize(
@@ -309,9 +312,9 @@ def test_what_a_server_has_stored_otherwise_than_it_was_sent_is_named(
 ) -> None:
     server.faults.stores = stores
     job, _ = recorded_job()
-    digest = ollama.create(server.host, gguf, RECIPE, job)
-    stored = ollama_store.show(server.host, RECIPE.name)
-    assert ollama_store.differences(RECIPE, digest, stored) == named
+    digest = ollama_server.create(server.host, gguf, RECIPE, job)
+    stored = store.show(server.host, RECIPE.name)
+    assert store.differences(RECIPE, digest, stored) == named
 
 
 @pytest.mark.parametrize(
@@ -328,4 +331,4 @@ def test_an_address_is_read_as_ollama_reads_it(
     written: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    assert ollama.server(written).host == meant
+    assert ollama_server.server(written).host == meant

@@ -9,12 +9,18 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core import commands, events
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.template_plan import ID_NEED
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.templates.derivation import ID_NEED
 from lora_studio.engine import jobs
-from lora_studio.engine.export import ollama, ollama_store, template_limits
+from lora_studio.engine.export.ollama import (
+    server as ollama_server,
+)
+from lora_studio.engine.export.ollama import (
+    store,
+    template_sandbox,
+)
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -140,7 +146,7 @@ def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(
 def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails(
     run: RunFolder, fake: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = template_limits.derive
+    given = template_sandbox.derive
 
     def needing_ids(*args: Any, **options: Any) -> events.TemplateDerived:
         event = given(*args, **options)
@@ -148,7 +154,7 @@ def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails
         needing = event.derived.model_copy(update={"needs": (ID_NEED,)})
         return event.model_copy(update={"derived": needing})
 
-    monkeypatch.setattr(template_limits, "derive", needing_ids)
+    monkeypatch.setattr(template_sandbox, "derive", needing_ids)
     for version, warnings in (("0.11.10", ["ollama.no_calls"]), ("0.12.0", [])):
         fake.version = version
         warned = create(run, fake.host, force=True).of(events.Warned)
@@ -160,7 +166,7 @@ def test_a_file_that_the_run_has_not_is_named_with_those_it_has(
 ) -> None:
     with pytest.raises(ProblemError, match="has no Q4_K_M file") as caught:
         create(run, fake.host, quantization="Q4_K_M")
-    assert "Harbour-Q8_0.gguf" in caught.value.problems[0].remedy
+    assert "Harbour-Q8_0.gguf" in str(caught.value.problems[0].remedy)
 
 
 def test_a_real_server_stores_what_was_sent_and_copies_and_removes_it(run: RunFolder) -> None:
@@ -170,14 +176,14 @@ def test_a_real_server_stores_what_was_sent_and_copies_and_removes_it(run: RunFo
     with real_ollama.running_server(program) as server:
         (created,) = create(run, server.host).of(events.OllamaCreated)
         assert created.version == real_ollama.VERSION
-        (model,) = ollama.find(server.host).details
+        (model,) = ollama_server.find(server.host).details
         assert model.name == "pim:v1"
         assert model.bytes > run.gguf_file("Harbour", "Q8_0").stat().st_size
-        ollama_store.copy(server.host, "pim:v1", "pim:second")
-        one, two = (ollama_store.show(server.host, name) for name in ("pim:v1", "pim:second"))
+        store.copy(server.host, "pim:v1", "pim:second")
+        one, two = (store.show(server.host, name) for name in ("pim:v1", "pim:second"))
         assert one.digest.startswith("sha256:")
         assert two == one.model_copy(update={"name": "pim:second", "time": two.time})
-        ollama_store.remove(server.host, "pim:v1")
-        assert ollama.find(server.host).models == ("pim:second",)
+        store.remove(server.host, "pim:v1")
+        assert ollama_server.find(server.host).models == ("pim:second",)
         with refused("ollama.no_model"):
-            ollama_store.show(server.host, "pim:v1")
+            store.show(server.host, "pim:v1")

@@ -8,12 +8,12 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from lora_studio.core import checks
-from lora_studio.core.optimizers import OPTIMIZERS, Optimizer, why_not
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import optimizers
+from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
+from lora_studio.core.training.optimizers import OPTIMIZERS, Optimizer, why_not
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.training.recipe import optimizers
 
 ALL: tuple[Optimizer, ...] = get_args(Optimizer)
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio import client
-from lora_studio.core import commands, events, metrics
-from lora_studio.core.events import Event
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.channel import Flags
+from lora_studio.client import worker as client_worker
+from lora_studio.core.curves import metrics
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Flags
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -153,7 +154,7 @@ def _zero(file: Path) -> None:
 def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
     start: Start, unbroken: RunFolder, name: str, tear: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    from lora_studio.engine import checkpoints
+    from lora_studio.engine.training import checkpoints
     from tests.helpers.jobs import make_job
 
     copy = RunFolder(tmp_path / "torn")
@@ -199,7 +200,7 @@ def test_a_disk_that_fills_up_pauses_the_training_and_keeps_the_checkpoint_befor
     assert channel.last(events.Done).paused
     problem = channel.last(events.Warned).problem
     assert (problem.code, problem.severity) == ("disk.full", "warning")
-    assert "from step 5" in problem.remedy
+    assert "from step 5" in str(problem.remedy)
     assert run.checkpoint_steps() == [5]
     filler.unlink()
     train(run, resume=True)
@@ -214,18 +215,18 @@ def test_a_disk_that_fills_up_pauses_the_training_and_keeps_the_checkpoint_befor
 def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
     run = start(epochs=400)
     command = commands.Train(run=str(run.path))
-    worker = client.Worker.start(run)
+    worker = client_worker.Worker.start(run)
     worker.send(command)
     ending: Event | None = None
     asked = False
-    for event in client.until_ended(worker, command.id):
+    for event in client_worker.until_ended(worker, command.id):
         if isinstance(event, events.StepDone) and event.step >= 3 and not asked:
             asked = True
             match how:
                 case "pause":
                     worker.send(commands.Pause(target=command.id))
                 case "mailbox":
-                    client.Watched(run).send(commands.Pause(target=command.id))
+                    client_worker.Watched(run).send(commands.Pause(target=command.id))
                 case _:
                     worker._process.send_signal(signal.SIGTERM)
         if isinstance(event, events.Ending):

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import processes
-from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.processes import in_processes
+from lora_studio.engine.runtime import process_pool
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.process_pool import in_processes
 from tests.helpers.jobs import make_job
 
 
@@ -35,7 +35,7 @@ def wait_long(folder: Path, number: int) -> None:
     (folder / f"begun{number}").touch()
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        if processes.is_cancelled():
+        if process_pool.is_cancelled():
             (folder / f"seen{number}").touch()
             return
         time.sleep(0.02)
@@ -55,7 +55,7 @@ def test_results_come_in_the_order_of_the_pieces() -> None:
 def test_a_process_that_is_ended_from_outside_is_a_problem_with_a_remedy() -> None:
     with pytest.raises(ProblemError) as caught:
         list(in_processes(end, range(3), 2, make_job(), doing="reads rows"))
-    assert "A process that reads rows was ended" in caught.value.problems[0].what
+    assert "A process that reads rows was ended" in str(caught.value.problems[0].what)
 
 
 def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
 
 def test_processes_end_with_the_one_they_work_for() -> None:
     program = (
-        "from lora_studio.engine.processes import in_processes\n"
+        "from lora_studio.engine.runtime.process_pool import in_processes\n"
         "from tests.engine.test_processes import say_and_sleep\n"
         "from tests.helpers.jobs import make_job\n"
         "list(in_processes(say_and_sleep, range(1), 1, make_job(), doing='sleeps'))\n"

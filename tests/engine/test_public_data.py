@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

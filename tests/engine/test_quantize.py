@@ -18,8 +18,16 @@ from lora_studio.core.export import (
     wants_imatrix,
 )
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.export import gguf, imatrix, quantize, sizes, straight
-from lora_studio.engine.llama import Llama
+from lora_studio.engine.export.gguf import (
+    conversion,
+    direct_gguf,
+    imatrix,
+    sizes,
+)
+from lora_studio.engine.export.gguf import (
+    quantizer as gguf_quantizer,
+)
+from lora_studio.engine.runtime.llama import Llama
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import tiny_model
@@ -75,7 +83,7 @@ def sixteen_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gguf")
     model = tiny_model("llama3", folder / "model")
     own = llama_cpp_folder(folder / "llama.cpp")
-    gguf.convert(model, folder / "f16.gguf", "Harbour", str(own), recorded_job()[0])
+    conversion.convert(model, folder / "f16.gguf", "Harbour", str(own), recorded_job()[0])
     rows = np.random.default_rng(0).integers(10, 400, size=(4, 30)).tolist()
     found = imatrix.measure(folder / "f16.gguf", rows, recorded_job()[0])
     imatrix.write(found, folder / "imatrix.gguf", "rows")
@@ -92,7 +100,7 @@ def test_every_file_type_of_the_library_that_it_can_write_is_on_offer(tmp_path: 
     known = get_ffi().typeof("enum llama_ftype").relements
     names = {name.partition("LLAMA_FTYPE_")[2].partition("_")[2] for name in known}
     names -= {""}  # GUESSED
-    quantizer = quantize._Quantizer()
+    quantizer = gguf_quantizer._Quantizer()
     with quantizer.logged():  # hundreds of lines
         able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
     assert able == set(QUANTIZATIONS)
@@ -116,7 +124,7 @@ def test_what_is_said_to_need_a_matrix_is_refused_without_one(
         return
     assert wants_imatrix(ExportSpec(), quantization)
     with pytest.raises(ProblemError) as caught:
-        quantize.quantize(tmp_path / "a", tmp_path / "b", quantization, "", recorded_job()[0])
+        gguf_quantizer.quantize(tmp_path / "a", tmp_path / "b", quantization, "", recorded_job()[0])
     assert caught.value.problems[0].code == "quantize.needs_imatrix"
 
 
@@ -124,7 +132,7 @@ def test_llama_cpp_itself_asks_for_a_matrix_where_we_say_so_and_nowhere_else(
     tmp_path: Path,
 ) -> None:
     file = outline(tmp_path / "outline.gguf")
-    quantizer = quantize._Quantizer()
+    quantizer = gguf_quantizer._Quantizer()
     asked = set()
     for name in QUANTIZATIONS:
         with quantizer.logged() as said:
@@ -154,8 +162,8 @@ def test_every_quantisation_on_offer_is_made_and_can_be_run(
     file = tmp_path / "q.gguf"
     job, recorder = recorded_job()
     matrix = sixteen_bit.with_name("imatrix.gguf") if BITS_PER_WEIGHT[quantization] < 8 else None
-    expected = quantize.sizes(sixteen_bit, [quantization], job, imatrix=matrix is not None)
-    tool = quantize.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
+    expected = gguf_quantizer.sizes(sixteen_bit, [quantization], job, imatrix=matrix is not None)
+    tool = gguf_quantizer.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
     assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
     assert file.stat().st_size == expected[quantization]
     assert recorder.of(type(recorder.events[-1]))[-1].stage == f"quantising to {quantization}"
@@ -169,7 +177,7 @@ def test_a_matrix_changes_the_weights_for_the_better_where_it_looked(
 ) -> None:
     def error(matrix: Path | None) -> float:
         file = tmp_path / "q.gguf"
-        quantize.quantize(sixteen_bit, file, "IQ4_NL", "", recorded_job()[0], imatrix=matrix)
+        gguf_quantizer.quantize(sixteen_bit, file, "IQ4_NL", "", recorded_job()[0], imatrix=matrix)
         total = 0.0
         weighed = imatrix.read(sixteen_bit.with_name("imatrix.gguf"))
         made = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
@@ -198,14 +206,14 @@ def test_a_dry_runs_log_is_added_up_to_the_byte() -> None:
     header = 1000
     before = header + 64 * 3 * 2 + 32  # 20 bytes, padded to 32
     after = header + 6 * 34 + 20 + 32  # six blocks of 34 bytes are 204, padded to 224
-    assert quantize.planned_bytes(log, before) == after
+    assert gguf_quantizer.planned_bytes(log, before) == after
     with pytest.raises(ValueError, match="no tensors"):
-        quantize.planned_bytes("nothing", 10)
+        gguf_quantizer.planned_bytes("nothing", 10)
 
 
 def test_sizes_are_told_for_every_quantisation_from_shapes_alone(tmp_path: Path) -> None:
     file = outline(tmp_path / "outline.gguf")
-    found = quantize.sizes(file, list(QUANTIZATIONS), recorded_job()[0])
+    found = gguf_quantizer.sizes(file, list(QUANTIZATIONS), recorded_job()[0])
     assert found.keys() == QUANTIZATIONS.keys()
     assert found["F16"] == file.stat().st_size
     assert found["Q8_0"] < 0.55 * found["F16"]
@@ -218,11 +226,11 @@ def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
 ) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    found = sizes.of_source(straight.of_folder(folder / "model"), spec, recorded_job()[0]).bytes
+    found = sizes.of_source(direct_gguf.of_folder(folder / "model"), spec, recorded_job()[0]).bytes
     # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.
     assert found.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
     for name in ("Q8_0", "Q4_K_M"):
         file = tmp_path / f"{name}.gguf"
-        quantize.quantize(sixteen_bit, file, name, "", recorded_job()[0])
+        gguf_quantizer.quantize(sixteen_bit, file, name, "", recorded_job()[0])
         # Only the model's name, which stands in the header, may differ.
         assert abs(found[name] - file.stat().st_size) <= 64

@@ -14,16 +14,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio import client
-from lora_studio.core import checks, combinations, commands, events, metrics
-from lora_studio.core.events import Event
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec, names_of
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, device, keeping
-from lora_studio.engine.ranks import Again, Ranks
-from lora_studio.restarting import RestartingWorker
+from lora_studio.client import worker as client_worker
+from lora_studio.client.oom_supervisor import RestartingWorker
+from lora_studio.core.curves import metrics
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.model.spec import ModelSpec, names_of
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training import combinations
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.devices import devices as device
+from lora_studio.engine.training import checkpoints
+from lora_studio.engine.training.distributed.ranks import Again, Ranks
+from lora_studio.engine.training.recipe import best_adapter
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, new_run, write_rows
 
@@ -112,17 +117,19 @@ Start = Callable[..., RunFolder]
 
 
 def train_in_worker(
-    run: RunFolder, on_event: Callable[[Event, client.Worker], None], *, resume: bool = False
+    run: RunFolder, on_event: Callable[[Event, client_worker.Worker], None], *, resume: bool = False
 ) -> list[Any]:
-    links: list[client.Worker] = []
+    links: list[client_worker.Worker] = []
     found: list[Any] = []
-    for event in client.perform(commands.Train(run=str(run.path), resume=resume), links.append):
+    for event in client_worker.perform(
+        commands.Train(run=str(run.path), resume=resume), links.append
+    ):
         found.append(event)
         on_event(event, links[0])
     return found
 
 
-def nothing(event: Event, worker: client.Worker) -> None:
+def nothing(event: Event, worker: client_worker.Worker) -> None:
     pass
 
 
@@ -160,7 +167,7 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
     expected = handle(commands.Train(run=str(alone.path)))
     listening: list[str] = []
 
-    def look(event: Event, worker: client.Worker) -> None:
+    def look(event: Event, worker: client_worker.Worker) -> None:
         if not isinstance(event, events.StepDone):
             return
         with contextlib.suppress(psutil.NoSuchProcess):  # by now they may have ended
@@ -173,7 +180,7 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
             )
 
     found = train_in_worker(both, look)
-    assert of(found, events.Done), (found[-1].problem.what, both.log_file.read_text())
+    assert of(found, events.Done), (str(found[-1].problem.what), both.log_file.read_text())
     own = figures(expected.events)
     for step, values in figures(found).items():
         assert values == pytest.approx(own[step], rel=1e-4, abs=1e-6)
@@ -198,9 +205,14 @@ def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
     # The wish comes while its third step computes: ten are soon done.
     asked = "any(type(o).__name__ == 'Flags' and o.pause.is_set() for o in gc.get_objects())"
     wait = f"while len(calls) == 6 and not {asked}: time.sleep(0.02)"
-    mishap("lora_studio.engine", "lora_studio.engine.objectives", "Sft.loss", before=wait)
+    mishap(
+        "lora_studio.engine",
+        "lora_studio.engine.training.recipe.objectives",
+        "Sft.loss",
+        before=wait,
+    )
 
-    def pause(event: Event, worker: client.Worker) -> None:
+    def pause(event: Event, worker: client_worker.Worker) -> None:
         if isinstance(event, events.StepDone) and event.step < 8:
             worker.send(commands.Pause(target=event.id))
 
@@ -220,14 +232,14 @@ def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
 def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(start: Start) -> None:
     run = start("cpu:2", epochs=1000.0, eval_every=1, save_every=3, keep_best=True, sample_rows=0)
 
-    def end(event: Event, worker: client.Worker) -> None:
+    def end(event: Event, worker: client_worker.Worker) -> None:
         if isinstance(event, events.Evaluated) and event.step == 5:
             os.kill(worker.pid, signal.SIGKILL)
 
     found = train_in_worker(run, end)
     assert found[-1].problem.code == "worker.crashed"
     known = checkpoints.read(run.checkpoint(run.checkpoint_steps()[-1])).about["results"]
-    best = keeping.best(known["evaluations"])
+    best = best_adapter.best(known["evaluations"])
     assert best is not None
     assert (run.best_adapter(best["step"]) / "adapter_model.safetensors").is_file()
 
@@ -239,10 +251,10 @@ def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel
     run = start("cpu:2", epochs=1000.0, save_every=5, eval_every=1000)
     others: list[psutil.Process] = []
 
-    def at_step(act: Callable[[events.StepDone, client.Worker], None]) -> Any:
+    def at_step(act: Callable[[events.StepDone, client_worker.Worker], None]) -> Any:
         acted: list[int] = []
 
-        def on_event(event: Event, worker: client.Worker) -> None:
+        def on_event(event: Event, worker: client_worker.Worker) -> None:
             if isinstance(event, events.StepDone) and run.checkpoint_steps() and not acted:
                 acted.append(event.step)
                 others[:] = psutil.Process(worker.pid).children()
@@ -259,11 +271,11 @@ def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel
     # The same of the second one: the first names it and ends in good order.
     found = train_in_worker(run, at_step(lambda *_: others[0].kill()), resume=True)
     assert found[-1].problem.code == "training.rank_died"
-    assert "(2 of 2) was killed by signal 9" in found[-1].problem.what
+    assert "(2 of 2) was killed by signal 9" in str(found[-1].problem.what)
     assert run.state() == "failed"
 
     # Heeded, not enforced: the worker itself says so.
-    monkeypatch.setattr(client, "CANCEL_SECONDS", 600)
+    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)
     found = train_in_worker(
         run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True
     )
@@ -280,7 +292,12 @@ def test_a_second_process_that_fails_says_what_and_where(
     run = start("cpu:2")
     # Gone before the second process reads it, after the first one has.
     lose = f"pathlib.Path({run.load_project().dataset.sources[0].path!r}).unlink()"
-    mishap("lora_studio.engine.follower", "lora_studio.engine.taking_part", "follow", before=lose)
+    mishap(
+        "lora_studio.engine.worker_rank",
+        "lora_studio.engine.training.train_run",
+        "follow",
+        before=lose,
+    )
     found = train_in_worker(run, nothing)
     assert found[-1].problem.what.startswith("The process on cpu (2 of 2) failed: ")
 
@@ -295,7 +312,7 @@ def test_an_optimizer_that_runs_out_of_memory_in_one_process_takes_both_back(
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     alone, both = start("cpu", **recipe), start("cpu:2", **recipe)
     expected = figures(handle(commands.Train(run=str(alone.path))).events)
-    misfortune("lora_studio.engine.follower", "torch.optim", "AdamW.step", f"== {call}")
+    misfortune("lora_studio.engine.worker_rank", "torch.optim", "AdamW.step", f"== {call}")
     found = train_in_worker(both, nothing)
     assert of(found, events.Done), found[-1]
     assert [(e.step, e.micro_batch) for e in of(found, events.Recovered)] == [(step, 1)]
@@ -305,7 +322,7 @@ def test_an_optimizer_that_runs_out_of_memory_in_one_process_takes_both_back(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["lora_studio.engine", "lora_studio.engine.follower"])
+@pytest.mark.parametrize("module", ["lora_studio.engine", "lora_studio.engine.worker_rank"])
 def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_process(
     start: Start, misfortune: Callable[..., None], module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,12 +330,17 @@ def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_proce
     alone, both = start("cpu", **recipe), start("cpu:2", ROWS, "shard", **recipe)
     expected = figures(handle(commands.Train(run=str(alone.path))).events)
     # A pass for the probe, one for each of two steps; the next process has fewer rows in each.
-    misfortune(module, "lora_studio.engine.objectives", "Sft.loss", "== 4 and len(about[1]) > 1")
+    misfortune(
+        module,
+        "lora_studio.engine.training.recipe.objectives",
+        "Sft.loss",
+        "== 4 and len(about[1]) > 1",
+    )
     command = commands.Train(run=str(both.path))
-    found = list(client.perform(command, start=RestartingWorker.start))
+    found = list(client_worker.perform(command, start=RestartingWorker.start))
     assert of(found, events.Done), found[-1]
     (warned,) = [e for e in of(found, events.Warned) if e.problem.code == "worker.out_of_memory"]
-    assert "from the checkpoint at step 2 with less memory" in warned.problem.remedy
+    assert "from the checkpoint at step 2 with less memory" in str(warned.problem.remedy)
     assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
     for number, values in figures(found).items():
         assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
@@ -332,10 +354,10 @@ def test_divided_weights_begin_anew_where_memory_runs_out_ahead_of_a_step_of_lab
     recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
     both = start("cpu:2", LABELLED, "shard", **recipe)
     # Two passes in the probe and in each step: the first of them looks ahead.
-    misfortune("lora_studio.engine.follower", "lora_studio.engine.objectives", "Kto._rewards",
+    misfortune("lora_studio.engine.worker_rank", "lora_studio.engine.training.recipe.objectives", "Kto._rewards",
                "== 7 and len(about[1]) > 1")  # fmt: skip
     command = commands.Train(run=str(both.path))
-    found = list(client.perform(command, start=RestartingWorker.start))
+    found = list(client_worker.perform(command, start=RestartingWorker.start))
     assert of(found, events.Done), found[-1]
     assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
     assert list(figures(found)) == [1, 2, 3, 4, 5]
@@ -349,10 +371,10 @@ def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_go
     moments = (("taking_part", "follow"), ("training", "Loop._evaluate"))
     for attempt, (module, name) in enumerate(moments):
         kill = "os.kill(os.getpid(), 9)"
-        mishap("lora_studio.engine.follower", f"lora_studio.engine.{module}", name, before=kill)
+        mishap("lora_studio.engine.worker_rank", f"lora_studio.engine.{module}", name, before=kill)
         found = train_in_worker(run, nothing, resume=attempt > 0)
         assert found[-1].problem.code == "training.rank_died"
-    mishap("none", "lora_studio.engine.training", "Loop._evaluate")
+    mishap("none", "lora_studio.engine.training.trainer", "Loop._evaluate")
     found = train_in_worker(run, nothing, resume=True)
     assert of(found, events.Done), found[-1]
     assert list(metrics.of_run(run).loss.steps) == [1, 2, 3, 4, 5]

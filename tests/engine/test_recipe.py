@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lora_studio.core import checks, commands, events
-from lora_studio.core.events import Event
-from lora_studio.core.project import Draft
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import keeping
-from lora_studio.engine.batches import Plan
-from lora_studio.engine.channel import Flags
+from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import Plan
+from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training.recipe import best_adapter
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -63,7 +64,7 @@ def steps_of(channel: RecordingChannel, kind: Any) -> list[int]:
 @pytest.fixture
 def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
     """Lets evaluations find these losses, the last one from then on; the weights stay real."""
-    from lora_studio.engine import training
+    from lora_studio.engine.training import trainer as training
 
     def let(losses: list[float]) -> None:
         own = training.Loop.evaluate
@@ -96,7 +97,7 @@ class _Fixed:
         pass
 
     def loss(self, rows: Any) -> Any:
-        from lora_studio.engine.objectives import Loss
+        from lora_studio.engine.training.recipe.objectives import Loss
 
         return Loss(torch.tensor(self.value * len(rows)))
 
@@ -279,7 +280,7 @@ def test_patience_counts_evaluations_without_enough_improvement(
 ) -> None:
     spec = TrainingSpec(early_stopping=patience, early_stopping_delta=delta)
     found = [{"step": step, "loss": loss} for step, loss in enumerate(losses)]
-    assert keeping.is_exhausted(found, spec) == ends
+    assert best_adapter.is_exhausted(found, spec) == ends
 
 
 @pytest.mark.parametrize(
@@ -412,7 +413,7 @@ def test_samples_leave_the_training_as_it_is_to_the_last_bit(start: Start) -> No
 def test_the_bases_answers_are_computed_once_a_run(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import sampling
+    from lora_studio.engine.training import sampling
 
     run = start(sample_rows=2, sample_tokens=4, eval_every=2)
     calls: list[int] = []
@@ -430,7 +431,7 @@ def test_the_bases_answers_are_computed_once_a_run(
 def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import sampling
+    from lora_studio.engine.training import sampling
 
     run = start(sample_rows=1, sample_tokens=4, epochs=1, eval_every=2)
     frozen = run.load_project()

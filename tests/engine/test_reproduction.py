@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core import commands, events
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import requirements
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.training.reproduction import requirements
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
@@ -299,7 +299,7 @@ def test_the_lock_list_has_exact_versions_of_all_that_is_needed_and_no_hosts() -
 def test_a_training_goes_on_where_its_script_cannot_be_written(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import reproduction
+    from lora_studio.engine.training.reproduction import reproduction
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -308,6 +308,6 @@ def test_a_training_goes_on_where_its_script_cannot_be_written(
     run, channel = make_run(tmp_path, tiny, ONE_STEP)
     warned = channel.of(events.Warned)
     assert [event.problem.code for event in warned] == ["training.not_reproducible"]
-    assert "No space left" in warned[0].problem.what
+    assert "No space left" in str(warned[0].problem.what)
     assert (run.adapter / "adapter_model.safetensors").is_file()
     assert not run.train_script.exists()

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.row_formats import convert
-from lora_studio.engine import dataset, splitting
-from lora_studio.engine.lint import lint
-from lora_studio.engine.row_scan import open_store
+from lora_studio.core.dataset.formats.detection import convert
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset import splitting
+from lora_studio.engine.dataset.quality.lint import lint
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.scan import open_store
 from tests.helpers.jobs import handle, make_job
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -352,7 +353,7 @@ def test_rows_that_name_kinds_or_what_they_were_made_of_are_no_conversations(
     assert [len(said) for said in turns.values()] == [2] * len(rows)
     (problem,) = found.problems
     assert problem.code == "dataset.parents_unused"
-    assert why in problem.what
+    assert why in str(problem.what)
 
 
 def test_turns_whose_rows_before_are_all_elsewhere_are_refused_with_that_reason(
@@ -384,7 +385,7 @@ def test_no_conversation_is_on_both_sides_of_the_split_and_its_rounds_are_no_nea
     spec = DatasetSpec.model_validate(
         {"sources": [str(tmp_path / "rounds.jsonl")], "validation_share": 0.1}
     )
-    divided = splitting.split(dataset.open(spec, make_job()), 1, make_job())
+    divided = splitting.split(mixture.open(spec, make_job()), 1, make_job())
     training, validation = (
         {of_row[index] for _, index in side} for side in (divided.training, divided.validation)
     )
@@ -402,7 +403,7 @@ def test_answers_to_one_missing_row_are_on_one_side_of_the_split(tmp_path: Path)
     spec = DatasetSpec.model_validate(
         {"sources": [str(lines(tmp_path / "rounds.jsonl", rows))], "validation_share": 0.2}
     )
-    divided = splitting.split(dataset.open(spec, make_job()), 1, make_job())
+    divided = splitting.split(mixture.open(spec, make_job()), 1, make_job())
     training, validation = (
         {rows[index]["id"] // 4 for _, index in side}
         for side in (divided.training, divided.validation)

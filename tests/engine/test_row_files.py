@@ -20,14 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset import Source
+from lora_studio.core.dataset.spec import Source
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine import json_five
-from lora_studio.engine.encodings import encoding_of
-from lora_studio.engine.json_comments import blanked, blanked_pieces
-from lora_studio.engine.json_splitter import Splitter
-from lora_studio.engine.row_scan import first_rows, open_store
-from lora_studio.engine.row_store import RowStore
+from lora_studio.engine.dataset.files import json5
+from lora_studio.engine.dataset.files.encodings import encoding_of
+from lora_studio.engine.dataset.files.json_comments import blanked, blanked_pieces
+from lora_studio.engine.dataset.files.json_splitter import Splitter
+from lora_studio.engine.dataset.rows.scan import first_rows, open_store
+from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import make_job
 
@@ -59,8 +59,8 @@ def refusal(path: Path, **how: Any) -> Problem:
     with pytest.raises(ProblemError) as caught:
         scan(path, **how)
     problem = caught.value.problems[0]
-    assert problem.what
-    assert problem.remedy
+    assert str(problem.what)
+    assert str(problem.remedy)
     return problem
 
 
@@ -220,7 +220,7 @@ def test_of_several_answers_that_came_or_people_that_answered_the_first_is_read_
     chat = {"model": "m", **CHAT}
     assert values(store) == [chat, QA, QA, chat]
     (problem,) = store.facts.problems
-    assert "In 3 rows, row 1 the first: several answers came" in problem.what
+    assert "In 3 rows, row 1 the first: several answers came" in str(problem.what)
 
 
 def test_an_answer_of_a_log_that_was_cut_off_does_not_train(tmp_path: Path) -> None:
@@ -594,7 +594,7 @@ def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path)
     assert [Path(file.path).name for file in store.facts.files] == ["a.jsonl", "d.md", "b.csv", "c.json.gz"]  # fmt: skip
     assert store.file_of(2).path.endswith("b.csv")
     assert [store.raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
-    said = " ".join(problem.what for problem in store.facts.problems)
+    said = " ".join(str(problem.what) for problem in store.facts.problems)
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
         assert name in said
     assert all(problem.severity == "warning" for problem in store.facts.problems)
@@ -609,7 +609,7 @@ def test_a_document_or_a_damaged_archive_in_a_folder_is_left_out_by_name(tmp_pat
     (folder / "c.jsonl").write_text(json.dumps(QA), "utf-8")
     store = scan(folder)
     assert values(store) == [QA]
-    said = " ".join(problem.what for problem in store.facts.problems)
+    said = " ".join(str(problem.what) for problem in store.facts.problems)
     assert "a.xlsx" in said
     assert "b.zip" in said
 
@@ -645,14 +645,14 @@ def test_of_a_folder_with_splits_the_one_that_is_meant_is_read(tmp_path: Path) -
     training, validation = scan(folder), scan(folder, split="validation")
     assert {row["text"] for row in values(training)} == {"train-00000.jsonl", "extra.jsonl"}
     assert {row["text"] for row in values(validation)} == {"valid.jsonl", "extra.jsonl"}
-    assert "test.jsonl" in training.facts.problems[0].what
+    assert "test.jsonl" in str(training.facts.problems[0].what)
 
 
 _HUB = """
 import json, sys
-from lora_studio.core.dataset import Source
+from lora_studio.core.dataset.spec import Source
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.row_scan import open_store
+from lora_studio.engine.dataset.rows.scan import open_store
 from tests.helpers.jobs import make_job
 for line in sys.stdin:
     try:
@@ -760,14 +760,14 @@ def test_a_file_without_rows_is_refused_once_and_clearly(
     (tmp_path / name).write_bytes(content)
     problem = refusal(tmp_path / name)
     assert problem.code == code
-    assert said in problem.what
+    assert said in str(problem.what)
     assert problem.where.file == str(tmp_path / name)
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "no such file" in refusal(tmp_path / "none.json").what
+    assert "no such file" in str(refusal(tmp_path / "none.json").what)
     (tmp_path / "empty").mkdir()
-    assert "no file with rows" in refusal(tmp_path / "empty").what
+    assert "no file with rows" in str(refusal(tmp_path / "empty").what)
 
 
 @pytest.mark.parametrize(
@@ -786,13 +786,13 @@ def test_documents_that_are_archives_are_refused_by_what_they_are(
     with zipfile.ZipFile(tmp_path / "rows", "w") as archive:
         archive.writestr(member, "<x/>")
         archive.writestr("content.xml", "<x/>")
-    assert title in refusal(tmp_path / "rows").what
+    assert title in str(refusal(tmp_path / "rows").what)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "rows.jsonl")
-    assert "a pipe or a device" in refusal(tmp_path / "rows.jsonl").what
+    assert "a pipe or a device" in str(refusal(tmp_path / "rows.jsonl").what)
     (tmp_path / "more.jsonl").write_text(json.dumps(QA), "utf-8")
     assert values(scan(tmp_path)) == [QA]
 
@@ -804,8 +804,8 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
     (data / "rows.jsonl").write_text(json.dumps(QA), "utf-8")
     script = (
         "import os, sys\n"
-        "from lora_studio.core.dataset import Source\n"
-        "from lora_studio.engine.source_files import files_of\n"
+        "from lora_studio.core.dataset.spec.spec import Source\n"
+        "from lora_studio.engine.dataset.rows.mixture.rows.sources import files_of\n"
         "os.getuid() or os.setuid(65534)\n"
         "print(files_of(Source(path=sys.argv[1]), None).left_out)"
     )
@@ -829,7 +829,7 @@ def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: P
     store = scan(tmp_path)
     assert values(store) == [QA]
     (problem,) = store.facts.problems
-    assert (problem.severity, "damaged parquet file" in problem.what) == ("warning", True)
+    assert (problem.severity, "damaged parquet file" in str(problem.what)) == ("warning", True)
 
 
 # --- one fault, one row ---------------------------------------------------------------------------
@@ -945,14 +945,14 @@ def test_a_number_too_long_to_read_costs_its_row_by_name(tmp_path: Path) -> None
 def test_json_with_names_without_quotes_is_read_as_json_has_it(
     text: str, expected: dict[str, Any]
 ) -> None:
-    assert json.loads(json_five.to_json(text) or "") == expected
+    assert json.loads(json5.to_json(text) or "") == expected
 
 
 @pytest.mark.parametrize(
     "text", ["{a: b}", "{a: 'b}", "{a: 1.2.3}", "{a: 12b}", "{a = 1}", "{a: #}"]
 )
 def test_what_is_no_json_in_any_spelling_stays_none(text: str) -> None:
-    assert json_five.to_json(text) is None
+    assert json5.to_json(text) is None
 
 
 def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
@@ -1134,7 +1134,7 @@ def test_each_question_inside_the_paragraphs_of_articles_is_a_row(
     assert "paragraphs" not in store.facts.columns
     assert "questions in paragraphs" in store.title
     (told,) = store.facts.problems
-    assert ("3 rows, row 1 the first" in told.what, told.where.row) == (True, 1)
+    assert ("3 rows, row 1 the first" in str(told.what), told.where.row) == (True, 1)
     for position, question in enumerate(QUESTIONS):
         row = store.raw(position)
         found, _ = json.JSONDecoder().raw_decode(text[row.offset :])

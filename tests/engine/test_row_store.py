@@ -24,17 +24,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core import events
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import dataset, row_cache, row_facts, verdicts
-from lora_studio.engine.columnar import columnar_blocks
-from lora_studio.engine.containers import recognise
-from lora_studio.engine.dataset import described, recognised
-from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.row_blocks import Notes
-from lora_studio.engine.row_scan import first_rows, open_store
-from lora_studio.engine.row_store import RowStore
+from lora_studio.core.protocol import events
+from lora_studio.engine.dataset.files.blocks import Notes
+from lora_studio.engine.dataset.files.columnar import columnar_blocks
+from lora_studio.engine.dataset.files.sniffing import recognise
+from lora_studio.engine.dataset.quality import facts as quality_facts
+from lora_studio.engine.dataset.rows import cache as row_cache
+from lora_studio.engine.dataset.rows import mixture, verdicts
+from lora_studio.engine.dataset.rows.mixture import described, recognised
+from lora_studio.engine.dataset.rows.scan import first_rows, open_store
+from lora_studio.engine.dataset.rows.store import RowStore
+from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.jobs import RecordingChannel, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -174,9 +176,9 @@ def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
     assert left() == ["rows"]
     assert not list(reading)
     assert not left()
-    rows = dataset.open(DatasetSpec(sources=(Source(path=str(file)),)), make_job())
-    monkeypatch.setattr(row_facts, "_IN_FILES", 1)
-    facts = row_facts.measure(rows, (), make_job())
+    rows = mixture.open(DatasetSpec(sources=(Source(path=str(file)),)), make_job())
+    monkeypatch.setattr(quality_facts, "_IN_FILES", 1)
+    facts = quality_facts.measure(rows, (), make_job())
     assert set(left()) == set(facts.columns)
     del facts
     assert not left()
@@ -239,10 +241,11 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
 
 _MEASURE = """
 import resource, sys
-from lora_studio.core.dataset import Source
-from lora_studio.engine import row_pages, worker
-from lora_studio.engine.row_blocks import Notes
-from lora_studio.engine.row_scan import first_rows, open_store
+from lora_studio.core.dataset.spec import Source
+from lora_studio.engine.dataset import pages as row_pages
+from lora_studio.engine import worker
+from lora_studio.engine.dataset.files.blocks import Notes
+from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from tests.helpers.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 idle = peak()
@@ -361,7 +364,7 @@ def scan_or_refuse(file: Path) -> RowStore | None:
         return scan(file)
     except ProblemError as error:
         refusals = error.problems
-    assert all(problem.what and problem.remedy for problem in refusals)
+    assert all(str(problem.what) and str(problem.remedy) for problem in refusals)
     return None
 
 

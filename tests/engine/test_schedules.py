@@ -8,8 +8,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from lora_studio.core.training import Schedule, TrainingSpec
-from lora_studio.engine import optimizers, schedules
+from lora_studio.core.training.spec import Schedule, TrainingSpec
+from lora_studio.engine.training.recipe import optimizers, schedules
 
 STEPS = 100
 

@@ -14,22 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core import commands, events
 from lora_studio.core.export import QUANTIZATIONS
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import (
-    adapters,
-    jobs,
-    merging,
-    selftest,
-    stage_limits,
-    stage_reading,
-    weights,
-)
-from lora_studio.engine.export import gguf
-from lora_studio.engine.failures import CancelledError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine import jobs
+from lora_studio.engine.export.gguf import conversion
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import merge
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.selftest import limits, reading, selftest
 from tests.helpers.adapters import random_adapter
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -46,7 +42,7 @@ Q_PROJ = "base_model.model.model.layers.1.self_attn.v_proj"
 def run(tmp_path: Path) -> RunFolder:
     """A run of a tiny Llama, merged as it should be."""
     made = tiny_run("llama3", tmp_path)
-    merging.merge(made, recorded_job()[0])
+    merge.merge(made, recorded_job()[0])
     return made
 
 
@@ -64,7 +60,7 @@ def check(
 def fault(recorder: Recorder) -> str:
     (warning,) = recorder.of(events.Warned)
     assert warning.problem.code == "selftest.failed"
-    return warning.problem.what
+    return str(warning.problem.what)
 
 
 # --- the measure ------------------------------------------------------------------------------
@@ -73,19 +69,19 @@ def fault(recorder: Recorder) -> str:
 def test_agreement_and_divergence_of_a_case_worked_out_by_hand() -> None:
     reference = np.log(np.array([[0.5, 0.5, 1e-30], [0.8, 0.1, 0.1]], np.float32))
     logits = np.log(np.array([[0.25, 0.75, 1e-30], [0.1, 0.8, 0.1]], np.float32)) + 3
-    same, divergence = stage_reading.agreement(reference, logits)
+    same, divergence = reading.agreement(reference, logits)
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     second = 0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)
     assert same == 0
     assert divergence == pytest.approx(first + second, rel=1e-5)
-    assert stage_reading.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
+    assert reading.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
 
 
 def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
     dice = np.random.default_rng(0)
     reference, logits = dice.normal(size=(2, 40, 50)).astype(np.float32)
     padded = np.concatenate([logits, np.full((40, 14), 5.0, np.float32)], axis=1)
-    assert stage_reading.agreement(reference, padded) == stage_reading.agreement(reference, logits)
+    assert reading.agreement(reference, padded) == reading.agreement(reference, logits)
 
 
 #: So many positions that chance plays no part.
@@ -100,11 +96,11 @@ def test_every_quantisation_has_limits_with_their_source_or_says_why_it_has_none
     parameters: float,
 ) -> None:
     for name, facts in QUANTIZATIONS.items():
-        found = stage_limits.limit(name, "float32", MANY, parameters)
+        found = limits.limit(name, "float32", MANY, parameters)
         assert bool(found.source) != bool(found.unjudged), name
         if found.source:
             assert 0.2 < found.top1 < 1, name
-            assert (found.kl == stage_limits.EXACT.kl) == (facts.bits >= 16), name
+            assert (found.kl == limits.EXACT.kl) == (facts.bits >= 16), name
         if facts.only_for and facts.bits < 3:
             assert f"made for {facts.only_for}" in found.unjudged
 
@@ -112,27 +108,27 @@ def test_every_quantisation_has_limits_with_their_source_or_says_why_it_has_none
 def test_a_larger_model_is_held_to_more() -> None:
     sizes = (SMALL, 1e9, LARGE)
     for name in ("Q6_K", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
-        kl = [stage_limits.limit(name, "float32", MANY, size).kl for size in sizes]
+        kl = [limits.limit(name, "float32", MANY, size).kl for size in sizes]
         assert kl == sorted(kl, reverse=True)
         assert kl[0] > kl[2], name
-        assert stage_limits.expected(name, LARGE) < stage_limits.expected(name, SMALL)
-    assert stage_limits.expected("Q2_K", LARGE) == pytest.approx(0.45)
-    assert stage_limits.limit("Q2_K", "float32", MANY, SMALL).unjudged
-    assert stage_limits.limit("Q2_K", "float32", MANY, LARGE).source
+        assert limits.expected(name, LARGE) < limits.expected(name, SMALL)
+    assert limits.expected("Q2_K", LARGE) == pytest.approx(0.45)
+    assert limits.limit("Q2_K", "float32", MANY, SMALL).unjudged
+    assert limits.limit("Q2_K", "float32", MANY, LARGE).source
 
 
 def test_exact_stages_are_held_to_the_strictest() -> None:
     for stage, dtype, exact in (
-        ("merged", "float32", stage_limits.EXACT),
-        ("converted", "bfloat16", stage_limits.EXACT_IN_16_BITS),
+        ("merged", "float32", limits.EXACT),
+        ("converted", "bfloat16", limits.EXACT_IN_16_BITS),
     ):
-        found = stage_limits.limit(stage, dtype, MANY, SMALL)
+        found = limits.limit(stage, dtype, MANY, SMALL)
         assert found.top1 == pytest.approx(exact.top1, abs=1e-3)
         assert found.kl == exact.kl
 
 
 def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
-    few, many = (stage_limits.limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
+    few, many = (limits.limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
     assert few.holds(33 / 35, 2e-5)
     assert not few.holds(28 / 35, 2e-5)
     assert not many.holds(4_700 / 5_000, 2e-5)
@@ -158,8 +154,8 @@ def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
 def test_a_loss_that_the_bits_explain_is_no_failure(
     stage: str, top1: float, kl: float, faults: bool, expected: str
 ) -> None:
-    least = stage_limits.limit(stage, "float32", 1_000, LARGE)
-    assert stage_limits.verdict(stage, least, top1, kl, faults=faults) == expected
+    least = limits.limit(stage, "float32", 1_000, LARGE)
+    assert limits.verdict(stage, least, top1, kl, faults=faults) == expected
 
 
 def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
@@ -179,8 +175,8 @@ def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
 def test_what_was_merged_and_converted_rightly_passes(family: str, tmp_path: Path) -> None:
     run = tiny_run(family, tmp_path, quantizations=("F16", "Q8_0"))
     job, _ = recorded_job()
-    merging.merge(run, job)
-    results, _ = check(run, gguf.write(run, run.load_project(), job))
+    merge.merge(run, job)
+    results, _ = check(run, conversion.write(run, run.load_project(), job))
     assert list(results) == ["merged", "F16", "Q8_0"]
     for result in results.values():
         assert result.passed, result
@@ -231,24 +227,24 @@ def merge_wrongly(run: RunFolder, change: Callable[[Path], None]) -> None:
     kept = run.path / "kept"
     shutil.copytree(run.adapter, kept)
     change(run.adapter)
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     shutil.rmtree(run.adapter)
     kept.rename(run.adapter)
 
 
 def wrong_scale(adapter: Path, by: float = 1.1) -> None:
-    file = adapter / adapters.CONFIG
+    file = adapter / adapter_files.CONFIG
     config = json.loads(file.read_text("utf-8"))
     file.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * by}), "utf-8")
 
 
 def missing_module(adapter: Path) -> None:
-    file = adapter / adapters.WEIGHTS
+    file = adapter / adapter_files.WEIGHTS
     save_file({k: v for k, v in load_file(file).items() if not k.startswith(Q_PROJ)}, file)
 
 
 def swapped_halves_of_layers(adapter: Path) -> None:
-    file = adapter / adapters.WEIGHTS
+    file = adapter / adapter_files.WEIGHTS
     swapped = {
         name.replace("layers.0.", "layers.x.")
         .replace("layers.1.", "layers.0.")
@@ -290,8 +286,8 @@ def test_adapters_merged_at_chosen_weights_are_compared_at_those_weights(
     random_adapter(base, second, seed=7)
     chosen = MergingSpec(weight=1 / 3, further=(f"{second}=-0.5",))
     if honoured:
-        both = [adapters.read(run.adapter, 1 / 3), adapters.read(second, -0.5)]
-        merging.merge_into(run.merged, base, both, chosen, recorded_job()[0])
+        both = [adapter_files.read(run.adapter, 1 / 3), adapter_files.read(second, -0.5)]
+        merge.merge_into(run.merged, base, both, chosen, recorded_job()[0])
     project = run.load_project().model_copy(update={"merging": chosen})
     (result,) = selftest.run(run, project, {}, recorded_job()[0])
     assert result.verdict == ("passed" if honoured else "failed")
@@ -335,7 +331,10 @@ def test_an_untied_head_in_the_merged_model_is_caught_with_its_cause(run: RunFol
 
 
 def test_base_weights_in_the_place_of_merged_ones_are_named_as_such(run: RunFolder) -> None:
-    shutil.copyfile(run.path.parents[1] / "base" / weights.SINGLE, run.merged / weights.SINGLE)
+    shutil.copyfile(
+        run.path.parents[1] / "base" / safetensors_files.SINGLE,
+        run.merged / safetensors_files.SINGLE,
+    )
     results, _ = check(run)
     assert results["merged"].verdict == "failed"
     assert "has not been merged at all" in results["merged"].cause
@@ -353,12 +352,12 @@ def merge_small_updates(run: RunFolder, dtype: Literal["auto", "fp16"] = "auto")
     save_file(found, file)
     project = run.load_project().model_copy(update={"merging": MergingSpec(dtype=dtype)})
     run.project_file.write_text(project.to_toml(), "utf-8")
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
 
 
 def nothing_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny model of random weights says nearly the same whatever is lost of it."""
-    monkeypatch.setattr(stage_limits, "EXACT", stage_limits.Limit(0.9, 1e-7))
+    monkeypatch.setattr(limits, "EXACT", limits.Limit(0.9, 1e-7))
 
 
 def test_updates_that_the_stored_precision_cannot_hold_are_a_loss_with_a_way_out(
@@ -383,7 +382,7 @@ def test_float16_holds_the_updates_that_bfloat16_rounds_away(
     coarse, _ = check(run)
     fine = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp16")})
     run.project_file.write_text(fine.to_toml(), "utf-8")
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     close, _ = check(run)
     assert close["merged"].kl < coarse["merged"].kl / 10
 
@@ -400,12 +399,12 @@ def test_a_wrong_merge_of_small_updates_is_no_rounding(
 
 
 def test_what_the_merged_model_has_lost_is_no_fault_of_the_files_made_of_it() -> None:
-    alone = stage_limits.limit("converted", "float32", MANY, SMALL)
-    made_of_it = stage_limits.limit("converted", "float32", MANY, SMALL, inherited=0.003)
+    alone = limits.limit("converted", "float32", MANY, SMALL)
+    made_of_it = limits.limit("converted", "float32", MANY, SMALL, inherited=0.003)
     assert not alone.holds(1.0, 0.0031)
-    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
-    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
-    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
+    assert limits.verdict("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
+    assert limits.verdict("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
+    assert limits.verdict("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
 
 
 # --- what was tested before -------------------------------------------------------------------
@@ -430,10 +429,10 @@ def test_answers_of_every_stage_stand_side_by_side(tmp_path: Path) -> None:
     # Merged in 32 bits: the words of a random model hang on what rounding to 16 takes away.
     exact = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp32")})
     run.project_file.write_text(exact.to_toml(), "utf-8")
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     check(run)
     rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"]
-    assert len(rows) == stage_reading.ANSWERS
+    assert len(rows) == reading.ANSWERS
     for row in rows:
         assert set(row) == {"prompt", "base + adapter", "merged"}
         assert row["merged"] == row["base + adapter"]
@@ -451,21 +450,23 @@ def converted_wrongly(
     change(wrong)
     file = run.path / "wrong.gguf"
     own = llama_cpp or Path(run.load_project().export.llama_cpp)
-    gguf.convert(wrong, file, "Harbour", str(own), recorded_job()[0])
+    conversion.convert(wrong, file, "Harbour", str(own), recorded_job()[0])
     return file
 
 
 def untied_head(model: Path) -> None:
-    tensors = load_file(model / weights.SINGLE)
+    tensors = load_file(model / safetensors_files.SINGLE)
     head = tensors["model.embed_tokens.weight"].clone()
     tensors["lm_head.weight"] = head[torch.randperm(len(head), generator=torch.manual_seed(0))]
-    save_file(tensors, model / weights.SINGLE)
+    save_file(tensors, model / safetensors_files.SINGLE)
     write_config(model, tie_word_embeddings=False)
 
 
 def one_layer_left_out(model: Path) -> None:
-    tensors = load_file(model / weights.SINGLE)
-    save_file({k: v for k, v in tensors.items() if "layers.1." not in k}, model / weights.SINGLE)
+    tensors = load_file(model / safetensors_files.SINGLE)
+    save_file(
+        {k: v for k, v in tensors.items() if "layers.1." not in k}, model / safetensors_files.SINGLE
+    )
     write_config(model, num_hidden_layers=1)
 
 
@@ -519,7 +520,7 @@ def test_a_file_that_does_not_stop_where_answers_end_is_caught(tmp_path: Path) -
         template.write_text(
             template.read_text("utf-8").replace("<|eot_id|>", "<|over_to_you|>"), "utf-8"
         )
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
 
     def nothing(model: Path) -> None: ...
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset import DatasetSpec
-from lora_studio.engine import dataset, splitting
-from lora_studio.engine.near_duplicates import mixed
-from lora_studio.engine.splitting import RowIds, Split, choose, split
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.engine.dataset import splitting
+from lora_studio.engine.dataset.quality.near_duplicates import mixed
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.splitting import RowIds, Split, choose, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.jobs import make_job, write_rows
 
@@ -113,7 +114,7 @@ def rows_of_text(count: int, seed: int = 1) -> list[dict[str, Any]]:
 def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> Split:
     file = write_rows(folder / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
-    return split(dataset.open(spec, make_job()), seed, make_job())
+    return split(mixture.open(spec, make_job()), seed, make_job())
 
 
 def held_out(found: Split) -> set[int]:
@@ -185,7 +186,7 @@ def test_what_recorded_repairs_drop_is_on_neither_side_and_counted(tmp_path: Pat
 
 def test_only_usable_rows_are_divided(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(30))
-    rows = dataset.open(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
+    rows = mixture.open(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
     usable = np.array([(0, index) for index in range(0, 30, 3)])
     found = split(rows, 1, make_job(), usable)
     assert sorted([*found.training, *found.validation]) == [(0, i) for i in range(0, 30, 3)]
@@ -211,7 +212,7 @@ def test_the_rows_of_a_validation_file_are_the_validation_rows(tmp_path: Path) -
 def test_without_a_share_every_row_trains(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(9))
     spec = DatasetSpec.model_validate({"sources": [str(file)], "validation_share": 0.0})
-    rows = dataset.open(spec, make_job())
+    rows = mixture.open(spec, make_job())
     for usable in (None, np.array([(0, index) for index in range(9)])):
         found = split(rows, 1, make_job(), usable)
         assert list(found.training) == [(0, index) for index in range(9)]

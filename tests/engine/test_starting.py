@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core import commands, events, start_adapter
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import lora
-from lora_studio.engine.batches import collate
-from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.tokens import Encoded
+from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.dataset.batches import collate
+from lora_studio.engine.lora import attach
+from lora_studio.engine.tokens.encoder import Encoded
+from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
@@ -120,7 +121,7 @@ def test_what_training_drops_is_not_dropped_of_the_adapter_it_is_compared_with(
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     spec = LoraSpec(start_from=str(adapter), dropout=0.5)
-    scorer = Scorer(lora.attach(base, spec, make_job()), adapter)
+    scorer = Scorer(attach.attach(base, spec, make_job()), adapter)
     scorer.keep_reference()
     scorer.model.train()
     batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
@@ -152,8 +153,8 @@ def test_what_cannot_be_gone_on_from_says_why(
 ) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
     (tmp_path / "adapter_model.safetensors").touch()
-    (problem,) = start_adapter.check(LoraSpec(start_from=str(tmp_path)))
-    assert said in problem.what
+    (problem,) = starting_adapter.check(LoraSpec(start_from=str(tmp_path)))
+    assert said in str(problem.what)
     assert (problem.severity, problem.where.field) == ("error", "start_from")
 
 
@@ -162,12 +163,12 @@ def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwis
 ) -> None:
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", target_modules=["q_proj"])
     spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
-    (problem,) = start_adapter.check(spec)
+    (problem,) = starting_adapter.check(spec)
     assert problem.severity == "warning"
-    assert "rank 4, alpha 8, q_proj" in problem.what
-    assert "Rank 32, Initial values PiSSA" in problem.remedy
-    assert "Alpha" not in problem.remedy
-    assert not start_adapter.check(LoraSpec(start_from=str(adapter)))
+    assert "rank 4, alpha 8, q_proj" in str(problem.what)
+    assert "Rank 32, Initial values PiSSA" in str(problem.remedy)
+    assert "Alpha" not in str(problem.remedy)
+    assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))
 
 
 def test_the_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ import torch
 from gguf import GGUFReader, dequantize
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core import commands, events
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, jobs, merging, shards, weights
-from lora_studio.engine.export import converter, gguf, straight
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine import jobs
+from lora_studio.engine.export.gguf import conversion, converter, direct_gguf
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import merge, shards
+from lora_studio.engine.model import safetensors_files
 from tests.helpers.adapters import random_adapter
 from tests.helpers.llama_cpp_folder import packaged_llama_cpp
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -52,7 +55,7 @@ def with_merging(run: RunFolder, **changes: Any) -> RunFolder:
 
 def written(run: RunFolder) -> tuple[Path, Recorder]:
     job, recorder = recorded_job()
-    (file,) = gguf.write(run, run.load_project(), job).values()
+    (file,) = conversion.write(run, run.load_project(), job).values()
     return file, recorder
 
 
@@ -81,7 +84,7 @@ def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path
     assert run.manifest()["gguf"]["from"] == "base and adapter"
     assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
     file.unlink()
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     file, _ = written(run)
     assert run.manifest()["gguf"]["from"] == "merged model"
     assert digest(file) == found
@@ -89,11 +92,11 @@ def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path
 
 def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Path) -> None:
     base = tiny_model("llama3", tmp_path / "base")
-    adapter = adapters.read(random_adapter(base, tmp_path / "a", use_dora=True))
-    spec = merging.MergingSpec()
-    merging.merge_folders(base, [adapter], tmp_path / "m", spec, recorded_job()[0])
-    merged = load_file(tmp_path / "m" / weights.SINGLE)
-    outputs = merging.make_plan(base, [adapter], spec).outputs
+    adapter = adapter_files.read(random_adapter(base, tmp_path / "a", use_dora=True))
+    spec = merge.MergingSpec()
+    merge.merge_folders(base, [adapter], tmp_path / "m", spec, recorded_job()[0])
+    merged = load_file(tmp_path / "m" / safetensors_files.SINGLE)
+    outputs = merge.make_plan(base, [adapter], spec).outputs
     assert {output.name for output in outputs} == merged.keys()
     for output in outputs:
         assert torch.equal(shards.values(output), merged[output.name]), output.name
@@ -105,9 +108,9 @@ def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Pat
 def lost(file: Path, run: RunFolder) -> float:
     """The error of a file's first down projection as a share of the adapter's update to it."""
     module = "model.layers.0.mlp.down_proj"
-    (layer,) = (one for one in adapters.read(run.adapter).layers if one.module == module)
+    (layer,) = (one for one in adapter_files.read(run.adapter).layers if one.module == module)
     update = layer.b.read().float() @ layer.a.read().float() * layer.scale
-    base = weights.index(run.path.parents[1] / "base")[f"{module}.weight"].read().float()
+    base = safetensors_files.index(run.path.parents[1] / "base")[f"{module}.weight"].read().float()
     (tensor,) = (one for one in GGUFReader(file).tensors if one.name == "blk.0.ffn_down.weight")
     held = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
     return float((held - (base + update)).norm() / update.norm())
@@ -123,7 +126,7 @@ def test_small_updates_of_a_bfloat16_base_are_held_in_a_file_made_straight(tmp_p
     assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
     assert lost(straight_file, run) < 0.1
     straight_file.unlink()
-    merging.merge(run, recorded_job()[0])
+    merge.merge(run, recorded_job()[0])
     assert lost(written(run)[0], run) > 0.3  # as the merged model is stored, in bfloat16
 
 
@@ -135,7 +138,7 @@ def test_a_precision_that_was_asked_for_is_kept(
     dtype: str, quantization: str, taken: str, tmp_path: Path
 ) -> None:
     run = with_merging(tiny_run("llama3", tmp_path, quantizations=(quantization,)), dtype=dtype)
-    recipe = straight.recipe_of(run, run.load_project(), recorded_job()[0])
+    recipe = direct_gguf.recipe_of(run, run.load_project(), recorded_job()[0])
     assert recipe.merging.dtype == taken
 
 
@@ -163,10 +166,10 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
     script = tmp_path / "convert_hf_to_gguf.py"
     script.write_text("import gguf\nprint('read what?')\n", "utf-8")
     job, _ = recorded_job()
-    recipe = straight.recipe_of(run, run.load_project(), job)
-    source = straight.lay_out(recipe, tmp_path / "scratch", trust=False)
+    recipe = direct_gguf.recipe_of(run, run.load_project(), job)
+    source = direct_gguf.lay_out(recipe, tmp_path / "scratch", trust=False)
     with pytest.raises(converter.OtherWayError):
-        gguf.convert(
+        conversion.convert(
             source.folder, tmp_path / "f.gguf", "x", str(tmp_path), job, recipe=source.recipe
         )
 
@@ -174,17 +177,17 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
 def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, _ = recorded_job()
-    recipe = straight.recipe_of(run, run.load_project(), job)
-    source = straight.lay_out(recipe, tmp_path / "scratch", trust=False)
+    recipe = direct_gguf.recipe_of(run, run.load_project(), job)
+    source = direct_gguf.lay_out(recipe, tmp_path / "scratch", trust=False)
     assert sum(f.stat().st_size for f in source.folder.glob("*.safetensors")) < 10_000
     with pytest.raises(ProblemError, match="ends too early"):
-        weights.index(source.folder)
+        safetensors_files.index(source.folder)
 
 
 @pytest.mark.slow
 def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
-    file = run.adapter / adapters.WEIGHTS
+    file = run.adapter / adapter_files.WEIGHTS
     tensors = load_file(file)
     name = next(name for name in tensors if name.endswith("v_proj.lora_B.weight"))
     tensors[name][0, 0] = float("nan")
@@ -193,7 +196,7 @@ def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path)
         written(run)
     (problem,) = caught.value.problems
     assert problem.code == "merging.not_finite"
-    assert "v_proj" in problem.what
+    assert "v_proj" in str(problem.what)
     assert not run.gguf.exists()
     assert not list(run.temporary.iterdir())
 
@@ -249,12 +252,12 @@ def test_the_setting_decides_what_is_converted(
     run = tiny_run("llama3", tmp_path, convert_from=convert_from)
     job, _ = recorded_job()
     if merged:
-        merging.merge(run, job)
+        merge.merge(run, job)
     if expected is None:
         with pytest.raises(ProblemError, match="no merged model"):
-            gguf._sources(run, run.load_project(), job)
+            conversion._sources(run, run.load_project(), job)
         return
-    model, _ = gguf._sources(run, run.load_project(), job)
+    model, _ = conversion._sources(run, run.load_project(), job)
     assert (model(tmp_path / "scratch").recipe is not None) == expected
 
 

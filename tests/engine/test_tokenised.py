@@ -12,24 +12,26 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import dataset, prepared, processes, tokenised
-from lora_studio.engine.encoded_rows import (
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.dataset import prepare as dataset_prepare
+from lora_studio.engine.dataset.prepare import Prepared, prepare
+from lora_studio.engine.dataset.rows import mixture, token_cache
+from lora_studio.engine.dataset.rows.sequences import (
     EncodedLabels,
     EncodedPairs,
     EncodedRows,
     fitting,
     select,
 )
-from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.prepared import Prepared, prepare
-from lora_studio.engine.token_table import TokenTable
-from lora_studio.engine.tokenizer import load_tokenizer
-from lora_studio.engine.tokens import Encoder, pieces
+from lora_studio.engine.dataset.rows.token_table import TokenTable
+from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.runtime import process_pool
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.tokens.encoder import Encoder, pieces
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
 
@@ -80,7 +82,7 @@ def spec_of(*files: Path | dict[str, Any], **settings: Any) -> DatasetSpec:
 
 
 def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[TokenTable]:
-    return prepared.tokenise(dataset.open(spec, make_job()), tokenizer, make_job())
+    return dataset_prepare.tokenise(mixture.open(spec, make_job()), tokenizer, make_job())
 
 
 def everything(found: Prepared) -> list[tuple[list[int], list[int]]]:
@@ -94,8 +96,8 @@ def test_rows_on_disk_are_those_that_the_encoder_makes(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     spec = spec_of(file, max_length=140)
-    rows = dataset.open(spec, make_job())
-    (table,) = prepared.tokenise(rows, tokenizer, make_job())
+    rows = mixture.open(spec, make_job())
+    (table,) = dataset_prepare.tokenise(rows, tokenizer, make_job())
     places = [(0, row) for row in (3, 0, 39, 3)]
     found = EncodedRows(select([table], places, "sft", spec.max_length))
     encoder = Encoder(tokenizer, spec)
@@ -113,11 +115,11 @@ def test_several_processes_make_what_one_makes(
 ) -> None:
     rows = [talk(number) if number % 50 else {"messages": []} for number in range(600)]
     spec = spec_of(write_rows(tmp_path / "rows.jsonl", rows))
-    monkeypatch.setattr(tokenised, "CHUNK", 100)
+    monkeypatch.setattr(token_cache, "CHUNK", 100)
     (alone,) = tables_of(spec, tokenizer)
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(tokenised, "MANY", 10)
-    monkeypatch.setattr(processes, "cores", lambda: 2)
+    monkeypatch.setattr(token_cache, "MANY", 10)
+    monkeypatch.setattr(process_pool, "cores", lambda: 2)
     (together,) = tables_of(spec, tokenizer)
     assert together.digest == alone.digest
     assert together.row.tolist() == alone.row.tolist()
@@ -168,11 +170,11 @@ def test_other_rows_another_template_or_vocabulary_are_tokenised_anew(
 def test_a_cancel_leaves_nothing_behind(
     file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
 ) -> None:
-    rows = dataset.open(spec_of(file), make_job())
+    rows = mixture.open(spec_of(file), make_job())
     job = make_job()
     job.flags.cancel.set()
     with pytest.raises(CancelledError):
-        prepared.tokenise(rows, tokenizer, job)
+        dataset_prepare.tokenise(rows, tokenizer, job)
     assert list((cache / "tokens").iterdir()) == []
 
 
@@ -196,8 +198,8 @@ def test_two_at_once_share_what_the_first_to_finish_made(
             faster.extend(tables_of(spec_of(file), tokenizer))
             then[:] = made()
 
-    rows = dataset.open(spec_of(file), make_job())
-    (slower,) = prepared.tokenise(rows, tokenizer, make_job(RecordingChannel(overtake)))
+    rows = mixture.open(spec_of(file), make_job())
+    (slower,) = dataset_prepare.tokenise(rows, tokenizer, make_job(RecordingChannel(overtake)))
     assert len(then) == 1
     assert made() == then
     assert slower.digest == faster[0].digest
@@ -209,13 +211,13 @@ def test_a_cancel_ends_several_processes(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(400)]))
-    rows = dataset.open(spec, make_job())
-    monkeypatch.setattr(tokenised, "CHUNK", 10)
-    monkeypatch.setattr(tokenised, "MANY", 10)
-    monkeypatch.setattr(processes, "cores", lambda: 2)
+    rows = mixture.open(spec, make_job())
+    monkeypatch.setattr(token_cache, "CHUNK", 10)
+    monkeypatch.setattr(token_cache, "MANY", 10)
+    monkeypatch.setattr(process_pool, "cores", lambda: 2)
     job = make_job(RecordingChannel(lambda event: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
-        prepared.tokenise(rows, tokenizer, job)
+        dataset_prepare.tokenise(rows, tokenizer, job)
     assert list((cache / "tokens").iterdir()) == []
 
 
@@ -330,9 +332,9 @@ def test_pairs_have_both_answers_behind_one_prompt(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     spec = spec_of(write_rows(tmp_path / "pairs.jsonl", [PAIR] * 3))
-    rows = dataset.open(spec, make_job())
+    rows = mixture.open(spec, make_job())
     assert rows.task == "preference"
-    tables = prepared.tokenise(rows, tokenizer, make_job())
+    tables = dataset_prepare.tokenise(rows, tokenizer, make_job())
     assert fitting(tables, "preference", spec).usable[0].all()
     pair = EncodedPairs(select(tables, [(0, 1)], "preference", spec.max_length))[0]
     sides = [pair.chosen, pair.rejected]
@@ -350,9 +352,9 @@ def test_labelled_answers_keep_their_label(
         for n in range(4)
     ]
     spec = spec_of(write_rows(tmp_path / "rated.jsonl", rated))
-    rows = dataset.open(spec, make_job())
+    rows = mixture.open(spec, make_job())
     assert rows.task == "kto"
-    tables = prepared.tokenise(rows, tokenizer, make_job())
+    tables = dataset_prepare.tokenise(rows, tokenizer, make_job())
     found = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
     assert [item.label for item in found] == [True, False, True, False]
     answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in found]
@@ -370,7 +372,7 @@ def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
     command = commands.MeasureDataset(dataset=spec, model=ModelSpec(source=str(folder)))
     measured = handle(command).last(events.LengthsMeasured)
     encoder = Encoder(load_tokenizer(folder), spec_of(file, max_length=1_000_000))
-    rows = dataset.open(spec, make_job())
+    rows = mixture.open(spec, make_job())
     encoded = [encoder.encode_sample(rows.sample(0, row))[0] for row in range(40)]
     lengths = np.array([len(row.ids) for row in encoded])
     assert measured.complete
@@ -390,7 +392,7 @@ def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
 def test_large_data_is_estimated_first(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import lengths
+    from lora_studio.engine.dataset import lengths
 
     file = write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(300)])
     monkeypatch.setattr(lengths, "MANY", 100)
@@ -435,7 +437,7 @@ def test_a_row_that_cannot_be_used_is_shown_with_the_reason(
     file = write_rows(tmp_path / "rows.jsonl", rows)
     found = shown(file, tiny("llama3"), 3)
     assert found.row.fault
-    assert found.row.fault in found.problems[0].what
+    assert found.row.fault in str(found.problems[0].what)
     assert "Alone?" in found.raw
     cut = shown(file, tiny("llama3"), 1, max_length=16)
     assert "within the first 16 tokens" in cut.row.fault
@@ -455,16 +457,16 @@ def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
     )
     (left_out,) = shown(file, tiny("mistral"), 1).problems
     assert (left_out.code, left_out.severity) == ("dataset.answers_left_out", "warning")
-    assert "1 answer of row 1 cannot train" in left_out.what
+    assert "1 answer of row 1 cannot train" in str(left_out.what)
     found = shown(file, tiny("qwen3"), 2)
     (unshown,) = found.problems
     assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", "")
-    assert "1 earlier answer of row 2" in unshown.what
+    assert "1 earlier answer of row 2" in str(unshown.what)
 
 
 def test_a_row_that_is_not_there_is_refused(file: Path) -> None:
     channel = handle(commands.ShowRow(dataset=spec_of(file), row=41))
-    assert "has 40 rows" in channel.last(events.Failed).problem.what
+    assert "has 40 rows" in str(channel.last(events.Failed).problem.what)
 
 
 def test_a_document_of_a_single_token_is_of_no_use(tiny: TinyModel) -> None:

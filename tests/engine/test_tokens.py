@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset import DatasetSpec, Message, Role
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, Message, Role
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine.model import load_tokenizer
-from lora_studio.engine.tokens import Encoded, Encoder, encode, prompt_ids
+from lora_studio.engine.model.loading import load_tokenizer
+from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, prompt_ids
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from lora_studio.core import commands, events
-from lora_studio.core.events import Event
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import trackers
-from lora_studio.engine.channel import Flags
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training import trackers
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 from tests.helpers.wandb_file import records
@@ -223,7 +223,7 @@ def test_a_tracker_that_is_not_installed_is_named_at_the_start_with_a_way_out(
     channel = train(make_run(tmp_path, tiny, "tensorboard", "mlflow"))
     problem = channel.last(events.Failed).problem
     assert problem.code == "training.no_tracker"
-    assert "pip install mlflow-skinny" in problem.remedy
+    assert "pip install mlflow-skinny" in str(problem.remedy)
     assert problem.fix is not None
     assert problem.fix.value == ["tensorboard"]
     assert not channel.of(events.ModelLoaded)
@@ -249,5 +249,5 @@ def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
     assert channel.of(events.Done)
     told = [event.problem for event in channel.of(events.Warned)]
     assert [problem.code for problem in told] == ["training.tracker_failed"]
-    assert "the server has gone." in told[0].what
+    assert "the server has gone." in str(told[0].what)
     assert len(channel.of(events.StepDone)) == 8

@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
-from lora_studio.core import commands, events
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.batches import Plan
-from lora_studio.engine.encoded_rows import sequence
-from lora_studio.engine.prepared import prepare
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.dataset.batches import Plan
+from lora_studio.engine.dataset.prepare import prepare
+from lora_studio.engine.dataset.rows.sequences import sequence
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import handle, make_job, new_run, write_rows

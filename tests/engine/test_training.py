@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from lora_studio.core import commands, events
-from lora_studio.core.events import Event
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.channel import Flags
-from lora_studio.engine.objectives import Loss
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.runtime.channel import Flags
+from lora_studio.engine.training.recipe.objectives import Loss
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 from tests.helpers.tiny_models import FAMILIES
@@ -115,10 +115,10 @@ def test_the_first_loss_is_the_base_models_own_on_the_answers(start: Start) -> N
     model = AutoModelForCausalLM.from_pretrained(
         run.load_project().model.source, dtype=torch.float32
     )
-    from lora_studio.engine import batches
-    from lora_studio.engine.encoded_rows import EncodedRows
-    from lora_studio.engine.model import load_tokenizer
-    from lora_studio.engine.prepared import prepare
+    from lora_studio.engine.dataset import batches
+    from lora_studio.engine.dataset.prepare import prepare
+    from lora_studio.engine.dataset.rows.sequences import EncodedRows
+    from lora_studio.engine.model.loading import load_tokenizer
     from tests.helpers.jobs import make_job
 
     tokenizer = load_tokenizer(Path(run.load_project().model.source))
@@ -441,7 +441,8 @@ def test_a_checkpoint_is_written_when_asked_for(start: Start) -> None:
 #: A worker that is killed once its twelfth step is told of.
 _KILLED = """
 import os
-from lora_studio.engine import channel, worker
+from lora_studio.engine.runtime import channel
+from lora_studio.engine import worker
 own = channel.Channel.emit
 def emit(self, event):
     own(self, event)
@@ -504,7 +505,7 @@ def test_stopping_keeps_a_usable_adapter(start: Start) -> None:
 def test_a_cancel_is_heeded_before_the_next_micro_batch(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import training
+    from lora_studio.engine.training import trainer as training
 
     computed: list[int] = []
     own = training.objectives.Sft.loss
@@ -527,7 +528,7 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
 def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine import training
+    from lora_studio.engine.training import trainer as training
 
     own = training.objectives.Sft.loss
     calls: list[int] = []
@@ -549,7 +550,7 @@ def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
 #: A worker's training in a process whose files may not grow over a size: the disk is full for it.
 _LIMITED = """
 import resource, sys
-from lora_studio.core import commands
+from lora_studio.core.protocol import commands
 from tests.helpers import jobs
 def limit(event, flags):
     if event.kind == "checkpoint_saved" and event.step == 2:
@@ -588,14 +589,14 @@ def test_no_usable_row_under_the_template_is_a_problem(start: Start, tmp_path: P
     run = start("gemma3", write_rows(tmp_path / "odd.jsonl", [chat]))
     problem = problem_of(train(run))
     assert problem.code == "dataset.no_usable_rows"
-    assert "Roles must go user, model" in problem.what
+    assert "Roles must go user, model" in str(problem.what)
 
 
 def test_nothing_trainable_is_a_problem(start: Start) -> None:
     run = start(lora={"targets": "names", "target_names": ["query_key_value"]})
     problem = problem_of(train(run))
     assert problem.code == "lora.nothing_trainable"
-    assert "q_proj" in problem.remedy
+    assert "q_proj" in str(problem.remedy)
 
 
 def test_an_unreadable_model_is_a_problem(start: Start, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lora_studio import client
-from lora_studio.client import Watched, Worker
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.client import worker as client_worker
+from lora_studio.client.worker import Watched, Worker
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.tiny_models import tiny_model
 
 ROWS = [
@@ -55,13 +56,13 @@ def long_run(tmp_path: Path, model: Path) -> RunFolder:
                          "save_every": 3},
         }
     )  # fmt: skip
-    return run_folder.create(tmp_path / "runs", frozen, tmp_path)
+    return folder.create(tmp_path / "runs", frozen, tmp_path)
 
 
 def _ask(command: commands.Question) -> list[events.Event]:
     worker = Worker.start()
     worker.send(command)
-    return list(client.until_ended(worker, command.id))
+    return list(client_worker.until_ended(worker, command.id))
 
 
 def _until_step(stream: Iterator[events.Event], step: int) -> None:
@@ -92,7 +93,7 @@ def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_pa
     worker.send(good)
     endings = {
         event.id: event
-        for event in client.until_ended(worker, good.id)
+        for event in client_worker.until_ended(worker, good.id)
         if isinstance(event, events.Ending)
     }
     assert isinstance(endings[bad.id], events.Failed)
@@ -102,8 +103,8 @@ def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_pa
 def test_stdout_carries_events_alone() -> None:
     code = (
         "import os, ctypes\n"
-        "from lora_studio.core import events\n"
-        "from lora_studio.engine.channel import Channel\n"
+        "from lora_studio.core.protocol import events\n"
+        "from lora_studio.engine.runtime.channel import Channel\n"
         "channel = Channel()\n"
         "print('stray print'); os.write(1, b'stray bytes\\n')\n"
         "ctypes.CDLL(None).puts(b'stray puts'); ctypes.CDLL(None).fflush(None)\n"
@@ -122,7 +123,7 @@ def test_stdout_carries_events_alone() -> None:
 def test_a_worker_killed_in_the_middle_is_reported_and_its_run_resumes(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
-    stream = client.perform(command, workers.append)
+    stream = client_worker.perform(command, workers.append)
     _until_step(stream, 7)
     os.kill(workers[0].pid, signal.SIGKILL)
     last = list(stream)[-1]
@@ -131,7 +132,7 @@ def test_a_worker_killed_in_the_middle_is_reported_and_its_run_resumes(long_run:
     assert long_run.state() == "interrupted"
 
     again = commands.Train(run=str(long_run.path), resume=True)
-    stream = client.perform(again, workers.append)
+    stream = client_worker.perform(again, workers.append)
     started = next(event for event in stream if isinstance(event, events.TrainingStarted))
     assert started.step >= 6
     workers[1].send(commands.Stop(target=again.id))
@@ -147,7 +148,7 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
     long_run: RunFolder,
 ) -> None:
     code = (
-        "import sys\nfrom lora_studio import client\nfrom lora_studio.core import commands\n"
+        "import sys\nfrom lora_studio.client.worker import worker as client\nfrom lora_studio.core.protocol import commands\n"
         "for event in client.perform(commands.Train(run=sys.argv[1])): print(event.kind, flush=True)"
     )
     parent = subprocess.Popen(
@@ -167,7 +168,7 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
     before = _last_step(long_run)
     stream = watched.events()
     _until_step(stream, before + 5)
-    target = client.unfinished_command(long_run)
+    target = client_worker.unfinished_command(long_run)
     assert target is not None
     watched.send(commands.Stop(target=target))
     last = list(stream)[-1]
@@ -184,9 +185,9 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
 def test_a_run_never_gets_two_workers(long_run: RunFolder) -> None:
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
-    stream = client.perform(command, workers.append)
+    stream = client_worker.perform(command, workers.append)
     _until_step(stream, 1)
-    second = list(client.perform(commands.Train(run=str(long_run.path), resume=True)))[-1]
+    second = list(client_worker.perform(commands.Train(run=str(long_run.path), resume=True)))[-1]
     assert isinstance(second, events.Failed)
     assert second.problem.code == "run.busy"
     workers[0].cancel(command.id)
@@ -197,10 +198,10 @@ def test_a_run_never_gets_two_workers(long_run: RunFolder) -> None:
 def test_a_cancel_is_heeded_and_keeps_the_checkpoints(
     long_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "CANCEL_SECONDS", 600)  # after which it would be enforced
+    monkeypatch.setattr(client_worker, "CANCEL_SECONDS", 600)  # after which it would be enforced
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
-    stream = client.perform(command, workers.append)
+    stream = client_worker.perform(command, workers.append)
     _until_step(stream, 4)
     workers[0].cancel(command.id)
     assert isinstance(list(stream)[-1], events.Cancelled)
@@ -214,7 +215,7 @@ def test_events_of_the_pipe_and_of_the_file_are_the_same(long_run: RunFolder) ->
     command = commands.Train(run=str(long_run.path))
     workers: list[Worker] = []
     sent = []
-    for event in client.perform(command, workers.append):
+    for event in client_worker.perform(command, workers.append):
         sent.append(event)
         if isinstance(event, events.StepDone) and event.step == 3:
             workers[0].send(commands.Stop(target=command.id))

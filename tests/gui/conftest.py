@@ -22,10 +22,10 @@ from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
 from lora_studio.gui import theme
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets import message_bar
-from lora_studio.gui.window import Window
+from lora_studio.gui.problems import message_bar
+from lora_studio.gui.project.state import ProjectState
 from tests.conftest import PATIENCE
 from tests.helpers import fake_engine, plain_pages
 from tests.helpers.runs_page import Parts

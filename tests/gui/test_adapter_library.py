@@ -12,16 +12,16 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
-from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
 from lora_studio.core.chat import InOllama
+from lora_studio.core.lora.adapters import AdapterFacts, Fit, LayerFacts
 from lora_studio.core.problems import Problem
-from lora_studio.gui.adapter_dialog import AdapterDialog
-from lora_studio.gui.adapter_library import AdapterLibrary
+from lora_studio.core.protocol import events
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.lora.library import AdapterLibrary
+from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.norm_bars import NormBars
-from lora_studio.gui.window import Window
+from lora_studio.gui.project.state import ProjectState
 
 WAIT = 30_000
 

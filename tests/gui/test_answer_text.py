@@ -12,9 +12,9 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import Answers, Take, Turn
 from lora_studio.gui import theme
+from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup, with_line_breaks
+from lora_studio.gui.pages.playground.turn_view import TurnView
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.widgets.answer_text import AnswerText, has_markup, with_line_breaks
-from lora_studio.gui.widgets.chat_turn import TurnView
 
 ANSWER = """# Lamps
 

@@ -16,15 +16,16 @@ import pytest
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.core import run_folder
-from lora_studio.core.project import SUFFIX, load
+from lora_studio.core.project.project import SUFFIX, load
+from lora_studio.core.runs import folder
 from lora_studio.gui import app
 from tests.gui.conftest import WAIT
 
 START = """
 import sys
 from PySide6.QtCore import QTimer
-from lora_studio.gui import app, window, wizard
+from lora_studio.gui import app
+from lora_studio.gui.frame import shell as window, wizard
 from tests.helpers import plain_pages
 wizard.pages = plain_pages.pages
 
@@ -136,7 +137,7 @@ def test_a_killed_window_leaves_its_training_at_work(
     with _window(project_folder) as process:
         _read_until(process, "training")
         until = time.monotonic() + WAIT / 1000
-        while not (runs := run_folder.list_runs(project_folder / "runs")) or not _steps(runs[0]):
+        while not (runs := folder.list_runs(project_folder / "runs")) or not _steps(runs[0]):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.kill()
@@ -151,5 +152,5 @@ def test_a_killed_window_leaves_its_training_at_work(
     assert _steps(run) == 10
 
 
-def _steps(run: run_folder.RunFolder) -> int:
+def _steps(run: folder.RunFolder) -> int:
     return sum(event.kind == "step_done" for event in run.events())

@@ -11,13 +11,13 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import files
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui.dialogs import CopyingDialog
-from lora_studio.gui.messages import Message
-from lora_studio.gui.pages.training import TrainingPage
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.window import Window
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import files
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.problems.messages import Message
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.dialog import CopyingDialog
 from tests.gui.conftest import WAIT
 
 

@@ -12,12 +12,12 @@ from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
-from lora_studio.gui.picture_dialog import PictureDialog
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.curves_card import CurvesCard
+from lora_studio.gui.pages.training.curves_card import CurvesCard
+from lora_studio.gui.pages.training.picture_dialog import PictureDialog
+from lora_studio.gui.project.state import ProjectState
 from tests.gui.test_plots import step_done
 
 WAIT = 30_000

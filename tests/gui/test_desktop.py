@@ -16,17 +16,18 @@ import pytest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio import staying_awake
-from lora_studio.core import events, run_folder
-from lora_studio.core.locks import FileLock
+from lora_studio.client import sleep_inhibitor
+from lora_studio.client.sleep_inhibitor import ByProcess, ByThreadState
 from lora_studio.core.problems import Problem
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.desktop import task_bar
-from lora_studio.gui.desktop.manners import LONG, VISIBLE_AFTER, Manners
-from lora_studio.gui.desktop.news import DesktopNews
-from lora_studio.gui.job_control import Advance, JobControl
-from lora_studio.staying_awake import ByProcess, ByThreadState
+from lora_studio.gui.desktop.integration import LONG, VISIBLE_AFTER, Manners
+from lora_studio.gui.desktop.notifications import DesktopNews
+from lora_studio.gui.jobs.control import Advance, JobControl
 from tests.gui.conftest import WAIT
 
 
@@ -78,7 +79,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, qapp: QApplication) -> Iterator[Scene]:
-    run = run_folder.create(tmp_path / "runs", Project(name="bot"), tmp_path)
+    run = folder.create(tmp_path / "runs", Project(name="bot"), tmp_path)
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     yield Scene(run)
@@ -177,7 +178,7 @@ def test_a_helper_process_holds_until_it_is_released() -> None:
 @pytest.mark.skipif(shutil.which("tail") is None, reason="there is no GNU tail here")
 def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    command = staying_awake._systemd_inhibit(worker.pid, "Training")
+    command = sleep_inhibitor._systemd_inhibit(worker.pid, "Training")
     assert command[0] == "systemd-inhibit"
     watching = subprocess.Popen(command[command.index("tail") :])
     time.sleep(0.1)
@@ -253,5 +254,5 @@ def test_where_there_is_no_tray_the_news_goes_through_notify_send(
 
 
 def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:
-    assert isinstance(staying_awake.of_system(), staying_awake.Nothing)
+    assert isinstance(sleep_inhibitor.of_system(), sleep_inhibitor.Nothing)
     assert isinstance(task_bar.of_system(), task_bar.NoTaskBar)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
-from lora_studio.gui.device_gauges import Gauges, Gpu, Nvml, Sample, gpu_of
-from lora_studio.gui.widgets.gauges_view import GaugesView
+from lora_studio.core.protocol import events
+from lora_studio.gui.frame.device_gauges import Gauges, Gpu, Nvml, Sample, gpu_of
+from lora_studio.gui.frame.gauges_view import GaugesView
 from tests.gui.conftest import WAIT
 
 GIB = 2**30

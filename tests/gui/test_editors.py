@@ -12,19 +12,19 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QVBoxLayout, QWidge
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Step
-from lora_studio.core.project import SPECS
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.basics import More
-from lora_studio.gui.widgets.choice_controls import (
+from lora_studio.core.project.project import SPECS
+from lora_studio.gui.controls.choices import (
     ChipsControl,
     ComboControl,
     FlagControl,
     SegmentsControl,
 )
-from lora_studio.gui.widgets.controls import Control, Line, LineControl, ListControl, TextControl
-from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
-from lora_studio.gui.widgets.path_control import PathControl
-from lora_studio.gui.widgets.quantities import stepped
+from lora_studio.gui.controls.controls import Control, Line, LineControl, ListControl, TextControl
+from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
+from lora_studio.gui.controls.path import PathControl
+from lora_studio.gui.controls.quantities import stepped
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.basics import More
 
 ControlT = TypeVar("ControlT", bound=Control)
 

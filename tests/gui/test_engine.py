@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.gui.engine_control import EngineControl
-from lora_studio.gui.engine_dialog import EngineDialog
-from lora_studio.gui.engine_manager import EngineManager
-from lora_studio.gui.messages import Messages
-from lora_studio.gui.widgets.engine_actions import EngineActions
-from lora_studio.gui.window import Window
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.settings.engine_list import EngineActions
+from lora_studio.gui.pages.settings.engine_manager import EngineManager
+from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
+from lora_studio.gui.pages.settings.setup_thread import EngineControl
+from lora_studio.gui.problems.messages import Messages
 from lora_studio.setup import app_update, engines, folders
 from lora_studio.setup.app_update import Release
 from lora_studio.setup.engines import Engine

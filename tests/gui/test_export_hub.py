@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import commands, events, run_folder
 from lora_studio.core.problems import Problem
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui.pages.export import ExportPage
-from lora_studio.gui.pages.export_hub import PushDialog
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.pages.export.hub_upload import PushDialog
+from lora_studio.gui.pages.export.page import ExportPage
+from lora_studio.gui.project.state import ProjectState
 
 
 @pytest.fixture
@@ -61,11 +62,11 @@ def test_the_card_is_shown_before_anything_is_uploaded_and_privately(
     asked = dialog(page)
     assert not asked.upload.isEnabled()
     assert isinstance(questions[-1], commands.PreviewCard)
-    assert questions[-1].what == "gguf"
+    assert str(questions[-1].what) == "gguf"
     page.on_event(events.CardPreviewed(text="# bot\nA model."))
     assert asked.card.toPlainText() == "# bot\nA model."
     asked.what.button("adapter").click()
-    assert questions[-1].what == "adapter"
+    assert str(questions[-1].what) == "adapter"
     qtbot.keyClicks(asked.repository, "me/bot")
     qtbot.waitUntil(lambda: questions[-1].repository == "me/bot")
     asked.upload.click()

@@ -13,19 +13,19 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.core import licences
+from lora_studio.core.help import licenses
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
-from lora_studio.gui.about import AboutDialog
-from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.dialogs import Dialog
-from lora_studio.gui.docs_viewer import DocsViewer
-from lora_studio.gui.finding import Entry, find
-from lora_studio.gui.problem_help import ProblemHelp
-from lora_studio.gui.shortcut_sheet import ShortcutSheet, shortcuts
-from lora_studio.gui.what_now import explained, what_now
-from lora_studio.gui.widgets.palette import Palette
-from lora_studio.gui.window import Window
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.help.about import AboutDialog
+from lora_studio.gui.help.command_search import Entry, find
+from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.help.palette import Palette
+from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.problems.remedies import explained, what_now
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 from tests.translations import ROOT
@@ -177,10 +177,10 @@ def test_about_tells_versions_of_window_and_engine_and_every_licence(
 
 
 def test_licences_follow_what_is_needed_to_run_and_not_to_develop() -> None:
-    names = {package.name.lower() for package in licences.packages()}
+    names = {package.name.lower() for package in licenses.packages()}
     assert {"lora-studio", "pydantic", "typer"} <= names
     assert "pytest-qt" not in names
-    assert licences.packages("no-such-package") == []
+    assert licenses.packages("no-such-package") == []
 
 
 # --- problems -------------------------------------------------------------------------------------

@@ -6,26 +6,26 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import help_topics
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.project import SPECS
+from lora_studio.core.help import topics
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import all_facts
-from lora_studio.gui.docs_viewer import DocsViewer
-from lora_studio.gui.pages.lora import LoraPage
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.pages.lora.page import LoraPage
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.docs_viewer import DocsViewer
 
 
 @pytest.mark.parametrize("step", SPECS)
 def test_every_field_has_a_section_that_explains_it(step: str) -> None:
-    known = help_topics.topics()
+    known = topics.topics()
     unexplained = [x.name for x in all_facts(SPECS[step]) if x.help_topic not in known]  # type: ignore[index]
     assert unexplained == []
 
 
 def test_no_section_is_empty_and_each_is_a_topic_of_its_own() -> None:
-    headings = [line for line in help_topics.text().splitlines() if line.startswith("## ")]
-    assert len(headings) == len(help_topics.topics())
-    assert all(len(help_topics.section(topic)) > 80 for topic in help_topics.topics())
+    headings = [line for line in topics.text().splitlines() if line.startswith("## ")]
+    assert len(headings) == len(topics.topics())
+    assert all(len(topics.section(topic)) > 80 for topic in topics.topics())
 
 
 def test_the_formulas_of_the_adapters_stand_where_their_fields_lead() -> None:
@@ -36,7 +36,7 @@ def test_the_formulas_of_the_adapters_stand_where_their_fields_lead() -> None:
         ("init", "W = U S Vᵀ"),
     ):
         topic = next(x.help_topic for x in all_facts(LoraSpec) if x.name == field)
-        assert formula in help_topics.section(topic)
+        assert formula in topics.section(topic)
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ from pathlib import Path
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, run_folder
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui.interrupted import Interrupted
-from lora_studio.gui.messages import Message, Messages
-from lora_studio.gui.project_scan import glance
-from lora_studio.gui.window import Window
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.home.interrupted import Interrupted
+from lora_studio.gui.pages.home.recent_projects import glance
+from lora_studio.gui.problems.messages import Message, Messages
 from tests.gui.conftest import WAIT
 
 

@@ -10,11 +10,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import moments
-from lora_studio.gui import language, told
+from lora_studio.core import timestamps
+from lora_studio.gui import language, message_translation
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.merging import MergingPage
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import label
 
 
@@ -32,10 +32,10 @@ def test_a_number_takes_its_form_and_is_filled_in() -> None:
 def german(qapp: QApplication) -> Iterator[None]:
     """The window in German until the end of the test."""
     language.install(qapp, "de")
-    told.tell_facts.cache_clear()
+    message_translation.tell_facts.cache_clear()
     yield
     language.install(qapp, "en")
-    told.tell_facts.cache_clear()
+    message_translation.tell_facts.cache_clear()
 
 
 @pytest.mark.usefixtures("german")
@@ -50,14 +50,14 @@ def test_texts_numbers_and_fields_come_in_the_language_of_the_window() -> None:
 
 @pytest.mark.usefixtures("german")
 def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
-    shown = told.tell("The project has an entry that nobody has translated.")
+    shown = message_translation.tell("The project has an entry that nobody has translated.")
     assert shown == "The project has an entry that nobody has translated."
-    assert told.tell("1,200 rows") == "1\u202f200 Zeilen"
-    assert told.tell("Training") == "Training"
-    assert told.tell("Learning rate: “very fast” is no number.") == (
+    assert message_translation.tell("1,200 rows") == "1\u202f200 Zeilen"
+    assert message_translation.tell("Training") == "Training"
+    assert message_translation.tell("Learning rate: “very fast” is no number.") == (
         "Lernrate: “very fast” ist keine Zahl."
     )
-    assert told.tell("Blocks: “7-2, 9” has a range that ends before it begins.") == (
+    assert message_translation.tell("Blocks: “7-2, 9” has a range that ends before it begins.") == (
         "Blöcke: „7-2, 9“ hat einen Bereich, der vor seinem Anfang endet."
     )
 
@@ -65,15 +65,15 @@ def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
 @pytest.mark.usefixtures("german")
 def test_moments_are_written_with_the_months_of_the_language() -> None:
     december = datetime(2020, 12, 4, 10, 15).timestamp()
-    assert moments.in_words(december) == "4. Dez 2020, 10:15"
-    folder = moments.of_run("20201204-101512-support-bot")
+    assert timestamps.in_words(december) == "4. Dez 2020, 10:15"
+    folder = timestamps.of_run("20201204-101512-support-bot")
     assert folder == "4. Dez 2020, 10:15:12 · support-bot"
 
 
 def test_moments_are_english_again_after_another_language(qapp: QApplication) -> None:
     language.install(qapp, "de")
     language.install(qapp, "en")
-    assert moments.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
+    assert timestamps.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
 
 
 @pytest.mark.usefixtures("german")
@@ -93,7 +93,7 @@ def test_moments_are_english_again_after_another_language(qapp: QApplication) ->
 def test_what_workers_and_readers_of_data_say_is_german_to_its_last_word(
     text: str, shown: str
 ) -> None:
-    assert told.tell(text) == shown
+    assert message_translation.tell(text) == shown
 
 
 @pytest.mark.parametrize("wrap", [False, True])

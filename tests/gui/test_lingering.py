@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lora_studio.core.verdict import diverged
-from lora_studio.gui import lingering
+from lora_studio.core.curves.verdict import diverged
+from lora_studio.gui.pages.training import lingering
 
 
 def test_a_warning_stays_for_a_while_after_it_was_seen_last(

@@ -10,13 +10,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
-from lora_studio.core.estimate import COMPONENTS, estimate
-from lora_studio.gui import memory_plan, theme
-from lora_studio.gui.pages.training import TrainingPage
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.memory_bar import MemoryBar, in_words, shade
-from lora_studio.gui.widgets.memory_panel import MemoryPanel
+from lora_studio.core.memory.estimate import COMPONENTS, estimate
+from lora_studio.core.protocol import events
+from lora_studio.gui import theme
+from lora_studio.gui.pages.training.memory_bar import MemoryBar, in_words, shade
+from lora_studio.gui.pages.training.memory_panel import MemoryPanel
+from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts
 from tests.helpers.plans import plan
 

@@ -12,13 +12,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import commands, events, offline
 from lora_studio.core.problems import Problem, Where
-from lora_studio.gui.pages.model import ModelPage
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import offline
+from lora_studio.gui.pages.model.model_list import about, verdict
+from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.what_now import what_now
-from lora_studio.gui.widgets.model_list import about, verdict
+from lora_studio.gui.problems.remedies import what_now
+from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, model_lists
 
 SECRET = "hf_of_the_window"
@@ -380,7 +381,7 @@ def test_another_project_leaves_a_search_of_the_hub_under_way(window: Any) -> No
 
 
 def test_a_question_about_the_hub_that_fails_is_no_problem_of_the_project(window: Any) -> None:
-    from lora_studio.gui import inspector
+    from lora_studio.gui.jobs import inspector
 
     problem = Problem(code="model.offline", what="It failed.", remedy="Do this.")
     assert inspector._placed(problem, commands.SearchModels().kind) is None

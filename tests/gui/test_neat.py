@@ -13,19 +13,19 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
-from lora_studio.gui.pages.settings import SettingsPage
+from lora_studio.gui.frame.rail import Rail
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.dataset.source_list import SourceList
+from lora_studio.gui.pages.playground.prompt_box import PromptBox
+from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, tool_button
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.glyph import Elided, Glyph
-from lora_studio.gui.widgets.prompt_box import PromptBox
-from lora_studio.gui.widgets.rail import Rail
-from lora_studio.gui.widgets.source_list import SourceList
-from lora_studio.gui.window import Window
 
 
 @pytest.fixture

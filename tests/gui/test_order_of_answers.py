@@ -10,16 +10,18 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import commands, events, run_folder
 from lora_studio.core.chat import OnBase, WeightedAdapter
 from lora_studio.core.playground import Conversation, Turn
 from lora_studio.core.problems import Problem, Where
-from lora_studio.core.project import Project
-from lora_studio.core.speakers import Choice
-from lora_studio.gui import app, inspector
-from lora_studio.gui.chat_desk import ChatDesk
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.speakers import Choice
+from lora_studio.gui import app
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.jobs import inspector
+from lora_studio.gui.pages.playground.chat_controller import ChatDesk
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
@@ -205,7 +207,7 @@ def test_the_plan_of_a_merge_of_another_run_is_not_shown(
 ) -> None:
     page: Any = asked.window.pages["merging"]
     first, second = (
-        run_folder.create(project_folder / "runs", Project(name=name), project_folder)
+        folder.create(project_folder / "runs", Project(name=name), project_folder)
         for name in ("a", "b")
     )
     asked.state.set_run(first)

@@ -11,8 +11,10 @@ from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import commands, events
-from lora_studio.core.commands import (
+from lora_studio.core.dataset.spec import SLOTS
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import (
     InspectDataset,
     LintDataset,
     MeasureDataset,
@@ -20,12 +22,10 @@ from lora_studio.core.commands import (
     ReadRows,
     ShowRow,
 )
-from lora_studio.core.dataset import SLOTS
-from lora_studio.core.problems import Problem
-from lora_studio.gui.inquiry import PAUSE
-from lora_studio.gui.pages.dataset import DatasetPage
+from lora_studio.gui.jobs.debounced_query import PAUSE
+from lora_studio.gui.pages.dataset.page import DatasetPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets import tab_order
 from tests.helpers import model_facts
 

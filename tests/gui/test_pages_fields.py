@@ -10,13 +10,14 @@ from PySide6.QtWidgets import QAbstractButton, QApplication, QTabBar, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import STEPS, Problem, Where
-from lora_studio.core.project import SPECS
-from lora_studio.gui import theme, wizard
+from lora_studio.core.project.project import SPECS
+from lora_studio.gui import theme
+from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.frame import wizard
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import More
-from lora_studio.gui.widgets.editors import FieldEditor
 
 
 @pytest.fixture

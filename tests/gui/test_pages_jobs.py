@@ -15,18 +15,20 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, run_folder, speakers
 from lora_studio.core.chat import InOllama
 from lora_studio.core.problems import STEPS, Problem
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui import plan, wizard
-from lora_studio.gui.pages.export import ExportPage
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder, speakers
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.window import Window
+from lora_studio.gui.project import run_preview
+from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
@@ -48,9 +50,9 @@ def test_the_backend_is_told_with_its_reason_before_training(
 ) -> None:
     if setting is not None:
         state.set(*setting)
-    assert plan.backend(state) == "chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
+    assert run_preview.backend(state) == "chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
     state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
-    assert plan.backend(state) == said
+    assert run_preview.backend(state) == said
     state.undo.setClean()
 
 
@@ -58,7 +60,7 @@ def test_the_backend_is_told_with_its_reason_before_training(
 def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     """A run of the open project."""
     assert state.open(project_folder)
-    yield run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    yield folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     state.undo.setClean()
 
 

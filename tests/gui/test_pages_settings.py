@@ -12,14 +12,15 @@ from PySide6.QtGui import QDropEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, words
-from lora_studio.core.commands import InspectModel
+from lora_studio.core import formatting
 from lora_studio.core.problems import Problem
-from lora_studio.gui.inquiry import PAUSE
-from lora_studio.gui.pages.lora import LoraPage
-from lora_studio.gui.pages.model import ModelPage
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import InspectModel
+from lora_studio.gui.jobs.debounced_query import PAUSE
+from lora_studio.gui.pages.lora.page import LoraPage
+from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, plans
 
 
@@ -305,7 +306,7 @@ def test_the_slider_counts_at_once_and_is_one_step_of_undo(
     shape = plans.inspected().shape
     assert shape is not None
     trained = 32 * sum((x.inputs + x.outputs) * x.count for x in shape.linear)
-    assert page.sentence.text().startswith(f"{words.count(trained)} of ")
+    assert page.sentence.text().startswith(f"{formatting.count(trained)} of ")
     assert page.sentence.property("role") == "section", "nobody is waited for"
     assert "Training takes" in page.detail.text()
     opened.undo.undo()

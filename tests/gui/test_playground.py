@@ -12,16 +12,18 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, moments, speakers
+from lora_studio.core import timestamps
 from lora_studio.core.chat import GgufFile, InOllama, OnBase, Sampling, WeightedAdapter
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder, create
-from lora_studio.gui.pages.playground import PlaygroundPage
-from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.window import Window
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.folder import RunFolder, create
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
+from lora_studio.gui.pages.playground.page import PlaygroundPage
+from lora_studio.gui.project.state import ProjectState
 
 WAIT = 30_000
 
@@ -231,7 +233,7 @@ def test_weights_are_blended_by_slider_and_number_without_loading_anew(
     menu.show_choices([*page.desk.choices])
     menu.fill()
     names = [action.text() for action in menu.menu_.actions()]
-    assert names[:2] == ["Base model", moments.of_run(run.path.name)]
+    assert names[:2] == ["Base model", timestamps.of_run(run.path.name)]
     page.desk.choose(1, OnBase())
     assert not blend.isVisible()
 

@@ -13,7 +13,7 @@ from PySide6.QtGui import QImage, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
+from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.chart import Scale

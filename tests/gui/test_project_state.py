@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, project
 from lora_studio.core.problems import Problem
-from lora_studio.gui.messages import Message
-from lora_studio.gui.project_state import AUTOSAVE_DELAY, ProjectState
+from lora_studio.core.project import project
+from lora_studio.core.protocol import events
+from lora_studio.gui.problems.messages import Message
+from lora_studio.gui.project.state import AUTOSAVE_DELAY, ProjectState
 from tests.gui.conftest import WAIT
 
 
@@ -72,7 +73,7 @@ def test_an_invalid_value_is_kept_and_named_as_a_problem(qtbot: QtBot, state: Pr
     assert state.spec("training") is None
     (problem,) = state.problems("training", "learning_rate")
     assert problem.severity == "error"
-    assert "fast" in problem.what
+    assert "fast" in str(problem.what)
     state.undo.undo()
     assert state.problems("training") == []
 

@@ -6,10 +6,10 @@ import pytest
 from PySide6.QtCore import QModelIndex, Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
 from lora_studio.core.export import COMMON, QUANTIZATIONS
+from lora_studio.core.protocol import events
+from lora_studio.gui.pages.export.quant_table import QuantTable, badge, in_words
 from lora_studio.gui.theme import color
-from lora_studio.gui.widgets.quant_table import QuantTable, badge, in_words
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.core.project import SPECS
+from lora_studio.core.project.project import SPECS
 from lora_studio.core.spec import FieldFacts, facts
-from lora_studio.gui.widgets.quantities import parse, shown
+from lora_studio.gui.controls.quantities import parse, shown
 
 RATE = facts(SPECS["training"], "learning_rate")
 SHARE = facts(SPECS["dataset"], "validation_share")

@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
-from lora_studio.core import events
-from lora_studio.gui import language, told
+from lora_studio.core.protocol import events
+from lora_studio.gui import language, message_translation
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.renewal import Renewal
-from lora_studio.gui.window import Window
+from lora_studio.gui.window.window_reload import Renewal
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -36,7 +36,7 @@ def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Re
     made.window.deleteLater()
     made.deleteLater()
     language.install(qapp, "en")
-    told.forget()
+    message_translation.forget()
 
 
 def _choose_german(renewal: Renewal, qtbot: QtBot) -> None:

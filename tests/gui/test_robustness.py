@@ -10,13 +10,14 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import project, run_folder
-from lora_studio.core.run_queue import Entry
-from lora_studio.gui.dialogs import UnsavedDialog
+from lora_studio.core.project import project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.queue import Entry
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problem_help import ProblemHelp
-from lora_studio.gui.project_lock import ProjectLock
-from lora_studio.gui.window import Window
+from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.project.lock import ProjectLock
+from lora_studio.gui.widgets.dialog import UnsavedDialog
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 

@@ -10,22 +10,23 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, run_folder
-from lora_studio.core.run_about import About, noted_steps
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.annotations import About, noted_steps
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.pages.training.sample_view import SampleView
 from lora_studio.gui.plots.loss_plot import LossPlot
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.widgets.sample_view import SampleView
 
 
 @pytest.fixture
 def run(state: ProjectState, project_folder: Path) -> RunFolder:
     """A run that has a title already."""
     assert state.open(project_folder)
-    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     made.write_about(About(title="Best", tags=("night",)))
     return made
 
@@ -76,7 +77,7 @@ def test_notes_that_were_changed_elsewhere_are_shown_and_another_run_has_its_own
     page.on_shown()
     assert page.note.text.toPlainText() == "@1 from the Runs page"
     assert page.plot.run.marks == [(1, "note")]
-    other = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    other = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
     state.set_run(other, "")
     assert page.note.text.toPlainText() == ""
     assert page.plot.run.marks == []

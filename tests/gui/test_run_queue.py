@@ -8,12 +8,13 @@ from pathlib import Path
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import run_folder, run_queue
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.run_queue import Entry
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs import queue as run_queue
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.queue import Entry
+from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
 from tests.helpers.many_runs import make_runs
 from tests.helpers.runs_page import Parts

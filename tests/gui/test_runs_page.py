@@ -10,17 +10,17 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import run_grid, run_index
-from lora_studio.core.run_folder import list_runs
-from lora_studio.gui.grid_dialog import GridDialog
-from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.core.runs import grid_search, index
+from lora_studio.core.runs.folder import list_runs
+from lora_studio.gui.controls.quantities import decimal
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.runs.axis_editor import numbers_in
+from lora_studio.gui.pages.runs.dialogs import DeleteDialog
+from lora_studio.gui.pages.runs.grid_dialog import GridDialog
+from lora_studio.gui.pages.runs.page import RunsPage
+from lora_studio.gui.pages.runs.table_model import COLUMNS
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.run_dialogs import DeleteDialog
-from lora_studio.gui.widgets.axis_editor import numbers_in
-from lora_studio.gui.widgets.quantities import decimal
-from lora_studio.gui.widgets.run_model import COLUMNS
-from lora_studio.gui.window import Window
+from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
 from tests.helpers.many_runs import as_search, damage, make_runs
 from tests.helpers.runs_page import Parts
@@ -428,7 +428,7 @@ def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot:
 def test_values_are_read_as_their_field_takes_them(
     text: str, setting: str, values: list[object]
 ) -> None:
-    assert numbers_in(text, run_grid.about_of(setting)) == values
+    assert numbers_in(text, grid_search.about_of(setting)) == values
 
 
 @pytest.mark.slow
@@ -436,7 +436,7 @@ def test_two_thousand_runs_are_listed_sorted_and_searched(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
     make_runs(project_folder, 2000)
-    run_index.read(project_folder / "runs")
+    index.read(project_folder / "runs")
     window.open_project(project_folder)
     window.go("runs")
     qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 2000, timeout=WAIT)

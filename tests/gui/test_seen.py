@@ -12,12 +12,13 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from lora_studio.core.problems import STEPS
-from lora_studio.gui import language, theme, told, wizard
-from lora_studio.gui.dialogs import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
+from lora_studio.gui import language, message_translation, theme
+from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences, TextSize
-from lora_studio.gui.what_now import PLACE_TITLES
+from lora_studio.gui.problems.remedies import PLACE_TITLES
 from lora_studio.gui.widgets.basics import More
-from lora_studio.gui.window import Window
+from lora_studio.gui.widgets.dialog import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
 from tests import screenshots
 from tests.helpers import fake_engine, seen
 
@@ -66,7 +67,7 @@ def _look(
     app: QApplication, code: str, size: TextSize, direction: Qt.LayoutDirection | None
 ) -> None:
     language.install(app, code)
-    told.tell_facts.cache_clear()
+    message_translation.tell_facts.cache_clear()
     if direction is not None:
         app.setLayoutDirection(direction)
     theme.apply(app, "light").set_text_size(size)

@@ -16,8 +16,8 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import Problem
+from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.widgets import tab_order
-from lora_studio.gui.window import Window
 
 
 class _Window(QWidget):

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
-from lora_studio.gui.pages.settings import SettingsPage
+from lora_studio.gui.controls.controls import LineControl
+from lora_studio.gui.frame.rail import Rail
+from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.widgets.controls import LineControl
-from lora_studio.gui.widgets.rail import Rail
 
 
 @pytest.fixture

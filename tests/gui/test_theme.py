@@ -11,7 +11,7 @@ from PySide6.QtGui import QImage, QPalette
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import paths
+from lora_studio.core.system import paths
 from lora_studio.gui import theme
 from lora_studio.gui.theme import DARK, LIGHT, Palette
 

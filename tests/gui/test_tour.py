@@ -6,10 +6,10 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.help.coach_marks import CoachMarks
+from lora_studio.gui.help.tour import stops
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.tour import stops
-from lora_studio.gui.widgets.coach_mark import CoachMarks
-from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 
 

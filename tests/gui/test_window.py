@@ -20,20 +20,23 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.run_queue import Entry
+from lora_studio.core.project import project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.queue import Entry
 from lora_studio.gui import lasting_thread, theme
-from lora_studio.gui.device_gauges import Gpu, Sample
-from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
+from lora_studio.gui.frame.device_gauges import Gpu, Sample
+from lora_studio.gui.frame.header_bar import HeaderBar
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.home.recent_projects import ProjectScan
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problem_help import ProblemHelp
-from lora_studio.gui.project_scan import ProjectScan
-from lora_studio.gui.widgets import message_bar, tab_order
+from lora_studio.gui.problems import message_bar
+from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.widgets import tab_order
+from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.widgets.glyph import ElidedLink
-from lora_studio.gui.widgets.header_bar import HeaderBar
-from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts, plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -500,7 +503,7 @@ def test_an_inspector_that_dies_is_replaced(
     ) as ended:  # fmt: skip
         window.inspector.ask(commands.InspectOllama())
     assert ended.args is not None
-    assert "status 3" in ended.args[1].what
+    assert "status 3" in str(ended.args[1].what)
     scenario(
         inspect_ollama=[
             {"emit": {"kind": "ollama_found", "host": "h", "version": "1", "models": []}}
@@ -609,7 +612,7 @@ def test_warnings_of_a_job_stand_among_the_problems(
     window.flow.request("train")
     _until_idle(window, qtbot)
     qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
-    assert window.state.problems("dataset")[0].what == "3 rows are cut."
+    assert str(window.state.problems("dataset")[0].what) == "3 rows are cut."
 
 
 # --- closing --------------------------------------------------------------------------------------

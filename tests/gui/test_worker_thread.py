@@ -16,11 +16,12 @@ import pytest
 from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
-from lora_studio import client
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui.worker_thread import WorkerThread
+from lora_studio.client import worker
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.jobs.worker_thread import WorkerThread
 from tests.gui.conftest import WAIT
 
 Scenario = Callable[..., None]
@@ -54,7 +55,7 @@ class Follower:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    return folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_worker_killed_in_the_middle_ends_the_command_with_a_problem(
     failed = follower.wait_for(events.Failed)
     assert isinstance(failed, events.Failed)
     assert failed.problem.code == "worker.crashed"
-    assert "SIGKILL" in failed.problem.what
+    assert "SIGKILL" in str(failed.problem.what)
     follower.wait_for_end()
 
 
@@ -212,7 +213,7 @@ def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follo
     assert not alive
 
 
-class BrokenLink(client.Worker):
+class BrokenLink(worker.Worker):
     """A worker whose events cannot be read any more, as on a disk that has gone."""
 
     def events(self) -> Iterator[events.Event]:
@@ -231,7 +232,7 @@ def test_a_connection_that_breaks_ends_every_command_with_a_problem(
     failed = follower.wait_for(events.Failed)
     assert isinstance(failed, events.Failed)
     assert (failed.id, failed.problem.code) == (command.id, "worker.lost")
-    assert "the disk has gone" in failed.problem.what
+    assert "the disk has gone" in str(failed.problem.what)
     follower.wait_for_end()
     assert "ConnectionResetError" in capsys.readouterr().err
 
@@ -241,10 +242,10 @@ FORGOTTEN = """
 import gc, sys
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
-from lora_studio.core import commands
+from lora_studio.core.protocol import commands
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window import Window
+from lora_studio.gui.frame.shell import Window
 from tests.helpers import plain_pages
 app = QApplication([])
 theme.apply(app, "light")

@@ -28,11 +28,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core import events
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
-from lora_studio.engine.channel import Job
+from lora_studio.engine.runtime.channel import Job
 
 Scenario = dict[str, list[dict[str, Any]]]
 

@@ -12,13 +12,14 @@ import sys
 
 import torch
 
-from lora_studio.engine import taking_part, worker
+from lora_studio.engine import worker
+from lora_studio.engine.training import train_run
 
 
 def main() -> None:
     """One worker after another, however each ends."""
     torch.set_num_threads(1)
-    assert taking_part.Loop
+    assert train_run.Loop
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lora_studio.core import commands, events, run_folder
-from lora_studio.core.events import Event
-from lora_studio.core.files import write_atomic
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
 from lora_studio.engine import worker
-from lora_studio.engine.channel import Flags, Inbox, Job
+from lora_studio.engine.runtime.channel import Flags, Inbox, Job
 
 E = TypeVar("E", bound=BaseModel)
 

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core import events
-from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
-from lora_studio.core.project import Project
-from lora_studio.core.run_about import About, Grid
-from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.training import TrainingSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
 
 _MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B", "google/gemma-3-1b-it")
 _FILES = ("tickets.jsonl", "letters.csv", "poems.parquet")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lora_studio.core import events
-from lora_studio.core.dataset import Message
+from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
-from lora_studio.core.model_shape import ModelShape
+from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.protocol import events
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GIB = 2**30

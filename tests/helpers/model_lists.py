@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lora_studio.core import events
-from lora_studio.core.model_entries import ModelEntry, Place
+from lora_studio.core.model.catalog import ModelEntry, Place
+from lora_studio.core.protocol import events
 
 
 def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:

@@ -21,8 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.template_render import Request, render_as_server
-from lora_studio.engine import llama
+from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.engine.runtime import llama
 
 VERSION = "0.13.5"
 

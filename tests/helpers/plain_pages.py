@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lora_studio.core.problems import STEPS
-from lora_studio.core.project import SPECS
+from lora_studio.core.project.project import SPECS
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, More
 
 TITLES = ("Model", "LoRA", "Dataset", "Train", "Merge", "Export")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lora_studio.core import events
-from lora_studio.core.estimate import Plan
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.model_shape import LinearLayers, ModelShape
-from lora_studio.core.training import TrainingSpec
-from lora_studio.core.training_rows import Rows
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory.estimate import Plan
+from lora_studio.core.memory.rows import Rows
+from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.core.training.spec import TrainingSpec
 
 GIB = 1 << 30
 HIDDEN, INNER, KEYS, LAYERS, VOCABULARY = 2048, 5632, 256, 22, 32_000

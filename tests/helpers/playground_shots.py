@@ -12,10 +12,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events
-from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
-from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
-from lora_studio.gui.window import Window
+from lora_studio.core.lora.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.protocol import events
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 
 _BASE = (
     "I do not know where your order is: I am a language model and cannot look into the systems of a "

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from lora_studio.core import events
-from lora_studio.engine.channel import Flags, Job
+from lora_studio.core.protocol import events
+from lora_studio.engine.runtime.channel import Flags, Job
 
 Kind = TypeVar("Kind", bound=BaseModel)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lora_studio.gui.job_control import JobControl
-from lora_studio.gui.job_flow import JobFlow
-from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.gui.jobs.control import JobControl
+from lora_studio.gui.jobs.launcher import JobFlow
+from lora_studio.gui.pages.runs.page import RunsPage
+from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.project.state import ProjectState
 
 
 class Parts:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.run_queue import Entry
-from lora_studio.gui.grid_dialog import GridDialog
-from lora_studio.gui.run_dialogs import DeleteDialog
-from lora_studio.gui.window import Window
+from lora_studio.core.runs.queue import Entry
+from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.pages.runs.dialogs import DeleteDialog
+from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from tests.helpers.many_runs import as_search, make_runs
 
 Until = Callable[[Callable[[], bool], float], object]

@@ -27,8 +27,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.gui.frame.rail import RailButton
 from lora_studio.gui.widgets.glyph import Elided
-from lora_studio.gui.widgets.rail import RailButton
 
 #: Pixels that rounding may cost.
 _SLACK = 2

@@ -27,7 +27,7 @@ from tokenizers import (
 )
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from lora_studio.core import paths
+from lora_studio.core.system import paths
 
 TEMPLATES = Path(__file__).parent / "chat_templates"
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core import run_folder
-from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, Source
 from lora_studio.core.export import ExportSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
 from tests.helpers.adapters import random_adapter
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.tiny_models import tiny_model

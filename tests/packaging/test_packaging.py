@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 import pytest
 import typer
 
-from lora_studio.cli import app
-from lora_studio.core.project import SUFFIX
+from lora_studio.cli.app import app
+from lora_studio.core.project.project import SUFFIX
 from lora_studio.setup.resolve import OLDEST_MACOS
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"

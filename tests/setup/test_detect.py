@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.setup import detect, own, plan
+from lora_studio.setup import app_wheel, detect, plan
 from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
 
 
@@ -85,10 +85,10 @@ def test_a_wheel_of_ones_own_counts_only_for_the_device_and_python_it_is_for(
     def source(found: detect.Accelerator, tag: str = "cp311") -> str:
         return plan.torch_source(found, None, environ, tag)
 
-    assert source(processor) == own.STANDARD
+    assert source(processor) == app_wheel.STANDARD
     assert source(processor, "cp313") == "cpu"
     assert source(graphics) == "cu128"
     (tmp_path / "torch-2.13.0+cu128-cp311-cp311-linux_x86_64.whl").write_text("")
-    assert source(graphics) == own.STANDARD
+    assert source(graphics) == app_wheel.STANDARD
     environ[plan.VARIABLE] = "https://mirror.example/whl/cu128"
     assert source(processor) == "https://mirror.example/whl/cu128"

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lora_studio import __main__
-from lora_studio.cli import app
-from lora_studio.core import offline
+from lora_studio.cli.app import app
+from lora_studio.core.system import offline
 from lora_studio.setup import engines, folders
 from lora_studio.setup.folders import Root
 from tests.setup.test_engines import make

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio import __version__, client
+from lora_studio import __version__
+from lora_studio.client import worker
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import engines, folders, removal
 from lora_studio.setup.engines import Engine
@@ -39,14 +40,14 @@ def make(root: Root, name: str, **facts: str) -> Engine:
 
 def test_without_an_engine_workers_run_in_this_interpreter(root: Root) -> None:
     assert engines.python() is None
-    assert client.engine_command()[0] == sys.executable
+    assert worker.engine_command()[0] == sys.executable
 
 
 def test_workers_run_in_the_engine_that_was_switched_to(root: Root) -> None:
     engine = make(root, "cpu-1")
     engines.switch(engine, root)
     assert engines.python() == engine.python
-    assert client.engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
+    assert worker.engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
 
 
 def test_the_variable_comes_before_an_engine_that_was_set_up(
@@ -54,17 +55,17 @@ def test_the_variable_comes_before_an_engine_that_was_set_up(
 ) -> None:
     engines.switch(make(root, "cpu-1"), root)
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "my-python -m engine")
-    assert client.engine_command() == ["my-python", "-m", "engine"]
+    assert worker.engine_command() == ["my-python", "-m", "engine"]
 
 
 def test_an_engine_of_another_version_is_never_used_silently(root: Root) -> None:
     engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
     with pytest.raises(ProblemError) as caught:
-        client.engine_command()
+        worker.engine_command()
     problem = caught.value.problems[0]
     assert problem.code == "engine.version"
-    assert "0.0.1" in problem.what
-    assert "engine update" in problem.remedy
+    assert "0.0.1" in str(problem.what)
+    assert "engine update" in str(problem.remedy)
 
 
 def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: Root) -> None:

@@ -20,7 +20,7 @@ import pytest
 import lora_studio
 from lora_studio import __version__
 from lora_studio.core.problems import Problem
-from lora_studio.setup import engines, folders, operations, own, plan, web
+from lora_studio.setup import app_wheel, engines, folders, operations, plan, web
 from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, Warned, parse
 from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
@@ -42,7 +42,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    monkeypatch.setenv(plan.VARIABLE, own.STANDARD)
+    monkeypatch.setenv(plan.VARIABLE, app_wheel.STANDARD)
     monkeypatch.setattr(web, "PAUSE", 0.01)
     made = Index()
     made.add(
@@ -65,7 +65,7 @@ def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str
     folder = tmp_path / "own wheel"
     folder.mkdir(exist_ok=True)
     (folder / wheel[0]).write_bytes(wheel[1])
-    monkeypatch.setenv(own.VARIABLE, str(folder / wheel[0]))
+    monkeypatch.setenv(app_wheel.VARIABLE, str(folder / wheel[0]))
 
 
 def run(request: Request | None = None) -> list[Event]:
@@ -237,7 +237,7 @@ def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_
 
 def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root: Root) -> None:
     processor = ready(run())
-    graphics = ready(run(Request(variant="cuda", torch=own.STANDARD)))
+    graphics = ready(run(Request(variant="cuda", torch=app_wheel.STANDARD)))
     assert engines.current() == engines.find(graphics.name)
     engines.switch(engines.named("cpu"), root)
     assert str(engines.python()) == processor.python
@@ -256,7 +256,7 @@ def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
     more = ("unsloth; extra == 'unsloth'", "liger-kernel; extra == 'liger'")
     _bring_own(tmp_path, monkeypatch, own_wheel(more=more))
     index.add(*map(make_wheel, there))
-    work = SetUp(Request(variant="cuda", torch=own.STANDARD), Stop())
+    work = SetUp(Request(variant="cuda", torch=app_wheel.STANDARD), Stop())
     told = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
     assert work.plan is not None
     assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta", *there}
@@ -269,7 +269,7 @@ def test_an_engine_that_fails_its_trial_is_never_switched_to(index: Index, root:
     index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))
     told = run(Request(mode="update"))
     assert problem(told).code == "engine.check"
-    assert "peft" in problem(told).what
+    assert "peft" in str(problem(told).what)
     assert str(engines.python()) == first.python
     assert [one.name for one in engines.installed()] == [first.name]
 
@@ -339,7 +339,7 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     found = problem(run())
     assert found.code == "engine.network"
-    assert "wheel folder" in found.remedy
+    assert "wheel folder" in str(found.remedy)
 
 
 @pytest.mark.parametrize(
@@ -365,9 +365,9 @@ def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
         monkeypatch.setenv("UV_DEFAULT_INDEX", other.simple)
         found = problem(run())
     assert found.code == "engine.clock"
-    assert "clock" in found.what
-    assert "127.0.0.1" in found.what
-    assert "date and time" in found.remedy
+    assert "clock" in str(found.what)
+    assert "127.0.0.1" in str(found.what)
+    assert "date and time" in str(found.remedy)
     assert not other.starts
 
 
@@ -446,7 +446,7 @@ def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
     assert "read-only\n" in lines
     found = problem([parse(lines[-1].encode())])
     assert found.code == "disk.read_only", found
-    assert "kept" in found.remedy
+    assert "kept" in str(found.remedy)
     current = engines.current()
     assert current is not None
     assert current.name == before
@@ -528,7 +528,9 @@ def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
     made = list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
     assert made[-1].kind == "done"
     assert len(list(folder.glob("*.whl"))) == 4
-    monkeypatch.delenv(own.VARIABLE)  # a checkout would have to build its own with the network
+    monkeypatch.delenv(
+        app_wheel.VARIABLE
+    )  # a checkout would have to build its own with the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
     told = run(Request(wheelhouse=folder))
@@ -562,7 +564,7 @@ def test_a_wheel_folder_that_lacks_something_is_named(
     (folder / "beta-1.0-py3-none-any.whl").unlink()
     found = problem(run(Request(wheelhouse=folder)))
     assert found.code == "engine.wheelhouse"
-    assert "beta" in found.what
+    assert "beta" in str(found.what)
 
 
 def test_a_wheel_folder_that_lost_every_wheel_sends_nobody_to_the_network(
@@ -605,7 +607,7 @@ def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_install
     torch.write_bytes(content)
     found = problem(run(Request(wheelhouse=folder)))
     assert (found.code, found.where.file) == ("engine.wheelhouse", str(torch))
-    assert "damaged" in found.what
+    assert "damaged" in str(found.what)
     assert not list(root.engines.glob("*"))
     index.starts.clear()
     list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))  # as the remedy says
@@ -700,7 +702,7 @@ def test_a_first_set_up_in_another_folder_goes_on_there(
 def test_a_folder_is_not_chosen_where_the_environment_names_one(index: Index, root: Root) -> None:
     refused = problem(run(Request(variant="cpu", to=root.path.parent / "other")))
     assert refused.code == "engine.folder"
-    assert folders.VARIABLE in refused.what
+    assert folders.VARIABLE in str(refused.what)
 
 
 def test_an_existing_python_is_used_and_left_as_it_is(
@@ -745,10 +747,10 @@ def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
         package = Path(lora_studio.__file__).parent
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
-    monkeypatch.setenv(own.VARIABLE, str(whole))
+    monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
     told = list(operations.use_python(engines.venv_python(bare), Stop()))
     assert problem(told).code == "engine.python_lacks"
-    assert " -m pip install torch transformers " in problem(told).remedy
+    assert " -m pip install torch transformers " in str(problem(told).remedy)
     assert engines.current() is None
 
 

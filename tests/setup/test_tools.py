@@ -47,7 +47,7 @@ def test_the_reason_of_a_resolver_is_told_however_narrow_its_lines_are() -> None
 def test_a_program_that_fails_is_a_problem_with_its_last_words_and_the_log(tmp_path: Path) -> None:
     problem = failing("error: no such wheel", tmp_path).problems[0]
     assert problem.code == "engine.install"
-    assert problem.what == "It failed: no such wheel"
+    assert str(problem.what) == "It failed: no such wheel"
     assert problem.where.file == str(tmp_path / "setup.log")
     assert "no such wheel" in (tmp_path / "setup.log").read_text()
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from lora_studio.core.project import Project
-from lora_studio.engine import initial, lora, model
-from lora_studio.engine.backends import Tuned
-from lora_studio.engine.channel import Job
+from lora_studio.core.project.project import Project
+from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.lora import attach, initialization
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Job
 
 
 class PeftBackend:
@@ -17,17 +18,17 @@ class PeftBackend:
 
     def prepare(self, project: Project, job: Job, scratch: Path) -> Tuned:
         """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
-        loaded = model.load(project.model, job, project.dataset, training=True)
+        loaded = loading.load(project.model, job, project.dataset, training=True)
         set_seed(project.training.seed)
-        wrapped = lora.attach(
+        wrapped = attach.attach(
             loaded.model,
             project.lora,
             job,
             gradient_checkpointing=project.training.gradient_checkpointing != "off",
         )
-        job.emit(lora.count(wrapped))
+        job.emit(attach.count(wrapped))
         if project.lora.init == "loftq" and project.lora.changes_base:
-            initial.make_up_for_rounding(wrapped, loaded.folder, job)
-        began = initial.keep(wrapped, scratch) if project.lora.changes_base else None
+            initialization.make_up_for_rounding(wrapped, loaded.folder, job)
+        began = initialization.keep(wrapped, scratch) if project.lora.changes_base else None
         start = Path(project.lora.start_from) if project.lora.start_from else None
         return Tuned(loaded, wrapped, began, start)

@@ -13,13 +13,13 @@ import peft
 import torch
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.project import Project
-from lora_studio.engine import device as devices
-from lora_studio.engine import lora
-from lora_studio.engine import model as models
-from lora_studio.engine.backends import Tuned
-from lora_studio.engine.channel import Job
-from lora_studio.engine.failures import is_out_of_memory
+from lora_studio.core.project.project import Project
+from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.devices import devices
+from lora_studio.engine.lora import attach
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import is_out_of_memory
 
 #: Of PEFT's settings, what `get_peft_model` of Unsloth takes by these names.
 _SHAPE = (
@@ -38,7 +38,7 @@ class UnslothBackend:
         from unsloth import FastLanguageModel
 
         loaded = _load(FastLanguageModel, project, job)
-        shape = lora.shape(loaded.model, project.lora, job)
+        shape = attach.shape(loaded.model, project.lora, job)
         if shape.target_parameters:
             raise fail(
                 "training.unsloth_experts",
@@ -57,21 +57,21 @@ class UnslothBackend:
             **settings,
         )
         _check_shape(wrapped, targets)
-        lora.train_in_32_bit(wrapped)
-        job.emit(lora.count(wrapped))
+        attach.train_in_32_bit(wrapped)
+        job.emit(attach.count(wrapped))
         return Tuned(loaded, wrapped)
 
 
-def _load(fast: Any, project: Project, job: Job) -> models.Loaded:
+def _load(fast: Any, project: Project, job: Job) -> loading.Loaded:
     """The base as Unsloth loads it; raises ProblemError."""
     spec = project.model
-    folder = models.resolve(spec, job)
+    folder = loading.resolve(spec, job)
     device = devices.choose(spec.device)
     devices.use(device)
-    config = models.read_config(folder, spec)
-    stored = models.prequantized(config)
+    config = loading.read_config(folder, spec)
+    stored = loading.prequantized(config)
     if stored is not None:
-        models.check_prequantized(stored)
+        loading.check_prequantized(stored)
     is_4bit = spec.precision == "4bit" or stored == "4bit"
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     job.progress("loading model with Unsloth", 0, None)
@@ -98,15 +98,15 @@ def _load(fast: Any, project: Project, job: Job) -> models.Loaded:
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
     words = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-    loaded = models.Loaded(
+    loaded = loading.Loaded(
         model=model,
-        tokenizer=models.load_tokenizer(folder, project.dataset),
+        tokenizer=loading.load_tokenizer(folder, project.dataset),
         folder=folder,
         device=device,
         precision=stored or ("4bit" if is_4bit else words[dtype]),
         dtype=dtype,
     )
-    models.announce(loaded, spec, time.monotonic() - began, job)
+    loading.announce(loaded, spec, time.monotonic() - began, job)
     return loaded
 
 

@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lora_studio.core import events
 from lora_studio.core.problems import Problem, Where, fail
-from lora_studio.core.project import Project, file_name
-from lora_studio.engine import disk
-from lora_studio.engine.channel import Job
+from lora_studio.core.project.project import Project, file_name
+from lora_studio.core.protocol import events
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.channel import Job
 
 #: Under which publisher the files are listed.
 PUBLISHER = "lora-studio"

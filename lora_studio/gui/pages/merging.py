@@ -7,17 +7,21 @@ from pathlib import Path
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from lora_studio.core import checks, commands, events, start_adapter, words
+from lora_studio.core import formatting
+from lora_studio.core.lora import starting_adapter
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
-from lora_studio.gui.inquiry import Inquiry
-from lora_studio.gui.job_record import JobRecord
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import commands, events
+from lora_studio.gui.jobs.debounced_query import Inquiry
+from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.export.quant_table import badge
+from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.adapter_list import AdapterList
 from lora_studio.gui.widgets.basics import (
     Card,
     FlowLayout,
@@ -29,11 +33,10 @@ from lora_studio.gui.widgets.basics import (
     set_role,
 )
 from lora_studio.gui.widgets.columns import Columns
-from lora_studio.gui.widgets.drops import dropped_path
+from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
-from lora_studio.gui.widgets.quant_table import badge
 
 
 class MergingPage(Page):
@@ -179,7 +182,7 @@ class MergingPage(Page):
     def _dropped(self, event: QDropEvent) -> Path | None:
         folder = dropped_path(event, "folder")
         takes = self.elsewhere.isVisible() and self.elsewhere.isEnabled()
-        return folder if takes and folder and (folder / start_adapter.CONFIG).is_file() else None
+        return folder if takes and folder and (folder / starting_adapter.CONFIG).is_file() else None
 
     def pick(self) -> None:
         """Asks for the folder of an adapter, which begins a run of its own."""
@@ -266,11 +269,11 @@ class MergingPage(Page):
         assert merged is not None
         return [
             (tr("Folder"), merged.folder),
-            (tr("Size"), words.size(merged.bytes)),
+            (tr("Size"), formatting.size(merged.bytes)),
             (tr("Stored as"), merged.dtype),
             (tr("Changed"), tr_n("{n} tensor", "{n} tensors", merged.tensors_changed)),
             (tr("Self-test"), badge(self.tested) if self.tested else ""),
-            (tr("Took"), words.duration(self.record.seconds) if self.record.seconds else ""),
+            (tr("Took"), formatting.duration(self.record.seconds) if self.record.seconds else ""),
             (tr("By PEFT"), tell(merged.by_peft or "")),
         ]
 
@@ -282,14 +285,14 @@ class MergingPage(Page):
             count=plan.tensors_changed, all=plan.tensors
         )
         disk = tr("{needed} needed, {free} free").format(
-            needed=words.size(plan.missing), free=words.size(plan.free)
+            needed=formatting.size(plan.missing), free=formatting.size(plan.free)
         )
         if plan.free < plan.missing:
             disk += tr(" ✗ too little")
         finished = tr("{count} of {all}, from an earlier attempt").format(
             count=plan.finished_shards, all=plan.shards
         )
-        memory = tr("about {size} at its peak").format(size=words.memory(plan.memory))
+        memory = tr("about {size} at its peak").format(size=formatting.memory(plan.memory))
         return [
             (tr("Changes"), changed if plan.tensors else ""),
             (tr("Stored as"), plan.dtype),
@@ -322,8 +325,8 @@ class MergingPage(Page):
         elif self.adapter is not None:
             advice = tr("{folder}: {size}, from step {step}.").format(
                 folder=Path(self.adapter.folder).name,
-                size=words.size(self.adapter.bytes),
-                step=words.number(self.adapter.step),
+                size=formatting.size(self.adapter.bytes),
+                step=formatting.number(self.adapter.step),
             )
             self._words(tr("Ready to merge"), advice)
         else:

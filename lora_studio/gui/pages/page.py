@@ -8,13 +8,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.core.problems import Step
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
 from lora_studio.gui.language import tr
-from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.frame import PageHeader
+from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.controls import Control
-from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
-from lora_studio.gui.widgets.frame import PageHeader
 
 
 class Page(QWidget):

@@ -8,8 +8,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
+from lora_studio.gui.pages.frame import PageHeader
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.frame import PageHeader
 
 
 class Place(QWidget):

@@ -13,7 +13,7 @@ from PySide6.QtCore import QPointF, Qt, Signal
 from PySide6.QtGui import QColor, QWheelEvent
 from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import sized
@@ -65,7 +65,9 @@ class _WholeNumbers(_Axis):
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         if self.silent:
             return [""] * len(values)
-        return [words.number(round(value)) if value == round(value) else "" for value in values]
+        return [
+            formatting.number(round(value)) if value == round(value) else "" for value in values
+        ]
 
 
 class Scale(_Axis):
@@ -89,10 +91,10 @@ class Scale(_Axis):
             return [""] * len(values)
         if self.logMode:
             return self.logTickStrings(values, scale, spacing)
-        return [words.small(round(value * scale, 12)) for value in values]
+        return [formatting.small(round(value * scale, 12)) for value in values]
 
     def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [words.small(float(f"{scale * 10**value:.3g}")) for value in values]
+        return [formatting.small(float(f"{scale * 10**value:.3g}")) for value in values]
 
 
 def _each(values: list[float], spacing: float, count: int) -> list[float]:

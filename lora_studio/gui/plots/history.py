@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from lora_studio.core.metrics import Column
+from lora_studio.core.curves.metrics import Column
 
 Values = npt.NDArray[np.float64]
 

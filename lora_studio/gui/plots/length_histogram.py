@@ -9,7 +9,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from lora_studio.core import events, words
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
@@ -170,7 +171,7 @@ class LengthHistogram(QWidget):
     def _say(self) -> None:
         self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
         self.fit.setText(
-            tr("Fit longest row ({fitting})").format(fitting=words.number(self._fitting()))
+            tr("Fit longest row ({fitting})").format(fitting=formatting.number(self._fitting()))
         )
         self.sentence.setText(self._sentence())
         self.setAccessibleDescription(self.sentence.text())
@@ -178,8 +179,8 @@ class LengthHistogram(QWidget):
     def _sentence(self) -> str:
         if self._lengths is None:
             return tr("Lengths appear here once a model and a dataset are chosen.")
-        longest = words.number(self._lengths.longest)
-        limit = words.number(self._limit)
+        longest = formatting.number(self._lengths.longest)
+        limit = formatting.number(self._limit)
         rows, tokens = self._lengths.over(self._limit)
         if not rows:
             return tr("{limit} cuts nothing: the longest row has {longest} tokens.").format(
@@ -187,12 +188,12 @@ class LengthHistogram(QWidget):
             )
         if self._too_long == "skip":
             said = tr("{limit} leaves out {rows} of rows").format(
-                limit=limit, rows=words.percent(rows)
+                limit=limit, rows=formatting.percent(rows)
             )
         else:
-            lost = tr("{tokens} of trained tokens").format(tokens=words.percent(tokens))
+            lost = tr("{tokens} of trained tokens").format(tokens=formatting.percent(tokens))
             said = tr("{limit} cuts {rows} of rows, {lost}").format(
-                limit=limit, rows=words.percent(rows), lost=lost
+                limit=limit, rows=formatting.percent(rows), lost=lost
             )
         return tr("{said}; the longest row has {longest} tokens.").format(
             said=said, longest=longest

@@ -15,7 +15,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.plots import measures
@@ -112,7 +112,7 @@ class LossPlot(QWidget):
             self.readout.clear()
             return
         self.readout.show_values(
-            tr("step {at}").format(at=words.number(int(at))), self._values(at), at=at
+            tr("step {at}").format(at=formatting.number(int(at))), self._values(at), at=at
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -242,15 +242,15 @@ class LossPlot(QWidget):
         loss = steps.curve("loss")
         smooth = float(loss.mean_at(last, self.drawing.width_for(loss))[0])
         said = tr("{steps}, smoothed loss {smooth}").format(
-            steps=tr_n("{n} step", "{n} steps", len(steps)), smooth=words.loss(smooth)
+            steps=tr_n("{n} step", "{n} steps", len(steps)), smooth=formatting.loss(smooth)
         )
         if len(self.run.evaluations):
             said += tr(", eval loss {value}").format(
-                value=words.loss(float(self.run.evaluations.values("loss")[-1]))
+                value=formatting.loss(float(self.run.evaluations.values("loss")[-1]))
             )
         if self.others:
             said += tr("; beside it {value}").format(
-                value=words.listed([run.name for run in self.others], tr("and"))
+                value=formatting.listed([run.name for run in self.others], tr("and"))
             )
         self.setAccessibleDescription(f"{said}.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui.language import mark, tr
 
 _GIB = float(2**30)
@@ -33,7 +33,7 @@ class Measure:
 
 
 def _rate(value: float) -> str:
-    return words.rate(value, tr("tokens"))
+    return formatting.rate(value, tr("tokens"))
 
 
 def _percent(value: float) -> str:
@@ -43,11 +43,13 @@ def _percent(value: float) -> str:
 _KNOWN = {
     measure.name: measure
     for measure in (
-        Measure("loss", mark("Loss"), mark("loss (nats per token)"), words.loss, jagged=True),
-        Measure("learning_rate", mark("Learning rate"), mark("learning rate"), words.small),
-        Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), words.loss, jagged=True),
+        Measure("loss", mark("Loss"), mark("loss (nats per token)"), formatting.loss, jagged=True),
+        Measure("learning_rate", mark("Learning rate"), mark("learning rate"), formatting.small),
+        Measure(
+            "grad_norm", mark("Gradient norm"), mark("gradient norm"), formatting.loss, jagged=True
+        ),
         Measure("tokens_per_s", mark("Tokens per second"), mark("tokens/s"), _rate),
-        Measure("memory_bytes", mark("Memory"), mark("memory (GiB)"), words.memory, 1 / _GIB),
+        Measure("memory_bytes", mark("Memory"), mark("memory (GiB)"), formatting.memory, 1 / _GIB),
         Measure("gpu_percent", mark("GPU busy"), mark("GPU busy (%)"), _percent),
         Measure(
             "gpu_celsius",
@@ -60,12 +62,12 @@ _KNOWN = {
             "accuracy",
             mark("Told apart"),
             mark("told apart (%)"),
-            words.percent,
+            formatting.percent,
             100.0,
             jagged=True,
         ),
-        Measure("margin", mark("Reward margin"), mark("margin"), words.loss, jagged=True),
-        Measure("nll", mark("Answer loss"), mark("answer loss"), words.loss, jagged=True),
+        Measure("margin", mark("Reward margin"), mark("margin"), formatting.loss, jagged=True),
+        Measure("nll", mark("Answer loss"), mark("answer loss"), formatting.loss, jagged=True),
     )
 }
 
@@ -74,7 +76,7 @@ def of(name: str) -> Measure:
     """A quantity by its name; one that an objective made up is shown under that name."""
     title = name.replace("_", " ")
     return _KNOWN.get(name) or Measure(
-        name, title[:1].upper() + title[1:], title, words.small, jagged=True
+        name, title[:1].upper() + title[1:], title, formatting.small, jagged=True
     )
 
 

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QPushButton, QSlider, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.drawing import MOST_OTHERS
@@ -160,7 +160,7 @@ class PlotBar(QWidget):
 
     def _say_smoothing(self) -> None:
         said = (
-            tr("mean over {share} of all steps").format(share=words.percent(self.share()))
+            tr("mean over {share} of all steps").format(share=formatting.percent(self.share()))
             if self.share()
             else tr("off")
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lora_studio.core import events
-from lora_studio.core.metrics import LOAD_VALUES, Series
+from lora_studio.core.curves.metrics import LOAD_VALUES, Series
+from lora_studio.core.protocol import events
 from lora_studio.gui.plots.history import History
 from lora_studio.gui.plots.trace import MarkKind
 

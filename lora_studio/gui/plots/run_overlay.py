@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
@@ -121,7 +121,7 @@ class RunOverlay(QWidget):
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := _value(trace, at)) is not None
         ]
-        head = tr("step {step}").format(step=words.number(int(at)))
+        head = tr("step {step}").format(step=formatting.number(int(at)))
         self.readout.show_values(head, values, at=at)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -211,13 +211,14 @@ class RunOverlay(QWidget):
         )
         share = SMOOTHING[self.smoothing.value()]
         self.smoothing.setToolTip(
-            tr("Smoothing: mean over {share} of all steps").format(share=words.percent(share))
+            tr("Smoothing: mean over {share} of all steps").format(share=formatting.percent(share))
             if share
             else tr("Smoothing: off")
         )
         self.setAccessibleDescription(
             tr("{measure} of {runs}").format(
-                measure=_title(name), runs=words.listed([run.name for run in self.runs], tr("and"))
+                measure=_title(name),
+                runs=formatting.listed([run.name for run in self.runs], tr("and")),
             )
             if self.runs
             else self.empty.text()

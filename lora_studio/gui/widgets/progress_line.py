@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import formatting
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import label, row
 
 _UNITS = 1000
@@ -33,7 +33,9 @@ class ProgressLine(QWidget):
         """`share` from 0 to 1, or None while nobody knows: then the bar stays empty and still."""
         self.doing.setText(doing)
         left = (
-            tr("{time} left").format(time=tell(words.remaining(eta_s))) if eta_s is not None else ""
+            tr("{time} left").format(time=tell(formatting.remaining(eta_s)))
+            if eta_s is not None
+            else ""
         )
         done = f"{share:.0%}".replace("%", " %") if share is not None else ""
         self.left.setText("  ·  ".join(part for part in (done, left) if part))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QWidget
 
-from lora_studio.core import events, words
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
 from lora_studio.gui.language import inside, mark, tr
+from lora_studio.gui.message_translation import tell
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
 _UNITS = 1000
@@ -56,7 +57,7 @@ class TaskStatus(QWidget):
         doing = tell(progress.stage) if progress else tr(_DOING[kind])
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
-            parts.append(tr("{time} left").format(time=tell(words.remaining(progress.eta_s))))
+            parts.append(tr("{time} left").format(time=tell(formatting.remaining(progress.eta_s))))
         self.words.setText("  ·  ".join(parts))
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))
         self.bar.setAccessibleName(self.words.text())

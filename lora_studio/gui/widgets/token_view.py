@@ -9,8 +9,8 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QHelpEvent, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
-from lora_studio.core import words
-from lora_studio.core.events import Token
+from lora_studio.core import formatting
+from lora_studio.core.protocol.events import Token
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Space, color, current, theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
@@ -87,7 +87,7 @@ class TokenView(QWidget):
         """The legend without its colours."""
         found = self.counts()
         named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
-        return ", ".join(f"{named[state]} {words.number(found[state])}" for state in _STATES)
+        return ", ".join(f"{named[state]} {formatting.number(found[state])}" for state in _STATES)
 
     def token_at(self, position: int) -> str:
         """The token at a place of the document in words, "" where there is none."""
@@ -99,7 +99,7 @@ class TokenView(QWidget):
         if self._training:
             kinds.append(tr(_STATES[token.state][2]))
         place = tr("Token {index} of {tokens}").format(
-            index=words.number(index + 1), tokens=words.number(len(self._tokens))
+            index=formatting.number(index + 1), tokens=formatting.number(len(self._tokens))
         )
         return f"{place}: {', '.join([f'id {token.id}', *kinds])}  {token.text!r}"
 
@@ -147,10 +147,12 @@ class TokenView(QWidget):
         for state, (role, drawn, name) in _STATES.items():
             tint = getattr(current(), role)
             sample = f'<span style="color:{tint}; {drawn}">abc</span>'
-            self._keys[state].setText(f"{sample}&nbsp; {tr(name)} {words.number(found[state])}")
+            self._keys[state].setText(
+                f"{sample}&nbsp; {tr(name)} {formatting.number(found[state])}"
+            )
         chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
         self._keys["special"].setText(
-            f"{chip}&nbsp; {tr('special')} {words.number(found['special'])}"
+            f"{chip}&nbsp; {tr('special')} {formatting.number(found['special'])}"
         )
         self.setAccessibleDescription(self.legend())
 

@@ -1,0 +1,314 @@
+"""`lora-studio merge`, `adapters` and `import`: adapters found, looked at, combined and merged."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+from rich.table import Table
+
+from lora_studio.cli import headless
+from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.lora.adapters import (
+    METHODS,
+    AdapterFacts,
+    AdapterMix,
+    Method,
+    WeightedAdapter,
+    parse_weighted,
+)
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.project import checks, project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+
+app = typer.Typer(help="Find adapters, look into them, make one of several.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+WeightedOption = Annotated[
+    list[str] | None,
+    typer.Option("--adapter", help="Folder of an adapter, with its weight: DIR or DIR=0.5."),
+]
+Dtype = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+def merge(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run. Leave out with --base.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Model to merge into: folder, hub id or builtin:NAME.")
+    ] = None,
+    adapter: WeightedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the merged model; needed without a run.")
+    ] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Precision of the merged model.")] = None,
+    shard_size: Annotated[
+        float | None, typer.Option(help="Largest size of one file, in GB.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Weight of the run's adapter.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what the merge of a run would do and need.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the adapter of a run, or adapters anywhere, into a base model.
+
+    With a run, --adapter adds further adapters and --base names the 16-bit original of a base that
+    is quantised. Without one: --base MODEL --adapter DIR[=weight] --out DIR. A merge that was killed
+    goes on with the files it had finished when it is started again.
+    """
+    display = Display(as_json=as_json)
+    settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    with refusing(display):
+        if run is None:
+            _merge_outside(base, adapter or [], out, given, display)
+        if adapter:
+            given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _weighted(adapter))
+        if base is not None:
+            given["base"] = _absolute(base)
+        _merge_run(RunFolder(run.resolve()), given, plan, display)
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter in PEFT's layout: a run to merge.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model: with --adapter its base; alone, a run ready to be exported."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a run with what was made elsewhere: an adapter to merge, or a model to export.
+
+    The base of an adapter is the project's model unless --model names another.
+    """
+    display = Display(as_json=as_json)
+    with refusing(display):
+        if adapter is None and model is None:
+            raise fail(
+                "import.nothing",
+                "Nothing to import is named.",
+                "Name --adapter DIR, or --model MODEL to export a model as it is.",
+            )
+        run = _new_run(path, model)
+    display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
+    command: commands.ImportAdapter | commands.ImportModel = (
+        commands.ImportModel(run=str(run.path))
+        if adapter is None
+        else commands.ImportAdapter(run=str(run.path), adapter=_absolute(str(adapter)))
+    )
+    status = headless.exit_status(headless.perform(command, display))
+    if status:
+        shutil.rmtree(run.path, ignore_errors=True)  # it holds nothing but the attempt
+    raise typer.Exit(status)
+
+
+@app.command(name="list")
+def list_(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders to look in: projects, runs, anything. Left out: here."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the adapters in folders and what lies in them, the newest first."""
+    display = Display(as_json=as_json)
+    named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
+    event = ask(commands.ListAdapters(folders=named), events.AdaptersFound, display)
+    if as_json:
+        print_json([facts.model_dump(mode="json") for facts in event.adapters])
+        return
+    table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
+    for facts in event.adapters:
+        table.add_row(*_cells(facts))
+    display.console.print(table if event.adapters else f"No adapters in {', '.join(named)}.")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    model: Annotated[str | None, typer.Option(help="Also say whether it fits this model.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an adapter layer by layer; with --model the exit status is 1 when it does not fit."""
+    display = Display(as_json=as_json)
+    command = commands.ShowAdapter(
+        folder=_absolute(str(folder)), model=model_of(model) if model else None
+    )
+    event = ask(command, events.AdapterShown, display)
+    if as_json:
+        print_json(event)
+    else:
+        _print_shown(event, display)
+    raise typer.Exit(headless.FAILED if event.fit is not None and not event.fit.fits else 0)
+
+
+@app.command()
+def combine(
+    adapters: Annotated[
+        list[str], typer.Argument(help="Folders of adapters, each with its weight: DIR or DIR=0.5.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the combined adapter.")],
+    method: Annotated[
+        Method, typer.Option(help=" ".join(f"{name}: {text}" for name, text in METHODS.items()))
+    ] = "cat",
+    rank: Annotated[int | None, typer.Option(help="Rank of the result, for svd.")] = None,
+    density: Annotated[
+        float, typer.Option(help="Share of values kept, for ties, dare and pruning.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="What dare's draws follow from.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines instead.")
+    ] = False,
+) -> None:
+    """Make one adapter of several, in PEFT's layout, without loading a model."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        command = commands.CombineAdapters(
+            adapters=_weighted(adapters),
+            method=method,
+            out=_absolute(str(out)),
+            rank=rank,
+            density=density,
+            seed=seed,
+        )
+    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+
+
+def mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
+    """Adapters named on the command line, at work together; () when none is named."""
+    each = _weighted(texts)
+    return (AdapterMix(name=" + ".join(texts), adapters=each),) if each else ()
+
+
+def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
+    """Adapters by absolute folder; raises ProblemError for what is no weight."""
+    found = [parse_weighted(text) for text in texts]
+    return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in found)
+
+
+def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> NoReturn:
+    """Notes the settings in the run, as the window does, and merges."""
+    frozen = run.load_project()
+    spec = MergingSpec.model_validate(frozen.merging.model_dump() | given)
+    if problem := headless.missing(run, "Merge"):
+        raise ProblemError(problem)
+    if plan:
+        command = commands.PlanMerge(run=str(run.path), merging=spec)
+        _print_plan(ask(command, events.MergePlanned, display), display)
+        raise typer.Exit
+    if given:
+        run.take_later_settings(frozen.model_copy(update={"merging": spec}), run.path)
+    raise typer.Exit(headless.run_stages(run, ("Merge",), display))
+
+
+def _merge_outside(
+    base: str | None, adapters: list[str], out: Path | None, given: dict[str, Any], display: Display
+) -> NoReturn:
+    if base is None or not adapters or out is None:
+        raise fail(
+            "merging.what",
+            "What to merge is not named.",
+            "Name a run, or --base MODEL, --adapter DIR and --out DIR.",
+        )
+    if "weight" in given:
+        raise fail(
+            "merging.what",
+            "--weight is of a run's adapter.",
+            "Write the weight behind the folder: --adapter DIR=0.5.",
+        )
+    command = commands.MergeAdapters(
+        base=model_of(base),
+        adapters=_weighted(adapters),
+        out=_absolute(str(out)),
+        merging=MergingSpec.model_validate(given),
+    )
+    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+
+
+def _new_run(path: Path, model: str | None) -> RunFolder:
+    """A run of a project of which only the model has to be in order."""
+    draft = project.load(path)
+    if model is not None:
+        draft.set("model", "source", model_of(model).source)
+    wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
+    if wrong:
+        raise ProblemError(wrong)
+    assert draft.folder is not None
+    return run_folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().resolve())
+
+
+def _cells(facts: AdapterFacts) -> list[str]:
+    if facts.problem is not None:
+        return [facts.folder, "✗", "", str(facts.problem.what), "", ""]
+    low, high = facts.ranks
+    return [
+        facts.folder,
+        facts.kind,
+        str(low) if low == high else f"{low}–{high}",
+        ", ".join(facts.modules),
+        facts.base,
+        formatting.size(facts.bytes),
+    ]
+
+
+def _print_shown(event: events.AdapterShown, display: Display) -> None:
+    facts = event.adapter
+    table = Table(box=None, show_header=False)
+    table.add_row("Adapter", facts.folder)
+    table.add_row("Kind", facts.kind)
+    table.add_row("Base", facts.base or "not named")
+    table.add_row("Rank, alpha", f"{_cells(facts)[2]}, {facts.alpha:g}")
+    table.add_row(
+        "Parameters", f"{formatting.count(facts.parameters)}, {formatting.size(facts.bytes)}"
+    )
+    if facts.trained_whole:
+        table.add_row("Trained whole", ", ".join(facts.trained_whole))
+    if facts.note:
+        table.add_row("Note", facts.note)
+    if event.fit is not None:
+        verdict = "fits" if event.fit.fits else "does not fit"
+        table.add_row(f"Model {event.fit.model}", f"{verdict}. {event.fit.reason}".strip())
+        if event.fit.warning:
+            table.add_row("", event.fit.warning)
+    display.console.print(table)
+    layers = Table("Layer", "Rank", "Scale", "‖ΔW‖", box=None)
+    for layer in facts.layers:
+        norm = "" if layer.norm is None else f"{layer.norm:.3g}"
+        layers.add_row(layer.module, str(layer.rank), f"{layer.scale:.3g}", norm)
+    display.console.print(layers)
+
+
+def _print_plan(event: events.MergePlanned, display: Display) -> None:
+    if display.as_json:
+        print_json(event)
+        return
+    table = Table(box=None, show_header=False)
+    table.add_row("Changes", f"{event.tensors_changed} of {event.tensors} tensors")
+    table.add_row("Stored as", f"{event.dtype}, {formatting.plural(event.shards, 'file')}")
+    table.add_row(
+        "Disk", f"{formatting.size(event.missing)} needed, {formatting.size(event.free)} free"
+    )
+    table.add_row("Memory", f"about {formatting.memory(event.memory)} at its peak")
+    if event.finished_shards:
+        table.add_row("Finished", formatting.plural(event.finished_shards, "file"))
+    if event.by_peft:
+        table.add_row("By PEFT", event.by_peft)
+    display.console.print(table)
+    for problem in event.problems:
+        display.problem(problem)

@@ -1,0 +1,196 @@
+"""The verbs of `lora-studio`: what the window does, on the same project files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lora_studio import __version__
+from lora_studio.cli import (
+    adapters,
+    chat,
+    cluster,
+    data,
+    demo,
+    diagnostics,
+    engine,
+    estimate,
+    export,
+    headless,
+    lint,
+    model,
+    ollama,
+    render,
+    runs,
+    template,
+)
+from lora_studio.cli import (
+    queue as cli_queue,
+)
+from lora_studio.cli.common import refusing
+from lora_studio.cli.console import Display
+from lora_studio.client import oom_supervisor
+from lora_studio.core import formatting
+from lora_studio.core.curves import metrics
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import presets
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import offline
+
+app = typer.Typer(
+    help="Fine-tune a language model with LoRA and run in Ollama exactly what you trained. "
+    "Without a verb the window opens.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(template.app, name="template")
+app.add_typer(ollama.app, name="ollama")
+app.add_typer(adapters.app, name="adapters")
+app.add_typer(data.app, name="data")
+app.add_typer(cli_queue.app, name="queue")
+app.add_typer(model.app, name="model")
+app.add_typer(engine.app, name="engine")
+data.app.command()(lint.lint)
+data.app.command()(render.render)
+app.command(name="estimate")(estimate.estimate_)
+app.command(name="chat")(chat.chat)
+app.command(name="merge")(adapters.merge)
+app.command(name="export")(export.export)
+app.command(name="selftest")(export.selftest)
+app.command(name="push")(export.push)
+app.command(name="cluster")(cluster.cluster)
+app.command(name="doctor")(diagnostics.doctor)
+app.command(name="diagnostics")(diagnostics.diagnostics_)
+app.command(name="runs")(runs.runs)
+app.command(name="import")(adapters.import_)
+
+ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines instead.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+]
+
+PresetOption = Annotated[
+    str,
+    typer.Option(
+        help=f"A whole recipe: {formatting.listed([p.name for p in presets.PRESETS], 'or')}."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    stay_offline: Annotated[
+        bool, typer.Option("--offline", help="Speak to nothing but this computer.")
+    ] = False,
+) -> None:
+    if stay_offline:
+        offline.switch(True)
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    path: ProjectArgument,
+    as_json: JsonOption = False,
+    change: SetOption = None,
+    preset: PresetOption = "",
+) -> None:
+    """Train, merge, export and create the Ollama model of a project."""
+    _new_run(path, ("Train", "Merge", "Export"), as_json, change, preset)
+
+
+@app.command()
+def train(
+    path: ProjectArgument,
+    as_json: JsonOption = False,
+    change: SetOption = None,
+    preset: PresetOption = "",
+) -> None:
+    """Train the adapter of a project in a new run.
+
+    Ctrl+C ends it after the step under way and keeps the adapter, a second one cancels it; `pause`,
+    or a polite kill (SIGTERM), lets it rest until `resume`.
+    """
+    _new_run(path, ("Train",), as_json, change, preset)
+
+
+@app.command()
+def resume(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Go on with a training from its last complete checkpoint."""
+    display = Display(as_json=as_json)
+    command = commands.Train(run=str(path.resolve()), resume=True)
+    raise typer.Exit(headless.run_stage(command, display))
+
+
+@app.command()
+def pause(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Let a training rest after its step with a checkpoint; `resume` goes on with it."""
+    display = Display(as_json=as_json)
+    run = RunFolder(path.resolve())
+    with refusing(display):
+        run.load_project()
+        status = headless.pause(run, display)
+    raise typer.Exit(status)
+
+
+@app.command(name="metrics")
+def metrics_command(path: RunArgument) -> None:
+    """Print the metrics of a run as CSV, one line for each step."""
+    run = RunFolder(path.resolve())
+    with refusing(Display()):
+        run.load_project()
+    print(metrics.of_run(run).to_csv(), end="")
+
+
+@app.command()
+def watch(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run from its beginning and follow it while it goes on."""
+    run = RunFolder(path.resolve())
+    display = Display(as_json=as_json)
+    with refusing(display):
+        run.load_project()
+    raise typer.Exit(headless.watch(run, display))
+
+
+@app.command(name=oom_supervisor.GUARD_VERB, hidden=True)
+def guard(path: RunArgument) -> None:
+    """Stay with a training that nobody looks at; go on with it if the system ends it for lack of memory."""
+    oom_supervisor.guard(RunFolder(path))
+
+
+@app.command(name="demo")
+def demo_command(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the sample project.", file_okay=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the sample project from end to end and check what came out."""
+    raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
+
+
+def _new_run(
+    path: Path, stages: tuple[str, ...], as_json: bool, change: list[str] | None, preset: str
+) -> None:
+    display = Display(as_json=as_json)
+    draft = headless.open_project(path, change or [], display, preset)
+    if draft is None:
+        raise typer.Exit(headless.REFUSED)
+    try:
+        run = headless.new_run(draft)
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.FAILED) from None
+    display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
+    raise typer.Exit(headless.run_stages(run, stages, display))

@@ -1,0 +1,223 @@
+"""`lora-studio chat`: a conversation on the terminal, with the very session that the window uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from lora_studio.cli import adapters as cli_adapters
+from lora_studio.cli import headless
+from lora_studio.cli.common import refusing
+from lora_studio.cli.console import Display
+from lora_studio.client import worker as client_worker
+from lora_studio.core import formatting
+from lora_studio.core.chat import AnySpeaker, Asked, InOllama, OnBase, Sampling, WholeModel
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.export import suggested_ollama_name
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project import checks, project
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.folder import RunFolder
+
+WITH = ("base", "tuned", "merged", "gguf", "ollama")
+
+
+def chat(
+    path: Annotated[
+        Path, typer.Argument(help="Folder of a run; or a project, to talk to its base model.")
+    ],
+    with_model: Annotated[
+        str, typer.Option("--with", help="base, tuned, merged, gguf or ollama.")
+    ] = "",
+    adapter: cli_adapters.WeightedOption = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help="Ask this, again for each further turn, and end."),
+    ] = None,
+    system: Annotated[str, typer.Option(help="System prompt.")] = "",
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Randomness; 0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Share of probability to draw from.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Likeliest tokens to draw from; 0: all.")] = 0,
+    min_p: Annotated[float, typer.Option(help="Least share of the likeliest token's.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="1 leaves repetition alone.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="What the draws follow from.")] = 0,
+    device: Annotated[str, typer.Option(help="Where to load: auto, cpu, cuda:0 …")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Events as JSON lines; a line on stdin is a prompt.")
+    ] = False,
+) -> None:
+    """Chat with a model of a run, or adapters from anywhere on its base; an empty line ends it.
+
+    The model is loaded once and every answer is shown as it grows. Ctrl+C stops an answer.
+    """
+    display = Display(as_json=as_json)
+    with refusing(display):
+        sampling = Sampling(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+        frozen, run = _opened(path)
+        speaker = _speaker(frozen, run, with_model, adapter or [])
+        if device:
+            changed = frozen.model.model_dump() | {"device": device}
+            frozen = frozen.model_copy(update={"model": type(frozen.model)(**changed)})
+        talk = _Talk(client_worker.Worker.start(), frozen, speaker, sampling, display)
+    turns = [Message(role="system", content=system)] if system else []
+    try:
+        for text in iter(prompt) if prompt else _typed(as_json):
+            turns.append(Message(role="user", content=text))
+            said = talk.answer(tuple(turns))
+            turns.append(Message(role="assistant", content=said))
+    finally:
+        talk.worker.kill()
+        talk.worker.close()
+
+
+def _opened(path: Path) -> tuple[Project, RunFolder | None]:
+    """The frozen project of a run; or a project, of which only the model has to be in order."""
+    run = RunFolder(path.resolve())
+    if run.project_file.is_file():
+        return run.load_project(), run
+    draft = project.load(path)
+    wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
+    if wrong:
+        raise ProblemError(wrong)
+    assert draft.folder is not None
+    return draft.freeze().resolved(draft.folder), None
+
+
+def _in_ollama(frozen: Project, run: RunFolder | None) -> InOllama:
+    """The model that was created of the run last, else the one that its project would create."""
+    created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
+    if created:
+        return InOllama(name=created[-1].name, host=created[-1].host)
+    name = frozen.export.ollama_name or suggested_ollama_name(frozen.name)
+    return InOllama(name=name, host=frozen.export.ollama_host)
+
+
+def _speaker(
+    frozen: Project, run: RunFolder | None, wanted: str, adapters: list[str]
+) -> AnySpeaker:
+    """Who is meant; raises ProblemError when the run has no such model yet."""
+    if wanted and wanted not in WITH:
+        raise fail(
+            "chat.unknown",
+            f"--with {wanted} names no model.",
+            f"Choose one of: {', '.join(WITH)}.",
+        )
+    if mixes := cli_adapters.mixes(adapters):
+        return OnBase(adapters=mixes[0].adapters)
+    match wanted or ("tuned" if run is not None else "base"):
+        case "base":
+            return OnBase()
+        case "ollama":
+            return _in_ollama(frozen, run)
+        case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
+            return speakers.adapter(run.adapter)
+        case "merged" if run is not None and (run.merged / "config.json").is_file():
+            return WholeModel(folder=str(run.merged))
+        case "gguf" if run is not None and (files := speakers.gguf_files(run)):
+            first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
+            return speakers.gguf(run, first if first in files else files[0])
+        case missing:
+            what = {"tuned": "trained adapter", "merged": "merged model", "gguf": "GGUF file"}
+            remedy = {"tuned": "Train first.", "merged": "Merge first.", "gguf": "Export first."}
+            raise fail(
+                "chat.not_there",
+                f"There is no {what[missing]} yet.",
+                remedy[missing],
+                where=Where(file=str(run.path) if run is not None else None),
+            )
+
+
+def _typed(as_json: bool) -> Iterator[str]:
+    """Lines as they are typed or piped, up to an empty one or the end."""
+    while True:
+        if as_json:
+            text = sys.stdin.readline().rstrip("\n")
+        else:
+            try:
+                text = typer.prompt("You", default="", show_default=False)
+            except typer.Abort:  # the end of what was piped
+                return
+        if not text:
+            return
+        yield text
+
+
+@dataclass
+class _Talk:
+    """One worker that holds the model between the turns."""
+
+    worker: client_worker.Worker
+    project: Project
+    speaker: AnySpeaker
+    sampling: Sampling
+    display: Display
+
+    def __post_init__(self) -> None:
+        self._events = self.worker.events()
+
+    def answer(self, turns: tuple[Message, ...]) -> str:
+        """One answer, shown as it grows; exits when there is none."""
+        command = commands.AskChat(
+            model=self.project.model,
+            chat_template=self.project.dataset.chat_template,
+            asked=(Asked(speaker=self.speaker, messages=turns, sampling=self.sampling),),
+        )
+        self.worker.send(command)
+        shown = answer = ""
+        with headless.ctrl_c([self.worker], command):
+            for event in self._events:
+                if self.display.as_json:
+                    self.display.show(event)
+                match event:
+                    case events.AnswerGrew():
+                        shown = self._grow(shown, event.start, event.text)
+                    case events.Answered():
+                        answer = event.text
+                        self._grow(shown, 0, answer)
+                        self._end(event)
+                    case events.AnswerRefused() | events.Failed():
+                        self._refuse(event.problem)
+                    case events.Done() | events.Cancelled() if event.id == command.id:
+                        return answer
+        raise typer.Exit(headless.FAILED)
+
+    def _grow(self, shown: str, start: int, text: str) -> str:
+        """Prints what is new; where a part changed afterwards, all of it on a line of its own."""
+        whole = shown[:start] + text
+        if not self.display.as_json:
+            more = whole.removeprefix(shown) if whole.startswith(shown) else f"\n{whole}"
+            print(more, end="", flush=True)
+        return whole
+
+    def _end(self, event: events.Answered) -> None:
+        if not self.display.as_json:
+            print()
+            self.display.console.print(_figures(event), style="dim")
+
+    def _refuse(self, problem: Problem) -> NoReturn:
+        if not self.display.as_json:
+            self.display.problem(problem)
+        raise typer.Exit(headless.FAILED)
+
+
+def _figures(event: events.Answered) -> str:
+    speed = event.tokens_per_s
+    parts = [formatting.plural(event.tokens, "token"), formatting.rate(speed) if speed else ""]
+    parts.append({"end": "", "length": "cut at the limit", "stopped": "stopped"}[event.ending])
+    return " · ".join(part for part in parts if part)

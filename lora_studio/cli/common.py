@@ -1,0 +1,114 @@
+"""What verbs share: models as they are named, refusals, questions to a worker, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from lora_studio.cli import headless
+from lora_studio.cli.console import Display
+from lora_studio.client import worker as client_worker
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.protocol import commands, events
+
+_Answer = TypeVar("_Answer", bound=events.Event)
+
+
+def model_of(source: str) -> ModelSpec:
+    """The model that an option names: a path is made absolute, anything else stays as it is."""
+    local = Path(source).expanduser()
+    return ModelSpec(source=str(local.resolve()) if local.exists() else source)
+
+
+@contextmanager
+def refusing(display: Display) -> Iterator[None]:
+    """Shows what is refused inside, values that an option cannot have among it, and exits with 2."""
+    try:
+        yield
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+    except ValidationError as error:
+        display.problems([_invalid(error)])
+        raise typer.Exit(headless.REFUSED) from None
+
+
+def answers(command: commands.Question, display: Display) -> list[events.Event]:
+    """All events about one question, a bar on a terminal until they are there.
+
+    An engine that cannot start answers with `Failed`. Ctrl+C ends the worker and exits.
+    """
+    try:
+        worker = client_worker.Worker.start()
+    except ProblemError as error:
+        return [events.Failed(problem=error.problems[0])]
+    try:
+        worker.send(command)
+        return list(display.progress(client_worker.until_ended(worker, command.id)))
+    except KeyboardInterrupt:
+        worker.kill()
+        worker.close()
+        raise typer.Exit(headless.INTERRUPTED) from None
+
+
+def ask(command: commands.Question, kind: type[_Answer], display: Display) -> _Answer:
+    """The one event that answers a question; a failure is shown and exits."""
+    found = answers(command, display)
+    for event in found:
+        match event:
+            case events.Failed():
+                display.problems([event.problem])
+                raise typer.Exit(headless.FAILED)
+            case events.Cancelled():
+                raise typer.Exit(headless.INTERRUPTED)
+            case events.Warned():
+                display.problem(event.problem)
+    return next(event for event in found if isinstance(event, kind))
+
+
+def answers_to(questions: Sequence[commands.Question], display: Display) -> list[events.Event]:
+    """All events about some questions, asked of one worker one after another; raises ProblemError."""
+    worker = client_worker.Worker.start()
+    found: list[events.Event] = []
+    try:
+        for question in questions:
+            worker.send(question)
+        waiting = {question.id for question in questions}
+        for event in display.progress(worker.events()):
+            found.append(event)
+            match event:
+                case events.Failed() if event.id in waiting:
+                    raise ProblemError(event.problem)
+                case events.Done() | events.Cancelled() if event.id in waiting:
+                    waiting.discard(event.id)
+                    if not waiting:
+                        break
+    finally:
+        worker.kill()
+        worker.close()
+    return found
+
+
+def print_json(value: Any) -> None:
+    """What `--json` prints: plain data, or an event without what only the protocol needs."""
+    if isinstance(value, events.Event):
+        value = value.model_dump(mode="json", exclude={"id", "time", "kind"})
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _invalid(error: ValidationError) -> Problem:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "value"
+    return Problem(
+        code="command.invalid",
+        what=f"{name}: {first['msg'].removeprefix('Value error, ')}.",
+        remedy="Change it, or leave it out.",
+        where=Where(field=name),
+    )

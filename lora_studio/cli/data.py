@@ -1,0 +1,241 @@
+"""`lora-studio data`: what a file, a folder or a hub dataset holds, before anything trains on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from lora_studio.cli import headless
+from lora_studio.cli.common import answers, print_json
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, Source
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import SourceFound
+
+app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+
+FileArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", help=f"Read it as one of: {', '.join(FORMAT_TITLES)}.")
+]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="SLOT=COLUMN",
+        help="Which column or template fills a slot, e.g. --map 'question={title}\\n{body}'.",
+    ),
+]
+SubsetOption = Annotated[str, typer.Option(help="Configuration of a hub dataset.")]
+SplitOption = Annotated[str, typer.Option(help="Split of a hub dataset.")]
+RevisionOption = Annotated[str, typer.Option(help="Branch, tag or commit of a hub dataset.")]
+
+_TASKS = {
+    "sft": "conversations (supervised fine-tuning)",
+    "text": "plain text",
+    "preference": "pairs of a better and a worse answer",
+    "kto": "answers labelled good or bad",
+    "unsupported": "cannot be trained on",
+}
+_COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12
+
+
+@app.command()
+def inspect(
+    file: FileArgument,
+    as_json: JsonOption = False,
+    row_format: FormatOption = "auto",
+    mapping: MapOption = None,
+    subset: SubsetOption = "",
+    split: SplitOption = "train",
+    revision: RevisionOption = "main",
+) -> None:
+    """Say what format the rows have, which columns are used, and which rows are left out and why.
+
+    The exit status is 0 when rows can be trained on, 2 when they cannot.
+    """
+    display = Display(as_json=as_json)
+    try:
+        source = source_of(
+            file, row_format, mapping or [], subset=subset, split=split, revision=revision
+        )
+    except ProblemError as error:
+        answer: events.DatasetInspected | Problem = error.problems[0]
+    else:
+        answer = _answer(commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display)
+    report = (
+        _report(answer, file)
+        if isinstance(answer, events.DatasetInspected)
+        else _refused(answer, file)
+    )
+    if as_json:
+        print_json(report)
+    else:
+        _show(report, display)
+    raise typer.Exit(_status(report, answer))
+
+
+def source_of(
+    file: str,
+    row_format: str = "auto",
+    mapping: Sequence[str] = (),
+    *,
+    subset: str = "",
+    split: str = "train",
+    revision: str = "main",
+) -> Source:
+    """The source that the options of a verb describe; raises ProblemError.
+
+    What is no file here but has the spelling of a hub id is one.
+    """
+    if row_format != "auto" and row_format not in FORMAT_TITLES:
+        raise _wrong(
+            "dataset.unknown_format",
+            f"There is no format “{row_format}”.",
+            f"The formats are: auto, {', '.join(FORMAT_TITLES)}.",
+        )
+    slots: dict[str, str] = {}
+    for entry in mapping:
+        slot, equals, value = entry.partition("=")
+        if not equals or not slot.strip():
+            raise _wrong(
+                "dataset.unknown_slot",
+                f"“{entry}” maps nothing.",
+                "Write SLOT=COLUMN or SLOT=TEMPLATE, e.g. question={title}.",
+            )
+        slots[slot.strip()] = value
+    local = Path(file).expanduser()
+    is_hub = bool(file) and not local.exists() and Source(path=file).is_hub
+    return Source.model_validate(
+        {
+            "path": file if is_hub else str(local.resolve()),
+            "format": row_format,
+            "mapping": slots,
+            "subset": subset,
+            "split": split,
+            "revision": revision,
+        }
+    )
+
+
+def _answer(
+    command: commands.InspectDataset, display: Display
+) -> events.DatasetInspected | Problem:
+    """The last word of a worker on a dataset, which is first told of as far as it was read."""
+    return next(
+        event.problem if isinstance(event, events.Failed) else event
+        for event in reversed(answers(command, display))
+        if isinstance(event, (events.DatasetInspected, events.Failed))
+    )
+
+
+def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
+    """0 when there is something to train on, 2 when the data is refused, 1 when the engine failed."""
+    if isinstance(answer, Problem) and not answer.code.startswith(("dataset.", "hub.")):
+        return headless.FAILED
+    return 0 if report["task"] != "unsupported" and report["used"] else headless.REFUSED
+
+
+# --- as one object ----------------------------------------------------------------------------
+
+
+def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
+    """What was found as plain data; rows = used + skipped, and `reasons` say why."""
+    found: SourceFound = answer.sources[0]
+    return {
+        "file": file,
+        "container": found.container,
+        "format": found.format,
+        "task": found.task or "unsupported",
+        "confidence": found.confidence,
+        "evidence": found.evidence,
+        "others": list(found.others),
+        "columns": list(found.columns),
+        "mapping": found.mapping,
+        "rows": answer.rows_read,
+        "used": answer.rows_used,
+        "skipped": sum(entry.count for entry in found.skipped),
+        "reasons": [entry.model_dump(mode="json") for entry in found.skipped],
+        "problems": [problem.model_dump(mode="json") for problem in answer.problems],
+    }
+
+
+def _refused(problem: Problem, file: str) -> dict[str, Any]:
+    return {
+        "file": file,
+        "container": "",
+        "format": None,
+        "task": "unsupported",
+        "confidence": 0.0,
+        "evidence": problem.what,
+        "others": [],
+        "columns": [],
+        "mapping": {},
+        "rows": 0,
+        "used": 0,
+        "skipped": 0,
+        "reasons": [],
+        "problems": [problem.model_dump(mode="json")],
+    }
+
+
+# --- for a person -----------------------------------------------------------------------------
+
+
+def _show(report: dict[str, Any], display: Display) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    title = FORMAT_TITLES.get(report["format"], "not recognised")
+    for name, value in (
+        ("Data", report["file"]),
+        ("File", report["container"]),
+        ("Format", title),
+        ("Use", _TASKS[report["task"]]),
+        ("Sure", formatting.percent(report["confidence"]) if report["format"] else ""),
+        ("Because", report["evidence"] if report["format"] else ""),
+        ("Fits too", formatting.listed([FORMAT_TITLES[name] for name in report["others"]], "or")),
+        ("Columns", _columns(report["columns"])),
+        ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
+        ("Rows", _sum(report)),
+    ):
+        if value:
+            table.add_row(name, escape(value))
+    display.console.print(table)
+    for entry in report["reasons"][:_REASONS_SHOWN]:
+        display.say(f"{formatting.number(entry['count'])} × {entry['reason']} ({_places(entry)})")
+    if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
+        display.say(f"and {formatting.plural(more, 'more reason')}")
+    display.problems(Problem.model_validate(problem) for problem in report["problems"])
+
+
+def _columns(names: Sequence[str]) -> str:
+    more = len(names) - _COLUMNS_SHOWN
+    shown = ", ".join(names[:_COLUMNS_SHOWN])
+    return f"{shown} and {formatting.number(more)} more" if more > 0 else shown
+
+
+def _sum(report: dict[str, Any]) -> str:
+    read, used, skipped = (formatting.number(report[name]) for name in ("rows", "used", "skipped"))
+    return f"{read} read = {used} used + {skipped} left out"
+
+
+def _places(entry: dict[str, Any]) -> str:
+    rows = [formatting.number(row) for row in entry["rows"]]
+    more = entry["count"] - len(rows)
+    shown = ", ".join(rows)
+    return f"{'row' if entry['count'] == 1 else 'rows'} {shown}{', …' if more > 0 else ''}"
+
+
+def _wrong(code: str, what: str, remedy: str) -> ProblemError:
+    return fail(code, what, remedy, where=Where(step="dataset", field="sources"))

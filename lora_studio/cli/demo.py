@@ -1,0 +1,188 @@
+"""Runs the sample project from end to end and checks that it taught what it should."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lora_studio.cli import headless
+from lora_studio.cli.console import Display
+from lora_studio.client import worker
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import TextSource
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import paths
+
+_NAMES: dict[TextSource, str] = {"base": "Base", "tuned": "Tuned", "gguf": "GGUF"}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the sample project should teach, read from `expect.toml` beside it."""
+
+    showcase: tuple[str, ...]
+    groups: tuple[Group, ...]
+    tuned_at_least: float
+    base_at_most: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Held-out questions whose answers must match a pattern."""
+
+    name: str
+    questions: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+Answers = dict[TextSource, list[str]]
+
+
+def run(folder: Path | None, display: Display) -> int:
+    """Trains, merges, exports and checks; 0 only when everything holds."""
+    began = time.monotonic()
+    try:
+        project_folder = prepare(folder)
+        expected = load_expectation(project_folder / "expect.toml")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        display.problems([_unreadable(folder, error)])
+        return headless.REFUSED
+    display.title(f"Sample project in {project_folder}")
+    draft = headless.open_project(project_folder, [], display)
+    if draft is None:
+        return headless.REFUSED
+    try:
+        new = headless.new_run(draft)
+    except ProblemError as error:
+        display.problems(error.problems)
+        return headless.FAILED
+    if status := headless.run_stages(new, tuple(headless.STAGES), display):
+        return status
+    display.title("Compare")
+    answers = _answers(new, expected, display)
+    if answers is None:
+        return headless.FAILED
+    _print_showcase(expected, answers, display)
+    passed = _check(new, expected, answers, display)
+    display.say(f"Everything is in {new.path}")
+    display.say(f"Took {formatting.duration(time.monotonic() - began)}.")
+    return 0 if passed else headless.FAILED
+
+
+def prepare(folder: Path | None) -> Path:
+    """The folder of the sample project; copied from the resources where it does not exist yet."""
+    target = (folder or paths.data_folder() / "Sample project").resolve()
+    if not any(target.glob("*.lorastudio")):
+        shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
+    return target
+
+
+def load_expectation(file: Path) -> Expectation:
+    """Reads `expect.toml`; raises OSError, KeyError, TypeError or ValueError where it is not ours."""
+    raw: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
+    return Expectation(
+        showcase=tuple(raw["showcase"]),
+        groups=tuple(
+            Group(item["name"], tuple(item["questions"]), re.compile(item["pattern"]))
+            for item in raw["held_out"]
+        ),
+        tuned_at_least=float(raw["tuned_at_least"]),
+        base_at_most=float(raw["base_at_most"]),
+        max_tokens=int(raw["max_tokens"]),
+    )
+
+
+def _unreadable(folder: Path | None, error: Exception) -> Problem:
+    return Problem(
+        code="demo.unreadable",
+        what=f"The sample project could not be set up: {error}.",
+        remedy="Name an empty folder on a disk with room: lora-studio demo --folder FOLDER.",
+        where=Where(file=str(folder) if folder else None),
+    )
+
+
+def _answers(target: RunFolder, expected: Expectation, display: Display) -> Answers | None:
+    questions = [
+        *expected.showcase,
+        *(text for group in expected.groups for text in group.questions),
+    ]
+    command = commands.Generate(
+        run=str(target.path),
+        sources=tuple(_NAMES),
+        conversations=tuple((Message(role="user", content=text),) for text in questions),
+        max_tokens=expected.max_tokens,
+    )
+    answers: Answers = {source: [""] * len(questions) for source in _NAMES}
+    try:
+        for event in display.shown(worker.perform(command)):
+            match event:
+                case events.Generated():
+                    answers[event.source][event.index] = event.text
+                case events.Failed() | events.Cancelled():
+                    return None
+    except ProblemError as error:
+        display.problems(error.problems)
+        return None
+    return answers
+
+
+def _print_showcase(expected: Expectation, answers: Answers, display: Display) -> None:
+    table = Table("Question", *_NAMES.values(), show_lines=True)
+    for index, question in enumerate(expected.showcase):
+        table.add_row(question, *(answers[source][index].strip() for source in _NAMES))
+    display.console.print(table, markup=False)
+
+
+def _check(target: RunFolder, expected: Expectation, answers: Answers, display: Display) -> bool:
+    """Shares of held-out answers that show the taught behaviour, and the self-tests."""
+    shares = {source: _share(expected, answers[source]) for source in _NAMES}
+    checks = [
+        (f"the tuned model shows the taught behaviour in {formatting.percent(shares['tuned'])} of "
+         f"held-out answers (at least {formatting.percent(expected.tuned_at_least)})",
+         shares["tuned"] >= expected.tuned_at_least),
+        (f"the base model shows it in {formatting.percent(shares['base'])} "
+         f"(at most {formatting.percent(expected.base_at_most)})",
+         shares["base"] <= expected.base_at_most),
+        (f"the exported GGUF shows it in {formatting.percent(shares['gguf'])} "
+         f"(at least {formatting.percent(expected.tuned_at_least)})",
+         shares["gguf"] >= expected.tuned_at_least),
+    ]  # fmt: skip
+    tested = self_tests(target)
+    checks += [
+        (f"self-test of {event.stage}: same first choice at {formatting.percent(event.top1)} of "
+         f"{event.positions} positions, KL {event.kl:.4f}", event.passed)
+        for event in tested
+    ]  # fmt: skip
+    stages = {event.stage for event in tested}
+    wanted = {"merged", *target.load_project().export.quantizations}
+    checks.append(("every stage was tested", wanted <= stages))
+    for text, holds in checks:
+        display.say(f"{'✓' if holds else '✗'} {text}")
+    return all(holds for _, holds in checks)
+
+
+def self_tests(target: RunFolder) -> list[events.SelfTested]:
+    """The last test of each stage: an export tests the merged model too, after the merge did."""
+    found = (event for event in target.events() if isinstance(event, events.SelfTested))
+    return list({event.stage: event for event in found}.values())
+
+
+def _share(expected: Expectation, answers: list[str]) -> float:
+    """Share of held-out answers that match the pattern of their group."""
+    position, matched, total = len(expected.showcase), 0, 0
+    for group in expected.groups:
+        for _ in group.questions:
+            matched += bool(group.pattern.search(answers[position]))
+            position, total = position + 1, total + 1
+    return matched / total

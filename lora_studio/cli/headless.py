@@ -1,0 +1,235 @@
+"""Runs the steps of a project one after another, without a window."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lora_studio.cli.console import Display
+from lora_studio.client import (
+    oom_supervisor,
+    sleep_inhibitor,
+)
+from lora_studio.client import (
+    worker as client_worker,
+)
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
+from lora_studio.core.project import checks, presets, project
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.spec import facts
+
+#: Exit status of a job that failed, of input that was refused, of a job the user ended.
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Export]] = {
+    "Train": commands.Train,
+    "Merge": commands.Merge,
+    "Export": commands.Export,
+}
+
+
+def open_project(
+    path: Path, overrides: Sequence[str], display: Display, preset: str = ""
+) -> Draft | None:
+    """The draft of a clean project; shows every problem and returns None while there is one.
+
+    A preset comes before the overrides, and what it changes is said.
+    """
+    try:
+        draft = project.load(path)
+        if preset:
+            chosen = presets.find(preset)
+            changed = "; ".join(item.text for item in presets.apply(draft, chosen))
+            display.say(f"{chosen.title}: {changed or 'the project has it already'}.")
+        for override in overrides:
+            apply(draft, override)
+    except ProblemError as error:
+        display.problems(error.problems)
+        return None
+    found = checks.check(draft)
+    if checks.errors(found):
+        display.problems(found)
+        return None
+    for warning in found:
+        display.problem(warning)
+    return draft
+
+
+def apply(draft: Draft, override: str) -> None:
+    """Applies one `step.field=value`; raises ProblemError when it names no setting."""
+    place, equals, value = override.partition("=")
+    step_name, _, field = place.strip().partition(".")
+    step = next((step for step in STEPS if step == step_name), None)
+    if not equals or step is None or field not in SPECS[step].model_fields:
+        known = ", ".join(SPECS[step].model_fields) if step else ", ".join(STEPS)
+        raise fail(
+            "project.unknown_field",
+            f"“{override}” changes no setting.",
+            f"Write step.field=value. {f'{step} has' if step else 'The steps are'}: {known}.",
+            where=Where(step=step),
+        )
+    is_list = isinstance(draft.get(step, field), (list, tuple))
+    between = "\n" if facts(SPECS[step], field).lines else ","
+    plain: Any = (
+        [part.strip() for part in value.split(between) if part.strip()] if is_list else value
+    )
+    draft.set(step, field, plain)
+
+
+def new_run(draft: Draft) -> RunFolder:
+    """A run folder for a clean draft; raises ProblemError."""
+    assert draft.folder is not None
+    return folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+
+
+def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
+    """Runs some of the stages on a run; 0, or the exit status of the first that did not end well.
+
+    Ctrl+C ends training after the current step and keeps the adapter; a second one cancels. SIGTERM
+    pauses training, so that `resume` goes on with it.
+    """
+    for stage in stages:
+        display.title(stage)
+        if status := run_stage(STAGES[stage](run=str(run.path)), display):
+            return status
+    return 0
+
+
+def run_stage(command: commands.Job, display: Display) -> int:
+    """Carries a stage out; 0 only when it went to its end, neither stopped nor paused before."""
+    ending = perform(command, display)
+    if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
+        return INTERRUPTED
+    return exit_status(ending)
+
+
+def perform(command: commands.Job, display: Display) -> events.Ending | None:
+    """Runs one job in a worker of its own and shows it; the system stays awake meanwhile."""
+    links: list[client_worker.Link] = []
+    start = oom_supervisor.RestartingWorker.start
+    try:
+        with ctrl_c(links, command), sleep_inhibitor.while_working(f"LoRA Studio: {command.kind}"):
+            return display.follow(client_worker.perform(command, links.append, start))
+    except ProblemError as error:
+        display.problems(error.problems)
+        return events.Failed(problem=error.problems[0])
+
+
+def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
+    """Carries out what belongs to no run in a worker of its own and shows it."""
+    try:
+        worker = client_worker.Worker.start()
+        with ctrl_c([worker], command):
+            worker.send(command)
+            return display.follow(client_worker.until_ended(worker, command.id))
+    except ProblemError as error:
+        display.problems(error.problems)
+        return events.Failed(problem=error.problems[0])
+
+
+def watch(run: RunFolder, display: Display) -> int:
+    """Shows a run from its beginning and stays with it while a worker is at work on it."""
+    oom_supervisor.leave_guard(run)
+    ending = display.follow(client_worker.Watched(run).events())
+    return 0 if ending is None else exit_status(ending)
+
+
+def pause(run: RunFolder, display: Display) -> int:
+    """Pauses the training that any worker is carrying out on a run, and waits until it rests.
+
+    Raises ProblemError when there is none.
+    """
+    command = client_worker.unfinished_command(run, "train")
+    if command is None:
+        raise fail(
+            "run.not_running",
+            "No training is under way on this run.",
+            "List the runs of a project with `lora-studio runs PROJECT`.",
+            where=Where(file=str(run.path)),
+        )
+    watched = client_worker.Watched(run)
+    watched.send(commands.Pause(target=command))
+    display.say("It pauses after the step under way.")
+    ending = None
+    for event in watched.events():
+        if isinstance(event, events.Ending) and event.id == command:
+            ending = event
+            display.show(event)
+    return exit_status(ending)
+
+
+def exit_status(ending: events.Ending | None) -> int:
+    """The exit status that an ending stands for."""
+    match ending:
+        case events.Done():
+            return 0
+        case events.Cancelled():
+            return INTERRUPTED
+    return FAILED
+
+
+def missing(run: RunFolder, stage: str) -> Problem | None:
+    """What a stage needs of a run and does not find there."""
+    there = {
+        "Merge": run.adapter.is_dir(),
+        "Export": run.adapter.is_dir() or run.merged.is_dir(),
+    }.get(stage, True)
+    if there:
+        return None
+    return Problem(
+        code="run.incomplete",
+        what="The run has no adapter yet.",
+        remedy="Run `lora-studio train` first.",
+        where=Where(file=str(run.path)),
+    )
+
+
+@contextmanager
+def ctrl_c(
+    links: list[client_worker.Link], command: commands.Job | commands.Question
+) -> Iterator[None]:
+    """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
+
+    A polite kill pauses a training: it can be gone on with. A closed terminal leaves the work alone.
+    """
+    pressed = 0
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        for link in links:
+            if pressed == 1 and isinstance(command, commands.Train):
+                link.send(commands.Stop(target=command.id))
+            elif pressed <= 2:
+                link.cancel(command.id)
+            else:
+                link.kill()
+
+    def on_terminate(_signal: int, _frame: FrameType | None) -> None:
+        for link in links:
+            if isinstance(command, commands.Train):
+                link.send(commands.Pause(target=command.id))
+            else:
+                link.cancel(command.id)
+
+    def on_hangup(_signal: int, _frame: FrameType | None) -> None:
+        for link in links:
+            link.detach()
+
+    handlers: dict[int, Any] = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_terminate}
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not under nohup
+        handlers[hangup] = on_hangup
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

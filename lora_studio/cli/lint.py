@@ -1,0 +1,91 @@
+"""`lora-studio data lint`: faults in a dataset, with the rows that have them and what can be done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.padding import Padding
+from rich.text import Text
+
+from lora_studio.cli import data, headless
+from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import DatasetSpec, Fix
+from lora_studio.core.protocol import commands, events
+
+_SHOWN_ROWS = 8
+_COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
+
+
+def lint(
+    source: Annotated[
+        list[str], typer.Argument(help="Files, folders or hub datasets.", metavar="FILE...")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Model whose tokens count: folder, hub id, builtin:NAME.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option(min=16, help="Longest row, in tokens of the model.")
+    ] = 2048,
+    validation: Annotated[
+        Path | None, typer.Option(help="Validation file that no row should be in.")
+    ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="Look at the data as this repair leaves it; may be given repeatedly."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything but hints is found.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Find faults in a dataset. Files stay as they are: repairs are settings of a project."""
+    display = Display(as_json=as_json)
+    known = {name: name for name in get_args(Fix)}
+    if wrong := [name for name in fix or () if name not in known]:
+        raise typer.BadParameter(f"No repair is called {wrong[0]}. There are: {', '.join(known)}.")
+    with refusing(display):
+        dataset = DatasetSpec(
+            sources=tuple(data.source_of(each) for each in source),
+            validation_file=str(validation.expanduser().resolve()) if validation else "",
+            fixes=tuple(known[name] for name in fix or ()),
+            max_length=max_length,
+        )
+    command = commands.LintDataset(dataset=dataset, model=model_of(model) if model else None)
+    found = ask(command, events.DatasetLinted, display)
+    if as_json:
+        print_json(found.model_dump(mode="json", include={"rows", "findings"}))
+    else:
+        _print(found, display)
+    grave = any(each.severity != "hint" and not each.fixed for each in found.findings)
+    raise typer.Exit(headless.FAILED if strict and grave else 0)
+
+
+def _print(found: events.DatasetLinted, display: Display) -> None:
+    say = display.console.print
+    for each in found.findings:
+        state = "fixed" if each.fixed else each.severity
+        colour = "green" if each.fixed else _COLOURS[each.severity]
+        say(f"[{colour}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
+        details = [_rows(each)]
+        if each.fix and not each.fixed:
+            details.append(f"Repair: {each.fix}")
+        if each.change:
+            details.append(f"Try: {each.change[0]} = {each.change[1]}")
+        text = Text(each.what).append("".join(f"\n{line}" for line in details), style="dim")
+        say(Padding(text, (0, 0, 0, 9)))
+    rows = formatting.plural(found.rows, "row")
+    open_ = sum(not each.fixed for each in found.findings)
+    say(f"{rows} looked at: {formatting.plural(open_, 'finding') if open_ else 'nothing found'}.")
+
+
+def _rows(finding: events.Finding) -> str:
+    several = any(source for source, _ in finding.rows)
+    named = [f"{source + 1}:{row}" if several else f"{row}" for source, row in finding.rows]
+    shown = ", ".join(named[:_SHOWN_ROWS])
+    more = finding.count - min(len(named), _SHOWN_ROWS)
+    what = "Rows (source:row)" if several else "Rows" if finding.count > 1 else "Row"
+    return f"{what} {shown}{f' and {formatting.number(more)} more' if more else ''}"

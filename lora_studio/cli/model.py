@@ -1,0 +1,269 @@
+"""`lora-studio model`: base models on this computer and on the hub."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+from rich.table import Table
+
+from lora_studio.cli import headless
+from lora_studio.cli.common import answers, answers_to, ask, model_of, print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import model_fit
+from lora_studio.core.model import folders as model_folders
+from lora_studio.core.model.catalog import LOCAL, ModelEntry
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.protocol import commands, events
+
+app = typer.Typer(help="Base models: list, search, download, inspect.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="As one object.")]
+#: Words for sizes on the command line, and what they stand for.
+_SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
+
+
+@app.command(name="list")
+def list_(
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Also look in this folder, besides those of the Model page; may be given repeatedly."
+        ),
+    ] = None,
+    place: Annotated[
+        str, typer.Option(help=f"Only this place: {formatting.listed(LOCAL, 'or')}.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List models on this computer that can be a base, and why others cannot."""
+    display = Display(as_json=as_json)
+    named = (str(path.expanduser().resolve()) for path in folder or [])
+    folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
+    with refusing(display):
+        if place and place not in LOCAL:
+            raise fail(
+                "command.invalid",
+                f"There is no place {place}.",
+                f"Places are {formatting.listed(LOCAL)}.",
+            )
+    wanted = [place] if place else [name for name in LOCAL if name != "folder" or folders]
+    questions = [
+        commands.ListModels.model_validate({"place": name, "folders": folders}) for name in wanted
+    ]
+    with refusing(display):
+        said = answers_to(questions, display)
+    found = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
+    _show(found, display, as_json=as_json, nothing="No models on this computer yet.")
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="Words of the name; none lists the most used.")] = "",
+    smallest: Annotated[str, typer.Option(help="Least parameters, such as 500M.")] = "",
+    largest: Annotated[str, typer.Option(help="Most parameters, such as 8B.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence as the hub writes it: apache-2.0.")] = "",
+    gated: Annotated[
+        bool, typer.Option(help="With models whose terms have to be accepted.")
+    ] = True,
+    sort: Annotated[str, typer.Option(help="downloads, likes or updated.")] = "downloads",
+    limit: Annotated[int, typer.Option(help="Most models to list.")] = 30,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the hub for base models; those that fit this device come first."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        command = commands.SearchModels.model_validate(
+            {
+                "text": text,
+                "smallest": parameters(smallest),
+                "largest": parameters(largest),
+                "licence": licence,
+                "gated": gated,
+                "sort": sort,
+                "limit": limit,
+            }
+        )
+    found = ask(command, events.ModelsFound, display).models
+    _show(found, display, as_json=as_json, nothing="The hub has no such model.")
+
+
+@app.command()
+def download(
+    source: Annotated[str, typer.Argument(help="Hub id, such as org/name.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model into the Hugging Face cache, or go on with it; Ctrl+C keeps what arrived."""
+    display = Display(as_json=as_json)
+    model = model_of(source).model_copy(update={"revision": revision})
+    found = ask(commands.DownloadModel(model=model), events.ModelDownloaded, display)
+    if as_json:
+        print_json(found)
+    else:
+        display.say(f"{found.source} is complete: {formatting.size(found.bytes)} in {found.folder}")
+
+
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub id or builtin:NAME.")],
+    rank: Annotated[int, typer.Option(help="Rank to count adapter parameters for.")] = 16,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines instead.")
+    ] = False,
+) -> None:
+    """Show the facts of a model without loading, or downloading, its weights."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        command = commands.InspectModel(model=model_of(source), lora=LoraSpec(rank=rank))
+    for event in answers(command, display):
+        display.show(event)
+        if isinstance(event, events.Failed):
+            raise typer.Exit(headless.FAILED)
+        if isinstance(event, events.ModelInspected) and not as_json:
+            display.console.print(_facts(event))
+
+
+@app.command()
+def login(as_json: JsonOption = False) -> None:
+    """Sign in to the hub with a token, typed unseen or piped in; the hub's own store keeps it."""
+    display = Display(as_json=as_json)
+    token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    _account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
+
+
+@app.command()
+def logout(as_json: JsonOption = False) -> None:
+    """Sign out of the hub: forget the token."""
+    _account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def whoami(as_json: JsonOption = False) -> None:
+    """Say whose token is used at the hub."""
+    _account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
+
+
+def _account(command: commands.Question, display: Display, *, as_json: bool) -> None:
+    found = ask(command, events.AccountFound, display)
+    if as_json:
+        print_json(found)
+    elif not found.has_token:
+        display.say("Nobody is signed in.")
+    else:
+        whose = f"Signed in as {found.name}." if found.name else "There is a token; the hub did not say whose."  # fmt: skip
+        display.say(whose + (" It comes from HF_TOKEN." if found.from_environment else ""))
+
+
+def parameters(text: str) -> int:
+    """A number of parameters as people write it: 500M, 1.5B; 0 for nothing. Raises ProblemError."""
+    if not text.strip():
+        return 0
+    number, scale = text.strip().upper(), 1
+    if number[-1] in _SCALES:
+        number, scale = number[:-1], _SCALES[number[-1]]
+    try:
+        value = float(number) * scale
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e16:
+        raise fail("command.invalid", f"“{text}” is no number of parameters.", "Write 500M or 8B.")
+    return round(value)
+
+
+def _show(
+    found: list[ModelEntry] | tuple[ModelEntry, ...],
+    display: Display,
+    *,
+    as_json: bool,
+    nothing: str,
+) -> None:
+    device = _device(display)
+    settings = model_fit.plain(device) if device else None
+    fits = [(entry, model_fit.fit(entry, settings) if settings else None) for entry in found]
+    usable = [pair for pair in fits if pair[0].usable]
+    usable.sort(key=lambda pair: model_fit.fits_first(pair[1]))
+    rest = [pair for pair in fits if not pair[0].usable]
+    if as_json:
+        print_json([_as_json(entry, fit) for entry, fit in (*usable, *rest)])
+        return
+    table = Table("Model", "Parameters", "Size", "Licence", "Fits", box=None)
+    for entry, fit in (*usable, *rest):
+        table.add_row(
+            entry.title + (" (terms to accept)" if entry.gated else ""),
+            formatting.count(entry.parameters) if entry.parameters else "",
+            formatting.size(entry.bytes) if entry.bytes else "",
+            entry.licence,
+            entry.refusal or (_incomplete(entry) if entry.missing else fit_words(fit)),
+        )
+    display.console.print(table if fits else nothing)
+
+
+def _as_json(entry: ModelEntry, fit: model_fit.Fit | None) -> dict[str, Any]:
+    about = None
+    if fit is not None:
+        about = {"precision": fit.precision, "needed": fit.needed, "fits": fit.fits}
+    return entry.model_dump(mode="json") | {"fit": about}
+
+
+def _incomplete(entry: ModelEntry) -> str:
+    return f"not complete: `lora-studio model download {entry.source}` goes on"
+
+
+def fit_words(fit: model_fit.Fit | None) -> str:
+    """Whether training fits, and how."""
+    if fit is None:
+        return ""
+    held = {"auto": "in 16-bit", "8bit": "in 8-bit", "4bit": "in 4-bit"}[fit.precision]
+    if fit.eased:
+        held += " with the smallest micro-batch"
+    need = formatting.memory(fit.needed)
+    return f"yes, {held}: {need}" if fit.fits else f"no: needs {need} {held}"
+
+
+def _device(display: Display) -> events.Device | None:
+    """The one that `auto` means; None where the engine cannot tell."""
+    try:
+        found = [
+            event
+            for event in answers(commands.InspectDevices(), display)
+            if isinstance(event, events.DevicesFound)
+        ]
+    except ProblemError:
+        return None
+    return found[0].devices[0] if found and found[0].devices else None
+
+
+def _facts(event: events.ModelInspected) -> Table:
+    table = Table(box=None, show_header=False)
+    table.add_row("Model", event.source)
+    table.add_row("Architecture", event.architecture)
+    table.add_row("Parameters", formatting.count(event.parameters))
+    table.add_row("Layers", str(event.layers))
+    table.add_row("Vocabulary", formatting.plural(event.vocabulary, "token"))
+    table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
+    table.add_row("Licence", event.licence or "not stated")
+    table.add_row("Stored as", event.prequantized or event.stored_dtype)
+    table.add_row(
+        "Chat template", "present" if event.has_chat_template else "none: ChatML is added"
+    )
+    if event.gated:
+        table.add_row("Terms", "to be accepted on the hub")
+    if event.disk_bytes:
+        table.add_row("On disk", formatting.size(event.disk_bytes))
+    if event.missing_bytes:
+        table.add_row("To download", formatting.size(event.missing_bytes))
+    for precision, size in event.weight_bytes.items():
+        table.add_row(f"Weights in {precision}", formatting.memory(size))
+    if event.adapter:
+        table.add_row(
+            "Adapter",
+            f"{formatting.count(event.adapter.trainable)} parameters "
+            f"({formatting.percent(event.adapter.percent / 100)})",
+        )
+    return table

@@ -1,0 +1,228 @@
+"""`lora-studio queue PROJECT …`: runs that wait their turn, in the file that the window uses too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lora_studio.cli import headless
+from lora_studio.cli.common import print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.project import project
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs import copies, grid_search
+from lora_studio.core.runs import queue as run_queue
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.copies import Axis
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.queue import Entry, Queue
+
+app = typer.Typer(
+    help="Runs that wait their turn, the same as in the window.", no_args_is_help=True
+)
+
+RunArgument = Annotated[str, typer.Argument(help="Name of the run's folder, as `list` shows it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+@app.callback()
+def queue(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+) -> None:
+    """Queue runs of a project and carry them out one after the other."""
+    context.obj = path
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    run: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs to start or go on with; without any the project as it is now."),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="A whole recipe.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for the new run.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a run at the end, with the settings of this moment."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        if run:
+            entries = [_entry(runs, name) for name in run]
+        else:
+            draft = headless.open_project(context.obj, change or [], display, preset)
+            if draft is None:
+                raise typer.Exit(headless.REFUSED)
+            made = headless.new_run(draft)
+            if tag:
+                made.write_about(About(tags=tuple(tag)))
+            entries = [Entry(run=made.path.name)]
+        _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
+
+
+@app.command()
+def grid(
+    context: typer.Context,
+    over: Annotated[
+        list[str],
+        typer.Option(help="A setting and its values, e.g. --over lora.rank=8,16; once or twice."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Put a run at the end for each combination of values of one or two settings."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        draft = headless.open_project(context.obj, (), display)
+        if draft is None:
+            raise typer.Exit(headless.REFUSED)
+        axes = [_axis(draft, text) for text in over]
+        if len(axes) > 2 or len({name for name, _ in axes}) < len(axes):
+            raise fail("grid.settings", "A grid is over one or two settings.", "Give --over twice.")
+        made = [Entry(run=run.path.name) for run in copies.grid(draft, axes)]
+        _show(runs, run_queue.add(runs, made), display, as_json=as_json)
+
+
+@app.command(name="list")
+def list_(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show what waits, the next first."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+    _show(runs, run_queue.load(runs), display, as_json=as_json)
+
+
+@app.command()
+def remove(context: typer.Context, run: list[str], as_json: JsonOption = False) -> None:
+    """Take runs out; they stay among the runs of the project."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        for name in run:
+            _waiting(runs, name)
+        _show(runs, run_queue.remove(runs, run), display, as_json=as_json)
+
+
+@app.command()
+def move(
+    context: typer.Context,
+    run: RunArgument,
+    place: Annotated[int, typer.Argument(help="1 for the next to start.", min=1)],
+    as_json: JsonOption = False,
+) -> None:
+    """Move a run to another place."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        _waiting(runs, run)
+        _show(runs, run_queue.move(runs, run, place - 1), display, as_json=as_json)
+
+
+@app.command()
+def pause(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Let nothing start by itself, in no window and here."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        _show(runs, run_queue.set_paused(runs, True), display, as_json=as_json)
+
+
+@app.command(name="run")
+def run_(
+    context: typer.Context,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines instead.")
+    ] = False,
+) -> None:
+    """Train what waits, one after the other, until nothing is left.
+
+    A run that fails does not keep the next from starting; the exit status tells of it. Ctrl+C stops
+    the run under way, keeps its adapter and leaves the rest in the queue.
+    """
+    display = Display(as_json=as_json)
+    failed = 0
+    with refusing(display):
+        runs = _runs(context)
+        run_queue.set_paused(runs, False)
+        while (entry := run_queue.take(runs)) is not None:
+            display.title(entry.run)
+            folder = RunFolder(runs / entry.run)
+            command = commands.Train(run=str(folder.path), resume=entry.resume)
+            status = headless.run_stage(command, display)
+            if status == headless.INTERRUPTED:
+                raise typer.Exit(status)
+            failed += status != 0
+    if failed:
+        display.say(f"{formatting.plural(failed, 'run')} ended with a problem.")
+        raise typer.Exit(headless.FAILED)
+
+
+# --- inside ---------------------------------------------------------------------------------------
+
+
+def _runs(context: typer.Context) -> Path:
+    return project.find_file(context.obj).resolve().parent / "runs"
+
+
+def _entry(runs: Path, name: str) -> Entry:
+    run = RunFolder(runs / Path(name).name)
+    run.load_project()
+    if run.is_running():
+        raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it has ended.")
+    return Entry(run=run.path.name, resume=run.state() != "new")
+
+
+def _axis(draft: Draft, text: str) -> Axis:
+    """A setting with its values, as they stand in a project file."""
+    setting, _, values = text.partition("=")
+    if setting not in grid_search.searchable():
+        raise fail(
+            "project.unknown_field",
+            f"A grid cannot be over “{setting}”.",
+            "Write step.field=value,value with a setting that is a number or a choice.",
+        )
+    step, name = copies.split(setting)
+    typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
+    for value in typed:
+        if problem := grid_search.wrong(draft, setting, value):
+            raise ProblemError(problem)
+    made = (SPECS[step].model_validate({name: value}) for value in typed)
+    return setting, tuple(getattr(spec, name) for spec in made)
+
+
+def _waiting(runs: Path, name: str) -> None:
+    waiting = run_queue.load(runs).names
+    if name not in waiting:
+        known = formatting.listed(waiting, "or") if waiting else "nothing waits"
+        raise fail("queue.not_found", f"{name} is not in the queue.", f"Choose from: {known}.")
+
+
+def _show(runs: Path, queue: Queue, display: Display, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"paused": queue.paused, "runs": [_plain(runs, e) for e in queue.entries]})
+        return
+    for place, entry in enumerate(queue.entries, start=1):
+        about = RunFolder(runs / entry.run).about()
+        said = [entry.run, about.title, ", ".join(about.tags), "goes on" * entry.resume]
+        line = "  ".join(part for part in said if part)
+        display.console.print(f"{place:>3}  {line}", soft_wrap=True, markup=False)
+    if not queue.entries:
+        display.say("Nothing waits.")
+    elif queue.paused:
+        display.say("Paused: nothing starts by itself.")
+
+
+def _plain(runs: Path, entry: Entry) -> dict[str, Any]:
+    about = RunFolder(runs / entry.run).about()
+    return {**entry.model_dump(), "title": about.title, "tags": about.tags}

@@ -1,0 +1,151 @@
+"""`lora-studio data render`: one row of a dataset, token by token, as a model sees it in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic import ValidationError
+from rich.text import Text
+
+from lora_studio.cli import data, headless
+from lora_studio.cli.common import ask, model_of, print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import commands, events
+
+#: How tokens look in a terminal, by state; special ones are underlined as well.
+_STYLES = {"trained": "black on green", "context": "", "cut": "dim strike"}
+
+Spans = Sequence[tuple[int, int]]
+
+
+def render(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
+    ],
+    model: Annotated[str, typer.Option(help="Folder, .gguf file, hub id or builtin:NAME.")],
+    row: Annotated[int, typer.Option(min=1, help="Which row, counted from 1.")] = 1,
+    chat_template: Annotated[
+        str, typer.Option(help="model, chatml, llama3, gemma, mistral, zephyr or alpaca.")
+    ] = "model",
+    train_on: Annotated[str, typer.Option(help="answers, last_answer or everything.")] = "answers",
+    thinking: Annotated[str, typer.Option(help="Reasoning: train, mask or remove.")] = "train",
+    system_prompt: Annotated[str, typer.Option(help="For rows that have none.")] = "",
+    max_length: Annotated[int, typer.Option(min=16, help="Longest row, in tokens.")] = 2048,
+    row_format: Annotated[
+        str, typer.Option("--format", help="Read the rows as this format.")
+    ] = "auto",
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="SLOT=COLUMN", help="Which column fills a slot."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Show the tokens of a row: which train, which are context, which the limit cuts off.
+
+    The exit status is 2 for a row that cannot be trained on.
+    """
+    display = Display(as_json=as_json)
+    with refusing(display):
+        spec = _spec(
+            sources=(data.source_of(file, row_format, mapping or []),),
+            chat_template=chat_template,
+            train_on=train_on,
+            thinking=thinking,
+            system_prompt=system_prompt,
+            max_length=max_length,
+        )
+    command = commands.ShowRow(dataset=spec, model=model_of(model), row=row)
+    shown = ask(command, events.RowShown, display)
+    if as_json:
+        print_json(_report(shown))
+    else:
+        _show(shown, display)
+    raise typer.Exit(headless.REFUSED if shown.row.fault else 0)
+
+
+def _spec(**settings: Any) -> DatasetSpec:
+    """The dataset settings of the options; raises ProblemError for a value that there is not."""
+    try:
+        return DatasetSpec.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        known = ", ".join(get_args(DatasetSpec.model_fields[field].annotation))
+        raise fail(
+            "dataset.unknown_setting",
+            f"“{first['input']}” is no value of --{field.replace('_', '-')}.",
+            f"It is one of: {known}." if known else f"{first['msg']}.",
+            where=Where(step="dataset", field=field),
+        ) from error
+
+
+# --- as one object ----------------------------------------------------------------------------
+
+
+def _report(shown: events.RowShown) -> dict[str, Any]:
+    """The row as plain data; character ranges exclude their end. Of a pair the parts of the worse
+    answer come under `rejected_*`."""
+    report: dict[str, Any] = {"row": shown.row.row, "fault": shown.row.fault}
+    report |= _side(shown.text, shown.tokens, shown.trained_spans)
+    if shown.rejected_tokens:
+        rejected = _side(shown.rejected_text, shown.rejected_tokens, shown.rejected_trained_spans)
+        report |= {f"rejected_{name}": value for name, value in rejected.items()}
+    if shown.row.label is not None:
+        report["label"] = shown.row.label
+    report["problems"] = [problem.model_dump(mode="json") for problem in shown.problems]
+    return report
+
+
+def _side(text: str, tokens: Sequence[events.Token], spans: Spans) -> dict[str, Any]:
+    return {
+        "text": text,
+        "tokens": [
+            {
+                "id": token.id,
+                "text": token.text,
+                "trained": token.state == "trained",
+                "special": token.special,
+                "cut": token.state == "cut",
+            }
+            for token in tokens
+        ],
+        "trained_spans": [list(span) for span in spans],
+        "counts": {
+            "tokens": len(tokens),
+            "trained": sum(token.state == "trained" for token in tokens),
+            "cut": sum(token.state == "cut" for token in tokens),
+        },
+    }
+
+
+# --- for a person -----------------------------------------------------------------------------
+
+
+def _show(shown: events.RowShown, display: Display) -> None:
+    for title, tokens in (("", shown.tokens), ("Rejected", shown.rejected_tokens)):
+        if not tokens:
+            continue
+        if title:
+            display.title(title)
+        text = Text()
+        for token in tokens:
+            style = f"{_STYLES[token.state]} {'underline' if token.special else ''}"
+            # A line break would hide whether it trains.
+            text.append(token.text.replace("\n", "↵\n"), style.strip())
+        display.console.print(text, soft_wrap=True)
+        display.say(_counts(tokens))
+    display.problems(shown.problems)
+
+
+def _counts(tokens: Sequence[events.Token]) -> str:
+    trained = sum(token.state == "trained" for token in tokens)
+    cut = sum(token.state == "cut" for token in tokens)
+    counts = (
+        f"{formatting.plural(len(tokens), 'token')}, {formatting.number(trained)} trained (green)"
+    )
+    return f"{counts}, {formatting.number(cut)} cut off (struck through)" if cut else counts

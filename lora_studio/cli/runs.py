@@ -1,0 +1,125 @@
+"""`lora-studio runs`: every run of a project in one table, found and ordered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lora_studio.cli.common import print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core import formatting
+from lora_studio.core.problems import fail
+from lora_studio.core.project import project
+from lora_studio.core.runs import index
+from lora_studio.core.runs import state as run_state
+from lora_studio.core.runs import table as run_table
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.runs.table import Column
+
+_TITLES: dict[Column, str] = {
+    "state": "State", "model": "Model", "data": "Data", "rank": "Rank", "loss": "Loss", "eval": "Eval",
+    "time": "Time", "size": "Size", "tags": "Tags",
+}  # fmt: skip
+#: Columns of a terminal that has room for everything.
+_WIDE = 110
+_NUMBERS = ("rank", "loss", "eval", "time", "size")
+
+
+def runs(
+    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    search: Annotated[
+        list[str] | None,
+        typer.Argument(help="Words that name, model, data, tags, notes or settings have to hold."),
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only runs in this state; can be given several times.")
+    ] = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            help=f"Column to order by: {formatting.listed(list(run_table.VALUES), 'or')}."
+        ),
+    ] = "begun",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As a table with what differs.")] = False,
+) -> None:
+    """List the runs of a project, newest first; numbers from the lowest, names from A."""
+    display = Display()
+    with refusing(display):
+        folder = project.find_file(path).resolve().parent / "runs"
+        column = _column(sort)
+        wanted = _states(state or [])
+    text = " ".join(search or [])
+    found = [run for run in index.read(folder) if run_table.matches(run, text)]
+    found = [run for run in found if not wanted or run.state in wanted]
+    found = run_table.in_order(found, column, descending=(column == "begun") != reverse)
+    if as_json:
+        print_json([_plain(run) for run in found])
+    elif as_csv:
+        print(run_table.to_csv(found), end="")
+    elif found:
+        display.console.print(_table(found, display.console.width))
+        for run in found:
+            if run.reason:
+                said = f"{run.folder}: {run.reason}"
+                display.console.print(said, soft_wrap=True, markup=False, style="dim")
+    else:
+        none = f"No runs in {folder} yet." if not text and not wanted else "No run matches."
+        display.console.print(none, soft_wrap=True, markup=False)
+
+
+def _column(name: str) -> Column:
+    for column in run_table.VALUES:
+        if column == name:
+            return column
+    raise fail(
+        "command.invalid",
+        f"There is no column {name} to order by.",
+        f"Choose {formatting.listed(list(run_table.VALUES), 'or')}.",
+    )
+
+
+def _states(names: list[str]) -> set[str]:
+    known = [*get_args(run_state.State), "unreadable"]
+    for name in names:
+        if name not in known:
+            raise fail(
+                "command.invalid",
+                f"There is no state {name}.",
+                f"Choose {formatting.listed(known, 'or')}.",
+            )
+    return set(names)
+
+
+def _table(found: list[RunSummary], width: int) -> Table:
+    """The folder's name in full, since other verbs want it; the rest as far as there is room."""
+    table = Table(box=None)
+    table.add_column("Run", no_wrap=True, min_width=max(len(run.folder) for run in found))
+    left_out = () if width > _WIDE else ("data", "loss", "time", "tags")
+    shown = {column: title for column, title in _TITLES.items() if column not in left_out}
+    for column, title in shown.items():
+        shortens = column in ("model", "data", "tags")
+        table.add_column(
+            title, justify="right" if column in _NUMBERS else "left", no_wrap=True,
+            overflow="ellipsis", min_width=4 if shortens else 2 + len(title), max_width=24,
+        )  # fmt: skip
+    for run in found:
+        title = f"  {run.about.title}" if run.about.title else ""
+        cells = (run_table.said(run, column) for column in shown)
+        table.add_row(Text.assemble(run.folder, (title, "dim")), *map(Text, cells))
+    return table
+
+
+def _plain(run: RunSummary) -> dict[str, Any]:
+    values: dict[str, Any] = {column: value(run) for column, value in run_table.VALUES.items()}
+    del values["size"], values["time"]
+    return {
+        "run": run.folder, **values, "seconds": run.seconds, "bytes": run.bytes, "steps": run.steps,
+        "checkpoint_bytes": run.checkpoint_bytes, "reason": run.reason, "notes": run.about.notes,
+        "tags": run.tags, "settings": run.settings,
+    }  # fmt: skip

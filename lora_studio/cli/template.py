@@ -1,0 +1,164 @@
+"""`lora-studio template`: chat templates as Ollama TEMPLATEs, derived, proven and rendered."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from lora_studio.cli import headless
+from lora_studio.cli.common import ask, print_json, refusing
+from lora_studio.cli.console import Display
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system.files import reason_of
+from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.server.rendering import Request
+
+app = typer.Typer(
+    help="Derive an Ollama TEMPLATE from a chat template, prove it, render it.",
+    no_args_is_help=True,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+DayOption = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day that counts as today.")
+]
+
+
+@app.command()
+def derive(
+    source: Annotated[Path, typer.Argument(help="Model folder, or a file with a chat template.")],
+    as_json: JsonOption = False,
+    bos: Annotated[
+        str | None,
+        typer.Option(help="Text of the BOS token. Left out: as tokenizer_config.json says."),
+    ] = None,
+    eos: Annotated[
+        str | None,
+        typer.Option(help="Text of the EOS token. Left out: as tokenizer_config.json says."),
+    ] = None,
+    server_adds_bos: Annotated[
+        bool | None,
+        typer.Option(
+            "--server-adds-bos/--template-keeps-bos",
+            help="Whether Ollama puts BOS in front itself. Left out: as the tokenizer does.",
+        ),
+    ] = None,
+    frozen_date: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Write this day instead of the current date."),
+    ] = None,
+) -> None:
+    """Derive the TEMPLATE and its stop strings; the exit status is 1 when it is not proven."""
+    display = Display(as_json=as_json)
+    command = commands.DeriveTemplate(
+        path=str(source.expanduser().resolve()),
+        bos=bos,
+        eos=eos,
+        adds_bos=server_adds_bos,
+        frozen_date=frozen_date.date() if frozen_date else None,
+    )
+    derived = ask(command, events.TemplateDerived, display).derived
+    assert derived is not None
+    if as_json:
+        print_json(derived.model_dump(mode="json"))
+    else:
+        _print(derived, display)
+    raise typer.Exit(0 if derived.proven else headless.FAILED)
+
+
+@app.command()
+def render(
+    template: Annotated[Path, typer.Argument(help="File with a TEMPLATE, or - for stdin.")],
+    messages: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON: a list of messages, or an object with messages, tools, system, think; or "
+            "with prompt and suffix."
+        ),
+    ],
+    as_json: JsonOption = False,
+    system: Annotated[str, typer.Option(help="SYSTEM of the model.")] = "",
+    think: Annotated[
+        bool | None, typer.Option("--think/--no-think", help="What the client asks for.")
+    ] = None,
+    today: DayOption = None,
+) -> None:
+    """Render a TEMPLATE as Ollama would, byte for byte."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        command = commands.RenderTemplate(
+            template=_read(template),
+            request=_request(messages, system, think),
+            today=(today or datetime.now()).date(),
+        )
+    text = ask(command, events.TemplateRendered, display).text
+    if as_json:
+        print_json({"text": text})
+        return
+    # No line end of ours: what is printed is the prompt.
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.flush()
+
+
+def _request(file: Path, system: str, think: bool | None) -> Request:
+    try:
+        given: Any = json.loads(_read(file))
+        given = {"messages": given} if isinstance(given, list) else given
+        if isinstance(given, dict):
+            given = given | ({"system": system} if system else {})
+            given = given | ({"think": think} if think is not None else {})
+        return Request.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        what = f"{place}: {first['msg'].removeprefix('Value error, ')}" if place else first["msg"]
+    except ValueError as error:
+        what = f"not JSON: {error}"
+    raise fail(
+        "template.bad_messages",
+        f"The messages cannot be used: {what}.",
+        'Write [{"role": "user", "content": "Hello"}], or an object with "messages" and "tools".',
+        where=Where(file=str(file)),
+    )
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(
+            "template.unreadable",
+            f"{file} cannot be read: {reason_of(error)}.",
+            "Give a text file in UTF-8.",
+            where=Where(file=str(file)),
+        ) from None
+
+
+def _print(derived: DerivedTemplate, display: Display) -> None:
+    display.say(derived.verdict)
+    for note in derived.notes:
+        display.say(f"Note: {note}.")
+    for need in derived.needs:
+        display.say(f"Needs {need}.")
+    for limit in derived.limits:
+        display.say(f"Differs from the chat template for {limit}.")
+    if difference := derived.first_difference:
+        display.say(f"First difference, at character {difference.position}:")
+        display.say(f"  chat template: {difference.expected!r}")
+        display.say(f"  TEMPLATE:      {difference.actual!r}")
+    if derived.alternative is not None:
+        display.say(f"Nearest proven alternative: {derived.alternative.what}.")
+    if derived.template:
+        display.title("TEMPLATE")
+        print(derived.template)
+    if derived.stops:
+        display.title("Stops")
+        for stop in derived.stops:
+            display.say(repr(stop))

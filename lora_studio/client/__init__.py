@@ -1,0 +1,1 @@
+"""The parent side of a worker: started, watched, replaced when memory ends it, the system kept awake."""

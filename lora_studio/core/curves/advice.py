@@ -1,0 +1,111 @@
+"""What to change when the curves call for it: the field's advice as clicks, for the recipe at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lora_studio.core import formatting
+from lora_studio.core.curves.verdict import Verdict
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.problems import Fix
+from lora_studio.core.training.optimizers import OPTIMIZERS
+from lora_studio.core.training.spec import TrainingSpec
+
+#: Ranks that are worth going up to, or down to, by advice.
+_HIGHEST_RANK, _LOWEST_RANK = 128, 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training ran with; `steps_per_epoch` in optimizer steps."""
+
+    training: TrainingSpec
+    lora: LoraSpec
+    steps_per_epoch: float = 1.0
+
+
+def fixes(verdict: Verdict, recipe: Recipe) -> list[Fix]:
+    """Changes that a verdict calls for, the likeliest to help first; [] where all is well."""
+    match verdict.kind:
+        case "diverged":
+            return list(_calmer(recipe.training))
+        case "overfitting":
+            return list(_less(verdict, recipe))
+        case "not_learning":
+            return list(_bolder(recipe))
+        case "zero_gradient":
+            return list(_wider(recipe.lora))
+        case "still_falling":
+            return [_longer(recipe.training)]
+    return []
+
+
+def _calmer(training: TrainingSpec) -> Iterator[Fix]:
+    yield _rate(training.learning_rate / 3)
+    if training.max_grad_norm == 0 or training.max_grad_norm > 1:
+        yield _training("Clip gradients at 1", "max_grad_norm", 1.0)
+    if training.warmup_steps == 0 and training.warmup_share < 0.1:
+        yield _training("Warm up over 10 % of the steps", "warmup_share", 0.1)
+
+
+def _less(verdict: Verdict, recipe: Recipe) -> Iterator[Fix]:
+    training, lora = recipe.training, recipe.lora
+    # To half epochs: where exactly the curve turned is mostly chance.
+    epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
+    if epochs < training.epochs:
+        unit = "epoch" if epochs == 1 else "epochs"
+        yield _training(f"Train for {epochs:g} {unit}", "epochs", epochs)
+    if lora.dropout < 0.1:
+        yield Fix(label="Dropout 0.1", step="lora", field="dropout", value=0.1)
+    if lora.rank > _LOWEST_RANK:
+        yield _rank(lora, max(_LOWEST_RANK, lora.rank // 2))
+    if not training.keep_best:
+        yield _training("Keep the best adapter", "keep_best", True)
+
+
+def _bolder(recipe: Recipe) -> Iterator[Fix]:
+    training = recipe.training
+    about = OPTIMIZERS[training.optimizer]
+    rate = max(3 * training.learning_rate, about.lowest)
+    if rate <= about.highest / 2:
+        yield _rate(rate)
+    yield from _wider(recipe.lora)
+    if recipe.lora.rank < _HIGHEST_RANK:
+        yield _rank(recipe.lora, 2 * recipe.lora.rank)
+
+
+def _wider(lora: LoraSpec) -> Iterator[Fix]:
+    if lora.targets != "all_linear":
+        yield Fix(label="Adapt all linear layers", step="lora", field="targets", value="all_linear")
+    if lora.blocks:
+        yield Fix(label="Adapt all blocks", step="lora", field="blocks", value="")
+
+
+def _longer(training: TrainingSpec) -> Fix:
+    if training.max_steps:
+        steps = 2 * training.max_steps
+        return _training(f"Train for {formatting.number(steps)} steps", "max_steps", steps)
+    epochs = min(1000.0, 2 * training.epochs)
+    return _training(f"Train for {epochs:g} epochs", "epochs", epochs)
+
+
+def _rate(rate: float) -> Fix:
+    value = float(f"{rate:.1g}")
+    return _training(f"Learning rate {formatting.small(value)}", "learning_rate", value)
+
+
+def _rank(lora: LoraSpec, rank: int) -> Fix:
+    """Alpha keeps its ratio."""
+    alpha = max(1, round(lora.alpha * rank / lora.rank))
+    return Fix(
+        label=f"Rank {rank}",
+        step="lora",
+        field="rank",
+        value=rank,
+        also=(("lora", "alpha", alpha),),
+    )
+
+
+def _training(label: str, field: str, value: object) -> Fix:
+    return Fix(label=label, step="training", field=field, value=value)

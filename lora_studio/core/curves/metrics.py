@@ -1,0 +1,180 @@
+"""The curves of a run out of its events: each step once, whatever was killed, redone or resumed."""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import io
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+
+#: What is kept of every step; names and units are those of `events.StepDone`.
+STEP_VALUES = (
+    "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s", "memory_bytes",
+)  # fmt: skip
+
+#: How busy and warm the device was, kept where somebody could tell.
+LOAD_VALUES = ("gpu_percent", "gpu_celsius", "cpu_percent")
+
+
+class Column:
+    """Numbers by ascending step in compact arrays: 16 bytes for each."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.steps = array("q")
+        self.values = array("d")
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def put(self, step: int, value: float) -> None:
+        """Adds a number; whatever was known of this step and later ones is replaced by it."""
+        if self.steps and step <= self.steps[-1]:
+            self.rewind(step - 1)
+        self.steps.append(step)
+        self.values.append(value)
+
+    def rewind(self, step: int) -> None:
+        """Forgets what comes after a step."""
+        size = bisect.bisect_right(self.steps, step)
+        del self.steps[size:], self.values[size:]
+
+
+class Series:
+    """The metrics of a run, event by event.
+
+    A training that goes on from a checkpoint says so (`TrainingStarted.step`, `Recovered.step`):
+    what a killed worker had reached beyond it is forgotten, since it is computed again.
+
+    `steps` has one column for each of `STEP_VALUES`, `load` for those of `LOAD_VALUES` that were
+    measured, `figures` and `evaluation_figures` those that
+    an objective tells besides; `evaluations` are losses. `checkpoints` are steps.
+    """
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.steps = {name: Column() for name in STEP_VALUES}
+        self.load: dict[str, Column] = {}
+        self.figures: dict[str, Column] = {}
+        self.evaluations = Column()
+        self.evaluation_figures: dict[str, Column] = {}
+        self.checkpoints: list[int] = []
+        self.recoveries: list[events.Recovered] = []
+
+    @property
+    def loss(self) -> Column:
+        """Training loss of each step, nats per trained token or as the objective has it."""
+        return self.steps["loss"]
+
+    @property
+    def last_step(self) -> int:
+        """The latest step, 0 before the first."""
+        return self.loss.steps[-1] if self.loss else 0
+
+    def take(self, event: object) -> bool:
+        """Follows an event; whether it changed anything."""
+        match event:
+            case events.TrainingStarted():
+                self.rewind(event.step)
+                self.recoveries = [item for item in self.recoveries if 0 < item.step <= event.step]
+            case events.StepDone():
+                for name, column in self.steps.items():
+                    column.put(event.step, float(getattr(event, name)))
+                load = {name: getattr(event, name) for name in LOAD_VALUES}
+                _put_all(self.load, event.step, load)
+                _put_all(self.figures, event.step, event.figures)
+            case events.Evaluated():
+                self.evaluations.put(event.step, event.loss)
+                _put_all(self.evaluation_figures, event.step, event.figures)
+            case events.CheckpointSaved():
+                self.checkpoints = [*_until(self.checkpoints, event.step - 1), event.step]
+            case events.Recovered():
+                self.rewind(event.step)
+                self.recoveries.append(event)
+            case _:
+                return False
+        return True
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was told of later steps: they are yet to come."""
+        for column in (
+            *self.steps.values(), *self.load.values(), *self.figures.values(),
+            self.evaluations, *self.evaluation_figures.values(),
+        ):  # fmt: skip
+            column.rewind(step)
+        self.checkpoints = _until(self.checkpoints, step)
+
+    def columns(self) -> dict[str, Column]:
+        """Everything that has numbers by step, under the names of a table."""
+        return {
+            **self.steps,
+            **self.load,
+            **self.figures,
+            "eval_loss": self.evaluations,
+            **{f"eval_{name}": column for name, column in self.evaluation_figures.items()},
+        }
+
+    def to_csv(self) -> str:
+        """One line for each step; empty cells where nothing was measured."""
+        return "".join(csv_lines({"": self}))
+
+
+def csv_lines(runs: Mapping[str, Series]) -> Iterator[str]:
+    """A table of runs by name, line by line; the first column names the run where there are several."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    several = len(runs) > 1
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.columns()))
+    head = [["run", "step", *names] if several else ["step", *names]]
+    for name, cells in [("", head), *((run, _cells(found, names)) for run, found in runs.items())]:
+        for line in cells:
+            writer.writerow([name, *line] if several and name else line)
+            yield out.getvalue()
+            out.seek(0)
+            out.truncate()
+
+
+def _cells(run: Series, names: Iterable[str]) -> Iterator[list[str]]:
+    columns = [run.columns().get(name, Column()) for name in names]
+    places = [0] * len(columns)
+    for step in run.loss.steps:
+        line = [str(step)]
+        for number, column in enumerate(columns):
+            while places[number] < len(column) and column.steps[places[number]] < step:
+                places[number] += 1
+            place = places[number]
+            is_there = place < len(column) and column.steps[place] == step
+            line.append(_cell(column.values[place]) if is_there else "")
+        yield line
+
+
+def series(stream: Iterable[object]) -> Series:
+    """The metrics in a stream of events."""
+    found = Series()
+    for event in stream:
+        found.take(event)
+    return found
+
+
+def of_run(run: RunFolder) -> Series:
+    """The metrics of a run as its folder tells them."""
+    return series(run.events())
+
+
+def _put_all(columns: dict[str, Column], step: int, figures: Mapping[str, float | None]) -> None:
+    for name, value in figures.items():
+        if value is None:
+            continue
+        columns.setdefault(name, Column()).put(step, value)
+
+
+def _until(steps: list[int], step: int) -> list[int]:
+    return [earlier for earlier in steps if earlier <= step]
+
+
+def _cell(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)

@@ -1,0 +1,100 @@
+"""What the curves call for while a training is under way: a verdict early enough to act on it."""
+
+from __future__ import annotations
+
+import math
+
+from lora_studio.core import formatting
+from lora_studio.core.curves import verdict
+from lora_studio.core.curves.verdict import Point, Verdict
+from lora_studio.core.protocol import events
+
+#: Steps over which a smoothed loss forgets half.
+_HALF_LIFE = 10
+#: Steps that make up the loss a training began with, and that are needed before a rise counts.
+_FIRST, _ENOUGH = 5, 20
+#: Steps, and share of the plan, after which a flat loss is not put down to the warm-up.
+_PATIENT_STEPS, _PATIENT_SHARE = 50, 0.3
+#: Steps in a row with a gradient of zero. One may happen: a batch that is learned by heart.
+_ZEROES = 5
+#: A change of the loss below this share of it is taken for none.
+_NOTICEABLE = 0.02
+
+
+class Watch:
+    """Fed with the events of a training, at constant cost for each; says what is wrong, if anything.
+
+    Diverging: the loss is no number, or its smoothed value is half above its lowest and a quarter of
+    the way back to where it began. Zero gradient: five steps in a row. Overfitting: the last two
+    evaluations are noticeably above the best. Not learning: less than 2 % lower after 50 steps and 30 %
+    of the plan.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is wrong at first."""
+        self._first: list[float] = []
+        self._smooth = self._lowest = self._weight = 0.0
+        self._steps = self._planned = self._zeroes = 0
+        self._is_finite = True
+        self._evaluations: list[Point] = []
+
+    def take(self, event: object) -> None:
+        """Takes an event of the run in."""
+        match event:
+            case events.StepDone():
+                self._take_step(event)
+            case events.Evaluated():
+                # A resumed training repeats what came after its checkpoint.
+                kept = [point for point in self._evaluations if point[0] < event.step]
+                self._evaluations = [*kept, (event.step, event.loss)]
+
+    def verdict(self) -> Verdict | None:
+        """What is wrong now; None while nothing is."""
+        if not self._is_finite:
+            return verdict.diverged("The loss is no longer a number.")
+        if self._zeroes >= _ZEROES:
+            return verdict.zero_gradient()
+        return self._diverging() or self._overfitting() or self._not_learning()
+
+    def _take_step(self, event: events.StepDone) -> None:
+        self._planned = event.steps
+        self._steps += 1
+        self._is_finite = math.isfinite(event.loss)
+        self._zeroes = self._zeroes + 1 if event.grad_norm == 0 else 0
+        if not self._is_finite:
+            return
+        if len(self._first) < _FIRST:
+            self._first.append(event.loss)
+        keep = 0.5 ** (1 / _HALF_LIFE)
+        self._weight = keep * self._weight + 1 - keep
+        self._smooth += (1 - keep) / self._weight * (event.loss - self._smooth)
+        if self._steps <= _FIRST or self._smooth < self._lowest:
+            self._lowest = self._smooth
+
+    def _diverging(self) -> Verdict | None:
+        if self._steps < _ENOUGH:
+            return None
+        began = sum(self._first) / len(self._first)
+        back = self._lowest + 0.25 * (began - self._lowest)
+        if self._smooth <= max(1.5 * self._lowest, back):
+            return None
+        return verdict.diverged(
+            f"The loss is rising: from {formatting.loss(self._lowest)} to {formatting.loss(self._smooth)}."
+        )
+
+    def _overfitting(self) -> Verdict | None:
+        if len(self._evaluations) < 3:
+            return None
+        best_step, best = min(self._evaluations, key=lambda point: point[1])
+        last = [loss for _, loss in self._evaluations[-2:]]
+        if not all(loss > best * (1 + _NOTICEABLE) for loss in last):
+            return None
+        return verdict.overfitting(best_step, best, last[-1])
+
+    def _not_learning(self) -> Verdict | None:
+        if self._steps < max(_PATIENT_STEPS, _PATIENT_SHARE * self._planned):
+            return None
+        began = sum(self._first) / len(self._first)
+        if self._smooth < began * (1 - _NOTICEABLE):
+            return None
+        return verdict.not_learning("The loss", began, self._smooth)

@@ -1,0 +1,182 @@
+"""What the curves of a training say, in one sentence with what to do next."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_studio.core import formatting
+
+Kind = Literal[
+    "too_short", "diverged", "zero_gradient", "not_learning", "overfitting", "still_falling", "improved",
+]  # fmt: skip
+Point = tuple[int, float]  # step, loss in nats per trained token
+
+#: A change of the loss below this share of it is taken for none.
+_NOTICEABLE = 0.02
+#: A single evaluation that takes off less than this share says nothing about the next.
+_LEAST = 0.005
+#: Fewer training steps than this say nothing about a trend.
+_ENOUGH_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a training went: `what` is the finding, `advice` what to do about it.
+
+    `best_step` is where eval loss was lowest, of an overfitting.
+    """
+
+    kind: Kind
+    what: str
+    advice: str
+    best_step: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether the adapter is worth going on with as it is."""
+        return self.kind in ("improved", "still_falling")
+
+    def __str__(self) -> str:
+        """Finding and advice as one paragraph."""
+        return f"{self.what} {self.advice}".strip()
+
+
+def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict:
+    """Judges the training losses, and the validation losses where there are at least two.
+
+    Diverged: a loss that is not finite, or an end more than half above the start. Overfitting:
+    validation loss noticeably above its lowest, which came earlier; with the lowest at the first
+    evaluation, only where the training loss fell meanwhile. Not learning: less than 2 %
+    lower at the end. Still falling: another 2 % over the last third of the steps (or the last
+    evaluation), beyond the noise; of three evaluations or more also a last one that took over half of
+    what they took on average. Improved: everything else.
+    """
+    values = [loss for _, loss in losses]
+    if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
+        return diverged("The loss is no longer a number.")
+    if len(losses) < _ENOUGH_STEPS and len(evaluations) < 2:
+        taken = formatting.plural(len(losses), "step")
+        return Verdict(
+            "too_short",
+            f"{taken} are too few to judge the curve."
+            if len(losses) != 1
+            else "One step is too few.",
+            "Train longer, or try the adapter as it is.",
+        )
+    if len(losses) >= _ENOUGH_STEPS:
+        first, last = _ends(values)
+        if last > 1.5 * first:
+            return diverged(
+                f"The loss rose from {formatting.loss(first)} to {formatting.loss(last)}."
+            )
+    if len(evaluations) >= 2:
+        return _judge_evaluations(evaluations, fell=_fell(values))
+    return _judge_training(losses)
+
+
+def _fell(values: Sequence[float]) -> bool:
+    """Whether training losses ended noticeably below where they began."""
+    if len(values) < _ENOUGH_STEPS:
+        return False
+    first, last = _ends(values)
+    return last < first * (1 - _NOTICEABLE)
+
+
+def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> Verdict:
+    first, last = evaluations[0][1], evaluations[-1][1]
+    best_step, best = min(evaluations, key=lambda point: point[1])
+    if last > best * (1 + _NOTICEABLE) and (best_step > evaluations[0][0] or fell):
+        return overfitting(best_step, best, last)
+    if last > first * (1 - _NOTICEABLE):
+        return not_learning("Eval loss", first, last)
+    drop, mean = evaluations[-2][1] - last, (first - last) / (len(evaluations) - 1)
+    steady = len(evaluations) > 2 and drop > mean / 2 and last == best
+    if drop > evaluations[-2][1] * _NOTICEABLE or (steady and drop > last * _LEAST):
+        return _still_falling("Eval loss", first, last)
+    return _improved("Eval loss", first, last)
+
+
+def overfitting(best_step: int, best: float, last: float) -> Verdict:
+    """Eval loss has turned after `best_step`."""
+    return Verdict(
+        "overfitting",
+        f"Eval loss was lowest, {formatting.loss(best)}, at step {formatting.number(best_step)} and has risen "
+        f"to {formatting.loss(last)} since.",
+        "Train for less, raise the dropout, lower the rank, or add rows.",
+        best_step,
+    )
+
+
+def _judge_training(losses: Sequence[Point]) -> Verdict:
+    first, last = _ends([loss for _, loss in losses])
+    if last > first * (1 - _NOTICEABLE):
+        return not_learning("The loss", first, last)
+    if _falls(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
+        return _still_falling("The loss", first, last)
+    return _improved("The loss", first, last)
+
+
+def _falls(tail: Sequence[Point]) -> bool:
+    """Whether a line through the points falls by more than 2 % and twice its standard error."""
+    steps = [float(step) for step, _ in tail]
+    values = [loss for _, loss in tail]
+    if len(set(steps)) < 3:
+        return False
+    slope, intercept = statistics.linear_regression(steps, values)
+    mean_step = statistics.fmean(steps)
+    residual = sum(
+        (value - slope * step - intercept) ** 2 for step, value in zip(steps, values, strict=True)
+    )
+    spread = sum((step - mean_step) ** 2 for step in steps)
+    error = math.sqrt(residual / (len(steps) - 2) / spread)
+    drop = -slope * (steps[-1] - steps[0])
+    return drop > _NOTICEABLE * statistics.fmean(values) and -slope > 2 * error
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    """Means of the first and last twentieth, of 3 steps at least: single batches are noisy."""
+    width = max(3, len(values) // 20)
+    return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
+
+
+def _from_to(first: float, last: float) -> str:
+    return f"{formatting.loss(first)} → {formatting.loss(last)}"
+
+
+def diverged(what: str) -> Verdict:
+    """The loss has left where it can come back from."""
+    advice = "Lower the learning rate to a third, or lengthen the warm-up, and train again."
+    return Verdict("diverged", what, advice)
+
+
+def not_learning(name: str, first: float, last: float) -> Verdict:
+    """A loss that stays where it was."""
+    return Verdict(
+        "not_learning",
+        f"{name} hardly moved ({_from_to(first, last)}).",
+        "Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a "
+        "few rows.",
+    )
+
+
+def zero_gradient() -> Verdict:
+    """No step moves anything."""
+    return Verdict(
+        "zero_gradient",
+        "The gradient is zero: nothing that trains has any effect on the loss.",
+        "Adapt more layers, and look at the coloured tokens of a few rows: some have to train.",
+    )
+
+
+def _still_falling(name: str, first: float, last: float) -> Verdict:
+    what = f"{name} fell {_from_to(first, last)} and was still falling."
+    return Verdict("still_falling", what, "Train longer for more, or go on with this adapter.")
+
+
+def _improved(name: str, first: float, last: float) -> Verdict:
+    what = f"{name} fell {_from_to(first, last)} and levelled off."
+    return Verdict("improved", what, "Go on to Merge.")

@@ -1,0 +1,192 @@
+"""Faults that one row shows by itself: empty turns, order of roles, broken characters, markers.
+
+Everything here is a pure function of a `Sample`; what only the whole dataset shows (duplicates,
+leakage, swapped pairs) is found by the engine. `core.repairs` mends or leaves out what is found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Literal
+
+from lora_studio.core.dataset.media_placeholders import media_mark
+from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.spec import Message
+
+Fault = Literal[
+    "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
+    "markers", "media_marks", "refusal", "same_pair",
+]  # fmt: skip
+
+#: Control characters without a use in text: all but tab, newline and carriage return; a byte order
+#: mark counts, since none belongs inside text.
+CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
+
+#: What chat templates put between turns. A tag of HTML (`<s>` strikes text through) counts only
+#: where it ends a text, as the end token of Llama and Mistral does.
+MARKERS = re.compile(
+    r"<\|[A-Za-z][A-Za-z0-9_]{1,30}\|>"
+    r"|<｜[^<>｜\n]{1,40}｜>"
+    r"|<s>(?=\s*\[INST\])|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
+    r"|<(?:start|end)_of_turn>|<(?:bos|eos|pad)>|</s>\s*\Z"
+)
+
+_OTHER_MODEL = re.compile(
+    r"\bas an? (?:ai|artificial intelligence)(?: language)? (?:model|assistant)\b"
+    r"|\bi(?:['’]m| am) (?:just |only )?an? (?:ai|artificial intelligence|large)(?: language)? "
+    r"(?:model|assistant)\b"
+)
+_REFUSAL = re.compile(
+    r"\W*(?:i(?:['’]m| am) (?:very |so |really )?sorry|sorry|i apologi[sz]e|unfortunately)"
+    r"[^.!?\n]{0,40}\b(?:i|we) (?:can(?:not|['’]?t| not)|am (?:not able|unable)|won['’]?t)\b"
+    r"[^.!?\n]{0,40}\b(?:help|assist|provide|fulfil+|comply|answer|create|generate|engage|continue)\b"
+    r"|\W*i (?:can(?:not|['’]?t)|am unable to|won['’]?t) (?:help|assist|fulfil+|comply)\b"
+)
+
+#: Single-byte encodings in which UTF-8 is commonly misread.
+_MISREADINGS = (
+    "latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "cp1257", "iso8859-2",
+    "mac-roman", "cp437",
+)  # fmt: skip
+
+
+def faults(sample: Sample) -> frozenset[Fault]:
+    """Every fault that the row shows by itself."""
+    return frozenset(fault for fault in _TESTS if shows(sample, fault))
+
+
+def shows(sample: Sample, fault: Fault) -> bool:
+    """Whether the row has this one fault."""
+    return _TESTS[fault](sample)
+
+
+def conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
+    """What is trained on as one sequence of turns: for a pair, its two conversations."""
+    if sample.task == "preference":
+        yield sample.messages + sample.chosen
+        yield sample.messages + sample.rejected
+    elif sample.task != "text":
+        yield sample.messages
+
+
+def texts(sample: Sample) -> Iterator[str]:
+    """Every text in the row that a person wrote or reads."""
+    if sample.text:
+        yield sample.text
+    for message in sample.messages + sample.chosen + sample.rejected:
+        yield message.content
+        if message.thinking:
+            yield message.thinking
+
+
+def is_mojibake(text: str) -> bool:
+    """Whether UTF-8 was read as another encoding on the way, such as “Ã©” for “é”."""
+    return not text.isascii() and mended(text) != text
+
+
+def mended(text: str) -> str:
+    """The text with misread UTF-8 read anew, line by line, as often as it was misread.
+
+    What counts as misread is decided by ftfy, which asks both for an unlikely sequence of
+    characters and for one that is valid UTF-8 once read anew. Its pattern takes 0.4 µs a character
+    (800 s for 2 GB); the one here, which no misread text escapes, a fiftieth of that.
+    """
+    if text.isascii() or not _suspicious().search(text):
+        return text
+    import ftfy
+
+    return "".join(
+        line if line.isascii() else ftfy.fix_encoding(line) for line in text.splitlines(True)
+    )
+
+
+@cache
+def _suspicious() -> re.Pattern[str]:
+    """A character that a first byte of UTF-8 is misread as, then one that a later byte is."""
+
+    def characters(start: int, end: int) -> str:
+        read = (bytes([byte]).decode(name, "ignore") for name in _MISREADINGS for byte in range(start, end))  # fmt: skip
+        return re.escape("".join(sorted({char for char in read if not char.isascii()})))
+
+    # A no-break space inside misread text often became a plain one.
+    return re.compile(f"[{characters(0xC2, 0xF5)}][{characters(0x80, 0xC0)}]|[ÃÂ] |[\x80-\x9f]")
+
+
+def _has_empty_turn(sample: Sample) -> bool:
+    if sample.task == "text":
+        return not sample.text.strip()
+    return any(
+        not message.content.strip()
+        and not message.tool_calls
+        and message.role in ("user", "assistant")
+        for message in sample.messages + sample.chosen + sample.rejected
+    )
+
+
+def _has_role_twice(sample: Sample) -> bool:
+    """Neighbouring turns of one role. Several results of tools may follow each other."""
+    return any(
+        one.role == other.role != "tool"
+        for turns in conversations(sample)
+        for one, other in pairwise(turns)
+    )
+
+
+def _has_role_order(sample: Sample) -> bool:
+    """An answer to nothing, a system message in the middle, or a question that stays open."""
+    return any(_is_disordered([turn.role for turn in turns]) for turns in conversations(sample))
+
+
+def _is_disordered(roles: list[str]) -> bool:
+    start = next((i for i, role in enumerate(roles) if role != "system"), len(roles))
+    spoken = roles[start:]
+    return not spoken or spoken[0] != "user" or "system" in spoken or spoken[-1] != "assistant"
+
+
+def _has_refusal(sample: Sample) -> bool:
+    """Whether an answer that the model is to learn refuses, or speaks of itself as another model."""
+    if sample.label is False:
+        return False
+    answers = sample.chosen if sample.task == "preference" else sample.messages
+    return any(turn.role == "assistant" and _refuses(turn.content.lower()) for turn in answers)
+
+
+def _refuses(text: str) -> bool:
+    if _REFUSAL.match(text):
+        return True
+    # Looking for plain words first: the pattern takes thirty times as long.
+    return (" ai " in text or " model" in text) and bool(_OTHER_MODEL.search(text))
+
+
+def _has_controls(text: str) -> bool:
+    # What can be printed, as most lines can, holds none; asking that takes a tenth of the time.
+    return not text.replace("\n", "").isprintable() and bool(CONTROLS.search(text))
+
+
+def _has_markers(text: str) -> bool:
+    return ("<" in text or "[" in text) and bool(MARKERS.search(text))
+
+
+def _has_same_pair(sample: Sample) -> bool:
+    return sample.task == "preference" and _spoken(sample.chosen) == _spoken(sample.rejected)
+
+
+def _spoken(turns: tuple[Message, ...]) -> list[tuple[object, ...]]:
+    return [(turn.role, " ".join(turn.content.split()), turn.tool_calls) for turn in turns]
+
+
+_TESTS: dict[Fault, Callable[[Sample], bool]] = {
+    "empty_turn": _has_empty_turn,
+    "role_twice": _has_role_twice,
+    "role_order": _has_role_order,
+    "mojibake": lambda sample: any(is_mojibake(text) for text in texts(sample)),
+    "control_characters": lambda sample: any(_has_controls(text) for text in texts(sample)),
+    "lost_characters": lambda sample: any("\ufffd" in text for text in texts(sample)),
+    "markers": lambda sample: any(_has_markers(text) for text in texts(sample)),
+    "media_marks": lambda sample: any(map(media_mark, texts(sample))),
+    "refusal": _has_refusal,
+    "same_pair": _has_same_pair,
+}

@@ -1,0 +1,399 @@
+"""Every way in which the columns of some rows could be read, with how telling that reading is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lora_studio.core.dataset.formats import columns as formats_columns
+from lora_studio.core.dataset.formats.columns import Column, Columns, first, named, optional
+from lora_studio.core.dataset.formats.multiple_choice import template_of
+from lora_studio.core.dataset.formats.paired_columns import sides
+from lora_studio.core.dataset.formats.values import key_of
+from lora_studio.core.dataset.spec import RowFormat
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of the columns.
+
+    `weight` ranks readings of the same rows: pairs say more than their parts, a conversation more
+    than a text. `sure` is how much names and values alone speak for it, 0 to 1. `rivals` are columns
+    that could be meant in place of the one chosen for `rivalled`.
+    """
+
+    format: RowFormat
+    mapping: dict[str, str]
+    weight: float
+    sure: float
+    rivalled: str = ""
+    rivals: tuple[str, ...] = ()
+    guessed: bool = False
+
+
+def candidates(columns: Columns) -> list[Candidate]:
+    """All readings, the most telling first; [] where no columns fit any format."""
+    finders = (
+        _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
+    )  # fmt: skip
+    # Where names tell what columns hold, rows that do not hold it are at fault: nothing is guessed.
+    return [found for finder in finders for found in finder(columns)] or _guess(columns)
+
+
+# --- pairs and labels -------------------------------------------------------------------------
+
+
+def _preference(columns: Columns) -> list[Candidate]:
+    rejected = first(columns, formats_columns.REJECTED)
+    chosen = first(columns, formats_columns.CHOSEN)
+    talk = _first(formats_columns.conversations(columns))
+    if rejected is None:
+        return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
+    if chosen is None:
+        # A whole conversation and another last answer to it.
+        if talk is None or talk.kind != "turns":
+            return []
+        mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
+        return [Candidate("preference", mapping, 1.0, 0.9)]
+    mapping = {}
+    asked = _asked(columns)
+    is_whole = chosen.kind == "turns" and not chosen.openers
+    if asked and not (is_whole and key_of(asked["prompt"]) not in formats_columns.ASKED):
+        # Beside whole conversations only a column that is called so is the prompt.
+        mapping = asked
+    elif talk is not None and (chosen.kind != "turns" or chosen.openers):
+        mapping = {"prompt": talk.name}
+    mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _extras(columns)
+    sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
+    return [Candidate("preference", mapping, 1.0, sure)]
+
+
+def _ranked(columns: Columns) -> list[Candidate]:
+    """Several answers to a prompt, with a rank or a score each."""
+    column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
+    if column is None or not (asked := _asked(columns, besides=(column,))):
+        return []
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.85)]
+
+
+def _rated(columns: Columns) -> list[Candidate]:
+    """Several answers to a prompt, with their ratings in a column beside."""
+    answers = [
+        item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
+    ]
+    ratings = first(columns, formats_columns.RATINGS, "numbers")
+    if not answers or ratings is None or not (asked := _asked(columns, besides=(answers[0],))):
+        return []
+    mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
+    mapping |= {"better": ratings.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.8)]
+
+
+def _listed(columns: Columns) -> list[Candidate]:
+    """Instructions with two answers each in a list, the better one first."""
+    column = first(columns, ("output", "response"), "texts")
+    if column is None or column.paired < column.filled:
+        return []
+    asked = _asked(columns, besides=(column,))
+    if not asked or key_of(asked["prompt"]) not in (
+        *formats_columns.INSTRUCTIONS,
+        *formats_columns.PROMPTS,
+    ):
+        return []
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.8)]
+
+
+def _compared(columns: Columns) -> list[Candidate]:
+    """Two answers in columns of their own, and one that says which is better."""
+    found = []
+    for slots in sides(columns):
+        besides = tuple(item for item in columns if item.name in slots.values())
+        asked = _asked(columns, besides) or _talk_before(columns, besides)
+        mapping = asked | slots | _extras(columns)
+        sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
+        found.append(Candidate("preference", mapping, 1.0, sure))
+    return found
+
+
+def _talk_before(columns: Columns, besides: tuple[Column, ...]) -> dict[str, str]:
+    rest = [item for item in columns if item not in besides]
+    history = first(rest, formats_columns.HISTORIES, "text", "turns", "list")
+    return {"prompt": history.name} if history is not None else {}
+
+
+def _kto(columns: Columns) -> list[Candidate]:
+    label = next((item for item in named(columns, formats_columns.LABELS) if item.is_label), None)
+    if label is None or first(columns, formats_columns.CHOICES, "texts", "object", "list"):
+        return []
+    answer = _first([item for item in formats_columns.answers(columns) if item != label])
+    talk = _first(formats_columns.conversations(columns))
+    explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
+    sure = 0.97 if explicit else 0.75
+    weight = 0.99 if explicit else 0.85
+    if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
+        asked = _asked(columns, besides=(answer, label))
+        before = first(columns, formats_columns.CHOSEN, "turns")
+        if not asked and before is not None and 2 * before.asking > before.filled:
+            asked = {"prompt": before.name}
+        mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
+        return [Candidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
+    if talk is not None and talk.kind == "turns":
+        mapping = {"completion": talk.name, "label": label.name} | _extras(columns)
+        return [Candidate("kto", mapping, weight, sure)]
+    return []
+
+
+def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]:
+    """Where the prompt of an answer stands, with the input that belongs to an instruction."""
+    found = [item for item in formats_columns.questions(columns) if item not in besides]
+    # A prompt column is what was asked in full, also where its parts have columns too.
+    found.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
+    if not found:
+        return {}
+    mapping = {"prompt": found[0].name}
+    added = optional(
+        [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
+    )
+    if found[0].key in formats_columns.INSTRUCTIONS and added and added != found[0]:
+        mapping["input"] = added.name
+    return mapping
+
+
+# --- conversations ----------------------------------------------------------------------------
+
+
+def _conversation(columns: Columns) -> list[Candidate]:
+    found = []
+    rest = formats_columns.conversations(columns)
+    for rank, column in enumerate(rest):
+        openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
+        row_format: RowFormat = "messages" if openai else "sharegpt"
+        slot = "messages" if openai else "conversations"
+        usual = column.key in formats_columns.CONVERSATIONS
+        sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
+        weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
+        mapping = {slot: column.name} | _extras(columns)
+        rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
+        certainty = sure * (0.85 if rivals else 1.0)
+        found.append(Candidate(row_format, mapping, weight, certainty, slot, rivals))
+    return found[:3]
+
+
+# --- questions and answers --------------------------------------------------------------------
+
+
+def _question_and_answer(columns: Columns) -> list[Candidate]:
+    choices = first(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
+    answers = formats_columns.answers(columns) or _queries(columns) or _written_labels(columns)
+    if choices is not None and (keyed := named(columns, formats_columns.CHOICE_ANSWERS)):
+        answers = [*keyed, *(item for item in answers if item not in keyed)]
+    keyed = named(columns, formats_columns.CHOICE_ANSWERS)
+    template = template_of(columns, keyed[0]) if choices is None and keyed else ""
+    if template:
+        answers = [keyed[0]]
+    asked = [item for item in formats_columns.questions(columns) if item not in answers]
+    if not answers:
+        return []
+    answer = answers[0]
+    asked = [item for item in asked if item != choices]
+    if template and not asked:
+        asked = named(columns, formats_columns.STEMS)[:1]
+    # Rows whose instruction is empty, with all they ask in the input, are still of this format.
+    asked = [
+        item for item in columns if item.key in formats_columns.INSTRUCTIONS and not item.filled
+    ] + asked
+    if not asked:
+        return _continued(columns, answer)
+    row_format, mapping = _asked_as(columns, asked[0], answer, choices)
+    if template:
+        row_format, mapping = _with_choices(mapping, asked[0], template)
+    slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
+    mapping[slot] = answer.name
+    mapping |= _extras(columns)
+    mapping |= _thinking(columns, mapping)
+    rivals = tuple(
+        item.name
+        for item in answers[1:]
+        if item.filled * 2 > answer.filled
+        and item.kind != "numbers"  # the tokens of an answer are no other one
+        and item.name not in mapping.values()
+    )
+    exact = answer.key in formats_columns.ANSWERS and asked[0].key in formats_columns.ASKED
+    sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
+    weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
+    return [Candidate(row_format, mapping, weight, sure, slot, rivals)]
+
+
+def _queries(columns: Columns) -> list[Column]:
+    """A query beside the question that it answers, in the language of a database."""
+    query = first(columns, ("query",), "text")
+    return [query] if query is not None and first(columns, ("question",), "text") else []
+
+
+def _written_labels(columns: Columns) -> list[Column]:
+    """Labels beside a prompt that are texts and no classes."""
+    label = first(columns, ("label", "labels"), "text")
+    asked = first(columns, formats_columns.PROMPTS, "text")
+    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
+    return [label] if label is not None and asked is not None and is_text else []
+
+
+def _asked_as(
+    columns: Columns, asked: Column, answer: Column, choices: Column | None
+) -> tuple[RowFormat, dict[str, str]]:
+    """The format that fits what is asked, and the slots of the question."""
+    rest = [item for item in columns if item not in (asked, answer)]
+    is_instruction = asked.key in formats_columns.INSTRUCTIONS
+    find = optional if is_instruction else first
+    history = find(rest, formats_columns.HISTORIES, "list", "turns", "texts", "text")
+    if is_instruction or history is not None:
+        mapping = {"instruction": asked.name}
+        added = optional(rest, formats_columns.INPUTS)
+        if added is not None and is_instruction:
+            mapping["input"] = added.name
+        if history is not None:
+            mapping["history"] = history.name
+        return "alpaca", mapping
+    is_prompt = asked.key in (*formats_columns.PROMPTS, "input", "inputs") or asked.kind in (
+        "turns",
+        "turn",
+    )
+    if is_prompt and choices is None:
+        return "prompt_completion", {"prompt": asked.name}
+    mapping = {"question": asked.name}
+    context = _first(formats_columns.contexts(rest)) or optional(rest, formats_columns.CONTEXTS)
+    if context is not None:
+        mapping["context"] = context.name
+    if choices is not None:
+        mapping["choices"] = choices.name
+    return "question_answer", mapping
+
+
+def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
+    """The column of what was thought before an answer, unless it says only that there was thinking."""
+    found = optional(columns, formats_columns.THINKING, "text")
+    if found is None or found.name in mapping.values():
+        return {}
+    is_switch = bool(found.words) and found.words <= formats_columns.SWITCHES
+    return {} if is_switch else {"thinking": found.name}
+
+
+def _continued(columns: Columns, answer: Column) -> list[Candidate]:
+    """Conversations that the user ends, with the answer in a column of its own."""
+    talk = _first([item for item in formats_columns.conversations(columns) if item != answer])
+    if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
+        return []
+    mapping = {"prompt": talk.name, "completion": answer.name} | _extras(columns)
+    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.97, 0.85)]
+
+
+def _with_choices(
+    mapping: dict[str, str], asked: Column, template: str
+) -> tuple[RowFormat, dict[str, str]]:
+    context = {"context": mapping["context"]} if "context" in mapping else {}
+    return "question_answer", {"question": asked.name, **context, "choices": template}
+
+
+def _transformed(columns: Columns) -> list[Candidate]:
+    """A text and what is made of it: its summary, its translation."""
+    target = next(
+        (item for item in named(columns, formats_columns.TARGETS[:-1]) if item.kind == "text"), None
+    )
+    # Beside a summary, a source is where it comes from.
+    is_plain = target is not None and target.key in ("target", "tgt", "translation")
+    usual = [name for name in formats_columns.SOURCES if is_plain or name not in ("source", "src")]
+    source = first(columns, usual, "text")
+    if target is None:
+        source, target = (
+            first(columns, formats_columns.DESCRIBED, "text"),
+            first(columns, formats_columns.WRITTEN, "text"),
+        )
+    if source is None or target is None or source == target:
+        return []
+    mapping = {"question": source.name, "answer": target.name} | _extras(columns)
+    return [Candidate("question_answer", mapping, 0.7, 0.8)]
+
+
+def _prompted(columns: Columns) -> list[Candidate]:
+    """A text and the prompt it was written from, as in synthetic text books."""
+    usual = (*formats_columns.PROMPTS, *formats_columns.INSTRUCTIONS, "question", "query", "input")
+    asked = first(columns, usual, "text")
+    text = first(columns, ("text", "content"), "text")
+    if asked is None or text is None or _is_other(columns):
+        return []
+    mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
+    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.6, 0.7)]
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def _text(columns: Columns) -> list[Candidate]:
+    pieces = first(columns, ("segments",), "list")
+    if pieces is not None and 2 * pieces.segmented > pieces.filled:
+        return [Candidate("text", {"text": pieces.name}, 0.5, 0.95)]
+    column = first(columns, formats_columns.TEXTS, "text")
+    if column is None or _is_other(columns):
+        return []
+    asked = [
+        item
+        for item in formats_columns.questions(columns)
+        if item.kind == "text" and item != column
+    ]
+    if column.key in formats_columns.CONTEXTS and asked:
+        return []  # what is asked about it is more than that
+    sure = 0.97 if column.key == "text" else 0.85
+    return [Candidate("text", {"text": column.name}, 0.5, sure)]
+
+
+def _guess(columns: Columns) -> list[Candidate]:
+    """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
+    aside = formats_columns.TOOLS + formats_columns.SYSTEMS
+    texts = [item for item in formats_columns.free_texts(columns) if item.key not in aside]
+    if _is_other(columns):
+        return []
+    asked = formats_columns.questions(columns)
+    is_nested = any(
+        item.kind in ("object", "list", "turn") and item.key not in formats_columns.METADATA
+        for item in columns
+    )
+    if len(texts) == 2:
+        if (
+            is_nested
+            or (asked and texts[0] not in asked)
+            or texts[1].key in formats_columns.CONTEXTS
+        ):
+            return []
+        mapping = {"question": texts[0].name, "answer": texts[1].name}
+        return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
+    if len(texts) == 1 and not formats_columns.questions(columns) and not is_nested:
+        return [Candidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
+    return []
+
+
+def _is_other(columns: Columns) -> bool:
+    """Whether texts are there for something else than to be learnt."""
+    kinds = (
+        formats_columns.is_classified,
+        formats_columns.is_compared,
+        formats_columns.is_single_turn,
+    )
+    return any(kind(columns) for kind in kinds)
+
+
+def _extras(columns: Columns) -> dict[str, str]:
+    """System message and tools, which every format of conversations can have."""
+    mapping = {}
+    if system := optional(columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"):
+        mapping["system"] = system.name
+    if tools := optional(
+        columns, formats_columns.TOOLS, "list", "text", "object", "turns", "texts", "turn"
+    ):
+        mapping["tools"] = tools.name
+    return mapping
+
+
+def _first(found: Sequence[Column]) -> Column | None:
+    return found[0] if found else None

@@ -1,0 +1,420 @@
+"""Which columns could fill which slots: by what they hold first, by their names second.
+
+Names are compared without case, blanks and punctuation. What they are called in the datasets people
+train on is written down here in order of preference; no dataset is known by its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lora_studio.core.dataset.formats.loss_masks import segments_of
+from lora_studio.core.dataset.formats.ranking import are_ranked, is_pair
+from lora_studio.core.dataset.formats.turns import (
+    ends_with_question,
+    is_tree,
+    is_turn,
+    opens_with_answer,
+    style_of,
+)
+from lora_studio.core.dataset.formats.values import (
+    MEDIA_KEYS,
+    is_blank,
+    is_media,
+    is_missing,
+    is_writable,
+    key_of,
+    truth_of,
+)
+
+Kind = Literal[
+    "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
+]  # fmt: skip
+
+_LONG_VECTOR = 8
+#: Different values of a column of labels at most, and what stands for a longer one.
+_FEW_WORDS = 12
+_MANY_LETTERS = "-" * 24
+
+CONVERSATIONS = (
+    "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
+    "turns", "chat", "chats", "contents", "thread", "msgs", "data",
+)  # fmt: skip
+INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
+PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
+INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
+QUESTIONS = (
+    "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "问题", "質問", "질문",
+    "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+)  # fmt: skip
+ANSWERS = (
+    "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
+    "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
+    "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
+    "modeloutput", "assistantresponse", "generatedtext", "generation", "outputtext", "canonicalsolution", "longanswer",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
+    "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
+)  # fmt: skip
+#: Texts that are transformed into one another: asked for without a question.
+SOURCES = (
+    "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
+    "context",
+)  # fmt: skip
+#: What code is written from.
+DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
+WRITTEN = ("code", "funccodestring")
+TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
+SYSTEMS = (
+    "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
+)  # fmt: skip
+HISTORIES = ("history", "histories", "chathistory", "previousturns")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools", "toolconfig")
+#: Several answers of models to a prompt, and how they were rated, the higher the better.
+SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
+RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")
+#: What says how much a model was to think, not what it thought.
+SWITCHES = frozenset(
+    ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
+)
+THINKING = (
+    "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
+    "thought", "thoughts",
+)  # fmt: skip
+CONTEXTS = (
+    "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
+    "document", "premise",
+)  # fmt: skip
+#: What choices complete where there is no question.
+STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
+CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
+CHOICE_ANSWERS = (
+    "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
+    "target", "cop", "bestanswer",
+)  # fmt: skip
+TEXTS = (
+    "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
+    "abstract", "code", "sentence",
+)  # fmt: skip
+#: Numbers in place of texts, and texts that are compared with one another.
+VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
+COMPARED = (
+    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
+    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
+)  # fmt: skip
+#: A better and a worse answer, in pairs.
+CHOSEN = (
+    "fullchosen", "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
+    "preferred", "preferredresponse", "accepted", "acceptedresponse", "responsechosen",
+    "answerchosen", "responsej", "win", "winner", "winningresponse", "good", "goodresponse",
+    "preferredoutput", "chosenconversations", "chosenconversation",
+)  # fmt: skip
+REJECTED = (
+    "fullrejected", "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
+    "nonpreferred", "dispreferredresponse", "rejectedoutput", "rejectedresponse", "responserejected",
+    "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
+    "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
+)  # fmt: skip
+LABELS = (
+    "label", "ktotag", "labels", "kto", "thumbs", "thumbsup", "feedback", "desirable", "isgood",
+    "isdesirable", "liked", "vote", "rating", "preference", "quality", "score",
+)  # fmt: skip
+CLASSES = (
+    "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
+    "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
+    "nertags", "topic",
+)  # fmt: skip
+_TO_ANSWER = (
+    "answer",
+    "answers",
+    "response",
+    "output",
+    "completion",
+    "reply",
+    "solution",
+    "antwort",
+)
+_TO_QUESTION = ("question", "prompt", "instruction", "query", "problem", "frage")
+_NEGATIVE = (
+    "incorrect", "wrong", "reject", "negative", "false", "bad", "worse", "worst", "distractor",
+    "dispreferred", "nonpreferred",
+)  # fmt: skip
+_SECONDARY = (
+    "original",
+    "inputoutput",
+    "system",
+    "negative",
+    "count",
+    "length",
+    "tokens",
+    "score",
+    "model",
+    "type",
+)
+METADATA = (
+    "id", "ids", "uuid", "idx", "index", "hash", "url", "link", "date", "time", "timestamp", "source",
+    "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
+    "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
+    "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
+    "tokens", "score", "unnamed0", "rating", "status",
+)  # fmt: skip
+#: What is asked, by exactly these names.
+ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
+_LETTER = re.compile(r"[^\W\d_]")
+_USUAL = {
+    *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
+    *REJECTED,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
+
+    `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
+    `phrased` those with a blank inside, `paired` lists of two different ones.
+    `words` are all its values in lower case where they are few and short, as those of labels are.
+    """
+
+    name: str
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    truths: int = 0
+    worded: int = 0
+    openers: int = 0  # conversations that the assistant opens
+    openai: int = 0  # conversations of role and content
+    asking: int = 0  # conversations that the user ends
+    trees: int = 0  # conversations with several replies to a turn
+    ranked: int = 0  # lists of answers with a rank or a score each
+    segmented: int = 0  # texts in pieces that say whether they train
+    phrased: int = 0
+    paired: int = 0
+    words: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """The name as it is compared."""
+        return key_of(self.name)
+
+    @property
+    def filled(self) -> int:
+        """How many rows have a value here."""
+        return self.kinds.total()
+
+    @property
+    def kind(self) -> Kind | None:
+        """What most values are; None for a column without any."""
+        return max(sorted(self.kinds), key=lambda kind: self.kinds[kind], default=None)
+
+    @property
+    def is_label(self) -> bool:
+        """Whether every value says good or bad."""
+        return 0 < self.filled == self.truths
+
+
+Columns = Sequence[Column]
+
+
+def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[Column]:
+    """Every column of some rows, in the order of `names`, then as they come by name."""
+    rest = sorted({name for row in rows for name in row} - set(names))
+    order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
+    return [_column(name, rows) for name in order]
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
+    kinds: Counter[Kind] = Counter()
+    truths = worded = openers = asking = openai = trees = ranked = segmented = 0
+    phrased = paired = 0
+    words: set[str] = set()
+    media = key_of(name) in MEDIA_KEYS
+    for row in rows:
+        value = row.get(name)
+        if is_blank(value):
+            continue
+        kind = kind_of(value, media=media)
+        kinds[kind] += 1
+        truths += kind in ("text", "number", "flag") and truth_of(value) is not None
+        worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
+        phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
+        if kind == "texts":
+            paired += is_pair(value)
+        if len(words) <= _FEW_WORDS:
+            words.add(_word(value))
+        ranked += kind == "list" and are_ranked(value)
+        segmented += kind == "list" and segments_of(value) is not None
+        if kind == "turns":
+            openers += opens_with_answer(value)
+            asking += ends_with_question(value)
+            openai += style_of(value) == "messages"
+            trees += is_tree(value)
+    is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
+    few = frozenset(words) if is_few else frozenset()
+    return Column(
+        name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
+        ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
+    )  # fmt: skip
+
+
+def _word(value: Any) -> str:
+    """A short value as a word."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float):
+        return _MANY_LETTERS
+    word = str(value).strip().casefold()
+    return word if len(word) <= len(_MANY_LETTERS) else _MANY_LETTERS
+
+
+def kind_of(value: Any, *, media: bool = False) -> Kind:
+    """What a value is that is not blank; with `media` its column is one of pictures or sounds."""
+    if media and is_media(value):
+        return "media"
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        # Only what could be a list of turns is worth parsing.
+        if value.lstrip()[:1] == "[" and "{" in value[:200] and style_of(value):
+            return "turns"
+        return "text"
+    if isinstance(value, dict):
+        is_one = is_turn(value) and not is_tree(value)
+        return "turn" if is_one else "turns" if style_of(value) else "object"
+    if isinstance(value, list | tuple):
+        return _list_kind(value)
+    return "object"
+
+
+def _list_kind(value: Sequence[Any]) -> Kind:
+    items = [item for item in value[:_LONG_VECTOR] if not is_missing(item)]
+    if items and all(isinstance(item, bool) for item in items):
+        return "flags"
+    if items and all(isinstance(item, str) for item in items):
+        return "texts"
+    if items and all(isinstance(item, int | float) for item in items):
+        return "numbers"
+    return "turns" if style_of(value) else "list"
+
+
+def named(columns: Columns, names: Sequence[str]) -> list[Column]:
+    """The columns with one of these names and a value, those named first before others."""
+    ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
+    found = [column for column in columns if column.filled and column.key in ranks]
+    return sorted(found, key=lambda column: (ranks[column.key], column.name))
+
+
+def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+    """The best column by name, of these kinds if any are given."""
+    return next((item for item in named(columns, names) if not kinds or item.kind in kinds), None)
+
+
+def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+    """The same for a slot that may stay empty: also a column without a value in these rows, for the
+    rows that are not among them."""
+    ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
+    empty = [column for column in columns if not column.filled and column.key in ranks]
+    return first(columns, names, *kinds) or min(
+        empty, key=lambda column: (ranks[column.key], column.name), default=None
+    )
+
+
+def names_known(given: Iterable[str]) -> int:
+    """How many different ones of these names are those that columns of such data usually have."""
+    return len({key_of(name) for name in given} & _USUAL)
+
+
+def conversations(columns: Columns) -> list[Column]:
+    """Columns that hold whole conversations, those with a usual name first."""
+    outputs = {"completion", "response", "output"}
+    others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
+    if any(column.key in outputs and column.filled for column in columns):
+        others |= {"input", "inputs"}
+    by_kind = [
+        column
+        for column in columns
+        if column.kind == "turns"
+        and column.key != "instances"  # what belongs to an instruction beside it
+        and (column.key not in others or 2 * column.trees > column.filled)
+        and column.key not in CONVERSATIONS
+    ]
+    by_name = [
+        column
+        for column in named(columns, CONVERSATIONS)
+        if column.kind in ("turns", "texts", "text", "list", "object")
+        # Bare texts under this name are what a user asks turn by turn.
+        and (column.key, column.kind) != ("turns", "texts")
+    ]
+    turns_first = sorted(by_name, key=lambda column: column.kind != "turns")
+    return turns_first + sorted(by_kind, key=lambda column: column.name)
+
+
+def contexts(columns: Columns) -> list[Column]:
+    """Columns that could hold what a question is about, the likeliest first."""
+    return _with_endings(columns, named(columns, CONTEXTS), ("context",))
+
+
+def questions(columns: Columns) -> list[Column]:
+    """Columns that could hold what is asked, the likeliest first."""
+    exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
+    exact = [column for column in exact if not _is_kind_of_task(column)]
+    return _with_endings(columns, exact, _TO_QUESTION)
+
+
+def _is_kind_of_task(column: Column) -> bool:
+    """Whether a column says of what kind the task of its row is, such as `qa`, and not what to do."""
+    return column.key == "task" and 2 * column.phrased <= column.filled
+
+
+def answers(columns: Columns) -> list[Column]:
+    """Columns that could hold what is answered, the likeliest first."""
+    return _with_endings(columns, named(columns, ANSWERS), _TO_ANSWER)
+
+
+def _with_endings(columns: Columns, exact: list[Column], endings: Sequence[str]) -> list[Column]:
+    rest = [
+        column
+        for column in columns
+        if column not in exact
+        and column.kind in ("text", "texts", "object", "turns")
+        and column.key.endswith(tuple(endings))
+        and not any(word in column.key for word in _NEGATIVE + _SECONDARY)
+        and column.key not in CHOSEN + REJECTED
+    ]
+    return exact + sorted(rest, key=lambda column: -column.filled)
+
+
+def is_classified(columns: Columns) -> bool:
+    """Whether texts have classes: numbers, or words under a name that says so."""
+    numbers = any(item.kind in ("number", "flag") for item in named(columns, CLASSES))
+    return numbers or any(item.kind == "text" for item in named(columns, CLASSES[:7]))
+
+
+def is_compared(columns: Columns) -> bool:
+    """Whether texts stand beside their vectors or beside texts that they are compared with."""
+    keys = {item.key for item in columns if item.filled}
+    vectors = any(item.kind == "numbers" for item in named(columns, VECTORS))
+    return vectors or any({one, other} <= keys for one, other in COMPARED)
+
+
+def is_single_turn(columns: Columns) -> bool:
+    """Whether each row is one turn: who speaks and what is said."""
+    who = first(columns, ("role", "from", "speaker"), "text")
+    return who is not None and first(columns, ("content", "value", "text"), "text") is not None
+
+
+def free_texts(columns: Columns) -> list[Column]:
+    """Text columns whose names do not say that they only describe the row, in the file's order."""
+    return [
+        column
+        for column in columns
+        if column.kind == "text"
+        and 2 * column.worded > column.filled  # the numbers and dates of a table are no texts
+        and column.key not in METADATA
+        and not column.key.endswith("id")
+    ]

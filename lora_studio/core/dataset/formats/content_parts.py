@@ -1,0 +1,166 @@
+"""Content of a turn that is written in parts: texts, reasoning, calls of tools and their results.
+
+Parts say what they are with `type`, as those of OpenAI and Anthropic do, or by their one field, as
+those of Bedrock (`toolUse`) and Gemini (`functionCall`) do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lora_studio.core.dataset.formats.loss_masks import Ranges, leaves_out
+from lora_studio.core.dataset.formats.tool_calls import call_of, calls_of
+from lora_studio.core.dataset.formats.values import (
+    is_missing,
+    json_text,
+    key_of,
+    text_of,
+    without_nulls,
+)
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message, ToolCall
+
+_MEDIA_PARTS = ("image", "audio", "video", "file")
+_TEXT_PARTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text", "refusal")
+_UNREADABLE_PARTS = ("redacted_thinking", "cache_point")  # encrypted by who made it, or not said
+_OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
+#: What a part is by its one field, in letters alone.
+_BY_FIELD = {
+    "tooluse": "tool_use", "functioncall": "tool_use", "toolresult": "tool_result",
+    "functionresponse": "tool_result", "reasoningcontent": "reasoning", "cachepoint": "cache_point",
+    "image": "image", "video": "video", "inlinedata": "file", "filedata": "file",
+}  # fmt: skip
+#: Under which names a result has the call that it belongs to.
+_CALL_IDS = ("tool_use_id", "toolUseId", "tool_call_id", "call_id")
+_REASONS = ("reasoningText", "text", "content", "value", "summary")
+_RESULTS = ("content", "response", "output")
+_NOT_TEXT = "a turn holds something other than text"
+#: Parts that are calls which a server makes itself, results of these, or files, by what else they have.
+_FOREIGN = (
+    (re.compile(r"\w+_tool_use"), "input", dict),
+    (re.compile(r"\w+_tool_result"), "tool_use_id", str),
+    (re.compile("document"), "source", dict),
+)
+
+
+class Parts(NamedTuple):
+    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own.
+
+    `untrained` are the characters of the text whose parts say that they do not train.
+    """
+
+    text: str
+    thinking: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: Sequence[Message] = ()
+    untrained: Ranges = ()
+
+
+def parts_of(value: Any, names: Mapping[str, str] | None = None) -> Parts:
+    """What a content consists of; raises UnusableRow. `names` are those of the tools by call."""
+    listed = [value] if isinstance(value, dict) and is_part(value) else value
+    if not isinstance(listed, list | tuple):
+        return Parts(text_of(value))
+    if any(map(_is_foreign, listed)):
+        raise UnusableRow(_NOT_TEXT)
+    if not all(isinstance(part, str) or is_part(part) for part in listed):
+        if any(isinstance(part, dict) and is_part(part) for part in listed):
+            raise UnusableRow(_NOT_TEXT)
+        return Parts(text_of(value))
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    results: list[Message] = []
+    untrained: list[tuple[int, int]] = []
+    length = 0
+    for whole in listed:
+        kind, part = _kind_of(whole)
+        if kind.startswith(_MEDIA_PARTS):
+            raise UnusableRow("a turn holds an image, sound or film, which is not used here")
+        if isinstance(part, str):
+            texts.append(text_of(part))
+        elif kind in _UNREADABLE_PARTS:
+            continue
+        elif kind in ("thinking", "reasoning"):
+            thoughts.append(_part_text(part, (kind, *_REASONS)))
+        elif kind in ("tool_use", "tool_call"):
+            calls += calls_of(part["value"]) if part.get("value") else (call_of(part),)
+        elif kind == "tool_result":
+            results.append(_result(part, names or {}))
+        else:
+            texts.append(_part_text(part, ("text", "content", "value", "refusal")))
+        begin, length = length, sum(map(len, texts))
+        if length > begin and isinstance(part, dict) and leaves_out(part):
+            untrained.append((begin, length))
+    return Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
+
+
+def is_part(part: Any) -> bool:
+    """Whether an object is a part of a turn, rather than the JSON that a turn consists of."""
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    if isinstance(kind, str):
+        known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
+        return kind in known or kind.startswith(_MEDIA_PARTS)
+    return kind is None and (isinstance(part.get("text"), str) or _field(part) is not None)
+
+
+def _is_foreign(part: Any) -> bool:
+    """Whether an object is a part that is not text, rather than the JSON that a turn consists of."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return isinstance(kind, str) and any(
+        name.fullmatch(kind) and isinstance(part.get(field), sort) for name, field, sort in _FOREIGN
+    )
+
+
+def _kind_of(part: Any) -> tuple[str, Any]:
+    """What a part is, and the object that says the rest of it."""
+    if isinstance(part, str):
+        return "text", part
+    if isinstance(kind := part.get("type"), str):
+        return kind, part
+    if isinstance(part.get("text"), str):
+        return "thinking" if part.get("thought") is True else "text", part
+    field = _field(part)
+    assert field is not None  # is_part asked
+    kind, inner = _BY_FIELD[key_of(field)], part[field]
+    is_empty = kind == "reasoning" and all(is_missing(inner.get(name)) for name in _REASONS)
+    return ("redacted_thinking" if is_empty else kind), inner
+
+
+def _field(part: dict[str, Any]) -> str | None:
+    """The one field of a part that says what it is."""
+    given = [name for name, item in part.items() if isinstance(item, dict)]
+    return given[0] if len(given) == 1 and key_of(given[0]) in _BY_FIELD else None
+
+
+def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
+    """What a tool gave back, as a turn."""
+    call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
+    name = text_of(part.get("name")) or names.get(str(call), "")
+    given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
+    if isinstance(given, list):
+        given = [_spelt(item) for item in given]
+    elif isinstance(given, dict) and not is_part(given):
+        given = json_text(without_nulls(given))
+    elif given is None:
+        raise UnusableRow(_NOT_TEXT)
+    return Message(role="tool", content=parts_of(given).text, name=name)
+
+
+def _spelt(item: Any) -> Any:
+    """An item of a result; {"json": …} is its JSON."""
+    return json_text(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
+
+
+def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
+    name = next((name for name in names if not is_missing(part.get(name))), None)
+    if name is None:
+        raise UnusableRow(_NOT_TEXT)
+    inner = part[name]
+    if isinstance(inner, list) or (isinstance(inner, dict) and is_part(inner)):
+        return parts_of(inner).text
+    return text_of(inner)

@@ -1,0 +1,442 @@
+"""A row of a known format becomes a Sample, or says why it cannot.
+
+Where the field has no one way, this is what is done:
+
+- Instruction and input are joined by a line break, as LLaMA-Factory and ms-swift do it; context and
+  question by a blank line; choices follow on lines of their own, "A. …".
+- What stands behind the last answer of a conversation is left out: it has no answer to train.
+- A system message in the conversation wins over one in a column.
+- The prompt of pairs that have none of their own is what both sides begin with, in whole turns; of
+  plain texts in whole words.
+- Answers in a prompt do not train; those of the history of an instruction do.
+- A label belongs to the last answer of its row.
+- Of several answers with ranks or scores the best and the worst are a pair; of two in a list without
+  any the first is the better one. Where a column says which
+  of two is better and they are alike to it, the row is no pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lora_studio.core.dataset.formats.candidates import candidates
+from lora_studio.core.dataset.formats.columns import profile
+from lora_studio.core.dataset.formats.loss_masks import outside, segments_of
+from lora_studio.core.dataset.formats.mapping import filled
+from lora_studio.core.dataset.formats.multiple_choice import choices_of, chosen_of
+from lora_studio.core.dataset.formats.ranking import (
+    are_ranked,
+    best_and_worst,
+    best_and_worst_rated,
+    is_first_better,
+    is_pair,
+)
+from lora_studio.core.dataset.formats.tool_calls import calls_in, tools_in, tools_of
+from lora_studio.core.dataset.formats.turns import (
+    conversation,
+    holds_turns,
+    message,
+    pairs,
+    style_of,
+    system_of,
+    transcript,
+)
+from lora_studio.core.dataset.formats.values import (
+    MEDIA_KEYS,
+    answer_of,
+    has_text,
+    is_blank,
+    is_media,
+    key_of,
+    parsed,
+    passages_of,
+    text_of,
+    truth_of,
+    valid,
+)
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import TASKS, Message, RowFormat
+
+Slots = Mapping[str, Any]
+
+_TOO_DEEP = "it is nested too deeply"
+_MEDIA = "it comes with an image, sound or film, which is not used here"
+
+
+def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
+    """What a row can be trained as; raises UnusableRow, and nothing else, with the reason.
+
+    Without a mapping, the columns of this row alone say what fills which slot.
+    """
+    if not isinstance(values, dict):
+        raise UnusableRow("the row is not an object")
+    try:
+        if not mapping:
+            mapping = _own_mapping(values, row_format)
+        refuse_media(values, set(mapping.values()))
+        return _CONVERTERS[row_format](filled(values, mapping))
+    except RecursionError:
+        raise UnusableRow(_TOO_DEEP) from None
+
+
+def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
+    """Raises UnusableRow where a column that is not used for something else holds media."""
+    for name, value in values.items():
+        if key_of(name) in MEDIA_KEYS and name not in used and is_media(value):
+            raise UnusableRow(_MEDIA)
+
+
+def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
+    found = candidates(profile([values], list(values)))
+    mapping = next((item.mapping for item in found if item.format == row_format), None)
+    if mapping is None:
+        raise UnusableRow("it has other columns than this format needs")
+    return mapping
+
+
+# --- conversations ----------------------------------------------------------------------------
+
+
+def _chat(slots: Slots, slot: str) -> Sample:
+    if slot not in slots:
+        raise UnusableRow(f"it has no {slot}")
+    return _sft(slots, conversation(slots[slot]))
+
+
+def _sft(slots: Slots, turns: list[Message]) -> Sample:
+    turns = _to_last_answer(turns)
+    answers = [turn for turn in turns if turn.role == "assistant"]
+    if not any(_says(turn) for turn in answers):
+        raise UnusableRow("its answer is empty")
+    if not any(turn.trained for turn in answers):
+        raise UnusableRow("none of its answers is meant to train")
+    return _with_extras(Sample("sft", tuple(turns)), slots)
+
+
+def _to_last_answer(turns: list[Message]) -> list[Message]:
+    """The turns without what stands behind the last answer; raises UnusableRow without any."""
+    end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
+    if not end:
+        raise UnusableRow("there is no answer in it")
+    return turns[:end]
+
+
+def _says(turn: Message) -> bool:
+    return bool(turn.content.strip() or turn.tool_calls)
+
+
+def _with_extras(sample: Sample, slots: Slots) -> Sample:
+    """The sample with the system message and the tools of its row."""
+    turns, tools = sample.messages, tools_of(slots.get("tools"))
+    system = system_of(slots.get("system"))
+    if system.strip() and not any(turn.role == "system" for turn in turns):
+        system = system.removeprefix("SYSTEM: ")
+        if not tools:
+            system, tools = tools_in(system)
+        turns = (message("system", system), *turns) if system else turns
+    return replace(sample, messages=turns, tools=tools)
+
+
+# --- questions and answers --------------------------------------------------------------------
+
+
+def _alpaca(slots: Slots) -> Sample:
+    asked = _joined([slots.get("instruction"), slots.get("input")], "\n")
+    turns = pairs(slots.get("history"))
+    return _sft(slots, [*turns, *_questions(asked), _answer(slots, "output")])
+
+
+def _question_answer(slots: Slots) -> Sample:
+    asked = _joined([passages_of(slots.get("context")), slots.get("question")], "\n\n")
+    question = _question(asked if "question" in slots else None)
+    answer = slots.get("answer")
+    if choices := choices_of(slots.get("choices")):
+        lines = "\n".join(f"{label}. {text}" for label, text in choices)
+        question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
+        answer = chosen_of(choices, answer)
+    return _sft(slots, [question, _answer({**slots, "answer": answer}, "answer")])
+
+
+def _prompt_completion(slots: Slots) -> Sample:
+    prompt, completion = slots.get("prompt"), slots.get("completion")
+    if _are_spelt_turns(prompt, completion):
+        prompt, completion = parsed(prompt), parsed(completion)
+    if "prompt" not in slots:
+        raise UnusableRow("it has no prompt")
+    before = _prompt(prompt)
+    if isinstance(completion, dict) and completion.get("role") == "assistant":
+        completion = [completion]  # as a server gave it
+    if style_of(completion) and not isinstance(completion, str):
+        return _sft(slots, [*before, *_behind(before, conversation(completion))])
+    return _sft(slots, [*before, _answer(slots, "completion")])
+
+
+def _questions(text: str | None) -> Sequence[Message]:
+    """What is asked, with the rounds before it where it is "Human: …\nAssistant: …" throughout."""
+    is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
+    if text and is_spoken and (spoken := transcript(text, whole=True)):
+        return _untrained(spoken[:-1])
+    return [_question(text)]
+
+
+def _question(text: str | None) -> Message:
+    if text is None:
+        raise UnusableRow("it has no question")
+    if not text.strip():
+        raise UnusableRow("its question is empty")
+    return message("user", text)
+
+
+def _answer(slots: Slots, slot: str) -> Message:
+    """The assistant's turn in a slot, with its reasoning and tool calls; raises UnusableRow."""
+    value = slots.get(slot)
+    if value is None:
+        raise UnusableRow("it has no answer")
+    if "tools" in slots and (calls := calls_in(value)):
+        return message("assistant", "", calls=calls)
+    text = answer_of(value)
+    if not text.strip():
+        raise UnusableRow("its answer is empty")
+    return message("assistant", text, thinking=text_of(slots.get("thinking")))
+
+
+def _joined(values: Sequence[Any], joint: str) -> str | None:
+    """The texts of what is not blank; None when everything is missing."""
+    given = [value for value in values if value is not None]
+    if not given:
+        return None
+    return joint.join(text for value in given if (text := _words_of(value)).strip())
+
+
+def _words_of(value: Any) -> str:
+    """The text of what is asked, also of an object that has it under a usual name."""
+    if isinstance(value, list) and any(map(holds_turns, value)):
+        raise UnusableRow("its question is a list of conversations")
+    return answer_of(value) if has_text(value) else text_of(value)
+
+
+# --- texts, pairs, labels ---------------------------------------------------------------------
+
+
+def _text(slots: Slots) -> Sample:
+    if "text" not in slots:
+        raise UnusableRow("it has no text")
+    if segments := segments_of(slots["text"]):
+        text, untrained = segments
+        if not any(text[begin:end].strip() for begin, end in outside(untrained, len(text))):
+            raise UnusableRow("none of its pieces is meant to train")
+        return Sample("text", text=valid(text), untrained=untrained)
+    text = text_of(slots["text"])
+    if not text.strip():
+        raise UnusableRow("its text is empty")
+    return Sample("text", text=text)
+
+
+def _preference(slots: Slots) -> Sample:
+    chosen, rejected = slots.get("chosen"), slots.get("rejected")
+    if _are_spelt_turns(chosen, rejected):
+        chosen, rejected = parsed(chosen), parsed(rejected)
+    asked = _asked(slots)
+    if isinstance(chosen, list) and chosen and chosen == rejected and style_of(chosen) is None:
+        chosen, rejected = _of_several(chosen, slots.get("better"))
+    elif "better" in slots and not is_first_better(slots["better"]):
+        chosen, rejected = rejected, chosen
+    if rounds := _rounds(asked, chosen, rejected):
+        asked, chosen, rejected = None, *rounds
+    if isinstance(asked, dict) and "tools" not in slots:
+        slots = {**slots, "tools": asked.get("tools")}
+    prompt = _prompt(asked)
+    if isinstance(asked, str) and asked.endswith("Assistant:"):
+        # The blank behind the mark belongs to neither turn.
+        chosen, rejected = _without_blank(chosen), _without_blank(rejected)
+    better, worse = _side(chosen, "chosen", prompt), _side(rejected, "rejected", prompt)
+    if not prompt and isinstance(chosen, str) and isinstance(rejected, str) and len(better) == 1:
+        prompt, better, worse = _split_words(better[0], worse[0])
+    elif better[0].role != "assistant":
+        prompt, better, worse = _split_turns(prompt, better, worse)
+    for turns, side in ((better, "chosen"), (worse, "rejected")):
+        if not any(turn.role == "assistant" for turn in turns):
+            raise UnusableRow(f"its {side} side has no answer")
+        if not any(_says(turn) for turn in turns if turn.role == "assistant"):
+            raise UnusableRow(f"its {side} answer is empty")
+    sample = Sample("preference", _untrained(prompt), chosen=tuple(better), rejected=tuple(worse))
+    return _with_extras(sample, slots)
+
+
+def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
+    """The better and the worse of the answers in one column; raises UnusableRow."""
+    if are_ranked(answers):
+        return best_and_worst(answers)
+    if not _are_texts(answers):
+        raise UnusableRow("its answers are not texts")
+    if ratings is not None:
+        return best_and_worst_rated(answers, ratings)
+    if not is_pair(answers):
+        raise UnusableRow("it does not have two different answers")
+    return answers[0], answers[1]
+
+
+def _rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
+    """Both sides as conversations where prompt and answers are lists of the same number of texts."""
+    lists = [parsed(value) for value in (asked, chosen, rejected)]
+    if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
+        return None
+    if not all(text is None or isinstance(text, str) for one in lists for text in one):
+        return None
+    said = list(zip(*lists, strict=True))
+    one = [turn for ask, answer, _ in said for turn in _round(ask, answer)]
+    return one, [turn for ask, _, answer in said for turn in _round(ask, answer)]
+
+
+def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
+    turns = {"user": asked or "", "assistant": answer or ""}
+    return [{"role": role, "content": text} for role, text in turns.items()]
+
+
+def _kto(slots: Slots) -> Sample:
+    label = truth_of(slots.get("label"))
+    if "label" not in slots:
+        raise UnusableRow("it has no label")
+    if label is None:
+        raise UnusableRow("its label says neither good nor bad")
+    if "completion" not in slots:
+        raise UnusableRow("it has no answer")
+    prompt, completion = _asked(slots), slots["completion"]
+    if _are_spelt_turns(prompt, completion):
+        prompt, completion = parsed(prompt), parsed(completion)
+    before = _prompt(prompt)
+    turns = _to_last_answer([*before, *_behind(before, _side(completion, "completion", before))])
+    if not _says(turns[-1]):
+        raise UnusableRow("its answer is empty")
+    last = turns[-1].model_copy(update={"trained": True})
+    sample = Sample("kto", (*_untrained(turns[:-1]), last), label=label)
+    return _with_extras(sample, slots)
+
+
+def _asked(slots: Slots) -> Any:
+    """The prompt of pairs and labels: a conversation, or an instruction with its input."""
+    if "input" in slots and not style_of(slots.get("prompt")):
+        return _joined([slots.get("prompt"), slots["input"]], "\n")
+    return slots.get("prompt")
+
+
+def _prompt(value: Any) -> list[Message]:
+    """The turns before an answer: a conversation, a transcript, or what the user asks."""
+    if is_blank(value):
+        return []
+    if not isinstance(value, str) and (style_of(value) or _are_texts(value) or holds_turns(value)):
+        return list(_untrained(conversation(value)))
+    text = _words_of(value)
+    if text.rstrip().endswith("Assistant:") and (spoken := transcript(text)):
+        return list(_untrained(spoken[:-1]))
+    return [message("user", text)]
+
+
+def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
+    """One side of a pair: turns, one turn, a transcript, or the text of an answer."""
+    if is_blank(value):
+        raise UnusableRow(
+            f"its {side} answer is empty" if value is not None else f"it has no {side}"
+        )
+    if not isinstance(value, str) and style_of(value):
+        return conversation(value)
+    if isinstance(value, dict) and not is_blank(value.get("role") or value.get("from")):
+        return conversation([value])
+    if isinstance(value, str) and not prompt and (spoken := transcript(value)):
+        return spoken
+    return [message("assistant", answer_of(value))]
+
+
+def _without_blank(value: Any) -> Any:
+    return value.removeprefix(" ") if isinstance(value, str) else value
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _are_spelt_turns(*values: Any) -> bool:
+    """Whether texts spell out turns, as tables hold them; only where all do: one alone is a text."""
+    return all(
+        isinstance(value, str) and value.lstrip()[:1] == "[" and style_of(value) is not None
+        for value in values
+    )
+
+
+def _untrained(turns: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple(
+        turn.model_copy(update={"trained": False}) if turn.trained else turn for turn in turns
+    )
+
+
+def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
+    """The turns without the prompt, where they repeat it."""
+    said = [(turn.role, turn.content) for turn in prompt]
+    if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
+        return turns[len(said) :]
+    return turns
+
+
+def _split_turns(
+    prompt: list[Message], better: list[Message], worse: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Takes from both sides the turns that they begin with alike, but for a last one each.
+
+    Where one side is the whole conversation and the other an answer alone, all but the last turn of
+    the conversation is the prompt.
+    """
+    if worse[0].role == "assistant":
+        return _behind_prompt(prompt, better[:-1]), better[-1:], worse
+    shared = 0
+    for one, other in zip(better[:-1], worse[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    return _behind_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
+
+
+def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
+    """A prompt and what follows it; the one alone where it repeats the other, whole or in part."""
+    asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
+    for one, other, whole in ((asked, said, common), (said, asked, prompt)):
+        if other[: len(one)] == one or other[len(other) - len(one) :] == one:
+            return whole
+    return [*prompt, *common]
+
+
+def _said(turn: Message) -> tuple[str, str]:
+    return turn.role, turn.content
+
+
+def _split_words(
+    better: Message, worse: Message
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Takes from two texts the words that they begin with alike."""
+    one, other = better.content, worse.content
+    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    limit = min(len(one.rstrip()), len(other.rstrip()))
+    # The last blank that both have, or that one has where the other goes on differently.
+    alike = min(next(differing, limit) + 1, limit)
+    shared = max((i for i in range(alike) if one[i].isspace()), default=0)
+    if not one[:shared].strip():
+        return [], [better], [worse]
+    return (
+        [message("user", one[:shared])],
+        [better.model_copy(update={"content": one[shared:]})],
+        [worse.model_copy(update={"content": other[shared:]})],
+    )
+
+
+_CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {
+    "alpaca": _alpaca,
+    "sharegpt": lambda slots: _chat(slots, "conversations"),
+    "messages": lambda slots: _chat(slots, "messages"),
+    "prompt_completion": _prompt_completion,
+    "question_answer": _question_answer,
+    "text": _text,
+    "preference": _preference,
+    "kto": _kto,
+}
+assert set(_CONVERTERS) == set(TASKS)

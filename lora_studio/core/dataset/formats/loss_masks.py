@@ -1,0 +1,97 @@
+"""Turns and parts of texts that say that they do not train, and which characters that leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate, pairwise
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import parsed
+from lora_studio.core.dataset.samples import UnusableRow
+
+#: Ranges of characters, end excluded, in order and apart from one another.
+Ranges = tuple[tuple[int, int], ...]
+
+_WEIGHTS = ("weight", "loss_weight", "loss_scale")
+_TRAINS = ("train", "training", "loss")
+_BEGIN, _END = "begin_offset", "end_offset"
+_ALL_OF_THINKING = "it says which parts of its reasoning train, which is not done here"
+
+
+def leaves_out(value: Mapping[str, Any]) -> bool:
+    """Whether a turn, or a part of one, says that it does not train."""
+    weights = (value.get(name) for name in _WEIGHTS)
+    if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
+        return True
+    if value.get("masked") in (True, "true", "True"):
+        return True
+    return any(value.get(name) in (False, "false", "False") for name in _TRAINS)
+
+
+def details_of(value: Any, length: int) -> Ranges:
+    """What of a text of `length` characters is left out by a list of places that train or do not.
+
+    Each is an object with `begin_offset`, `end_offset` (the last character, included) and `train`.
+    What none of them names does not train, and what one leaves out does not either. Raises
+    UnusableRow for anything else.
+    """
+    details = parsed(value)
+    if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
+        raise UnusableRow("it says which parts of an answer train in a way that is not known")
+    trains = bytearray(length)
+    for on in (True, False):
+        for detail in details:
+            begin, end = max(0, int(detail[_BEGIN])), min(length, int(detail[_END]) + 1)
+            if leaves_out(detail) is not on and begin < end:
+                trains[begin:end] = bytes([on]) * (end - begin)
+    return _ranges(trains)
+
+
+def segments_of(value: Any) -> tuple[str, Ranges] | None:
+    """The text of pieces that each say with `label` whether they train, and what of it does not;
+    None where a value is something else."""
+    pieces = parsed(value)
+    if not isinstance(pieces, list | tuple) or not pieces or not all(map(_is_segment, pieces)):
+        return None
+    edges = list(accumulate((len(piece["text"]) for piece in pieces), initial=0))
+    spans = zip(pairwise(edges), pieces, strict=True)
+    return (
+        "".join(piece["text"] for piece in pieces),
+        tuple(span for span, piece in spans if not piece["label"] and span[0] < span[1]),
+    )
+
+
+def outside(ranges: Ranges, length: int) -> Ranges:
+    """What of a text of `length` characters is in none of the ranges."""
+    edges = [0, *(edge for span in ranges for edge in span), length]
+    between = zip(edges[::2], edges[1::2], strict=True)
+    return tuple((begin, end) for begin, end in between if begin < end)
+
+
+def behind(ranges: Ranges, start: int, text: str) -> Ranges:
+    """The ranges of a text in what is left of it from `start` on; raises UnusableRow where one
+    leaves out letters before it."""
+    if any(text[begin : min(end, start)].strip() for begin, end in ranges if begin < start):
+        raise UnusableRow(_ALL_OF_THINKING)
+    return tuple((max(0, begin - start), end - start) for begin, end in ranges if end > start)
+
+
+def _is_segment(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("text"), str)
+        and isinstance(value.get("label"), bool)
+    )
+
+
+def _is_detail(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(name), int | float) and abs(value[name]) < 2**53
+        for name in (_BEGIN, _END)
+    )
+
+
+def _ranges(trains: bytearray) -> Ranges:
+    """The stretches that are off."""
+    edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
+    return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])

@@ -1,0 +1,146 @@
+"""Which column or template fills each slot of a format, and what that gives for one row.
+
+A value that equals a column's name is that column, with the kind of value it has. Otherwise the
+names in braces are columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n`
+and `\\t` may be written out. Whatever the data holds stays as it is, braces too; so do braces of a
+template that enclose other braces. A dot leads into an object: `translation.en`. Where a value is
+missing or empty, blanks of the template that would join it to the others go with it. A slot mapped
+to "" is left empty. Choices of a column each are a template with the label before each of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import is_blank, is_missing, text_of
+from lora_studio.core.dataset.samples import refused
+from lora_studio.core.dataset.spec import SLOTS, RowFormat
+from lora_studio.core.formatting import listed
+from lora_studio.core.problems import Problem
+
+_PLACE = re.compile(r"\{([^{}]+)\}")
+_NAMED = 30
+
+
+def slots(row_format: RowFormat) -> tuple[str, ...]:
+    """The slots of a format by name."""
+    return tuple(slot.rstrip("*") for slot in SLOTS[row_format])
+
+
+def needed(row_format: RowFormat) -> tuple[str, ...]:
+    """The slots that have to be filled."""
+    return tuple(slot.rstrip("*") for slot in SLOTS[row_format] if slot.endswith("*"))
+
+
+def filled(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """What each slot gets from a row, without slots whose value is missing; raises UnusableRow."""
+    found = {}
+    for slot, source in mapping.items():
+        value = _labelled(values, source) if slot == "choices" else _value(values, source)
+        if not is_missing(value):
+            found[slot] = value
+    return found
+
+
+def check(
+    row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
+) -> list[Problem]:
+    """Problems of a mapping that the user wrote: slots and columns that there are not."""
+    known, problems = list(columns), []
+    for slot, source in mapping.items():
+        if slot not in slots(row_format):
+            problems.append(
+                refused(
+                    "unknown_slot",
+                    f"This format has no “{slot}” that a column could fill.",
+                    f"It has {listed(slots(row_format))}.",
+                )
+            )
+            continue
+        missing = [name for name in names_in(source, known) if not _exists(name, known)]
+        if missing:
+            problems.append(
+                refused(
+                    "unknown_column",
+                    f"There is no column {listed([f'“{name}”' for name in missing], 'or')} to fill "
+                    f"“{slot}” with.",
+                    f"The columns are: {_some(known)}. Write one of them, or a template such as "
+                    "{question}\\n{context}.",
+                )
+            )
+    return problems
+
+
+def names_in(source: str, columns: Iterable[str] = ()) -> list[str]:
+    """The columns that a mapping's value speaks of."""
+    if not source:
+        return []
+    if source in columns:
+        return [source]
+    return _PLACE.findall(source) or [source]
+
+
+def _exists(name: str, columns: list[str]) -> bool:
+    return name in columns or ("." in name and name.split(".", 1)[0] in columns)
+
+
+def _value(values: Mapping[str, Any], source: str) -> Any:
+    if source in values:
+        return values[source]
+    parts = _pieces(source)
+    if len(parts) == 1:
+        return _column(values, source)
+    return _rendered(values, parts)
+
+
+@functools.lru_cache(maxsize=256)
+def _pieces(template: str) -> tuple[str, ...]:
+    """Text and column names by turns, beginning with text; one piece alone holds no column."""
+    pieces = _PLACE.split(template)
+    pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
+    return tuple(pieces)
+
+
+def _labelled(values: Mapping[str, Any], source: str) -> Any:
+    """Choices of a column each, under what stands before each in the template: `A. {A}\\nB. {B}`."""
+    parts = _pieces(source)
+    if source in values or len(parts) < 5:
+        return _value(values, source)
+    labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
+    given = zip(labels, [_column(values, name) for name in parts[1::2]], strict=True)
+    found = [(label, value) for label, value in given if not is_blank(value)]
+    is_named = all(labels) and len(set(labels)) == len(labels)
+    return (dict(found) if is_named else [value for _, value in found]) or None
+
+
+def _column(values: Mapping[str, Any], name: str) -> Any:
+    if name in values or "." not in name:
+        return values.get(name)
+    first, rest = name.split(".", 1)
+    inner = values.get(first)
+    return _column(inner, rest) if isinstance(inner, dict) else None
+
+
+def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
+    """The text of a template; None when every column in it is missing."""
+    given = [_column(values, name) for name in pieces[1::2]]
+    if all(is_missing(value) for value in given):
+        return None
+    texts = [text_of(value) for value in given]
+    between = list(pieces[0::2])
+    for index, text in enumerate(texts):
+        # The blanks before an empty value joined it on; before the first one it is those after it.
+        side = index if index else index + 1
+        if not text and not between[side].strip():
+            between[side] = ""
+    return between[0] + "".join(
+        text + after for text, after in zip(texts, between[1:], strict=True)
+    )
+
+
+def _some(columns: list[str]) -> str:
+    shown = ", ".join(columns[:_NAMED]) or "none"
+    return f"{shown} and {len(columns) - _NAMED} more" if len(columns) > _NAMED else shown

@@ -1,0 +1,111 @@
+"""Questions with choices: in one column or in a column each, and which of them an answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lora_studio.core.dataset.formats.columns import Column, Columns
+from lora_studio.core.dataset.formats.values import answer_of, parsed, text_of
+from lora_studio.core.dataset.samples import UnusableRow
+
+Choices = list[tuple[str, str]]
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#: Names of columns with one choice each: A, optionB, op3, ending0.
+_CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)([a-j]|\d)")
+#: How many choices a column each are needed: two texts called answers may well be a pair.
+_FEWEST = {"answer": 3}
+
+
+def template_of(columns: Columns, answer: Column) -> str:
+    """A template of the columns that hold one choice each, labelled as the answers count them; ""
+    where there are no such columns, or the answers do not say which choice they mean."""
+    stems: dict[str, dict[str, Column]] = {}
+    for column in columns:
+        found = _CHOICE.fullmatch(column.key)
+        if found and column is not answer and column.kind in ("text", "number"):
+            stems.setdefault(found[1], {})[found[2]] = column
+    for stem, by_suffix in sorted(stems.items()):
+        suffixes = sorted(by_suffix)
+        enough = len(suffixes) >= _FEWEST.get(stem, 2)
+        if not (enough and _are_in_a_row(suffixes) and _is_meant(answer, stem, suffixes)):
+            continue
+        labels = _labels_for(answer, suffixes)
+        return r"\n".join(
+            f"{label}. {{{by_suffix[suffix].name}}}"
+            for label, suffix in zip(labels, suffixes, strict=True)
+        )
+    return ""
+
+
+def _are_in_a_row(suffixes: Sequence[str]) -> bool:
+    """Whether they are a, b, c … or numbers that follow each other."""
+    first = suffixes[0]
+    row = range(int(first), 10) if first.isdigit() else "abcdefghij"
+    return list(suffixes) == [str(one) for one in row][: len(suffixes)]
+
+
+def _is_meant(answer: Column, stem: str, suffixes: Sequence[str]) -> bool:
+    """Whether answers speak of these columns: by their letters or numbers, or, where the columns are
+    called choices, by whatever they say."""
+    numbers = {str(number) for number in range(len(suffixes) + 1)}
+    letters = set("abcdefghij"[: len(suffixes)])
+    is_label = bool(answer.words) and all(
+        word in numbers or set(re.sub(r"[\W_]", "", word)) <= letters for word in answer.words
+    )
+    return is_label or bool(stem)
+
+
+def _labels_for(answer: Column, suffixes: Sequence[str]) -> list[str]:
+    """The labels of choices: letters, but numbers where answers are numbers that count otherwise."""
+    count = len(suffixes)
+    given = {int(word) for word in answer.words if word.isdecimal()}
+    if given and len(given) == len(answer.words):
+        first = 0 if 0 in given else 1 if count in given or suffixes[0] == "1" else 0
+        if suffixes[0].isdigit() or first:
+            return [str(first + place) for place in range(count)]
+    return list(_LETTERS[:count])
+
+
+def choices_of(value: Any) -> Choices:
+    """Choices with their labels: a list, {"text": […], "label": […]} or {"A": …}; raises UnusableRow."""
+    value = parsed(value)
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        labels, texts = value.get("label"), value["text"]
+        if not isinstance(labels, list) or len(labels) != len(texts):
+            labels = _letters(len(texts))
+        return [(text_of(a), text_of(b)) for a, b in zip(labels, texts, strict=True)]
+    if isinstance(value, dict):
+        return [(text_of(label), text_of(text)) for label, text in value.items()]
+    if not isinstance(value, list | tuple):
+        return []
+    labels, texts = _letters(len(value)), [answer_of(item) for item in value]
+    own = [
+        re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
+    ]
+    if all(own):  # "A) …", "(B) …"
+        texts = [text[found.end() :] for text, found in zip(texts, own, strict=True) if found]
+    return list(zip(labels, texts, strict=True))
+
+
+def _letters(count: int) -> Sequence[str]:
+    """A, B, C …; raises UnusableRow where there are more choices than letters.
+
+    Numbers would not do: an answer 3 could then be a label or a position.
+    """
+    if count > len(_LETTERS):
+        raise UnusableRow(f"it has more than {len(_LETTERS)} choices without labels")
+    return _LETTERS[:count]
+
+
+def chosen_of(choices: Choices, answer: Any) -> Any:
+    """The choice that a label, a position from 0 or a text means; the answer itself if none."""
+    text = text_of(answer).strip()
+    found = next((item for item in choices if text in (item[0], item[1].strip())), None)
+    if found is None:
+        found = next((item for item in choices if text.casefold() == item[0].casefold()), None)
+    if found is None and text.isascii() and text.isdigit() and int(text[:9]) < len(choices):
+        found = choices[int(text[:9])]
+    return f"{found[0]}. {found[1]}" if found and text else answer

@@ -1,0 +1,74 @@
+"""Two columns of answers of which another one says which is better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lora_studio.core.dataset.formats.columns import Column, Columns
+from lora_studio.core.dataset.formats.ranking import is_tie, letter_of
+
+#: Names of columns that come in twos: response_0 and response_1, answer_a and answer_b.
+_SIDE = re.compile(
+    r"(response|answer|output|completion|humanref|conversation|summary|generation|candidate|reply|"
+    r"chat|messages)(a|b|0|1|2)"
+)
+#: What says which of the two is better, the plainest first.
+_POINTERS = (
+    "betterresponseid", "betterid", "better", "preferred", "preferredresponse", "preference", "winner",
+    "comparison", "pairwise", "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
+)  # fmt: skip
+_SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
+
+
+def sides(columns: Columns) -> Iterator[dict[str, str]]:
+    """Slots `chosen`, `rejected` and `better` for every two columns that another one compares."""
+    for (one, first), (other, second) in couples(columns):
+        if scores := _scores(columns, one, other):
+            yield {"chosen": first.name, "rejected": second.name, "better": scores}
+        elif pointer := _pointer(columns, one + other):
+            if one == "0":  # 1 is the second one
+                first, second = second, first
+            yield {"chosen": first.name, "rejected": second.name, "better": pointer.name}
+
+
+def couples(columns: Columns) -> Iterator[tuple[tuple[str, Column], tuple[str, Column]]]:
+    """Every two columns of one name but for the letter or the number at its end, with these."""
+    stems: dict[str, dict[str, Column]] = {}
+    for column in columns:
+        found = _SIDE.fullmatch(column.key)
+        if found and column.kind in ("text", "turns", "turn", "texts"):
+            stems.setdefault(found[1], {})[found[2]] = column
+    for _, by_suffix in sorted(stems.items()):
+        if "".join(sorted(by_suffix)) in ("ab", "01", "12"):
+            one, other = sorted(by_suffix.items())
+            yield one, other
+
+
+def _scores(columns: Columns, one: str, other: str) -> str:
+    """A comparison of two columns of scores with these endings, "" for none."""
+    numbers = {column.key: column for column in columns if column.kind in ("number", "flag")}
+    for name in _SCORES:
+        if name + one in numbers and name + other in numbers:
+            return f"{{{numbers[name + one].name}}} > {{{numbers[name + other].name}}}"
+    return ""
+
+
+def _pointer(columns: Columns, suffixes: str) -> Column | None:
+    """The column that says which side is better, if its values can be meant in one way alone."""
+    for name in _POINTERS:
+        column = next((item for item in columns if item.key == name and item.words), None)
+        if column is None:
+            continue
+        said = {word for word in column.words if not is_tie(word)}
+        if _letters(column) if suffixes == "ab" else said <= set(suffixes):
+            return column
+        if suffixes == "12" and said and said <= {"left", "right"}:
+            return column
+    return None
+
+
+def _letters(column: Column) -> bool:
+    """Whether a column says a or b, in whatever words."""
+    said = [word for word in column.words if not is_tie(word)]
+    return bool(said) and all(map(letter_of, said))

@@ -1,0 +1,141 @@
+"""Which of several answers is the better one: by what says so, by ranks, or by scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import (
+    answer_of,
+    has_text,
+    is_missing,
+    key_of,
+    text_of,
+    truth_of,
+)
+from lora_studio.core.dataset.samples import UnusableRow
+
+_TIES = frozenset(
+    ("tie", "ties", "tied", "tiebothbad", "bothbad", "both", "neither", "equal", "same", "none")
+)
+_NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?|true|false)"
+_COMPARISON = re.compile(rf"\s*{_NUMBER}\s*>\s*{_NUMBER}\s*")
+_SIDES = {"left": "a", "right": "b"}
+_LETTER = re.compile(r"(?:(?:model|response|answer|output|assistant|candidate)[\s_-]?)?([ab])")
+
+#: What an answer in a list of several is ranked by: 1 is the best, or the highest is.
+_RANKS = ("rank", "ranking")
+_RATED = ("overall_score", "pm_score", "score", "rating", "reward")
+
+#: Why a row of two answers is no pair.
+NEITHER = "neither of its answers is the better one"
+
+
+def is_tie(word: str) -> bool:
+    """Whether a word says that no answer is the better one."""
+    return key_of(word) in _TIES
+
+
+def letter_of(word: str) -> str:
+    """Which side a word names, a or b; "" for none. The left one is a."""
+    word = word.strip().casefold()
+    found = _LETTER.fullmatch(word)
+    return found[1] if found else _SIDES.get(word, "")
+
+
+def is_first_better(value: Any) -> bool:
+    """Whether what says which side is better names the first one; raises UnusableRow.
+
+    True, 1 and a are the first; false, 0, 2 and b the second. `3 > 2` compares.
+    """
+    text = text_of(value).strip().casefold()
+    if compared := _COMPARISON.fullmatch(text):
+        one, other = (_number(side) for side in compared.groups())
+        if one == other:
+            raise UnusableRow(NEITHER)
+        return one > other
+    if not text or is_tie(text):
+        raise UnusableRow(NEITHER)
+    if text in ("1", "1.0", "2", "2.0"):
+        return text.startswith("1")
+    if letter := letter_of(text):
+        return letter == "a"
+    if (truth := truth_of(value)) is None:
+        raise UnusableRow("it does not say which of its answers is the better one")
+    return truth
+
+
+def _number(text: str) -> float:
+    """The number that a side of a comparison is; raises UnusableRow for none, such as "1.2.3"."""
+    try:
+        return float({"true": "1", "false": "0"}.get(text, text))
+    except ValueError:
+        raise UnusableRow(NEITHER) from None
+
+
+def are_ranked(value: Any) -> bool:
+    """Whether a value is several answers with a rank or a score each."""
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(item, dict) and _score(item) is not None for item in value)
+        and all(map(has_text, value))
+    )
+
+
+def is_pair(value: Any) -> bool:
+    """Whether a value is two different answers."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(text, str) and text.strip() for text in value)
+        and value[0] != value[1]
+    )
+
+
+def best_and_worst(answers: list[Any]) -> tuple[str, str]:
+    """The best and the worst of several answers by their ranks or scores; raises UnusableRow."""
+    rated = [(score, item) for item in answers if (score := _score(item)) is not None]
+    best = max(rated, key=lambda entry: entry[0], default=None)
+    worst = min(rated, key=lambda entry: entry[0], default=None)
+    if best is None or worst is None or best[0] == worst[0]:
+        raise UnusableRow(NEITHER)
+    return answer_of(best[1]), answer_of(worst[1])
+
+
+def best_and_worst_rated(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
+    """The best and the worst of several answers by the ratings beside them; raises UnusableRow."""
+    if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
+        raise UnusableRow("it does not have a rating for each of its answers")
+    rated = zip(answers, ratings, strict=True)
+    return best_and_worst([{"text": text, "score": rating} for text, rating in rated])
+
+
+def rank_of(item: Mapping[str, Any]) -> float | None:
+    """The rank of an answer among those to the same turn, the least the best; None without one."""
+    return _number_of(item.get("rank"))
+
+
+def _score(item: dict[str, Any]) -> float | None:
+    """How good an answer is, more being better; None where it does not say."""
+    for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
+        for name in names:
+            if (value := _number_of(item.get(name))) is not None:
+                return sign * value
+    about = item.get("annotations")
+    rated = (
+        [one.get("Rating") for one in about.values() if isinstance(one, dict)]
+        if isinstance(about, dict)
+        else []
+    )
+    found = [value for one in rated if (value := _number_of(one)) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _number_of(value: Any) -> float | None:
+    """A number, also one that is written as text; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
+        return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and not is_missing(value) else None

@@ -1,0 +1,44 @@
+"""Who speaks: every spelling of a role that datasets use."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lora_studio.core.dataset.formats.values import key_of
+from lora_studio.core.dataset.spec import Role
+
+#: `call` is an assistant's turn that is a tool call and nothing else.
+Speaker = Role | Literal["call"]
+
+_SPELLINGS: dict[Speaker, tuple[str, ...]] = {
+    "system": ("system", "sys", "systemprompt", "systemmessage", "systeminstruction", "developer",
+        "context"),
+    "user": (
+        "user", "human", "prompter", "instruction", "question", "query", "prompt", "input", "asker",
+        "customer", "client", "patient", "student", "usr", "q",
+    ),
+    "assistant": (
+        "assistant", "gpt", "bot", "model", "chatgpt", "ai", "chatbot", "llm", "bing", "bard",
+        "claude", "gemini", "moss", "agent", "answer", "response", "output", "completion", "reply",
+        "doctor", "therapist", "teacher", "tutor", "a",
+    ),
+    "tool": (
+        "tool", "function", "observation", "ipython", "functionresponse", "functionresult",
+        "functionoutput", "toolresponse", "toolresponses", "toolresult", "toolresults",
+        "tooloutput", "environment",
+    ),
+    "call": ("functioncall", "functioncalls", "toolcall", "toolcalls"),
+}  # fmt: skip
+
+_SPEAKERS: dict[str, Speaker] = {
+    spelling: speaker for speaker, spellings in _SPELLINGS.items() for spelling in spellings
+}
+_MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
+
+
+def speaker_of(name: str) -> Speaker | None:
+    """Who a role's name means (`<|Human|>`, `gpt-4`, `function-call`); None when it means nobody."""
+    key = key_of(name)
+    if key in _SPEAKERS:
+        return _SPEAKERS[key]
+    return "assistant" if key.startswith(_MODEL_NAMES) else None

@@ -1,0 +1,50 @@
+"""Conversations written as numbered rounds, each with what was asked, thought, called and answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import is_blank, key_of
+
+_ROUND = re.compile(r"(?:turn|round)[ _-]?(\d{1,6})")
+#: What stands before and behind every field of such a round: `<|Human|>: …<eoh>`.
+_BEFORE = re.compile(r"\A\s*<\|[^<>|\n]{1,40}\|>:[ \t]?\n?")
+_BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
+
+
+def numbered_rounds(value: Any) -> list[dict[str, Any]]:
+    """The rounds of {"turn_1": {…}, "turn_2": {…}} in order, [] for anything else."""
+    if not isinstance(value, dict) or not value:
+        return []
+    numbers = {str(name): _ROUND.fullmatch(str(name).casefold()) for name in value}
+    if not all(numbers.values()) or not all(isinstance(one, dict) for one in value.values()):
+        return []
+    order = sorted(value, key=lambda name: int(str(name).casefold().strip("turnod _-")))
+    return [value[name] for name in order]
+
+
+def said_in_round(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The turns of a round. Calls stand in a notation of their own and stay texts."""
+    said = {key_of(str(name)): _bare(text) for name, text in given.items()}
+    thought = _said(said.pop("innerthoughts", ""))
+    called, result = _said(said.pop("commands", "")), _said(said.pop("toolresponses", ""))
+    answer = next((said.pop(name) for name in ("moss", "assistant", "bot") if name in said), None)
+    yield from ({"role": name, "content": text} for name, text in said.items())
+    if called:
+        yield {"role": "assistant", "content": called, "reasoning_content": thought}
+        yield {"role": "tool", "content": result}
+        thought = ""
+    if answer is not None:
+        yield {"role": "assistant", "content": answer, "reasoning_content": thought}
+
+
+def _bare(text: Any) -> Any:
+    """A text without the marks around it."""
+    return _BEHIND.sub("", _BEFORE.sub("", text)) if isinstance(text, str) else text
+
+
+def _said(text: Any) -> Any:
+    """A text, "" where it says that there is none."""
+    return "" if is_blank(text) or text == "None" else text

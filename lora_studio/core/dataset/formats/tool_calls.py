@@ -1,0 +1,131 @@
+"""Tools as files have them: their descriptions, and calls of them in an answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import (
+    is_blank,
+    is_missing,
+    json_text,
+    parsed,
+    text_of,
+    valid,
+    without_nulls,
+)
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import ToolCall
+
+_QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DOTALL)
+
+
+def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
+    """Function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
+
+    Fields that are null go, and what Gemini, Bedrock and Anthropic call otherwise gets the names that
+    chat templates look for. All else stays as it is.
+    """
+    if is_blank(value):
+        return ()
+    value = parsed(value)
+    if isinstance(value, dict) and isinstance(value.get("tools"), list):
+        value = value["tools"]
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise UnusableRow("its tools are not a list of function descriptions")
+    found = [without_nulls(parsed(tool)) for tool in value if not is_blank(tool)]
+    if not all(isinstance(tool, dict) for tool in found):
+        raise UnusableRow("its tools are not a list of function descriptions")
+    valid(json_text(found))
+    return tuple(tool for one in found for tool in _functions(one))
+
+
+def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
+    """The functions in one entry of a list of tools."""
+    for name in ("functionDeclarations", "function_declarations"):
+        if isinstance(declared := tool.get(name), list):
+            return [one for one in declared if isinstance(one, dict)]
+    inner = tool.get("toolSpec")
+    tool = inner if isinstance(inner, dict) else tool
+    schema = next((name for name in ("input_schema", "inputSchema") if name in tool), None)
+    if schema is None or "parameters" in tool:
+        return [tool]
+    given = tool[schema]
+    given = given["json"] if isinstance(given, dict) and set(given) == {"json"} else given
+    return [
+        {"parameters" if key == schema else key: item for key, item in tool.items()}
+        | {"parameters": given}
+    ]
+
+
+def tools_in(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """A system message that ends in function descriptions, and these; ("as it is", ()) otherwise."""
+    start = system.find("{")
+    decoder, position, found = json.JSONDecoder(), start, []
+    while 0 <= position < len(system):
+        try:
+            tool, position = decoder.raw_decode(system, position)
+        except (ValueError, RecursionError):
+            return system, ()
+        found.append(tool)
+        position += len(system[position:]) - len(system[position:].lstrip(" \n\r\t,"))
+    if not found or not all(isinstance(tool, dict) and "name" in tool for tool in found):
+        return system, ()
+    return system[:start].rstrip(), tuple(found)
+
+
+def calls_in(value: Any) -> tuple[ToolCall, ...]:
+    """The tool calls that an answer consists of, () when it is something else."""
+    listed = parsed(value)
+    if isinstance(listed, dict):
+        listed = [listed]
+    if not isinstance(listed, list | tuple) or not listed:
+        return ()
+    if not all(isinstance(item, dict) and {"name", "arguments"} <= set(item) for item in listed):
+        return ()
+    return calls_of(listed)
+
+
+def calls_of(value: Any) -> tuple[ToolCall, ...]:
+    """Tool calls: a list, one alone, or either as JSON text; raises UnusableRow."""
+    value = parsed(value)
+    if is_blank(value):
+        return ()
+    listed = [value] if isinstance(value, dict) else value
+    if not isinstance(listed, list | tuple):
+        raise UnusableRow("its tool calls are not a list")
+    return tuple(call_of(parsed(item)) for item in listed if not is_missing(item))
+
+
+def call_of(item: Any) -> ToolCall:
+    """One call, of OpenAI's form or with name and arguments alone; raises UnusableRow."""
+    if not isinstance(item, dict):
+        raise UnusableRow("a tool call is not an object")
+    function = item.get("function")
+    inner = function if isinstance(function, dict) else item
+    name = inner.get("name") or (function if isinstance(function, str) else None)
+    if not isinstance(name, str):
+        raise UnusableRow("a tool call has no name")
+    names = ("arguments", "parameters", "args", "input")
+    given: Any = next((inner[key] for key in names if not is_missing(inner.get(key))), {})
+    arguments = parsed(given) if isinstance(given, str) else without_nulls(given)
+    if is_blank(arguments):
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise UnusableRow("the arguments of a tool call are not an object")
+    arguments = {str(key): value for key, value in arguments.items()}
+    valid(json_text(arguments))
+    return ToolCall(
+        name=text_of(name),
+        arguments=arguments,
+        id=text_of(item.get("call_id") or item.get("toolUseId") or item.get("id")),
+    )
+
+
+def unquoted(text: str) -> str:
+    """A call whose arguments stand in single quotes, as JSON with the arguments as an object."""
+    found = _QUOTED_ARGUMENTS.search(text)
+    return text if found is None else text[: found.start()] + "".join(found.groups())

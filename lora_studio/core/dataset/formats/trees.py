@@ -1,0 +1,74 @@
+"""Conversations written as trees of turns: the one path through them that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lora_studio.core.dataset.formats.values import is_missing
+
+#: Parts of an exported chat that were never said: settings, memories, drafts of thoughts.
+_UNSAID = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
+
+
+def are_objects(value: Any) -> bool:
+    """Whether a value is a list of objects."""
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A turn, the best of the replies to it by `rank` (0 is the best), the best to that, and so on."""
+    found: dict[str, Any] | None = turn
+    while found is not None:
+        yield found
+        replies = [reply for reply in found.get("replies") or () if _counts(reply)]
+        found = min(replies, key=_rank, default=None)
+
+
+def _counts(reply: dict[str, Any]) -> bool:
+    """Whether a reply was neither deleted nor refused in its review."""
+    return not reply.get("deleted") and reply.get("review_result") is not False
+
+
+def _rank(reply: dict[str, Any]) -> float:
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) and not is_missing(rank) else float("inf")
+
+
+def is_export(value: dict[str, Any]) -> bool:
+    """Whether a value is a chat as ChatGPT exports it: nodes by id, each with message and children."""
+    return bool(value) and all(
+        isinstance(node, dict) and "message" in node and isinstance(node.get("children"), list)
+        for node in value.values()
+    )
+
+
+def exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The turns of an exported chat, of answers that were asked for again the last one."""
+    place = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
+    seen: set[Any] = set()
+    while place in nodes and place not in seen:
+        seen.add(place)
+        node = nodes[place]
+        if turn := _exported(node["message"]):
+            yield turn
+        place = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
+
+
+def _exported(message: Any) -> dict[str, Any] | None:
+    """One turn of an exported chat; None for what was not said in it."""
+    if not isinstance(message, dict) or not isinstance(content := message.get("content"), dict):
+        return None
+    about, author = message.get("metadata"), message.get("author")
+    hidden = isinstance(about, dict) and about.get("is_visually_hidden_from_conversation")
+    if hidden or content.get("content_type") in _UNSAID or not isinstance(author, dict):
+        return None
+    parts = content.get("parts", [content.get("text")])
+    said = [_part(part) for part in (parts if isinstance(parts, list) else []) if part]
+    return {"role": author.get("role"), "content": said} if said else None
+
+
+def _part(part: Any) -> Any:
+    """A text, also of what was spoken; anything else is a picture."""
+    text = part.get("text") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else {"type": "image"}

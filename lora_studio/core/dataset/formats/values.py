@@ -1,0 +1,218 @@
+"""Values of a row as files have them: what counts as missing, what text they stand for.
+
+- `null` and NaN are missing, and so is a column that a row does not have.
+- Text stays as it is, character for character. Numbers and truth values are written as JSON writes
+  them (`3`, `0.5`, `true`), lists and objects as JSON text.
+- Where one answer is wanted and there are several, the first counts; the text of an object such as
+  SQuAD's `{"text": ["Paris"], "answer_start": [7]}` is what it has under `text`.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import math
+import re
+from typing import Any
+
+from lora_studio.core.dataset.samples import UnusableRow
+
+#: Columns that hold media when their values look like it.
+MEDIA_KEYS = frozenset(
+    ("image", "images", "img", "picture", "pixelvalues", "audio", "audios", "video", "videos")
+)
+
+_MEDIA_FILE = re.compile(
+    r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
+)
+_TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
+_PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")
+_NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
+#: Longer text is never looked at as a list: parsing it as Python costs a hundred times its size.
+_LONGEST_LITERAL = 2_000_000
+
+
+@functools.lru_cache(maxsize=4096)
+def key_of(name: str) -> str:
+    """A column name as it is compared: letters and digits alone, in lower case."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none at all."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_blank(value: Any) -> bool:
+    """Whether there is nothing in a value: missing, blanks alone, an empty list or object."""
+    if isinstance(value, str):
+        return not value.strip()
+    return is_missing(value) or (isinstance(value, list | tuple | dict) and not value)
+
+
+def text_of(value: Any) -> str:
+    """The text that a value stands for, empty for a missing one; raises UnusableRow.
+
+    Half of a character (a lone surrogate, from a broken escape) is no text: no tokenizer takes it.
+    """
+    if isinstance(value, str):
+        return valid(value)
+    return "" if is_missing(value) else valid(json_text(value))
+
+
+def answer_of(value: Any) -> str:
+    """The text of an answer, the first of several, empty for none; raises UnusableRow."""
+    if isinstance(value, list | tuple):
+        if not value:
+            return ""
+        given = [item for item in value if not is_blank(item)]
+        if given and all(isinstance(item, str) for item in given):
+            return text_of(given[0])
+        if given and all(_field_of(item) for item in given):
+            return answer_of(given[0])
+    if field := _field_of(value):
+        return answer_of(value[field])
+    return text_of(value)
+
+
+def passages_of(value: Any) -> Any:
+    """The text of passages: of a list of texts or of titles with sentences, or of an object that has
+    these under a usual name; anything else as it is. Raises UnusableRow."""
+    if isinstance(value, dict):
+        titles = value.get("title")
+        held = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
+        if isinstance(titles, list) and isinstance(held, list) and len(titles) == len(held):
+            held = [list(item) for item in zip(titles, held, strict=True)]
+        return value if held is None else passages_of(held)
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    texts = [_passage(item) for item in value]
+    return value if None in texts else "\n\n".join(text for text in texts if text and text.strip())
+
+
+def _passage(item: Any) -> str | None:
+    """One passage: a text, its sentences, or its title with these; None for something else."""
+    if isinstance(item, str):
+        return valid(item)
+    if has_text(item):
+        return answer_of(item)
+    if not isinstance(item, list | tuple) or not item:
+        return None
+    if all(isinstance(part, str) for part in item):
+        return valid("".join(item))
+    title, *rest = item
+    text = _passage(rest[0]) if isinstance(title, str) and len(rest) == 1 else None
+    return None if text is None else f"{valid(title)}\n{text}"
+
+
+def valid(text: str) -> str:
+    """The same text; raises UnusableRow for half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnusableRow("it holds half of a character (a lone surrogate)") from None
+    return text
+
+
+def is_writable(name: str) -> bool:
+    """Whether a name is text throughout, without half a character."""
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON on one line, other scripts as they are; raises UnusableRow."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        raise UnusableRow("it holds a value that cannot be written as text") from None
+
+
+def parsed(value: Any) -> Any:
+    """The list or object that a text spells out as JSON or as Python prints it, else the value.
+
+    Tables (CSV) have no other way to hold a list.
+    """
+    if not isinstance(value, str):
+        return value
+    start = value.lstrip()[:1]
+    if start not in ("[", "{") or len(value) > _LONGEST_LITERAL:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    # NumPy prints no commas between the items of a list; in texts, line ends are written as \n.
+    spelt = _NUMPY_ITEMS.sub("}, {", value.strip())
+    try:
+        return ast.literal_eval(spelt)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return value
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without fields that are null: columnar files give every object every field."""
+    if isinstance(value, dict):
+        return {str(key): without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def is_media(value: Any) -> bool:
+    """Whether a value is an image, a sound or a film: its bytes, its place, or a list of these."""
+    pending = [value]
+    while pending:  # not by recursion: a row may be nested more deeply than Python goes
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending += item
+        elif _is_medium(item):
+            return True
+    return False
+
+
+def _is_medium(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.startswith("data:") or bool(_MEDIA_FILE.search(value[-300:]))
+    if isinstance(value, dict):
+        return any(value.get(field) is not None for field in ("bytes", "path", "url", "array"))
+    return isinstance(value, bytes)
+
+
+def truth_of(value: Any) -> bool | None:
+    """Whether a label says good (True) or bad (False); None when it says neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return True if value == 1 else False if value in (0, -1) else None
+    if isinstance(value, str):
+        word = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", value.strip().casefold().rstrip("\ufe0f"))
+        return True if word in _GOOD else False if word in _BAD else None
+    return None
+
+
+_GOOD = frozenset(
+    (
+        "true", "1", "1.0", "yes", "y", "good", "up", "thumbs up", "thumbsup", "+1", "positive",
+        "desirable", "chosen", "like", "liked", "accept", "accepted", "correct", "👍", "+",
+    )
+)  # fmt: skip
+_BAD = frozenset(
+    (
+        "false", "0", "0.0", "no", "n", "bad", "down", "thumbs down", "thumbsdown", "-1",
+        "negative", "undesirable", "rejected", "dislike", "disliked", "reject", "incorrect", "wrong",
+        "👎", "-",
+    )
+)  # fmt: skip
+
+
+def has_text(value: Any) -> bool:
+    """Whether a value is an object with its text under a usual name."""
+    return _field_of(value) is not None
+
+
+def _field_of(value: Any) -> str | None:
+    """Under which name an object has its text; None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    return next((name for name in _TEXT_FIELDS if value.get(name) is not None), None)

@@ -1,0 +1,176 @@
+"""Repairs of single rows, as recorded in `dataset.fixes`: pure, and the same when done twice.
+
+What needs the whole dataset (duplicates, leakage, outliers) is in `engine.comparing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, mended, shows
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import Fix, Message
+
+#: Why a row is left out, by the repair that does it; these show among the skipped rows.
+REASONS: dict[Fix, str] = {
+    "drop_duplicates": "it equals an earlier row",
+    "drop_near_duplicates": "it nearly equals an earlier row",
+    "drop_leaked": "it is among the validation rows",
+    "drop_empty_turns": "a turn is empty",
+    "drop_role_order": "its turns are out of order",
+    "drop_lost_characters": "characters of it are lost",
+    "drop_refusals": "an answer refuses or speaks of itself as another model",
+    "remove_markers": "a turn holds markers of a chat template",
+    "drop_contradictions": "it contradicts itself or another row",
+    "drop_minority_schema": "it has another shape than most rows",
+    "drop_outliers": "it is extremely long",
+}
+
+#: Faults of a single row that leave it out once the repair is recorded.
+_DROPS: dict[Fix, Fault] = {
+    "drop_empty_turns": "empty_turn",
+    "drop_role_order": "role_order",
+    "drop_lost_characters": "lost_characters",
+    "remove_markers": "markers",
+    "drop_refusals": "refusal",
+    "drop_contradictions": "same_pair",
+}
+
+_FIRST_MARKER = re.compile(rf"\s*(?:{MARKERS.pattern})")
+_LAST_MARKER = re.compile(rf"(?:{MARKERS.pattern})\Z")
+#: Characters of the longest marker.
+_LONGEST_MARKER = 44
+
+
+def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
+    """The row after the repairs of single rows among `fixes`; raises UnusableRow where one of them
+    leaves it out.
+    """
+    changes = [change for fix, change in _TEXT_CHANGES.items() if fix in fixes]
+    if changes:
+        sample = _with_texts(sample, changes)
+    if "merge_turns" in fixes:
+        sample = _with_merged_turns(sample)
+    for fix, fault in _DROPS.items():
+        if fix in fixes and shows(sample, fault):
+            raise UnusableRow(REASONS[fix])
+    return sample
+
+
+def repair_encoding(text: str) -> str:
+    """Without control characters and with misread UTF-8 read anew."""
+    return CONTROLS.sub("", mended(text))
+
+
+def remove_markers(text: str) -> str:
+    """Without markers of a chat template at its beginning and end, and the blanks beside them.
+
+    One at a time and from the ends inwards: a pattern for all of them at once would try every
+    place in a long run of blanks.
+    """
+    start, end = 0, len(text)
+    while first := _FIRST_MARKER.match(text, start):
+        start = _past_blanks(text, first.end())
+    while last := _LAST_MARKER.search(text, *_tail(text, start, end)):
+        end = last.start()
+    if end < len(text):
+        end = _tail(text, start, end)[1]
+    return text[start:end]
+
+
+def _past_blanks(text: str, start: int) -> int:
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start
+
+
+def _tail(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where a marker at the end would be, blanks behind it left off."""
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return max(start, end - _LONGEST_MARKER), end
+
+
+def merge_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Neighbouring turns of one role as one, a blank line between; results of tools stay apart.
+
+    The whole trains only if both parts did: what was kept out of training stays out of it.
+    """
+    merged: list[Message] = []
+    for turn in turns:
+        if merged and merged[-1].role == turn.role != "tool":
+            merged[-1] = _joined(merged[-1], turn)
+        else:
+            merged.append(turn)
+    return tuple(merged)
+
+
+def _joined(one: Message, other: Message) -> Message:
+    def both(first: str, second: str) -> str:
+        return "\n\n".join(part for part in (first, second) if part.strip())
+
+    content = both(one.content, other.content)
+    shift = len(content) - len(other.content) if other.content.strip() else 0
+    behind = tuple((begin + shift, end + shift) for begin, end in other.untrained)
+    return one.model_copy(
+        update={
+            "content": content,
+            "untrained": (one.untrained if one.content.strip() else ()) + behind,
+            "thinking": both(one.thinking, other.thinking),
+            "tool_calls": one.tool_calls + other.tool_calls,
+            "trained": one.trained and other.trained,
+        }
+    )
+
+
+def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Sample:
+    def change(text: str) -> str:
+        # Each may bring to light something for the others: a control character within a marker, a
+        # line that can be read anew once the marker is gone. Every change shortens the text.
+        before = None
+        while text != before:
+            before = text
+            for step in changes:
+                text = step(text)
+        return text
+
+    def kept(text: str, untrained: Sequence[tuple[int, int]] | None) -> str:
+        if untrained and change(text) != text:
+            raise UnusableRow("a repair would move which parts of it train")
+        return change(text)
+
+    def changed(turns: tuple[Message, ...]) -> tuple[Message, ...]:
+        return tuple(
+            turn.model_copy(
+                update={
+                    "content": kept(turn.content, turn.untrained),
+                    "thinking": change(turn.thinking),
+                }
+            )
+            for turn in turns
+        )
+
+    return replace(
+        sample,
+        messages=changed(sample.messages),
+        text=kept(sample.text, sample.untrained),
+        chosen=changed(sample.chosen),
+        rejected=changed(sample.rejected),
+    )
+
+
+def _with_merged_turns(sample: Sample) -> Sample:
+    return replace(
+        sample,
+        messages=merge_turns(sample.messages),
+        chosen=merge_turns(sample.chosen),
+        rejected=merge_turns(sample.rejected),
+    )
+
+
+_TEXT_CHANGES: dict[Fix, Callable[[str], str]] = {
+    "repair_encoding": repair_encoding,
+    "remove_markers": remove_markers,
+}

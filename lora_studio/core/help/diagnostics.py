@@ -1,0 +1,181 @@
+"""A file for who helps: versions, logs, settings and the last run, without what is private.
+
+What goes in is made as text first, so that whoever sends it can read every word before it is written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lora_studio import __version__
+from lora_studio.core.help.redaction import Redactor, unquoted, without_texts
+from lora_studio.core.problems import STEPS, ProblemError
+from lora_studio.core.project import project
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.spec import facts
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import write_atomic
+
+#: Bytes of a log that go in, the latest ones; lines of events.
+_LOG_BYTES, _EVENT_LINES = 200_000, 2_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the bundle: its name, what it is in a sentence, and all of its text."""
+
+    name: str
+    about: str
+    text: str
+
+
+def here() -> dict[str, Any]:
+    """A report of this installation, as far as it needs no engine; `take` adds the rest."""
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": {name: _version(name) for name in ("PySide6-Essentials", "pyqtgraph", "pydantic")},
+        "devices": [],
+        "ollama": None,
+        "problems": [],
+    }  # fmt: skip
+
+
+def take(found: dict[str, Any], event: object) -> None:
+    """Adds to a report what an event of the engine tells."""
+    match event:
+        case events.DevicesFound():
+            found["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
+            found["packages"] |= event.packages
+        case events.OllamaFound():
+            found["ollama"] = {"host": event.host, "version": event.version}
+        case events.Failed():
+            told = event.problem.model_dump(mode="json")
+            if told not in found["problems"]:  # without an engine every question ends so
+                found["problems"].append(told)
+
+
+def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]:
+    """Everything that goes in; `place` is a project's file or folder, whose latest run goes in too."""
+    redact = Redactor(folders={str(_folder_of(place)): "PROJECT"} if place else {})
+    text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
+    found = [
+        Entry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
+        _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
+        _log(
+            "setup.log", "What set-ups of the engine did.", paths.log_folder() / "setup.log", redact
+        ),
+    ]
+    if place is not None:
+        found += _of_project(place, redact)
+    return [entry for entry in found if entry.text]
+
+
+def write(entries: Iterable[Entry], file: Path) -> None:
+    """Writes the bundle as a ZIP archive, in one step; raises OSError."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in entries:
+            archive.writestr(entry.name, entry.text)
+    write_atomic(file, buffer.getvalue())
+
+
+def _folder_of(place: Path) -> Path:
+    return (place if place.is_dir() else place.parent).absolute()
+
+
+def _of_project(place: Path, redact: Redactor) -> Iterator[Entry]:
+    try:
+        draft = project.load(place)
+    except ProblemError as error:
+        yield Entry("project.txt", "Why the project could not be read.", redact(str(error)))
+        return
+    yield Entry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
+    runs = folder.list_runs(draft.folder / "runs") if draft.folder else []
+    if runs:
+        yield from _of_run(runs[0], redact)
+
+
+def _settings(draft: project.Draft) -> str:
+    """Numbers and choices as they are; of paths their last part's ending, of texts their length."""
+    values = {
+        step: {name: _setting(step, name, value) for name, value in draft.values[step].items()}
+        for step in STEPS
+    }
+    found: dict[str, Any] = {"settings": values}
+    found["problems"] = [
+        {
+            "code": problem.code,
+            "field": str(problem.where.field),
+            "what": unquoted(str(problem.what)),
+        }
+        for problem in draft.problems()
+    ]
+    return json.dumps(found, indent=2, ensure_ascii=False, default=str)
+
+
+def _setting(step: Any, name: str, value: object) -> object:
+    if isinstance(value, bool | int | float) or value is None:
+        return value
+    if name not in SPECS[step].model_fields:
+        return "[unknown setting]"
+    about = facts(SPECS[step], name)
+    if about.choices and isinstance(value, str):
+        return value if value in about.choices else f"[{len(value)} characters]"
+    if isinstance(value, list | tuple):
+        return f"[{len(value)} entries]"
+    if isinstance(value, str) and (about.path or name == "source"):
+        return f"[…{Path(value).suffix}]" if value else ""
+    return f"[{len(str(value))} characters]"
+
+
+def _of_run(run: RunFolder, redact: Redactor) -> Iterator[Entry]:
+    lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
+    told = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
+    yield Entry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(told)))  # fmt: skip
+    manifest = json.dumps(without_texts(run.manifest()), indent=2, ensure_ascii=False)
+    yield Entry("run/manifest.json", "Versions and numbers of the latest run.", redact(manifest))
+    about = "What the libraries printed during the latest run. Read it: a library may quote data."
+    yield _log("run/log.txt", about, run.log_file, redact)
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[Any]:
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue  # the first one may be cut, the last one half-written
+
+
+def _log(name: str, about: str, file: Path, redact: Redactor) -> Entry:
+    return Entry(name, about, redact(_last_bytes(file, _LOG_BYTES)))
+
+
+def _last_bytes(file: Path, size: int) -> str:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, file.stat().st_size - size))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""The LoRA step: its spec, facts of adapters, and starting from one."""

@@ -1,0 +1,168 @@
+"""An adapter that training goes on from: its shape, and what of the project's it stands in for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.spec import facts
+
+CONFIG = "adapter_config.json"
+_WEIGHTS = "adapter_model.safetensors"
+_WHERE = Where(step="lora", field="start_from")
+
+#: What the adapter decides, by field, and the key of PEFT's settings where one says the same.
+TAKEN: dict[str, str | None] = {
+    "rank": "r",
+    "alpha": "lora_alpha",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+    "bias": "bias",
+    "targets": None,
+    "target_names": None,
+    "init": None,
+    "blocks": None,
+    "own_ranks": None,
+    "modules_to_save": "modules_to_save",
+}
+
+#: Initial values that are taken out of the base weights; PEFT's own ones among them.
+_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """PEFT's settings of the adapter in a folder; raises ProblemError when none can be gone on from."""
+    if not folder.is_dir():
+        raise _refused(f"There is no folder {folder}.", "Choose it again if it was moved.")
+    try:
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict) or not (folder / _WEIGHTS).is_file():
+        raise _refused(
+            f"{folder.name} holds no LoRA adapter.",
+            f"Choose the folder with an {CONFIG} and an {_WEIGHTS}.",
+        )
+    if config.get("peft_type") != "LORA" or not isinstance(config.get("r"), int):
+        raise _refused(
+            f"The adapter is of the kind {config.get('peft_type')}, and training goes on from LoRA "
+            "alone.",
+            "Choose a LoRA adapter.",
+        )
+    initial = str(config.get("init_lora_weights")).lower()
+    if initial.startswith(_CHANGING):
+        raise _refused(
+            f"The adapter was begun with {initial}, which changed the base model, and is not "
+            "converted to a usual one.",
+            "Save it again in PEFT with save_pretrained(…, "
+            "path_initial_model_for_weight_conversion=…).",
+        )
+    return config
+
+
+def effective(spec: LoraSpec) -> LoraSpec:
+    """The shape that training will have: that of the adapter it goes on from, where there is one.
+
+    The spec itself where that adapter cannot be read, or has a shape that no setting here has.
+    """
+    if not spec.start_from:
+        return spec
+    try:
+        config = read(Path(spec.start_from))
+    except ProblemError:
+        return spec
+    modules = config.get("target_modules")
+    names = [str(name).rpartition(".")[2] for name in modules] if isinstance(modules, list) else []
+    changes: dict[str, Any] = {
+        field: config[key] for field, key in TAKEN.items() if key and config.get(key) is not None
+    }
+    changes |= {
+        "targets": "names" if names else "all_linear",
+        "target_names": tuple(dict.fromkeys(sorted(names))),
+        "init": "default",
+        "blocks": _blocks(config.get("layers_to_transform")),
+        "own_ranks": _own_ranks(config),
+        "modules_to_save": tuple(config.get("modules_to_save") or ()),
+    }
+    try:
+        return LoraSpec.model_validate(spec.model_dump() | changes)
+    except ValidationError:
+        return spec
+
+
+def _blocks(found: Any) -> str:
+    numbers = [found] if isinstance(found, int) else found
+    return ", ".join(str(number) for number in numbers) if isinstance(numbers, list) else ""
+
+
+def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
+    """Ranks by plain names; PEFT also knows patterns, which no setting here has."""
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    return tuple(
+        f"{name.rpartition('.')[2]}={rank}" + (f":{alphas[name]}" if name in alphas else "")
+        for name, rank in ranks.items()
+        if re.fullmatch(r"[\w.]+", name)
+    )
+
+
+def described(config: dict[str, Any]) -> str:
+    """The shape in words: rank 8, alpha 16, q_proj and v_proj."""
+    parts = [f"rank {config['r']}", f"alpha {config.get('lora_alpha')}"]
+    parts += [word for key, word in (("use_rslora", "rank-stabilised"), ("use_dora", "DoRA")) if config.get(key)]  # fmt: skip
+    modules = config.get("target_modules")
+    if isinstance(modules, list) and modules:
+        parts.append(" ".join(dict.fromkeys(sorted(name.rpartition(".")[2] for name in modules))))
+    if whole := config.get("modules_to_save"):
+        parts.append(f"{' '.join(whole)} trained whole")
+    return ", ".join(parts)
+
+
+def unused(config: dict[str, Any], spec: LoraSpec) -> list[str]:
+    """Titles and values of what was set otherwise here than the adapter has it."""
+    found = []
+    for field, key in TAKEN.items():
+        about, value = facts(LoraSpec, field), getattr(spec, field)
+        same = key is not None and _plain(config.get(key)) == _plain(value)
+        if value == about.default or same:
+            continue
+        shown = about.choices.get(str(value), value)
+        found.append(f"{about.title} {' '.join(value) if isinstance(value, tuple) else shown}")
+    return found
+
+
+def check(spec: LoraSpec) -> list[Problem]:
+    """Why training cannot go on from the adapter, or a warning of what is not used beside it."""
+    if not spec.start_from:
+        return []
+    try:
+        config = read(Path(spec.start_from))
+    except ProblemError as error:
+        return error.problems
+    set_otherwise = unused(config, spec)
+    if not set_otherwise:
+        return []
+    return [
+        Problem(
+            code="lora.taken_from_start",
+            what=f"The adapter decides the shape: {described(config)}.",
+            remedy=f"Not used: {', '.join(set_otherwise)}. To use them, start from no adapter.",
+            where=_WHERE,
+            severity="warning",
+        )
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value or ()) if isinstance(value, list | tuple) or value is None else value
+
+
+def _refused(what: str, remedy: str) -> ProblemError:
+    return ProblemError(
+        Problem(code="lora.start_not_usable", what=what, remedy=remedy, where=_WHERE)
+    )

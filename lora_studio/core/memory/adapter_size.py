@@ -1,0 +1,80 @@
+"""How many parameters an adapter has, from the widths of the layers alone: at once, as a slider moves.
+
+A layer of inputs × outputs gets A (rank × inputs) and B (outputs × rank), Hu et al. 2021; DoRA adds
+one length per output (Liu et al. 2024). What rests on more than widths is left to the engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lora_studio.core.lora.spec import LoraSpec, Targets
+from lora_studio.core.model.shape import LinearLayers
+from lora_studio.core.protocol.events import ModelInspected, ParametersCounted
+
+_FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNORECASE)
+_ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
+
+
+def count(model: ModelInspected, lora: LoraSpec) -> ParametersCounted | None:
+    """What an adapter of this shape has on a model; None where only the engine can tell, or where
+    nothing would train.
+
+    It can tell of neither biases, nor modules that train whole, nor stacked experts, nor an adapter
+    to go on from, nor some blocks of a model whose blocks differ.
+    """
+    if model.shape is None or lora.bias != "none" or lora.modules_to_save or lora.start_from:
+        return None
+    layers = _meant(model.shape.linear, lora)
+    blocks = lora.block_numbers()
+    if not layers or not _is_plain(model, lora, layers, blocks):
+        return None
+    ranks = lora.rank_pattern()
+    trainable = 0
+    for layer in layers:
+        rank = ranks.get(layer.name, lora.rank)
+        each = rank * (layer.inputs + layer.outputs) + (layer.outputs if lora.use_dora else 0)
+        trainable += each * (len(blocks) if blocks else layer.count)
+    return ParametersCounted(
+        trainable=trainable,
+        total=model.parameters + trainable,
+        targets=tuple(dict.fromkeys(layer.name for layer in layers)),
+        adapter_bytes=4 * trainable,
+    )
+
+
+def _meant(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]:
+    known = [layer for layer in linear if not _ROUTER.search(layer.name)]
+    if lora.targets == "names":
+        return [layer for layer in known if layer.name in lora.target_names]
+    return [layer for layer in known if _is_meant(layer, lora.targets)]
+
+
+def _is_meant(layer: LinearLayers, targets: Targets) -> bool:
+    match targets:
+        case "attention_qv":
+            queries = _QUERY_VALUE.match(layer.name) or _FUSED.search(layer.name)
+            return layer.in_attention and bool(queries)
+        case "attention":
+            return layer.in_attention
+    return True
+
+
+def _is_plain(
+    model: ModelInspected,
+    lora: LoraSpec,
+    layers: Sequence[LinearLayers],
+    blocks: Sequence[int] | None,
+) -> bool:
+    """Whether widths say all: names that the layers have, and blocks that are alike."""
+    names = [layer.name for layer in layers]
+    if lora.targets == "names" and set(lora.target_names) != set(names):
+        return False
+    if set(lora.rank_pattern()) - set(names):
+        return False
+    if not blocks:
+        return True
+    alike = all(layer.count == model.layers for layer in layers)
+    return alike and blocks[-1] < model.layers

@@ -1,0 +1,196 @@
+"""What to change so that a training fits its device: the largest micro-batch, the cheapest change."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lora_studio.core import formatting
+from lora_studio.core.memory.estimate import MemoryEstimate, Plan, estimate
+from lora_studio.core.problems import Fix, Problem, Step, Where
+
+#: Bounds of the two fields, and the shortest limit that is worth proposing, in tokens.
+_MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
+
+
+@dataclass(frozen=True)
+class Change:
+    """Settings that make a training smaller, in words and as steps, fields and values."""
+
+    title: str
+    changes: tuple[tuple[Step, str, Any], ...]
+    plan: Plan
+
+    @property
+    def fix(self) -> Fix:
+        """As one click."""
+        (step, field, value), *others = self.changes
+        return Fix(label=self.title, step=step, field=field, value=value, also=tuple(others))
+
+
+def with_micro_batch(plan: Plan, micro_batch: int) -> Plan:
+    """The same effective batch in other parts; `micro_batch` has to divide it."""
+    accumulation = plan.training.effective_batch // micro_batch
+    update = {"micro_batch": micro_batch, "gradient_accumulation": accumulation}
+    return replace(plan, training=plan.training.model_copy(update=update))
+
+
+def micro_batches(plan: Plan) -> list[int]:
+    """Micro-batches that the effective batch can be made of, the largest first."""
+    whole = plan.training.effective_batch
+    return [
+        size
+        for size in range(min(whole, _MICRO_BATCH), 0, -1)
+        if whole % size == 0 and whole // size <= _ACCUMULATION
+    ]
+
+
+def largest_micro_batch_that_fits(plan: Plan) -> int | None:
+    """The largest one with the same effective batch; None where not even the smallest fits.
+
+    Found by halving: a smaller one never takes more.
+    """
+    sizes = micro_batches(plan)
+    place = bisect.bisect_left(
+        sizes, 1, key=lambda size: int(bool(estimate(with_micro_batch(plan, size)).fits))
+    )
+    return sizes[place] if place < len(sizes) else None
+
+
+def cheapest_change(plan: Plan) -> Change | None:
+    """The change that costs least and makes the training fit; None where none of them does.
+
+    In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
+    third of the speed), both, an 8-bit optimizer as well, weights divided among several GPUs as well
+    (what they send each other), a 4-bit base as well (some quality), and a shorter limit on top of all
+    (part of the data).
+    """
+    for found in _ladder(plan):
+        if estimate(found.plan).fits:
+            return found
+    return None
+
+
+def problem(plan: Plan, found: MemoryEstimate) -> Problem | None:
+    """That a training does not fit, with the change that helps; None if it fits."""
+    if found.fits is not False or found.available is None:
+        return None
+    change = cheapest_change(plan)
+    largest = max(found.parts, key=lambda name: found.parts[name])
+    where = change.changes[0] if change else ("model", "source", None)
+    remedy = f"{change.title}." if change else _NO_CHANGE[largest == "weights"]
+    return Problem(
+        code="training.does_not_fit",
+        what=f"Training needs about {formatting.memory(found.total)}, and {plan.device.title} has "
+        f"{formatting.memory(found.available)} free.",
+        remedy=remedy,
+        where=Where(step=where[0], field=where[1]),
+        severity="warning",
+        fix=change.fix if change else None,
+    )
+
+
+_NO_CHANGE = {
+    True: "Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.",
+    False: "No change of the recipe is enough: choose a smaller model, or free memory.",
+}
+
+
+def _ladder(plan: Plan) -> Iterator[Change]:
+    """Ever dearer changes, each with the largest micro-batch that fits on top where that helps."""
+    yield from _smaller(Change("", (), plan))
+    current = Change("", (), plan)
+    for rung in (_checkpointing, _optimizer, _divided, _quantised):
+        if (next_one := rung(current)) is None:
+            continue
+        current = next_one
+        yield current
+        yield from _smaller(current)
+    if (shorter := _shorter(Change("", (), plan))) is not None:
+        yield shorter
+    if (shorter := _shorter(_with(current, *_fields(current.plan, 1)))) is not None:
+        yield shorter
+
+
+def _smaller(change: Change) -> Iterator[Change]:
+    """The largest smaller micro-batch that fits."""
+    size = largest_micro_batch_that_fits(change.plan)
+    if size is not None and size < change.plan.training.micro_batch:
+        yield _with(change, *_fields(change.plan, size))
+
+
+def _fields(plan: Plan, size: int) -> tuple[str, Plan, list[tuple[Step, str, Any]]]:
+    smaller = with_micro_batch(plan, size)
+    accumulation = smaller.training.gradient_accumulation
+    changes: list[tuple[Step, str, Any]] = [
+        ("training", "micro_batch", size),
+        ("training", "gradient_accumulation", accumulation),
+    ]
+    return f"micro-batch {size} × accumulation {accumulation}", smaller, changes
+
+
+def _checkpointing(change: Change) -> Change | None:
+    if change.plan.checkpoints:
+        return None
+    return _with(change, *_recipe(change.plan, "gradient checkpointing", "gradient_checkpointing", "on"))  # fmt: skip
+
+
+def _optimizer(change: Change) -> Change | None:
+    if change.plan.training.optimizer != "adamw" or change.plan.kind == "mps":
+        return None
+    return _with(change, *_recipe(change.plan, "8-bit AdamW", "optimizer", "adamw_8bit"))
+
+
+def _recipe(
+    plan: Plan, title: str, field: str, value: str
+) -> tuple[str, Plan, list[tuple[Step, str, Any]]]:
+    training = plan.training.model_copy(update={field: value})
+    return title, replace(plan, training=training), [("training", field, value)]
+
+
+def _divided(change: Change) -> Change | None:
+    """Weights that every GPU held are divided among them."""
+    plan = change.plan
+    model = plan.model.model_copy(update={"sharding": "shard"})
+    after = replace(plan, model=model)
+    if plan.kind != "cuda" or plan.divided or not after.divided:
+        return None
+    return _with(change, "weights divided among the GPUs", after, [("model", "sharding", "shard")])
+
+
+def _quantised(change: Change) -> Change | None:
+    """bitsandbytes is not for Apple's GPUs; values taken out of the weights need exact ones."""
+    plan = change.plan
+    done = plan.precision == "4bit" or plan.inspected.prequantized is not None
+    done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # they cannot be divided
+    if done or plan.kind == "mps" or plan.lora.changes_base:
+        return None
+    model = plan.model.model_copy(update={"precision": "4bit"})
+    return _with(change, "4-bit weights", replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
+
+
+def _shorter(change: Change) -> Change | None:
+    """The longest limit that fits, found by halving."""
+    plan = change.plan
+    fitting, too_long = 0, min(plan.limit, max(plan.rows.longest, _SHORTEST)) // _GRAIN
+    while too_long - fitting > 1:
+        middle = (fitting + too_long) // 2
+        if estimate(replace(plan, limit=middle * _GRAIN)).fits:
+            fitting = middle
+        else:
+            too_long = middle
+    limit = fitting * _GRAIN
+    if limit < _SHORTEST:
+        return None
+    share = formatting.percent(plan.rows.share_over(limit))
+    title = f"rows of at most {formatting.plural(limit, 'token')} (cuts {share} of the rows)"
+    return _with(change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)])
+
+
+def _with(change: Change, title: str, plan: Plan, fields: list[tuple[Step, str, Any]]) -> Change:
+    """A change and one more."""
+    kept = tuple(item for item in change.changes if item[:2] not in {each[:2] for each in fields})
+    both = f"{change.title}, {title}" if change.title else title[0].upper() + title[1:]
+    return Change(both, (*kept, *fields), plan)

@@ -1,0 +1,116 @@
+"""What earlier trainings on this machine showed: how far estimates were off, and how fast it is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lora_studio.core.memory.estimate import RECOMPUTING, MemoryEstimate, Plan
+from lora_studio.core.protocol.events import Device
+from lora_studio.core.system import files, paths
+
+#: A run never moves the factor further than this, and half the way at a time: one odd run, or
+#: another program's memory, is not to spoil every later estimate.
+LOWEST, HIGHEST, _WEIGHT = 0.5, 2.0, 0.5
+
+
+class Learned(BaseModel):
+    """Of one device and precision.
+
+    `factor` is measured over estimated memory, of the part that no formula gives exactly.
+    `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source. Both are speeds
+    without gradient checkpointing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    factor: float = Field(1.0, ge=LOWEST, le=HIGHEST)
+    runs: int = 0
+    work_per_s: float = 0.0
+    tokens_per_s: dict[str, float] = Field(default_factory=dict)
+
+    def speed(self, source: str, parameters: int) -> float | None:
+        """Tokens per second to expect of a model; of one never trained from the work it makes."""
+        if source in self.tokens_per_s:
+            return self.tokens_per_s[source]
+        return self.work_per_s / parameters if self.work_per_s and parameters else None
+
+    def after(
+        self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
+    ) -> Learned:
+        """With one more run: `ratio` is measured over estimated memory of that part, which was a
+        `share` of all: the smaller, the less is to be learned of it."""
+        moved = self.factor * ratio ** (_WEIGHT * share)
+        speeds = {**self.tokens_per_s, source: speed} if speed > 0 else self.tokens_per_s
+        return Learned(
+            factor=min(HIGHEST, max(LOWEST, moved)),
+            runs=self.runs + 1,
+            work_per_s=speed * parameters if speed > 0 else self.work_per_s,
+            tokens_per_s=dict(list(speeds.items())[-50:]),
+        )
+
+
+class Machine(BaseModel):
+    """Everything learned, by device and precision."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    learned: dict[str, Learned] = Field(default_factory=dict)
+
+    def of(self, device: str, precision: str) -> Learned:
+        """What is known of a device (`name_of`) at a precision; nothing, at first."""
+        return self.learned.get(f"{device} · {precision}", Learned())
+
+    def with_(self, device: str, precision: str, learned: Learned) -> Machine:
+        """The same with another entry."""
+        return Machine(learned={**self.learned, f"{device} · {precision}": learned})
+
+
+def name_of(device: Device) -> str:
+    """A device by its model; the processor has no other, and its title tells its threads."""
+    return "cpu" if device.name == "cpu" else device.title
+
+
+def corrected(plan: Plan, known: Machine) -> Plan:
+    """The plan with what is known of its device."""
+    learned = known.of(name_of(plan.device), plan.precision)
+    speed = learned.speed(plan.model.source, plan.inspected.parameters)
+    return replace(plan, correction=learned.factor, tokens_per_s=speed)
+
+
+def learn(plan: Plan, told: MemoryEstimate, peak: int, speed: float) -> None:
+    """Keeps what a training took, in bytes and tokens per second, beside what was told of it."""
+    known = load()
+    name = name_of(plan.device)
+    certain = told.reported - told.guessed
+    measured = max(0.0, peak - certain) / max(1, told.guessed)
+    learned = known.of(name, plan.precision).after(
+        ratio=min(HIGHEST, max(LOWEST, measured)),
+        share=told.guessed / max(1, told.reported),
+        source=plan.model.source,
+        parameters=plan.inspected.parameters,
+        speed=speed * (RECOMPUTING if plan.checkpoints else 1.0),
+    )
+    save(known.with_(name, plan.precision, learned))
+
+
+def file() -> Path:
+    """Where it is kept."""
+    return paths.data_folder() / "machine.json"
+
+
+def load() -> Machine:
+    """What is known; nothing where the file is missing or damaged: it will be learned anew."""
+    try:
+        return Machine.model_validate_json(file().read_bytes())
+    except (OSError, ValidationError):
+        return Machine()
+
+
+def save(machine: Machine) -> None:
+    """Keeps it; a disk that cannot be written to costs no more than what would have been learned."""
+    with contextlib.suppress(OSError):
+        files.write_atomic(file(), machine.model_dump_json(indent=2))

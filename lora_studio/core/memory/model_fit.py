@@ -1,0 +1,224 @@
+"""Whether training on a model of a list would fit a device, before anything of it is fetched."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass, replace
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import adapter_size, advice
+from lora_studio.core.memory.estimate import Plan, estimate
+from lora_studio.core.memory.rows import Rows
+from lora_studio.core.model.catalog import ModelEntry, Outline
+from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.core.model.spec import ModelSpec, Precision
+from lora_studio.core.protocol.events import Device, ModelInspected
+from lora_studio.core.training.spec import TrainingSpec
+
+#: Parameters, layers and width of well-known decoders: what a model of some size looks like where
+#: nothing but its size is known.
+_USUAL = (
+    (135_000_000, 30, 576), (500_000_000, 24, 896), (1_240_000_000, 16, 2048),
+    (3_210_000_000, 28, 3072), (8_030_000_000, 32, 4096), (14_800_000_000, 48, 5120),
+    (32_800_000_000, 64, 5120), (70_600_000_000, 80, 8192), (405_000_000_000, 126, 16384),
+)  # fmt: skip
+_VOCABULARY = 128_256
+
+#: Models below this size usually read and write with the same embeddings.
+_TIED_BELOW = 4_000_000_000
+
+#: Tried in this order: the first that fits is the best there is.
+_TRIED: tuple[Precision, ...] = ("auto", "8bit", "4bit")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Bytes that training would take at `precision`, the most exact that fits or else 4-bit, and that
+    the device has free. `eased`: with micro-batches of one row and activations computed twice, which
+    the engine also falls back to."""
+
+    precision: Precision
+    needed: int
+    available: int
+    eased: bool = False
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of it finds room."""
+        return self.needed <= self.available
+
+    @property
+    def share(self) -> float:
+        """Needed over available memory; over 1 where it does not fit."""
+        return self.needed / self.available if self.available else math.inf
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How training would go, whatever the model."""
+
+    model: ModelSpec
+    lora: LoraSpec
+    training: TrainingSpec
+    rows: Rows
+    limit: int
+    device: Device
+
+
+def plain(device: Device) -> Settings:
+    """The defaults, with rows as long as these allow."""
+    from lora_studio.core.dataset.spec import DatasetSpec
+
+    limit = DatasetSpec().max_length
+    rows = Rows(heaviest={1: (limit,)}, longest=limit)
+    return Settings(ModelSpec(), LoraSpec(), TrainingSpec(), rows, limit, device)
+
+
+def fit(entry: ModelEntry, settings: Settings) -> Fit | None:
+    """Whether training on a model fits; None where not even its size is known."""
+    inspected = outline(entry)
+    if inspected is None:
+        return None
+    found = None
+    for precision in _TRIED:
+        if precision != "auto" and inspected.prequantized:
+            break
+        model = settings.model.model_copy(update={"precision": precision})
+        plan = Plan(
+            inspected=inspected,
+            model=model,
+            lora=settings.lora,
+            training=settings.training,
+            rows=settings.rows,
+            limit=settings.limit,
+            device=settings.device,
+        )
+        counted = adapter_size.count(inspected, settings.lora)
+        plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
+        for tried in (plan, _eased(plan)):
+            needed = estimate(tried).total
+            found = Fit(precision, needed, settings.device.free_bytes, tried is not plan)
+            if found.fits:
+                return found
+    return found
+
+
+def _eased(plan: Plan) -> Plan:
+    """The same effective batch with the least memory."""
+    least = advice.with_micro_batch(plan, 1)
+    recomputing = least.training.model_copy(update={"gradient_checkpointing": "on"})
+    return replace(least, training=recomputing)
+
+
+def outline(entry: ModelEntry) -> ModelInspected | None:
+    """What the arithmetic needs of a model, as its configuration states it or as is usual for its
+    size; None without a size."""
+    parameters = entry.parameters
+    known = _completed(entry.outline, parameters)
+    if not parameters or not known.hidden_size:
+        return None
+    shape = _within(_shape(known), parameters)
+    return ModelInspected(
+        source=entry.source,
+        folder="",
+        architecture=entry.architecture,
+        parameters=parameters,
+        layers=known.layers,
+        hidden_size=known.hidden_size,
+        vocabulary=known.vocabulary,
+        context=known.context or None,
+        stored_dtype=entry.stored,
+        licence=entry.licence or None,
+        has_chat_template=True,
+        prequantized=_prequantized(entry),
+        weight_bytes={},
+        linear_names=tuple(layer.name for layer in shape.linear),
+        shape=shape,
+    )
+
+
+def fits_first(found: Fit | None) -> int:
+    """A key that sorts what fits before what does not, and that before what nothing is known of."""
+    return 2 if found is None else 0 if found.fits else 1
+
+
+def _prequantized(entry: ModelEntry) -> str | None:
+    """Only what training keeps packed: a GGUF file is unpacked to 16 bits."""
+    if entry.source.lower().endswith(".gguf") or entry.place == "ollama":
+        return None
+    for bits in ("4", "8"):
+        if entry.stored.startswith(f"{bits}-bit"):
+            return f"{bits}bit"
+    return "4bit" if entry.stored in ("gptq", "awq", "bitsandbytes") else None
+
+
+def _completed(outline: Outline, parameters: int | None) -> Outline:
+    if outline.hidden_size and outline.layers:
+        return outline.model_copy(
+            update={
+                "intermediate_size": outline.intermediate_size or 4 * outline.hidden_size,
+                "heads": outline.heads or max(1, outline.hidden_size // 128),
+                "kv_heads": outline.kv_heads or outline.heads or 1,
+                "vocabulary": outline.vocabulary or _VOCABULARY,
+            }
+        )
+    if not parameters:
+        return outline
+    sizes = [size for size, _, _ in _USUAL]
+    place = min(bisect.bisect_left(sizes, parameters), len(_USUAL) - 1)
+    size, layers, width = _USUAL[place]
+    # Layers and width both grow with about the cube root of the size between two of these.
+    scale = (parameters / size) ** (1 / 3)
+    width = max(64, round(width * scale / 64) * 64)
+    layers = max(1, round(layers * scale))
+    heads, kv_heads = max(1, width // 128), max(1, width // 512)
+    # What embeddings and attention leave is the gated MLP's: three matrices a layer.
+    embeddings = _VOCABULARY * width * (1 if parameters < _TIED_BELOW else 2)
+    attention = layers * 2 * width * (width + width * kv_heads // heads)
+    inner = (parameters - embeddings - attention) // (3 * layers * width)
+    return Outline(
+        layers=layers,
+        hidden_size=width,
+        intermediate_size=max(width, inner),
+        heads=heads,
+        kv_heads=kv_heads,
+        vocabulary=_VOCABULARY,
+    )
+
+
+def _shape(known: Outline) -> ModelShape:
+    """A block as Llama has it: q, k, v, o and a gated MLP (Touvron et al. 2023)."""
+    head = known.hidden_size // known.heads if known.heads else known.hidden_size
+    width, inner, keys = known.hidden_size, known.intermediate_size, known.kv_heads * head
+    attention, mlp = ".model.layers.self_attn", ".model.layers.mlp"
+    widths = (
+        ("q_proj", width, width, attention), ("k_proj", width, keys, attention),
+        ("v_proj", width, keys, attention), ("o_proj", width, width, f"{attention}.o_proj"),
+        ("gate_proj", width, inner, mlp), ("up_proj", width, inner, mlp),
+        ("down_proj", inner, width, f"{mlp}.down_proj"),
+    )  # fmt: skip
+    return ModelShape(
+        intermediate_size=inner,
+        heads=known.heads,
+        kv_heads=known.kv_heads,
+        head_size=head,
+        norm_width=2 * width,
+        plain_gates=True,
+        linear=tuple(
+            LinearLayers(name=name, inputs=i, outputs=o, count=known.layers, reads=reads)
+            for name, i, o, reads in widths
+        ),
+    )
+
+
+def _within(shape: ModelShape, parameters: int) -> ModelShape:
+    """The shape with no more weights in its layers than the model has in all."""
+    total = sum(layer.parameters for layer in shape.linear)
+    if total <= parameters:
+        return shape
+    fewer = tuple(
+        layer.model_copy(update={"outputs": max(1, layer.outputs * parameters // total)})
+        for layer in shape.linear
+    )
+    return shape.model_copy(update={"linear": fewer})

@@ -1,0 +1,90 @@
+"""How many tokens a training computes at once and in all, from the lengths of its rows."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lora_studio.core.dataset.spec import Task
+
+if TYPE_CHECKING:
+    from lora_studio.core.protocol.events import LengthsMeasured
+
+#: Steps whose rows are sorted together where rows of like length share one: fewer leave more to
+#: chance, more leave less padding.
+STEPS_GROUPED = 50
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many tokens are computed at once and in all, for any micro-batch and limit.
+
+    `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
+    of trained tokens, `tokens` those of an epoch with the current limit in `count` rows. `edges` and `over` are
+    lengths and the share of rows longer than that.
+    """
+
+    heaviest: dict[int, tuple[int, ...]]
+    longest: int
+    trained: float = 1.0
+    tokens: int = 0
+    count: int = 0
+    task: Task = "sft"
+    edges: tuple[int, ...] = ()
+    over: tuple[float, ...] = ()
+
+    def share_over(self, limit: int) -> float:
+        """The share of rows that are longer than a limit; between two edges that at the lower."""
+        place = bisect.bisect_right(self.edges, limit) - 1
+        return self.over[place] if place >= 0 else 1.0
+
+    def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
+        """Tokens of the largest micro-batch among steps of so many rows, each cut at the limit.
+
+        Documents are divided instead of cut, so nearly every row is as long as the limit.
+        """
+        if self.task == "text" and self.longest > limit:
+            return micro_batch * limit
+        sides = 2 if self.task == "preference" else 1
+        size, below = 1, 1
+        while size < per_step and size * 2 <= max(self.heaviest, default=1):
+            below, size = size, size * 2
+        upper = self._top(size, micro_batch, limit * sides)
+        if size <= per_step or below == size:
+            return upper
+        lower = self._top(below, micro_batch, limit * sides)
+        return round(lower + (upper - lower) * (per_step - below) / (size - below))
+
+    def padded(self, micro_batch: int, limit: int) -> int:
+        """Tokens of a micro-batch that has the longest row, with its padding."""
+        sides = 2 if self.task == "preference" else 1
+        return micro_batch * sides * min(self.longest, limit)
+
+    def _top(self, size: int, count: int, limit: int) -> int:
+        """Of the heaviest step of `size` rows, its `count` longest; a missing row is no longer
+        than the last one that is known."""
+        rows = self.heaviest.get(size) or (min(self.longest, limit),)
+        known = sum(min(tokens, limit) for tokens in rows[:count])
+        return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
+
+
+def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0) -> Rows:
+    """The rows as they were measured; `share` of them is kept for validation."""
+    cut = 0.0
+    for left, right, many, fewer in zip(
+        lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False
+    ):
+        width = right - max(left, limit)
+        cut += max(0, width) * (many + fewer) / 2
+    whole = lengths.tokens if task == "text" else max(0.0, lengths.tokens - cut)
+    return Rows(
+        heaviest=lengths.heaviest,
+        longest=lengths.percentiles.get(100, 0),
+        trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
+        tokens=round(whole * (1 - share)),
+        count=round(lengths.rows * (1 - share)),
+        task=task or "sft",
+        edges=lengths.edges,
+        over=tuple(count / max(1, lengths.rows) for count in lengths.rows_over),
+    )

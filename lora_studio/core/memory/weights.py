@@ -1,0 +1,80 @@
+"""The base weights in memory: how they are held, and what a device has of them if several share them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lora_studio.core.memory.estimate import Plan
+
+#: Bytes of a number in the formats that are computed with.
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+
+#: Share of a GPU's memory that whole weights may take before they are divided; the rest is for what
+#: training adds.
+DIVIDED_ABOVE = 0.7
+
+#: Blocks of divided weights that a process has whole at a time: the one at work, and the next.
+_WHOLE_BLOCKS = 2
+
+
+def held_bytes(plan: Plan) -> int:
+    """Of one process: all of them, or its part of those that are divided and the blocks at work.
+
+    On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
+    divided: there dividing takes more memory, not less.
+    """
+    whole = weight_bytes(plan)
+    if not plan.divided:
+        return whole
+    blocks = _block_weights(plan)
+    at_work = min(1.0, _WHOLE_BLOCKS / max(1, plan.inspected.layers))
+    undivided = whole if plan.kind == "cpu" else whole - blocks
+    return undivided + round(blocks / plan.processes) + round(at_work * blocks)
+
+
+def are_divided(plan: Plan) -> bool:
+    """Whether each process holds a part of them, as `engine/training/distributed/sharding.py` decides."""
+    sharding = plan.model.sharding
+    if plan.processes == 1 or sharding == "replicate" or plan.precision not in BYTES:
+        return False
+    too_large = weight_bytes(plan) > DIVIDED_ABOVE * plan.device.total_bytes
+    return sharding == "shard" or (plan.kind == "cuda" and too_large)
+
+
+def weight_bytes(plan: Plan) -> int:
+    """The frozen base weights.
+
+    Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
+    an 8-bit one and 32 bits per 256 of those (Dettmers et al. 2023, section 3). Embeddings, norms
+    and the output layer are not quantised; preparing a quantised model for training widens them to
+    32-bit.
+    """
+    model, precision = plan.inspected, plan.precision
+    if precision in BYTES:
+        return BYTES[precision] * model.parameters
+    if not plan.shape.linear and precision in model.weight_bytes:
+        return model.weight_bytes[precision]
+    quantised = sum(layer.parameters for layer in plan.shape.linear)
+    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantised)
+    if precision == "8bit":
+        return exact + quantised + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
+    scales = quantised / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
+    return exact + round(quantised / 2 + scales)
+
+
+def _block_weights(plan: Plan) -> int:
+    """Bytes of what can be divided: all but embeddings and the output layer, which stay whole."""
+    model, shape = plan.inspected, plan.shape
+    known = sum(layer.parameters for layer in shape.linear) + shape.expert_parameters
+    ends = (1 if shape.tied else 2) * model.vocabulary * model.hidden_size
+    return BYTES[plan.precision] * (known or max(0, model.parameters - ends))
+
+
+def dequantised_bytes(plan: Plan) -> int:
+    """The largest layer's weights, which are unpacked, or narrowed, for their product."""
+    if plan.precision in BYTES:
+        return 0
+    layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]
+    head = plan.inspected.vocabulary * plan.inspected.hidden_size if plan.widened else 0
+    return plan.bytes_each * max([*layers, head])

@@ -1,0 +1,121 @@
+"""Messages as data: a template with named values, turned into a sentence only where it is shown."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from lora_studio.core import formatting
+
+#: Looks up the translation of a template; the number decides which plural form is returned.
+Translate = Callable[[str, int | None], str]
+
+#: Formats that a field of a template may name, as in `{free:size}`. Others are Python's own.
+FORMATS: Mapping[str, Callable[[Any], str]] = {
+    "number": formatting.number,
+    "count": formatting.count,
+    "size": formatting.size,
+    "memory": formatting.memory,
+    "percent": formatting.percent,
+    "duration": formatting.duration,
+    "remaining": formatting.remaining,
+    "loss": formatting.loss,
+    "small": formatting.small,
+}
+
+
+class Text(BaseModel):
+    """A sentence or phrase for people: an English `template` and the `values` of its fields.
+
+    The template doubles as the key of its translation. `singular` is the template for exactly one,
+    where `values["n"]` counts something. Without values the template is shown as it stands, so
+    braces need no escape there. A plain string is accepted in its place, as older runs hold them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template: str
+    values: dict[str, Text | tuple[Text, ...] | bool | int | float | str] = {}
+    singular: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"template": value} if isinstance(value, str) else value
+
+    def __str__(self) -> str:
+        """Return the text in English."""
+        return render(self)
+
+    def __bool__(self) -> bool:
+        """Return whether there is anything to show."""
+        return bool(self.template)
+
+    def __hash__(self) -> int:
+        """Return a hash over the template and its values."""
+        return hash((self.template, tuple(sorted((k, str(v)) for k, v in self.values.items()))))
+
+
+def text(template: str, **values: Any) -> Text:
+    """Return a message: `text("{file} is {bytes:size}", file=name, bytes=12_000)`."""
+    return Text(template=template, values=values)
+
+
+def fill(template: str | Text, values: Mapping[str, Any]) -> Text:
+    """Return a message with those of the `values` that its template has fields for."""
+    if isinstance(template, Text) or not values:
+        return Text.model_validate(template)
+    fields = {name.partition(".")[0] for _, name, _, _ in _PARSER.parse(template) if name}
+    return Text(template=template, values={k: v for k, v in values.items() if k in fields})
+
+
+def counted(n: int, singular: str, plural: str, **values: Any) -> Text:
+    """Return a message about `n` things: `counted(3, "{n} row", "{n} rows")`."""
+    return Text(template=plural, singular=singular, values={"n": n, **values})
+
+
+def listed(items: Sequence[Text | str], joint: str = "and") -> Text:
+    """Return names joined into one phrase: `a`, `a and b`, `a, b and c`."""
+    parts = tuple(Text.model_validate(item) for item in items)
+    if len(parts) < 2:
+        return parts[0] if parts else Text(template="")
+    template = "{first} or {last}" if joint == "or" else "{first} and {last}"
+    return Text(template=template, values={"first": parts[:-1], "last": parts[-1]})
+
+
+def render(message: Text | str, translate: Translate | None = None) -> str:
+    """Return the finished sentence, in English or in the language that `translate` knows."""
+    if isinstance(message, str):
+        return message
+    n = message.values.get("n") if message.singular else None
+    count = n if isinstance(n, int) else None
+    template = translate(message.template, count) if translate else message.template
+    if count == 1 and template == message.template:
+        template = message.singular
+    if not message.values:
+        return template
+    return _Formatter(translate).vformat(template, (), message.values)
+
+
+_PARSER = string.Formatter()
+
+
+class _Formatter(string.Formatter):
+    """Fills templates: integers with thousands separators, nested messages in the same language."""
+
+    def __init__(self, translate: Translate | None) -> None:
+        self._translate = translate
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if isinstance(value, Text):
+            return render(value, self._translate)
+        if isinstance(value, tuple | list):
+            return ", ".join(self.format_field(item, format_spec) for item in value)
+        if format_spec in FORMATS:
+            return FORMATS[format_spec](value)
+        if isinstance(value, int) and not isinstance(value, bool) and not format_spec:
+            return formatting.number(value)
+        return str(super().format_field(value, format_spec))

@@ -1,0 +1,1 @@
+"""The six specs in one file: draft and frozen, migrated, checked, preset."""

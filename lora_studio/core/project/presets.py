@@ -1,0 +1,156 @@
+"""Whole recipes in the user's words: one table, for the window and the command line.
+
+Every preset sets the same fields of LoRA and training, so that going from one to another leaves
+nothing of the first behind: one that it does not name gets its default. The precision of the model
+stays as it was chosen unless a preset names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from lora_studio.core import formatting
+from lora_studio.core.problems import Step, fail
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.spec import FieldFacts, facts
+
+Place = tuple[Step, str]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe: `name` on the command line, `title` and one phrase on what it is for."""
+
+    name: str
+    title: str
+    text: str
+    values: Mapping[Place, Any]
+
+
+PRESETS: tuple[Preset, ...] = (
+    Preset(
+        "quick",
+        "Quick try",
+        "60 steps: does it go the right way?",
+        MappingProxyType(
+            {
+                ("training", "epochs"): 1.0,
+                ("training", "max_steps"): 60,
+                ("lora", "rank"): 8,
+                ("lora", "alpha"): 16,
+            }
+        ),
+    ),
+    Preset("balanced", "Balanced", "what suits most: start here", MappingProxyType({})),
+    Preset(
+        "best",
+        "Best quality",
+        "longer and wider; ends when it stops helping",
+        MappingProxyType(
+            {
+                ("training", "epochs"): 6.0,
+                ("training", "learning_rate"): 1e-4,
+                ("training", "cadence"): "epochs",
+                ("training", "eval_every"): 0.5,
+                ("training", "save_every"): 0.5,
+                ("training", "early_stopping"): 3,
+                ("lora", "rank"): 64,
+                ("lora", "alpha"): 128,
+                ("lora", "dropout"): 0.05,
+            }
+        ),
+    ),
+    Preset(
+        "memory",
+        "Smallest memory",
+        "4-bit, one row at a time: slower, far smaller",
+        MappingProxyType(
+            {
+                ("model", "precision"): "4bit",
+                ("training", "micro_batch"): 1,
+                ("training", "gradient_accumulation"): 16,
+                ("training", "gradient_checkpointing"): "on",
+                ("training", "optimizer"): "paged_adamw_8bit",
+                ("lora", "rank"): 8,
+                ("lora", "alpha"): 16,
+            }
+        ),
+    ),
+)
+
+#: The fields that presets are about, in the order of the steps and of their declaration.
+FIELDS: tuple[Place, ...] = tuple(
+    (step, name)
+    for step, spec in SPECS.items()
+    for name in spec.model_fields
+    if any((step, name) in preset.values for preset in PRESETS)
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a preset would change in a project: one field, from one value to another."""
+
+    step: Step
+    field: str
+    before: Any
+    after: Any
+
+    @property
+    def text(self) -> str:
+        """Title and both values, as "Rank 16 → 8"."""
+        about = facts(SPECS[self.step], self.field)
+        return f"{about.title} {_in_words(about, self.before)} → {_in_words(about, self.after)}"
+
+
+def find(name: str) -> Preset:
+    """The preset of a name; raises ProblemError with those there are."""
+    found = next((preset for preset in PRESETS if preset.name == name), None)
+    if found is None:
+        known = formatting.listed([preset.name for preset in PRESETS])
+        raise fail("project.unknown_preset", f"There is no preset {name}.", f"There are {known}.")
+    return found
+
+
+def values(preset: Preset) -> dict[Place, Any]:
+    """Every field that a preset sets, and to what."""
+    return {
+        (step, name): preset.values.get((step, name), facts(SPECS[step], name).default)
+        for step, name in FIELDS
+        if step != "model" or (step, name) in preset.values
+    }
+
+
+def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[Difference]:
+    """What a preset would change; `get` answers with the value of a field as it stands."""
+    return [
+        Difference(step, name, get(step, name), after)
+        for (step, name), after in values(preset).items()
+        if get(step, name) != after
+    ]
+
+
+def current(get: Callable[[Step, str], Any]) -> Preset | None:
+    """The preset that a project agrees with in every field that presets are about."""
+    return next((preset for preset in PRESETS if not differences(get, preset)), None)
+
+
+def apply(draft: Draft, preset: Preset) -> list[Difference]:
+    """Changes a draft and returns what was changed."""
+    found = differences(draft.get, preset)
+    for change in found:
+        draft.set(change.step, change.field, change.after)
+    return found
+
+
+def _in_words(about: FieldFacts, value: Any) -> str:
+    if about.kind == "choice":
+        return about.choices.get(str(value), str(value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int | float):
+        return formatting.small(value)
+    return str(value)

@@ -1,0 +1,351 @@
+"""A project: six specs in a TOML file inside a folder, as a draft and as a frozen value."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+import tomlkit.exceptions
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.export import ExportSpec
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
+from lora_studio.core.project import invalid_values, migrations
+from lora_studio.core.spec import Spec, facts
+from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.training.spec import TrainingSpec
+
+SUFFIX = ".lorastudio"
+
+SPECS: dict[Step, type[Spec]] = {
+    "model": ModelSpec,
+    "lora": LoraSpec,
+    "dataset": DatasetSpec,
+    "training": TrainingSpec,
+    "merging": MergingSpec,
+    "export": ExportSpec,
+}
+
+_BAD_NAME = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+class Project(BaseModel):
+    """A clean project: what a run gets. Paths may be relative to the project's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    model: ModelSpec = ModelSpec()
+    lora: LoraSpec = LoraSpec()
+    dataset: DatasetSpec = DatasetSpec()
+    training: TrainingSpec = TrainingSpec()
+    merging: MergingSpec = MergingSpec()
+    export: ExportSpec = ExportSpec()
+
+    def resolved(self, folder: Path) -> Project:
+        """The same project with every local path made absolute against `folder`."""
+        return self.model_copy(update={step: resolve(self.spec(step), folder) for step in STEPS})
+
+    def spec(self, step: Step) -> Spec:
+        """The spec of one step."""
+        value = getattr(self, step)
+        assert isinstance(value, Spec)
+        return value
+
+    def to_toml(self) -> str:
+        """The project as a TOML document."""
+        return _dump(self.name, {step: self.spec(step).model_dump(mode="json") for step in STEPS})
+
+
+@dataclass
+class Draft:
+    """A project being edited: plain values, which may be missing or invalid.
+
+    `values` holds a dict per step with the fields that were set. `path` is the project file, or
+    None while it has none. `loaded_problems` are faults of the file as a whole; `extras` are entries
+    that mean nothing here and are written back untouched. `read_only` is why the file at `path` must
+    not be written.
+    """
+
+    name: str = "Untitled"
+    values: dict[Step, dict[str, Any]] = field(default_factory=lambda: {step: {} for step in STEPS})
+    path: Path | None = None
+    loaded_problems: list[Problem] = field(default_factory=list)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    keep_backup: bool = False
+    read_only: Problem | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The project's folder, None while it was never saved."""
+        return self.path.parent if self.path else None
+
+    def get(self, step: Step, name: str) -> Any:
+        """The value of a field as it stands, valid or not."""
+        if name in self.values[step]:
+            return self.values[step][name]
+        return facts(SPECS[step], name).default
+
+    def set(self, step: Step, name: str, value: Any) -> None:
+        """Changes one field; any value is kept."""
+        self.values[step][name] = value
+
+    def spec(self, step: Step) -> Spec | None:
+        """The spec of one step with paths made absolute, None while it is invalid."""
+        try:
+            spec = SPECS[step].model_validate(self.values[step])
+        except ValidationError:
+            return None
+        return resolve(spec, self.folder) if self.folder else spec
+
+    def problems(self) -> list[Problem]:
+        """Everything wrong with the values themselves, all fields at once."""
+        found = list(self.loaded_problems)
+        for step in STEPS:
+            try:
+                SPECS[step].model_validate(self.values[step])
+            except ValidationError as error:
+                found += [self._problem(step, detail) for detail in error.errors()]
+        return found
+
+    def freeze(self) -> Project:
+        """The clean project; raises ProblemError with every problem while there is one."""
+        problems = [problem for problem in self.problems() if problem.severity == "error"]
+        if problems:
+            raise ProblemError(problems)
+        return Project.model_validate({"name": self.name, **self.values})
+
+    def save(self, path: Path | None = None) -> Path:
+        """Writes the project file atomically; raises ProblemError when that is impossible."""
+        target = path or self.path
+        if target is None:
+            raise fail("project.no_path", "The project has no file yet.", "Choose a folder for it.")
+        if self.read_only is not None and target == self.path:
+            raise ProblemError(self.read_only)
+        if target == self.path and not target.parent.is_dir():
+            raise fail(
+                "project.gone",
+                f"The folder {target.parent} of the project is no longer there.",
+                "Open the project where it is now, or save it as another one. Nothing is written "
+                "until then.",
+                where=Where(file=str(target)),
+            )
+        try:
+            if self.keep_backup and target.exists():
+                shutil.copy2(target, target.with_name(target.name + ".bak"))
+                self.keep_backup = False
+            write_atomic(target, _dump(self.name, self.values, self.extras))
+        except OSError as error:
+            raise fail(
+                "project.not_saved",
+                f"The project could not be saved: {reason_of(error)}.",
+                "Check that the folder exists, is writable and has free space.",
+                where=Where(file=str(target)),
+            ) from error
+        self.path = target
+        self.read_only = None
+        return target
+
+    def _problem(self, step: Step, detail: ErrorDetails) -> Problem:
+        name = str(detail["loc"][0]) if detail["loc"] else None
+        where = Where(
+            step=step,
+            field=name,
+            file=str(self.path) if self.path else None,
+            line=self.lines.get((step, name or "")),
+        )
+        if name not in SPECS[step].model_fields:
+            return Problem(
+                code="project.unknown_field",
+                what=f"{step} has no setting called {name}.",
+                remedy=f"Remove it. {step} has: {', '.join(SPECS[step].model_fields)}.",
+                where=where,
+            )
+        about = facts(SPECS[step], name)
+        return Problem(
+            code="project.invalid_value",
+            what=invalid_values.sentence(about, detail),
+            remedy=invalid_values.allowed(about),
+            where=where,
+            fix=Fix(
+                label=invalid_values.way_back(about),
+                step=step,
+                field=name,
+                value=list(about.default) if isinstance(about.default, tuple) else about.default,
+            ),
+        )
+
+
+def load(path: Path) -> Draft:
+    """Reads a project file or folder; raises ProblemError only when there is no file to read."""
+    file = find_file(path)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = reason_of(error) if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise fail(
+            "project.unreadable",
+            f"{file.name} could not be read: {why}.",
+            "Choose another project file, or restore it from a copy.",
+            where=Where(file=str(file)),
+        ) from error
+    draft = Draft(name=file.stem, path=file)
+    try:
+        document: dict[str, Any] = tomlkit.parse(text).unwrap()
+    except tomlkit.exceptions.ParseError as error:
+        draft.loaded_problems.append(
+            Problem(
+                code="project.syntax",
+                what=f"The project file is not valid TOML: {error}.",
+                remedy="Correct that line in a text editor. Saving from here keeps the broken "
+                "file beside it, with .bak at the end of its name.",
+                where=Where(file=str(file), line=error.line, column=error.col),
+            )
+        )
+        draft.keep_backup = True
+        return draft
+    draft.lines = _line_numbers(text)
+    _fill(draft, document)
+    return draft
+
+
+def find_file(path: Path) -> Path:
+    """The project file that a file or folder stands for; raises ProblemError."""
+    if path.is_dir():
+        files = sorted(path.glob(f"*{SUFFIX}"))
+        if len(files) == 1:
+            return files[0]
+        raise fail(
+            "project.not_found" if not files else "project.several",
+            f"{path} holds {'no' if not files else len(files)} project files.",
+            f"Name the file that ends in {SUFFIX}.",
+            where=Where(file=str(path)),
+        )
+    if not path.is_file():
+        raise fail(
+            "project.not_found",
+            f"There is no project at {path}.",
+            f"Name a project folder or a file that ends in {SUFFIX}.",
+            where=Where(file=str(path)),
+        )
+    return path
+
+
+def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = None) -> Draft:
+    """Makes a project folder with its file; raises ProblemError where one exists already."""
+    target = folder / f"{file_name(name)}{SUFFIX}"
+    if folder.is_dir() and any(folder.glob(f"*{SUFFIX}")):
+        raise fail(
+            "project.exists",
+            f"{folder} already holds a project.",
+            "Choose another folder or open that project.",
+            where=Where(file=str(folder)),
+        )
+    draft = Draft(name=name)
+    for step, fields in (values or {}).items():
+        draft.values[step].update(copy.deepcopy(fields))
+    draft.save(target)
+    return draft
+
+
+def file_name(name: str) -> str:
+    """A project name as a file name on every system."""
+    return _BAD_NAME.sub("-", name).strip(" .") or "project"
+
+
+def resolve(spec: Spec, folder: Path) -> Spec:
+    """The spec with its local paths made absolute against `folder`."""
+    changes: dict[str, Any] = {}
+    if isinstance(spec, DatasetSpec):
+        changes["sources"] = spec.resolved_sources(folder)
+    if isinstance(spec, MergingSpec):
+        changes["further"] = spec.resolved_further(folder)
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        if not facts(type(spec), name).path or not value:
+            continue
+        if isinstance(spec, ModelSpec) and not _is_local(spec, folder):
+            continue
+        changes[name] = str((folder / Path(value).expanduser()).resolve())
+    return spec.model_copy(update=changes)
+
+
+def _is_local(spec: ModelSpec, folder: Path) -> bool:
+    """Whether a model source is a path; `models/tiny` is one where such a folder exists."""
+    if spec.kind in ("gguf", "folder"):
+        return True
+    return spec.kind == "hub" and (folder / spec.source).is_dir()
+
+
+def _fill(draft: Draft, document: dict[str, Any]) -> None:
+    """Takes over a parsed document; whatever does not fit becomes a problem."""
+    version = document.pop("schema_version", migrations.CURRENT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
+        draft.read_only = Problem(
+            code="project.newer",
+            what=f"The project was written by a newer version (format {version}, this program "
+            f"knows {migrations.CURRENT_VERSION}).",
+            remedy="Update LoRA Studio, or save the project under another name.",
+            where=Where(file=str(draft.path)),
+        )
+        draft.loaded_problems.append(draft.read_only)
+    else:
+        document = migrations.migrate(document, version)
+    name = document.pop("name", draft.name)
+    draft.name = name if isinstance(name, str) and name.strip() else draft.name
+    for key, value in document.items():
+        step = next((step for step in STEPS if step == key), None)
+        if step is not None and isinstance(value, dict):
+            draft.values[step].update(value)
+            continue
+        draft.extras[key] = value
+        draft.loaded_problems.append(
+            Problem(
+                code="project.unknown_section",
+                what=f"The project file has an entry “{key}” that means nothing here.",
+                remedy=f"Remove it. The sections are: {', '.join(STEPS)}.",
+                where=Where(file=str(draft.path), line=draft.lines.get((key, ""))),
+            )
+        )
+
+
+def _line_numbers(text: str) -> dict[tuple[str, str], int]:
+    """(section, key) -> line, counted from 1; the section itself has the key ''."""
+    found: dict[tuple[str, str], int] = {}
+    section = ""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
+            section = header[1].strip()
+            found.setdefault((section, ""), number)
+            outer, _, inner = section.partition(".")
+            found.setdefault((outer, inner.partition(".")[0]), number)
+        elif key := re.match(r"\s*([\w-]+)\s*=", line):
+            found.setdefault((section, key[1]) if section else (key[1], ""), number)
+    return found
+
+
+def _dump(
+    name: str, values: dict[Step, dict[str, Any]], extras: dict[str, Any] | None = None
+) -> str:
+    document = tomlkit.document()
+    document["schema_version"] = migrations.CURRENT_VERSION
+    document["name"] = name
+    document.update(extras or {})
+    for step in STEPS:
+        table = tomlkit.table()
+        for key, value in values[step].items():
+            if value is not None:
+                table[key] = list(value) if isinstance(value, tuple) else value
+        document[step] = table
+    return tomlkit.dumps(document)

@@ -1,0 +1,230 @@
+"""A run as a folder that trains elsewhere: on one machine with many GPUs, or on several nodes.
+
+The folder is a run like any other, with the data and the model beside its settings and every path
+relative to it. What makes it one for a cluster is a command: `accelerate launch` starts the engine on
+every GPU of every node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from lora_studio import __version__
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import copy_file, folder_atomic, reason_of, write_atomic
+
+#: Names in the folder.
+MODEL, DATA, START = "model", "data", "start"
+COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
+
+#: Hears of every piece that is copied, in bytes.
+Told = Callable[[int], None]
+
+
+def export(
+    project: Project,
+    folder: Path,
+    out: Path,
+    *,
+    with_model: bool = True,
+    begun: RunFolder | None = None,
+    told: Told = lambda size: None,
+) -> RunFolder:
+    """Writes the run of a project as the folder `out`; `folder` is what its paths are relative to.
+
+    Without the model its place is left empty, for one that the cluster has already. `begun` is the
+    run that is gone on with. `told` hears of every piece that is copied, in bytes, and may raise to
+    end the copying. Raises ProblemError when `out` exists or something cannot be copied; then
+    nothing is left behind.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise fail(
+            "cluster.exists",
+            f"{out} exists already.",
+            "Choose a folder that does not exist yet.",
+            where=Where(file=str(out)),
+        )
+    try:
+        with folder_atomic(out) as target:
+            _fill(project.resolved(folder), target, told, with_model=with_model)
+            if begun is not None:
+                _take_progress(begun, RunFolder(target))
+    except OSError as error:
+        raise fail(
+            "cluster.not_written",
+            f"The folder could not be written: {reason_of(error)}.",
+            "Check that the disk has room for the data and the model, and that the folder may be "
+            "written to.",
+            where=Where(file=str(error.filename or out)),
+        ) from error
+    return RunFolder(out)
+
+
+def size(project: Project, folder: Path) -> int:
+    """Bytes that `export` copies at most; a model on the same disk only gets second names."""
+    there = project.resolved(folder)
+    spec = there.dataset
+    names = [source.path for source in spec.sources if not source.is_hub]
+    names += [name for name in (spec.validation_file, there.lora.start_from) if name]
+    names += [there.model.source] if there.model.kind in ("folder", "gguf") else []
+    return sum(_size(Path(name)) for name in names)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
+    """The same of a run that has begun: with its checkpoints, from which it goes on."""
+    project = run.load_project()
+    if run.start_adapter.is_dir():  # the run's own copy: where it came from may be gone
+        lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
+        project = project.model_copy(update={"lora": lora})
+    return export(project, run.path, out, with_model=with_model, begun=run)
+
+
+def missing(run: RunFolder) -> list[Problem]:
+    """What the folder lacks of what it was written with."""
+    frozen = run.load_project()
+    wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
+    return [
+        Problem(
+            code="cluster.missing",
+            what=f"{name} is missing.",
+            remedy="Copy it to its place in the folder of the run, then start again.",
+            where=Where(file=name),
+        )
+        for name in wanted
+        if Path(name).is_absolute() and not Path(name).exists()
+    ]
+
+
+def _fill(project: Project, target: Path, told: Told, *, with_model: bool) -> None:
+    taken: dict[str, str] = {}
+    model = _take_model(project, target, taken, told, with_model=with_model)
+    dataset = _take_data(project.dataset, target, taken, told)
+    lora = project.lora
+    if lora.start_from:
+        shutil.copytree(lora.start_from, target / START, copy_function=_copy(told))
+        taken[START] = lora.start_from
+        lora = lora.model_copy(update={"start_from": START})
+    device = "cpu" if project.model.devices[0] == "cpu" else "auto"
+    changed = project.model_copy(
+        update={
+            "model": project.model.model_copy(update={"source": model, "device": device}),
+            "dataset": dataset,
+            "lora": lora,
+        }
+    )
+    run = RunFolder(target)
+    write_atomic(run.project_file, changed.to_toml())
+    run.update_manifest(name=project.name, created=run_folder.now(), taken_along=taken)
+    for name, text in _files(changed).items():
+        write_atomic(target / name, text)
+    (target / COMMAND).chmod(0o755)
+
+
+def _take_progress(run: RunFolder, target: RunFolder) -> None:
+    """Checkpoints, the best adapters that they know of, and what the base answered at the beginning."""
+    for folder, there in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
+        if folder.is_dir():
+            shutil.copytree(folder, there, ignore=shutil.ignore_patterns(".*"))
+    if run.samples_file.is_file():
+        shutil.copyfile(run.samples_file, target.samples_file)
+
+
+def _take_model(
+    project: Project, target: Path, taken: dict[str, str], told: Told, *, with_model: bool
+) -> str:
+    """The model's source as the folder has it: hub models and the built-in one are fetched there."""
+    source = Path(project.model.source)
+    if project.model.kind not in ("folder", "gguf"):
+        return project.model.source
+    name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
+    if with_model and source.is_dir():
+        shutil.copytree(source, target / MODEL, copy_function=partial(_link_or_copy, told=told))
+    elif with_model:
+        (target / MODEL).mkdir()
+        _link_or_copy(str(source), str(target / name), told=told)
+    taken[name] = project.model.source
+    return name
+
+
+def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str], told: Told) -> DatasetSpec:
+    def take(path: str, number: int) -> str:
+        # Three parts, so that no name of two looks like a dataset of the hub.
+        name = f"{DATA}/{number}/{Path(path).name}"
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if Path(path).is_dir():
+            shutil.copytree(path, target / name, copy_function=_copy(told))
+        else:
+            copy_file(path, target / name, told)
+        taken[name] = path
+        return name
+
+    sources = tuple(
+        source if source.is_hub else source.model_copy(update={"path": take(source.path, number)})
+        for number, source in enumerate(spec.sources, 1)
+    )
+    validation = take(spec.validation_file, 0) if spec.validation_file else ""
+    return spec.model_copy(update={"sources": sources, "validation_file": validation})
+
+
+def _copy(told: Told) -> Callable[[str, str], str]:
+    return partial(copy_file, told=told)
+
+
+def _link_or_copy(source: str, target: str, *, told: Told) -> str:
+    """A second name for a large file that nobody changes; a copy where the disk is another one."""
+    with contextlib.suppress(OSError):
+        os.link(Path(source).resolve(), target)
+        told(Path(target).stat().st_size)
+        return target
+    return copy_file(source, target, told)
+
+
+def _files(project: Project) -> dict[str, str]:
+    """The command, an example for SLURM, and what to know of both."""
+    folder = paths.resources() / "cluster"
+    spec = project.training
+    values = {
+        "@VERSION@": __version__,
+        "@NAME@": project.name,
+        "@ROWS@": str(spec.effective_batch),
+        "@MODEL@": _about_model(project),
+    }
+    found = {}
+    for name in (COMMAND, JOB, README):
+        text = (folder / name).read_text("utf-8")
+        for mark, value in values.items():
+            text = text.replace(mark, value)
+        found[name] = text
+    return found
+
+
+def _about_model(project: Project) -> str:
+    match project.model.kind:
+        case "hub":
+            return (
+                f"The model {project.model.source} is downloaded from the hub by the first process. "
+                "Where the nodes have no internet, download it on the login node first "
+                f"(`hf download {project.model.source}`); the cache has to be in a folder that all "
+                "nodes share (`HF_HOME`)."
+            )
+        case "builtin":
+            return "The built-in model is downloaded by the first process."
+    return (
+        f"The model is in `{project.model.source}`. If it was left out, copy it there, or make it a "
+        "link to where the cluster has it."
+    )

@@ -1,0 +1,109 @@
+"""New runs out of earlier ones, and many out of one project: rerun, go on, a grid of two settings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
+from lora_studio.core.project import checks
+from lora_studio.core.project.project import Draft
+from lora_studio.core.runs import facts, folder, table
+from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.folder import RunFolder
+
+#: More runs than this at once are a mistake.
+MOST = 500
+
+Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and its values
+
+
+def again(run: RunFolder) -> RunFolder:
+    """A new run with the settings of another one; raises ProblemError."""
+    made = folder.create(run.path.parent, run.load_project(), run.path)
+    made.write_about(About(tags=run.about().tags))
+    return made
+
+
+def go_on(run: RunFolder) -> RunFolder:
+    """A new run that trains on from the adapter of another one; raises ProblemError."""
+    if not (run.adapter / "adapter_config.json").is_file():
+        raise fail(
+            "run.no_adapter",
+            f"{run.path.name} has no adapter to go on from.",
+            "Train it to its end, or stop it and keep what it has learned.",
+            where=Where(file=str(run.path)),
+        )
+    frozen = run.load_project()
+    lora = frozen.lora.model_copy(update={"start_from": str(run.adapter)})
+    made = folder.create(
+        run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
+    )  # fmt: skip
+    made.write_about(About(tags=run.about().tags, notes=f"Goes on from {run.path.name}."))
+    return made
+
+
+def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
+    """A run of a project for each combination of the values of one or two settings, one at a time.
+
+    Every combination is checked before the first run is made; raises ProblemError.
+    """
+    assert draft.folder is not None
+    frozen = []
+    for values in combinations(axes):
+        changed = Draft(draft.name, {step: dict(draft.values[step]) for step in STEPS}, draft.path)
+        for (setting, _), value in zip(axes, values, strict=True):
+            step, name = split(setting)
+            changed.set(step, name, value)
+        if wrong := checks.errors(checks.check(changed)):
+            raise ProblemError(wrong[0])
+        frozen.append((values, changed.freeze()))
+    name = f"grid {datetime.now():%d %b %H:%M:%S}"
+    about = Grid(name=name, fields=tuple(setting for setting, _ in axes))
+    for values, project in frozen:
+        run = folder.create(draft.folder / "runs", project, draft.folder)
+        said = (
+            f"{setting.partition('.')[2]}={table.flat(value)}"
+            for (setting, _), value in zip(axes, values, strict=True)
+        )
+        run.write_about(About(tags=(name, *said), grid=about))
+        yield run
+
+
+def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
+    """Every combination of the values; raises ProblemError where there are none, or too many."""
+    found = list(itertools.product(*(tuple(dict.fromkeys(values)) for _, values in axes)))
+    if not axes or not found:
+        raise fail(
+            "grid.empty", "There are no values to try.", "Enter at least one for each setting."
+        )
+    if len(found) > MOST:
+        raise fail(
+            "grid.too_many",
+            f"That makes {len(found):,} runs.",
+            f"Try fewer values: {MOST} runs at most are made at once.",
+        )
+    return found
+
+
+def split(setting: str) -> tuple[Step, str]:
+    """`training.learning_rate` as step and field; raises ProblemError for another step."""
+    step_name, _, name = setting.partition(".")
+    for step in STEPS:
+        if step == step_name:
+            return step, name
+    raise fail("project.unknown_field", f"{setting} is no setting.", "Write step.field.")
+
+
+def settings_of(run: RunFolder) -> list[tuple[Step, str, Any]]:
+    """Every setting of a run as a change of a project; raises ProblemError."""
+    try:
+        frozen = facts.frozen_settings(run)
+    except ValueError as error:
+        raise fail("run.unreadable", str(error), "Choose another run.") from None
+    return [
+        (*split(setting), frozen.settings.get(setting, facts.default(setting)))
+        for setting in facts.DEFAULTS
+    ]

@@ -1,0 +1,264 @@
+"""What the files of one run tell for a list of runs: settings, events as far as they matter, sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+
+from lora_studio.core.problems import STEPS
+from lora_studio.core.project import migrations
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import StateFold
+from lora_studio.core.spec import facts
+
+#: The events that a summary is made of, as they stand in a line: the others are not parsed.
+_TOLD = tuple(
+    f'"kind":"{kind}"'.encode()
+    for kind in (
+        "started",
+        "done",
+        "failed",
+        "cancelled",
+        "training_started",
+        "evaluated",
+        "recovered",
+    )
+)
+_STEP = b'"kind":"step_done"'
+
+#: Every setting, `step.field`, with its default, in the order of the specs.
+DEFAULTS: dict[str, Any] = {
+    f"{step}.{name}": facts(SPECS[step], name).default
+    for step in STEPS
+    for name in SPECS[step].model_fields
+}
+_PLACES = {name: number for number, name in enumerate(DEFAULTS)}
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The settings a run was begun with; `data` are the short names of its sources."""
+
+    name: str
+    settings: dict[str, Any]
+    data: tuple[str, ...]
+
+
+def frozen_settings(run: RunFolder) -> Frozen:
+    """The settings of a run that are not at their defaults, unchecked; raises ValueError saying why."""
+    try:
+        document = tomllib.loads(run.project_file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            "It has no project.toml: it was not made to its end, or is no run."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Its project.toml cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"Its project.toml is damaged: {error}.") from None
+    version = document.pop("schema_version", migrations.CURRENT_VERSION)
+    if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
+        raise ValueError("It was made by a newer version of LoRA Studio.")
+    document = migrations.migrate(document, version)
+    settings: dict[str, Any] = {}
+    for step in STEPS:
+        values = document.get(step, {})
+        for name, value in values.items() if isinstance(values, dict) else ():
+            setting = f"{step}.{name}"
+            if setting in DEFAULTS and value != _plain(DEFAULTS[setting]):
+                settings[setting] = value
+    sources = settings.get("dataset.sources", [])
+    return Frozen(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
+
+
+def default(setting: str) -> Any:
+    """The default of a setting, as a project file has it; raises KeyError for no setting."""
+    return _plain(DEFAULTS[setting])
+
+
+def ordered(settings: Iterable[str]) -> list[str]:
+    """Settings in the order of the specs."""
+    return sorted((name for name in settings if name in _PLACES), key=_PLACES.__getitem__)
+
+
+def short_name(place: str) -> str:
+    """A model or file by its last part: what tells it from others."""
+    return PurePath(place.replace("\\", "/").rstrip("/")).name or place
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _data(sources: Any) -> Iterator[str]:
+    for source in sources if isinstance(sources, list) else ():
+        place = source.get("path", "") if isinstance(source, dict) else source
+        if isinstance(place, str) and place:
+            yield short_name(place)
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """What the events of a run have told, up to byte `position` of its file.
+
+    `records` are the evaluations with the lowest loss so far, as (step, loss): with these the best one
+    is known also when training goes on from a checkpoint before it. `command` is the one that has no
+    ending yet, `began` when it did; `training` is whether it is a training.
+    """
+
+    position: int = 0
+    state: StateFold = field(default_factory=StateFold)
+    command: str = ""
+    training: bool = False
+    began: float = 0.0
+    time: float = 0.0
+    trained: float = 0.0
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    records: list[tuple[int, float]] = field(default_factory=list)
+    problem: str = ""
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Told:
+        """Out of what `dataclasses.asdict` made of one."""
+        values = dict(plain)
+        values["state"] = StateFold(**values["state"])
+        values["records"] = [(step, loss) for step, loss in values["records"]]
+        return cls(**values)
+
+    @property
+    def best_eval(self) -> float | None:
+        """The lowest eval loss."""
+        return self.records[-1][1] if self.records else None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has trained, what was cut off included."""
+        return self.trained + (max(0.0, self.time - self.began) if self.training else 0.0)
+
+    def take(self, event: events.Event) -> None:
+        """Follows an event; they come in the order of the file."""
+        self.state.take(event)
+        match event:
+            case events.Started():
+                self._end(self.time)
+                self.command, self.began = event.id, event.time
+                self.training = event.command == "train"
+            case events.Done() | events.Cancelled() | events.Failed() if event.id == self.command:
+                self._end(event.time)
+                self.problem = str(event.problem.what) if isinstance(event, events.Failed) else ""
+            case events.TrainingStarted():
+                self.steps = event.steps
+                self._rewind(event.step)
+            case events.Recovered():
+                self._rewind(event.step)
+            case events.Evaluated() if self.best_eval is None or event.loss < self.best_eval:
+                self.records.append((event.step, event.loss))
+            case events.StepDone():
+                self.step, self.steps, self.loss = event.step, event.steps, event.loss
+        self.time = event.time
+
+    def _end(self, time: float) -> None:
+        if self.training:
+            self.trained += max(0.0, time - self.began)
+        self.command, self.training = "", False
+
+    def _rewind(self, step: int) -> None:
+        self.step = min(self.step, step)
+        self.records = [record for record in self.records if record[0] <= step]
+
+
+def events_since(run: RunFolder, told: Told) -> Told:
+    """Goes on reading the events of a run where it was left; from the beginning where the file is
+    another one. Of steps only the last one is parsed, of which there may be millions before."""
+    try:
+        file = run.events_file.open("rb")
+    except OSError:
+        return Told()
+    with file:
+        if os.fstat(file.fileno()).st_size < told.position:
+            told = Told()
+        file.seek(told.position)
+        last_step = b""
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            told.position += len(line)
+            if _STEP in line:
+                last_step = line
+            elif any(mark in line for mark in _TOLD):
+                _take_line(told, last_step)
+                last_step = b""
+                _take_line(told, line)
+        _take_line(told, last_step)
+    return told
+
+
+def _take_line(told: Told, line: bytes) -> None:
+    if line:
+        with contextlib.suppress(ValidationError):
+            told.take(events.parse(line))
+
+
+def why_ended(told: Told) -> str:
+    """What can be said of a worker that ended without a word."""
+    if told.time and psutil.boot_time() > told.time:
+        return "The computer was switched off or restarted meanwhile."
+    return "Its worker was ended from outside, as when memory runs out while no window is open."
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes on disk of a run and of its checkpoints."""
+
+    total: int = 0
+    checkpoints: int = 0
+    checkpoint_count: int = 0
+    has_adapter: bool = False
+
+
+def sizes(run: RunFolder) -> Sizes:
+    """Looks at every file; what vanishes meanwhile does not count."""
+    steps = 0
+    with contextlib.suppress(OSError):
+        steps = len(run.checkpoint_steps())
+    checkpoints = _bytes(str(run.checkpoints))
+    adapter = (run.adapter / "adapter_config.json").is_file() or any(
+        (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)
+    )
+    return Sizes(_bytes(str(run.path)), checkpoints, steps, adapter)
+
+
+def _bytes(folder: str) -> int:
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        total += _bytes(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        pass
+    return total

@@ -1,0 +1,437 @@
+"""Layout of a run on disk; the only place that knows the file names in it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import ValidationError
+
+from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import project
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.state import State, StateFold
+from lora_studio.core.system import memory_limits
+from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.locks import FileLock
+
+#: What most lines of a run's events hold; within a text the quotes would be escaped.
+_ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
+
+#: Seconds that the clocks of a computer and of a network drive may be apart.
+_CLOCKS = 3600.0
+
+_CHECKPOINT = re.compile(r"step-(\d+)\Z")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run. Everything in it is written to a temporary name and renamed."""
+
+    path: Path
+
+    @property
+    def project_file(self) -> Path:
+        """The frozen project, with absolute paths."""
+        return self.path / "project.toml"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Versions, seeds and hashes: what is needed to understand or repeat the run."""
+        return self.path / "manifest.json"
+
+    @property
+    def about_file(self) -> Path:
+        """Title, tags and notes. Not in the manifest, which a worker may be writing at the time."""
+        return self.path / "about.json"
+
+    @property
+    def events_file(self) -> Path:
+        """Every event of the run, one JSON line each, appended by workers."""
+        return self.path / "events.jsonl"
+
+    @property
+    def mailbox_file(self) -> Path:
+        """Commands of parents that did not start the worker, one JSON line each."""
+        return self.path / "commands.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What the libraries printed, and tracebacks."""
+        return self.path / "log.txt"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the worker that is at work on the run."""
+        return self.path / "run.lock"
+
+    @property
+    def guard_file(self) -> Path:
+        """Locked by whoever starts the worker anew if the system ends it for lack of memory."""
+        return self.path / "guard.lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints, one folder `step-N` each."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter in PEFT's layout, with the tokenizer."""
+        return self.path / "adapter"
+
+    @property
+    def start_adapter(self) -> Path:
+        """A copy of the adapter that training went on from, where it did."""
+        return self.path / "start-adapter"
+
+    @property
+    def best(self) -> Path:
+        """Adapters of evaluations that were the best so far, while training is under way."""
+        return self.path / "best"
+
+    def best_adapter(self, step: int) -> Path:
+        """The one of the evaluation after an optimizer step."""
+        return self.best / f"step-{step:08d}"
+
+    @property
+    def samples_file(self) -> Path:
+        """The base model's answers to the sample prompts."""
+        return self.path / "samples.json"
+
+    @property
+    def merged(self) -> Path:
+        """The merged model, a Hugging Face folder."""
+        return self.path / "merged"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter was trained or brought in."""
+        return (self.adapter / "adapter_config.json").is_file()
+
+    @property
+    def has_merged(self) -> bool:
+        """Whether there is a merged model."""
+        return (self.merged / "config.json").is_file()
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer of what is delivered: a merge takes the adapter's."""
+        return self.merged if (self.merged / "tokenizer_config.json").is_file() else self.adapter
+
+    @property
+    def gguf(self) -> Path:
+        """Folder of GGUF files."""
+        return self.path / "gguf"
+
+    @property
+    def modelfile(self) -> Path:
+        """The Modelfile of the Ollama model."""
+        return self.path / "Modelfile"
+
+    @property
+    def selftest_file(self) -> Path:
+        """Results of the self-test of every stage."""
+        return self.path / "selftest.json"
+
+    @property
+    def heldout_file(self) -> Path:
+        """Conversations kept out of training, one JSON line each; the self-test runs on them."""
+        return self.path / "heldout.jsonl"
+
+    def heldout(self) -> list[Sample]:
+        """What was not trained on: rows `{"messages": […], "tools": […]}` or `{"text": …}`; [] without any."""
+        if not self.heldout_file.is_file():
+            return []
+        rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
+        return [
+            Sample("text", text=row["text"])
+            if "text" in row
+            else Sample(
+                "sft",
+                tuple(Message.model_validate(turn) for turn in row["messages"]),
+                tools=tuple(row.get("tools", ())),
+            )
+            for row in rows
+        ]
+
+    @property
+    def train_script(self) -> Path:
+        """Repeats the training with transformers and PEFT alone."""
+        return self.path / "train.py"
+
+    @property
+    def model_script(self) -> Path:
+        """Makes the model for `train_script`, where that would be too long to be read with it."""
+        return self.path / "model.py"
+
+    @property
+    def lock_list(self) -> Path:
+        """Exact versions of the libraries that `train_script` needs."""
+        return self.path / "requirements.lock.txt"
+
+    @property
+    def data(self) -> Path:
+        """The rows that `train_script` reads: tokens, and the order of training."""
+        return self.path / "data"
+
+    @property
+    def trackers(self) -> Path:
+        """Metrics as TensorBoard, Weights & Biases and MLflow keep them, where they are chosen."""
+        return self.path / "trackers"
+
+    @property
+    def temporary(self) -> Path:
+        """Scratch folder; whatever is in it may be deleted while no worker runs."""
+        return self.path / "tmp"
+
+    def gguf_file(self, name: str, quantization: str) -> Path:
+        """The GGUF file of one quantisation."""
+        return self.gguf / f"{project.file_name(name)}-{quantization}.gguf"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint after `step` optimizer steps."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps with a checkpoint on disk, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (_CHECKPOINT.match(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def load_project(self) -> Project:
+        """The frozen project; raises ProblemError when the folder is no run."""
+        if not self.project_file.is_file():
+            raise fail(
+                "run.not_found",
+                f"{self.path} is not the folder of a run.",
+                "Name a folder inside the project's runs folder.",
+                where=Where(file=str(self.path)),
+            )
+        return self._found(project.load(self.project_file).freeze()).resolved(self.path)
+
+    def _found(self, frozen: Project) -> Project:
+        """A run that was taken to a cluster names what it took along by relative paths; where it came
+        back without these, they are where they were taken from."""
+        taken: dict[str, str] = self.manifest().get("taken_along", {})
+
+        def original(name: str) -> str:
+            return taken[name] if name in taken and not (self.path / name).exists() else name
+
+        if not taken:
+            return frozen
+        dataset = frozen.dataset
+        sources = tuple(s.model_copy(update={"path": original(s.path)}) for s in dataset.sources)
+        changes: dict[str, Any] = {
+            "model": frozen.model.model_copy(update={"source": original(frozen.model.source)}),
+            "lora": frozen.lora.model_copy(update={"start_from": original(frozen.lora.start_from)}),
+            "dataset": dataset.model_copy(
+                update={"sources": sources, "validation_file": original(dataset.validation_file)}
+            ),
+        }
+        return frozen.model_copy(update=changes)
+
+    def take_later_settings(self, frozen: Project, source_folder: Path) -> None:
+        """Takes over how to merge and export, which may be decided after training.
+
+        Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
+        """
+        now = frozen.resolved(source_folder)
+        changed = self.load_project().model_copy(
+            update={"merging": now.merging, "export": now.export}
+        )
+        try:
+            write_atomic(self.project_file, changed.to_toml())
+        except OSError as error:
+            raise _not_written(self.project_file, error) from error
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, empty while there is none."""
+        try:
+            content = json.loads(self.manifest_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Adds or replaces entries of the manifest."""
+        content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
+        write_atomic(self.manifest_file, content + "\n")
+
+    def about(self) -> About:
+        """What the user says about the run; nothing where that is missing or damaged."""
+        try:
+            return About.model_validate_json(self.about_file.read_bytes())
+        except (OSError, ValidationError):
+            return About()
+
+    def write_about(self, about: About) -> None:
+        """Keeps what the user says about the run; raises ProblemError, also where it was deleted."""
+        if not self.path.is_dir():
+            raise _not_written(self.about_file, OSError("the run is gone"))
+        try:
+            write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise _not_written(self.about_file, error) from error
+
+    def events(self) -> Iterator[events.Event]:
+        """Every event so far; a torn or foreign line is passed over."""
+        return self._parsed(lambda line: True)
+
+    def milestones(self) -> Iterator[Event]:
+        """Every event but steps and progress, of which there may be millions: they are not parsed."""
+        return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
+
+    def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Event]:
+        try:
+            file = self.events_file.open("rb")
+        except OSError:
+            return
+        with file:
+            for line in file:
+                if line.endswith(b"\n") and wanted(line):
+                    with contextlib.suppress(ValidationError):
+                        yield events.parse(line)
+
+    def is_running(self) -> bool:
+        """Whether a worker is at work on the run."""
+        return FileLock(self.lock_file).is_held()
+
+    def worker_pid(self) -> int | None:
+        """Process number of the worker at work on the run, None when there is none."""
+        if not self.is_running():
+            return None
+        try:
+            return int(json.loads(self.lock_file.read_text("utf-8"))["pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def is_guarded(self) -> bool:
+        """Whether somebody starts the worker anew if the system ends it for lack of memory."""
+        return FileLock(self.guard_file).is_held()
+
+    def died_of_memory(self) -> bool:
+        """Whether the last worker was ended in the middle of its work, and by the system for lack of
+        memory as far as can be told: such an end was counted where it was at work."""
+        return memory_limits.has_risen(FileLock(self.lock_file).left_behind().get("kills"))
+
+    def state(self) -> State:
+        """Where the run stands, told from its events and its lock."""
+        if self.is_running():
+            return "running"
+        told = StateFold()
+        for event in self.milestones():
+            told.take(event)
+        return told.state
+
+    def size_bytes(self) -> int:
+        """Disk space of the whole folder."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
+    """Makes a new run in the folder `runs`; raises ProblemError when that is impossible."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
+    for attempt in range(1, 1000):
+        path = runs / (f"{stamp}-{slug}" if attempt == 1 else f"{stamp}-{slug}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _not_created(path, error) from error
+        run = RunFolder(path)
+        try:
+            write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
+            run.update_manifest(name=frozen.name, created=now())
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise _not_created(path, error) from error
+        return run
+    raise _not_created(runs, FileExistsError("too many runs in one second"))
+
+
+def now() -> str:
+    """This moment as a manifest states it."""
+    return datetime.now().astimezone().isoformat()
+
+
+def latest(runs: Path) -> RunFolder | None:
+    """The run at work, else the newest that was begun: one that only waits its turn has nothing yet.
+
+    Looks at as little as it can: there may be thousands, and a window waits for the answer.
+    """
+    try:
+        with os.scandir(runs) as entries:
+            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
+    except OSError:
+        return None
+    since = psutil.boot_time() - _CLOCKS  # no lock outlives the computer
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - see above
+                run = RunFolder(runs / name)
+                if run.project_file.is_file() and run.is_running():
+                    return run
+    first: RunFolder | None = None
+    for run in (RunFolder(runs / name) for name in names):
+        if run.project_file.is_file():
+            first = first or run
+            if run.events_file.is_file():
+                return run
+    return first
+
+
+def begun_runs(runs: Path, most: int) -> list[RunFolder]:
+    """The newest runs that have begun, newest first; looks at no more of them than it has to."""
+    try:
+        with os.scandir(runs) as entries:
+            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
+    except OSError:
+        return []
+    found = (RunFolder(runs / name) for name in names)
+    begun = (run for run in found if run.events_file.is_file() and run.project_file.is_file())
+    return list(itertools.islice(begun, most))
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """All runs in a folder, newest first."""
+    if not runs.is_dir():
+        return []
+    found = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
+    return sorted(found, key=lambda run: run.path.name, reverse=True)
+
+
+def _not_written(file: Path, error: OSError) -> ProblemError:
+    return fail(
+        "run.not_written",
+        f"What belongs to the run could not be saved: {reason_of(error)}.",
+        "Check that its folder is writable and has free space.",
+        where=Where(file=str(file)),
+    )
+
+
+def _not_created(path: Path, error: OSError) -> ProblemError:
+    return fail(
+        "run.not_created",
+        f"The run folder could not be made: {reason_of(error)}.",
+        "Check that the project's folder is writable and has free space.",
+        where=Where(file=str(path)),
+    )

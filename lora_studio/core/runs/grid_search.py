@@ -1,0 +1,102 @@
+"""A search over one or two settings: which can be searched, and the best eval loss over their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lora_studio.core.problems import STEPS, Problem
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.runs.copies import split
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.spec import FieldFacts, all_facts, facts
+
+#: What merging and exporting do with a run changes nothing of its training.
+_SEARCHED = ("model", "lora", "dataset", "training")
+_KINDS = ("integer", "number", "choice", "flag")
+
+
+def searchable() -> dict[str, FieldFacts]:
+    """Every setting that can be searched over, `training.learning_rate`, in the order of the specs."""
+    return {
+        f"{step}.{about.name}": about
+        for step in STEPS
+        if step in _SEARCHED
+        for about in all_facts(SPECS[step])
+        if about.kind in _KINDS
+    }
+
+
+def about_of(setting: str) -> FieldFacts:
+    """Title, unit and bounds of a setting."""
+    step, name = split(setting)
+    return facts(SPECS[step], name)
+
+
+def wrong(draft: Draft, setting: str, value: Any) -> Problem | None:
+    """Why a setting cannot have a value."""
+    step, name = split(setting)
+    tried = Draft(draft.name, {step: {name: value}} | {s: {} for s in STEPS if s != step})
+    return next((p for p in tried.problems() if p.where.field == name), None)
+
+
+@dataclass(frozen=True)
+class GridTable:
+    """Runs of a search by the values of its settings; a cell is None where no run is (any more).
+
+    `columns` is [None] of a search over one setting.
+    """
+
+    name: str
+    settings: tuple[str, ...]
+    rows: list[Any]
+    columns: list[Any]
+    cells: list[list[RunSummary | None]]
+
+    @property
+    def best(self) -> RunSummary | None:
+        """The run with the lowest eval loss."""
+        known = [run for line in self.cells for run in line if run and run.best_eval is not None]
+        return min(known, key=lambda run: run.best_eval or 0.0, default=None)
+
+    def share(self, run: RunSummary) -> float | None:
+        """Where the eval loss of a run lies: 0 for the lowest of the search, 1 for the highest."""
+        losses = [r.best_eval for line in self.cells for r in line if r and r.best_eval is not None]
+        if run.best_eval is None or not losses:
+            return None
+        low, high = min(losses), max(losses)
+        return (run.best_eval - low) / (high - low) if high > low else 0.0
+
+
+def grids(runs: Sequence[RunSummary]) -> list[GridTable]:
+    """Every search among runs, in the order of the runs."""
+    found: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        if run.about.grid is not None and run.state != "unreadable":
+            found.setdefault(run.about.grid.name, []).append(run)
+    return [_table(name, members) for name, members in found.items()]
+
+
+def _table(name: str, runs: list[RunSummary]) -> GridTable:
+    grid = runs[0].about.grid
+    assert grid is not None
+    first, second = grid.fields[0], grid.fields[1] if len(grid.fields) > 1 else ""
+    rows = _values(runs, first)
+    columns = _values(runs, second) if second else [None]
+    placed = {
+        (_key(run.value(first)), _key(run.value(second)) if second else _key(None)): run
+        for run in reversed(runs)
+    }
+    cells = [[placed.get((_key(row), _key(column))) for column in columns] for row in rows]
+    return GridTable(name, grid.fields, rows, columns, cells)
+
+
+def _values(runs: list[RunSummary], setting: str) -> list[Any]:
+    values = {_key(run.value(setting)): run.value(setting) for run in runs}
+    numbers = all(isinstance(value, int | float) for value in values.values())
+    return sorted(values.values(), key=None if numbers else str)
+
+
+def _key(value: Any) -> str:
+    return repr(value)

@@ -1,0 +1,62 @@
+"""The program that guards a training without a window (`restarting.py`): how it is named and started.
+
+A worker whose window goes away starts it, however the window went. The worker may run in another
+environment than the window did, so the window tells it how, in an environment variable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lora_studio.core.runs.folder import RunFolder
+
+#: What the window leaves a worker.
+VARIABLE = "LORA_STUDIO_GUARD"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A command line that wants the folder of a run behind it, and its whole environment as the
+    difference from a worker's: what is None there is not set."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str | None]
+
+    def to_text(self) -> str:
+        """What `named` understands."""
+        return json.dumps({"command": self.command, "environment": dict(self.environment)})
+
+    def start(self, run: RunFolder) -> None:
+        """Lets it guard a run, in a session of its own: it outlives who starts it. Raises OSError."""
+        environment = {**os.environ}
+        for name, value in self.environment.items():
+            environment.pop(name, None)
+            if value is not None:
+                environment[name] = value
+        with run.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [*self.command, str(run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        # The system wants its end to be heard of while this process lives.
+        threading.Thread(target=process.wait, name="guard", daemon=True).start()
+
+
+def named() -> Guard | None:
+    """The guard that this worker was told of; None where nobody did."""
+    try:
+        told: dict[str, Any] = json.loads(os.environ.get(VARIABLE, ""))
+        return Guard(tuple(told["command"]), told["environment"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,339 @@
+"""One line about each run of a project, kept beside them so that thousands are listed in a moment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio import __version__
+from lora_studio.core.runs import facts as run_facts
+from lora_studio.core.runs import state as run_state
+from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.facts import Told
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
+
+#: A folder that is no run, or whose settings cannot be read, is listed as well.
+RowState = run_state.State | Literal["unreadable"]
+
+#: File in the runs folder that may be deleted at any time.
+CACHE = ".index.jsonl"
+#: Seconds between two writings, while a run at work changes all the time.
+_WRITE_EVERY = 30.0
+#: Raised whenever an entry changes its meaning. Defaults are left out of entries, so that the version
+#: of the program counts as well.
+_FORMAT = f"LoRA Studio runs 2 {__version__}"
+
+#: Modification of what a summary is made of: (nanoseconds, bytes) of each file, nanoseconds of folders.
+Stamp = tuple[int, ...]
+
+NOTHING_SAID = About()
+
+Settings = dict[str, Any]  # "training.learning_rate" -> value
+
+
+@dataclass(slots=True)  # not frozen: that takes three times as long to make thousands of
+class RunSummary:
+    """One run: what a table of runs shows, sorts and searches.
+
+    `name` is its title or, without one, that of its project; `model` and `data` are short names.
+    `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
+    the objective has it; `seconds` how long it trained; `bytes` its size on disk; `created` and
+    `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge". `settings` are those that are not at their defaults. `reason` is why
+    it is unreadable, or what ended it.
+    """
+
+    folder: str
+    name: str = ""
+    state: RowState = "new"
+    model: str = ""
+    data: str = ""
+    rank: int | None = None
+    loss: float | None = None
+    best_eval: float | None = None
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    checkpoint_bytes: int = 0
+    checkpoints: int = 0
+    created: float = 0.0
+    changed: float = 0.0
+    reason: str = ""
+    command: str = ""
+    has_adapter: bool = False
+    about: About = NOTHING_SAID
+    settings: Settings = field(default_factory=dict)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The user's words for it."""
+        return self.about.tags
+
+    @property
+    def resumable(self) -> bool:
+        """Whether its training can go on: from a checkpoint, or from a pause before the first one."""
+        if self.state == "paused":
+            return True
+        return (
+            self.command == "train"
+            and self.state in ("interrupted", "failed", "stopped")
+            and bool(self.checkpoints)
+        )
+
+    def value(self, setting: str) -> Any:
+        """A setting of the run, `step.field`, its default included; raises KeyError for none."""
+        if setting in self.settings:
+            return self.settings[setting]
+        return run_facts.default(setting)
+
+    @property
+    def searched(self) -> str:
+        """Everything that words are looked for in, in lower case."""
+        about = self.about
+        told = [f"{name.partition('.')[2]}={value}" for name, value in self.settings.items()]
+        parts = [
+            self.folder,
+            self.name,
+            self.model,
+            self.data,
+            self.state,
+            *about.tags,
+            about.notes,
+        ]
+        return "\n".join([*parts, *told]).lower()
+
+
+@dataclass
+class _Entry:
+    """What the cache keeps of one run. `told`, as plain values, goes on where its events were read to:
+    most runs have ended and it is never needed again."""
+
+    stamp: Stamp
+    told: dict[str, Any]
+    summary: RunSummary
+
+
+class RunIndex:
+    """All runs in one folder. Reads what changed, keeps it, and tells what there is.
+
+    Not for several threads at once. Nothing in a run folder can make it fail.
+    """
+
+    def __init__(self, runs: Path) -> None:
+        """Takes the folder; nothing is read yet."""
+        self.runs = runs
+        self._entries: dict[str, _Entry] = {}
+        self._loaded = False
+        self._changed = False
+        self._written = -_WRITE_EVERY
+
+    def load(self) -> list[RunSummary]:
+        """What the cache knows, without a look at the runs: at once, but not up to date."""
+        if not self._loaded:
+            self._loaded = True
+            self._entries = _read_cache(self.runs / CACHE)
+        return self.summaries()
+
+    def refresh(
+        self, gently: Callable[[Iterable[str]], Iterable[str]] = iter
+    ) -> Iterator[list[RunSummary]]:
+        """Looks at every run; yields all summaries now and then, the last time when it is done.
+
+        `gently` passes folder names on, and may rest or raise in between. The cache is written at the
+        end, where anything has changed.
+        """
+        self.load()
+        names = _folders(self.runs)
+        gone = self._entries.keys() - set(names)
+        for name in gone:
+            del self._entries[name]
+        self._changed = self._changed or bool(gone)
+        stamps = {name: _stamp(f"{self.runs}/{name}") for name in names}
+        fresh = [name for name in names if name not in self._entries or
+                 self._entries[name].stamp != stamps[name]]  # fmt: skip
+        for number, name in enumerate(gently(fresh), start=1):
+            self._read(name, stamps[name])
+            if number % 200 == 0:
+                yield self.summaries()
+        self._look_at_locks()
+        self._write_cache()
+        yield self.summaries()
+
+    def summaries(self) -> list[RunSummary]:
+        """What is known now, newest first."""
+        known = [entry.summary for entry in self._entries.values()]
+        return sorted(known, key=lambda run: (run.created, run.folder), reverse=True)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _read(self, name: str, stamp: Stamp) -> None:
+        before = self._entries.get(name)
+        folder = RunFolder(self.runs / name)
+        told = run_facts.events_since(folder, Told.of(before.told) if before else Told())
+        self._entries[name] = _Entry(stamp, asdict(told), _summary(folder, told))
+        self._changed = True
+
+    def _look_at_locks(self) -> None:
+        """A command without an ending is at work or was cut off: the lock alone tells, and no file
+        changes when a worker is killed."""
+        for entry in self._entries.values():
+            if not entry.told["command"] or entry.summary.state == "unreadable":
+                continue
+            told = Told.of(entry.told)
+            is_running = RunFolder(self.runs / entry.summary.folder).is_running()
+            state: RowState = "running" if is_running else told.state.state
+            reason = run_facts.why_ended(told) if state == "interrupted" else ""
+            if (state, reason) != (entry.summary.state, entry.summary.reason):
+                entry.summary = replace(entry.summary, state=state, reason=reason)
+                self._changed = True
+
+    def _write_cache(self) -> None:
+        """Keeps what is known; a folder that cannot be written to is read anew each time."""
+        if not self._changed or time.monotonic() - self._written < _WRITE_EVERY:
+            return
+        lines = [_FORMAT, *(_to_line(name, entry) for name, entry in self._entries.items())]
+        with contextlib.suppress(OSError):
+            write_atomic(self.runs / CACHE, "\n".join(lines) + "\n")
+            self._changed, self._written = False, time.monotonic()
+
+
+def read(runs: Path) -> list[RunSummary]:
+    """All runs in a folder, newest first, up to date."""
+    summaries: list[RunSummary] = []
+    for summaries in RunIndex(runs).refresh():  # noqa: B007 - the last of them is the whole
+        pass
+    return summaries
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def _summary(run: RunFolder, told: Told) -> RunSummary:
+    about = run.about()
+    sizes = run_facts.sizes(run)
+    known: dict[str, Any] = {
+        "folder": run.path.name,
+        "about": about,
+        "created": _created(run),
+        "bytes": sizes.total,
+        "checkpoint_bytes": sizes.checkpoints,
+        "checkpoints": sizes.checkpoint_count,
+        "has_adapter": sizes.has_adapter,
+        "loss": told.loss,
+        "best_eval": told.best_eval,
+        "step": told.step,
+        "steps": told.steps,
+        "seconds": told.seconds,
+        "changed": told.time,
+        "command": told.state.changing,
+    }
+    try:
+        frozen = run_facts.frozen_settings(run)
+    except ValueError as error:
+        return RunSummary(
+            **known, name=about.title or run.path.name, state="unreadable", reason=str(error)
+        )
+    settings = frozen.settings
+    shown = RunSummary(**known, settings=settings)
+    return replace(
+        shown,
+        name=about.title or frozen.name,
+        state=told.state.state,
+        model=run_facts.short_name(str(shown.value("model.source"))),
+        data=", ".join(frozen.data),
+        rank=_whole(shown.value("lora.rank")),
+        reason=told.problem if told.state.state == "failed" else "",
+    )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _created(run: RunFolder) -> float:
+    """Seconds since 1970 out of the folder's name, which a copy keeps; else of its last change."""
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.strptime(run.path.name[:15], "%Y%m%d-%H%M%S").timestamp()
+    with contextlib.suppress(OSError):
+        return run.path.stat().st_mtime
+    return 0.0
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def _folders(runs: Path) -> list[str]:
+    """Names of all that may be a run; what begins with a dot is being made or deleted."""
+    try:
+        with os.scandir(runs) as entries:
+            return sorted(e.name for e in entries if e.name[0] != "." and e.is_dir())
+    except OSError:
+        return []
+
+
+_FILES = ("project.toml", "about.json", "events.jsonl")
+_FOLDERS = ("", "checkpoints")
+
+
+def _stamp(folder: str) -> Stamp:
+    found: list[int] = []
+    for name in _FILES:
+        try:
+            facts = os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path for each costs as much as the look
+        except OSError:
+            found += (0, 0)
+        else:
+            found += (facts.st_mtime_ns, facts.st_size)
+    for name in _FOLDERS:
+        try:
+            found.append(os.stat(f"{folder}/{name}").st_mtime_ns)  # noqa: PTH116 - see above
+        except OSError:
+            found.append(0)
+    return tuple(found)
+
+
+def _read_cache(file: Path) -> dict[str, _Entry]:
+    """The entries of the cache, a line each; none where it is missing or of another version.
+
+    Line by line, since to parse all of it at once would keep the window from its work.
+    """
+    found: dict[str, _Entry] = {}
+    try:
+        head, *lines = file.read_bytes().splitlines()
+        if head != _FORMAT.encode():
+            return {}
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                name, entry = _from_line(line)
+                found[name] = entry
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+_SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
+
+
+def _to_line(name: str, entry: _Entry) -> str:
+    summary = {name: getattr(entry.summary, name) for name in _SUMMARY_FIELDS}
+    about = entry.summary.about
+    if about != NOTHING_SAID:
+        summary["about"] = about.model_dump(mode="json")
+    plain = {"run": name, "stamp": entry.stamp, "told": entry.told, "summary": summary}
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _from_line(line: bytes) -> tuple[str, _Entry]:
+    plain = json.loads(line)
+    summary = plain["summary"]
+    if "about" in summary:
+        summary["about"] = About.model_validate(summary["about"])
+    return plain["run"], _Entry(tuple(plain["stamp"]), plain["told"], RunSummary(**summary))

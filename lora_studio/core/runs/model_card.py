@@ -1,0 +1,196 @@
+"""The README of a hub repository, made of what a run knows about itself.
+
+Nothing of this computer gets into it: no path, no name of the user, of files their name alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from lora_studio import __version__
+from lora_studio.core import formatting
+from lora_studio.core.export import What
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
+_LIBRARY: dict[What, str] = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
+_RELATION: dict[What, str] = {"adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
+
+#: Evaluations that a card's table shows at most.
+_ROWS = 12
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card is made of: settings, manifest, events and self-test of a run.
+
+    `licence` is the base model's, None where it does not say; `files` are the uploaded ones.
+    """
+
+    project: Project
+    manifest: dict[str, Any]
+    events: Sequence[events.Event]
+    selftest: dict[str, Any]
+    licence: str | None = None
+    files: Sequence[tuple[str, int]] = field(default_factory=tuple)
+
+
+def card(what: What, repository: str, facts: Facts) -> str:
+    """The whole README.md: metadata for the hub, then text for people."""
+    parts = [
+        _metadata(what, facts),
+        f"# {repository.rsplit('/', 1)[-1]}",
+        _opening(what, facts),
+        _usage(what, repository, facts),
+        _training(facts),
+        _curve(facts.events),
+        _selftest(facts.selftest),
+        _licence(facts),
+        f"Made with LoRA Studio {__version__}.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def base_id(project: Project) -> str | None:
+    """The base model's hub id; None for a folder or file of this computer."""
+    source = project.model.source
+    return source if _HUB_ID.match(source) else None
+
+
+def _base_name(project: Project) -> str:
+    return base_id(project) or PurePath(project.model.source.removeprefix("builtin:")).name
+
+
+def _metadata(what: What, facts: Facts) -> str:
+    """The YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
+    entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
+    if base := base_id(facts.project):
+        entries |= {"base_model": [base], "base_model_relation": _RELATION[what]}
+    entries["license"] = facts.licence or "other"
+    data = [source.path for source in facts.project.dataset.sources if _HUB_ID.match(source.path)]
+    if data:
+        entries["datasets"] = data
+    entries["tags"] = ["lora", "lora-studio", *(["gguf", "llama.cpp"] if what == "gguf" else [])]
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
+    return "\n".join(["---", *lines, "---"])
+
+
+def _opening(what: What, facts: Facts) -> str:
+    base = _base_name(facts.project)
+    linked = f"[{base}](https://huggingface.co/{base})" if base_id(facts.project) else base
+    thing = {
+        "adapter": f"A LoRA adapter for {linked}.",
+        "merged": f"{linked}, fine-tuned with a LoRA adapter that is merged into its weights.",
+        "gguf": f"{linked}, fine-tuned with LoRA, merged and quantised to GGUF.",
+    }[what]
+    return thing
+
+
+def _usage(what: What, repository: str, facts: Facts) -> str:
+    if what == "gguf":
+        rows = [f"| {name} | {formatting.size(size)} |" for name, size in facts.files]
+        table = "\n".join(["| File | Size |", "|---|---|", *rows])
+        return f"{table}\n\n```bash\nllama-cli -hf {repository} -cnv\n```"
+    load = {
+        "adapter": "from peft import AutoPeftModelForCausalLM\n\n"
+        f'model = AutoPeftModelForCausalLM.from_pretrained("{repository}")',
+        "merged": "from transformers import AutoModelForCausalLM\n\n"
+        f'model = AutoModelForCausalLM.from_pretrained("{repository}")',
+    }[what]
+    tokenizer = (
+        "from transformers import AutoTokenizer\n\n"
+        f'tokenizer = AutoTokenizer.from_pretrained("{repository}")'
+    )
+    return f"```python\n{load}\n{tokenizer}\n```"
+
+
+def _training(facts: Facts) -> str:
+    project, manifest = facts.project, facts.manifest
+    lora, training = project.lora, project.training
+    data = manifest.get("dataset", {})
+    counts = manifest.get("parameters", {})
+    rows: list[tuple[str, object]] = [
+        ("Data", ", ".join(_source_name(source.path) for source in project.dataset.sources)),
+        ("Rows trained on", data.get("rows_train")),
+        ("Rows held out", data.get("rows_validation")),
+        ("Rank, alpha", f"{lora.rank}, {lora.alpha:g}"),
+        ("Targets", formatting.listed(counts.get("targets", ()))),
+        ("Trained parameters", _share(counts)),
+        ("Epochs", training.epochs),
+        ("Learning rate", f"{training.learning_rate:g}"),
+        ("Longest row", f"{project.dataset.max_length} tokens"),
+        ("Precision of the base", manifest.get("precision")),
+        ("Seed", manifest.get("seed")),
+    ]
+    known = [f"| {name} | {value} |" for name, value in rows if value not in (None, "")]
+    return "\n".join(["## Training", "", "| | |", "|---|---|", *known])
+
+
+def _source_name(path: str) -> str:
+    return path if _HUB_ID.match(path) else PurePath(path).name
+
+
+def _share(counts: dict[str, Any]) -> str:
+    if not counts.get("total"):
+        return ""
+    trainable, total = counts["trainable"], counts["total"]
+    return f"{formatting.count(trainable)} of {formatting.count(total)}"
+
+
+def _curve(found: Iterable[events.Event]) -> str:
+    evaluated = [event for event in found if isinstance(event, events.Evaluated)]
+    if not evaluated:
+        return ""
+    best = min(evaluated, key=lambda event: event.loss)
+    stride = -(-len(evaluated) // _ROWS)
+    shown = sorted({*range(0, len(evaluated), stride), len(evaluated) - 1})
+    table = [f"| {evaluated[at].step} | {evaluated[at].loss:.4f} |" for at in shown]
+    return "\n".join(
+        [
+            "## Evaluation",
+            "",
+            f"Loss on held-out rows: {evaluated[0].loss:.4f} at step {evaluated[0].step}, "
+            f"{evaluated[-1].loss:.4f} at the end, best {best.loss:.4f} at step {best.step}.",
+            "",
+            "| Step | Loss |",
+            "|---|---|",
+            *table,
+        ]
+    )
+
+
+def _selftest(found: dict[str, Any]) -> str:
+    stages = found.get("stages", [])
+    if not stages:
+        return ""
+    rows = [
+        f"| {stage['stage']} | {formatting.percent(stage['top1'])} | {stage['kl']:.4f} | "
+        f"{stage.get('verdict') or ('passed' if stage['passed'] else 'failed')} |"
+        for stage in stages
+    ]
+    return "\n".join(
+        [
+            "## Self-test",
+            "",
+            f"Compared with base + adapter at {found['positions']} answer positions of "
+            f"{found['conversations']} held-out conversations: how often the likeliest token is the "
+            "same, and the mean KL divergence in nats.",
+            "",
+            "| Stage | Same token | KL | Verdict |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _licence(facts: Facts) -> str:
+    base = _base_name(facts.project)
+    if facts.licence:
+        return f"## Licence\n\nThat of {base}: {facts.licence}."
+    return f"## Licence\n\nThat of {base}, whose files do not name it: look it up before you share."

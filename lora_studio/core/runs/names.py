@@ -1,0 +1,64 @@
+"""What runs are called, so that no two in a list have the same name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from lora_studio.core import timestamps
+from lora_studio.core.runs import table
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.index import RunSummary
+
+
+class RunNames:
+    """The names of the runs of one project.
+
+    A run goes by its title. Without one, a run of a search goes by the values that it tries, and any
+    other by the moment when it began: as exactly as it takes to tell it from the rest.
+    """
+
+    def __init__(self, runs: Iterable[RunSummary] = ()) -> None:
+        """Counts what would be the same; a name is made when somebody asks for it."""
+        runs = list(runs)
+        self._same = Counter(_key(run) for run in runs)
+        self._seconds: dict[tuple[object, int], list[str]] = {}
+        for run in runs:
+            if self._same[_key(run)] > 1:
+                self._seconds.setdefault((_key(run), int(run.created)), []).append(run.folder)
+
+    def of(self, run: RunSummary) -> str:
+        """The name of a run."""
+        tried, about = _tried(run), run.about
+        own = about.title or tried
+        if self._same[_key(run)] < 2:
+            return own or timestamps.shortly(run.created) or run.folder
+        together = sorted(self._seconds.get((_key(run), int(run.created)), []))
+        place = together.index(run.folder) + 1 if run.folder in together else 1
+        moment = timestamps.shortly(run.created, seconds=True) + (
+            f" ({place})" if place > 1 else ""
+        )
+        return f"{own} · {moment}" if own else moment or run.folder
+
+
+def of_folder(run: RunFolder) -> str:
+    """A run by its folder alone: its title, else `24 Nov, 14:05:12 · support-bot`."""
+    return run.about().title or timestamps.of_run(run.path.name)
+
+
+def _key(run: RunSummary) -> object:
+    """What two runs would share with the shortest names."""
+    return run.about.title or _tried(run) or int(run.created // 60)
+
+
+def _tried(run: RunSummary) -> str:
+    """The values of a run that is part of a search, such as `rank=8, learning_rate=1e-4`."""
+    if run.about.grid is None:
+        return ""
+    told = []
+    for setting in run.about.grid.fields:
+        try:
+            told.append(f"{setting.partition('.')[2]}={table.flat(run.value(setting))}")
+        except KeyError:  # a setting that this version does not know
+            continue
+    return ", ".join(told)

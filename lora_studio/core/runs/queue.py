@@ -1,0 +1,135 @@
+"""Runs of a project that wait their turn, in a file that windows and the command line share.
+
+What waits is a run folder like any other, made when it was queued: it holds the settings of that
+moment, and nothing but its turn is lost with the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.core.system.locks import FileLock
+
+#: Files in the runs folder.
+FILE, _LOCK = "queue.json", ".queue.lock"
+#: Seconds to wait for another program that is changing the queue, which takes it a moment.
+_PATIENCE = 5.0
+
+
+class Entry(BaseModel):
+    """A run by the name of its folder; `resume` goes on with a training that has begun."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run: str
+    resume: bool = False
+
+
+class Queue(BaseModel):
+    """What waits, the next first. `paused`: nothing starts by itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    entries: tuple[Entry, ...] = ()
+    paused: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The folders of the runs."""
+        return [entry.run for entry in self.entries]
+
+
+def load(runs: Path) -> Queue:
+    """The queue of a runs folder; empty where there is none or the file is damaged."""
+    try:
+        found = Queue.model_validate_json((runs / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return Queue()
+    there = (entry for entry in found.entries if RunFolder(runs / entry.run).project_file.is_file())
+    return found.model_copy(update={"entries": tuple(there)})
+
+
+def add(runs: Path, entries: Iterable[Entry]) -> Queue:
+    """Puts runs at the end; one that waits already keeps its place. Raises ProblemError."""
+    with _changing(runs) as found:
+        known = set(found[0].names)
+        fresh = tuple(entry for entry in entries if entry.run not in known)
+        found[0] = found[0].model_copy(update={"entries": found[0].entries + fresh})
+    return found[0]
+
+
+def remove(runs: Path, names: Iterable[str]) -> Queue:
+    """Takes runs out; their folders stay. Raises ProblemError."""
+    gone = set(names)
+    with _changing(runs) as found:
+        left = tuple(entry for entry in found[0].entries if entry.run not in gone)
+        found[0] = found[0].model_copy(update={"entries": left})
+    return found[0]
+
+
+def move(runs: Path, name: str, place: int) -> Queue:
+    """Moves a run to a place, 0 being the next to start. Raises ProblemError."""
+    with _changing(runs) as found:
+        entries = list(found[0].entries)
+        moved = [entry for entry in entries if entry.run == name]
+        rest = [entry for entry in entries if entry.run != name]
+        at = min(max(place, 0), len(rest))
+        found[0] = found[0].model_copy(update={"entries": (*rest[:at], *moved, *rest[at:])})
+    return found[0]
+
+
+def set_paused(runs: Path, paused: bool) -> Queue:
+    """Whether runs start by themselves. Raises ProblemError."""
+    with _changing(runs) as found:
+        found[0] = found[0].model_copy(update={"paused": paused})
+    return found[0]
+
+
+def take(runs: Path) -> Entry | None:
+    """Takes the next one out, for whoever starts it; None when nothing waits or the queue is paused.
+
+    No two programs get the same one. Raises ProblemError.
+    """
+    with _changing(runs) as found:
+        if found[0].paused or not found[0].entries:
+            return None
+        first, *rest = found[0].entries
+        found[0] = found[0].model_copy(update={"entries": tuple(rest)})
+    return first
+
+
+@contextlib.contextmanager
+def _changing(runs: Path) -> Iterator[list[Queue]]:
+    """Gives the queue in a list, writes what is in it afterwards where that differs."""
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(runs / _LOCK)
+        until = time.monotonic() + _PATIENCE
+        while not lock.acquire({"pid": os.getpid()}):
+            if time.monotonic() > until:
+                raise OSError("another program holds it")
+            time.sleep(0.02)
+        try:
+            before = load(runs)
+            held = [before]
+            yield held
+            if held[0] != before:
+                write_atomic(runs / FILE, held[0].model_dump_json(indent=2) + "\n")
+        finally:
+            lock.release()
+    except OSError as error:
+        raise fail(
+            "queue.not_written",
+            f"The queue could not be changed: {reason_of(error)}.",
+            "Check that the project's runs folder is writable and has free space.",
+            where=Where(file=str(runs / FILE)),
+        ) from error

@@ -1,0 +1,39 @@
+"""Where a run stands, told from the endings of what was done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_studio.core.protocol import events
+
+State = Literal[
+    "new", "running", "paused", "stopped", "interrupted", "failed", "trained", "merged", "exported"
+]  # fmt: skip
+
+#: State of a run after each command that changes it.
+AFTER: dict[str, State] = {
+    "train": "trained", "import_adapter": "trained", "merge": "merged", "import_model": "merged",
+    "export": "exported",
+}  # fmt: skip
+
+
+@dataclass
+class StateFold:
+    """Follows the events of a run; `changing` is the command under way, if it is one that counts."""
+
+    state: State = "new"
+    changing: str = ""
+
+    def take(self, event: object) -> None:
+        """Follows an event. What began and has not ended is interrupted, unless a worker is at it."""
+        match event:
+            case events.Started():
+                self.changing = event.command if event.command in AFTER else ""
+                self.state = "interrupted" if self.changing else self.state
+            case events.Failed() if self.changing:
+                self.state = "failed"
+            case events.Cancelled() if self.changing:
+                self.state = "stopped"
+            case events.Done() if self.changing:
+                self.state = "paused" if event.paused else AFTER[self.changing]

@@ -1,0 +1,133 @@
+"""Runs side by side: columns, order, search, what differs among them, and all that as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from lora_studio.core import formatting, timestamps
+from lora_studio.core.runs import facts
+from lora_studio.core.runs.index import RunSummary
+
+Column = Literal[
+    "name", "state", "model", "data", "rank", "loss", "eval", "step", "time", "size", "tags", "begun"
+]  # fmt: skip
+
+#: What a column sorts by and a table for other programs holds; None where there is nothing.
+VALUES: dict[Column, Callable[[RunSummary], Any]] = {
+    "name": lambda run: run.name,
+    "state": lambda run: run.state,
+    "model": lambda run: run.model or None,
+    "data": lambda run: run.data or None,
+    "rank": lambda run: run.rank,
+    "loss": lambda run: run.loss,
+    "eval": lambda run: run.best_eval,
+    "step": lambda run: run.step or None,
+    "time": lambda run: run.seconds or None,
+    "size": lambda run: run.bytes,
+    "tags": lambda run: ", ".join(run.tags) or None,
+    "begun": lambda run: run.created,
+}
+
+#: How a column is said to a person.
+_SAID: dict[Column, Callable[[Any], str]] = {
+    "loss": formatting.loss,
+    "eval": formatting.loss,
+    "step": formatting.number,
+    "time": formatting.duration,
+    "size": formatting.size,
+    "begun": timestamps.in_words,
+}
+
+
+def said(run: RunSummary, column: Column) -> str:
+    """A cell in words; "" where there is nothing."""
+    value = VALUES[column](run)
+    return "" if value is None else _SAID.get(column, str)(value)
+
+
+def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
+    """Orders runs by a column; a missing or infinite number comes after every other."""
+    value = VALUES[column](run)
+    if column == "name":  # those without a title of their own in the order they began
+        return (0, run.about.title == "", value.casefold(), run.created)
+    if isinstance(value, str):
+        return (0, value.casefold())
+    return (1,) if value is None or value != value else (0, value)
+
+
+def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
+    """Runs by a column, those without a value last either way."""
+    keyed = [(sort_key(run, column), run) for run in runs]
+    known = sorted(
+        ((key, run) for key, run in keyed if key != (1,)),
+        key=lambda pair: pair[0],
+        reverse=descending,
+    )
+    return [run for _, run in known] + [run for key, run in keyed if key == (1,)]
+
+
+def matches(run: RunSummary, text: str) -> bool:
+    """Whether every word of a search is somewhere in what is known of a run."""
+    searched = run.searched
+    return all(word in searched or _has(run, word) for word in text.lower().split())
+
+
+def _has(run: RunSummary, word: str) -> bool:
+    """Whether `rank=16` or `learning_rate=1e-4` is so, also where that is the default."""
+    name, sign, wanted = word.partition("=")
+    if not sign or not wanted:
+        return False
+    found = [run.value(each) for each in facts.DEFAULTS if each.partition(".")[2] == name]
+    return any(flat(value).lower() == wanted or _same_number(value, wanted) for value in found)
+
+
+def _same_number(value: Any, wanted: str) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(wanted) == value
+    except ValueError:
+        return False
+
+
+def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict[str, list[Any]]:
+    """Settings that differ among runs, or all of them: the value in each run, in the order of the specs."""
+    names = facts.DEFAULTS if everything else {n for run in runs for n in run.settings}
+    found = {name: [run.value(name) for run in runs] for name in facts.ordered(names)}
+    if everything:
+        return found
+    return {name: values for name, values in found.items() if differ(values)}
+
+
+def differ(values: Sequence[Any]) -> bool:
+    """Whether the values of several runs are not all the same."""
+    return any(value != values[0] for value in values[1:])
+
+
+def to_csv(runs: Sequence[RunSummary]) -> str:
+    """One line for each run: its columns, then every setting in which they differ."""
+    varied = differences(runs)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run", *VALUES, "notes", *varied])
+    for number, run in enumerate(runs):
+        cells = [VALUES[column](run) for column in VALUES]
+        cells[-1] = datetime.fromtimestamp(run.created).isoformat(" ") if run.created else ""
+        settings = [flat(values[number]) for values in varied.values()]
+        writer.writerow([run.folder, *cells, run.about.notes, *settings])
+    return out.getvalue()
+
+
+def flat(value: Any) -> str:
+    """The value of a setting in one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(flat, value))
+    if isinstance(value, dict):  # a source of a dataset
+        return str(value.get("path", value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return formatting.small(value) if isinstance(value, float) else str(value)

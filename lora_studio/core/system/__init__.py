@@ -1,0 +1,1 @@
+"""This computer: folders, whole files, locks, limits of memory, offline mode."""

@@ -1,0 +1,112 @@
+"""One job on a GPU at a time, whoever starts it: a lock for each device in the user's data folder.
+
+A worker holds the locks of its devices for as long as it uses them. Other windows, projects and command
+lines see who that is; the operating system frees a lock when its worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.core.problems import Problem, Where
+from lora_studio.core.system import paths
+from lora_studio.core.system.locks import FileLock
+
+#: Seconds between two tries.
+_EVERY = 0.5
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device by what tells it from all others of this machine, and what a person calls it."""
+
+    key: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who uses a device: its run, what it does there, and its process."""
+
+    run: str = ""
+    doing: str = ""
+    pid: int = 0
+
+    @classmethod
+    def of(cls, content: dict[str, object]) -> Holder:
+        """Out of what a lock file holds, whatever that is."""
+        pid = content.get("pid", 0)
+        return cls(
+            str(content.get("run", "")),
+            str(content.get("doing", "")),
+            pid if isinstance(pid, int) else 0,
+        )
+
+
+def lock_of(device: Device) -> FileLock:
+    """The lock of a device."""
+    return FileLock(_folder() / f"{_UNSAFE.sub('-', device.key)}.lock")
+
+
+def holder_of(device: Device) -> Holder | None:
+    """Who uses a device now, None when nobody does."""
+    content = lock_of(device).holder()
+    return Holder.of(content) if content else None
+
+
+def take(
+    devices: Sequence[Device], own: Holder, waits: Callable[[Device, Holder], object]
+) -> list[FileLock]:
+    """Waits until all devices are free and takes them; release the locks to give them back.
+
+    `waits` is told again and again what is waited for; what it raises ends the waiting, with nothing
+    taken. Devices are taken in one order by everybody, so that no two jobs wait for each other.
+    """
+    taken: list[FileLock] = []
+    content = {
+        "pid": own.pid or os.getpid(),
+        "run": own.run,
+        "doing": own.doing,
+        "since": time.time(),
+    }
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        for device in sorted(set(devices), key=lambda device: device.key):
+            lock = lock_of(device)
+            while not lock.acquire(content):
+                if holder := holder_of(device):  # else somebody only looked, or has just taken it
+                    waits(device, holder)
+                time.sleep(_EVERY if holder else _EVERY / 10)
+            taken.append(lock)
+    except OSError:  # a data folder that cannot be written to keeps nobody from training
+        return taken
+    except BaseException:
+        for lock in taken:
+            lock.release()
+        raise
+    return taken
+
+
+def busy(device: Device, holder: Holder) -> Problem:
+    """Why a job waits."""
+    run = Path(holder.run) if holder.run else None
+    doing = holder.doing or "another job"
+    of = f" of the run {run.name} in {run.parent.parent}" if run else ""
+    return Problem(
+        code="device.busy",
+        what=f"{device.title} is taken by {doing}{of}.",
+        remedy="This job begins by itself when that one has ended. Cancel one of them, or choose another "
+        "device on the Model page.",
+        where=Where(file=holder.run or None),
+        severity="warning",
+    )
+
+
+def _folder() -> Path:
+    return paths.data_folder() / "devices"

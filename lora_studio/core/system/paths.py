@@ -1,0 +1,51 @@
+"""Where the program keeps things, and where its own resources are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+_APP = "lora-studio"
+
+
+def _user_folder(variable: str, default: str) -> Path:
+    """A per-user folder, which an environment variable may move (tests, other disks)."""
+    return Path(os.environ.get(variable) or default).expanduser()
+
+
+def data_folder() -> Path:
+    """Projects made from samples, and whatever a user would miss."""
+    return _user_folder("LORA_STUDIO_DATA", platformdirs.user_data_dir(_APP, appauthor=False))
+
+
+def cache_folder() -> Path:
+    """Files that can be fetched or computed again: the built-in model among them."""
+    return _user_folder("LORA_STUDIO_CACHE", platformdirs.user_cache_dir(_APP, appauthor=False))
+
+
+def config_folder() -> Path:
+    """Preferences of the window and the list of recent projects."""
+    return _user_folder("LORA_STUDIO_CONFIG", platformdirs.user_config_dir(_APP, appauthor=False))
+
+
+def window_file() -> Path:
+    """Preferences of the window."""
+    return config_folder() / "window.json"
+
+
+def log_folder() -> Path:
+    """Logs of workers that belong to no run."""
+    return _user_folder("LORA_STUDIO_LOGS", platformdirs.user_log_dir(_APP, appauthor=False))
+
+
+def resources() -> Path:
+    """The resources folder of a checkout, a wheel or a frozen app; raises FileNotFoundError."""
+    package = Path(__file__).resolve().parents[2]
+    frozen = Path(getattr(sys, "_MEIPASS", package))
+    for candidate in (package / "resources", package.parent / "resources", frozen / "resources"):
+        if (candidate / "sample").is_dir():
+            return candidate
+    raise FileNotFoundError(f"The resources folder is missing beside {package}.")

@@ -1,0 +1,1 @@
+"""Chat template -> Ollama TEMPLATE: features found, derived, proven; the templates themselves."""

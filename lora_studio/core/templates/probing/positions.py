@@ -1,0 +1,79 @@
+"""Turns that depend on where a message stands: numbered rounds, a window of the last messages.
+
+What most chat templates ask about is tried first. Only what that does not explain is taken for a matter of how
+many messages come before or after.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
+
+from lora_studio.core.templates.probing.decision_trees import (
+    Count,
+    CountOf,
+    Fixed,
+    Form,
+    NotDerivableError,
+    Part,
+    Place,
+    Question,
+    Sample,
+    fit,
+    joined,
+    turns_of,
+)
+
+#: How far from the start or the end of a conversation a message may be treated in its own way.
+FARTHEST = 8
+_PLACES = tuple(Place(side, n) for side in ("before", "after") for n in range(1, FARTHEST + 1))
+
+
+def by_place(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
+    """The smallest tree over `facts`, with counts and places where nothing else explains a turn.
+
+    Raises NotDerivableError, in the words of the attempt without them.
+    """
+    try:
+        return fit(samples, facts)
+    except NotDerivableError as error:
+        refusal = error
+    for asked in (facts, (*facts, *_PLACES)):
+        found: list[Form] = []
+        for numbered in (*_numbered(samples), samples):
+            with suppress(NotDerivableError):
+                found.append(fit(numbered, asked))
+        if found:
+            return min(found, key=lambda form: sum(1 for _ in turns_of(form)))
+    raise refusal
+
+
+def _numbered(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """The samples with counts in place of numbers, for everything that may be counted."""
+    counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool", "row")
+    for of, start, first in product(counted, (1, 0), (False, True)):
+        made = [_with_count(sample, Count(of, start), first=first) for sample in samples]
+        if made != list(samples):
+            yield made
+
+
+def _with_count(sample: Sample, count: Count, *, first: bool) -> Sample:
+    """The sample with a count in place of its number, wherever that stands or where it is `first`."""
+    number = dict(sample.counts).get(count.of, 0) + count.start
+    parts: list[Part] = []
+    for part in sample.turn:
+        if isinstance(part, Fixed):
+            most = 0 if not first else -1 if count in parts else 1
+            pieces = (
+                [part.text]
+                if most < 0
+                else re.split(rf"(?<!\d){number}(?!\d)", part.text, maxsplit=most)
+            )
+            for n, text in enumerate(pieces):
+                parts += [count] * (n > 0) + [Fixed(text)]
+        else:
+            parts.append(part)
+    return replace(sample, turn=joined(parts))

@@ -1,0 +1,292 @@
+"""Marked conversations to probe a chat template with, in the words of the server and of Jinja.
+
+Every text that a template may write is a mark of its own: Zu2uZ is the content of the user message
+at place 2. The marks of what a template may write as JSON hold a quotation mark, so that both ways
+of writing them can be told apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lora_studio.core.templates.probing.decision_trees import CountOf, Fact, Place, Role, Trait
+from lora_studio.core.templates.server.data import Message, Tool
+
+SYSTEM_MARK = "Zs0sZ"
+SystemState = Literal["absent", "given", "empty"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a chat template wants calls and thoughts handed to it.
+
+    Templates agree on role and content and on little else. `thoughts` is the key of a message that
+    holds thoughts, `empty` the content of a message that has calls only. `matched`: results are
+    found by the ids of the calls that they answer, so that these have to agree.
+    """
+
+    arguments: Literal["object", "json"] = "object"
+    empty: str | None = ""
+    thoughts: str = "reasoning_content"
+    matched: bool = False
+
+    def message(self, message: Message) -> Message:
+        """A message of the server as the chat template wants it."""
+        written: Message = {"role": message["role"], "content": message["content"]}
+        if thinking := message.get("thinking"):
+            written[self.thoughts] = thinking
+        if calls := message.get("tool_calls"):
+            written["content"] = message["content"] or self.empty
+            written["tool_calls"] = [self._call(call) for call in calls]
+        if message["role"] == "tool":
+            written["name"] = message.get("tool_name", "")
+            written["tool_call_id"] = message.get("tool_call_id", "")
+        return written
+
+    def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        function = call["function"]
+        arguments = function["arguments"]
+        if self.arguments == "json":
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        called = {"name": function["name"], "arguments": arguments}
+        return {"id": call.get("id", ""), "type": "function", "function": called}
+
+
+# ------------------------------------------------------------------------------------------- marks
+
+
+def call_mark(number: int, *, numbers: bool = False) -> dict[str, Any]:
+    """The call with this number, counted over the conversation; two arguments, both marks.
+
+    With `numbers` their values are numbers, which nothing else is likely to write.
+    """
+    values = (9_700_001 + 10 * number, 9_700_002 + 10 * number)
+    texts = (f'Zx{number}"xZ', f'Zy{number}"yZ')
+    keys = (f"Zv{number}vZ", f"Zw{number}wZ")
+    arguments = dict(zip(keys, values if numbers else texts, strict=True))
+    return {
+        "id": f"Zj{number:05d}jZ",
+        "function": {"name": f"Zn{number}nZ", "arguments": arguments},
+    }
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What marked tools are like: how many parameters each has, and what all of these are like.
+
+    `items` is the type of the items of a list, empty where they are not described; `about` says
+    whether a parameter has a description, `described` whether the tool has. `apart`: a tool is known
+    to be written in parts, whatever JSON of all of it looks like.
+    """
+
+    parameters: int = 2
+    type: str = "string"
+    items: str = ""
+    enum: bool = False
+    about: bool = True
+    required: bool = True
+    described: bool = True
+    apart: bool = False
+
+    @property
+    def of_parameter(self) -> frozenset[Trait]:
+        """What is true of each parameter."""
+        true = {
+            Trait[self.type.upper()]: True,
+            Trait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
+            Trait.ITEMS: self.items != "",
+            Trait.ENUM: self.enum,
+            Trait.ABOUT: self.about,
+            Trait.REQUIRED: self.required,
+        }
+        return frozenset(trait for trait, holds in true.items() if holds)
+
+    @property
+    def of_tool(self) -> frozenset[Trait]:
+        """What is true of each tool."""
+        true = {
+            Trait.PARAMETERS: self.parameters > 0,
+            Trait.SOME_REQUIRED: self.required and self.parameters > 0,
+            Trait.DESCRIBED: self.described,
+        }
+        return frozenset(trait for trait, holds in true.items() if holds)
+
+    def schema(self, mark: str) -> dict[str, Any]:
+        """The description of the parameter with this mark, its keys in the order of the server's."""
+        schema: dict[str, Any] = {"type": self.type}
+        if self.items:
+            schema["items"] = {"type": self.items}
+        if self.about:
+            schema["description"] = f"Zq{mark}qZ"
+        if self.enum:
+            schema["enum"] = [f"Zc{mark}{letter}cZ" for letter in "ab"]
+        return schema
+
+
+#: What most conversations offer.
+PLAIN_OFFER = Offer()
+
+
+def tool_mark(number: int, offer: Offer = PLAIN_OFFER) -> dict[str, Any]:
+    """A tool with marks for name, description and parameters, in the order of OpenAI's."""
+    marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
+    properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
+    parameters: dict[str, Any] = {"type": "object", "properties": properties}
+    if offer.required and marks:
+        parameters["required"] = list(properties)
+    function = {"name": f"Zf{number}fZ"}
+    described = {"description": f'Zg{number}"gZ'} if offer.described else {}
+    return {"type": "function", "function": {**function, **described, "parameters": parameters}}
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation in short: `shape` has a word a message.
+
+    u is a user, a an assistant, t the result of a tool, s a system text in between; c is a call, cc are two, Cc and Ccc the
+    same with a content beside them, n is a call with numbers. A k behind a or a call stands for
+    thoughts.
+    """
+
+    shape: str
+    system: SystemState = "absent"
+    tools: int = 0
+    think: bool | None = None
+    offer: Offer = PLAIN_OFFER
+
+    @classmethod
+    def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> Talk:
+        """The marked conversation that has the shape of a given one."""
+        system: SystemState = "absent"
+        words: list[str] = []
+        for place, message in enumerate(messages):
+            match message["role"]:
+                case "system" if not place:
+                    system = "given" if message["content"] else "empty"
+                case "assistant":
+                    calls = "c" * len(message.get("tool_calls") or ())
+                    content = ("C" if message["content"] else "") if calls else "a"
+                    words.append(content + calls + "k" * bool(message.get("thinking")))
+                case role:
+                    words.append(role[0])
+        return cls(" ".join(words), system, tools, think)
+
+    @property
+    def words(self) -> list[str]:
+        """The shape's words."""
+        return self.shape.split()
+
+    def messages(self, write: Callable[[str], str] = lambda mark: mark) -> list[Message]:
+        """The conversation as the server has it; `write` makes contents of the marks."""
+        messages: list[Message] = []
+        if self.system != "absent":
+            text = write(SYSTEM_MARK) if self.system == "given" else ""
+            messages.append({"role": "system", "content": text})
+        calls = 0
+        for place, word in enumerate(self.words):
+            match word[0]:
+                case "u":
+                    message: Message = {"role": "user", "content": write(f"Zu{place}uZ")}
+                case "s":
+                    message = {"role": "system", "content": write(f"Zb{place}bZ")}
+                case "t":
+                    message = {
+                        "role": "tool",
+                        "content": write(f'Zt{place}"tZ'),
+                        "tool_name": f"Zm{place}mZ",
+                        "tool_call_id": f"Zi{place:05d}iZ",
+                    }
+                case _:
+                    content = "" if word[0] in "cn" else write(f"Za{place}aZ")
+                    message = {"role": "assistant", "content": content}
+                    if made := calls_in(word):
+                        numbers = "n" in word
+                        message["tool_calls"] = [
+                            call_mark(calls + n, numbers=numbers) for n in range(made)
+                        ]
+                    calls += made
+                    if word.endswith("k"):
+                        message["thinking"] = write(f"Zk{place}kZ")
+            messages.append(message)
+        return messages
+
+    def tool_list(self) -> list[Tool]:
+        """The tools on offer."""
+        return [tool_mark(number, self.offer) for number in range(self.tools)]
+
+    def counts(self, place: int | None) -> tuple[tuple[CountOf, int], ...]:
+        """How many messages come before a place, by what is counted."""
+        before = self.words[:place]
+        system = self.system != "absent"
+        return (
+            ("user", before.count("u")),
+            ("tool", before.count("t")),
+            ("row", len(before) - len(" ".join(before).rstrip(" t").split())),
+            ("turn", sum(word != "s" for word in before)),
+            ("message", len(before) + system),
+        )
+
+    def places(self, place: int | None) -> frozenset[Place]:
+        """Whether so many messages come before or after a place."""
+        words = len(self.words)
+        before = (words if place is None else place) + (self.system != "absent")
+        after = 0 if place is None else words - place - 1
+        return frozenset(
+            [Place("before", count) for count in range(1, before + 1)]
+            + [Place("after", count) for count in range(1, after + 1)]
+        )
+
+    def facts(self, place: int | None) -> frozenset[Fact]:
+        """What is true of the message at a place, None for what follows the last one."""
+        words = self.words
+        end = len(words) if place is None else place
+        word = "" if place is None else words[place]
+        before, after = words[:end], words[end + 1 :]
+        mine = [w for w in before if role_of(w) == role_of(word or "a")]
+        left = len(words) - end
+        true = {
+            Fact.SYSTEM: self.system == "given",
+            Fact.MESSAGE: self.system != "absent",
+            Fact.TOOLS: self.tools > 0,
+            Fact.CALLS: calls_in(word) > 0,
+            Fact.CONTENT: word.startswith("C"),
+            Fact.THOUGHT: word.endswith("k"),
+            Fact.AFTER_TOOL: before[-1:] == ["t"],
+            Fact.CALLED: any(map(calls_in, before)),
+            Fact.RETURNED: "t" in before,
+            Fact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
+            Fact.LAST: left == (1 if word == "u" else 2),
+            Fact.FINAL: left == 1,
+            Fact.LATEST: "u" not in after,
+            Fact.LEADS: place == 0,
+            Fact.BEFORE_USERS: "u" not in before,
+            Fact.ANSWERED: place is None and role_of(words[-1]) == "assistant",
+            Fact.NO_THINK: self.think is False,
+        }
+        return frozenset(fact for fact, holds in true.items() if holds)
+
+
+def calls_in(word: str) -> int:
+    """How many calls a message of a shape makes."""
+    return word.count("c") + word.count("n")
+
+
+def role_of(word: str) -> Role:
+    """The role of the message that a word of a shape stands for."""
+    roles: dict[str, Role] = {"u": "user", "t": "tool", "s": "system", "": "tail"}
+    return roles.get(word, "assistant")
+
+
+def for_jinja(messages: Sequence[Message], manner: Manner) -> list[Message]:
+    """A conversation of the server as the chat template wants it."""
+    written = [manner.message(message) for message in messages]
+    if manner.matched:
+        waiting: list[str] = []
+        for message in written:
+            waiting += [call["id"] for call in message.get("tool_calls", ())]
+            if message["role"] == "tool" and waiting:
+                message["tool_call_id"] = waiting.pop(0)
+    return written

@@ -1,0 +1,392 @@
+"""Learns what a chat template writes before each message, by rendering marked conversations.
+
+The text before message j belongs to j; what follows the last message is the tail. That absorbs
+where a template puts its end-of-turn marks, default system prompts and a system text that it moves
+into a user turn. White space around the contents is solved from a second rendering with padding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, Protocol
+
+from lora_studio.core.templates.probing.decision_trees import (
+    Count,
+    Date,
+    Field,
+    Fixed,
+    Form,
+    Loop,
+    NotDerivableError,
+    Part,
+    Sample,
+    System,
+    Trim,
+    Turn,
+    Value,
+    joined,
+    with_loops,
+)
+from lora_studio.core.templates.probing.probe_conversations import (
+    Manner,
+    Talk,
+    calls_in,
+    for_jinja,
+    role_of,
+)
+from lora_studio.core.templates.probing.value_finder import Folder, Found, Item, find_values
+from lora_studio.core.templates.server.data import Message, Tool
+
+THINK_END = "</think>"
+
+
+class Renderer(Protocol):
+    """Renders a conversation with the original template; raises when the template refuses it."""
+
+    def __call__(
+        self, messages: list[Message], add_generation_prompt: bool, **variables: object
+    ) -> str: ...
+
+
+class DateMarks:
+    """Stands in for strftime_now: writes a mark for each format and remembers which is which."""
+
+    def __init__(self) -> None:
+        self.forms: list[str] = []
+
+    def __call__(self, form: str) -> str:
+        if form not in self.forms:
+            self.forms.append(form)
+        return f"Zd{self.forms.index(form)}dZ"
+
+    def split(self, text: str) -> Iterator[Part]:
+        """The literal and date parts of `text`."""
+        for place, piece in enumerate(re.split(r"Zd(\d+)dZ", text)):
+            if place % 2:
+                yield Date(self.forms[int(piece)])
+            elif piece:
+                yield Fixed(piece)
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """White space to put around contents, by which some kinds of trimming are told apart."""
+
+    left: str
+    right: str
+    trims: tuple[Trim, ...]
+
+
+#: Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
+USUAL_PADDING = Padding("\n\n \t ", " \t\n\n\n\n\n", (Trim.NONE, Trim.NEWLINES, Trim.ALL))
+#: For what takes off some kinds of white space only: what a kind leaves stands first or last.
+ODD_PADDING = Padding(
+    " \n\t\u00a0 \n",
+    "\n \u00a0\t\t\n\n\n\n   ",
+    (Trim.NONE, Trim.SPACES, Trim.LINES, Trim.PLAIN, Trim.ALL),
+)
+
+Write = Callable[[str], str]
+_NAMES = r"Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z"
+_MARK = re.compile(rf'{_NAMES}|"Zt\d+\\"tZ"|Zt\d+"tZ')
+_PADDED = "uabkts"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A mark as it was found: whose it is (None: the system's), which field, and how written."""
+
+    text: str
+
+    @property
+    def kind(self) -> str:
+        return self.text.lstrip('"')[1]
+
+    @property
+    def place(self) -> int | None:
+        return None if self.kind == "s" else int(re.findall(r"\d+", self.text)[0])
+
+    @property
+    def json(self) -> bool:
+        return self.text[0] == '"'
+
+    @property
+    def pads(self) -> bool:
+        """Whether white space is put around it in the second rendering."""
+        return self.kind in _PADDED and not self.json
+
+    def part(self, left: Trim, right: Trim, after_think: tuple[Trim, Trim] | None) -> Part:
+        match self.kind:
+            case "s":
+                return System(left, right, self.json)
+            case "k":
+                return Field("Thinking", left, right)
+            case "m":
+                return Field("ToolName")
+            case "i":
+                return Field("ToolCallID")
+        return Field("Content", left, right, self.json, after_think)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """A rendering cut at its content marks: `marks[i]` stands between `gaps[i]` and `gaps[i+1]`."""
+
+    marks: tuple[_Mark, ...]
+    gaps: tuple[str, ...]
+
+
+def _cut(text: str, quoted: frozenset[str] = frozenset()) -> _Pieces:
+    """The pieces; the marks `quoted` are written as JSON and keep their quotation marks."""
+    pattern = _MARK
+    if quoted:
+        pattern = re.compile("|".join([*(f'"{mark}"' for mark in quoted), _MARK.pattern]))
+    return _Pieces(tuple(map(_Mark, pattern.findall(text))), tuple(pattern.split(text)))
+
+
+@dataclass
+class Prober:
+    """Renders marked conversations of one template; `strip` is a BOS to leave out in front.
+
+    `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
+    arguments are written that are no text, where that is in another way. `offer` is, for a template
+    that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
+    `numbering` is how calls are numbered, where they are; `first_call_only` says that of several
+    calls in a message the others are left out. `padding` is put around contents to see what is
+    trimmed.
+    """
+
+    render: Renderer
+    strip: str = ""
+    manner: Manner = field(default_factory=Manner)
+    think_name: str = ""
+    other_unit: Turn = ()
+    offer: tuple[Form, Form] | None = None
+    numbering: Count | None = None
+    first_call_only: bool = False
+    padding: Padding = USUAL_PADDING
+    dates: DateMarks = field(default_factory=DateMarks)
+    _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
+    _folder: Folder = field(default_factory=Folder)
+
+    def text(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        think: bool | None = None,
+        strftime_now: Callable[[str], str] | None = None,
+    ) -> str:
+        """The rendering, with date marks unless a clock is given, less the BOS."""
+        variables: dict[str, Any] = {"strftime_now": strftime_now or self.dates}
+        if tools:
+            variables["tools"] = list(tools)
+        if think is not None and self.think_name:
+            variables[self.think_name] = think
+        text = self.render(for_jinja(messages, self.manner), True, **variables)
+        if not text.startswith(self.strip):
+            raise NotDerivableError(f"only some conversations begin with {self.strip!r}")
+        return text.removeprefix(self.strip)
+
+    def talk(self, talk: Talk, write: Write = lambda mark: mark) -> str:
+        """The rendering of a marked conversation."""
+        return self.text(talk.messages(write), talk.tool_list(), talk.think)
+
+    def samples(self, talk: Talk) -> list[Sample]:
+        """What is written for every message of a conversation, and after the last.
+
+        Raises what the template raises, or NotDerivableError; a second time without rendering.
+        """
+        if talk not in self._seen:
+            try:
+                self._seen[talk] = list(self._observe(talk))
+            except Exception as error:  # foreign code may raise anything
+                self._seen[talk] = error
+        found = self._seen[talk]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _observe(self, talk: Talk) -> Iterator[Sample]:
+        text = self.talk(talk)
+        quoted = self._quoted(talk, text)
+        plain = _cut(text, quoted)
+        _check_marks(talk, plain.marks)
+        unpadded = {mark.text.strip('"').replace("\\", "") for mark in plain.marks if not mark.pads}
+        left, right = self.padding.left, self.padding.right
+        padded = _cut(self.talk(talk, lambda m: m if m in unpadded else left + m + right), quoted)
+        if padded.marks != plain.marks:
+            raise NotDerivableError("messages move when white space surrounds their contents")
+        trims = _solve(plain, padded, self.padding)
+        thinks = self._after_think(talk, plain)
+        turns = self._turns(talk, plain, trims, thinks)
+        for place, word in enumerate(talk.words):
+            facts = talk.facts(place) | talk.places(place)
+            yield Sample(role_of(word), facts, turns[place], talk.counts(place))
+        facts = talk.facts(None) | talk.places(None)
+        yield Sample("tail", facts, turns[None], talk.counts(None))
+
+    def _quoted(self, talk: Talk, text: str) -> frozenset[str]:
+        """The contents that are written as JSON in the rendering, with their quotation marks."""
+        marks = {mark for mark in re.findall(rf'"({_NAMES})"', text) if mark[1] in "uabs"}
+        if not marks:
+            return frozenset()
+        try:
+            text = self.talk(talk, lambda mark: f'{mark}"' if mark in marks else mark)
+        except Exception:  # foreign code; the proof decides what this means
+            return frozenset()
+        return frozenset(mark for mark in marks if f'"{mark}\\""' in text)
+
+    def _turns(
+        self,
+        talk: Talk,
+        plain: _Pieces,
+        trims: Sequence[tuple[Trim, Trim]],
+        thinks: Mapping[str, tuple[Trim, Trim]],
+    ) -> dict[int | None, Turn]:
+        """The parts of each message; under None those of the tail."""
+        callers = [place for place, word in enumerate(talk.words) for _ in range(calls_in(word))]
+        items: list[Item] = []
+        for number, gap in enumerate(plain.gaps):
+            for piece in find_values(gap, talk.tools, callers, talk.offer):
+                items += [piece] if isinstance(piece, Found) else self.dates.split(piece)
+            if number < len(plain.marks):
+                mark = plain.marks[number]
+                part = mark.part(*trims[number], thinks.get(mark.text))
+                items.append(Found(part, mark.place))
+        if self.manner.matched:
+            items = list(_with_answers(items, talk))
+        items = list(self._with_numbers(items))
+        turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
+        pending: list[Part] = []
+        for item in self._folder.fold(items):
+            pending.append(item.value if isinstance(item, Found) else item)
+            if isinstance(item, Found) and item.message is not None:
+                turns[item.message] += pending
+                pending = []
+        turns[None] = pending
+        made = {place: joined(parts) for place, parts in turns.items()}
+        return {place: self._of_any(turn) for place, turn in made.items()}
+
+    def _with_numbers(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The same with counts in place of the numbers of calls, inside a call or in front of it."""
+        first: dict[int | None, int] = {}
+        for item in items:
+            if isinstance(item, Found) and item.call is not None:
+                first.setdefault(item.message, item.call)
+        for before, item, after in zip([None, *items], items, [*items[1:], None], strict=False):
+            call = after.call if isinstance(after, Found) else None
+            if self.numbering is None or call is None or not isinstance(item, Fixed):
+                yield item
+                continue
+            assert isinstance(after, Found)
+            start = first[after.message] if self.numbering.of == "call" else 0
+            pattern = rf"(?<!\d){call - start + self.numbering.start}(?!\d)"
+            pieces = re.split(pattern, item.text)
+            if not (isinstance(before, Found) and before.call == call):
+                # Numbers further away belong to what is in front of the calls.
+                last = [*re.finditer(pattern, item.text)][-1:]
+                pieces = [item.text[: m.start()] for m in last] + [
+                    item.text[m.end() :] for m in last
+                ]
+            for number, text in enumerate(pieces or [item.text]):
+                if number:
+                    yield replace(after, value=self.numbering, argument=None)
+                yield Fixed(text)
+
+    def _of_any(self, turn: Turn) -> Turn:
+        """The turn as it is for tools and arguments other than the marked ones."""
+
+        def change(loop: Loop) -> Loop:
+            if loop.over == "arguments" and self.other_unit:
+                return replace(loop, other=self.other_unit)
+            if loop.over == "calls" and self.first_call_only:
+                return replace(loop, first_only=True)
+            if loop.over == "tools" and self.offer and loop.unit == self.offer[0]:
+                return replace(loop, unit=self.offer[1])
+            return loop
+
+        found = with_loops(turn, change)
+        assert isinstance(found, tuple)
+        return found
+
+    def _after_think(self, talk: Talk, plain: _Pieces) -> dict[str, tuple[Trim, Trim]]:
+        """How each answer is trimmed of which only the text after </think> stays."""
+        if not any(mark.kind == "a" for mark in plain.marks):
+            return {}
+
+        def write(mark: str, left: str = "", right: str = "") -> str:
+            return f"<think>\nWhy\n{THINK_END}{left}{mark}{right}" if mark[1] == "a" else mark
+
+        try:
+            bare = _cut(self.talk(talk, write))
+            padded = _cut(
+                self.talk(talk, lambda mark: write(mark, self.padding.left, self.padding.right))
+            )
+        except Exception:  # foreign code; the proof decides what this means
+            return {}
+        if not bare.marks == padded.marks == plain.marks:
+            return {}
+        found: dict[str, tuple[Trim, Trim]] = {}
+        for place, mark in enumerate(plain.marks):
+            if mark.kind == "a" and bare.gaps[place] == plain.gaps[place]:
+                before, after = plain.gaps[place], plain.gaps[place + 1]
+                for left, right in product(self.padding.trims, repeat=2):
+                    one, two = left.left(self.padding.left), right.right(self.padding.right)
+                    if (before + one, two + after) == padded.gaps[place : place + 2]:
+                        found[mark.text] = left, right
+        return found
+
+
+def _with_answers(items: Sequence[Item], talk: Talk) -> Iterator[Item]:
+    """The same where the name and id of a call that stand behind its arguments are of its result."""
+    fields: dict[Part, Part] = {
+        Value("called"): Field("ToolName"),
+        Value("id"): Field("ToolCallID"),
+    }
+    places = [place for place, word in enumerate(talk.words) if word == "t"]
+    complete: set[int | None] = set()
+    for item in items:
+        if isinstance(item, Found) and item.call is not None:
+            if item.value in fields and item.call in complete and item.call < len(places):
+                yield Found(fields[item.value], places[item.call])
+                continue
+            if isinstance(item.value, Value) and item.value.name in ("arguments", "value"):
+                complete.add(item.call)
+        yield item
+
+
+def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:
+    """Raises unless the messages are written in their order, each as often as the template likes.
+
+    A content that is nowhere may have been changed rather than left out: the proof tells.
+    """
+    places = [mark.place for mark in marks if mark.place is not None]
+    if places != sorted(places):
+        raise NotDerivableError("the messages are written in another order")
+    if len(talk.words) == 1 and not places:
+        raise NotDerivableError("the content of a user message is left out")
+
+
+def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[Trim, Trim]]:
+    """Left and right trim of each mark, from the gaps with and without padding."""
+    lefts: list[Trim] = []
+    rights: list[Trim] = []
+    pads = [False, *(mark.pads for mark in plain.marks), False]
+    for place, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
+        before = padding.trims if pads[place] else (Trim.NONE,)
+        after = padding.trims if pads[place + 1] else (Trim.NONE,)
+        for right, left in product(before, after):
+            guess = right.right(padding.right) if pads[place] else ""
+            guess += gap + (left.left(padding.left) if pads[place + 1] else "")
+            if guess == observed:
+                rights.append(right)
+                lefts.append(left)
+                break
+        else:
+            raise NotDerivableError(
+                f"white space around a content changes the text {gap.strip()[:60]!r} beside it"
+            )
+    return list(zip(lefts[:-1], rights[1:], strict=True))

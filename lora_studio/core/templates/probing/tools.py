@@ -1,0 +1,198 @@
+"""How a chat template writes tools whose parameters it takes apart, as XML, TypeScript or Python.
+
+Tools are probed whose parameters are all alike, one kind after another. What is written of a
+parameter is a tree over what it is like (its type, whether it has to be given …), what is
+written around the parameters is one over what the tool is like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from lora_studio.core.templates.probing.decision_trees import (
+    Fixed,
+    Form,
+    Loop,
+    NotDerivableError,
+    Part,
+    Sample,
+    Trait,
+    Turn,
+    Value,
+    fit,
+    joined,
+    parts_of,
+    turns_of,
+    with_loops,
+)
+from lora_studio.core.templates.probing.probe_conversations import PLAIN_OFFER, Offer, Talk
+from lora_studio.core.templates.probing.prober import Prober
+from lora_studio.core.templates.probing.value_finder import LAYOUTS, dump
+
+_TYPES = ("string", "integer", "number", "boolean", "array", "object")
+_OF_TOOL = (Trait.PARAMETERS, Trait.SOME_REQUIRED, Trait.DESCRIBED)
+_OF_PARAMETER = tuple(trait for trait in Trait if trait not in _OF_TOOL)
+_KINDS = (
+    *(Offer(type=name) for name in _TYPES),
+    *(Offer(type="array", items=name) for name in _TYPES[:4]),
+    Offer(enum=True),
+)
+
+
+def offered(prober: Prober) -> tuple[Form, Form] | None:
+    """How the marked tools are written and how any tool is; None where a tool is one piece of JSON.
+
+    Raises NotDerivableError where the template asks more of a parameter than is modelled here.
+    """
+    plain = _tools_loop(prober, PLAIN_OFFER)
+    if plain is None:
+        return None
+    unit = _turn(plain.unit)
+    if any(map(_is_parameters, unit)):
+        return plain.unit, _of_any(prober, plain)
+    if sum(isinstance(part, Value) for part in unit) > 1:
+        with suppress(NotDerivableError):
+            return plain.unit, _of_any(prober, plain)
+    return None
+
+
+def _of_any(prober: Prober, plain: Loop) -> Form:
+    """How any tool is written, as told by tools of every kind."""
+    loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
+    names = _list_of_required(_turn(plain.unit), loose) if loose else None
+    of_tools: list[Sample] = []
+    of_parameters: list[list[tuple[Offer, Turn]]] = []
+    for offer in _offers():
+        if (whole := _unit(prober, offer, plain)) is None:
+            continue
+        unit, loops = _apart(whole, names if offer.required else None)
+        of_tools.append(Sample("offer", offer.of_tool, unit))
+        of_parameters = of_parameters or [[] for _ in loops]
+        if offer.parameters and len(loops) != len(of_parameters):
+            raise NotDerivableError("parameters of some tools only are written")
+        for seen, loop in zip(of_parameters, loops, strict=False):
+            seen.append((offer, _turn(loop.unit)))
+    units = [_parameter_form(seen) for seen in of_parameters]
+    return with_loops(fit(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
+
+
+def _offers() -> Iterator[Offer]:
+    plain = replace(PLAIN_OFFER, apart=True)
+    for kind in _KINDS:
+        for about in (True, False):
+            for required in (True, False):
+                yield replace(kind, about=about, required=required, apart=True)
+    for required in (True, False):
+        yield replace(plain, described=False, required=required)
+    for described in (True, False):
+        yield replace(plain, parameters=0, described=described)
+
+
+def _tools_loop(prober: Prober, offer: Offer) -> Loop | None:
+    """The loop over tools in what is written of one user message."""
+    samples = prober.samples(Talk("u", tools=2, offer=offer))
+    loops = [part for sample in samples for part in sample.turn if isinstance(part, Loop)]
+    found = [loop for loop in loops if loop.over == "tools"]
+    return found[0] if len(found) == 1 else None
+
+
+def _unit(prober: Prober, offer: Offer, plain: Loop) -> Turn | None:
+    """What is written of each tool; None where the chat template refuses such tools."""
+    try:
+        loop = _tools_loop(prober, offer)
+    except NotDerivableError:
+        raise
+    except Exception:  # foreign code may raise anything; the proof tells what is refused
+        return None
+    if loop is None or loop.separator != plain.separator:
+        raise NotDerivableError("what stands around a tool depends on its parameters")
+    return _turn(loop.unit)
+
+
+def _turn(form: Form) -> Turn:
+    assert isinstance(form, tuple)
+    return form
+
+
+def _is_parameters(part: Part) -> bool:
+    return isinstance(part, Loop) and part.over == "parameters"
+
+
+def _list_of_required(strict: Turn, loose: Turn) -> int | None:
+    """Which loop over parameters lists those that must be given: it is gone where none must."""
+    loops = [part for part in strict if isinstance(part, Loop) and _is_parameters(part)]
+    less = len(loops) - sum(map(_is_parameters, loose))
+    bare = [
+        place
+        for place, loop in enumerate(loops)
+        if {p.name for p in parts_of(_turn(loop.unit)) if isinstance(p, Value)} == {"parameter"}
+    ]
+    if not less:
+        return None
+    if less > 1 or not bare:
+        raise NotDerivableError("parameters that may be left out are not written like others")
+    return bare[-1]
+
+
+def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[Loop]]:
+    """What is written around the parameters, with numbers in place of what is for each, and that."""
+    parts: list[Part] = []
+    loops: list[Loop] = []
+    place = 0
+    for part in unit:
+        if isinstance(part, Loop) and _is_parameters(part):
+            if place == names:
+                of_each = _turn(part.unit)
+                needed = tuple(Value("needed") if isinstance(p, Value) else p for p in of_each)
+                parts.append(Loop("required", needed, part.separator))
+            else:
+                parts.append(replace(part, unit=(Fixed(str(len(loops))),)))
+                loops.append(part)
+            place += 1
+        else:
+            parts.append(part)
+    return tuple(parts), loops
+
+
+def _filled(loop: Loop, units: Sequence[Form]) -> Loop:
+    """A loop over parameters with the form in place of its number."""
+    if loop.over != "parameters" or not isinstance(loop.unit, tuple):
+        return loop
+    number = loop.unit[0]
+    assert isinstance(number, Fixed)
+    return replace(loop, unit=units[int(number.text)])
+
+
+def _parameter_form(seen: Sequence[tuple[Offer, Turn]]) -> Form:
+    """The tree for a parameter, with its type written by name where that makes for fewer forms."""
+    forms = [
+        fit([Sample("parameter", offer.of_parameter, _general(turn, offer, named=named))
+             for offer, turn in seen], _OF_PARAMETER)
+        for named in (True, False)
+    ]  # fmt: skip
+    return min(forms, key=lambda form: sum(1 for _ in turns_of(form)))
+
+
+def _general(turn: Turn, offer: Offer, *, named: bool) -> Turn:
+    """The turn with values in place of the items' description and, if `named`, of the type."""
+    values: dict[str, Value] = {}
+    if offer.items:
+        for layout in LAYOUTS:
+            values.setdefault(dump({"type": offer.items}, layout), Value("items", layout))
+    patterns = [re.escape(text) for text in values]
+    if named:
+        values[offer.type] = Value("type")
+        patterns.append(rf"(?<![^\W\d_]){offer.type}(?![^\W\d_])")
+    if not patterns:
+        return turn
+    parts: list[Part] = []
+    for part in turn:
+        if isinstance(part, Fixed):
+            pieces = re.split(f"({'|'.join(patterns)})", part.text)
+            parts += [values[text] if n % 2 else Fixed(text) for n, text in enumerate(pieces)]
+        else:
+            parts.append(part)
+    return joined(parts)

@@ -1,0 +1,308 @@
+"""Finds tools and calls in what a chat template wrote, and folds them into loops.
+
+A tool can be written as JSON, whole or in parts, in several layouts; every text that a marked tool
+or call could yield is looked for. What repeats from one to the next is a loop.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Literal
+
+from lora_studio.core.templates.probing.decision_trees import (
+    Fixed,
+    Layout,
+    Loop,
+    NotDerivableError,
+    Part,
+    Turn,
+    Value,
+    joined,
+)
+from lora_studio.core.templates.probing.probe_conversations import (
+    PLAIN_OFFER,
+    Offer,
+    call_mark,
+    tool_mark,
+)
+
+LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2, "python")
+
+
+def dump(value: Any, layout: Layout) -> str:
+    """JSON as a chat template writes it, or what Python's repr makes of the value."""
+    if layout == "python":
+        return repr(value)
+    if layout == "compact":
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, indent=None if layout == "spaced" else layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A part and whose it is: the message, the tool, or the call and, within it, the argument.
+
+    Within a tool the parameter, within that one of the values that it may have.
+    """
+
+    value: Part
+    message: int | None = None
+    tool: int | None = None
+    parameter: int | None = None
+    choice: int | None = None
+    call: int | None = None
+    argument: int | None = None
+
+
+def find_values(
+    text: str, tools: int, callers: Sequence[int], offer: Offer = PLAIN_OFFER
+) -> Iterator[str | Found]:
+    """The text in pieces: values of so many marked tools and of calls, and what is in between.
+
+    `callers` are the places of the messages that make the calls. Raises NotDerivableError when a
+    part of a tool or call is left that is no value known here.
+    """
+    known, pattern = _known(tools, tuple(callers), offer)
+    at = 0
+    for match in pattern.finditer(text) if pattern else ():
+        if match.start() > at:
+            yield _checked(text[at : match.start()])
+        yield known[match.group()]
+        at = match.end()
+    if at < len(text):
+        yield _checked(text[at:])
+
+
+_LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
+
+
+def _checked(text: str) -> str:
+    if found := _LEFT.search(text):
+        whose = "a tool" if found[0][1] in "fgpqc" else "a call"
+        raise NotDerivableError(f"{whose} is written in a way that is not known here")
+    return text
+
+
+@cache
+def _known(
+    tools: int, callers: tuple[int, ...], offer: Offer
+) -> tuple[dict[str, Found], re.Pattern[str] | None]:
+    known: dict[str, Found] = {}
+    marked = [tool_mark(number, offer) for number in range(tools)]
+    for layout in LAYOUTS:
+        functions = [tool["function"] for tool in marked]
+        if tools and not offer.apart:
+            known[dump(marked, layout)] = Found(Value("tools", layout))
+            known[dump(functions, layout)] = Found(Value("functions", layout))
+        for number, tool in enumerate(marked):
+            for name, value in _values_of(tool, apart=offer.apart).items():
+                known[dump(value, layout)] = Found(Value(name, layout), tool=number)
+    for number, tool in enumerate(marked):
+        known[tool["function"]["name"]] = Found(Value("name"), tool=number)
+        if offer.described:
+            known[tool["function"]["description"]] = Found(Value("description"), tool=number)
+        _add_parameters(known, number, tool["function"]["parameters"])
+    for number, message in enumerate(callers):
+        _add_call(known, number, message)
+    if not known:
+        return known, None
+    longest_first = sorted(known, key=len, reverse=True)
+    return known, re.compile("|".join(map(re.escape, longest_first)))
+
+
+def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
+    function = tool["function"]
+    parameters = function["parameters"]
+    found = {
+        "tool": None if apart else tool,
+        "function": None if apart else function,
+        "parameters": parameters["properties"] and parameters,
+        "properties": parameters["properties"],
+        "description": function.get("description"),
+        "required": parameters.get("required"),
+    }
+    # What has no marks in it could stand anywhere.
+    return {name: value for name, value in found.items() if value}
+
+
+def _add_parameters(known: dict[str, Found], tool: int, parameters: dict[str, Any]) -> None:
+    for place, (name, schema) in enumerate(parameters["properties"].items()):
+        found = Found(Value("parameter"), tool=tool, parameter=place)
+        known[name] = found
+        values: dict[Any, Any] = {"property": schema}
+        if "description" in schema:
+            values["about"] = schema["description"]
+            known[schema["description"]] = replace(found, value=Value("about"))
+        if "enum" in schema:
+            values["enum"] = schema["enum"]
+        for layout in LAYOUTS:
+            for what, value in values.items():
+                # A description without quotation marks looks alike in every layout: spaced is JSON.
+                known.setdefault(dump(value, layout), replace(found, value=Value(what, layout)))
+        for number, choice in enumerate(schema.get("enum", ())):
+            known[choice] = replace(found, value=Value("choice"), choice=number)
+
+
+def _add_call(known: dict[str, Found], number: int, message: int) -> None:
+    numbers = call_mark(number, numbers=True)["function"]["arguments"]
+    for place, value in enumerate(numbers.values()):
+        known[str(value)] = Found(Value("value"), message, call=number, argument=place)
+    call = call_mark(number)
+    function = call["function"]
+    for layout in LAYOUTS:
+        known[dump(function["arguments"], layout)] = Found(
+            Value("arguments", layout), message, call=number
+        )
+    known[function["name"]] = Found(Value("called"), message, call=number)
+    known[call["id"]] = Found(Value("id"), message, call=number)
+    for place, (key, value) in enumerate(function["arguments"].items()):
+        known[key] = Found(Value("key"), message, call=number, argument=place)
+        known[value] = Found(Value("value"), message, call=number, argument=place)
+        spaced: Layout = "spaced"
+        known[dump(value, spaced)] = Found(
+            Value("value", spaced), message, call=number, argument=place
+        )
+
+
+# ----------------------------------------------------------------------------------------- folding
+
+Item = Part | Found
+_Over = Literal["tools", "parameters", "choices", "calls", "arguments"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The fixed text around a loop's values: in front of each, behind each, between two."""
+
+    lead: str = ""
+    trail: str = ""
+    separator: str = ""
+
+
+@dataclass
+class Folder:
+    """Makes loops of what was found; remembers how a loop goes on that is seen with one item.
+
+    Conversations with several tools and calls have to come first.
+    """
+
+    known: dict[tuple[_Over, Turn], list[_Frame]] = field(default_factory=dict)
+
+    def fold(self, items: Sequence[Item]) -> list[Item]:
+        """The same with loops in place of the values of tools, calls and arguments."""
+        folded = self._fold(items, "choices", "choice", "parameter")
+        folded = self._fold(folded, "parameters", "parameter", "tool")
+        folded = self._fold(folded, "arguments", "argument", "call")
+        folded = self._fold(folded, "calls", "call", "message")
+        return self._fold(folded, "tools", "tool", "message")
+
+    def _fold(self, items: Sequence[Item], over: _Over, index: str, owner: str) -> list[Item]:
+        rest = [*items]
+        out: list[Item] = []
+        while (run := _next_run(rest, index, owner)) is not None:
+            out += rest[: run.start]
+            members, rest = rest[run], rest[run.stop :]
+            units, betweens = _units(members, index, over)
+            before, after = _pop_text(out, -1), _pop_text(rest, 0)
+            frame = self._frame(over, units[0], (before, after), betweens)
+            unit = joined((Fixed(frame.lead), *units[0], Fixed(frame.trail)))
+            first = next(item for item in members if isinstance(item, Found))
+            loop = Loop(over, unit, frame.separator)
+            out += [
+                Fixed(before[: len(before) - len(frame.lead)]),
+                replace(first, value=loop, **{index: None}),
+            ]
+            rest.insert(0, Fixed(after[len(frame.trail) :]))
+        return [item for item in out + rest if item != Fixed("")]
+
+    def _frame(
+        self, over: _Over, unit: Turn, around: tuple[str, str], betweens: list[str]
+    ) -> _Frame:
+        before, after = around
+        known = self.known.setdefault((over, unit), [])
+        if not betweens:
+            fits = [f for f in known if before.endswith(f.lead) and after.startswith(f.trail)]
+            return max(fits, key=lambda frame: len(frame.lead + frame.trail), default=_Frame())
+        between = betweens[0]
+        if over == "parameters" or Value("name") in unit:
+            # What stands behind each is alike whether it has a description or not.
+            trail = _shared(after, between).removesuffix("<")
+            between = between[len(trail) :]
+            lead = _shared(before[::-1], between[::-1])[::-1]
+            frame = _Frame(lead, trail, between[: len(between) - len(lead)])
+        else:
+            lead = _from_line_start(_shared(before[::-1], between[::-1])[::-1])
+            between = between[: len(between) - len(lead)]
+            trail = _shared(after, between)
+            frame = _Frame(lead, trail, between[len(trail) :])
+        if frame not in known:
+            known.append(frame)
+        return frame
+
+
+def _pop_text(items: list[Item], place: int) -> str:
+    """Takes the item at one end away if it is fixed text."""
+    if items and isinstance(item := items[place], Fixed):
+        del items[place]
+        return item.text
+    return ""
+
+
+def _shared(one: str, two: str) -> str:
+    """What both texts begin with."""
+    pairs = enumerate(zip(one, two, strict=False))
+    return one[: next((place for place, (a, b) in pairs if a != b), min(len(one), len(two)))]
+
+
+def _from_line_start(text: str) -> str:
+    """What of `text` belongs to one item rather than to the heading of all: its last line or tag."""
+    line = text.rpartition("\n")[2]
+    return "<" + line.partition("<")[2] if "<" in line else line or text
+
+
+def _next_run(items: Sequence[Item], index: str, owner: str) -> slice | None:
+    """Where the first loop is: up to where the index falls or the owner changes."""
+    places = [p for p, item in enumerate(items) if getattr(item, index, None) is not None]
+    if not places:
+        return None
+    stop = places[0]
+    for place in places[1:]:
+        here, last = items[place], items[stop]
+        if getattr(here, owner) != getattr(last, owner) or getattr(here, index) < getattr(
+            last, index
+        ):
+            break
+        stop = place
+    return slice(places[0], stop + 1)
+
+
+def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
+    """The parts of each item of a loop, and the texts between them; raises when they differ."""
+    units: list[list[Part]] = []
+    betweens: list[str] = []
+    last, pending = None, list[Item]()
+    for item in members:
+        number = getattr(item, index, None)
+        if number is None:
+            pending.append(item)
+            continue
+        plain = [part.value if isinstance(part, Found) else part for part in pending]
+        if number == last:
+            units[-1] += plain
+        else:
+            if units:
+                texts = [part.text for part in plain if isinstance(part, Fixed)]
+                if len(texts) != len(plain):
+                    raise NotDerivableError(f"something stands between {over}")
+                betweens.append("".join(texts))
+            units.append([])
+        units[-1].append(item.value if isinstance(item, Found) else item)
+        last, pending = number, []
+    turns = [joined(unit) for unit in units]
+    if len(set(turns)) > 1 or len(set(betweens)) > 1:
+        raise NotDerivableError(f"{over} are written differently from one another")
+    return turns, betweens

@@ -1,0 +1,158 @@
+"""What an Ollama server hands to a TEMPLATE: messages, tools and calls, prepared as it does.
+
+Before it renders, the server collects the system texts and merges neighbours of one role; a tool
+passes through structs of fixed fields (whatever else a client sends is lost), the arguments of a
+call through a map that is walked by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lora_studio.core.templates.go.functions import JsonList, JsonMap, Struct, Value
+from lora_studio.core.templates.server.terms import Message as Message
+
+Tool = Mapping[str, Any]
+
+
+# ------------------------------------------------------------------------------------ Go's structs
+
+
+class _Property(Struct):
+    tags: ClassVar[Mapping[str, str]] = {
+        "AnyOf": "anyOf?", "Type": "type?", "Items": "items?", "Description": "description?",
+        "Enum": "enum?", "Properties": "properties?", "Required": "required?",
+    }  # fmt: skip
+
+
+class _Parameters(Struct):
+    tags: ClassVar[Mapping[str, str]] = {
+        "Type": "type", "Defs": "$defs?", "Items": "items?", "Required": "required?",
+        "Properties": "properties",
+    }  # fmt: skip
+
+
+class _Function(Struct):
+    tags: ClassVar[Mapping[str, str]] = {
+        "Name": "name", "Description": "description", "Parameters": "parameters"
+    }  # fmt: skip
+
+
+class _Tool(Struct):
+    tags: ClassVar[Mapping[str, str]] = {"Type": "type", "Items": "items?", "Function": "function"}
+
+
+class _CalledFunction(Struct):
+    tags: ClassVar[Mapping[str, str]] = {"Index": "index", "Name": "name", "Arguments": "arguments"}
+
+
+class _ToolCall(Struct):
+    tags: ClassVar[Mapping[str, str]] = {"ID": "id?", "Function": "function"}
+
+
+def _property(given: Mapping[str, Any]) -> _Property:
+    inner = given.get("properties")
+    return _Property(
+        AnyOf=[_property(item) for item in given.get("anyOf") or ()],
+        Type=given.get("type"),
+        Items=given.get("items"),
+        Description=given.get("description", ""),
+        Enum=given.get("enum"),
+        Properties={key: _property(item) for key, item in inner.items()} if inner else None,
+        Required=given.get("required"),
+    )
+
+
+def _tool(given: Tool) -> _Tool:
+    function = given.get("function") or {}
+    parameters = function.get("parameters") or {}
+    properties = parameters.get("properties") or {}
+    return _Tool(
+        Type=given.get("type", ""),
+        Items=given.get("items"),
+        Function=_Function(
+            Name=function.get("name", ""),
+            Description=function.get("description", ""),
+            Parameters=_Parameters(
+                Type=parameters.get("type", ""),
+                Defs=parameters.get("$defs"),
+                Items=parameters.get("items"),
+                Required=parameters.get("required"),
+                Properties={key: _property(item) for key, item in properties.items()},
+            ),
+        ),
+    )
+
+
+def _call(given: Mapping[str, Any], place: int) -> _ToolCall:
+    function = given.get("function") or {}
+    return _ToolCall(
+        ID=given.get("id", ""),
+        Function=_CalledFunction(
+            Index=place,
+            Name=function.get("name", ""),
+            Arguments=JsonMap(_as_decoded(function.get("arguments") or {})),
+        ),
+    )
+
+
+def _as_decoded(value: Value) -> Value:
+    """JSON as Go decodes it where it has no type to go by: every number is a float64."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return float(value)
+        case dict():
+            return {key: _as_decoded(item) for key, item in value.items()}
+        case list():
+            return [_as_decoded(item) for item in value]
+    return value
+
+
+# ------------------------------------------------------------------------------------- preparation
+
+
+def prepare(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Messages as the server hands them on: neighbours of one role, unless it is tool, are merged.
+
+    A merged message keeps the calls and thoughts of its first part only.
+    """
+    prepared: list[Message] = []
+    for message in messages:
+        if prepared and prepared[-1]["role"] == message["role"] != "tool":
+            prepared[-1]["content"] += "\n\n" + message["content"]
+        else:
+            prepared.append(dict(message))
+    return prepared
+
+
+def template_data(
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Tool] = (),
+    think: bool | None = None,
+) -> dict[str, object]:
+    """What a TEMPLATE sees of a conversation: .System has every system text, .Messages all."""
+    system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
+    turns = [
+        Struct(
+            Role=message["role"],
+            Content=message["content"],
+            Thinking=message.get("thinking", ""),
+            Images=[],
+            ToolCalls=[_call(item, n) for n, item in enumerate(message.get("tool_calls") or ())],
+            ToolName=message.get("tool_name", ""),
+            ToolCallID=message.get("tool_call_id", ""),
+        )
+        for message in prepare(messages)
+    ]
+    return {
+        "System": system,
+        "Messages": turns,
+        "Tools": JsonList(_tool(tool) for tool in tools),
+        "Response": "",
+        "Think": bool(think),
+        "ThinkLevel": "",
+        "IsThinkSet": think is not None,
+    }

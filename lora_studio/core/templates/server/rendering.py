@@ -1,0 +1,97 @@
+"""Renders a TEMPLATE as an Ollama server does, in its newer form (.Messages) and its older one.
+
+The older form (.System, .Prompt, .Response) is rendered once for each exchange; in the last one
+everything behind .Response is left out, since that is where the model goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from datetime import date
+
+from lora_studio.core.templates.go.rendering import GoTemplate
+from lora_studio.core.templates.go.tree import (
+    Action,
+    Branch,
+    Command,
+    Field,
+    Node,
+    Pipe,
+    Range,
+    Tree,
+)
+from lora_studio.core.templates.server.data import Message, prepare, template_data
+from lora_studio.core.templates.server.terms import Request as Request
+
+
+def render_as_server(source: str, request: Request, *, today: date | None = None) -> str:
+    """The prompt that a server would make of a request; raises GoTemplateError."""
+    template = GoTemplate(source)
+    names = set(_names(template.tree))
+    if not names & {"messages", "response"}:
+        # What cannot show an answer gets one at its end.
+        response = Action(Pipe((Command((Field(("Response",)),), 0),), 0))
+        template = GoTemplate(replace(template.tree, root=(*template.tree.root, response)))
+    if request.prompt and request.suffix:
+        given = {"Prompt": request.prompt, "Suffix": request.suffix, "Response": ""}
+        return template.render(given, today=today)
+    messages = request.conversation
+    if "messages" in names:
+        data = template_data(messages, request.tools, request.think)
+        return template.render(data, today=today)
+    return _in_exchanges(template, messages, request.think, today)
+
+
+def _in_exchanges(
+    template: GoTemplate, messages: list[Message], think: bool | None, today: date | None
+) -> str:
+    """One rendering an exchange: a system text, a prompt and a response, each if there is one."""
+    empty = {"System": "", "Prompt": "", "Response": ""}
+    extra = {"Think": bool(think), "ThinkLevel": "", "IsThinkSet": think is not None}
+    now, text = dict(empty), ""
+    for message in prepare(messages):
+        slot = {"system": "System", "user": "Prompt", "assistant": "Response"}.get(message["role"])
+        later = {"System": ("Prompt", "Response"), "Prompt": ("Response",)}.get(slot or "", ())
+        if any(now[name] for name in later):
+            text += template.render(now | extra, today=today)
+            now = dict(empty)
+        if slot:
+            now[slot] = message["content"]
+    # What {{define}} declares is unknown to the shortened template, as it is on the server.
+    shortened = Tree(template.tree.source, _up_to_response(template.tree.root, [False]), {})
+    return text + GoTemplate(shortened).render(now | extra, today=today)
+
+
+def _up_to_response(nodes: tuple[Node, ...], found: list[bool]) -> tuple[Node, ...]:
+    kept: list[Node] = []
+    for node in nodes:
+        if found[0]:
+            break
+        match node:
+            case Branch():
+                then = _up_to_response(node.then, found)
+                node = replace(node, then=then, otherwise=_up_to_response(node.otherwise, found))
+            case Range():
+                body = _up_to_response(node.body, found)
+                node = replace(node, body=body, otherwise=_up_to_response(node.otherwise, found))
+            case Action(pipe):
+                operands = [o for command in pipe.commands for o in command.operands]
+                found[0] = any(isinstance(o, Field) and "Response" in o.names for o in operands)
+        kept.append(node)
+    return tuple(kept)
+
+
+def _names(tree: Tree) -> Iterator[str]:
+    """The names of all fields that a template asks for, in small letters."""
+    todo: list[object] = [tree.root, *tree.defined.values()]
+    while todo:
+        match todo.pop():
+            case tuple(items):
+                todo += items
+            case Mapping() | str() | bytes() | None:
+                continue
+            case item if is_dataclass(item):
+                names = getattr(item, "names", ())
+                yield from (name.lower() for name in names)
+                todo += [getattr(item, field.name) for field in fields(item)]

@@ -1,0 +1,139 @@
+"""Finds a chat template on disk, and the special tokens that it and the server add to a prompt."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.files import reason_of
+
+#: What stands for a token that a bare template file names and nothing beside it tells.
+USUAL_BOS, USUAL_EOS = "<s>", "</s>"
+
+
+@dataclass(frozen=True)
+class TemplateSource:
+    """A chat template and the texts of the special tokens that it may write.
+
+    `server_adds_bos` tells whether llama.cpp puts `bos` in front of a prompt by itself; `assumed`
+    names the tokens whose text is a guess.
+    """
+
+    text: str
+    special_tokens: dict[str, str] = field(default_factory=dict)
+    server_adds_bos: bool = True
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def bos(self) -> str:
+        """The text of the token that begins a prompt; empty when there is none."""
+        return self.special_tokens.get("bos_token", "")
+
+    @property
+    def eos(self) -> str:
+        """The text of the token that ends an answer; empty when it is not known."""
+        return "" if "eos_token" in self.assumed else self.special_tokens.get("eos_token", "")
+
+
+def find(
+    path: Path, *, bos: str | None = None, eos: str | None = None, adds_bos: bool | None = None
+) -> TemplateSource:
+    """The chat template of a model folder, or in a file of its own; raises ProblemError.
+
+    `bos`, `eos` and `adds_bos` overrule what `tokenizer_config.json` beside it says.
+    """
+    folder = path if path.is_dir() else path.parent
+    config = _json(folder / "tokenizer_config.json")
+    text = _of_folder(path, config) if path.is_dir() else _of_file(path)
+    known = _special_tokens(folder, config)
+    known |= {f"{name}_token": t for name, t in (("bos", bos), ("eos", eos)) if t is not None}
+    assumed: list[str] = []
+    for name, usual in (("bos_token", USUAL_BOS), ("eos_token", USUAL_EOS)):
+        if name not in known and not config and re.search(rf"\b{name}\b", text):
+            known[name] = usual
+            assumed.append(name)
+    if adds_bos is None:
+        adds_bos = _adds_bos(folder, config, known.get("bos_token", ""))
+    return TemplateSource(text, known, adds_bos, tuple(assumed))
+
+
+def _of_file(path: Path) -> str:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise fail(
+            "template.unreadable",
+            f"{path} cannot be read: {reason_of(error)}.",
+            "Give a model folder or a text file with a chat template.",
+            where=Where(file=str(path)),
+        ) from None
+    if path.name != "tokenizer_config.json":
+        return text
+    return _of_config(json.loads(text), path)
+
+
+def _of_folder(folder: Path, config: dict[str, Any]) -> str:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return _of_file(file)
+    template = config.get("chat_template") or _json(folder / "chat_template.json").get(
+        "chat_template"
+    )
+    return _of_config({"chat_template": template}, folder)
+
+
+def _of_config(config: dict[str, Any], path: Path) -> str:
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several, each with a name
+        named = {str(item.get("name")): item.get("template") for item in template}
+        template = named.get("default") or next(iter(named.values()), None)
+    if not isinstance(template, str) or not template:
+        raise fail(
+            "template.missing",
+            f"There is no chat template in {path}.",
+            "Give a folder with chat_template.jinja or tokenizer_config.json, or the template file.",
+            where=Where(file=str(path)),
+        )
+    return template
+
+
+def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    found = _json(folder / "special_tokens_map.json") | config
+    tokens: dict[str, str] = {}
+    for name in ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token"):
+        value = found.get(name)
+        text = value.get("content") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            tokens[name] = text
+    return tokens
+
+
+def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
+    """As llama.cpp's converter decides: by the setting, else by what the tokenizer itself does."""
+    stated = config.get("add_bos_token")
+    if isinstance(stated, bool):
+        return stated
+    processor = _json(folder / "tokenizer.json").get("post_processor")
+    if processor:
+        return bool(bos) and json.dumps(bos) in json.dumps(processor)
+    return not config or (folder / "tokenizer.model").is_file()
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The object in a file; empty when there is no such file."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise fail(
+            "template.unreadable",
+            f"{file} cannot be read: {reason_of(error)}.",
+            "Repair the file or fetch the model again.",
+            where=Where(file=str(file)),
+        ) from None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""A TEMPLATE written from decision trees: pieces, marks, JSON, repr, dates, blanks."""

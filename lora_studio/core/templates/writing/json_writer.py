@@ -1,0 +1,143 @@
+"""JSON in a TEMPLATE as a chat template writes it.
+
+Go's own JSON has no blanks, escapes <, > and &, and has the fields of a tool in the order of the
+server's structs. A model was taught the layout of Python's json.dumps and the order in which tools
+are sent. So the text that `json` yields is walked character by character and written anew.
+"""
+
+from __future__ import annotations
+
+from lora_studio.core.templates.go.functions import quote
+from lora_studio.core.templates.probing.decision_trees import Layout
+from lora_studio.core.templates.writing import repr_writer
+
+# Structs have "required" before "properties", clients and training data have it behind. A
+# parameter list that begins otherwise is left as the server has it.
+_START = '{"type":"object","required":'
+_FUNCTION = (
+    "{{$p := json .Function.Parameters}}"
+    f"{{{{if and (ge (len $p) {len(_START)}) (eq (slice $p 0 {len(_START)}) {quote(_START.encode())})}}}}"
+    '{{$p = print "{\\"type\\":\\"object\\",\\"properties\\":" (json .Function.Parameters.Properties)}}'
+    "{{if .Function.Parameters.Required}}"
+    '{{$p = print $p ",\\"required\\":" (json .Function.Parameters.Required)}}{{end}}'
+    '{{$p = print $p "}"}}{{end}}'
+)
+_DESCRIBED = (
+    '{{$d := ""}}{{if .Function.Description}}'
+    '{{$d = print ",\\"description\\":" (json .Function.Description)}}{{end}}'
+    '{{$f := print "{\\"name\\":" (json .Function.Name) $d ",\\"parameters\\":" $p "}"}}'
+)
+_TOOL = '(print "{\\"type\\":" (json .Type) ",\\"function\\":" $f "}")'
+
+# What Go escapes and Python does not.
+_ESCAPED = {"003c": "<", "003e": ">", "0026": "&", "2028": "\\u2028", "2029": "\\u2029"}
+
+
+class JsonWriter:
+    """Adds to `defines` what its pieces of TEMPLATE call."""
+
+    def __init__(self, defines: dict[str, str]) -> None:
+        """`defines` are the definitions of the TEMPLATE, by name."""
+        self._defines = defines
+
+    def write(self, json: str, layout: Layout) -> str:
+        """Code that lays out the JSON text which the expression `json` yields."""
+        name = {"spaced": "json", "compact": "compact json", "python": "python"}.get(
+            str(layout), f"json indented by {layout}"
+        )
+        make = repr_writer.walker(name) if layout == "python" else _walker(name, layout)
+        self._defines.setdefault(name, make)
+        return f'{{{{template "{name}" ({json})}}}}'
+
+    def plain(self, value: str, *, python: str) -> str:
+        """Code that writes a value of any kind: a text as it is, all else as JSON.
+
+        With "words" as `python` True, False and None are as in Python, with "repr" all is.
+        """
+        name = {"": "value", "words": "value, words as in Python", "repr": "value as in Python"}[
+            python
+        ]
+        if name not in self._defines:
+            rest = self.write("$j", "python" if python == "repr" else "spaced")
+            if python == "words":
+                words = {"true": "True", "false": "False", "null": "None"}
+                tests = "{{else if ".join(f'eq $j "{j}"}}}}{p}' for j, p in words.items())
+                rest = f"{{{{if {tests}{{{{else}}}}{rest}{{{{end}}}}"
+            self._defines[name] = (
+                f'{{{{define "{name}"}}}}{{{{$j := json .}}}}'
+                f'{{{{if eq (slice $j 0 1) "\\""}}}}{{{{.}}}}{{{{else}}}}{rest}{{{{end}}}}{{{{end}}}}'
+            )
+        return f'{{{{template "{name}" {value}}}}}'
+
+    def tool(self, what: str, layout: Layout) -> str:
+        """Code that writes a tool, a part of it, or the list of all."""
+        match what:
+            case "properties":
+                return self.write("json .Function.Parameters.Properties", layout)
+            case "parameters":
+                return self._defined("parameters", _FUNCTION + self.write("$p", layout), layout)
+            case "function":
+                code = _FUNCTION + _DESCRIBED + self.write("$f", layout)
+                return self._defined("function", code, layout)
+            case "tool":
+                code = _FUNCTION + _DESCRIBED + self.write(_TOOL[1:-1], layout)
+                return self._defined("tool", code, layout)
+        item = "$f" if what == "functions" else _TOOL
+        code = (
+            '{{$all := ""}}{{range .}}' + _FUNCTION + _DESCRIBED +
+            f'{{{{if $all}}}}{{{{$all = print $all ","}}}}{{{{end}}}}{{{{$all = print $all {item}}}}}'
+            "{{end}}" + self.write('print "[" $all "]"', layout)
+        )  # fmt: skip
+        return self._defined(what, code, layout, "$.Tools")
+
+    def _defined(self, what: str, code: str, layout: Layout, dot: str = ".") -> str:
+        name = what if layout == "spaced" else f"{what}, {layout}"
+        self._defines.setdefault(name, f'{{{{define "{name}"}}}}{code}{{{{end}}}}')
+        return f'{{{{template "{name}" {dot}}}}}'
+
+
+def _walker(name: str, layout: Layout) -> str:
+    """A definition that writes the JSON text it is given in a layout.
+
+    $q: inside a string; $skip: as many characters are to be left out as it is long.
+    """
+    escapes = "".join(
+        f'{{{{else if eq $six "\\\\u{code}"}}}}{text if len(text) == 1 else f"{{{{{chr(34)}{text}{chr(34)}}}}}"}'
+        '{{$skip = "12345"}}'
+        for code, text in _ESCAPED.items()
+    )
+    return (
+        f'{{{{define "{name}"}}}}{{{{$q := false}}}}{{{{$skip := ""}}}}{_start(layout)}'
+        "{{range $k := len .}}{{$r := slice $ $k}}{{$c := slice $r 0 1}}"
+        "{{if $skip}}{{$skip = slice $skip 1}}"
+        '{{else if and $q (eq $c "\\\\")}}'
+        '{{$six := ""}}{{if ge (len $r) 6}}{{$six = slice $r 0 6}}{{end}}'
+        f'{{{{if not $six}}}}{{{{slice $r 0 2}}}}{{{{$skip = "1"}}}}{escapes}'
+        '{{else}}{{slice $r 0 2}}{{$skip = "1"}}{{end}}'
+        '{{else if eq $c "\\""}}{{$c}}{{$q = not $q}}'
+        f"{{{{else if $q}}}}{{{{$c}}}}{_between(layout)}{{{{else}}}}{{{{$c}}}}{{{{end}}}}"
+        "{{end}}{{end}}"
+    )
+
+
+def _start(layout: Layout) -> str:
+    return '{{$pad := "\\n"}}' if isinstance(layout, int) else ""
+
+
+def _between(layout: Layout) -> str:
+    """What to write for characters outside strings, as further branches."""
+    if layout == "compact":
+        return ""
+    if layout == "spaced":
+        return '{{else if or (eq $c ",") (eq $c ":")}}{{$c}} '
+    step = " " * int(layout)
+    empty = 'or (eq (slice $r 0 2) "{}") (eq (slice $r 0 2) "[]")'
+    return (
+        '{{else if eq $c ":"}}{{$c}} '
+        '{{else if eq $c ","}}{{$c}}{{$pad}}'
+        '{{else if or (eq $c "{") (eq $c "[")}}'
+        f'{{{{if {empty}}}}}{{{{slice $r 0 2}}}}{{{{$skip = "1"}}}}'
+        f'{{{{else}}}}{{{{$pad = print $pad "{step}"}}}}{{{{$c}}}}{{{{$pad}}}}{{{{end}}}}'
+        '{{else if or (eq $c "}") (eq $c "]")}}'
+        f"{{{{$pad = slice $pad 0 (len (slice $pad {int(layout)}))}}}}{{{{$pad}}}}{{{{$c}}}}"
+    )

@@ -1,0 +1,128 @@
+"""Answers with adapters from anywhere on one base model: loaded once, switched between answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine import generation
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import library
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Job
+
+
+def answer(project: Project, command: commands.Generate, job: Job) -> None:
+    """Answers every conversation with each mix; raises ProblemError.
+
+    Each adapter is in memory once, however many mixes it takes part in; a switch sets scales and
+    takes no time.
+    """
+    for folder in dict.fromkeys(each.folder for mix in command.mixes for each in mix.adapters):
+        # PEFT itself would use what fits of an adapter and only warn about the rest.
+        fit = library.fit(Path(folder), project.model, job)
+        if not fit.fits:
+            raise adapter_files.foreign(Path(folder), fit.reason.rstrip("."))
+    loaded = loading.load(generation.widened(project.model, job), job, project.dataset)
+    switch = Switch(loaded.model)
+    for mix in command.mixes:
+        named = _Named(job.id, job.channel, job.flags, mix=mix.name)
+        source: commands.TextSource = "tuned" if mix.adapters else "base"
+        generation.answer(switch.to(mix), loaded.tokenizer, source, command, named)
+
+
+@dataclass
+class _Named(Job):
+    """A job whose answers carry the name of the mix that gave them."""
+
+    mix: str = ""
+
+    def emit(self, event: events.Event) -> None:
+        """Sends an event; answers by their mix."""
+        if isinstance(event, events.Generated):
+            event = event.model_copy(update={"mix": self.mix})
+        super().emit(event)
+
+
+class Switch:
+    """A base model and the adapters that were loaded onto it so far."""
+
+    def __init__(self, base: Any) -> None:
+        """No adapter yet."""
+        self._base = base
+        self._tuned: Any = None
+        self._names: dict[tuple[str, int], str] = {}
+        self._at_work: tuple[WeightedAdapter, ...] | None = None
+
+    @property
+    def network(self) -> Any:
+        """The base with whatever is at work in front of its layers."""
+        return self._tuned if self._tuned is not None else self._base
+
+    def has(self, folder: Path) -> bool:
+        """Whether an adapter, as it is on disk now, is in memory."""
+        return _key(folder) in self._names
+
+    def to(self, mix: AdapterMix) -> Any:
+        """The model, in which exactly these adapters are at work until the next switch.
+
+        Raises ProblemError when one of them cannot be loaded.
+        """
+        names = [self._load(Path(each.folder)) for each in mix.adapters]
+        if self._tuned is None or self._at_work == mix.adapters:
+            return self.network
+        self._at_work = None
+        if not names:
+            self._tuned.base_model.disable_adapter_layers()
+        else:
+            self._enable(names, mix)
+        self._at_work = mix.adapters
+        return self.network
+
+    def _enable(self, names: Sequence[str], mix: AdapterMix) -> None:
+        weights: dict[str, float] = {}
+        for name, each in zip(names, mix.adapters, strict=True):
+            weights[name] = weights.get(name, 0.0) + each.weight
+        for module in self._tuned.modules():
+            if hasattr(module, "set_scale"):
+                for name, weight in weights.items():
+                    module.set_scale(name, weight)
+        self._tuned.base_model.enable_adapter_layers()
+        try:
+            self._tuned.base_model.set_adapter(list(weights), inference_mode=True)
+        except ValueError as error:  # two adapters that both trained one layer whole
+            raise adapter_files.foreign(
+                Path(mix.adapters[-1].folder), str(error).split("\n")[0].rstrip(".")
+            ) from error
+
+    def _load(self, folder: Path) -> str:
+        """The name of an adapter in the model; loads it when it is not there yet."""
+        from peft import PeftModel
+
+        key = _key(folder)
+        if key in self._names:
+            return self._names[key]
+        self._at_work = None  # loading makes the new adapter the only one at work
+        name = f"adapter{len(self._names)}"
+        try:
+            if self._tuned is None:
+                self._tuned = PeftModel.from_pretrained(
+                    self._base, str(folder), adapter_name=name
+                ).eval()
+            else:
+                self._tuned.load_adapter(str(folder), adapter_name=name)
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise adapter_files.foreign(folder, str(error).split("\n")[0].rstrip(".")) from error
+        self._names[key] = name
+        return name
+
+
+def _key(folder: Path) -> tuple[str, int]:
+    """The adapter in a folder; one that was trained anew is another."""
+    file = folder / adapter_files.WEIGHTS
+    return str(folder.resolve()), file.stat().st_mtime_ns if file.is_file() else 0

@@ -1,0 +1,103 @@
+"""The exact prompt that a speaker is given: as text, and token by token."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from lora_studio.core.chat import InOllama
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.core.templates.go.rendering import GoTemplateError
+from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.engine.export.ollama import store
+from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.tokens import encoder
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+    """The text that the next answer goes on from; raises ProblemError."""
+    try:
+        return encoder.render(tokenizer, messages, prompt=True)
+    except UnusableRow as error:
+        raise fail(
+            "chat.refused_by_template",
+            f"The conversation cannot be rendered: {error}.",
+            "Change the order or the roles of its messages.",
+        ) from error
+
+
+def of_torch(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> events.PromptShown:
+    """The prompt of a model in torch; raises ProblemError."""
+    text = rendered(tokenizer, messages)
+    return events.PromptShown(text=text, tokens=_tokens(tokenizer, text))
+
+
+def of_llama(
+    llama: Llama, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
+) -> events.PromptShown:
+    """The prompt of a GGUF file, in llama.cpp's own tokens; raises ProblemError."""
+    text = rendered(tokenizer, messages)
+    ids = llama.tokenize(text)
+    # A character of several tokens is shown by the last of them.
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    shown = (decoder.decode(piece) for piece in llama.pieces(ids))
+    found = tuple(
+        events.Token(id=i, text=piece, state="context", special=llama.is_control(i))
+        for i, piece in zip(ids, shown, strict=True)
+    )
+    return events.PromptShown(text=text, tokens=found)
+
+
+def of_ollama(speaker: InOllama, messages: Sequence[Message]) -> events.PromptShown:
+    """What the server's TEMPLATE makes of a conversation; it keeps the tokens to itself."""
+    stored = store.show(speaker.host, speaker.name)
+    turns = tuple({"role": each.role, "content": each.content} for each in messages)
+    request = Request(messages=turns, system=stored.system)
+    note = "Ollama turns this text into tokens itself and tells only how many they are."
+    try:
+        return events.PromptShown(text=render_as_server(stored.template, request), note=note)
+    except GoTemplateError as error:
+        return events.PromptShown(text="", note=f"Its TEMPLATE cannot be rendered here: {error}.")
+
+
+def renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
+    """Renders with the template in the file; tokens come from llama.cpp itself."""
+    template = llama.chat_template()
+    if not template:
+        raise fail(
+            "chat.no_template",
+            f"{file.name} has no chat template.",
+            "Choose a model that was made for conversations.",
+            where=Where(file=str(file)),
+        )
+    bos, eos = llama.marks()
+    named = {name: text for name, text in (("bos_token", bos), ("eos_token", eos)) if text}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **named)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[events.Token, ...]:
+    """The tokens of a rendered text, whose texts together are the text."""
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    special = set(tokenizer.all_special_ids) | {
+        index for index, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
+    found, covered = [], 0
+    for place, (index, (_, end)) in enumerate(
+        zip(encoding.input_ids, encoding.offset_mapping, strict=True)
+    ):
+        # Tokens that share a character: the first of them shows it, the others nothing.
+        begin, covered = covered, max(covered, end)
+        if place == len(encoding.input_ids) - 1:
+            covered = len(text)
+        shown = text[begin:covered]
+        found.append(events.Token(id=index, text=shown, state="context", special=index in special))
+    return tuple(found)

@@ -1,0 +1,386 @@
+"""A chat in several columns: models stay loaded, adapters share one base, answers grow together."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.chat import (
+    AnySpeaker,
+    Asked,
+    GgufFile,
+    InOllama,
+    OnBase,
+    WholeModel,
+)
+from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import device_locks
+from lora_studio.core.system.device_locks import Device, Holder
+from lora_studio.engine import generation
+from lora_studio.engine.chat import (
+    prompts,
+    streams,
+    turn_scheduler,
+)
+from lora_studio.engine.chat.adapters import Switch
+from lora_studio.engine.chat.streams import Clocked, OllamaStream, Stream, TokenStream, TorchTokens
+from lora_studio.engine.devices import lock as device_lock
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import library
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
+from lora_studio.engine.runtime.llama import Llama
+
+#: Context of a GGUF file at first, in tokens; a longer conversation gets a larger one.
+_CONTEXT = 4096
+
+
+@dataclass
+class _InTorch:
+    """A model in torch, and the adapters on it so far."""
+
+    loaded: loading.Loaded
+    switch: Switch
+    end: generation.TurnEnd
+
+    def close(self) -> None:
+        """Its memory goes with it."""
+
+    @property
+    def bytes(self) -> int:
+        return int(self.loaded.model.get_memory_footprint())
+
+
+@dataclass
+class _InLlama:
+    """A GGUF file, and what renders its prompts."""
+
+    llama: Llama
+    tokenizer: PreTrainedTokenizerBase
+    end: generation.TurnEnd
+    size: int
+
+    def close(self) -> None:
+        """Gives back memory that is not Python's."""
+        self.llama.close()
+
+    @property
+    def bytes(self) -> int:
+        return self.size
+
+
+class Session:
+    """What a chat has loaded so far, the latest used last."""
+
+    def __init__(self) -> None:
+        """Nothing is loaded before it is needed."""
+        self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
+        self._job: Job | None = None
+
+    def carry_out(
+        self, command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: Job
+    ) -> None:
+        """One command of a chat; raises ProblemError."""
+        self._job = job
+        base = _Base(command.model, command.chat_template)
+        match command:
+            case commands.OpenChat():
+                with _device(base, command.speakers):
+                    self._drop_but([self._key(base, speaker) for speaker in command.speakers])
+                    for speaker in command.speakers:
+                        self._open(base, speaker, job)
+                self._tell_ready(job)
+            case commands.AskChat():
+                with _device(base, [each.speaker for each in command.asked]):
+                    self._answer(base, command.asked, job)
+            case commands.ShowPrompt():
+                job.emit(self._prompt(base, command.speaker, command.messages, job))
+
+    def close(self) -> None:
+        """Gives back all memory."""
+        self._drop_but([])
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _answer(self, base: _Base, asked: Sequence[Asked], job: Job) -> None:
+        clocked: dict[int, Clocked] = {}
+        with self._closing(clocked, job):
+            for each in asked:
+                with turn_scheduler.refusing(each.column, clocked, job):
+                    clocked[each.column] = Clocked(self._stream(base, each, job))
+            self._tell_ready(job)
+            told = dict.fromkeys(clocked, ("", 0.0))
+            active = dict(clocked)
+            while active:
+                for column in turn_scheduler.next_of_each_lane(active):
+                    with turn_scheduler.refusing(column, active, job):
+                        told[column] = turn_scheduler.advance(column, active, told[column], job)
+
+    @contextmanager
+    def _closing(self, clocked: dict[int, Clocked], job: Job) -> Iterator[None]:
+        """On a cancel what has been said so far is told as it stands."""
+        try:
+            yield
+        except CancelledError:
+            for column, each in clocked.items():
+                if each.stream.tokens:
+                    each.stream.ending = "stopped"
+                    job.emit(turn_scheduler.answered(column, each))
+            raise
+        finally:
+            for each in clocked.values():
+                each.stream.close()
+
+    def _stream(self, base: _Base, asked: Asked, job: Job) -> Stream:
+        speaker, sampling = asked.speaker, asked.sampling
+        if isinstance(speaker, InOllama):
+            return OllamaStream(speaker.host, speaker.name, asked.messages, sampling)
+        held = self._open(base, speaker, job)
+        if isinstance(held, _InLlama):
+            return self._stream_of_llama(base, held, asked, job)
+        tokenizer = held.loaded.tokenizer
+        ids = tokenizer(
+            prompts.rendered(tokenizer, asked.messages), add_special_tokens=False
+        ).input_ids
+        mix = _mix(speaker)
+        made = TorchTokens(
+            held.loaded.model,
+            ids,
+            streams.settings(sampling, held.end.ids, tokenizer.pad_token_id),
+            sampling.seed,
+            lambda: held.switch.to(mix),
+        )
+        ends = held.end.ids
+        return TokenStream(
+            made,
+            lambda said: tokenizer.decode(said, skip_special_tokens=True),
+            lambda token: token in ends,
+            held.end,
+            len(ids),
+        )
+
+    def _stream_of_llama(self, base: _Base, held: _InLlama, asked: Asked, job: Job) -> Stream:
+        sampling = asked.sampling
+        ids = held.llama.tokenize(prompts.rendered(held.tokenizer, asked.messages))
+        needed = len(ids) + sampling.max_tokens + 8
+        if needed > held.llama.context_size:
+            held = cast(_InLlama, self._open(base, asked.speaker, job, context=needed))
+        llama, ends = held.llama, held.end.ids
+        return TokenStream(
+            llama.generate(
+                ids,
+                max_tokens=sampling.max_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                seed=sampling.seed,
+            ),
+            llama.text,
+            lambda token: llama.ends_generation(token) or token in ends,
+            held.end,
+            len(ids),
+            lane=str(self._key(base, asked.speaker)),
+        )
+
+    # --- prompts ------------------------------------------------------------------------------
+
+    def _prompt(
+        self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: Job
+    ) -> events.PromptShown:
+        if isinstance(speaker, InOllama):
+            return prompts.of_ollama(speaker, messages)
+        held = self._open(base, speaker, job)
+        if isinstance(held, _InLlama):
+            return prompts.of_llama(held.llama, held.tokenizer, messages)
+        return prompts.of_torch(held.loaded.tokenizer, messages)
+
+    # --- what is loaded -----------------------------------------------------------------------
+
+    def _open(
+        self, base: _Base, speaker: AnySpeaker, job: Job, context: int = 0
+    ) -> _InTorch | _InLlama:
+        """The model of a speaker; loaded now unless it was before. Raises ProblemError."""
+        if isinstance(speaker, InOllama):
+            raise TypeError("a server loads its models itself")
+        key = self._key(base, speaker)
+        held = self._held.pop(key, None)
+        if isinstance(held, _InLlama) and context > held.llama.context_size:
+            held.close()
+            held = None
+        if held is None:
+            held = self._loaded(lambda: self._load(base, speaker, context, job), key)
+        self._held[key] = held
+        if isinstance(speaker, OnBase) and isinstance(held, _InTorch):
+            _check_fit(speaker, held, base, job)
+        return held
+
+    def _load(
+        self, base: _Base, speaker: AnySpeaker, context: int, job: Job
+    ) -> _InTorch | _InLlama:
+        match speaker:
+            case GgufFile():
+                return _load_gguf(speaker, context, base, job, self._is_cancelled)
+            case WholeModel():
+                if not (Path(speaker.folder) / "config.json").is_file():
+                    raise fail(
+                        "chat.no_model",
+                        f"There is no model in {speaker.folder}.",
+                        "Merge the adapter first, or choose another model.",
+                        where=Where(file=speaker.folder),
+                    )
+                spec = ModelSpec(
+                    source=speaker.folder,
+                    device=base.spec.device,
+                    trust_remote_code=base.spec.trust_remote_code,
+                )
+                loaded = loading.load(generation.widened(spec, job), job)
+            case _:
+                dataset = DatasetSpec.model_validate({"chat_template": base.chat_template})
+                loaded = loading.load(generation.widened(base.spec, job), job, dataset)
+        loaded.model.eval()
+        end = generation.turn_end(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
+        return _InTorch(loaded, Switch(loaded.model), end)
+
+    def _is_cancelled(self) -> bool:
+        """Asked by llama.cpp, which outlives the command that loaded it."""
+        return self._job is not None and self._job.flags.cancel.is_set()
+
+    def _loaded(self, load: Any, key: tuple[Any, ...]) -> _InTorch | _InLlama:
+        """Loads; where memory runs out, once more without whatever else is loaded."""
+        try:
+            return cast(_InTorch | _InLlama, load())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or not self._held:
+                raise
+        self._drop_but([key])
+        return cast(_InTorch | _InLlama, load())
+
+    def _drop_but(self, keys: Sequence[tuple[Any, ...] | None]) -> None:
+        for key in [key for key in self._held if key not in keys]:
+            self._held.pop(key).close()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
+        match speaker:
+            case OnBase():
+                return ("base", base.spec.model_dump_json(), base.chat_template)
+            case WholeModel():
+                stamp = _stamp(Path(speaker.folder) / "config.json")
+                return ("model", speaker.folder, stamp, base.spec.device)
+            case GgufFile():
+                return ("gguf", speaker.file, _stamp(Path(speaker.file)))
+        return ("ollama",)
+
+    def _tell_ready(self, job: Job) -> None:
+        devices = (
+            str(held.loaded.device) if isinstance(held, _InTorch) else "llama.cpp"
+            for held in self._held.values()
+        )
+        size = sum(held.bytes for held in self._held.values())
+        job.emit(events.ChatReady(devices=tuple(dict.fromkeys(devices)), memory_bytes=size))
+
+
+@functools.cache
+def current() -> Session:
+    """The chat of this worker."""
+    return Session()
+
+
+@contextmanager
+def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
+    """The GPU is the chat's while it answers, and not while nobody asks; a job that has it goes on
+    undisturbed: raises ProblemError."""
+
+    def refuse(device: Device, holder: Holder) -> None:
+        run = f" of the run {Path(holder.run).name}" if holder.run else ""
+        raise fail(
+            "chat.device_busy",
+            f"{device.title} is taken by {holder.doing or 'another job'}{run}.",
+            "Let the models answer on the processor, or wait until that has ended.",
+        )
+
+    needed = any(not isinstance(each, InOllama) for each in speakers)
+    devices = device_lock.lockable(base.spec) if needed else []
+    locks = device_locks.take(devices, Holder("", "the playground"), refuse)
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The model that adapters work on, and the chat template that was chosen for it."""
+
+    spec: ModelSpec
+    chat_template: str
+
+
+def _load_gguf(
+    speaker: GgufFile, context: int, base: _Base, job: Job, cancelled: Callable[[], bool]
+) -> _InLlama:
+    file = Path(speaker.file)
+    if not file.is_file():
+        raise fail(
+            "chat.no_gguf",
+            f"There is no {file.name}.",
+            "Export the run first, or choose another file.",
+            where=Where(file=str(file)),
+        )
+    job.progress("loading model", 0, None)
+    room = _CONTEXT
+    while room < context:
+        room *= 2
+    llama = Llama(file, context=room, cancelled=cancelled)
+    try:
+        if speaker.tokenizer:
+            trust = base.spec.trust_remote_code
+            tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
+            end = generation.turn_end(tokenizer)
+        else:
+            tokenizer, end = prompts.renderer(llama, file), generation.TurnEnd(())
+    except BaseException:
+        llama.close()
+        raise
+    return _InLlama(llama, tokenizer, end, file.stat().st_size)
+
+
+def _check_fit(speaker: OnBase, held: _InTorch, base: _Base, job: Job) -> None:
+    """PEFT itself would use what fits of an adapter and only warn about the rest."""
+    for each in speaker.adapters:
+        if held.switch.has(Path(each.folder)):
+            continue
+        fit = library.fit(Path(each.folder), base.spec, job)
+        if not fit.fits:
+            raise adapter_files.foreign(Path(each.folder), fit.reason.rstrip("."))
+    held.switch.to(_mix(speaker))
+
+
+def _mix(speaker: AnySpeaker) -> AdapterMix:
+    return AdapterMix(name="", adapters=speaker.adapters if isinstance(speaker, OnBase) else ())
+
+
+def _stamp(file: Path) -> int:
+    """When a file was last changed: a model that was made anew is loaded anew."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

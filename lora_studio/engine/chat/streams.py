@@ -1,0 +1,324 @@
+"""Answers that grow a token at a time, so that several can be computed in turn in one process."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria
+
+from lora_studio.core.chat import Sampling
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.export.ollama import server
+from lora_studio.engine.generation import TurnEnd
+from lora_studio.engine.runtime.failures import CancelledError
+
+#: Longest wait for a server's next piece while other columns want to go on, in seconds.
+_NAP = 0.02
+
+Ending = Literal["end", "length", "stopped"]
+
+
+class Stream(Protocol):
+    """One answer under way. `lane` names what only one stream can use at a time, "" for nothing."""
+
+    lane: str
+    prompt_tokens: int
+    ending: Ending
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer so far."""
+
+    def step(self, check: Callable[[], None]) -> bool:
+        """Goes on by about a token; False once the answer is complete. `check` raises on a cancel."""
+
+    def text(self) -> str:
+        """The answer so far."""
+
+    def close(self) -> None:
+        """Ends whatever is still at work for it."""
+
+
+class Clocked:
+    """A stream with the time it took: of its own steps alone, others' do not count."""
+
+    def __init__(self, stream: Stream) -> None:
+        """Nothing has been computed yet."""
+        self.stream = stream
+        self.seconds = self.first_s = 0.0
+
+    def step(self, check: Callable[[], None]) -> bool:
+        """As the stream's own."""
+        began = time.perf_counter()
+        before = self.stream.tokens
+        try:
+            return self.stream.step(check)
+        finally:
+            self.seconds += time.perf_counter() - began
+            if before == 0 and self.stream.tokens:
+                self.first_s = self.seconds
+
+
+class TokenStream:
+    """An answer whose tokens this process computes."""
+
+    def __init__(
+        self,
+        tokens: Iterator[int] | TorchTokens,
+        decode: Callable[[list[int]], str],
+        ends: Callable[[int], bool],
+        end: TurnEnd,
+        prompt_tokens: int,
+        lane: str = "",
+    ) -> None:
+        """`ends` says of a token whether it ends an answer, `end` which text does."""
+        self._tokens, self._decode, self._ends, self._end = tokens, decode, ends, end
+        self._ids: list[int] = []
+        self._text: tuple[int, str] = (0, "")
+        self.prompt_tokens, self.lane = prompt_tokens, lane
+        self.ending: Ending = "length"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self._ids)
+
+    def step(self, check: Callable[[], None]) -> bool:
+        """One more token."""
+        if isinstance(self._tokens, TorchTokens):
+            token = self._tokens.next(check)
+        else:
+            check()
+            token = next(self._tokens, None)
+        if token is None:
+            return False
+        if self._ends(token):
+            self.ending = "end"
+            return False
+        self._ids.append(token)
+        if self._end.text and self._end.cut(self._whole())[1]:
+            self.ending = "end"
+            return False
+        return True
+
+    def text(self) -> str:
+        """What was said; a character of which some bytes are still to come is left out."""
+        return self._end.cut(self._whole())[0].removesuffix("\ufffd")
+
+    def close(self) -> None:
+        """Ends the computation under way."""
+        self._tokens.close()  # type: ignore[union-attr]  # generators and TorchTokens have it
+
+    def _whole(self) -> str:
+        if self._text[0] != len(self._ids):
+            self._text = len(self._ids), self._decode(self._ids)
+        return self._text[1]
+
+
+class _ClosedError(Exception):
+    """Nobody wants another token."""
+
+
+class TorchTokens(StoppingCriteria):
+    """The tokens of transformers' `generate`, which waits in a thread between any two of them.
+
+    `activate` puts the right adapters to work before each token. Random numbers are this answer's
+    own, so that a seed gives the same answer alone or beside others.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        ids: Sequence[int],
+        settings: GenerationConfig,
+        seed: int,
+        activate: Callable[[], object],
+    ) -> None:
+        """`ids` is the prompt; nothing is computed before the first `next`."""
+        self._network, self._ids, self._settings = network, list(ids), settings
+        self._activate, self._random = activate, _Random(network.device, seed)
+        self._wanted = threading.Semaphore(0)
+        self._made: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="answer", daemon=True)
+
+    def next(self, check: Callable[[], None]) -> int | None:
+        """The next token, None behind the last; raises what `check` or the model raises."""
+        if self._over:
+            return None
+        self._activate()
+        with self._random:
+            if not self._thread.ident:
+                self._thread.start()
+            self._wanted.release()
+            while True:
+                check()
+                with suppress(queue.Empty):
+                    made = self._made.get(timeout=0.1)
+                    break
+        if isinstance(made, int):
+            return made
+        self._over = True
+        if made is not None:
+            raise made
+        return None
+
+    def close(self) -> None:
+        """Ends the thread; waits for the token under way."""
+        self._over = True
+        self._wanted.release()
+        if self._thread.ident:
+            self._thread.join()
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """Called by `generate` behind each token."""
+        self._made.put(int(input_ids[0, -1]))
+        self._wait()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def _wait(self) -> None:
+        self._wanted.acquire()
+        if self._over:
+            raise _ClosedError
+
+    def _run(self) -> None:
+        try:
+            self._wait()
+            prompt = torch.tensor([self._ids], device=self._network.device)
+            # Not in inference mode: what a model keeps of it, such as rotations, could not change.
+            with torch.no_grad():
+                self._network.generate(
+                    input_ids=prompt,
+                    attention_mask=torch.ones_like(prompt),
+                    generation_config=self._settings,
+                    stopping_criteria=[self],
+                )
+        except _ClosedError:
+            self._made.put(None)
+        except BaseException as error:
+            self._made.put(error)
+        else:
+            self._made.put(None)
+
+
+class _Random:
+    """Random numbers of one answer, put in place while it computes."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        self._device = device
+        generator = torch.Generator(device=device)
+        generator.manual_seed(seed)
+        self._own = generator.get_state()
+        self._others = self._own
+
+    def __enter__(self) -> None:
+        self._others = self._get()
+        self._set(self._own)
+
+    def __exit__(self, *_: object) -> None:
+        self._own = self._get()
+        self._set(self._others)
+
+    def _get(self) -> torch.Tensor:
+        if self._device.type == "cuda":
+            return torch.cuda.get_rng_state(self._device)
+        return torch.mps.get_rng_state() if self._device.type == "mps" else torch.get_rng_state()
+
+    def _set(self, state: torch.Tensor) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.set_rng_state(state, self._device)
+        elif self._device.type == "mps":
+            torch.mps.set_rng_state(state)
+        else:
+            torch.set_rng_state(state)
+
+
+def settings(sampling: Sampling, ends: Sequence[int], pad: int | None) -> GenerationConfig:
+    """Only what was asked for: a model's own sampling defaults would differ from llama.cpp's."""
+    drawn: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        drawn = {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+        }
+    return GenerationConfig(
+        max_new_tokens=sampling.max_tokens,
+        eos_token_id=list(ends) or None,
+        pad_token_id=pad,
+        repetition_penalty=sampling.repetition_penalty,
+        **drawn,
+    )
+
+
+class OllamaStream:
+    """An answer of a server, which computes while others do."""
+
+    lane = ""
+
+    def __init__(
+        self, host: str, name: str, messages: Sequence[Message], sampling: Sampling
+    ) -> None:
+        """Asks at the first step."""
+        options = {
+            "num_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repeat_penalty": sampling.repetition_penalty,
+            "seed": sampling.seed,
+        }
+        self._asked = (host, name, tuple(messages), options)
+        self._pieces: list[str] = []
+        self._came: queue.SimpleQueue[server.Reply | BaseException | None] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ollama", daemon=True)
+        self.tokens = self.prompt_tokens = 0
+        self.ending: Ending = "length"
+
+    def step(self, check: Callable[[], None]) -> bool:
+        """Takes what has come, waiting a moment for it."""
+        check()
+        if not self._thread.ident:
+            self._thread.start()
+        try:
+            reply = self._came.get(timeout=_NAP)
+        except queue.Empty:
+            return True
+        if isinstance(reply, BaseException):
+            raise reply
+        if reply is None:
+            return False
+        self._pieces.append(reply.text)
+        self.tokens += 1
+        if reply.last:
+            self.tokens, self.prompt_tokens = reply.tokens, reply.prompt
+            self.ending = "end" if reply.finished else "length"
+        return not reply.last
+
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._pieces)
+
+    def close(self) -> None:
+        """Hangs up at the next piece; the server stops then."""
+        self._over.set()
+
+    def _run(self) -> None:
+        try:
+            for reply in server.stream(*self._asked):
+                if self._over.is_set():
+                    raise CancelledError
+                self._came.put(reply)
+            self._came.put(None)
+        except BaseException as error:
+            self._came.put(error)

@@ -1,0 +1,1 @@
+"""Rows -> what trains: split, prepared, batched, and looked at row by row."""

@@ -1,0 +1,186 @@
+"""Which rows make up which optimizer step, and tensors of them: a pure function of the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch.nn.utils.rnn import pad_sequence
+
+from lora_studio.core.memory.rows import STEPS_GROUPED
+from lora_studio.engine.tokens.encoder import Encoded
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows end to end, and which of their tokens train.
+
+    `ids` [tokens] int64; `lengths` of the rows add up to `tokens`. Trained token i is `targets[i]`,
+    an id, and is predicted at `sources[i]`, the place before it in `ids`; it belongs to row
+    `owners[i]`. All three are [targets] int64.
+    """
+
+    ids: torch.Tensor
+    lengths: tuple[int, ...]
+    sources: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return len(self.ids)
+
+    def filled(self, tokens: int) -> Batch:
+        """The same rows, and behind them one of no meaning that makes the batch so many tokens long."""
+        if (more := tokens - self.tokens) == 0:
+            return self
+        return replace(self, ids=F.pad(self.ids, (0, more)), lengths=(*self.lengths, more))
+
+    def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and attention mask, each [rows, longest] int64, padded on the right.
+
+        What stands in the padding never matters: nothing before it can see it.
+        """
+        ids = pad_sequence(list(self.ids.split(self.lengths)), batch_first=True)
+        lengths = torch.tensor(self.lengths)
+        return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+
+    def padded_sources(self) -> torch.Tensor:
+        """`sources` as places in the flattened padded ids."""
+        starts = torch.tensor([0, *np.cumsum(self.lengths)[:-1]])
+        return self.owners * max(self.lengths) + self.sources - starts[self.owners]
+
+
+class Plan:
+    """The order of training: step number -> micro-batches of row indices.
+
+    Every epoch goes through all rows once, in an order drawn from (seed, epoch). A step takes the
+    next `micro_batch * accumulation` of them and sorts them by length before they are split, so
+    that rows of like length share a micro-batch; which rows a step has does not depend on it.
+    There is no state: any step can be asked for at any time.
+
+    With `grouped`, rows of like length share a step as well.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        micro_batch: int,
+        accumulation: int,
+        seed: int,
+        *,
+        grouped: bool = False,
+    ) -> None:
+        """`lengths` in tokens, one per training row."""
+        self._lengths = np.asarray(lengths)
+        #: Rows computed at once; may be changed at any time, the rows of a step stay the same.
+        self.micro_batch = micro_batch
+        #: Tokens that more rows may fill up a micro-batch to; 0: it has `micro_batch` rows, no more.
+        self.room = 0
+        self.per_step = micro_batch * accumulation
+        self._seed = seed
+        self._grouped = grouped
+        self.steps_per_epoch = math.ceil(len(lengths) / self.per_step)
+        self._order: tuple[int, np.ndarray] = (-1, self._lengths)
+
+    def total_steps(self, epochs: float, max_steps: int) -> int:
+        """Optimizer steps of a whole training, at least one."""
+        steps = max(1, round(epochs * self.steps_per_epoch))
+        return min(steps, max_steps) if max_steps else steps
+
+    def step(self, index: int) -> list[list[int]]:
+        """The micro-batches of one step, counted from 0; the longest rows come first.
+
+        So memory is at its highest in the first micro-batch, and a lack of it shows at once.
+        """
+        epoch, position = divmod(index, self.steps_per_epoch)
+        rows = self._epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
+        parts = by_length(rows, self._lengths, self.micro_batch)
+        return min(parts, self._filled_up(rows), key=len) if self.room else parts
+
+    def _filled_up(self, rows: Iterable[int]) -> list[list[int]]:
+        """Each row, the longest first, into the first micro-batch that has room for it."""
+        found: list[list[int]] = []
+        left: list[int] = []
+        for (row,) in by_length(rows, self._lengths, 1):
+            length = int(self._lengths[row])
+            place = next((number for number, free in enumerate(left) if free >= length), len(left))
+            if place == len(left):
+                found.append([])
+                left.append(self.room)
+            found[place].append(row)
+            left[place] -= length
+        return found
+
+    def longest(self, steps: int, *, padded: bool) -> list[int]:
+        """The micro-batch among those of the first `steps` steps that takes the most memory.
+
+        That is the one of most tokens, where `padded` each row counts as much as the longest of it.
+        """
+        most, found = -1, 0
+        for epoch in range(math.ceil(steps / self.steps_per_epoch)):
+            rows = self._epoch(epoch)[: (steps - epoch * self.steps_per_epoch) * self.per_step]
+            ends = np.zeros(-(-len(rows) // self.per_step) * self.per_step, dtype=np.int64)
+            ends[: len(rows)] = self._lengths[rows]
+            first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
+            tokens = first[:, 0] * (first > 0).sum(axis=1) if padded else first.sum(axis=1)
+            if tokens.max() > most:
+                most, found = tokens.max(), epoch * self.steps_per_epoch + int(tokens.argmax())
+        return self.step(found)[0]
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            generator = np.random.default_rng((self._seed, epoch))
+            order = generator.permutation(len(self._lengths))
+            if self._grouped:
+                order = _grouped(order, self._lengths, self.per_step, generator)
+            self._order = epoch, order
+        return self._order[1]
+
+
+def _grouped(
+    order: np.ndarray, lengths: np.ndarray, per_step: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Sorts stretches of some steps by length and puts the steps in a random order again.
+
+    A step that is not full stays the last one, as it is without grouping.
+    """
+    together = STEPS_GROUPED * per_step
+    stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]
+    ordered = [part[np.argsort(-lengths[part], kind="stable")] for part in stretches]
+    steps = [
+        part[begin : begin + per_step]
+        for part in ordered
+        for begin in range(0, len(part), per_step)
+    ]
+    full = [step for step in steps if len(step) == per_step]
+    rest = [step for step in steps if len(step) < per_step]
+    return np.concatenate([*(full[index] for index in generator.permutation(len(full))), *rest])
+
+
+def by_length(
+    rows: Iterable[int], lengths: Sequence[int] | np.ndarray, size: int
+) -> list[list[int]]:
+    """Rows in batches of `size`, the longest first; equal lengths keep their order."""
+    ordered = sorted((int(row) for row in rows), key=lambda row: -int(lengths[row]))
+    return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
+
+
+def collate(rows: Sequence[Encoded]) -> Batch:
+    """Rows as one batch; the first token of a row has nothing before it and never trains."""
+    trained = np.concatenate([np.r_[row.trained[1:], False] for row in rows])
+    ids = torch.from_numpy(np.concatenate([row.ids for row in rows]).astype(np.int64))
+    lengths = tuple(len(row.ids) for row in rows)
+    sources = np.flatnonzero(trained)
+    return Batch(
+        ids,
+        lengths,
+        torch.from_numpy(sources),
+        ids[sources + 1],
+        torch.from_numpy(np.repeat(np.arange(len(rows)), lengths)[sources]),
+    )

@@ -1,0 +1,221 @@
+"""A data file as a stream of UTF-8 bytes: unpacked, in any encoding, hashed while it is read."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from lora_studio.engine.dataset.files import archives
+from lora_studio.engine.dataset.files.json_comments import blanked_pieces
+
+Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
+
+#: Bytes asked for at a time. The first pieces are small, so that first rows come at once.
+FIRST_CHUNK, CHUNK = 64 * 1024, 4 * 1024 * 1024
+
+_MAGIC: tuple[tuple[bytes, Compression], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+)
+_UTF8 = ("utf-8", "utf-8-sig")
+#: What reading and unpacking raise for damaged data, and archives of kinds that are not known.
+FAULTS = (
+    EOFError, OSError, ValueError, KeyError, struct.error, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, tarfile.TarError, NotImplementedError,
+)  # fmt: skip
+
+
+def compression_of(head: bytes) -> Compression:
+    """How a file is compressed, by its first bytes."""
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), "")
+
+
+def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
+    """Stands in for bytes that an encoding does not have.
+
+    Half of a surrogate pair becomes UTF-8 that is not valid, so the row it is in, and no other, is
+    found faulty like any row with such bytes.
+    """
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udc80", error.end
+
+
+codecs.register_error("lora_studio.mark", _mark_undecodable)
+
+
+class _Counted(io.RawIOBase):
+    """The file itself: counts and hashes what is read of it, once, from the beginning."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.position = 0
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.position += len(data)
+        self.digest.update(data)
+        return len(data)
+
+
+class ByteStream:
+    """Reads a file, or a member of an archive, once from beginning to end as UTF-8.
+
+    `broken` says in words why the end was not reached; what came before it is good.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        member: str = "",
+        compression: Compression = "",
+        encoding: str = "utf-8",
+        has_comments: bool = False,
+    ) -> None:
+        """Opens the file; raises one of FAULTS or RuntimeError (encrypted).
+
+        With `has_comments` it is JSON, and blanks stand in place of its comments.
+        """
+        self.broken = ""
+        self._has_comments = has_comments
+        self.is_exact = not (member or compression) and encoding in _UTF8
+        self._closing = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            opened = undo.enter_context(_open(path, member))
+            self._counted = _Counted(opened)
+            self._data = _unpacked(io.BufferedReader(self._counted, 1024 * 1024), compression)
+            self._closing = undo.pop_all()
+        self._decoder = (
+            None
+            if encoding in _UTF8
+            else codecs.getincrementaldecoder(encoding)(errors="lora_studio.mark")
+        )
+        #: Where the next byte stands in the unpacked UTF-8, a byte-order mark included.
+        self.offset = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file itself that were read so far."""
+        return self._counted.position
+
+    def sha256(self) -> str:
+        """The hash of the file's bytes; reads what is left of them."""
+        try:
+            while self._counted.read(CHUNK):
+                continue
+        except FAULTS as error:
+            self.broken = self.broken or str(error)
+        return self._counted.digest.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content in pieces that grow from 64 KB to 4 MB."""
+        pieces = self._pieces()
+        for data in blanked_pieces(pieces) if self._has_comments else pieces:
+            yield data
+            self.offset += len(data)
+
+    def _pieces(self) -> Iterator[bytes]:
+        size, is_first = FIRST_CHUNK, True
+        while data := self._read(size):
+            if is_first and data.startswith(codecs.BOM_UTF8):
+                data, self.offset = data[3:], 3
+            yield data
+            size, is_first = min(size * 4, CHUNK), False
+
+    def _read(self, size: int) -> bytes:
+        """About so many bytes; fewer at the end or before a fault, none after it."""
+        parts: list[bytes] = []
+        while size > 0 and (part := self._step(size)):
+            parts.append(part)
+            size -= len(part)
+        data = b"".join(parts)
+        if self._decoder is None:
+            return data
+        text = self._decoder.decode(data, final=not data)
+        while data and not text:  # half a character: the rest of it is in the next bytes
+            data = self._step(CHUNK)
+            text = self._decoder.decode(data, final=not data)
+        return text.encode("utf-8", "surrogatepass")
+
+    def _step(self, size: int) -> bytes:
+        """What one step of the unpacker gives: a larger read would lose what comes before a fault."""
+        if self.broken:
+            return b""
+        try:
+            return self._data.read1(size)
+        except FAULTS as error:
+            self.broken = str(error).strip().rstrip(".") or type(error).__name__
+            return b""
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._closing.close()
+
+    def __enter__(self) -> ByteStream:
+        """Closes the file at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the file."""
+        self.close()
+
+
+@contextlib.contextmanager
+def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
+    if not member:
+        with path.open("rb", buffering=0) as file:
+            yield file
+        return
+    with archives.open_entry(path, member) as file:
+        yield file
+
+
+def _unpacked(file: io.BufferedReader, compression: Compression) -> io.BufferedReader:
+    """A reader of the unpacked bytes; all of these have `read1`."""
+    match compression:
+        case "":
+            return file
+        case "gzip":
+            return cast(io.BufferedReader, gzip.GzipFile(fileobj=file))
+        case "bzip2":
+            return cast(io.BufferedReader, bz2.BZ2File(file))
+        case "xz":
+            return cast(io.BufferedReader, lzma.LZMAFile(file))
+        case _:
+            return io.BufferedReader(_ArrowUnpacked(file, compression), 256 * 1024)
+
+
+class _ArrowUnpacked(io.RawIOBase):
+    """Zstandard and LZ4, which Python itself cannot unpack, by pyarrow."""
+
+    def __init__(self, file: io.BufferedReader, compression: str) -> None:
+        import pyarrow
+
+        self._stream = pyarrow.CompressedInputStream(file, compression)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return int(self._stream.readinto(buffer))

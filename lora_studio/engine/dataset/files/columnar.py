@@ -1,0 +1,182 @@
+"""Parquet and Arrow files as rows: nested values included, index columns and binary ones left out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lora_studio.engine.dataset.files.blocks import BLOCK_BYTES, Block, Notes, distinct, written
+from lora_studio.engine.dataset.files.sniffing import Container, problem
+from lora_studio.engine.dataset.rows import cache
+
+#: Rows turned into Python values at a time, at most.
+_ROWS = 2048
+#: Rows of a damaged part that are counted at most.
+_MOST_LOST = 10_000_000
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
+_BROKEN = "this part of the file is damaged"
+
+
+def columnar_blocks(container: Container, notes: Notes) -> Iterator[tuple[Block, float]]:
+    """Blocks of rows, and after each the share of the file that is read; raises ProblemError."""
+    with _as_file(container) as path:
+        try:
+            blocks = _parquet(path, notes) if container.kind == "parquet" else _arrow(path, notes)
+            yield from blocks
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else "its end is missing"
+            raise problem(
+                container.path,
+                "dataset.unreadable",
+                f"{container.name} is a damaged {container.kind} file: {reason}.",
+                "Fetch or create the file again.",
+            ) from error
+
+
+@contextlib.contextmanager
+def _as_file(container: Container) -> Iterator[Path]:
+    """The file itself, or an unpacked copy that is deleted afterwards: these formats need seeking."""
+    if not (container.member or container.compression):
+        yield container.path
+        return
+    with cache.fresh_folder() as folder:
+        copy = folder / "rows"
+        with container.open() as stream, copy.open("wb") as file:
+            for chunk in stream.chunks():
+                file.write(chunk)
+        yield copy
+
+
+def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
+    import pyarrow.parquet as pq  # a tenth of a second
+
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
+        columns = _columns(schema)
+        done = 0
+        for group in range(file.num_row_groups):
+            facts = file.metadata.row_group(group)
+            size, before = facts.num_rows, done
+            try:
+                rows = _rows_of(facts.total_byte_size, size)
+                for batch in file.iter_batches(rows, [group], columns, use_threads=False):
+                    batch.validate(full=True)
+                    done += batch.num_rows
+                    yield _block(batch, notes), min(1.0, done / total)
+            except (pa.ArrowException, OSError):
+                if done == 0 and file.num_row_groups == 1:
+                    raise
+                # The number may be damaged as well.
+                lost = min(max(0, size - (done - before)), _MOST_LOST)
+                done += lost
+                yield _lost(lost), min(1.0, done / total)
+
+
+def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
+    with pa.OSFile(str(path)) as file:
+        size = max(1, file.size())
+        if file.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(file)
+            for index in range(reader.num_record_batches):
+                share = (index + 1) / reader.num_record_batches
+                try:
+                    batch = reader.get_batch(index)
+                    # What its numbers point at is looked up unchecked: a wrong one ends the process.
+                    batch.validate(full=True)
+                except (pa.ArrowException, OSError):
+                    yield _lost(1), share
+                    continue
+                yield from ((block, share) for block in _sliced(batch, notes))
+            return
+        file.seek(0)
+        with pa.ipc.open_stream(file) as reader:
+            for batch in reader:
+                batch.validate(full=True)
+                share = min(1.0, file.tell() / size)
+                yield from ((block, share) for block in _sliced(batch, notes))
+
+
+def _sliced(batch: pa.RecordBatch, notes: Notes) -> Iterator[Block]:
+    wanted = set(_columns(batch.schema))
+    batch = batch.select([place for place, name in enumerate(batch.schema.names) if name in wanted])
+    size = _rows_of(batch.nbytes, batch.num_rows)
+    for start in range(0, batch.num_rows, size):
+        yield _block(batch.slice(start, size), notes)
+
+
+def _rows_of(size: int, rows: int) -> int:
+    """How many rows of so many bytes in all are turned into Python values at a time."""
+    return max(1, min(_ROWS, BLOCK_BYTES * rows // max(1, size)))
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """All columns but a table's index, which pandas writes beside the data."""
+    index: list[Any] = []
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    named = {name for name in index if isinstance(name, str)}
+    return [name for name in schema.names if not _INDEX.fullmatch(name) and name not in named]
+
+
+def _block(batch: pa.RecordBatch, notes: Notes) -> Block:
+    block = Block()
+    if len(set(batch.schema.names)) < batch.num_columns:
+        batch = batch.rename_columns(distinct(batch.schema.names))
+    notes.columns |= dict.fromkeys(batch.schema.names)
+    struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
+    try:
+        rows: list[dict[str, Any] | None] = batch.to_pylist(maps_as_pydicts="lossy")
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        rows = [_row(batch, index) for index in range(batch.num_rows)]
+    for values in rows:
+        if values is None:
+            block.add(b"", 0, -1, "it holds a value that cannot be read")
+            continue
+        for name in struct_lists:
+            values[name] = _turns(values[name])
+        raw, fault = written(values)
+        block.add(raw, 0, -1, fault)
+    return block
+
+
+def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
+    try:
+        return batch.slice(index, 1).to_pylist(maps_as_pydicts="lossy")[0]
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        return None
+
+
+def _lost(rows: int) -> Block:
+    block = Block()
+    for _ in range(rows):
+        block.add(b"", 0, -1, _BROKEN)
+    return block
+
+
+def _is_turns(kind: pa.DataType) -> bool:
+    """Whether turns are stored side by side: one list of roles and one of contents."""
+    if not pa.types.is_struct(kind):
+        return False
+    names = {kind.field(index).name for index in range(kind.num_fields)}
+    is_lists = all(_is_list(kind.field(index).type) for index in range(kind.num_fields))
+    return is_lists and ({"role", "content"} <= names or {"from", "value"} <= names)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _turns(value: dict[str, list[Any] | None] | None) -> Any:
+    """The turns one after another; left as it is where the lists differ in length."""
+    if value is None or len({len(items or []) for items in value.values()}) > 1:
+        return value
+    return [
+        dict(zip(value, turn, strict=True))
+        for turn in zip(*(items or [] for items in value.values()), strict=True)
+    ]

@@ -1,0 +1,336 @@
+"""Which of the ways to write rows as JSON a file uses, told from its beginning."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+from lora_studio.core.dataset.formats.columns import names_known
+from lora_studio.core.dataset.split_names import split_of
+from lora_studio.engine.dataset.files import (
+    envelopes,
+    nested_rows,
+)
+from lora_studio.engine.dataset.files.blocks import without_extra_commas
+from lora_studio.engine.dataset.files.json_splitter import Splitter
+
+JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json table"]
+
+_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+_JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl|jsonc|json5)\b", re.IGNORECASE)
+_LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
+#: Bytes that are taken apart at once: their brackets and quotes take ten times as many.
+_PIECE = 1024 * 1024
+_INSTANCES = "Instances"
+#: Lines that are looked at.
+_LINES = 20
+
+
+@dataclass(frozen=True)
+class JsonShape:
+    """How rows are written. Those of a list in an object begin at `offset`, behind its bracket.
+
+    `lists` are the object's other lists of rows, or all of them where none is known to be meant.
+    Where rows are lists (`are_lists`), `header` names their cells if the first row does so.
+    `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
+    instructions. `is_enveloped`: each row is inside of an object of the program it comes from.
+    `about` are names and texts that belong to every row.
+    """
+
+    kind: JsonKind
+    offset: int = 0
+    lists: tuple[str, ...] = ()
+    are_lists: bool = False
+    header: tuple[str, ...] = ()
+    is_nested: bool = False
+    is_enveloped: bool = False
+    about: tuple[tuple[str, str], ...] = ()
+
+
+def is_named_json(name: str) -> bool:
+    """Whether a file's name says that it is JSON of some sort."""
+    return bool(_JSON_NAME.search(name))
+
+
+def looks_like_json(start: bytes) -> bool:
+    """Whether a text may be JSON by its first characters."""
+    return bool(_START.match(start))
+
+
+def is_unended_object(head: bytes) -> bool:
+    """Whether a text begins with an object that does not end in it."""
+    start = head.lstrip(b" \t\r\n")
+    return start[:1] == b"{" and _first_value(start, 0) is None
+
+
+def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
+    """The shape of a file that begins with `head`, or None where it is something else.
+
+    Where the file's name says JSON, faults are forgiven. `split` names the list that is meant in an
+    object with several.
+    """
+    shape = _shape_of(head, name, is_whole=is_whole, split=split)
+    if shape is None or shape.kind in ("json columns", "json table"):
+        return shape
+    if nested_rows.are_in(head):
+        return replace(shape, is_nested=True)
+    start = head[shape.offset :].lstrip(b" \t\r\n")
+    depth = 1 if shape.kind == "json list" and not shape.offset else 0
+    return _with_first_rows(shape, start, depth)
+
+
+def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
+    named = is_named_json(name)
+    start = head.lstrip(b" \t\r\n")
+    if not named and not looks_like_json(start) and not _share_of_lines(head, is_whole=is_whole):
+        return None
+    first = _first_value(start, 0)
+    if _is_lines(start, first, name, is_whole=is_whole):
+        return JsonShape("json lines")
+    if start[:1] == b"[":
+        if first is not None and _is_table(loaded(first)):
+            return JsonShape("json table")
+        likely = named or (item := _first_value(start, 1)) is None or parses(item)
+        return JsonShape("json list") if likely else None
+    if start[:1] != b"{":
+        return None
+    if first is None or not start[len(first) :].strip(b" \t\r\n\0"):
+        return (
+            _object_shape(head, first, split) if named or first is None or parses(first) else None
+        )
+    return JsonShape("json objects") if named or parses(first) else None
+
+
+def parses(text: bytes) -> bool:
+    """Whether a text is JSON, also with NaN as Python writes it, or with commas too many."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            json.loads(without_extra_commas(text.decode("utf-8", "replace")), strict=False)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -> bool:
+    """Whether every line is a row of its own."""
+    share = _share_of_lines(start, is_whole=is_whole)
+    if start[:1] == b"[":
+        # The items of a list may stand one on each line, and the last one then parses alone.
+        return share > 0.5 and parses(start.split(b"\n", 1)[0])
+    if share >= 0.5:
+        return True
+    if start[:1] != b"{":
+        return is_named_json(name) and share > 0
+    is_meant = share > 0 or bool(_LINES_NAME.search(name))
+    return is_meant and (first is None or not parses(first))
+
+
+def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
+    """The share of the first lines that are whole objects or lists; 0 where there is one line."""
+    lines = [line for line in head.split(b"\n", 5 * _LINES) if line.strip()]
+    if not is_whole or len(lines) > _LINES:
+        lines = lines[:-1][:_LINES]
+    if len(lines) < 2:
+        return 0.0
+    good = sum(line.lstrip()[:1] in (b"{", b"[") and parses(line) for line in lines)
+    return good / len(lines)
+
+
+def _first_value(start: bytes, depth: int) -> bytes | None:
+    """The first object or list at a depth; None when it does not end here."""
+    splitter, begin, size = Splitter(depth), 0, 4096
+    while begin < len(start):
+        found = splitter.feed(start[begin : begin + size])
+        if item := next((item for item in found if not item.is_loose), None):
+            return None if item.is_overlong else item.text
+        begin, size = begin + size, min(size * 16, _PIECE)
+    return None
+
+
+def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
+    """The shape of rows that are inside of others, where one of the first is, or lists, where the first
+    one is; its names where it has names and the second as many cells."""
+    found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
+    rows = [loaded(item.text) for item in found]
+    if any(map(envelopes.is_envelope, rows)):
+        return replace(shape, is_enveloped=True)
+    if not rows or not isinstance(rows[0], list):
+        return shape
+    is_header = _are_names(rows[0]) and len(rows) > 1 and isinstance(rows[1], list)
+    is_header = is_header and len(rows[1]) == len(rows[0])
+    return replace(shape, are_lists=True, header=tuple(rows[0]) if is_header else ())
+
+
+# --- one object -----------------------------------------------------------------------------------
+
+
+def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
+    """What is made of a lone object: the rows of a list in it, of its columns, or itself a row."""
+    document = _loaded(whole)
+    if document is not None and _is_table(document):
+        return JsonShape("json table")
+    if document is not None and _is_columns(document):
+        return JsonShape("json columns")
+    lists = list(_lists_of(head))
+    rows = {
+        name: offset for name, offset in lists if _holds_rows(name, head[offset : offset + 65536])
+    }
+    if not rows:
+        # Of an object too large to parse here the columns are told by its first list.
+        is_columns = document is None and whole is None and bool(lists)
+        return JsonShape("json columns" if is_columns else "json objects")
+    if document is not None:
+        rows = {name: offset for name, offset in rows.items() if name in document}
+    if name := _own_rows(rows, head, document):
+        about = _definition(document) if name == _INSTANCES else ()
+        return JsonShape("json list", rows[name], about=about)
+    if split in rows or len(rows) == 1:
+        name = split if split in rows else next(iter(rows))
+        others = tuple(other for other in rows if other != name)
+        return JsonShape("json list", rows[name], others)
+    return JsonShape("json objects", lists=tuple(rows))
+
+
+def _own_rows(rows: Mapping[str, int], head: bytes, document: dict[str, Any] | None) -> str:
+    """The list that is meant by the program the object comes from, "" where it is not known."""
+    if "rows" in rows and "features" in rows:  # of the hub's dataset viewer
+        first = loaded(_first_value(head[rows["rows"] :], 0))
+        return "rows" if envelopes.is_envelope(first) else ""
+    return _INSTANCES if _INSTANCES in rows and _definition(document) else ""
+
+
+def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """What a file with instances says that is to be done in all of them."""
+    found = (document or {}).get("Definition")
+    found = found[0] if isinstance(found, list) and found else found
+    return (("Definition", found),) if isinstance(found, str) else ()
+
+
+def loaded(text: bytes | None) -> Any:
+    """The value that a text spells, None where it is no JSON."""
+    try:
+        return orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _loaded(text: bytes | None) -> dict[str, Any] | None:
+    value = loaded(text)
+    return value if isinstance(value, dict) else None
+
+
+def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
+    """Name and place, behind the bracket, of every list directly in an object."""
+    depth, key, is_value = 0, b"", False
+    for token in _TOKEN.finditer(head):
+        sign = token[0]
+        if sign[:1] == b'"':
+            key = sign if depth == 1 and not is_value else key
+            is_value = False
+        elif sign == b":":
+            is_value = depth == 1
+        elif sign in b"{[":
+            if depth == 1 and sign == b"[" and is_value and (name := _text(key)):
+                yield name, token.end()
+            depth, is_value = depth + 1, False
+        else:
+            depth, is_value = depth - 1, False
+
+
+def _text(spelt: bytes) -> str:
+    """The text that a JSON string spells, "" for none."""
+    try:
+        return str(json.loads(spelt, strict=False))
+    except ValueError:
+        return ""
+
+
+def _holds_rows(name: str, start: bytes) -> bool:
+    """Whether a list holds objects that are rows; the turns of one conversation, or the pieces of one
+    text, are none."""
+    if start.lstrip()[:1] != b"{":
+        return False
+    turn = _loaded(_first_value(start, 0))
+    if turn is None:
+        return True
+    is_piece = name == "segments" and {"text", "label"} <= turn.keys()
+    is_turn = {"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()
+    return not (is_piece or is_turn)
+
+
+def _is_columns(document: dict[str, Any]) -> bool:
+    """Lists of one length, or under usual names, at least one without objects; or pandas' objects
+    with a key per row."""
+    values = list(document.values())
+    if values and all(isinstance(value, list) for value in values):
+        is_plain = any(not isinstance(item, dict) for value in values for item in value[:5])
+        is_even = len({len(value) for value in values}) == 1 or names_known(document) > 1
+        return is_plain and is_even and all(values)
+    if values and all(isinstance(value, dict) for value in values):
+        keys = list(values[0])
+        return (
+            bool(keys)
+            and all(key.isdigit() for key in keys)
+            and all(list(value) == keys for value in values)
+        )
+    return False
+
+
+# --- a table ----------------------------------------------------------------------------------
+
+
+def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a document that is a table, none where it is none.
+
+    A list of texts, a list of rows of which the first one names the columns, what pandas writes as
+    `split` and as `index`, and objects under a key each.
+    """
+    if isinstance(document, list):
+        return _listed_rows(document)
+    if not isinstance(document, dict):
+        return [], []
+    names, lists = document.get("columns"), document.get("data")
+    if names and lists and _is_list_of(names, str) and _is_list_of(lists, list):
+        return names, lists if all(len(row) == len(names) for row in lists) else []
+    rows = list(document.values())
+    if not _is_list_of(rows, dict) or len(rows) < 2 or names_known(document):
+        return [], []
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    common = set(columns).intersection(*rows)
+    is_split = any(split_of(name) for name in document)
+    if is_split or not (names_known(common) or len(common) == len(columns) > 0):
+        return [], []
+    if all(name.isdigit() for name in columns):
+        return [], []
+    return columns, [[row.get(name) for name in columns] for row in rows]
+
+
+def _listed_rows(document: list[Any]) -> tuple[list[str], list[list[Any]]]:
+    if _is_list_of(document, str):
+        return ["text"], [[text] for text in document]
+    if not _is_list_of(document, list) or not _is_list_of(document[0], str):
+        return [], []
+    names, *rows = document
+    is_even = all(len(row) == len(names) for row in rows)
+    return (names, rows) if is_even and _are_names(names) else ([], [])
+
+
+def _are_names(row: Any) -> bool:
+    """Whether a list is the names of columns, at least two of them as they are known."""
+    return _is_list_of(row, str) and len(set(row)) == len(row) and names_known(row) > 1
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _is_table(document: Any) -> bool:
+    return bool(rows_of_table(document)[1])

@@ -1,0 +1,1 @@
+"""Rows against each other: duplicates, leakage, outliers, and every finding in words."""

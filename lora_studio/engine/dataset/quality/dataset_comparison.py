@@ -1,0 +1,242 @@
+"""Rows against each other: equal, nearly equal, leaked, contradictory, of another shape, too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_studio.core.dataset.spec import Fix
+from lora_studio.engine.dataset.quality.facts import Facts, Reader
+from lora_studio.engine.dataset.quality.keys import sides_of
+from lora_studio.engine.dataset.quality.near_duplicates import (
+    Comparison,
+    Groups,
+    Hashes,
+    join_near,
+    mixed,
+)
+from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.runtime.channel import Job
+
+Mask = NDArray[np.bool_]
+
+#: A shape is foreign, and a length extreme, only where few rows have it.
+_FOREIGN_SHARE = 0.1
+_EXTREME_SHARE = 0.01
+#: Rows below which nothing is said about what is usual.
+_ENOUGH = 20
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All usable rows with what relates them.
+
+    `leaders` is the first row of the group of equal and nearly equal rows that each is in;
+    `held_out` marks the rows of the validation file.
+    """
+
+    facts: Facts
+    leaders: NDArray[np.int64]
+    held_out: Mask
+
+
+def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
+    """Finds the groups of equal and nearly equal rows; raises CancelledError.
+
+    The facts lose their sketches by it.
+    """
+    reader = Reader(rows, fixes)
+
+    def sides(row: int) -> tuple[str, ...]:
+        return sides_of(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
+
+    groups = Groups(len(facts))
+    groups.join_equal(facts["near"])
+    join_near(
+        groups,
+        lambda band: facts["bands"][:, band],
+        facts["prints"],
+        Comparison(sides, facts.common),
+        job,
+    )
+    facts.forget_sketches()
+    held_out = facts["source"] >= len(rows.spec.sources)
+    return Compared(facts, groups.leaders(), held_out)
+
+
+def left_out(
+    compared: Compared, fixes: Collection[Fix], there: Mask
+) -> tuple[dict[Fix, Mask], dict[Fix, Mask]]:
+    """By repair: which of the rows that are there it is about, and which it leaves out if recorded.
+
+    Repairs go in a fixed order and each sees what those before it left, so that the one row that
+    is kept of equal ones is none that another repair leaves out. Rows of the validation file are
+    never left out.
+    """
+    there = there & ~compared.held_out
+    about: dict[Fix, Mask] = {}
+    out: dict[Fix, Mask] = {}
+    for fix, find in _FINDERS.items():
+        about[fix] = find(compared, there)
+        if fix in fixes:
+            out[fix] = about[fix]
+            if fix == "drop_near_duplicates":
+                # Equal rows are nearly equal too.
+                out[fix] = _later(compared.leaders, there)
+            there = there & ~out[fix]
+    return about, out
+
+
+def first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
+    """Marks, of the rows that are there, the first with each key."""
+    found = np.zeros(len(keys), dtype=bool)
+    positions = np.flatnonzero(there)
+    found[positions[np.unique(keys[positions], return_index=True)[1]]] = True
+    return found
+
+
+def _later(keys: NDArray[Any], there: Mask) -> Mask:
+    return there & ~first_of_each(keys, there)
+
+
+def duplicates(compared: Compared, there: Mask) -> Mask:
+    """Rows that equal an earlier one."""
+    return _later(compared.facts["exact"], there)
+
+
+def near_duplicates(compared: Compared, there: Mask) -> Mask:
+    """Rows that nearly equal an earlier one and equal none."""
+    return _later(compared.leaders, there & ~duplicates(compared, there))
+
+
+def leaked(compared: Compared, there: Mask) -> Mask:
+    """Rows that equal or nearly equal one of the validation file."""
+    return there & np.isin(compared.leaders, compared.leaders[compared.held_out])
+
+
+def contradictions(compared: Compared, there: Mask) -> Mask:
+    """Both rows of which one prefers, or calls good, what the other rejects, or calls bad."""
+    facts = compared.facts
+    pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
+    there_and_back = [
+        _joint(facts["prompt"], facts["answer"], facts["other"]),
+        _joint(facts["prompt"], facts["other"], facts["answer"]),
+    ]
+    swapped = pairs & np.isin(there_and_back[0], there_and_back[1][pairs])
+    labelled = there & (facts["label"] >= 0)
+    judged = _joint(facts["prompt"], facts["answer"])
+    good, bad = (judged[labelled & (facts["label"] == label)] for label in (1, 0))
+    return swapped | (labelled & np.isin(judged, np.intersect1d(good, bad)))
+
+
+def conflicting_answers(compared: Compared, there: Mask) -> Mask:
+    """Conversations with the same question as another, and another answer."""
+    facts = compared.facts
+    asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
+    kinds = first_of_each(_joint(facts["prompt"], facts["answer"]), asked)
+    prompts, counts = np.unique(facts["prompt"][kinds], return_counts=True)
+    return asked & np.isin(facts["prompt"], prompts[counts > 1])
+
+
+def foreign_shapes(compared: Compared, there: Mask) -> Mask:
+    """Rows in whose source nine in ten rows have another shape, incompatible with theirs.
+
+    Shapes are incompatible when they share no column or differ in the kind of a column; a column
+    that is missing in some rows makes no difference.
+    """
+    facts = compared.facts
+    found = np.zeros(len(facts), dtype=bool)
+    for source in np.unique(facts["source"][there]):
+        here = there & (facts["source"] == source)
+        keys, counts = np.unique(facts["shape"][here], return_counts=True)
+        if not all(int(key) in facts.shapes for key in keys):
+            continue
+        shapes = [_parsed(facts.shapes[int(key)]) for key in keys]
+        usual = _usual_kinds(shapes, counts)
+        foreign = [
+            key for key, shape in zip(keys, shapes, strict=True) if _is_foreign(shape, usual)
+        ]
+        strange = here & np.isin(facts["shape"], np.array(foreign, dtype=np.uint64))
+        if strange.sum() <= _FOREIGN_SHARE * here.sum():
+            found |= strange
+    return found
+
+
+def _parsed(shape: str) -> dict[str, str]:
+    return dict(part.split(": ", 1) for part in shape.split("; ") if ": " in part)
+
+
+def _usual_kinds(shapes: list[dict[str, str]], counts: NDArray[np.int64]) -> dict[str, str]:
+    """The kind that each column has in most rows."""
+    votes: dict[str, dict[str, int]] = {}
+    for shape, count in zip(shapes, counts.tolist(), strict=True):
+        for column, kind in shape.items():
+            votes.setdefault(column, {}).setdefault(kind, 0)
+            votes[column][kind] += count
+    half = counts.sum() / 2
+    return {
+        column: max(kinds, key=lambda kind: kinds[kind])
+        for column, kinds in votes.items()
+        if sum(kinds.values()) > half
+    }
+
+
+def _is_foreign(shape: dict[str, str], usual: dict[str, str]) -> bool:
+    shared = shape.keys() & usual.keys()
+    return bool(usual) and (not shared or any(_differ(shape[c], usual[c]) for c in shared))
+
+
+def _differ(kind: str, usual: str) -> bool:
+    """Whether two kinds exclude each other: objects do when they have no field in common."""
+    head, _, fields = kind.partition("(")
+    usual_head, _, usual_fields = usual.partition("(")
+    if head != usual_head or bool(fields) != bool(usual_fields):
+        return True
+    return bool(fields) and not {*fields.rstrip(")").split()} & {*usual_fields.rstrip(")").split()}
+
+
+def outliers(compared: Compared, there: Mask) -> Mask:
+    """Rows far longer than the rest of their source.
+
+    Beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
+    logarithms, since lengths are about log-normal: there one row in 400 000 lies beyond it. They
+    also have to be ten times the median, and at most one row in a hundred.
+    """
+    found = np.zeros(len(compared.facts), dtype=bool)
+    sources, lengths = compared.facts["source"], compared.facts["length"]
+    for source in np.unique(sources[there]):
+        here = there & (sources == source)
+        if here.sum() < _ENOUGH:
+            continue
+        sizes = np.log(np.maximum(lengths[here], 1))
+        low, middle, high = np.percentile(sizes, [25, 50, 75])
+        limit = max(high + 3 * (high - low), middle + np.log(10))
+        extreme = here & (np.log(np.maximum(lengths, 1)) > limit)
+        if extreme.sum() <= max(1, _EXTREME_SHARE * here.sum()):
+            found |= extreme
+    return found
+
+
+def _joint(*keys: Hashes) -> Hashes:
+    found = np.zeros(len(keys[0]), dtype=np.uint64)
+    for key in keys:
+        found = mixed(found ^ key)
+    return found
+
+
+#: What finds the rows that such a repair is about, in the order the repairs are made in.
+_FINDERS: dict[Fix, Callable[[Compared, Mask], Mask]] = {
+    "drop_contradictions": contradictions,
+    "drop_minority_schema": foreign_shapes,
+    "drop_outliers": outliers,
+    "drop_leaked": leaked,
+    "drop_duplicates": duplicates,
+    "drop_near_duplicates": near_duplicates,
+}
+
+#: The repairs that need all rows.
+WHOLE = frozenset(_FINDERS)

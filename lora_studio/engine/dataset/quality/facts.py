@@ -1,0 +1,314 @@
+"""One pass over all rows that leaves what comparing them takes: keys, lengths, faults, sketches.
+
+Some 200 bytes a row, in files once there are many, so that two million rows need no memory to speak
+of. The pass takes about 0.2 ms a row and runs on all cores.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import shutil
+import tempfile
+import weakref
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lora_studio.core.dataset.faults import Fault, faults
+from lora_studio.core.dataset.formats.mapping import filled, names_in
+from lora_studio.core.dataset.repairs import repair
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import Fix
+from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.quality.keys import context_of, key_of, keys_of, shape_of, sides_of
+from lora_studio.engine.dataset.quality.near_duplicates import (
+    BANDS,
+    PRINTS,
+    Hashes,
+    Sides,
+    boilerplate,
+    sketch,
+)
+from lora_studio.engine.dataset.rows import cache, mixture
+from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.dataset.rows.store import RowStore, batch_at
+from lora_studio.engine.runtime import process_pool
+from lora_studio.engine.runtime.channel import Job
+
+#: A row by the position of its source and its own in it, both from 0.
+RowId = tuple[int, int]
+
+#: Rows that boilerplate is told from, rows from which on other processes help (each takes a second
+#: and 100 MB) and from which on facts are kept in files.
+_SAMPLED = 1000
+_MANY = 10_000
+_IN_FILES = 200_000
+_MOST_PROCESSES = 8
+
+#: Shapes spelt out: where there are more, rows have no common shape that one could differ from.
+_SHAPES = 10_000
+
+#: Rows named for each fault and each reason to leave some out.
+_NAMED = 1000
+
+_COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "source": (np.uint16, ()),
+    "index": (np.uint32, ()),
+    "length": (np.uint32, ()),  # in characters
+    "exact": (np.uint64, ()),  # equal for rows that are equal but for spacing
+    "prompt": (np.uint64, ()),  # of what comes before the last answer, 0 where nothing does
+    "answer": (np.uint64, ()),  # of the last or the chosen answer
+    "other": (np.uint64, ()),  # of the rejected answer
+    "near": (np.uint64, ()),  # equal for rows that are equal but for case and punctuation too
+    "group": (np.uint64, ()),  # of the value in the group column, 0 where there is none
+    "shape": (np.uint64, ()),  # of the columns and their kinds
+    "label": (np.int8, ()),  # -1 where there is none
+    "bands": (np.uint32, (BANDS,)),
+    "prints": (np.uint8, (PRINTS,)),
+}
+
+
+@dataclass
+class Tally:
+    """How many rows something is true of, and the first of them."""
+
+    count: int = 0
+    rows: list[RowId] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Counts the rows of another tally too."""
+        self.count += other.count
+        self.rows = [*self.rows, *other.rows][:_NAMED]
+
+
+@dataclass
+class Facts:
+    """Facts of the usable rows, one element a row in every array, in the order of the sources.
+
+    `left_out` are the other rows by reason, `faults` the rows with each fault, before repairs;
+    `shapes` spells out the keys in the column `shape`, if there are not very many.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    common: Hashes
+    left_out: dict[str, Tally] = field(default_factory=dict)
+    faults: dict[Fault, Tally] = field(default_factory=dict)
+    shapes: dict[int, str] = field(default_factory=dict)
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        """A column."""
+        return self.columns[column]
+
+    def __len__(self) -> int:
+        """How many usable rows there are."""
+        return len(self.columns["index"])
+
+    def forget_sketches(self) -> None:
+        """Gives back the larger part of the room, once rows have been compared."""
+        for name in ("bands", "prints"):
+            self.columns.pop(name, None)
+
+    def add(self, other: Facts) -> None:
+        """Takes what another such object counted, but for its columns."""
+        for reason, tally in other.left_out.items():
+            self.left_out.setdefault(reason, Tally()).add(tally)
+        for fault, tally in other.faults.items():
+            self.faults.setdefault(fault, Tally()).add(tally)
+        if len(self.shapes) < _SHAPES:
+            self.shapes |= other.shapes
+
+
+def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool = False) -> Facts:
+    """The facts of all rows after the row-wise repairs among `fixes`; raises CancelledError.
+
+    Faults of rows before those repairs, which take a third of the time, only `with_faults`.
+    """
+    total = sum(len(store) for store in rows.stores)
+    work = _Work(rows, frozenset(fixes), with_faults, _common(rows, fixes, total, job))
+    facts = _room(total, work.common)
+    pieces = [
+        (source, batch)
+        for source, store in enumerate(rows.stores)
+        for batch in range(len(store.facts.batches))
+    ]
+    used = done = 0
+    for found in _results(work, pieces, total, job):
+        for name, values in found.columns.items():
+            facts.columns[name][used : used + len(found)] = values
+        facts.add(found)
+        used += len(found)
+        done += len(found) + sum(tally.count for tally in found.left_out.values())
+        job.progress("reading rows", done, total, "rows")
+    facts.columns = {name: values[:used] for name, values in facts.columns.items()}
+    return facts
+
+
+class Reader:
+    """Single rows in any order, from the mapped files: a store reads a whole batch for each."""
+
+    def __init__(self, rows: Rows, fixes: Collection[Fix]) -> None:
+        """Of all sources, after the row-wise repairs among `fixes`."""
+        self._rows, self._fixes = rows, fixes
+        self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
+
+    def sample(self, source: int, index: int) -> Sample:
+        """One row as it is compared; raises UnusableRow."""
+        batches = self._rows.stores[source].facts.batches
+        place = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
+        offset, first = batches[place]
+        batch = batch_at(self._files[source], offset)
+        if fault := batch.column("fault")[index - first].as_py():
+            raise UnusableRow(fault)
+        values = values_of(bytes(batch.column("raw")[index - first].as_buffer()))
+        return repair(converted(self._rows, source, values), self._fixes)
+
+
+def converted(rows: Rows, source: int, values: dict[str, Any]) -> Sample:
+    """The sample of a row without what is added to every row, its system prompt; raises UnusableRow.
+
+    What is said of all rows tells none from another, and may change without moving any.
+    """
+    found = rows.found[source]
+    if found.format is None:
+        raise UnusableRow("its source has no known format")
+    spec = rows.spec
+    if spec.system_prompt:
+        spec = spec.model_copy(update={"system_prompt": ""})
+    return mixture.sample_of(values, found.format, found.mapping, spec)
+
+
+# --- the pass ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process needs to read a piece of the rows."""
+
+    rows: Rows
+    fixes: frozenset[Fix]
+    with_faults: bool
+    common: Hashes
+
+    def read(self, piece: tuple[int, int]) -> Facts:
+        """The facts of the rows in one batch of a source."""
+        source, batch = piece
+        facts = Facts({}, self.common)
+        entries: list[dict[str, int]] = []
+        sides: list[Sides] = []
+        contexts: list[int] = []
+        for index, values, fault in _raw(self.rows.stores[source], batch):
+            here = Tally(1, [(source, index)])
+            try:
+                if values is None:
+                    raise UnusableRow(fault)
+                sample = self._repaired(source, values, facts, here)
+            except UnusableRow as verdict:
+                facts.left_out.setdefault(str(verdict), Tally()).add(here)
+                continue
+            sides.append(sides_of(sample))
+            contexts.append(key_of(context_of(sample)))
+            shape = self._shape(source, values)
+            facts.shapes[key_of(shape)] = shape
+            near = key_of("\x1d".join((*sides[-1], str(contexts[-1]))))
+            entries.append(
+                {
+                    "source": source,
+                    "index": index,
+                    "group": key_of(self._group(values)),
+                    "near": near,
+                    "shape": key_of(shape),
+                }
+                | keys_of(sample)
+            )
+        bands, prints = sketch(sides, np.array(contexts, dtype=np.uint64), self.common)
+        facts.columns = {
+            name: np.array([entry[name] for entry in entries], dtype=kind)
+            for name, (kind, shape) in _COLUMNS.items()
+            if not shape
+        }
+        facts.columns |= {"bands": bands, "prints": prints}
+        return facts
+
+    def _repaired(self, source: int, values: dict[str, Any], facts: Facts, here: Tally) -> Sample:
+        sample = converted(self.rows, source, values)
+        if self.with_faults and source < len(self.rows.spec.sources):
+            for kind in faults(sample):
+                facts.faults.setdefault(kind, Tally()).add(here)
+        return repair(sample, self.fixes)
+
+    def _shape(self, source: int, values: dict[str, Any]) -> str:
+        """The shape of the columns that are used, where somebody asks for it."""
+        if not self.with_faults and "drop_minority_schema" not in self.fixes:
+            return ""
+        mapping = self.rows.found[source].mapping
+        used = {
+            name for text in mapping.values() for name in names_in(text, values)
+        } or values.keys()
+        return shape_of({name: value for name, value in values.items() if name in used})
+
+    def _group(self, values: dict[str, Any]) -> str:
+        """What the row has in the group column, as text; "" where it has nothing."""
+        column = self.rows.spec.group_column
+        found = filled(values, {"group": column}) if column else {}
+        return json.dumps(found, sort_keys=True) if found else ""
+
+
+def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+    """(index, values, fault) of the rows of a batch; one by one they take ten times as long."""
+    found, first = store.batch(batch), store.facts.batches[batch][1]
+    faults_found = found.column("fault").to_pylist()
+    for place, (raw, fault) in enumerate(zip(found.column("raw"), faults_found, strict=True)):
+        values = None if fault else values_of(bytes(raw.as_buffer()))
+        yield first + place, values, fault
+
+
+def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
+    """Boilerplate, told from rows all over the dataset, equal ones taken once."""
+    step = max(1, total // _SAMPLED)
+    found: dict[Sides, None] = {}
+    reader = Reader(rows, fixes)
+    for source, store in enumerate(rows.stores):
+        for index in range(0, len(store), step):
+            job.check()
+            try:
+                found[sides_of(reader.sample(source, index))] = None
+            except UnusableRow:
+                continue
+    return boilerplate(list(found))
+
+
+def _room(total: int, common: Hashes) -> Facts:
+    """Arrays for so many rows: in memory, or in files that go when the facts do."""
+    if total < _IN_FILES:
+        return Facts(
+            {name: np.zeros((total, *shape), kind) for name, (kind, shape) in _COLUMNS.items()},
+            common,
+        )
+    # Where it is deleted later on if this process dies.
+    cache.root().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=cache.root()))
+    facts = Facts(
+        {
+            name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))
+            for name, (kind, shape) in _COLUMNS.items()
+        },
+        common,
+    )
+    weakref.finalize(facts, shutil.rmtree, folder, ignore_errors=True)
+    return facts
+
+
+def _results(
+    work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: Job
+) -> Iterator[Facts]:
+    """What each piece yields, in order; by several processes where there are many rows."""
+    cores = min(process_pool.cores(), _MOST_PROCESSES)
+    if total < _MANY or cores < 2:
+        return map(work.read, pieces)
+    return process_pool.in_processes(work.read, pieces, cores, job, doing="reads rows")

@@ -1,0 +1,107 @@
+"""What of a row is compared: sides for nearly equal rows, 64-bit keys for equal parts, its shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lora_studio.core.dataset.samples import Sample
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalised
+
+
+def sides_of(sample: Sample) -> Sides:
+    """What is asked and what is answered, normalised for comparing.
+
+    Earlier answers that do not train are part of what is asked: rows of one conversation hold nearly
+    the same turns, and each trains another answer.
+    """
+    if sample.task == "text":
+        return (normalised(sample.text),)
+    said = [turn for turn in sample.messages if turn.role != "system"]
+    asked = [_spoken(turn) for turn in said if turn.role != "assistant" or not turn.trained]
+    answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
+    if sample.task == "preference":
+        answers = [[*sample.chosen], [*sample.rejected]]
+    spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]
+    return tuple(normalised(text) for text in ("\n".join(asked), *spoken))
+
+
+def context_of(sample: Sample) -> str:
+    """What has to be equal in nearly equal rows: task, system message, tools and label."""
+    system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
+    return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
+
+
+def keys_of(sample: Sample) -> dict[str, int]:
+    """What tells rows and their parts apart, but for spacing; 0 for a part that is not there."""
+    turns = [_exact(turn) for turn in sample.messages]
+    last = len(turns)
+    if sample.task != "preference":
+        answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
+        last = answers[-1] if answers else last
+    prompt, answer = _joined(turns[:last]), _joined(turns[last:])
+    rejected = _joined([_exact(turn) for turn in sample.rejected])
+    if sample.task == "preference":
+        answer = _joined([_exact(turn) for turn in sample.chosen])
+    tools, text = _tools(sample), " ".join(sample.text.split())
+    whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
+    return {
+        "length": len(whole),
+        "exact": key_of(whole),
+        "prompt": key_of(prompt and prompt + tools),
+        "answer": key_of(answer),
+        "other": key_of(rejected),
+        "label": -1 if sample.label is None else int(sample.label),
+    }
+
+
+def _exact(turn: Message) -> str:
+    return f"{turn.role}\x1e{' '.join(_spoken(turn).split())}"
+
+
+def _joined(turns: Sequence[str]) -> str:
+    return "\x1f".join(turns)
+
+
+def _spoken(turn: Message) -> str:
+    if not turn.thinking and not turn.tool_calls:
+        return turn.content
+    calls = [json.dumps([call.name, call.arguments], sort_keys=True) for call in turn.tool_calls]
+    return "\n".join([turn.thinking, turn.content, *calls])
+
+
+def _tools(sample: Sample) -> str:
+    return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
+
+
+def key_of(text: str) -> int:
+    """64 bits that tell texts apart (two of two million collide with a chance of 10^-7); "" is 0."""
+    if not text:
+        return 0
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def shape_of(values: dict[str, Any]) -> str:
+    """The columns of a row and the kinds of their values: `a: text; b: list of (role value)`."""
+    kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
+    return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
+
+
+def kind_of(value: Any) -> str:
+    """What sort of value it is, in words; "" for nothing at all."""
+    match value:
+        case bool():
+            return "yes or no"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+        case list():
+            return f"list of {kind_of(value[0]) or 'nothing'}" if value else ""
+        case dict():
+            return f"({' '.join(sorted(map(str, value)))})"
+    return ""

@@ -1,0 +1,342 @@
+"""Nearly equal rows: MinHash sketches, candidates by locality-sensitive hashing, an exact test.
+
+A row is compared by its *sides*: what is asked and what is answered (of a pair, both answers).
+Two rows are nearly equal when every side is: questions about one long document differ in their
+answers, and a template with another number in it asks something else.
+
+Sides are compared as sets of shingles, the K = 9 characters from each position on (9 as Leskovec,
+Rajaraman and Ullman advise for documents, *Mining of Massive Datasets*, 3.2.2), by their Jaccard
+similarity J = |A ∩ B| / |A ∪ B|. Where a share e of the words was exchanged, and a word with its
+space takes w characters, a shingle survives with s = (1 - e)^(1 + (K - 1) / w), and J = s / (2 - s).
+For English (w = 6.2) one word in twenty gives J = 0.80, one in ten 0.65, one in eight 0.58, one in
+five 0.42: rows with J >= THRESHOLD = 0.6, about one word in eight, count as nearly equal.
+
+Exact similarity takes some 100 µs a pair and there are n² / 2 of them, so candidates are found by
+sketches (Broder 1997): one permutation of the shingles' hashes in BINS bins (Li, Owen and Zhang
+2012), empty bins filled by hashing (Shrivastava 2017), BANDS bands of 4 bins. A pair with union
+similarity J shares a band with probability 1 - (1 - J^4)^20: 0.94 at 0.6, 0.996 at 0.7, 0.15 at
+0.3. J of the union of all sides is never below the least J of a side, so nothing is lost by
+sketching them together.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_studio.engine.runtime.channel import Job
+
+K = 9
+THRESHOLD = 0.6
+BINS, BANDS = 80, 20
+PER_BAND = BINS // BANDS
+#: Bins of which a byte is kept, to refuse most candidates by.
+PRINTS = 40
+
+#: A side with fewer characters has to be equal: one word changes what it says.
+SHORT = 40
+
+#: Characters of a side that are compared; what follows is told by its length alone.
+LONGEST = 100_000
+
+#: Bytes of a sketch that have to agree before the exact test is worth its time: two standard
+#: deviations, sqrt(J (1 - J) / PRINTS), below THRESHOLD.
+_AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / PRINTS) ** 0.5) * PRINTS)
+
+#: Shingles in more than this share of the rows, and at least so many of them, are boilerplate.
+_COMMON_SHARE, _COMMON_ROWS = 0.1, 10
+
+#: Shingled rows kept for the next comparison, and characters hashed in one go (some 60 bytes each).
+_KEPT = 2048
+_AT_ONCE = 100_000
+
+Sides = tuple[str, ...]
+Hashes = NDArray[np.uint64]
+
+#: Punctuation as blanks. Not signs of arithmetic: 3 - 2 is not 3 / 2.
+_SPACING = str.maketrans(dict.fromkeys(".,;:!?'\"“”‘’«»…¡¿،؛؟。、「」『』()`", " "))
+_EMPTY = np.uint32(0xFFFFFFFF)
+_LOW = np.uint64(0xFFFFFFFF)
+_BASE = 0x9E3779B97F4A7C15
+
+
+def normalised(text: str) -> str:
+    """What of a text is compared: without case, compatibility forms, spacing and punctuation."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().translate(_SPACING).split())
+
+
+def mixed(values: Hashes) -> Hashes:
+    """A bijective scrambling of 64-bit values (the finaliser of splitmix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, NDArray[np.int64]]:
+    """Every shingle of some texts: its hash, mixed with the salt of its text, and its text."""
+    padded = [text[:LONGEST].ljust(K) for text in texts]
+    lengths = np.array([len(text) for text in padded], dtype=np.int64)
+    codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    owner = np.repeat(np.arange(len(texts)), lengths)
+    inside = np.arange(len(codes)) <= np.repeat(np.cumsum(lengths) - K, lengths)
+    windows = len(codes) - K + 1
+    rolled = _rolled(codes, K)
+    keep = inside[:windows]
+    owner = owner[:windows][keep]
+    return mixed(rolled[keep] ^ salts[owner]), owner
+
+
+def _rolled(codes: NDArray, width: int) -> Hashes:
+    """The polynomial in _BASE of every so many codes: of each half, shifted, in log2(width) steps."""
+    if width == 1:
+        return codes.astype(np.uint64)
+    half = width // 2
+    parts = _rolled(codes, half)
+    both = parts[: len(parts) - half] * np.uint64(pow(_BASE, half, 1 << 64)) + parts[half:]
+    if width % 2 == 0:
+        return both
+    return both[: len(codes) - width + 1] * np.uint64(_BASE) + codes[width - 1 :]
+
+
+def _salts(sides: int) -> NDArray[np.uint64]:
+    return mixed(np.arange(1, sides + 1, dtype=np.uint64))
+
+
+def shingles(sides: Sides) -> list[Hashes]:
+    """The set of shingles of each side, as sorted hashes; sides of different place share none."""
+    salts = _salts(len(sides))
+    return [np.unique(_hashed([side], salts[i : i + 1])[0]) for i, side in enumerate(sides)]
+
+
+def boilerplate(sample: Sequence[Sides]) -> Hashes:
+    """Shingles that so many rows share that they tell nothing: of templates, of instructions.
+
+    `sample` should hold equal rows once. Without its boilerplate a row is what it says of its own,
+    so a long instruction before every question does not make questions nearly equal.
+    """
+    if len(sample) < _COMMON_ROWS:
+        return np.zeros(0, dtype=np.uint64)
+    found, counts = np.unique(
+        np.concatenate([side for sides in sample for side in shingles(sides)]), return_counts=True
+    )
+    return found[(counts >= _COMMON_ROWS) & (counts > _COMMON_SHARE * len(sample))]
+
+
+def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
+    if not len(common):
+        return np.ones(len(hashes), dtype=bool)
+    # Nearly all are not: a table of their last bits says so ten times as fast as a search.
+    table = np.zeros(1 << 18, dtype=bool)
+    last = np.uint64(len(table) - 1)
+    table[(common & last).astype(np.int64)] = True
+    own = ~table[(hashes & last).astype(np.int64)]
+    perhaps = np.flatnonzero(~own)
+    found = common[np.searchsorted(common, hashes[perhaps]) % len(common)]
+    own[perhaps] = found != hashes[perhaps]
+    return own
+
+
+def sketch(
+    rows: Sequence[Sides], contexts: Hashes, common: Hashes
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """(band keys [rows, BANDS], bytes [rows, PRINTS]) of rows; only equal `contexts` share keys."""
+    keys, prints = [], []
+    start = 0
+    while start < len(rows):
+        end, characters = start + 1, sum(map(len, rows[start]))
+        while end < len(rows) and (characters := characters + sum(map(len, rows[end]))) < _AT_ONCE:
+            end += 1
+        bins = _filled(_minima(rows[start:end], common))
+        keys.append(_bands(bins, contexts[start:end]))
+        prints.append(mixed(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
+        start = end
+    if not rows:
+        return np.zeros((0, BANDS), dtype=np.uint32), np.zeros((0, PRINTS), dtype=np.uint8)
+    return np.concatenate(keys), np.concatenate(prints)
+
+
+def _minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
+    """The least hash in each bin; a row of boilerplate alone is sketched with it."""
+    places = np.concatenate([np.arange(len(sides)) for sides in rows])
+    row_of_side = np.repeat(np.arange(len(rows)), [len(sides) for sides in rows])
+    hashes, side = _hashed(
+        [side for sides in rows for side in sides], _salts(int(places.max()) + 1)[places]
+    )
+    row = row_of_side[side]
+    own = _without(hashes, common)
+    kept = own | (np.bincount(row[own], minlength=len(rows))[row] == 0)
+    hashes, row = hashes[kept], row[kept]
+    least = np.full(len(rows) * BINS, _EMPTY, dtype=np.uint32)
+    which = ((hashes >> np.uint64(32)) * np.uint64(BINS)) >> np.uint64(32)
+    value = np.minimum(hashes & _LOW, _LOW - np.uint64(1)).astype(np.uint32)
+    np.minimum.at(least, row * BINS + which.astype(np.int64), value)
+    return least.reshape(len(rows), BINS)
+
+
+def _filled(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Empty bins take the value of a full one that a hash of bin and attempt picks."""
+    filled = bins.copy()
+    row, column = np.nonzero(bins == _EMPTY)
+    for attempt in range(1, BINS * 8):
+        if not len(row):
+            break
+        pick = mixed(column.astype(np.uint64) + np.uint64(BINS * attempt)) % np.uint64(BINS)
+        value = bins[row, pick.astype(np.int64)]
+        filled[row, column] = value
+        left = value == _EMPTY
+        row, column = row[left], column[left]
+    return filled
+
+
+def _bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uint32]:
+    """One 32-bit key for each four bins."""
+    key = np.repeat(contexts[:, None], BANDS, axis=1)
+    parts = bins.reshape(len(bins), BANDS, PER_BAND).astype(np.uint64)
+    for part in range(PER_BAND):
+        key = mixed(key ^ parts[:, :, part])
+    return (key >> np.uint64(32)).astype(np.uint32)
+
+
+def similarity(one: Hashes, other: Hashes, common: Hashes) -> float:
+    """Jaccard similarity of two sets of shingles, without boilerplate where anything is left."""
+    own_one, own_other = one[_without(one, common)], other[_without(other, common)]
+    if len(own_one) + len(own_other):
+        one, other = own_one, own_other
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / (len(one) + len(other) - shared)
+
+
+class Comparison:
+    """The exact test of pairs of rows; keeps the shingles of rows that come up again."""
+
+    def __init__(self, sides_of: Callable[[int], Sides], common: Hashes) -> None:
+        """`sides_of` yields the normalised sides of a row."""
+        self._sides_of, self._common = sides_of, common
+        self._kept: OrderedDict[int, tuple[Sides, list[Hashes]]] = OrderedDict()
+
+    def nearly_equal(self, one: int, other: int) -> bool:
+        """Whether every side of two rows is equal, or long enough and similar."""
+        (texts, sets), (other_texts, other_sets) = self._row(one), self._row(other)
+        return len(texts) == len(other_texts) and all(
+            self._similar(*sides)
+            for sides in zip(texts, other_texts, sets, other_sets, strict=True)
+        )
+
+    def _similar(self, text: str, other: str, hashes: Hashes, other_hashes: Hashes) -> bool:
+        if text == other:
+            return True
+        short, long = sorted((len(text), len(other)))
+        # J is at most the ratio of the sizes, which for what lies past LONGEST is all there is.
+        if short < SHORT or (long > LONGEST and short < THRESHOLD * long):
+            return False
+        return similarity(hashes, other_hashes, self._common) >= THRESHOLD
+
+    def _row(self, index: int) -> tuple[Sides, list[Hashes]]:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+        else:
+            sides = self._sides_of(index)
+            self._kept[index] = (sides, shingles(sides))
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[index]
+
+
+class Groups:
+    """Disjoint groups of rows 0 … n - 1; the leader of a group is its first row."""
+
+    def __init__(self, rows: int) -> None:
+        """Every row is a group of its own."""
+        self.parent = np.arange(rows, dtype=np.int64)
+
+    def leader(self, row: int) -> int:
+        """The first row of the group that a row is in."""
+        parent = self.parent
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = int(parent[row])
+        return row
+
+    def join(self, one: int, other: int) -> None:
+        """Makes one group of those of two rows."""
+        one, other = sorted((self.leader(one), self.leader(other)))
+        self.parent[other] = one
+
+    def join_equal(self, keys: NDArray, rows: NDArray[np.int64] | None = None) -> None:
+        """Joins rows with equal keys; `rows` are the rows that the keys belong to, if not all."""
+        order = np.argsort(keys, kind="stable")
+        same = keys[order[1:]] == keys[order[:-1]]
+        pairs = np.column_stack([order[:-1][same], order[1:][same]])
+        for one, other in (pairs if rows is None else rows[pairs]).tolist():
+            self.join(one, other)
+
+    def leaders(self) -> NDArray[np.int64]:
+        """The leader of every row."""
+        parent = self.parent
+        while not np.array_equal(jumped := parent[parent], parent):
+            parent = jumped
+        self.parent = parent.copy()
+        return parent
+
+
+def join_near(
+    groups: Groups,
+    keys: Callable[[int], NDArray[np.uint32]],
+    prints: NDArray[np.uint8],
+    comparison: Comparison,
+    job: Job,
+) -> None:
+    """Joins nearly equal rows into groups; `keys` yields the keys of a band, in row order.
+
+    In each band every row meets the first and the previous one with its key: at most 2 n pairs,
+    however many rows are alike. A row nearly equal to one that is nearly equal to another is in
+    the group of both.
+    """
+    refused = np.zeros(0, dtype=np.int64)
+    rows = len(prints)
+    for band in range(BANDS):
+        job.progress("comparing rows", band, BANDS, "passes")
+        pairs = _candidates(keys(band), keys((band + 1) % BANDS), prints, job)
+        leaders = groups.leaders()
+        pairs = pairs[leaders[pairs // rows] != leaders[pairs % rows]]
+        pairs = pairs[~np.isin(pairs, refused)]
+        tested = []
+        for number, pair in enumerate(pairs.tolist()):
+            if number % 64 == 0:
+                job.progress("comparing rows", band + number / len(pairs), BANDS, "passes")
+            one, other = divmod(pair, rows)
+            if groups.leader(one) == groups.leader(other):
+                continue
+            if comparison.nearly_equal(one, other):
+                groups.join(one, other)
+            else:
+                tested.append(pair)
+        refused = np.union1d(refused, np.array(tested, dtype=np.int64))
+
+
+def _candidates(
+    keys: NDArray[np.uint32], next_keys: NDArray[np.uint32], prints: NDArray[np.uint8], job: Job
+) -> NDArray[np.int64]:
+    """Pairs with equal keys whose sketches agree well enough, as first * rows + second, sorted."""
+    # Rows that share the next band's key as well come to stand side by side.
+    order = np.lexsort((next_keys, keys))
+    same = keys[order[1:]] == keys[order[:-1]]
+    position = np.arange(1, len(order))
+    began = np.maximum.accumulate(np.where(same, 0, position))
+    later = order[1:][same]
+    earlier = [order[:-1][same], order[began[same]]]
+    found = []
+    for column in earlier:
+        first, second = np.minimum(column, later), np.maximum(column, later)
+        for start in range(0, len(first), 100_000):
+            job.check()
+            one, other = first[start : start + 100_000], second[start : start + 100_000]
+            agree = (prints[one] == prints[other]).sum(axis=1) >= _AGREEING
+            found.append(one[agree].astype(np.int64) * len(prints) + other[agree])
+    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)

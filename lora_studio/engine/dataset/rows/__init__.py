@@ -1,0 +1,1 @@
+"""The rows of a source kept on disk: scanned, chained, judged, as samples and as tokens."""

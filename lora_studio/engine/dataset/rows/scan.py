@@ -1,0 +1,295 @@
+"""Reads a source once into an Arrow file that everything after works on.
+
+A scan is kept in the cache folder under the hash of the files' content, and found again by their
+paths, sizes and times. Memory stays at a few blocks of rows, whatever the size of the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lora_studio.core.dataset.spec import Source
+from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.engine.dataset.files.blocks import Block, Notes, values_of
+from lora_studio.engine.dataset.files.columnar import columnar_blocks
+from lora_studio.engine.dataset.files.readers import blocks
+from lora_studio.engine.dataset.files.sniffing import Container, open_stream, problem
+from lora_studio.engine.dataset.rows import cache
+from lora_studio.engine.dataset.rows.chains import with_conversations
+from lora_studio.engine.dataset.rows.sources import SourceFiles, files_of
+from lora_studio.engine.dataset.rows.store import (
+    RawRow,
+    RowStore,
+    RowWriter,
+    ScanFacts,
+    ScannedFile,
+    titles_of,
+)
+from lora_studio.engine.runtime.channel import Job
+
+#: Raised whenever a scan of the same file would come out differently.
+VERSION = 9
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The beginning of a source; `is_all` when there is no more of it, or it was scanned before."""
+
+    rows: tuple[RawRow, ...]
+    columns: tuple[str, ...]
+    title: str
+    is_all: bool
+
+
+def open_store(source: Source, job: Job) -> RowStore:
+    """The scanned rows of a source, from the cache where they are; raises ProblemError."""
+    files = files_of(source, job)
+    key = _key(files)
+    if (store := _cached(key)) is not None:
+        return store
+    cache.clean()
+    with cache.fresh_folder() as folder:
+        facts = _Scan(files, folder, job).run()
+        facts = with_conversations(RowStore(folder, facts), job)
+        kept = cache.keep(folder, facts.fingerprint)
+    cache.remember(key, facts.model_dump_json())
+    return RowStore(kept, facts)
+
+
+def first_rows(source: Source, count: int, job: Job) -> FirstRows:
+    """The beginning of a source, read at once and without a scan; raises ProblemError."""
+    files = files_of(source, job)
+    if (store := _cached(_key(files))) is not None:
+        found = tuple(store.raw(position) for position in range(min(count, len(store))))
+        return FirstRows(found, store.facts.columns, store.title, is_all=True)
+    notes = Notes()
+    rows: list[RawRow] = []
+    titles: list[str] = []
+    damage: ProblemError | None = None
+    for container in files.containers(job):
+        titles.append(container.title)
+        try:
+            for block, _ in _blocks(container, notes):
+                rows += _rows_of(block, len(rows) + 1, count - len(rows))
+                notes.rows += len(block)
+                if len(rows) == count:
+                    return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), False)
+        except ProblemError as error:  # the scan says so, and goes on with the other files too
+            damage = damage or error
+    if not rows:
+        raise damage or _empty(source)
+    return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), True)
+
+
+def _cached(key: str) -> RowStore | None:
+    """The scan that is remembered under a key, if all of it is there and of this version."""
+    text = cache.find(key)
+    if text is None:
+        return None
+    try:
+        facts = ScanFacts.model_validate_json(text)
+    except ValidationError:
+        return None
+    folder = cache.whole(facts.fingerprint, facts.bytes)
+    return RowStore(folder, facts) if folder else None
+
+
+def _key(files: SourceFiles) -> str:
+    """Names the files by path, size and time, which is enough to see that one was changed."""
+    facts: list[Any] = [VERSION, files.source.split]
+    for candidate in files.candidates:
+        state = candidate.file.stat()
+        facts.append((str(candidate.file), candidate.member, state.st_size, state.st_mtime_ns))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+class _Scan:
+    """Reads every row of a source into an Arrow file."""
+
+    def __init__(self, files: SourceFiles, folder: Path, job: Job) -> None:
+        self._files, self._folder, self._job = files, folder, job
+        self._notes = Notes()
+        self._problems: list[Problem] = []
+        self._scanned: list[ScannedFile] = []
+        sizes = {one.file: one.file.stat().st_size for one in files.candidates}
+        self._total, self._done = sum(sizes.values()), 0.0
+
+    def run(self) -> ScanFacts:
+        """Raises ProblemError when there are no rows, or no room for them."""
+        cache.require(self._folder, self._total)
+        containers = list(self._files.containers(self._job))
+        file = self._folder / cache.ROWS
+        with RowWriter(file) as writer:
+            for container in containers:
+                self._read(container, writer, is_only=len(containers) == 1)
+        if not self._notes.rows:
+            raise _empty(self._files.source)
+        self._problems += _oddities(self._notes, self._files.source)
+        return ScanFacts(
+            fingerprint=self._fingerprint(containers),
+            rows=self._notes.rows,
+            columns=tuple(self._notes.columns),
+            files=tuple(self._scanned),
+            faults=writer.faults,
+            problems=tuple(self._problems + self._files.problems()),
+            batches=tuple(writer.batches),
+            bytes=file.stat().st_size,
+        )
+
+    def _read(self, container: Container, writer: RowWriter, *, is_only: bool) -> None:
+        first, size = self._notes.rows, container.path.stat().st_size
+        end = _End()
+        self._problems += _known_problems(container)
+        try:
+            for block, position in _blocks(container, self._notes, end):
+                self._job.progress("reading rows", self._done + position, self._total, "bytes")
+                if len(block):
+                    writer.write(block)
+                    self._notes.rows += len(block)
+        except ProblemError as error:
+            if is_only and self._notes.rows == first:
+                raise
+            self._problems += [
+                found.model_copy(update={"severity": "warning"}) for found in error.problems
+            ]
+        if not end.sha256:  # the reader gave up before the end
+            with open_stream(container.path, container.member) as stream:
+                end.sha256 = stream.sha256()
+        if end.broken:
+            self._problems.append(_broken_off(container, end.broken))
+        # The members of an archive share its size.
+        members = sum(one.file == container.path for one in self._files.candidates)
+        self._done += size / max(1, members)
+        self._scanned.append(
+            ScannedFile(
+                path=str(container.path),
+                member=container.member,
+                title=container.title,
+                sha256=end.sha256,
+                first=first,
+            )
+        )
+
+    def _fingerprint(self, containers: list[Container]) -> str:
+        facts: list[Any] = [VERSION]
+        for container, scanned in zip(containers, self._scanned, strict=True):
+            facts.append((scanned.sha256, repr((container.kind, container.encoding.codec, container.dialect, container.shape))))  # fmt: skip
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+@dataclass
+class _End:
+    """What is known of a file once it was read: the hash of its bytes, and why its end is missing."""
+
+    sha256: str = ""
+    broken: str = ""
+
+
+def _blocks(
+    container: Container, notes: Notes, end: _End | None = None
+) -> Iterator[tuple[Block, float]]:
+    """Blocks of rows with the bytes of the file read so far; what is known at last goes to `end`."""
+    if container.kind in ("parquet", "arrow"):
+        size = container.path.stat().st_size
+        for block, share in columnar_blocks(container, notes):
+            yield block, share * size
+        if end is not None:
+            with container.open() as stream:
+                end.sha256 = stream.sha256()
+        return
+    with container.open() as stream:
+        for block in blocks(container, stream, notes):
+            yield block, stream.position
+        if end is not None:
+            end.sha256, end.broken = stream.sha256(), stream.broken
+
+
+def _rows_of(block: Block, number: int, most: int) -> list[RawRow]:
+    zipped = zip(block.raws, block.lines, block.offsets, block.faults, strict=True)
+    return [
+        RawRow(
+            number + index,
+            line,
+            offset,
+            raw.decode("utf-8"),
+            fault,
+            None if fault else values_of(raw),
+        )
+        for index, (raw, line, offset, fault) in enumerate(zipped)
+        if index < most
+    ]
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def _empty(source: Source) -> ProblemError:
+    path = Path(source.path)
+    return problem(path, "dataset.empty", f"{path.name} has no rows.", "Choose a file with rows.")
+
+
+def _warning(container: Container, code: str, what: str, remedy: str) -> Problem:
+    where = Where(step="dataset", field="sources", file=str(container.path))
+    return Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
+
+
+def _known_problems(container: Container) -> Iterator[Problem]:
+    """What is odd about a file as a whole."""
+    if container.encoding.is_guessed:
+        yield _warning(
+            container,
+            "dataset.encoding_guessed",
+            f"{container.name} is not UTF-8. Going by its letters it was read as "
+            f"{container.encoding.title}.",
+            "Look whether accented letters are right in the rows; if not, save the file as UTF-8.",
+        )
+    if container.dialect is not None and not container.dialect.has_header:
+        yield _warning(
+            container,
+            "dataset.no_header",
+            f"The first line of {container.name} does not look like names of columns, so it is a "
+            "row.",
+            "Put a line with the names of the columns first, or map the columns as they are.",
+        )
+    if container.has_comments:
+        yield _warning(
+            container,
+            "dataset.comments",
+            f"{container.name} has comments, which JSON does not have. They are passed over.",
+            "Nothing has to be done, unless other programs are to read the file.",
+        )
+    if container.kind == "json list" and container.shape and container.shape.lists:
+        yield _warning(
+            container,
+            "dataset.other_lists",
+            f"{container.name} has more lists of rows, which are left out: "
+            f"{', '.join(container.shape.lists[:8])}.",
+            "Choose one of them as the split to read it instead.",
+        )
+
+
+def _broken_off(container: Container, reason: str) -> Problem:
+    return _warning(
+        container,
+        "dataset.broken_off",
+        f"{container.name} could not be read to its end: {reason}. The rows before are used.",
+        "Fetch or create the file again.",
+    )
+
+
+def _oddities(notes: Notes, source: Source) -> Iterator[Problem]:
+    for what, (count, row) in notes.oddities.items():
+        yield Problem(
+            code="dataset.odd_spelling",
+            what=f"In {count:,} row{'s' if count > 1 else ''}, row {row} the first: {what}.",
+            remedy="If that is not what is meant, correct these rows.",
+            where=Where(step="dataset", field="sources", file=source.path, row=row),
+            severity="warning",
+        )

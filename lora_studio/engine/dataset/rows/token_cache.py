@@ -1,0 +1,319 @@
+"""All rows of a dataset in tokens, on disk: made once with all cores, read by index ever after.
+
+What is kept depends on the rows, on how they become samples, on tokenizer and chat template, and on
+this program: the key of the cache. It does not depend on the longest row allowed, so moving that
+limit costs nothing: rows are cut as they are read. Nor does it depend on the day, though some
+templates write one: a run that goes on tomorrow finds the tokens that it began with.
+
+Work is divided into chunks of rows, each of which becomes an Arrow file. Small data is done here and
+now, the rest by several processes. Each needs two to three seconds to be there (measured: imports and
+a vocabulary of 150,000), which is why small data has none; until then this one works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import folder_atomic, write_atomic
+from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.store import RowStore
+from lora_studio.engine.dataset.rows.token_table import Left, TokenTable
+from lora_studio.engine.runtime import process_pool
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import CancelledError
+from lora_studio.engine.runtime.source_digest import source_digest
+from lora_studio.engine.tokens.encoder import Encoder, Tokenised
+
+#: Rows of a chunk and of a batch within it; at most so many tokens are held before they are written.
+#: Chunks are small enough for all processes to end at about the same time.
+CHUNK = 2048
+BATCH = 256
+_HELD_TOKENS = 4_000_000
+
+#: Rows from which on several processes are worth their start.
+MANY = 20_000
+
+#: Days after which tokens that nothing asked for are deleted.
+_KEPT_DAYS = 30
+
+_STAGE = "tokenising rows"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one source and how they become samples."""
+
+    store: RowStore
+    format: RowFormat
+    mapping: dict[str, str]
+
+    def __len__(self) -> int:
+        """How many rows there are, usable or not."""
+        return len(self.store)
+
+
+def tokenise(
+    parts: Sequence[Part],
+    tokenizer: PreTrainedTokenizerBase,
+    spec: DatasetSpec,
+    task: Task,
+    job: Job,
+) -> list[TokenTable]:
+    """Every part in tokens, from the cache where it is known; raises ProblemError."""
+    stands_for = tokenizer_key(tokenizer)
+    folders = [_folder(part, stands_for, spec, task) for part in parts]
+    missing = [
+        (part, folder)
+        for part, folder in dict(
+            zip(folders, zip(parts, folders, strict=True), strict=True)
+        ).values()
+        if not _is_done(folder)
+    ]
+    total = sum(len(part) for part, _ in missing)
+    done = 0
+    for part, folder in missing:
+        _sweep(folders)
+        with folder_atomic(folder, stays=_is_done) as fresh:
+            _run(_Work(part, tokenizer, spec, task, fresh, CHUNK), done, total, job)
+        done += len(part)
+    if missing:
+        job.progress(_STAGE, total, total, "rows")
+    for folder in folders:
+        os.utime(folder)
+    return [TokenTable(folder) for folder in folders]
+
+
+def are_known(
+    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
+) -> bool:
+    """Whether all parts are in the cache."""
+    stands_for = tokenizer_key(tokenizer)
+    return all(_is_done(_folder(part, stands_for, spec, task)) for part in parts)
+
+
+# --- the key ----------------------------------------------------------------------------------
+
+
+def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Stands for everything about a tokenizer that decides which tokens a conversation becomes."""
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
+    digest.update(json.dumps([special, tokenizer.get_chat_template()], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _folder(part: Part, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
+    facts = [
+        source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
+        spec.train_on, spec.thinking, sorted(spec.fixes),
+    ]  # fmt: skip
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return paths.cache_folder() / "tokens" / key[:32]
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "about.json").is_file()
+
+
+def _sweep(kept: Sequence[Path]) -> None:
+    """Deletes tokens that nothing has asked for in a month."""
+    oldest = time.time() - _KEPT_DAYS * 86_400
+    for folder in (paths.cache_folder() / "tokens").glob("*"):
+        # Another process may have finished or dropped it since it was listed.
+        with contextlib.suppress(FileNotFoundError):
+            if folder not in kept and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- the work ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Work:
+    """One part to be tokenised into a folder; goes to every worker once."""
+
+    part: Part
+    tokenizer: PreTrainedTokenizerBase
+    spec: DatasetSpec
+    task: Task
+    folder: Path
+    rows: int  # of a chunk
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """Made where it is needed: a compiled chat template does not travel."""
+        return Encoder(self.tokenizer, self.spec)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "encoder"}
+
+    def chunk(self, begin: int, job: Job | None = None, done: int = 0, total: int = 0) -> _Result:
+        """Tokenises the rows of one chunk into a file of its own.
+
+        Raises CancelledError. `done` of `total` rows are what `job` is told at the begin.
+        """
+        end = min(begin + self.rows, len(self.part))
+        file = self.folder / f"{begin // self.rows:06d}.arrow"
+        result = _Result(file.name, "", {})
+        digest = hashlib.sha256()
+        with _Writer(file, self.task) as writer:
+            for at in range(begin, end, BATCH):
+                if job is not None:
+                    job.progress(_STAGE, done + at - begin, total, "rows")
+                elif process_pool.is_cancelled():
+                    raise CancelledError
+                rows = list(range(at, min(at + BATCH, end)))
+                self._batch(rows, writer, result, digest)
+        result.digest = digest.hexdigest()
+        return result
+
+    def _batch(
+        self, rows: list[int], writer: _Writer, result: _Result, digest: hashlib._Hash
+    ) -> None:
+        table = self.part.store.data.data.slice(rows[0], len(rows))
+        raws, faults = (table.column(name).to_pylist() for name in ("raw", "fault"))
+        samples: list[tuple[int, Sample]] = []
+        for row, raw, fault in zip(rows, raws, faults, strict=True):
+            try:
+                if fault:
+                    raise UnusableRow(fault)
+                samples.append((row, self._sample(raw)))
+            except UnusableRow as verdict:
+                result.skip(str(verdict), row)
+        found = self.encoder.tokenise([sample for _, sample in samples])
+        for (row, sample), sides in zip(samples, found, strict=True):
+            if isinstance(sides, UnusableRow):
+                result.skip(str(sides), row)
+                continue
+            writer.add(row, sides, sample.label)
+            for side in sides:
+                digest.update(np.insert(side.ids.astype(np.int64), 0, row).tobytes())
+                digest.update(np.asarray(side.spans, np.int64).tobytes())
+
+    def _sample(self, raw: str) -> Sample:
+        part = self.part
+        return mixture.sample_of(values_of(raw), part.format, part.mapping, self.spec)
+
+
+@dataclass
+class _Result:
+    """What became of a chunk: its file, a digest of its tokens, and rows left out by reason."""
+
+    file: str
+    digest: str
+    skipped: dict[str, Left]
+
+    def skip(self, reason: str, row: int) -> None:
+        self.skipped.setdefault(reason, Left()).add([row + 1])
+
+
+class _Writer:
+    """Writes rows of tokens to an Arrow stream, which `datasets` maps into memory."""
+
+    _SIDE = (
+        ("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32())),
+        ("length", pa.int32()), ("first", pa.int32()), ("targets", pa.int32()),
+    )  # fmt: skip
+
+    def __init__(self, file: Path, task: Task) -> None:
+        self._sides = ("", "rejected_") if task == "preference" else ("",)
+        fields = [("row", pa.int64()), ("left_out", pa.int32()), ("unshown", pa.int32())]
+        fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
+        if task == "kto":
+            fields.append(("label", pa.bool_()))
+        self._schema = pa.schema(fields)
+        self._file = file
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._held = 0
+
+    def __enter__(self) -> _Writer:
+        self._sink = pa.OSFile(str(self._file), "wb")
+        self._stream = pa.ipc.new_stream(self._sink, self._schema)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._stream.close()
+        self._sink.close()
+
+    def add(self, row: int, sides: Sequence[Tokenised], label: bool | None) -> None:
+        columns = self._columns
+        columns["row"].append(row)
+        columns["left_out"].append(sum(side.left_out for side in sides))
+        columns["unshown"].append(sum(side.unshown for side in sides))
+        for prefix, side in zip(self._sides, sides, strict=True):
+            columns[f"{prefix}ids"].append(side.ids)
+            columns[f"{prefix}spans"].append(np.asarray(side.spans, np.int32).reshape(-1))
+            columns[f"{prefix}length"].append(len(side.ids))
+            columns[f"{prefix}first"].append(side.first)
+            columns[f"{prefix}targets"].append(side.targets)
+            self._held += len(side.ids)
+        if "label" in columns:
+            columns["label"].append(label)
+        if self._held >= _HELD_TOKENS:
+            self._flush()
+
+    def _flush(self) -> None:
+        arrays = [
+            _lists(self._columns[field.name])
+            if pa.types.is_list(field.type)
+            else pa.array(self._columns[field.name], field.type)
+            for field in self._schema
+        ]
+        self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self._columns = {name: [] for name in self._schema.names}
+        self._held = 0
+
+
+def _lists(rows: list[np.ndarray]) -> pa.ListArray:
+    """Arrays of int32 as one column."""
+    edges = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(row) for row in rows], out=edges[1:])
+    values = np.concatenate(rows) if rows else np.zeros(0, np.int32)
+    return pa.ListArray.from_arrays(pa.array(edges), pa.array(values, pa.int32()))
+
+
+def _run(work: _Work, done: int, total: int, job: Job) -> None:
+    """All chunks of a part, and `about.json` once they are there."""
+    begins = range(0, max(len(work.part), 1), work.rows)
+    results: list[_Result] = []
+    if len(work.part) < MANY or process_pool.cores() == 1:
+        results += (work.chunk(begin, job, done + begin, total) for begin in begins)
+    else:
+        job.progress(_STAGE, done, total, "rows")
+        count = min(process_pool.cores(), len(begins))
+        modules = (__name__, type(work.tokenizer).__module__)
+        for result in process_pool.in_processes(
+            work.chunk, begins, count, job, doing="tokenises rows", preload=modules, helping=True
+        ):
+            results.append(result)
+            job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
+    skipped: dict[str, Left] = {}
+    for result in results:
+        for reason, left in result.skipped.items():
+            skipped.setdefault(reason, Left()).add(left.rows, left.count)
+    about = {
+        "rows": len(work.part),
+        "files": [result.file for result in results],
+        "digest": hashlib.sha256("".join(r.digest for r in results).encode()).hexdigest(),
+        "skipped": {reason: [left.count, left.rows] for reason, left in skipped.items()},
+    }
+    write_atomic(work.folder / "about.json", json.dumps(about))

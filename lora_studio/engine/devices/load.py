@@ -1,0 +1,86 @@
+"""How busy and how warm a device is, measured beside the work and never in its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psutil
+
+from lora_studio.engine.devices import nvml
+
+if TYPE_CHECKING:
+    import torch
+
+#: Shortest time between two measurements, in seconds.
+INTERVAL = 1.0
+
+#: What a measurement gives, by the names of the fields of `events.StepDone`.
+Load = dict[str, float]
+
+
+class DeviceLoad:
+    """The last measurement of a device; asking for it starts the next one where one is due.
+
+    A measurement runs in a short thread of its own: asking a driver can take longer than a step.
+    What cannot be measured is left out.
+    """
+
+    def __init__(self, device: torch.device, read: Callable[[], Load] | None = None) -> None:
+        """`read` measures once; without it, it is chosen for the device."""
+        self._read = read or _reader(device)
+        self._last: Load = {}
+        self._begun = float("-inf")
+        self._thread: threading.Thread | None = None
+
+    def latest(self) -> Load:
+        """The last measurement, at once; {} before the first one is there."""
+        now = time.monotonic()
+        if now - self._begun >= INTERVAL and (self._thread is None or not self._thread.is_alive()):
+            self._begun = now
+            self._thread = threading.Thread(target=self._measure, name="device load", daemon=True)
+            self._thread.start()
+        return self._last
+
+    def _measure(self) -> None:
+        self._last = self._read()
+
+
+def _reader(device: torch.device) -> Callable[[], Load]:
+    if device.type == "cuda":
+        return lambda: _of_gpu(device)
+    if device.type == "cpu":
+        return _of_this_process()
+    return dict  # Apple tells its GPU's load to administrators only
+
+
+def _of_gpu(device: torch.device) -> Load:
+    """Through NVML, or through AMD SMI by way of torch, which takes NVIDIA's cards for those in the same
+    order as CUDA has them."""
+    import torch
+
+    if found := nvml.load(device.index or 0):
+        return found
+    for name, ask in (
+        ("gpu_percent", torch.cuda.utilization),
+        ("gpu_celsius", torch.cuda.temperature),
+    ):
+        try:
+            found[name] = float(ask(device))
+        except Exception:
+            # Libraries of two vendors with errors of their own: not installed, no such sensor, a
+            # slice of a card. None of it is a reason to disturb a training.
+            continue
+    return found
+
+
+def _of_this_process() -> Callable[[], Load]:
+    process, cores = psutil.Process(), psutil.cpu_count() or 1
+    process.cpu_percent()  # the first answer is 0: it is counted from here
+
+    def read() -> Load:
+        return {"cpu_percent": min(100.0, process.cpu_percent() / cores)}
+
+    return read

@@ -1,0 +1,1 @@
+"""GGUF files: converted, measured, quantised, straight from base and adapter where asked."""

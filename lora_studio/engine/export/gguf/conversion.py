@@ -1,0 +1,345 @@
+"""From a model to GGUF files: llama.cpp's own converter once, then its quantiser."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.export import (
+    BITS_PER_WEIGHT,
+    ExportSpec,
+    Quantization,
+    goes_straight,
+    wants_imatrix,
+)
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project.project import Project, file_name
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.locks import FileLock
+from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
+from lora_studio.engine.export.gguf.converter import (
+    FirstPass,
+    OtherWayError,
+    convert,
+    convert_adapter,
+    model_name,
+)
+from lora_studio.engine.export.gguf.direct_gguf import Source
+from lora_studio.engine.export.gguf.quantizer import quantize
+from lora_studio.engine.merging import prequantized
+from lora_studio.engine.merging.plan import NeedsPeftError
+from lora_studio.engine.model.safetensors_files import Planned
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.channel import Job
+
+#: Room for vocabulary and header of a GGUF file, in bytes.
+_HEADER = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make of a Hugging Face folder, and where.
+
+    `model` gives the model, within the scratch folder where it is on no disk yet; `whole` gives it
+    once more with its weights on disk. `file` names the file of each quantisation, `scratch` is on the
+    same disk and gone afterwards, `conversations` reads token ids for an importance matrix when one is
+    wanted.
+    """
+
+    model: Callable[[Path], Source]
+    whole: Callable[[Path, str], Source]
+    name: str
+    spec: ExportSpec
+    scratch: Path
+    file: Callable[[Quantization], Path]
+    conversations: Callable[[], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files by quantisation, and with what they were made, for the record.
+
+    `model` has at least settings and tokenizer, `converted` is what the quantiser started from, None
+    when that is one of the files.
+    """
+
+    files: dict[Quantization, Path]
+    model: Path
+    converted: Path | None
+    record: dict[str, Any]
+
+    def stages(self) -> dict[str, Path]:
+        """What a self-test reads, in the order in which a fault would be passed on."""
+        found: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
+        ordered = sorted(self.files, key=lambda name: -BITS_PER_WEIGHT[name])
+        found.update({str(name): self.files[name] for name in ordered})
+        return found
+
+
+def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
+    """Writes every chosen GGUF file of a run; raises ProblemError."""
+    with writing(run, project, job) as made:
+        return made.files
+
+
+@contextmanager
+def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
+    """The same; the converted file is there until the block ends."""
+    model, whole = _sources(run, project, job)
+    plan = Plan(
+        model=model,
+        whole=whole,
+        name=project.name,
+        spec=project.export,
+        scratch=scratch_of(run),
+        file=lambda quantization: run.gguf_file(project.name, quantization),
+        conversations=lambda: calibration.of_run(run, project, job),
+    )
+    with making(plan, job) as made:
+        if project.export.adapter_gguf:
+            _write_adapter(run, project, made.model, plan.scratch, job)
+        run.update_manifest(gguf=made.record)
+        yield made
+
+
+def _sources(
+    run: RunFolder, project: Project, job: Job
+) -> tuple[Callable[[Path], Source], Callable[[Path, str], Source]]:
+    """The merged model of a run, or base and adapter in its place; raises ProblemError."""
+    trust = project.model.trust_remote_code
+    if not goes_straight(project.export, has_merged=run.has_merged):
+        if not run.has_merged:
+            raise _not_merged(run)
+        return lambda _: direct_gguf.of_folder(run.merged), lambda _, __: direct_gguf.of_folder(
+            run.merged
+        )
+    if not run.has_adapter:
+        raise fail(
+            "export.no_adapter",
+            "There is nothing to export: this run has no adapter.",
+            "Train first, or bring an adapter or a model into the run.",
+            where=Where(step="training", file=str(run.adapter)),
+        )
+    recipe = direct_gguf.recipe_of(run, project, job)
+    if problem := prequantized.warning(recipe.base):
+        job.emit(events.Warned(problem=problem))
+
+    def whole(scratch: Path, reason: str) -> Source:
+        return direct_gguf.copy_for_a_while(recipe, scratch, reason, job, trust=trust)
+
+    def model(scratch: Path) -> Source:
+        try:
+            return direct_gguf.lay_out(recipe, scratch, trust=trust)
+        except NeedsPeftError as error:
+            return whole(scratch, str(error))
+
+    return model, whole
+
+
+def _not_merged(run: RunFolder) -> ProblemError:
+    return fail(
+        "export.not_merged",
+        "There is no merged model to export.",
+        "Merge the adapter first, or let the files be made straight from base and adapter.",
+        where=Where(step="export", field="convert_from", file=str(run.merged)),
+    )
+
+
+def scratch_of(run: RunFolder) -> Path:
+    """Where an export keeps what is not finished; swept by the next one after a kill."""
+    return run.temporary / "gguf"
+
+
+@contextmanager
+def making(plan: Plan, job: Job) -> Iterator[Made]:
+    """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
+
+    The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
+    quantisation starts from the exact weights: bfloat16 in float16 would lose what is below 6e-8.
+    It is 32 bits wide when F32 is wanted of a model that has them.
+    """
+    wanted = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
+    shutil.rmtree(plan.scratch, ignore_errors=True)
+    plan.scratch.mkdir(parents=True)
+    try:
+        yield _make(plan, wanted, job)
+    finally:
+        shutil.rmtree(plan.scratch, ignore_errors=True)
+
+
+def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
+    source = plan.model(plan.scratch)
+    first = first_pass(source.tensors, wanted)
+    _require_space(plan, source, first, wanted)
+    converted = plan.scratch / "converted.gguf"
+    source, tool = _convert(plan, source, converted, first, job)
+    _, quantiser = quantizer.find(plan.spec.llama_cpp)
+    job.emit(events.Log(text=f"Converted with {tool}, quantised with {quantiser}."))
+    others = [quantization for quantization in wanted if quantization != first]
+    matrix = _importance(plan, others, converted, job)
+    expected = _expected_sizes(plan, converted, others, job) if others else {}
+    files: dict[Quantization, Path] = {}
+    record: dict[str, Any] = {
+        "converter": tool,
+        "quantiser": quantiser,
+        "pass": first,
+        "from": "base and adapter" if source.passing else "merged model",
+        "files": {},
+    }
+    for quantization in [*others, *(name for name in wanted if name == first)]:
+        part, made_by, helped = converted, tool, None
+        if quantization != first:
+            part = plan.scratch / f"{quantization}.gguf"
+            helped = matrix if wants_imatrix(plan.spec, quantization) else None
+            made_by = quantize(
+                converted, part, quantization, plan.spec.llama_cpp, job, imatrix=helped
+            )
+        written = _keep(part, plan.file(quantization), quantization)
+        event = events.GgufWritten(
+            **written,
+            tool=made_by,
+            estimated_bytes=expected.get(quantization),
+            imatrix=helped is not None,
+        )
+        job.emit(event)
+        files[quantization] = Path(event.file)
+        record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
+    return Made(files, source.folder, converted if converted.exists() else None, record)
+
+
+def _convert(
+    plan: Plan, source: Source, target: Path, kind: FirstPass, job: Job
+) -> tuple[Source, str]:
+    """Writes the file that all others are made of; which source it was made of, and by what."""
+    name = model_name(plan.name, source.folder)
+    llama_cpp = plan.spec.llama_cpp
+    if source.recipe:
+        text = "The files are made straight from base and adapter: no merged copy is written."
+        job.emit(events.Log(text=text))
+    try:
+        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
+    except OtherWayError:
+        source = plan.whole(plan.scratch, "this llama.cpp cannot read weights as they are merged")
+        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind)
+    if source.passing:
+        for file in source.folder.glob("*.safetensors"):
+            file.unlink()  # room for the quantisations
+    return source, tool
+
+
+def first_pass(tensors: Sequence[Planned], wanted: Sequence[Quantization]) -> FirstPass:
+    """The type of the file that all others are made of."""
+    widths: Counter[str] = Counter()
+    for tensor in tensors:
+        widths[tensor.dtype] += math.prod(tensor.shape)
+    stored = widths.most_common(1)[0][0] if widths else "F16"
+    if stored == "BF16":
+        return "BF16"
+    return "F32" if stored in ("F32", "F64") and "F32" in wanted else "F16"
+
+
+def _importance(
+    plan: Plan, wanted: Sequence[Quantization], converted: Path, job: Job
+) -> Path | None:
+    if not any(wants_imatrix(plan.spec, quantization) for quantization in wanted):
+        return None
+    found = imatrix.measure(converted, plan.conversations(), job)
+    file = plan.scratch / "imatrix.gguf"
+    imatrix.write(found, file, plan.name)
+    tokens = max(int(sums.counts.max()) for sums in found.values())
+    job.emit(
+        events.Log(text=f"Importance matrix: {len(found)} weights, {tokens:,} tokens of the data.")
+    )
+    return file
+
+
+def _expected_sizes(
+    plan: Plan, converted: Path, wanted: Sequence[Quantization], job: Job
+) -> dict[Quantization, int]:
+    """What each file will weigh, by the quantiser's dry run; raises ProblemError for a full disk."""
+    expected: dict[Quantization, int] = {}
+    for helped in (False, True):
+        group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
+        if group:
+            expected |= quantizer.sizes(converted, group, job, imatrix=helped)
+    if unable := [name for name in wanted if name not in expected]:
+        raise fail(
+            "quantize.not_for_model",
+            f"llama.cpp cannot make {', '.join(unable)} of this model: the rows of its weights do "
+            "not fit that type's blocks.",
+            "Choose other quantisations, such as Q4_K_M; those suit every model.",
+            where=Where(step="export", field="quantizations"),
+        )
+    disk.require(plan.scratch, sum(expected.values()), "The export")
+    return expected
+
+
+def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
+    """Makes the files of any Hugging Face folder in `command.out`; raises ProblemError."""
+    out = Path(command.out)
+    scratch = out / ".gguf.tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(scratch / "lock")
+    if not lock.acquire({"pid": os.getpid()}):
+        raise fail(
+            "export.busy",
+            f"Another export into {out} is under way.",
+            "Wait until it has ended, or choose another folder.",
+            where=Where(file=str(out)),
+        )
+    name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
+    plan = Plan(
+        model=lambda _: direct_gguf.of_folder(model),
+        whole=lambda _, __: direct_gguf.of_folder(model),
+        name=name,
+        spec=command.export,
+        scratch=scratch / "files",
+        file=lambda quantization: out / f"{file_name(name)}-{quantization}.gguf",
+        conversations=lambda: calibration.of_file(
+            command.data, model, job, trust=command.model.trust_remote_code
+        ),
+    )
+    try:
+        with making(plan, job) as made:
+            return made
+    finally:
+        lock.release()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_adapter(run: RunFolder, project: Project, model: Path, scratch: Path, job: Job) -> None:
+    part = scratch / "adapter.gguf"
+    tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
+    written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
+    job.emit(events.GgufWritten(**written, tool=tool))
+    job.emit(
+        events.Log(
+            text="The adapter file is for llama.cpp (llama-cli -m BASE.gguf --lora ADAPTER.gguf). "
+            "Current releases of Ollama take no adapter: use the merged model's file there."
+        )
+    )
+
+
+def _require_space(
+    plan: Plan, source: Source, first: FirstPass, wanted: Sequence[Quantization]
+) -> None:
+    """By rule of thumb, before the converter runs; exactly when its file is there."""
+    parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)
+    types = {first, *wanted}
+    needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
+    disk.require(plan.scratch, needed, "The export")
+
+
+def _keep(part: Path, file: Path, quantization: str) -> dict[str, Any]:
+    """Puts a finished file in its place; what a GgufWritten says of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(file)
+    return {"file": str(file), "quantization": quantization, "bytes": file.stat().st_size}

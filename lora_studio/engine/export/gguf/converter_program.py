@@ -1,0 +1,138 @@
+"""The program that runs llama.cpp's converter, with what it lacks: SCRIPT and its arguments.
+
+- A tokenizer without a BOS token says so in the file. Where it does not, llama.cpp goes by the kind
+  of tokenizer, and some kinds then begin every prompt with token 11, whatever that is.
+- With `--outline` before SCRIPT no weight is written. Header, vocabulary, names, shapes and types are
+  those of the converted model; where the weights would be the file has a hole, which takes no disk
+  space where the file system knows sparse files. The quantiser's dry run asks for no more.
+- With `--merging RECIPE` the model folder holds headers only, and each tensor is merged when it is
+  read (`straight.py`). A converter that reads files in another way ends with status `OTHER_WAY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.problems import ProblemError
+
+#: Exit status where the script's own gguf package reads weights in a way that is not known here.
+OTHER_WAY = 73
+
+#: What a line begins with that holds a Problem as JSON.
+PROBLEM = "PROBLEM "
+
+
+def _write_outline(writer: Any, *, progress: bool = False) -> None:
+    """In the place of GGUFWriter.write_tensors_to_file: a hole as long as the tensors are."""
+    writer.write_ti_data_to_file()
+    for file, tensors in zip(writer.fout, writer.tensors, strict=True):
+        writer.write_padding(file, file.tell())
+        length = sum(
+            writer.ggml_pad(item.nbytes, writer.data_alignment) for item in tensors.values()
+        )
+        file.truncate(file.tell() + length)
+        file.seek(0, 2)
+
+
+def _deny_bos(vocabulary: type[Any]) -> None:
+    """Lets what gathers the special tokens of a folder (gguf's SpecialVocab) deny a BOS it lacks."""
+    begin = vocabulary.__init__
+
+    def gather(self: Any, path: Any, *others: Any, **named: Any) -> None:
+        begin(self, path, *others, **named)
+        if "bos" not in self.add_special_token and not has_bos(Path(path)):
+            self.add_special_token["bos"] = False
+
+    vocabulary.__init__ = gather  # type: ignore[misc]  # a class of a package without types
+
+
+def _merge_while_reading(gguf: Any, recipe: Path) -> None:
+    """Lets what stands for a tensor in a file (gguf's LocalTensor) give the merged tensor's bytes."""
+    stored = getattr(getattr(gguf, "utility", None), "LocalTensor", None)
+    if stored is None or not hasattr(stored, "mmap_bytes"):
+        sys.exit(OTHER_WAY)
+    from lora_studio.engine.export.gguf import direct_gguf
+
+    as_stored, reader = stored.mmap_bytes, direct_gguf.Reader(recipe)
+
+    def merged(self: Any) -> Any:
+        place = self.data_range
+        found = reader.bytes(place.filename, place.offset, place.size)
+        return as_stored(self) if found is None else found
+
+    stored.mmap_bytes = merged
+
+
+def has_bos(model: Path) -> bool:
+    """Whether the tokenizer of a model folder names a BOS token."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            if json.loads((model / name).read_text("utf-8")).get("bos_token"):
+                return True
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError):
+            return True  # nothing can be said, so nothing is
+    return not (model / "tokenizer_config.json").is_file()
+
+
+def _main() -> None:
+    """The child: [--outline] [--merging RECIPE] SCRIPT and its arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--outline", action="store_true")
+    parser.add_argument("--merging", type=Path)
+    parser.add_argument("script", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    sys.argv = given.script
+    script = sys.argv[0]
+    sys.path.insert(0, str(Path(script).resolve().parent))
+
+    def mend(gguf: Any) -> None:
+        _deny_bos(gguf.SpecialVocab)
+        if given.outline:
+            gguf.GGUFWriter.write_tensors_to_file = _write_outline
+        if given.merging:
+            _merge_while_reading(gguf, given.merging)
+
+    _once_imported("gguf", mend)
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except ProblemError as error:
+        print("\n" + PROBLEM + error.problems[0].model_dump_json())
+        sys.exit(1)
+
+
+def _once_imported(name: str, then: Callable[[Any], None]) -> None:
+    """Calls `then` with a module as soon as the script has imported it: which one, its own or an
+    installed one, is for the script to say.
+    """
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted: str, *_: Any) -> Any:
+            if wanted != name:
+                return None
+            sys.meta_path.remove(Finder)  # type: ignore[arg-type]  # a class serves as well
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.loader is not None:
+                execute = spec.loader.exec_module
+
+                def run(module: Any) -> None:
+                    execute(module)
+                    then(module)
+
+                spec.loader.exec_module = run  # type: ignore[method-assign]  # of this one loader
+            return spec
+
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]  # as above
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,160 @@
+"""From base and adapter straight to GGUF: a merged model whose weights are on no disk.
+
+What lies on disk is a model folder as a merge would leave it, settings, tokenizer and chat template
+complete, but of its weights only the headers: names, data types, shapes, places. llama.cpp's
+converter goes by those, and where it would read a tensor's bytes the child that runs it
+(`converter_child.py`) puts the merged tensor in their place. A reader that is not caught finds a file
+that ends too early and fails; it cannot take anything else for the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
+from lora_studio.engine.lora import adapter_files as adapters
+from lora_studio.engine.lora.adapter_files import Adapter
+from lora_studio.engine.merging import merge as merging
+from lora_studio.engine.merging import model_files, shards
+from lora_studio.engine.merging.plan import NeedsPeftError, Output
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Planned, Stored
+from lora_studio.engine.runtime.channel import Job
+
+#: Beside the folder of headers: what its weights are made of.
+RECIPE = "recipe.json"
+
+#: The folder is called as a run's merged model is: the converter puts no name of its own into a file,
+#: but guesses some from the folder's.
+_FOLDER = "merged"
+
+
+class Recipe(BaseModel):
+    """What is merged into what, as the child is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Path
+    adapters: tuple[WeightedAdapter, ...]
+    merging: MergingSpec
+
+    def read(self) -> list[Adapter]:
+        """The adapters; raises ProblemError."""
+        return [adapters.read(Path(each.folder), each.weight) for each in self.adapters]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder as the converter gets it, and its tensors; with a `recipe` headers only.
+
+    `passing`: it is gone after the export.
+    """
+
+    folder: Path
+    tensors: tuple[Planned, ...]
+    recipe: Path | None = None
+    passing: bool = False
+
+
+def of_folder(folder: Path, *, passing: bool = False) -> Source:
+    """A model whose weights are in a folder; raises ProblemError."""
+    found = safetensors_files.index(folder).values()
+    tensors = tuple(Planned(tensor.name, tensor.dtype, tensor.shape) for tensor in found)
+    return Source(folder, tensors, passing=passing)
+
+
+def recipe_of(run: RunFolder, project: Project, job: Job) -> Recipe:
+    """What the merged model of a run is made of; raises ProblemError.
+
+    bfloat16 has 8 bits for a value's digits: rounding to it changes the small updates of a short training
+    by half of themselves. Where nobody has asked for it, files that no merged model lies beside go through
+    float16, which has 11 and holds every weight of that size as it is, in the same room.
+    """
+    base = merging.base_of(project.model, project.merging, job)
+    chosen = tuple(merging.chosen(run, project.merging))
+    spec = project.merging
+    asked_for = spec.dtype != "auto" or "BF16" in project.export.quantizations
+    if not asked_for and merging.stored_in(base) == torch.bfloat16:
+        spec = spec.model_copy(update={"dtype": "fp16"})
+    return Recipe(base=base, adapters=chosen, merging=spec)
+
+
+def lay_out(recipe: Recipe, scratch: Path, *, trust: bool) -> Source:
+    """Makes the folder of headers within `scratch`.
+
+    Raises NeedsPeftError where the merge cannot be done tensor by tensor, and ProblemError.
+    """
+    merged = recipe.read()
+    plan = merging.make_plan(recipe.base, merged, recipe.merging)
+    if plan.by_peft is not None:
+        raise NeedsPeftError(plan.by_peft)
+    folder = scratch / _FOLDER
+    folder.mkdir(parents=True)
+    merging.write_settings(recipe.base, merged, folder, recipe.merging, plan)
+    model_files.stop_at_turn_end(folder, trust=trust)
+    for shard in plan.shards:
+        header, _ = safetensors_files.file_header(shard.planned)
+        (folder / shard.file).write_bytes(header)
+    if len(plan.shards) > 1:
+        shards.write_index(plan.shards, folder)
+    write_atomic(scratch / RECIPE, recipe.model_dump_json())
+    planned = tuple(output.planned for output in plan.outputs)
+    return Source(folder, planned, scratch / RECIPE, passing=True)
+
+
+def copy_for_a_while(
+    recipe: Recipe, scratch: Path, reason: str, job: Job, *, trust: bool
+) -> Source:
+    """A merged model within `scratch`, where the straight way is barred for a reason; raises
+    ProblemError.
+    """
+    text = f"A merged copy is written for the time of the export: {reason}."
+    job.emit(events.Log(text=text))
+    folder = scratch / _FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    merging.merge_folders(recipe.base, recipe.read(), folder, recipe.merging, job)
+    model_files.stop_at_turn_end(folder, trust=trust)
+    return of_folder(folder, passing=True)
+
+
+class Reader:
+    """In the child: the bytes of a merged tensor by file, place and length."""
+
+    def __init__(self, recipe: Path) -> None:
+        """Plans the merge anew from the headers that the parent planned it from."""
+        found = Recipe.model_validate(json.loads(recipe.read_text("utf-8")))
+        plan = merging.make_plan(found.base, found.read(), found.merging)
+        self._folder = (recipe.parent / _FOLDER).resolve()
+        self._outputs: dict[tuple[str, int, int], Output] = {}
+        for shard in plan.shards:
+            _, positions = safetensors_files.file_header(shard.planned)
+            for output, position in zip(shard.outputs, positions, strict=False):
+                self._outputs[shard.file, position, output.planned.bytes] = output
+
+    def bytes(self, file: Path, offset: int, size: int) -> np.ndarray | None:
+        """uint8 [size], writable; None for what lies in another folder.
+
+        Raises ProblemError when a value is not finite, KeyError for what is no tensor's place.
+        """
+        if Path(file).resolve().parent != self._folder:
+            return None
+        if not size:
+            return np.empty(0, np.uint8)
+        output = self._outputs[Path(file).name, offset, size]
+        source = output.source
+        if output.copied and isinstance(source, Stored):
+            return np.memmap(source.file, np.uint8, mode="c", offset=source.start, shape=size)
+        return safetensors_files.raw_bytes(shards.values(output))

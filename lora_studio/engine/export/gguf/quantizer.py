@@ -1,0 +1,248 @@
+"""From one GGUF file to a quantised one, in a child process that may crash or be killed.
+
+The child also asks the quantiser what a file would become without making it (its dry run), so that
+sizes are known beforehand by the very rules that will be used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.runtime import child_process, disk
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import disk_full
+from lora_studio.engine.runtime.llama import threads
+
+#: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.
+_TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
+
+#: The same line in a dry run: shape, type now and, where that changes, the type to be.
+_PLANNED = re.compile(
+    r"\[\s*\d+/\s*\d+\]\s+\S+\s+- \[([\d, ]+)\], type =\s*(\w+), size =[^\[\n]*?MiB(?: \((\w+)\))?\n"
+)
+
+#: Tensors begin at multiples of so many bytes.
+_ALIGNMENT = 32
+
+#: Values and bytes of a block of types that the package gguf does not know yet (ggml-common.h).
+_BLOCKS = {"Q1_0": (128, 18), "Q2_0": (64, 18)}
+
+_PROGRAM = "llama-quantize.exe" if sys.platform == "win32" else "llama-quantize"
+
+
+def quantize(
+    source: Path,
+    target: Path,
+    quantization: Quantization,
+    llama_cpp: str,
+    job: Job,
+    *,
+    imatrix: Path | None = None,
+) -> str:
+    """Writes `target` and says which llama.cpp did; raises ProblemError.
+
+    `llama_cpp` is the user's own folder or empty, `imatrix` a file of `imatrix.write`.
+    """
+    if imatrix is None and QUANTIZATIONS[quantization].needs_imatrix:
+        raise fail(
+            "quantize.needs_imatrix",
+            f"{quantization} cannot be made without an importance matrix.",
+            "Let it be computed from the training data, or choose another quantisation.",
+            where=Where(step="export", field="imatrix"),
+        )
+    binary, tool = find(llama_cpp)
+    order = [str(source), str(target), quantization, str(threads())]
+    if binary:
+        command = [str(binary), *(["--imatrix", str(imatrix)] if imatrix else []), *order]
+    else:
+        command = child_process.python(
+            __name__, "quantize", *order, *([str(imatrix)] if imatrix else [])
+        )
+
+    def heed(line: str) -> None:
+        if match := _TENSOR.search(line):
+            job.progress(f"quantising to {quantization}", int(match[1]), int(match[2]), "tensors")
+        else:
+            print(line, file=sys.stderr)
+
+    ended = child_process.run(command, job, heed)
+    if ended.status != 0 or not target.is_file():
+        raise _failed(ended, quantization, target)
+    return tool
+
+
+def sizes(
+    source: Path, quantizations: Sequence[Quantization], job: Job, *, imatrix: bool = False
+) -> dict[Quantization, int]:
+    """Bytes of the file that each quantisation of `source` would be, by the packaged library.
+
+    Only shapes and types of `source` count: `gguf.outline` makes a file without weights. With an
+    importance matrix the quantiser chooses other types for some tensors. What it cannot make of
+    this model is left out. Raises ProblemError when it cannot read the file.
+    """
+    found: dict[Quantization, int] = {}
+
+    def heed(line: str) -> None:
+        match line.split():
+            case ["SIZE", name, size]:
+                found[_named(name)] = int(size)
+            case _:
+                print(line, file=sys.stderr)
+
+    command = child_process.python(
+        __name__, "sizes", str(source), str(int(imatrix)), *quantizations
+    )
+    ended = child_process.run(command, job, heed)
+    if ended.status != 0:
+        raise _failed(ended, quantizations[0], source)
+    return found
+
+
+def _named(name: str) -> Quantization:
+    return next(known for known in QUANTIZATIONS if known == name)
+
+
+def find(llama_cpp: str) -> tuple[Path | None, str]:
+    """The user's own quantiser, else one on PATH, else None for the packaged library; its name."""
+    if llama_cpp:
+        for place in ("build/bin", "bin", "build/bin/Release", "."):
+            binary = Path(llama_cpp, place, _PROGRAM)
+            if binary.is_file():
+                return binary, f"llama.cpp in {llama_cpp}"
+    if found := shutil.which(_PROGRAM):
+        return Path(found), f"llama.cpp on PATH ({found})"
+    return None, f"packaged llama.cpp (llama-cpp-py-sync {metadata.version('llama-cpp-py-sync')})"
+
+
+def _failed(ended: child_process.Ended, quantization: Quantization, target: Path) -> ProblemError:
+    said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
+    if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
+        return ProblemError(disk_full(f"quantising to {quantization}", target))
+    reason = said or f"it ended with status {ended.status}"
+    return fail(
+        "quantize.failed",
+        f"llama.cpp could not quantise to {quantization}: {reason.strip().rstrip('.')}.",
+        "Try another quantisation, or Q8_0, which suits every model. The log has the details.",
+        where=Where(step="export", field="quantizations"),
+    )
+
+
+# --- the child --------------------------------------------------------------------------------
+
+
+class _Quantizer:
+    """The packaged library's quantiser."""
+
+    def __init__(self) -> None:
+        from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
+
+        self.ffi, self.lib = get_ffi(), get_lib()
+        self.lib.llama_backend_init()
+        self._kept: list[Any] = []  # cffi frees what nothing in Python points to
+
+    def run(
+        self, source: str, target: str, quantization: str, *, dry: bool = False, **settings: Any
+    ) -> int:
+        """llama.cpp's own status: 0 when all went well."""
+        parameters = self.lib.llama_model_quantize_default_params()
+        prefix = "ALL" if quantization == "F32" else "MOSTLY"
+        parameters.ftype = getattr(self.lib, f"LLAMA_FTYPE_{prefix}_{quantization}")
+        parameters.dry_run = dry
+        for name, value in settings.items():
+            setattr(parameters, name, value)
+        held = self.ffi.new("llama_model_quantize_params *", parameters)
+        return int(self.lib.llama_model_quantize(source.encode(), target.encode(), held))
+
+    def importance(self, values: dict[str, Any]) -> Any:
+        """An importance matrix as the quantiser takes it: float32 arrays by name of tensor."""
+        entries = self.ffi.new("struct llama_model_imatrix_data[]", len(values) + 1)
+        for entry, (name, array) in zip(entries, values.items(), strict=False):
+            entry.name = self._keep(self.ffi.new("char[]", name.encode()))
+            entry.data = self._keep(self.ffi.from_buffer("float[]", array))
+            entry.size = array.size
+        return self._keep(entries)  # the last entry's name stays null: that ends the list
+
+    @contextmanager
+    def logged(self) -> Iterator[list[str]]:
+        """Collects what llama.cpp logs; afterwards it says on stderr what it has to say."""
+        said: list[str] = []
+
+        def take(_level: int, text: Any, _data: Any) -> None:
+            said.append(self.ffi.string(text).decode("utf-8", errors="replace"))
+
+        callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", take)
+        self.lib.llama_log_set(callback, self.ffi.NULL)
+        try:
+            yield said
+        finally:  # the library outlives what nothing in Python points to
+            self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
+
+    def _keep(self, thing: Any) -> Any:
+        self._kept.append(thing)
+        return thing
+
+
+def _quantize(source: str, target: str, quantization: str, count: str, *imatrix: str) -> int:
+    quantizer = _Quantizer()
+    settings: dict[str, Any] = {"nthread": int(count)}
+    if imatrix:
+        from lora_studio.engine.export.gguf.imatrix import read
+
+        settings["imatrix"] = quantizer.importance(read(Path(imatrix[0])))
+    return int(quantizer.run(source, target, quantization, **settings) != 0)
+
+
+def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
+    import numpy as np
+
+    quantizer = _Quantizer()
+    settings: dict[str, Any] = {"nthread": 1}
+    if imatrix == "1":  # that there is one is all a dry run asks of it
+        settings["imatrix"] = quantizer.importance({"none": np.ones(1, np.float32)})
+    for name in quantizations:
+        with quantizer.logged() as said:
+            status = quantizer.run(source, "", name, dry=True, **settings)
+        text = "".join(said)
+        if status == 0:
+            print("SIZE", name, planned_bytes(text, Path(source).stat().st_size))
+        else:
+            print(name, *text.splitlines()[-2:], file=sys.stderr)
+    return 0
+
+
+def planned_bytes(text: str, source_bytes: int) -> int:
+    """Size of the file that a dry run's log describes, given that of the file it was made of.
+
+    Header and vocabulary are those of the source; raises ValueError for a log without tensors.
+    """
+    before = after = 0
+    for shape, now, then in _PLANNED.findall(text):
+        before += _tensor_bytes(shape, now)
+        after += _tensor_bytes(shape, then or now)
+    if not after:
+        raise ValueError("the quantiser named no tensors")
+    return source_bytes - before + after
+
+
+def _tensor_bytes(shape: str, kind: str) -> int:
+    """Bytes of a tensor with its padding: blocks of `size` values take `width` bytes each."""
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    name = kind.upper()
+    size, width = _BLOCKS.get(name) or GGML_QUANT_SIZES[GGMLQuantizationType[name]]
+    values = math.prod(map(int, shape.split(",")))
+    return -(-(values // size * width) // _ALIGNMENT) * _ALIGNMENT
+
+
+if __name__ == "__main__":
+    sys.exit((_sizes if sys.argv[1] == "sizes" else _quantize)(*sys.argv[2:]))

@@ -1,0 +1,75 @@
+"""How large every GGUF file of a model would be, before anything is converted."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lora_studio.core.export import QUANTIZATIONS, ExportSpec, goes_straight, wants_imatrix
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.export.gguf import direct_gguf, quantizer
+from lora_studio.engine.export.gguf.conversion import first_pass
+from lora_studio.engine.export.gguf.converter import convert
+from lora_studio.engine.export.gguf.direct_gguf import Source
+from lora_studio.engine.merging import merge
+from lora_studio.engine.merging.plan import NeedsPeftError
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime.channel import Job
+
+
+def estimate(command: commands.EstimateSizes, job: Job) -> events.SizesEstimated:
+    """By the quantiser itself, for what the run would export, or for a model; raises ProblemError."""
+    run = RunFolder(Path(command.run)) if command.run else None
+    if run is None or not (run.has_merged or run.has_adapter):
+        folder = loading.resolve(command.model, job)
+        found = of_source(direct_gguf.of_folder(folder), command.export, job)
+    else:
+        with _of_run(run, command.export, job) as source:
+            found = of_source(source, command.export, job)
+    place = run.path if run is not None else None
+    return found.model_copy(update={"free": shutil.disk_usage(place).free if place else None})
+
+
+@contextmanager
+def _of_run(run: RunFolder, spec: ExportSpec, job: Job) -> Iterator[Source]:
+    """What a run would export: its merged model, or its adapter on its base."""
+    if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
+        # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
+        base = run.merged if run.has_merged else loading.resolve(run.load_project().model, job)
+        yield direct_gguf.of_folder(base)
+        return
+    project = run.load_project()
+    with tempfile.TemporaryDirectory(prefix="lora-studio-headers-") as folder:
+        try:
+            recipe = direct_gguf.recipe_of(run, project, job)
+            trust = project.model.trust_remote_code
+            source = direct_gguf.lay_out(recipe, Path(folder), trust=trust)
+        except NeedsPeftError:  # the shapes are the base's in what PEFT alone can merge
+            base = merge.base_of(project.model, project.merging, job)
+            source = direct_gguf.of_folder(base)
+        yield source
+
+
+def of_source(source: Source, spec: ExportSpec, job: Job) -> events.SizesEstimated:
+    """The converter writes the file's outline, without weights, and the quantiser is asked in a dry
+    run. Exact for the packaged llama.cpp; raises ProblemError.
+    """
+    kind = first_pass(source.tensors, ())
+    with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
+        file = Path(folder, "outline.gguf")
+        tool = convert(
+            source.folder, file, "outline", spec.llama_cpp, job,
+            kind=kind, outline=True, recipe=source.recipe,
+        )  # fmt: skip
+        found: dict[str, int] = {}
+        for helped in (False, True):
+            group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
+            made = quantizer.sizes(file, group, job, imatrix=helped)
+            found |= {str(name): size for name, size in made.items()}
+    _, quantiser = quantizer.find(spec.llama_cpp)
+    tools = tool if tool == quantiser else f"{tool} converts, {quantiser} quantises"
+    return events.SizesEstimated(bytes=found, pass_kind=kind, tools=tools)

@@ -1,0 +1,1 @@
+"""An Ollama server: spoken to, a model made in it, checked, compared with what was sent."""

@@ -1,0 +1,195 @@
+"""What speaks against a model in Ollama: its self-test, its token ids, the server's own count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.templates.go.rendering import GoTemplate
+from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.proof import conversations
+from lora_studio.core.templates.server.data import template_data
+from lora_studio.engine.export.ollama import server
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime import llama
+from lora_studio.engine.runtime.channel import Job
+
+#: Conversations whose token ids are compared, and those that the server counts tokens of.
+_COMPARED, _COUNTED = 24, 3
+
+_WHERE = Where(step="export")
+
+
+def heed_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
+    """Raises ProblemError when the self-test of the run speaks against a file.
+
+    What its few bits lose can be accepted, a fault before or beside them cannot.
+    """
+    try:
+        stages: list[dict[str, Any]] = json.loads(run.selftest_file.read_text("utf-8"))["stages"]
+    except (OSError, ValueError, KeyError):
+        return  # not tested, by the user's choice
+    failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
+    faulty = [name for name in ("merged", "converted") if name in failed]
+    if quantization in failed and not failed[quantization]["tokens_equal"]:
+        faulty.append(quantization)
+    if faulty:
+        raise fail(
+            "ollama.failed_selftest",
+            f"The self-test found a fault in {', '.join(faulty)}, so no model is created.",
+            "Merge and export again; the run's selftest.json says what was found.",
+            where=_WHERE,
+        )
+    if quantization in failed and not anyway:
+        raise fail(
+            "ollama.lossy",
+            f"{quantization} loses so much that the self-test failed; nothing else is wrong.",
+            "Choose a quantisation with more bits, or create it all the same (--anyway on the "
+            "command line).",
+            where=Where(step="export", field="quantizations"),
+        )
+
+
+def compare_ids(
+    run: RunFolder,
+    tokenizer: PreTrainedTokenizerBase,
+    gguf: Path,
+    derived: DerivedTemplate,
+    job: Job,
+) -> Problem | None:
+    """The problem when Ollama would read other tokens than the tokenizer gives, None else.
+
+    One side is the chat template through the tokenizer; the other the TEMPLATE through llama.cpp,
+    which adds BOS by its own rule. The data's own conversations decide. In those of the proof, which
+    hold white space that only Unicode knows, tokenizers may part for reasons of their own.
+    """
+    own, odd = _own_talks(run, derived), _talks(derived, _COMPARED)
+    today = date.today()
+    template = GoTemplate(derived.template)
+    front = _added_in_front(tokenizer, gguf)
+    ours = [_ids(tokenizer, talk, front) for talk in own + odd]
+    prompts = [template.render(template_data(talk), today=today) for talk in own + odd]
+    theirs = llama.prompt_ids(gguf, prompts)
+    equal = [one == two for one, two in zip(ours, theirs, strict=True)]
+    if not all(equal[: len(own)]):
+        place = equal.index(False)
+        return _other_tokens(own[place], ours[place], theirs[place])
+    text = f"TEMPLATE and chat template give the same tokens in {sum(equal)} conversations"
+    if different := len(equal) - sum(equal):
+        text += (
+            f"; in {different} with unusual characters the GGUF's tokenizer parts from the model's"
+        )
+    job.emit(events.Log(text=f"{text}."))
+    return None
+
+
+def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
+    """What was asked in conversations held out of training, else a few plain questions."""
+    plain = [[{"role": "user", "content": text}] for text in ("Hello!", "What is 2 + 2?")]
+    talks: list[list[dict[str, Any]]] = []
+    for sample in run.heldout():
+        turns = [{"role": turn.role, "content": turn.content} for turn in sample.messages]
+        while turns and turns[-1]["role"] != "user":
+            turns.pop()
+        roles = {turn["role"] for turn in turns}
+        alternate = all(a["role"] != b["role"] for a, b in pairwise(turns))
+        refused = derived.system == "refused" and "system" in roles
+        if turns and alternate and not refused and "tool" not in roles:
+            talks.append(turns)
+    return talks[:_COMPARED] or plain
+
+
+def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
+    """Conversations of the proof without unusual order, which every chat template takes."""
+    usual = (
+        talk
+        for talk in conversations()
+        if all(a["role"] != b["role"] for a, b in pairwise(talk))
+        and (derived.system != "refused" or talk[0]["role"] != "system")
+    )
+    return [talk for talk, _ in zip(usual, range(count), strict=False)]
+
+
+def _ids(
+    tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]], front: Sequence[int]
+) -> list[int]:
+    """Token ids of a conversation by the tokenizer, after what the server puts `front`."""
+    text = tokenizer.apply_chat_template(list(talk), tokenize=False, add_generation_prompt=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
+    return [*front, *ids] if ids[: len(front)] != [*front] else ids
+
+
+def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]:
+    """The BOS that the server adds to every prompt, [] where it adds none.
+
+    A chat template that writes none leaves the model with one token more than in training; the
+    derivation tells that among the limits.
+    """
+    return [tokenizer.bos_token_id] if llama.adds_bos(gguf) and tokenizer.bos_token else []
+
+
+def _other_tokens(talk: Sequence[dict[str, Any]], one: list[int], two: list[int]) -> Problem:
+    place = next(
+        (n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b),
+        min(len(one), len(two)),
+    )
+    return Problem(
+        code="export.other_tokens",
+        what=f"Ollama would read other tokens than the model was trained on: at token {place} of a "
+        f"conversation of {len(talk)} messages, {two[place : place + 3]} instead of "
+        f"{one[place : place + 3]}.",
+        remedy="No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs "
+        "from the model's own; a newer llama.cpp may convert it better.",
+        where=_WHERE,
+        severity="warning",
+    )
+
+
+def count_prompts(
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    recipe: server.Recipe,
+    job: Job,
+) -> int:
+    """Asks the server how many tokens prompts have; raises ProblemError when ours differ.
+
+    0 where the server cannot run the model.
+    """
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    job.progress("comparing token counts with Ollama", 0, None)
+    talks = _own_talks(run, derived)[:_COUNTED]
+    for counted, talk in enumerate(talks):
+        turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)
+        try:
+            reply = server.chat(
+                project.export.ollama_host, recipe.name, turns, {"num_predict": 1}, job
+            )
+        except ProblemError as error:
+            reason = error.problems[0].what
+            job.emit(events.Log(text=f"{recipe.name} exists, but was not tried out: {reason}"))
+            return counted
+        own = recipe.system and talk[0]["role"] != "system"
+        system = [{"role": "system", "content": recipe.system}] if own else []
+        ours = len(_ids(tokenizer, [*system, *talk], _added_in_front(tokenizer, gguf)))
+        if reply.prompt and reply.prompt != ours:
+            raise fail(
+                "ollama.other_prompt",
+                f"Ollama reads {reply.prompt} tokens where the model was trained on {ours}.",
+                "The model exists, but its answers can differ from the trained model's. Update "
+                "Ollama and create it again; look whether its server rewrites prompts.",
+                where=_WHERE,
+            )
+    return len(talks)

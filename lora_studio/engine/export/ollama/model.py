@@ -1,0 +1,272 @@
+"""What becomes of a GGUF file in Ollama: TEMPLATE and stops, Modelfile, the model itself."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path, PurePosixPath
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.export import ExportSpec, is_ollama_name_taken
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
+from lora_studio.core.templates.derivation import DATE_NEED, RANGE_NEED, RELEASES
+from lora_studio.core.templates.modelfile import modelfile
+from lora_studio.core.templates.ollama_template import DerivedTemplate
+from lora_studio.core.templates.source import TemplateSource
+from lora_studio.engine import generation
+from lora_studio.engine.export.ollama import (
+    checks,
+    server,
+    store,
+    template_sandbox,
+)
+from lora_studio.engine.model import loading
+from lora_studio.engine.runtime import llama
+from lora_studio.engine.runtime.channel import Job
+
+#: Longest answer of the test chat, in tokens.
+_TRIAL_TOKENS = 48
+
+_WHERE = Where(step="export")
+
+
+def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedTemplate | None:
+    """Derives the TEMPLATE from the chat template that was trained with and writes the Modelfile.
+
+    Returns None, with a warning, when no TEMPLATE could be proven equal to the chat template, as
+    text and as token ids.
+    """
+    run.modelfile.unlink(missing_ok=True)
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    job.progress("deriving the Ollama template", 0, None)
+    event = _derive(tokenizer, gguf, job)
+    job.emit(event)
+    assert event.derived is not None
+    derived = event.derived
+    for note in derived.notes:
+        job.emit(events.Log(text=f"{note[:1].upper()}{note[1:]}."))
+    for limit in derived.limits:
+        job.emit(events.Log(text=f"Where TEMPLATE and chat template differ: {limit}."))
+    for need in derived.needs:
+        job.emit(events.Log(text=f"The TEMPLATE needs {need}."))
+    if not derived.proven:
+        job.emit(events.Warned(problem=_not_proven(derived)))
+        return None
+    if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
+        job.emit(events.Warned(problem=problem))
+        return None
+    text = modelfile(
+        f"./{PurePosixPath(run.gguf.name, gguf.name)}",
+        derived,
+        project.export.system_prompt or None,
+        _parameters(project.export),
+    )
+    write_atomic(run.modelfile, text)
+    return derived
+
+
+# ------------------------------------------------------------------------------------- creating
+
+
+def create(
+    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate, job: Job
+) -> None:
+    """Creates the model and tries it out; a warning, no failure, where no server answers."""
+    try:
+        found = server.find(project.export.ollama_host)
+    except ProblemError as error:
+        if error.problems[0].code not in ("ollama.not_running", "ollama.not_ollama"):
+            raise
+        for problem in error.problems:
+            job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
+        return
+    _create_on(found, run, project, gguf, derived, job)
+
+
+def create_of_run(command: commands.CreateOllama, job: Job) -> None:
+    """Creates the model of a run that was exported before; raises ProblemError."""
+    run = RunFolder(Path(command.run))
+    project = _as_asked(run.load_project(), command)
+    spec = project.export
+    quantization = command.quantization or spec.quantizations[0]
+    gguf = run.gguf_file(project.name, quantization)
+    if not gguf.is_file():
+        raise _no_file(run, quantization)
+    checks.heed_selftest(run, quantization, anyway=command.anyway)
+    found = server.find(spec.ollama_host)
+    name = server.model_name(project)
+    if not command.force and is_ollama_name_taken(name, found.models):
+        raise store.taken(name, found.host)
+    derived = describe(run, project, gguf, job)
+    if derived is None:
+        raise fail(
+            "ollama.not_proven",
+            "Without a proven TEMPLATE no model is created in Ollama.",
+            "The warning above says what hinders; `lora-studio template derive` shows more.",
+            where=_WHERE,
+        )
+    _create_on(found, run, project, gguf, derived, job)
+
+
+def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
+    """The project with the command's name and server in place of its own; raises ProblemError."""
+    changes = {"ollama_name": command.name, "ollama_host": command.host}
+    if command.name:
+        store.check_name(command.name)
+    # Not validated: a password, which no project may hold, is fine in a command.
+    given = {key: value for key, value in changes.items() if value}
+    return project.model_copy(update={"export": project.export.model_copy(update=given)})
+
+
+def _create_on(
+    found: events.OllamaFound,
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    job: Job,
+) -> None:
+    """Creates the model, reads back what was stored, counts tokens, asks a first question."""
+    spec = project.export
+    derived = _for_server(run, project, gguf, derived, found, job)
+    recipe = server.Recipe(
+        name=server.model_name(project),
+        template=derived.template,
+        stops=derived.stops,
+        system=spec.system_prompt,
+        parameters=_parameters(spec),
+    )
+    digest = server.create(spec.ollama_host, gguf, recipe, job)
+    stored = store.show(spec.ollama_host, recipe.name)
+    if wrong := store.differences(recipe, digest, stored):
+        raise ProblemError(store.not_as_sent(recipe.name, wrong))
+    counted = checks.count_prompts(run, project, gguf, derived, recipe, job)
+    job.emit(
+        events.OllamaCreated(
+            host=found.host, name=recipe.name, version=found.version, prompts_checked=counted
+        )
+    )
+    if counted:
+        _try_out(run, spec.ollama_host, recipe.name, job)
+
+
+def _for_server(
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    found: events.OllamaFound,
+    job: Job,
+) -> DerivedTemplate:
+    """The TEMPLATE as this server takes it: an older one cannot write the current date."""
+    release = _release(found.version)
+    lacking = [need for need in derived.needs if release < RELEASES.get(need, ())]
+    if RANGE_NEED in lacking:
+        raise fail(
+            "ollama.too_old",
+            f"Ollama {found.version} cannot render this TEMPLATE: it needs {RANGE_NEED}.",
+            "Update Ollama and export again.",
+            where=Where(step="export", field="ollama_host"),
+        )
+    for need in lacking:
+        if need != DATE_NEED:
+            job.emit(events.Warned(problem=_too_old_for_calls(found.version, need)))
+    if DATE_NEED not in lacking:
+        return derived
+    today = date.today()
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    job.emit(
+        events.Log(
+            text=f"Ollama {found.version} cannot write the current date, which this chat template "
+            f"does: {today:%d %B %Y} stands in its place. A newer Ollama writes the day it is."
+        )
+    )
+    frozen = _derive(tokenizer, gguf, job, frozen_date=today).derived
+    assert frozen is not None
+    return frozen
+
+
+def _too_old_for_calls(version: str, need: str) -> Problem:
+    return Problem(
+        code="ollama.no_calls",
+        what=f"On Ollama {version} conversations with calls of tools will fail: it takes {need}.",
+        remedy="Update Ollama, or use the model without tools. Nothing else is affected.",
+        where=Where(step="export", field="ollama_host"),
+        severity="warning",
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """A version as numbers; one that is not made of numbers counts as new."""
+    parts = version.lstrip("v").split("-")[0].split(".")
+    return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else (10**9,)
+
+
+def withheld(quantization: str) -> Problem:
+    """The warning that a model which failed its self-test was not created in Ollama."""
+    return Problem(
+        code="export.not_created",
+        what=f"The {quantization} file failed the self-test, so it was not created in Ollama.",
+        remedy="Choose a quantisation with more bits and export again. The files and the Modelfile "
+        "are there all the same; where only bits were lost, you can create it from them.",
+        where=Where(step="export", field="quantizations"),
+        severity="warning",
+    )
+
+
+def _no_file(run: RunFolder, quantization: str) -> ProblemError:
+    there = ", ".join(sorted(file.name for file in run.gguf.glob("*.gguf")))
+    return fail(
+        "ollama.no_file",
+        f"The run has no {quantization} file.",
+        f"It has {there}." if there else "Export it first (`lora-studio export RUN`).",
+        where=Where(file=str(run.gguf)),
+    )
+
+
+def _derive(
+    tokenizer: PreTrainedTokenizerBase, gguf: Path, job: Job, frozen_date: date | None = None
+) -> events.TemplateDerived:
+    special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
+    end = generation.turn_end(tokenizer)
+    ends = [*tokenizer.convert_ids_to_tokens(list(end.ids)), *([end.text] if end.text else [])]
+    source = TemplateSource(tokenizer.get_chat_template(), special, llama.adds_bos(gguf))
+    return template_sandbox.derive(source, job, eos=tuple(ends), frozen_date=frozen_date)
+
+
+def _parameters(spec: ExportSpec) -> dict[str, float | int]:
+    return {"temperature": spec.temperature, "top_p": spec.top_p, "num_ctx": spec.num_ctx}
+
+
+def _not_proven(derived: DerivedTemplate) -> Problem:
+    reason = derived.reason.rstrip(".") or "the renderings differ"
+    other = ""
+    if derived.alternative is not None:
+        other = f" Nearest to it that is proven: {derived.alternative.what}."
+    return Problem(
+        code="export.template_not_proven",
+        what=f"The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.",
+        remedy="No Modelfile and no Ollama model were made, since its answers could be wrong. The "
+        f"GGUF file carries the chat template itself and is complete.{other}",
+        where=_WHERE,
+        severity="warning",
+    )
+
+
+def _try_out(run: RunFolder, host: str, name: str, job: Job) -> None:
+    """Asks the new model a first question; a server that cannot run it says why."""
+    rows = (sample.messages for sample in run.heldout() if sample.messages)
+    asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
+    turns = asked or (Message(role="user", content="Hello! Who are you?"),)
+    job.progress("asking the new model in Ollama", 0, None)
+    try:
+        reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
+    except ProblemError as error:
+        job.emit(events.Log(text=f"{name} exists, but was not tried out: {error.problems[0].what}"))
+        return
+    job.emit(events.Log(text=f"{name} was asked “{turns[0].content}” and answered: {reply.text}"))

@@ -1,0 +1,207 @@
+"""Runs chat templates and TEMPLATEs, which are foreign code, in a process with limits.
+
+A template can loop for ever or fill the memory without leaving its sandbox. The child has a limit
+on its memory and on the processor's time, which other work on the machine does not use up; what it
+needs comes in a file, what it found goes into another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+import threading
+import time
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import jinja2
+from pydantic import BaseModel, Field, TypeAdapter
+
+from lora_studio.core.problems import fail
+from lora_studio.core.protocol import events
+from lora_studio.core.templates.chat_template import ChatTemplate
+from lora_studio.core.templates.go.rendering import GoTemplateError
+from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
+from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.core.templates.source import TemplateSource
+from lora_studio.engine.runtime import child_process
+from lora_studio.engine.runtime.channel import Job
+
+#: Deriving the largest known templates takes ten seconds and 150 MB on one slow core.
+DERIVE_SECONDS = 180.0
+RENDER_SECONDS = 30.0
+MEMORY_BYTES = 2 << 30
+#: By the clock a child may take so many times its limit: it may have to share the processor.
+_PATIENCE = 4
+_TOO_LONG = getattr(signal, "SIGXCPU", None)
+
+
+class _Derive(BaseModel):
+    kind: Literal["derive"] = "derive"
+    text: str
+    special_tokens: dict[str, str]
+    server_adds_bos: bool
+    eos: tuple[str, ...]
+    frozen_date: date | None
+
+
+class _Render(BaseModel):
+    kind: Literal["render"] = "render"
+    template: str
+    request: Request
+    today: date | None
+
+
+class _Refusal(BaseModel):
+    """A TEMPLATE that cannot be parsed or rendered."""
+
+    refusal: str
+
+
+_Work = TypeAdapter[_Derive | _Render](Annotated[_Derive | _Render, Field(discriminator="kind")])
+
+
+def derive(
+    source: TemplateSource,
+    job: Job,
+    *,
+    eos: tuple[str, ...] = (),
+    frozen_date: date | None = None,
+    seconds: float = DERIVE_SECONDS,
+) -> events.TemplateDerived:
+    """Derives the TEMPLATE; raises ProblemError when the template runs into a limit."""
+    work = _Derive(
+        text=source.text,
+        special_tokens=source.special_tokens,
+        server_adds_bos=source.server_adds_bos,
+        eos=tuple(dict.fromkeys([*eos, *([source.eos] if source.eos else [])])),
+        frozen_date=frozen_date,
+    )
+    derived = DerivedTemplate.model_validate_json(_in_child(work, seconds, job))
+    difference = derived.first_difference
+    return events.TemplateDerived(
+        template=derived.template,
+        stops=derived.stops,
+        proven=derived.proven,
+        conversations=derived.conversations,
+        difference=difference and f"{difference.expected!r} became {difference.actual!r}",
+        chat_template=source.text,
+        derived=derived,
+    )
+
+
+def render(
+    template: str,
+    request: Request,
+    today: date | None,
+    job: Job,
+    *,
+    seconds: float = RENDER_SECONDS,
+) -> events.TemplateRendered:
+    """Renders a TEMPLATE; raises ProblemError when it is wrong or runs into a limit."""
+    work = _Render(template=template, request=request, today=today)
+    answer = _in_child(work, seconds, job)
+    found = TypeAdapter(_Refusal | str).validate_json(answer)
+    if isinstance(found, _Refusal):
+        raise fail(
+            "template.refused",
+            f"The TEMPLATE cannot be rendered: {found.refusal}.",
+            "Correct it at that place; Ollama would refuse it, too.",
+        )
+    return events.TemplateRendered(text=found)
+
+
+def _in_child(work: _Derive | _Render, seconds: float, job: Job) -> str:
+    with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
+        asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
+        asked.write_text(work.model_dump_json(), "utf-8")
+        command = child_process.python(__name__, str(asked), str(answer), str(seconds))
+        clock = _Clock(job, time.monotonic() + _PATIENCE * seconds)
+        try:
+            ended = child_process.run(command, clock, lambda _: None)
+        except TimeoutError:
+            seconds *= _PATIENCE
+            raise _limited(f"more than {seconds:.0f} seconds") from None
+        if ended.status == 0 and answer.is_file():
+            return answer.read_text("utf-8")
+        if _TOO_LONG is not None and ended.status == -_TOO_LONG:
+            raise _limited(f"more than {seconds:.0f} seconds")
+        if "MemoryError" in "\n".join(ended.lines) or ended.status < 0:
+            raise _limited(f"more than {MEMORY_BYTES >> 30} GiB of memory")
+        print(*ended.lines, sep="\n", file=sys.stderr)
+        raise fail(
+            "template.crashed",
+            "Working on the template ended without a result.",
+            "The log of the engine has the details.",
+        )
+
+
+class _Clock(Job):
+    """A job whose check also ends work that takes too long."""
+
+    def __init__(self, job: Job, deadline: float) -> None:
+        super().__init__(job.id, job.channel, job.flags)
+        self._deadline = deadline
+
+    def check(self) -> None:
+        """Raises CancelledError or TimeoutError."""
+        super().check()
+        if time.monotonic() > self._deadline:
+            raise TimeoutError
+
+
+def _limited(what: str) -> Exception:
+    return fail(
+        "template.limit",
+        f"The template was stopped: it took {what}.",
+        "A template that a model needs takes a moment. Check where this one comes from.",
+    )
+
+
+# --------------------------------------------------------------------------------- in the child
+
+
+def _limit(seconds: float) -> None:
+    """Limits this process; where the system has no such limits, the parent's clock remains."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        allowed = int(seconds)
+        # The system kills at the second limit; a signal tells of the first.
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))
+
+
+def _work(work: _Derive | _Render) -> BaseModel | str:
+    if isinstance(work, _Render):
+        try:
+            return render_as_server(work.template, work.request, today=work.today)
+        except GoTemplateError as error:
+            return _Refusal(refusal=str(error))
+    try:
+        template = ChatTemplate(work.text, work.special_tokens)
+    except jinja2.TemplateError as error:
+        return DerivedTemplate(reason=f"The chat template does not compile: {error}.")
+    return derive_from(
+        template,
+        bos=work.special_tokens.get("bos_token", ""),
+        server_adds_bos=work.server_adds_bos,
+        eos=work.eos,
+        frozen_date=work.frozen_date,
+    )
+
+
+def _main() -> None:
+    asked, answer, seconds = sys.argv[1:]
+    # Deep templates recurse; a thread's stack can be larger than the main one's.
+    threading.stack_size(64 << 20)
+    _limit(float(seconds))
+    found = _work(_Work.validate_json(Path(asked).read_bytes()))
+    Path(answer).write_bytes(TypeAdapter(type(found)).dump_json(found))
+
+
+if __name__ == "__main__":
+    _main()

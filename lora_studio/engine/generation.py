@@ -1,0 +1,309 @@
+"""Answers: by a model in torch, in batches, or by a GGUF file; greedy unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
+
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.project.project import Project
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import TextSource
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.devices import devices
+from lora_studio.engine.model import loading, safetensors_files
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.tokens import encoder
+
+#: Conversations answered at once by a model in torch.
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class TurnEnd:
+    """What ends an answer: any of these tokens, or this text where no single token stands for it."""
+
+    ids: tuple[int, ...]
+    text: str = ""
+
+    def cut(self, answer: str) -> tuple[str, bool]:
+        """The answer before the text that ends it, and whether that was found."""
+        before, found, _ = answer.partition(self.text) if self.text else (answer, "", "")
+        return before, bool(found)
+
+
+def answer_in_torch(
+    run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: Job
+) -> None:  # fmt: skip
+    """Answers with the base and the tuned model, which share their weights in memory."""
+    loaded = loading.load(widened(project.model, job), job, project.dataset)
+    if "base" in sources:
+        answer(loaded.model, loaded.tokenizer, "base", command, job)
+    if "tuned" in sources:
+        tuned = with_adapter(loaded.model, run)
+        answer(tuned, loaded.tokenizer, "tuned", command, job)
+
+
+def answer_merged(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
+    """Answers with the merged model of a run; raises ProblemError."""
+    if not run.has_merged:
+        raise fail(
+            "chat.not_merged",
+            "This run has no merged model.",
+            "Merge the adapter first.",
+            where=Where(file=str(run.merged)),
+        )
+    spec = ModelSpec(
+        source=str(run.merged),
+        device=project.model.device,
+        trust_remote_code=project.model.trust_remote_code,
+    )
+    loaded = loading.load(widened(spec, job), job)
+    answer(loaded.model, loaded.tokenizer, "merged", command, job)
+
+
+def answer_gguf(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
+    """Answers with the run's first GGUF file; raises ProblemError."""
+    file = run.gguf_file(project.name, project.export.quantizations[0])
+    if not file.is_file():
+        raise fail(
+            "chat.no_gguf",
+            f"This run has no {file.name}.",
+            "Export the run first.",
+            where=Where(file=str(file)),
+        )
+    tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
+    end = turn_end(tokenizer)
+    prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
+    longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip
+    with Llama(
+        file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
+    ) as llama:
+        for index, prompt in enumerate(prompts):
+            job.progress("answering with gguf", index, len(prompts), "answers")
+            job.emit(_answer_of_llama(llama, prompt, end, index, command))
+
+
+def _answer_of_llama(
+    llama: Llama, prompt: str, end: TurnEnd, index: int, command: commands.Generate
+) -> events.Generated:
+    ids: list[int] = []
+    finished = False
+    for token in llama.generate(
+        llama.tokenize(prompt),
+        max_tokens=command.max_tokens,
+        temperature=command.temperature,
+        top_p=command.top_p,
+        seed=command.seed,
+    ):
+        if llama.ends_generation(token) or token in end.ids:
+            finished = True
+            break
+        ids.append(token)
+        if end.text and end.text in llama.text(ids):
+            break
+    text, cut = end.cut(llama.text(ids))
+    return events.Generated(
+        source="gguf", index=index, text=text, tokens=len(ids), finished=finished or cut
+    )
+
+
+def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
+    """The base with the run's adapter in front of its layers, not merged."""
+    from peft import PeftModel
+
+    if not (run.adapter / "adapter_config.json").is_file():
+        raise fail(
+            "chat.no_adapter",
+            "This run has no trained adapter yet.",
+            "Train first.",
+            where=Where(file=str(run.adapter)),
+        )
+    return PeftModel.from_pretrained(base, str(run.adapter)).eval()
+
+
+def widened(spec: ModelSpec, job: Job) -> ModelSpec:
+    """The same model in 32 bits on a processor with room for it, where 16 bits are no faster.
+
+    Every 16-bit weight has its exact value in 32 bits.
+    """
+    if spec.precision not in ("auto", "bf16", "fp16") or devices.choose(spec.device).type != "cpu":
+        return spec
+    needed = 4 * safetensors_files.parameters(loading.resolve(spec, job))
+    if needed > psutil.virtual_memory().available // 2:
+        return spec
+    return spec.model_copy(update={"precision": "fp32"})
+
+
+def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEnd:
+    """What ends an answer: what training teaches as its end, and the tokens in `stops`."""
+    ids = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+    turns = (
+        Message(role="user", content="Hi"),
+        Message(role="assistant", content="qzq", trained=True),
+    )
+    try:
+        encoded = encoder.encode(tokenizer, turns, DatasetSpec())
+    except UnusableRow:
+        return TurnEnd(tuple(ids))
+    ending = tokenizer.decode(encoded.ids[encoded.trained].tolist()).rpartition("qzq")[2].strip()
+    marks = tokenizer(ending, add_special_tokens=False).input_ids if ending else []
+    if len(marks) == 1:
+        return TurnEnd((*ids, marks[0]))
+    return TurnEnd(tuple(ids), ending)
+
+
+def answer(
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    source: TextSource,
+    command: commands.Generate,
+    job: Job,
+) -> None:
+    """Emits an answer to every conversation, in batches padded on the left."""
+    prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
+    end = turn_end(tokenizer, network.generation_config.eos_token_id)
+    settings = _settings(tokenizer, end, command)
+    torch.manual_seed(command.seed)
+    done = 0
+    for batch in _batches(prompts):
+        job.progress(f"answering with {source}", done, len(prompts), "answers")
+        texts = [prompts[index] for index in batch]
+        for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
+            job.emit(_generated(tokenizer, ids, end, source, index))
+        done += len(batch)
+
+
+def complete(
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    limit: int,
+    job: Job,
+    *,
+    in_step: bool = False,
+) -> list[str]:
+    """Greedy answers of a model as it stands to prompts that are rendered already, at most `limit`
+    tokens each. `in_step`: every rank answers, each holds a part of the weights."""
+    end = turn_end(tokenizer, network.generation_config.eos_token_id)
+    command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
+    settings = _settings(tokenizer, end, command)
+    answers = [""] * len(prompts)
+    for batch in _batches(prompts):
+        texts = [prompts[index] for index in batch]
+        found = _continue(network, tokenizer, texts, settings, job, in_step=in_step)
+        for index, ids in zip(batch, found, strict=True):
+            answers[index] = _generated(tokenizer, ids, end, "tuned", index).text
+    return answers
+
+
+def _continue(
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    settings: GenerationConfig,
+    job: Job,
+    *,
+    in_step: bool = False,
+) -> list[list[int]]:
+    """The ids that follow each text, padded on the left to one batch."""
+    inputs = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+    ).to(network.device)
+    inputs.pop("token_type_ids", None)
+    # Not in inference mode: what a model keeps of it, such as rotations, could not train afterwards.
+    with torch.no_grad():
+        outputs = network.generate(
+            **inputs,
+            generation_config=settings,
+            tokenizer=tokenizer,
+            stopping_criteria=[HeedCancel(job)],
+            synced_gpus=in_step,
+        )
+    return outputs[:, inputs.input_ids.shape[1] :].tolist()
+
+
+class HeedCancel(StoppingCriteria):
+    """Looks for a cancel after each token."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        self.job.check()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _generated(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], end: TurnEnd, source: TextSource, index: int
+) -> events.Generated:
+    """One row of a batch, up to the token that ended it; what follows that is padding."""
+    place = next((place for place, token in enumerate(ids) if token in end.ids), None)
+    answer = ids if place is None else ids[:place]
+    text, cut = end.cut(tokenizer.decode(answer, skip_special_tokens=True))
+    if cut:
+        answer = tokenizer(text, add_special_tokens=False).input_ids
+    return events.Generated(
+        source=source,
+        index=index,
+        text=text,
+        tokens=len(answer),
+        finished=cut or place is not None,
+    )
+
+
+def _settings(
+    tokenizer: PreTrainedTokenizerBase, end: TurnEnd, command: commands.Generate
+) -> GenerationConfig:
+    """Only what the command says: a model's own sampling defaults would differ from llama.cpp's."""
+    sampling: dict[str, Any] = {"do_sample": False}
+    if command.temperature > 0:
+        sampling = {
+            "do_sample": True,
+            "temperature": command.temperature,
+            "top_p": command.top_p,
+            "top_k": 0,
+        }
+    return GenerationConfig(
+        max_new_tokens=command.max_tokens,
+        eos_token_id=list(end.ids) or None,
+        pad_token_id=tokenizer.pad_token_id,
+        stop_strings=[end.text] if end.text else None,
+        **sampling,
+    )
+
+
+def _batches(prompts: Sequence[str]) -> Iterator[list[int]]:
+    """Indices by length, so that little is padded."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for begin in range(0, len(order), BATCH):
+        yield order[begin : begin + BATCH]
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str:
+    try:
+        return encoder.render(tokenizer, turns, prompt=True)
+    except UnusableRow as error:
+        raise fail(
+            "chat.refused_by_template",
+            f"The conversation cannot be rendered: {error}.",
+            "Change the order or the roles of its messages.",
+        ) from error

@@ -1,0 +1,280 @@
+"""An adapter as PEFT saves it, read without PEFT: which layers it changes, and how strongly."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Stored
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+_PICKLE = "adapter_model.bin"
+
+_PREFIX = "base_model.model."
+_LORA = re.compile(
+    r"(?P<module>.+?)\.lora_(?:(?P<half>[AB])\.(?P<part>weight|bias)|embedding_(?P<table>[AB])"
+    r"|(?P<magnitude>magnitude_vector)(?:\.weight)?)\Z"
+)
+_WHOLE = re.compile(r"(?P<module>.+?)(?P<frozen>\.base_layer)?\.(?P<part>weight|bias)\Z")
+
+#: Settings of PEFT that change how an update is computed; none is written by this program.
+_OTHER_KINDS = (
+    "alora_invocation_tokens", "use_bdlora", "use_qalora", "arrow_config", "velora_config",
+    "monteclora_config", "kasa_config", "mica", "trainable_token_indices",
+    "ensure_weight_tying", "layer_replication",
+)  # fmt: skip
+
+#: Initial values that take something out of the base weights. PEFT can repeat the first two.
+_REPEATABLE = ("pissa", "olora")
+_UNREPEATABLE = ("pissa_niter", "corda", "loftq", "lora_ga")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The update of one module: A, B and, for DoRA, its magnitudes.
+
+    `of` says what is adapted: a linear layer, an embedding, or a bare parameter such as the weights
+    of all experts of a layer; `depth` orders the parameters of one module, the first innermost.
+    """
+
+    module: str
+    a: Stored
+    b: Stored
+    rank: int
+    scale: float
+    of: Literal["linear", "embedding", "parameter"] = "linear"
+    depth: int = 0
+    magnitude: Stored | None = None
+    bias: Stored | None = None
+
+    @property
+    def experts(self) -> int:
+        """How many experts share A and B; 0 when the rank does not divide them."""
+        return 0 if self.a.shape[0] % self.rank else self.a.shape[0] // self.rank
+
+
+@dataclass
+class Adapter:
+    """All of an adapter: layers with an update, and tensors of the model that it brings whole.
+
+    `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained as
+    such, the others only came along. `complication` names what needs PEFT and a model in memory.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    weight: float = 1.0
+    layers: list[Layer] = field(default_factory=list)
+    replacements: dict[str, Stored] = field(default_factory=dict)
+    trained_whole: set[str] = field(default_factory=set)
+    complication: str | None = None
+
+    @property
+    def transposed(self) -> bool:
+        """Whether linear weights are stored [in, out], as GPT-2's are."""
+        return bool(self.config.get("fan_in_fan_out"))
+
+
+def read(folder: Path, weight: float = 1.0) -> Adapter:
+    """The adapter in a folder; raises ProblemError when it is none or does not fit its settings."""
+    config = read_config(folder)
+    adapter = Adapter(folder, config, weight, complication=_complication(folder, config))
+    modules: dict[str, dict[str, Stored]] = {}
+    for tensor in safetensors_files.header(_weights_file(folder)):
+        name = tensor.name.removeprefix(_PREFIX)
+        if match := _LORA.match(name):
+            role = match["half"] or match["table"] or "magnitude"
+            role += "-bias" if match["part"] == "bias" else "-table" if match["table"] else ""
+            modules.setdefault(match["module"], {})[role] = tensor
+        elif "lora_" not in name and name != tensor.name and (match := _WHOLE.match(name)):
+            whole = f"{match['module']}.{match['part']}"
+            adapter.replacements[whole] = tensor
+            bias = match["part"] == "bias" and config.get("bias", "none") != "none"
+            if bias or (not match["frozen"] and _is_saved_whole(match["module"], config)):
+                adapter.trained_whole.add(whole)
+        else:
+            adapter.complication = adapter.complication or f"it holds {tensor.name}"
+    for module, held in modules.items():
+        try:
+            adapter.layers.append(_layer(adapter, module, held))
+        except ProblemError:
+            if adapter.complication is None:
+                raise
+            # PEFT will merge it; what can be told of it is still worth showing.
+    if not adapter.layers and not adapter.replacements and adapter.complication is None:
+        raise foreign(folder, "it holds no weights")
+    return adapter
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of an adapter; raises ProblemError when the folder holds no LoRA adapter."""
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))
+    except (OSError, ValueError):
+        raise fail(
+            "merging.no_adapter",
+            f"{folder} holds no trained adapter.",
+            "Train first, or choose the folder with an adapter_config.json.",
+            where=Where(step="merging", file=str(folder)),
+        ) from None
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind != "LORA":
+        raise fail(
+            "merging.not_lora",
+            f"The adapter is of the kind {kind}, not LORA, and cannot be merged here.",
+            "Choose a LoRA adapter.",
+            where=Where(step="merging", file=str(folder)),
+        )
+    _check_numbers(folder, config)
+    return config
+
+
+def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ProblemError where a rank or alpha, for all modules or for some, is no number."""
+    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    if not (
+        all(isinstance(rank, int) and rank > 0 for rank in ranks)
+        and all(isinstance(alpha, int | float) for alpha in alphas)
+    ):
+        raise fail(
+            "merging.broken_settings",
+            f"The adapter's {CONFIG} names no rank (r) and alpha (lora_alpha) to scale it by.",
+            "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
+            where=Where(step="merging", file=str(folder / CONFIG)),
+        )
+
+
+def foreign(folder: Path, reason: str) -> ProblemError:
+    """The problem of an adapter that was not made for the base model at hand."""
+    return fail(
+        "merging.foreign_adapter",
+        f"The adapter does not belong to this base model: {reason}.",
+        "Choose the base model that the adapter was trained on, in its very same version.",
+        where=Where(step="merging", file=str(folder)),
+    )
+
+
+def not_finite(name: str, dtype: str) -> ProblemError:
+    """The problem of a merged tensor with an infinite value or none at all."""
+    remedy = "The adapter is damaged, or the training diverged: train again with a lower rate."
+    if dtype in ("F16", "float16"):
+        remedy = "float16 may be too narrow for this model: choose bfloat16 for the merged model."
+    return fail(
+        "merging.not_finite",
+        f"The merged {name} holds values that are infinite or no numbers.",
+        remedy,
+        where=Where(step="merging", field="dtype"),
+    )
+
+
+def of_module(pattern: dict[str, Any] | None, module: str, default: Any) -> Any:
+    """A setting that may differ by module; the first matching key counts, as in PEFT."""
+    for key, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return default
+
+
+def _weights_file(folder: Path) -> Path:
+    file = folder / WEIGHTS
+    if not file.is_file() and (folder / _PICKLE).is_file():
+        raise fail(
+            "merging.pickle",
+            f"{_PICKLE} is a pickle file, which can run code when it is opened.",
+            "Ask its author for adapter_model.safetensors, or convert it where you trust it.",
+            where=Where(step="merging", file=str(folder / _PICKLE)),
+        )
+    return file
+
+
+def _complication(folder: Path, config: dict[str, Any]) -> str | None:
+    used = [name for name in _OTHER_KINDS if config.get(name)]
+    if used:
+        return f"it uses {', '.join(used)}"
+    initial = config.get("init_lora_weights")
+    if not isinstance(initial, str):
+        return None
+    if initial.lower().startswith(_UNREPEATABLE):
+        raise fail(
+            "merging.changed_base",
+            f"The adapter was begun with {initial}, which took a part out of the base model that "
+            "cannot be told from the adapter alone.",
+            "Save it again as a plain LoRA, in PEFT with "
+            "save_pretrained(…, path_initial_model_for_weight_conversion=…).",
+            where=Where(step="merging", file=str(folder)),
+        )
+    if initial.lower() in _REPEATABLE:
+        return f"it was begun with {initial}, which took a part out of the base model"
+    return None
+
+
+def _layer(adapter: Adapter, module: str, held: dict[str, Stored]) -> Layer:
+    folder, config = adapter.folder, adapter.config
+    table = "A-table" in held or "B-table" in held
+    a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
+    if a is None or b is None:
+        raise foreign(folder, f"it holds only one half of the update of {module}")
+    depth = 0
+    while module.endswith(".base_layer"):
+        module, depth = module.removesuffix(".base_layer"), depth + 1
+    bare = not table and _is_parameter(module, config)
+    rank, scale = _rank_and_scale(adapter, module)
+    if not bare and (a.shape[0] != rank or b.shape[1] != rank):
+        raise foreign(
+            folder, f"the update of {module} has rank {a.shape[0]}, its settings say {rank}"
+        )
+    return Layer(
+        module,
+        a,
+        b,
+        rank,
+        scale,
+        "embedding" if table else "parameter" if bare else "linear",
+        depth,
+        held.get("magnitude"),
+        held.get("B-bias"),
+    )
+
+
+def of_parameter(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
+    """The layer as the update of this parameter of its module, whose rank may be one of its own."""
+    rank, scale = _rank_and_scale(adapter, f"{layer.module}.{parameter}")
+    return replace(layer, rank=rank, scale=scale)
+
+
+def _rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
+    """Scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023)."""
+    config = adapter.config
+    rank = of_module(config.get("rank_pattern"), module, config["r"])
+    alpha = of_module(config.get("alpha_pattern"), module, config["lora_alpha"])
+    scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return rank, scale
+
+
+def _is_parameter(module: str, config: dict[str, Any]) -> bool:
+    """Whether an update is of a bare parameter, such as all experts of a layer in one tensor."""
+    if not config.get("target_parameters"):
+        return False
+    targets = config.get("target_modules") or ()
+    if isinstance(targets, str):
+        return re.fullmatch(targets, module) is None
+    return not _ends_in(module, targets)
+
+
+def _is_saved_whole(module: str, config: dict[str, Any]) -> bool:
+    """Whether a module was trained whole; one that is a part of such a module was, too."""
+    saved = config.get("modules_to_save") or ()
+    parts = module.split(".")
+    return any(_ends_in(".".join(parts[:count]), saved) for count in range(1, len(parts) + 1))
+
+
+def _ends_in(module: str, names: Any) -> bool:
+    return any(module == name or module.endswith(f".{name}") for name in names)

@@ -1,0 +1,120 @@
+"""Adapters that begin with a part of the base weights, and how what they learned is saved.
+
+PiSSA (Meng et al. 2024), OLoRA (Büyükakyüz 2024) and LoftQ (Li et al. 2023) begin with an update B₀A₀
+that belongs to the base: W = W′ + s·B₀A₀, for LoftQ nearly so, W′ being the 4-bit weights. What has
+been learned is s·(BA − B₀A₀) = s·[B | −B₀]·[A ; A₀], an adapter of twice the rank for the base as it
+is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import peft
+import torch
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime.channel import Job
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_FIELD = Where(step="lora", field="init")
+
+#: Passes of the randomised decomposition (Halko et al. 2011); the spectrum of rounding errors is flat.
+_PASSES = 8
+
+
+def keep(model: peft.PeftModel, scratch: Path) -> Path:
+    """Writes the adapter as it begins into `scratch`."""
+    folder = scratch / "initial-adapter"
+    config = model.peft_config["default"]
+    how, config.init_lora_weights = config.init_lora_weights, True
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    config.init_lora_weights = how
+    return folder
+
+
+def subtract(folder: Path, initial: Path) -> None:
+    """Makes an adapter on disk one for the unchanged base: of twice the rank, at the same scale."""
+    state, before = load_file(folder / _WEIGHTS), load_file(initial / _WEIGHTS)
+    for name, value in state.items():
+        if "lora_A" in name or "lora_embedding_A" in name:
+            state[name] = torch.cat([value, before[name].to(value)], 0)
+        elif "lora_B" in name or "lora_embedding_B" in name:
+            state[name] = torch.cat([value, -before[name].to(value)], 1)
+    save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((folder / _CONFIG).read_text("utf-8"))
+    # The scale is alpha / rank, or alpha / √rank with rsLoRA.
+    factor = 2**0.5 if config["use_rslora"] else 2
+    config["r"] *= 2
+    config["lora_alpha"] *= factor
+    config["rank_pattern"] = {key: 2 * rank for key, rank in config["rank_pattern"].items()}
+    config["alpha_pattern"] = {
+        key: factor * value for key, value in config["alpha_pattern"].items()
+    }
+    config["init_lora_weights"] = True
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2), "utf-8")
+
+
+def lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+    """Adapted linear layers by their name in the base model."""
+    for name, module in model.get_base_model().named_modules():
+        if isinstance(module, LoraLayer) and "default" in module.lora_A:
+            yield name, module
+
+
+# --- LoftQ ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def make_up_for_rounding(model: peft.PeftModel, folder: Path, job: Job) -> None:
+    """LoftQ with one step: s·B·A becomes the best approximation of W − Q at its rank.
+
+    `folder` holds the weights W before they were quantised to Q. Computed in 32-bit on the processor,
+    so that a resumed training finds the same values. Raises ProblemError where W is not to be found.
+    """
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    stored = safetensors_files.index(folder)
+    layers = [
+        pair for pair in lora_layers(model) if isinstance(pair[1].get_base_layer(), Linear4bit)
+    ]
+    if not layers:
+        raise fail(
+            "lora.loftq_needs_4bit",
+            "LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.",
+            "Hold the base in 4-bit, or begin as usual.",
+            where=_FIELD,
+        )
+    for done, (name, layer) in enumerate(layers):
+        job.progress("computing initial values", done, len(layers), "layers")
+        packed = layer.get_base_layer().weight
+        found = stored.get(f"{name}.weight")
+        if found is None or tuple(found.shape) != tuple(packed.quant_state.shape):
+            raise fail(
+                "lora.loftq_without_weights",
+                f"LoftQ needs {name} as it was before quantisation, and the model's files do not "
+                "hold it under this name.",
+                "Begin as usual, or choose a model that is not stored quantised.",
+                where=_FIELD,
+            )
+        rounded = dequantize_4bit(packed.data, packed.quant_state).float().cpu()
+        _approximate(layer, found.read().float() - rounded)
+
+
+def _approximate(layer: LoraLayer, wanted: torch.Tensor) -> None:
+    """A = √S·Vᵀ and B = U·√S / s, of the leading singular vectors of `wanted` [out, in]."""
+    rank, scale = layer.r["default"], layer.scaling["default"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        size = min(2 * rank, *wanted.shape)
+        left, values, right = torch.svd_lowrank(wanted, q=size, niter=_PASSES)
+    root = values[:rank].sqrt()
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    a.copy_((right[:, :rank] * root).T)
+    b.copy_(left[:, :rank] * root / scale)

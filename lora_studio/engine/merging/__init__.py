@@ -1,0 +1,1 @@
+"""Adapters into a base, or into one another: planned, computed in blocks, written, gone on with."""

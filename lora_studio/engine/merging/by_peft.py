@@ -1,0 +1,91 @@
+"""Merging with PEFT and the model in memory: for whatever cannot be merged tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.runtime.channel import Job
+
+
+def merge(
+    base: Path,
+    adapters_merged: Sequence[Adapter],
+    target: Path,
+    dtype: torch.dtype,
+    shard_limit: str,
+    job: Job,
+) -> int:
+    """Writes the merged model into `target`; returns how many layers changed.
+
+    Raises ProblemError when the adapter does not fit the model or the result is not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    job.progress("loading the base model to merge into", 0, None)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
+    if getattr(model, "is_quantized", False):
+        model = model.dequantize().to(dtype)
+        _forget_quantisation(model)
+    job.progress("merging with PEFT", 0, None)
+    changed = 0
+    merged = model
+    for adapter in adapters_merged:
+        wrapped = _with_adapter(merged, adapter)
+        changed += sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
+        merged = wrapped.merge_and_unload()
+    named = list(merged.named_parameters())
+    for done, (name, value) in enumerate(named):
+        job.progress("checking the merged model", done, len(named), "tensors")
+        if not bool(torch.isfinite(value).all()):
+            raise adapter_files.not_finite(name, safetensors_files.word(value.dtype))
+    job.progress("saving the merged model", 0, None)
+    merged.save_pretrained(target, max_shard_size=shard_limit)
+    return changed
+
+
+def _forget_quantisation(model: Any) -> None:
+    """WORKAROUND: transformers 5.17 saves a dequantised model by undoing how it was loaded, and
+    reading packed weights is a step that it cannot undo (NotImplementedError in save_pretrained).
+    """
+
+    def can_be_undone(conversion: Any) -> bool:
+        try:
+            conversion.reverse_transform()
+        except NotImplementedError:
+            return False
+        return True
+
+    steps = getattr(model, "_weight_conversions", None) or ()
+    model._weight_conversions = [step for step in steps if can_be_undone(step)]
+
+
+def _with_adapter(model: Any, adapter: Adapter) -> Any:
+    """The model with the adapter's weights in place, every one of them used."""
+    from peft import PeftConfig, get_peft_model, load_peft_weights
+    from peft.tuners.lora import LoraLayer
+
+    from lora_studio.engine.lora import adapter_weights
+
+    config = PeftConfig.from_pretrained(str(adapter.folder))
+    config.inference_mode = True
+    config.base_model_name_or_path = None  # where the base was when it was trained on
+    try:
+        wrapped = get_peft_model(model, config)
+        adapter_weights.put(wrapped, load_peft_weights(str(adapter.folder), device="cpu"))
+    except adapter_weights.MisfitError as error:
+        raise adapter_files.foreign(adapter.folder, str(error)) from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise adapter_files.foreign(
+            adapter.folder, str(error).split("\n")[0].rstrip(".")
+        ) from error
+    for module in wrapped.modules():
+        if isinstance(module, LoraLayer) and adapter.weight != 1.0:
+            module.set_scale("default", adapter.weight)
+    return wrapped

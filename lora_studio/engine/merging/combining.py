@@ -1,0 +1,279 @@
+"""One adapter made of several, module by module from file to file, as PEFT's `add_weighted_adapter`.
+
+The rules for the values are PEFT's own functions (peft/utils/merge_utils.py); what is here is which
+tensors they are given, with no model in memory. Two differences, both to the result's advantage: the
+new adapter never uses rsLoRA's scale, which would apply a second time, and a singular value
+decomposition is of the small factors, not of their large product.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import CombineAdapters
+from lora_studio.core.system.files import folder_atomic
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter, Layer
+from lora_studio.engine.merging.model_files import copy_tokenizer
+from lora_studio.engine.merging.plan import equal
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Planned, Stored
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.channel import Job
+
+#: A and B of one module in 32 bits, and the scale of their product.
+Factors = tuple[torch.Tensor, torch.Tensor, float]
+
+
+def combine(command: CombineAdapters, job: Job) -> events.AdapterCombined:
+    """Writes the new adapter into the folder `out`; raises ProblemError."""
+    merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
+    out = Path(command.out)
+    if out.exists() and any(out.iterdir()):
+        raise fail(
+            "adapters.not_empty",
+            f"{out} is not empty.",
+            "Choose a new folder for the combined adapter.",
+            where=Where(file=str(out)),
+        )
+    modules = _modules(merged)
+    _check(merged, command, modules)
+    rank = _rank(command, modules)
+    size = sum(
+        4 * rank * (layers[0].a.shape[1] + layers[0].b.shape[0]) for layers in modules.values()
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    disk.require(out.parent, size, "The combined adapter")
+    with folder_atomic(out) as folder:
+        _write(folder, command, modules, rank, _along(merged), job)
+        (folder / adapter_files.CONFIG).write_text(
+            json.dumps(_config(merged, modules, rank), indent=2) + "\n", "utf-8"
+        )
+        copy_tokenizer(merged[0].folder, folder)
+    file = out / adapter_files.WEIGHTS
+    return events.AdapterCombined(
+        folder=str(out),
+        method=command.method,
+        rank=rank,
+        layers=len(modules),
+        bytes=file.stat().st_size,
+    )
+
+
+def _modules(merged: Sequence[Adapter]) -> dict[str, list[Layer]]:
+    """The layers of all adapters by module, in the order of the first adapter that has it."""
+    found: dict[str, list[Layer]] = {}
+    for adapter in merged:
+        for layer in adapter.layers:
+            found.setdefault(layer.module, []).append(layer)
+    return found
+
+
+def _check(
+    merged: Sequence[Adapter], command: CombineAdapters, modules: dict[str, list[Layer]]
+) -> None:
+    for adapter in merged:
+        reason = adapter.complication
+        if any(layer.magnitude is not None for layer in adapter.layers):
+            reason = "it is a DoRA, whose magnitudes do not add up"
+        elif any(layer.bias is not None for layer in adapter.layers):
+            reason = "it trained biases of its own"
+        elif any(layer.of == "parameter" for layer in adapter.layers):
+            reason = "it adapts bare parameters, such as stacked experts"
+        elif adapter.trained_whole:
+            reason = f"it trained {min(adapter.trained_whole)} whole"
+        if reason:
+            raise _refused(adapter, reason)
+    for module, layers in modules.items():
+        shapes = {(layer.a.shape[1], layer.b.shape[0]) for layer in layers}
+        if len(shapes) > 1:
+            raise _refused(merged[-1], f"{module} has another shape there than in the first")
+        ranks = {layer.rank for layer in layers}
+        if len(ranks) > 1 and command.method not in ("cat", "svd"):
+            raise fail(
+                "adapters.ranks_differ",
+                f"The adapters have ranks {', '.join(map(str, sorted(ranks)))} at {module}, and "
+                f"{command.method} needs equal ones.",
+                "Choose cat, which is exact, or svd, which brings the sum to the rank you want.",
+                where=Where(file=merged[0].folder.as_posix()),
+            )
+
+
+def _along(merged: Sequence[Adapter]) -> dict[str, Stored]:
+    """Tensors that came along untrained, such as the embedding of a vocabulary that was enlarged;
+    raises ProblemError when two adapters bring different ones.
+    """
+    found: dict[str, Stored] = {}
+    for adapter in merged:
+        for name, stored in adapter.replacements.items():
+            if name in found and not equal(found[name], stored):
+                raise _refused(adapter, f"its {name} is another than that of the first")
+            found.setdefault(name, stored)
+    return found
+
+
+def _rank(command: CombineAdapters, modules: dict[str, list[Layer]]) -> int:
+    """Rank of the new adapter: the widest sum of ranks for cat, what was asked for with svd."""
+    if command.method == "cat":
+        return max(sum(layer.rank for layer in layers) for layers in modules.values())
+    widest = max(layer.rank for layers in modules.values() for layer in layers)
+    return command.rank or widest if command.method == "svd" else widest
+
+
+def _write(
+    folder: Path,
+    command: CombineAdapters,
+    modules: dict[str, list[Layer]],
+    rank: int,
+    along: dict[str, Stored],
+    job: Job,
+) -> None:
+    """One module in memory at a time: A and B of one are made together and written in turn."""
+    made: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def half(module: str, layers: list[Layer], which: int) -> Callable[[], torch.Tensor]:
+        def make() -> torch.Tensor:
+            if which == 0:
+                job.progress("combining", list(modules).index(module), len(modules), "layers")
+                made.clear()
+                made[module] = _combined(command, module, layers, rank)
+            value = made[module][which]
+            if not bool(torch.isfinite(value).all()):
+                raise fail(
+                    "adapters.not_finite",
+                    f"The combined update of {module} holds values that are no numbers.",
+                    "One of the adapters is damaged: look at each with `adapters show`.",
+                )
+            return value
+
+        return make
+
+    tensors: list[tuple[Planned, Callable[[], torch.Tensor]]] = []
+    for module, layers in modules.items():
+        inputs, outputs = layers[0].a.shape[1], layers[0].b.shape[0]
+        table = layers[0].of == "embedding"
+        names = ("lora_embedding_A", "lora_embedding_B") if table else ("lora_A.weight", "lora_B.weight")  # fmt: skip
+        for which, (name, shape) in enumerate(
+            zip(names, ((rank, inputs), (outputs, rank)), strict=True)
+        ):
+            planned = Planned(f"base_model.model.{module}.{name}", "F32", shape)
+            tensors.append((planned, half(module, layers, which)))
+    for stored in along.values():
+        tensors.append((Planned(stored.name, stored.dtype, stored.shape), stored.read))
+    safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
+    job.progress("combining", len(modules), len(modules), "layers")
+
+
+def _combined(
+    command: CombineAdapters, module: str, layers: list[Layer], rank: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A [rank, in] and B [out, rank] of one module; unused ranks are zero."""
+    # A layer's scale holds the adapter's weight already.
+    factors = [(layer.a.read().float(), layer.b.read().float(), layer.scale) for layer in layers]
+    if command.method == "cat":
+        a, b = _concatenated(factors)
+    elif command.method == "svd":
+        a, b = _decomposed(factors, rank)
+    else:
+        if command.method.startswith("dare"):
+            # The same module draws the same, whatever the order of the others.
+            digest = hashlib.sha256(f"{command.seed} {module}".encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        a, b = arithmetic(factors, command.method, command.density)
+    whole_a, whole_b = a.new_zeros(rank, a.shape[1]), b.new_zeros(b.shape[0], rank)
+    whole_a[: len(a)], whole_b[:, : b.shape[1]] = a, b
+    return whole_a, whole_b
+
+
+def _concatenated(factors: Sequence[Factors]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Σ s·B·A = [B₁ B₂ …] · [s₁A₁; s₂A₂; …]: exact."""
+    return (
+        torch.cat([a * scale for a, _, scale in factors]),
+        torch.cat([b for _, b, _ in factors], dim=1),
+    )
+
+
+def _decomposed(factors: Sequence[Factors], rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearest product of this rank to Σ s·B·A (Eckart-Young): A = Vᵀ, B = U·S.
+
+    With B = Q_B·R_B and Aᵀ = Q_A·R_A the decomposition is that of the small R_B·R_Aᵀ.
+    """
+    a, b = _concatenated(factors)
+    q_b, r_b = torch.linalg.qr(b.double())
+    q_a, r_a = torch.linalg.qr(a.double().T)
+    u, s, vh = torch.linalg.svd(r_b @ r_a.T, full_matrices=False)
+    return (vh[:rank] @ q_a.T).float(), (q_b @ (u[:, :rank] * s[:rank])).float()
+
+
+def arithmetic(
+    factors: Sequence[Factors], method: str, density: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A and B each combined alone, weighted by the root of the scale, its sign on A."""
+    from peft.utils import merge_utils
+
+    signed = torch.tensor([math.copysign(math.sqrt(abs(s)), s) for _, _, s in factors])
+    for_a_and_b = (([a for a, _, _ in factors], signed), ([b for _, b, _ in factors], signed.abs()))
+    result = []
+    for tensors, scales in for_a_and_b:
+        match method:
+            case "linear":
+                value = merge_utils.task_arithmetic(tensors, scales)
+            case "ties":
+                value = merge_utils.ties(tensors, scales, density)
+            case "dare_linear":
+                value = merge_utils.dare_linear(tensors, scales, density)
+            case "dare_ties":
+                value = merge_utils.dare_ties(tensors, scales, density)
+            case _:
+                value = merge_utils.magnitude_prune(tensors, scales, density)
+        result.append(value.float())
+    return result[0], result[1]
+
+
+def _config(
+    merged: Sequence[Adapter], modules: dict[str, list[Layer]], rank: int
+) -> dict[str, Any]:
+    """The settings of the first adapter; the scale alpha / rank is 1."""
+    names = sorted({module.rpartition(".")[2] for module in modules})
+    return merged[0].config | {
+        "r": rank,
+        "lora_alpha": rank,
+        "target_modules": names if _mean_the_same(names, merged) else sorted(modules),
+        "layers_to_transform": None,
+        "layers_pattern": None,
+        "exclude_modules": None,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "use_rslora": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+
+
+def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
+    """Whether the last parts of the names choose no more modules than the adapters have."""
+    chosen = [adapter.config.get("target_modules") for adapter in merged]
+    return all(
+        isinstance(targets, list) and all("." not in name for name in targets) for targets in chosen
+    ) and all(
+        not adapter.config.get("layers_to_transform") and not adapter.config.get("exclude_modules")
+        for adapter in merged
+    )
+
+
+def _refused(adapter: Adapter, reason: str) -> ProblemError:
+    return fail(
+        "adapters.not_combined",
+        f"{adapter.folder.name} cannot be combined with others: {reason}.",
+        "Merge it into the base model instead, alone or after others.",
+        where=Where(file=str(adapter.folder)),
+    )

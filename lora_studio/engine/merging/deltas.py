@@ -1,0 +1,299 @@
+"""What an adapter does to one weight, in row blocks: the arithmetic of the merge.
+
+Each formula computes in the same data types and the same order as PEFT's merge, so that the result
+is equal bit for bit. A block is small enough to stay in the processor's cache, which is what makes
+this ten times faster than the same operations on a whole tensor.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from lora_studio.engine.model.safetensors_files import Stored
+
+#: Changes a block, the rows `first` to `last` of the weight, and returns it in its data type.
+Apply = Callable[[torch.Tensor, int, int], torch.Tensor]
+
+#: Values in a block: two 32-bit copies of it fit into the second-level cache of one core.
+BLOCK = 1 << 17
+
+#: Fewest rows of a block. Matrix products of fewer rows go through other kernels of the BLAS, which
+#: add up in another order.
+_FEWEST_ROWS = 64
+
+
+class Update(Protocol):
+    """A change of one weight."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weights that it fits."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """The rank of B·A, 0 without one."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs the weight in one piece."""
+        ...
+
+    def load(self) -> Apply:
+        """Reads what it needs; the result may be called from several threads at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One half of B·A, or the part of it that belongs to one of several experts.
+
+    PEFT stacks the experts of a layer: A is [experts · rank, in], B is [out, rank · experts] with
+    the expert as the fastest index (peft/tuners/lora/layer.py, ParamWrapper.get_delta_weight).
+    `first` and `last` bound the rows of B that are used.
+    """
+
+    stored: Stored
+    is_a: bool
+    experts: int = 1
+    expert: int = 0
+    first: int = 0
+    last: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the part."""
+        rows, columns = self.stored.shape
+        if self.is_a:
+            return rows // self.experts, columns
+        return (rows if self.last is None else self.last) - self.first, columns // self.experts
+
+    def read(self) -> torch.Tensor:
+        """The part in 32 bits, as PEFT holds an adapter."""
+        if self.is_a:
+            rank = self.stored.shape[0] // self.experts
+            return self.stored.rows(self.expert * rank, (self.expert + 1) * rank).float()
+        whole = _in_32_bits(self.stored) if self.experts > 1 else self.stored.read().float()
+        part = whole[self.first : self.last]
+        if self.experts > 1:
+            part = part.reshape(len(part), -1, self.experts)[:, :, self.expert].contiguous()
+        return part
+
+
+@functools.lru_cache(maxsize=2)
+def _in_32_bits(stored: Stored) -> torch.Tensor:
+    """The B of all experts of a layer, which follow each other in a model's files."""
+    return stored.read().float()
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """W' = W + scale · B·A; A is [rank, in], B is [out, rank].
+
+    `transposed`: the weight is stored [in, out] and gets (B·A)ᵀ. `rounded`: the update is brought
+    into the weight's data type before it is added, as PEFT does for embeddings and bare parameters.
+    """
+
+    a: Factor
+    b: Factor
+    scale: float
+    transposed: bool = False
+    rounded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[out, in] of the layer, as stored."""
+        shape = (self.b.shape[0], self.a.shape[1])
+        return shape[::-1] if self.transposed else shape
+
+    @property
+    def rank(self) -> int:
+        """Rows of A."""
+        return self.a.shape[0]
+
+    @property
+    def whole(self) -> bool:
+        """Never: each row stands alone."""
+        return False
+
+    def load(self) -> Apply:
+        """Reads both factors into memory."""
+        a, b = self.a.read(), self.b.read()
+
+        def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            delta = self.delta(a, b, first, last)
+            if self.rounded:
+                block += delta.to(block.dtype)
+                return block
+            if block.dtype == torch.float32:
+                block += delta
+                return block
+            # The sum in 32 bits, rounded once: what adding 32 bits to 16 in place does, faster.
+            total = _scratch("sum", block.shape).copy_(block).add_(delta)
+            return block.copy_(total)
+
+        return apply
+
+    def delta(self, a: torch.Tensor, b: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """Rows `first` to `last` of the update, in 32 bits; valid until the thread's next call."""
+        if self.transposed:
+            out = _scratch("product", (len(b), last - first))
+            return torch.mm(b, a[:, first:last], out=out).mul_(self.scale).t()
+        out = _scratch("product", (last - first, a.shape[1]))
+        return torch.mm(b[first:last], a, out=out).mul_(self.scale)
+
+
+@dataclass(frozen=True)
+class Dora:
+    """W' = m / ‖W + ΔW‖ · (W + ΔW), norms over each output's inputs (Liu et al. 2024, DoRA).
+
+    ΔW is that of `low_rank`, `magnitude` is m [out].
+    """
+
+    low_rank: LowRank
+    magnitude: Stored
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the low-rank update."""
+        return self.low_rank.shape
+
+    @property
+    def rank(self) -> int:
+        """That of the low-rank update."""
+        return self.low_rank.rank
+
+    @property
+    def whole(self) -> bool:
+        """Stored [in, out], an output's inputs lie in a column, which needs every row."""
+        return self.low_rank.transposed
+
+    def load(self) -> Apply:
+        """Reads both factors and the magnitudes."""
+        a, b = self.low_rank.a.read(), self.low_rank.b.read()
+        magnitude = self.magnitude.read().float().view(-1)
+
+        def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            changed = block + self.low_rank.delta(a, b, first, last)
+            norm = torch.linalg.norm(changed, dim=1).to(changed.dtype)
+            return block.copy_((magnitude[first:last] / norm).view(-1, 1) * changed)
+
+        def apply_to_columns(block: torch.Tensor, _first: int, _last: int) -> torch.Tensor:
+            outputs = block.shape[1]
+            step = rows_of_block(outputs, block.shape[0])
+            for begin, end in ranges(outputs, step):
+                delta = torch.mm(b[begin:end], a).mul_(self.low_rank.scale)
+                part = block[:, begin:end]
+                norm = torch.linalg.norm(part.t() + delta, dim=1).to(delta.dtype)
+                part.copy_((magnitude[begin:end] / norm).view(1, -1) * (part + delta.t()))
+            return block
+
+        return apply_to_columns if self.whole else apply
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """Updates of all experts of a layer whose weights are one tensor [experts, …]."""
+
+    parts: tuple[LowRank, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[experts, …]."""
+        return (len(self.parts), *self.parts[0].shape)
+
+    @property
+    def rank(self) -> int:
+        """That of one expert."""
+        return self.parts[0].rank
+
+    @property
+    def whole(self) -> bool:
+        """Never: each expert stands alone."""
+        return False
+
+    def load(self) -> Apply:
+        """Each expert's factors are read when it is its turn."""
+
+        def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            for index, expert in enumerate(range(first, last)):
+                change = self.parts[expert].load()
+                rows, columns = block.shape[1:]
+                for begin, end in ranges(rows, rows_of_block(rows, columns)):
+                    change(block[index, begin:end], begin, end)
+            return block
+
+        return apply
+
+
+@dataclass(frozen=True)
+class Bias:
+    """b' = b + scale · the bias of the adapter's B (`lora_bias`)."""
+
+    bias: Stored
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[out]."""
+        return self.bias.shape
+
+    @property
+    def rank(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def whole(self) -> bool:
+        """Never."""
+        return False
+
+    def load(self) -> Apply:
+        """Reads the adapter's bias."""
+        bias = self.bias.read().float() * self.scale
+
+        def apply(block: torch.Tensor, first: int, last: int) -> torch.Tensor:
+            block += bias[first:last]
+            return block
+
+        return apply
+
+
+def rows_of_block(rows: int, columns: int) -> int:
+    """How many rows to change at once: few enough for the cache, and a multiple of what the BLAS
+    computes at once. A small weight is one block.
+    """
+    fitting = BLOCK // max(columns, 1) // _FEWEST_ROWS * _FEWEST_ROWS
+    return min(rows, max(fitting, _FEWEST_ROWS)) or 1
+
+
+def ranges(length: int, step: int) -> list[tuple[int, int]]:
+    """Consecutive ranges of `step`; what is left over at the end joins the last one."""
+    begins = list(range(0, max(length - step, 0) + 1, step)) if length else []
+    return [
+        (begin, begins[place + 1] if place + 1 < len(begins) else length)
+        for place, begin in enumerate(begins)
+    ]
+
+
+_threads = threading.local()
+
+
+def _scratch(name: str, shape: tuple[int, ...] | torch.Size) -> torch.Tensor:
+    """32-bit memory of this thread, used again for every block: fresh pages cost more than the
+    arithmetic on them.
+    """
+    needed = math.prod(shape)
+    held = getattr(_threads, name, None)
+    if held is None or held.numel() < needed:
+        held = torch.empty(max(needed, 4 * BLOCK))
+        setattr(_threads, name, held)
+    return held[:needed].view(shape)

@@ -1,0 +1,133 @@
+"""A run that begins with what was made elsewhere: an adapter to merge, or a model to export."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from lora_studio.core.lora.adapters import Fit
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import folder_atomic
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import library, model_files
+from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.channel import Job
+
+
+def adapter(run: RunFolder, source: Path, job: Job) -> None:
+    """Copies an adapter into a run after seeing that it fits the run's model; raises ProblemError.
+
+    Where the adapter brings no tokenizer, the model's is put beside it, as training does.
+    """
+    spec = run.load_project().model
+    adapter_files.read(source)
+    fit = library.fit(source, spec, job)
+    if not fit.fits:
+        raise _does_not_fit(source, fit)
+    if fit.warning:
+        job.emit(events.Log(text=fit.warning))
+    size = sum(file.stat().st_size for file in source.iterdir() if file.is_file())
+    disk.require(run.path, size, "The adapter")
+    with folder_atomic(run.adapter) as folder:
+        for file in sorted(source.iterdir()):
+            if file.is_file() and not file.name.startswith(("optimizer", "rng_state", ".")):
+                job.check()
+                shutil.copy2(file, folder / file.name)
+        if not (folder / "tokenizer_config.json").is_file():
+            model_files.copy_tokenizer(sources.resolve(spec, job), folder)
+    weights_file = run.adapter / adapter_files.WEIGHTS
+    with weights_file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    run.update_manifest(
+        imported={
+            "what": "adapter",
+            "from": str(source.resolve()),
+            "sha256": digest,
+            "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "base_it_names": adapter_files.read_config(source).get("base_model_name_or_path"),
+        }
+    )
+    job.emit(
+        events.AdapterSaved(step=0, folder=str(run.adapter), bytes=weights_file.stat().st_size)
+    )
+
+
+def model(run: RunFolder, job: Job) -> None:
+    """Puts the run's model into it as its merged model; raises ProblemError.
+
+    Weights on the same disk are linked, which takes no space; else they are copied.
+    """
+    spec = run.load_project().model
+    source = sources.resolve(spec, job)
+    tensors = safetensors_files.index(source)  # refuses what is no safetensors model
+    files = [file for file in sorted(source.iterdir()) if file.is_file() and _belongs(file)]
+    linked = _can_link(files, run.path)
+    if not linked:
+        needed = sum(file.stat().st_size for file in files)
+        disk.require(run.path, needed, "The model")
+    with folder_atomic(run.merged) as folder:
+        for done, file in enumerate(files):
+            job.progress("importing the model", done, len(files), "files")
+            if linked and file.suffix == ".safetensors":
+                os.link(file.resolve(), folder / file.name)
+            else:
+                shutil.copyfile(file, folder / file.name)
+    model_files.stop_at_turn_end(run.merged, trust=spec.trust_remote_code)
+    run.update_manifest(
+        imported={
+            "what": "model",
+            "from": str(source),
+            "source": spec.source,
+            "linked": linked,
+            "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+    )
+    dtype = max(tensors.values(), key=lambda tensor: tensor.end - tensor.start).dtype
+    size = sum(file.stat().st_size for file in run.merged.iterdir() if file.is_file())
+    job.emit(
+        events.Merged(
+            folder=str(run.merged),
+            bytes=size,
+            dtype=safetensors_files.word(safetensors_files.DTYPES[dtype]),
+            tensors_changed=0,
+        )
+    )
+
+
+def _belongs(file: Path) -> bool:
+    """Weights in safetensors and small files; pickles, GGUF and hidden files stay behind."""
+    if file.suffix == ".safetensors":
+        return True
+    return not file.name.startswith(".") and file.stat().st_size < 64e6 and file.suffix not in (
+        ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx",
+    )  # fmt: skip
+
+
+def _can_link(files: list[Path], target: Path) -> bool:
+    """Whether the weights lie on the disk of `target`, on one that has links."""
+    device = target.stat().st_dev
+    heavy = [file.resolve() for file in files if file.suffix == ".safetensors"]
+    if not all(file.stat().st_dev == device for file in heavy):
+        return False
+    probe = target / ".link-probe"
+    try:
+        os.link(heavy[0], probe)
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _does_not_fit(source: Path, fit: Fit) -> Exception:
+    return fail(
+        "adapters.does_not_fit",
+        fit.reason or f"The adapter does not fit {fit.model}.",
+        "Name the model that it was trained on as the project's model.",
+        where=Where(step="model", field="source", file=str(source)),
+    )

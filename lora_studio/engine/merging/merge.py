@@ -1,0 +1,307 @@
+"""The merging step: adapters into base, W' = W + scale · B·A, as a Hugging Face folder.
+
+Block by block from disk to disk on the CPU; a model is loaded only where PEFT has to do it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.lora.adapters import WeightedAdapter, parse_weighted
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import MergeAdapters
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter
+from lora_studio.engine.merging import (
+    model_files,
+    prequantized,
+)
+from lora_studio.engine.merging import (
+    plan as merging_plan,
+)
+from lora_studio.engine.merging import shards as merging_shards
+from lora_studio.engine.merging.plan import HEAD, NeedsPeftError, Output, Source, embedding_of
+from lora_studio.engine.merging.shards import Record, Shard
+from lora_studio.engine.model import safetensors_files, sources
+from lora_studio.engine.runtime import disk
+from lora_studio.engine.runtime.channel import Job
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+#: Raised whenever the same merge would give other bytes: an unfinished one is then begun again.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a merge will do. Without `shards`, PEFT does it in memory, for the reason `by_peft`."""
+
+    shards: tuple[Shard, ...]
+    by_peft: str | None
+    bytes: int
+    dtype: torch.dtype
+
+    @property
+    def outputs(self) -> list[Output]:
+        """Every tensor of the merged model."""
+        return [output for shard in self.shards for output in shard.outputs]
+
+    @property
+    def changed(self) -> int:
+        """How many tensors will differ from the base model's."""
+        return sum(output.changed for output in self.outputs)
+
+    @property
+    def memory(self) -> int:
+        """Largest memory above an idle worker, in bytes: estimated from what is held at once."""
+        if self.by_peft is not None:
+            return int(2.2 * self.bytes)
+        threads = torch.get_num_threads()
+        held = [merging_shards.memory(output, threads) for output in self.outputs]
+        return max(held, default=0)
+
+    @property
+    def untied(self) -> bool:
+        """Whether the model has a head of its own from now on."""
+        ends = {output.name: output.changed for output in self.outputs}
+        return HEAD in ends and (ends[HEAD] or ends.get(embedding_of(ends), False))
+
+
+def merge(run: RunFolder, job: Job) -> None:
+    """Merges the adapter of a run, and further ones that are named; raises ProblemError.
+
+    The base is the 16-bit original where it is at hand, whatever precision was trained in.
+    """
+    project = run.load_project()
+    merged = _adapters(run, project.merging)
+    base = base_of(project.model, project.merging, job)
+    trust = project.model.trust_remote_code
+    merge_into(run.merged, base, merged, project.merging, job, trust=trust)
+
+
+def merge_adapters(command: MergeAdapters, job: Job) -> None:
+    """Merges adapters into a base model, outside any run; raises ProblemError."""
+    out = Path(command.out)
+    if out.exists() and not (out / "config.json").is_file() and any(out.iterdir()):
+        raise fail(
+            "merging.not_empty",
+            f"{out} holds something that is no model.",
+            "Choose a new folder for the merged model.",
+            where=Where(file=str(out)),
+        )
+    merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
+    base = base_of(command.base, command.merging, job)
+    if out.resolve() == base.resolve():
+        raise fail(
+            "merging.onto_base",
+            "The merged model would take the place of its base model.",
+            "Choose another folder for the merged model.",
+            where=Where(file=str(out)),
+        )
+    trust = command.base.trust_remote_code
+    merge_into(out, base, merged, command.merging, job, trust=trust)
+
+
+def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
+    """What merging a run would do and need; raises ProblemError when it is impossible."""
+    project = run.load_project()
+    merged = _adapters(run, spec)
+    base = base_of(project.model, spec, job)
+    plan = make_plan(base, merged, spec)
+    record = Record(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
+    finished = record.finished_bytes(plan.shards)
+    warning = prequantized.warning(base)
+    return events.MergePlanned(
+        bytes=plan.bytes,
+        missing=plan.bytes - finished,
+        free=shutil.disk_usage(run.path).free,
+        memory=plan.memory,
+        dtype=safetensors_files.word(plan.dtype),
+        shards=len(plan.shards),
+        tensors=len(plan.outputs),
+        tensors_changed=plan.changed,
+        finished_shards=sum(record.knows(shard) for shard in plan.shards),
+        by_peft=plan.by_peft,
+        problems=(warning,) if warning else (),
+    )
+
+
+def chosen(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
+    """The run's own adapter and the further ones; one with the weight 0 is left out.
+
+    Raises ProblemError when none remains.
+    """
+    named = [parse_weighted(text) for text in spec.further]
+    own = WeightedAdapter(folder=str(run.adapter), weight=spec.weight)
+    used = [each for each in (own, *named) if each.weight != 0.0]
+    if not used:
+        raise fail(
+            "merging.no_weight",
+            "Every adapter has the weight 0, so that nothing would be merged.",
+            "Give at least one adapter a weight; 1 is as it was trained.",
+            where=Where(step="merging", field="weight"),
+        )
+    return used
+
+
+def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
+    return [adapter_files.read(Path(each.folder), each.weight) for each in chosen(run, spec)]
+
+
+def base_of(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
+    """The model that is merged into: the 16-bit original of one that is quantised, where it is at
+    hand, unless another was chosen. Raises ProblemError.
+    """
+    named = sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+    return prequantized.original(named, trained_on, job)
+
+
+def scratch_of(target: Path) -> Path:
+    """Where a merge is written until it is complete."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+def merge_into(
+    target: Path,
+    base: Path,
+    merged: Sequence[Adapter],
+    spec: MergingSpec,
+    job: Job,
+    *,
+    trust: bool = False,
+) -> None:
+    """Puts the merged model into the place of `target`; raises ProblemError.
+
+    A killed merge leaves its finished shards beside `target`, and the same merge goes on with them;
+    one that fails or is cancelled leaves nothing.
+    """
+    scratch = scratch_of(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        event = merge_folders(base, merged, scratch, spec, job)
+        model_files.stop_at_turn_end(scratch, trust=trust)
+        _swap_in(scratch, target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    size = sum(file.stat().st_size for file in target.iterdir() if file.is_file())
+    job.emit(event.model_copy(update={"folder": str(target), "bytes": size}))
+
+
+def merge_folders(
+    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, job: Job
+) -> events.Merged:
+    """Writes the merged model into the folder `target`; what an earlier attempt at the same merge
+    has finished there is kept. Raises ProblemError.
+    """
+    plan = make_plan(base, merged, spec)
+    if problem := prequantized.warning(base):
+        job.emit(events.Warned(problem=problem))
+    record = Record(target, _key(base, merged, plan))
+    disk.require(target, plan.bytes - record.finished_bytes(plan.shards), "The merged model")
+    changed = plan.changed
+    if plan.by_peft is None:
+        merging_shards.write(plan.shards, target, record, job)
+    else:
+        from lora_studio.engine.merging import by_peft as merging_by_peft
+
+        job.emit(events.Log(text=f"PEFT merges with the model in memory: {plan.by_peft}."))
+        limit = f"{spec.shard_size_gb}GB"
+        changed = merging_by_peft.merge(base, merged, target, plan.dtype, limit, job)
+    write_settings(base, merged, target, spec, plan)
+    record.end()
+    return events.Merged(
+        folder=str(target),
+        bytes=plan.bytes,
+        dtype=safetensors_files.word(plan.dtype),
+        tensors_changed=changed,
+        by_peft=plan.by_peft,
+    )
+
+
+def write_settings(
+    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, plan: Plan
+) -> None:
+    """Everything of the merged model but its weights: settings, tokenizer, chat template."""
+    model_files.copy(base, merged[0].folder, target)
+    dtype = _DTYPES.get(spec.dtype)
+    model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
+
+
+def settings_of(run: RunFolder, job: Job) -> dict[str, Any]:
+    """The settings that the merged model of a run has, or would have; raises ProblemError."""
+    if run.has_merged:
+        return model_files.read_config(run.merged)
+    project = run.load_project()
+    base = base_of(project.model, project.merging, job)
+    plan = make_plan(base, _adapters(run, project.merging), project.merging)
+    before, dtype = model_files.read_config(base), _DTYPES.get(project.merging.dtype)
+    return model_files.settings(before, dtype, plan.outputs, untied=plan.untied)
+
+
+def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Plan:
+    """What the merge will do, from the headers of the files alone; raises ProblemError."""
+    settings = model_files.read_config(base)
+    tensors: Mapping[str, Source] = prequantized.unpacked(base, safetensors_files.index(base))
+    dtype = _DTYPES.get(spec.dtype)
+    common = dtype or _common_dtype(tensors.values())
+    try:
+        outputs = merging_plan.make(dict(tensors), merged, dtype, settings)
+    except NeedsPeftError as error:
+        size = sum(
+            max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
+            for t in tensors.values()
+        )
+        return Plan((), str(error), size, common)
+    cut = tuple(merging_shards.cut(outputs, int(spec.shard_size_gb * 1e9)))
+    return Plan(cut, None, sum(shard.bytes for shard in cut), common)
+
+
+def _key(base: Path, merged: Sequence[Adapter], plan: Plan) -> str:
+    """Stands for everything that the bytes of the merged model follow from."""
+    files = [file for file in sorted(base.iterdir()) if file.suffix in (".safetensors", ".json")]
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    for adapter in merged:
+        digest = hashlib.sha256((adapter.folder / adapter_files.CONFIG).read_bytes())
+        with (adapter.folder / adapter_files.WEIGHTS).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        facts.append((digest.hexdigest(), int(adapter.weight * 1e9), 0))
+    planned = [(shard.file, shard.planned) for shard in plan.shards]
+    return hashlib.sha256(repr((_VERSION, facts, planned)).encode()).hexdigest()
+
+
+def _swap_in(merged: Path, target: Path) -> None:
+    """Puts the finished folder in the place of an older one."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.replace(old)
+    merged.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def stored_in(base: Path) -> torch.dtype:
+    """The data type that most values of a model are merged in unless another is chosen; raises ProblemError."""
+    return _common_dtype(prequantized.unpacked(base, safetensors_files.index(base)).values())
+
+
+def _common_dtype(tensors: Iterable[Source]) -> torch.dtype:
+    """The data type that most values of a model are stored in."""
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.floating:
+            sizes[tensor.dtype] += math.prod(tensor.shape)
+    return safetensors_files.DTYPES[sizes.most_common(1)[0][0]] if sizes else torch.bfloat16

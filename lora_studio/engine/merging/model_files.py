@@ -1,0 +1,130 @@
+"""What belongs to a merged model besides its weights: settings, tokenizer, chat template."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.system.files import write_atomic
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging.plan import Output, embedding_of
+from lora_studio.engine.model import safetensors_files
+
+#: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
+_TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
+
+
+def copy(base: Path, adapter: Path, target: Path) -> None:
+    """Everything but the weights: settings and code from the base, tokenizer from the adapter."""
+    own_tokenizer = (adapter / "tokenizer_config.json").is_file()
+    for file in _small_files(base):
+        of_tokenizer = file.name.startswith(_TOKENIZER) and file.suffix != ".model"
+        if not (own_tokenizer and of_tokenizer) and not (target / file.name).exists():
+            shutil.copyfile(file, target / file.name)
+    if own_tokenizer:
+        for file in _small_files(adapter):
+            if file.name != adapter_files.CONFIG:
+                shutil.copyfile(file, target / file.name)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """The files of a tokenizer, and those only."""
+    for file in _small_files(source):
+        if file.name.startswith(_TOKENIZER):
+            shutil.copyfile(file, target / file.name)
+
+
+def _small_files(folder: Path) -> Iterator[Path]:
+    wanted = {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken"}
+    for file in sorted(folder.iterdir()):
+        plain = not file.name.endswith(".index.json") and file.name != "config.json"
+        if file.is_file() and plain and (file.suffix in wanted or file.name.startswith("LICENSE")):
+            yield file
+
+
+def write_config(
+    base: Path,
+    target: Path,
+    dtype: torch.dtype | None,
+    outputs: Sequence[Output],
+    *,
+    untied: bool,
+) -> None:
+    """Writes the model's settings, changed where the merge changed what they say of the weights."""
+    file = target / "config.json"
+    before = read_config(target if file.is_file() else base)
+    config = settings(before, dtype, outputs, untied=untied)
+    write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def settings(
+    before: dict[str, Any],
+    dtype: torch.dtype | None,
+    outputs: Sequence[Output],
+    *,
+    untied: bool,
+) -> dict[str, Any]:
+    """The settings of the merged model, those of its base being `before`; changes that."""
+    config = before
+    config.pop("quantization_config", None)
+    embedding = embedding_of([output.name for output in outputs])
+    rows = next((o.source.shape[0] for o in outputs if o.name == embedding and o.replaced), None)
+    for part in (config, config.get("text_config")):
+        if not isinstance(part, dict):
+            continue
+        if dtype is not None:
+            part["torch_dtype" if "torch_dtype" in part else "dtype"] = safetensors_files.word(
+                dtype
+            )
+        if rows is not None and "vocab_size" in part:
+            part["vocab_size"] = rows
+    if untied:
+        config["tie_word_embeddings"] = False
+    return config
+
+
+def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
+    """Lets generation stop at the token that ends an answer, which a base model does not know of.
+
+    A base model trained with ChatML learns to write <|im_end|>; its own settings end at its
+    end-of-text token alone, so that whoever loads the merged model would see it talk on.
+    """
+    if not (merged / "tokenizer_config.json").is_file():
+        return
+    from lora_studio.engine import generation
+    from lora_studio.engine.model import loading  # transformers takes seconds to import
+
+    tokenizer = loading.load_tokenizer(merged, trust=trust)
+    if not tokenizer.is_fast:
+        return
+    file = merged / "generation_config.json"
+    known = read_config(merged)
+    settings = {name: known[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if known.get(name) is not None}  # fmt: skip
+    if file.is_file():
+        settings = json.loads(file.read_text("utf-8"))
+    before = settings.get("eos_token_id")
+    ids = list(before) if isinstance(before, list) else [] if before is None else [before]
+    missing = [end for end in generation.turn_end(tokenizer).ids if end not in ids]
+    if missing:
+        settings["eos_token_id"] = ids + missing
+        write_atomic(file, json.dumps(settings, indent=2) + "\n")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The settings of a model; raises ProblemError when the folder has none."""
+    try:
+        content: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise fail(
+            "model.no_config",
+            f"{folder} is no complete model: its config.json cannot be read.",
+            "Choose a folder with config.json, weights and tokenizer.",
+            where=Where(step="model", field="source", file=str(folder)),
+        ) from error
+    return content

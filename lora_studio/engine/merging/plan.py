@@ -1,0 +1,351 @@
+"""Which tensor of the merged model comes from where, and what changes it: known before any is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.lora.adapter_files import Adapter, Layer
+from lora_studio.engine.merging.deltas import Bias, Dora, Factor, LowRank, Stacked, Update
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Planned, Stored
+
+HEAD = "lm_head.weight"
+#: What the embedding is called in the families that have one tensor for it and the head.
+_EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings)\.weight")
+#: Heads under other names, which no embedding is tied to.
+_OTHER_HEAD = re.compile(r".+\.lm_head\.weight|(.*\.)?(embed_out|output)\.weight")
+
+#: Parameters that hold all experts of a layer in memory, and what their parts are called on disk,
+#: each as it follows the last along the outputs.
+_EXPERT_PARTS = {
+    "gate_up_proj": (("gate_proj", "up_proj"), ("w1", "w3")),
+    "down_proj": (("down_proj",), ("w2",)),
+}
+#: Other names of the module that holds the experts.
+_EXPERT_MODULES = ((".mlp.", ".block_sparse_moe."), (".mlp.", ".feed_forward."))
+
+
+class NeedsPeftError(Exception):
+    """The merge cannot be done tensor by tensor; the message says why."""
+
+
+class Source(Protocol):
+    """A tensor that can be read in rows: as it is stored, or as what its packed values stand for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def floating(self) -> bool: ...
+    @property
+    def length(self) -> int: ...
+    def rows(self, first: int, last: int) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor of the merged model: its source, and what is done to it, in that order."""
+
+    name: str
+    source: Source
+    dtype: torch.dtype
+    updates: tuple[Update, ...] = ()
+    replaced: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it differs from the base model's tensor."""
+        return bool(self.updates) or self.replaced
+
+    @property
+    def copied(self) -> bool:
+        """Whether its bytes are those of its source."""
+        return (
+            not self.updates
+            and isinstance(self.source, Stored)
+            and self.source.dtype == self.planned.dtype
+        )
+
+    @property
+    def planned(self) -> Planned:
+        """As it will be in the file."""
+        return Planned(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
+
+
+def make(
+    tensors: dict[str, Source],
+    merged: Sequence[Adapter],
+    dtype: torch.dtype | None,
+    settings: dict[str, Any],
+) -> list[Output]:
+    """Every tensor of the merged model in the order of the base's files.
+
+    `dtype` is what floating-point tensors are brought into, None for what they have; `settings` are
+    those of the base model. Each tensor of an adapter is used exactly once, or this raises
+    NeedsPeftError or ProblemError.
+    """
+    for adapter in merged:
+        if adapter.complication:
+            raise NeedsPeftError(adapter.complication)
+    if len(merged) > 1 and any(layer.magnitude for each in merged for layer in each.layers):
+        raise NeedsPeftError("several adapters are merged, and one of them is a DoRA")
+    sources = dict(tensors)
+    new = _replacements(sources, merged)
+    updates = _updates(sources, merged, settings)
+    _untie(sources, new, updates, merged)
+    for name, replacement in new.items():
+        sources[name] = replacement
+    result = []
+    for name, source in sources.items():
+        original = tensors.get(name, tensors.get(embedding_of(tensors)))
+        stored = safetensors_files.DTYPES[(original or source).dtype]
+        for adapter, update in updates.get(name, ()):
+            _check(adapter, name, source, update.shape)
+        result.append(
+            Output(
+                name,
+                source,
+                dtype if dtype is not None and source.floating else stored,
+                tuple(update for _, update in updates.get(name, ())),
+                name in new,
+            )
+        )
+    return result
+
+
+def _replacements(sources: dict[str, Source], merged: Sequence[Adapter]) -> dict[str, Stored]:
+    """Tensors that an adapter brings whole, by their name in the base's files."""
+    found: dict[str, Stored] = {}
+    for adapter in merged:
+        for name, stored in adapter.replacements.items():
+            place = _name(name, sources)
+            if place in found and not equal(found[place], stored):
+                raise _two_wholes(adapter, name)
+            if adapter.weight != 1.0 and name in adapter.trained_whole:
+                raise _weighted_whole(adapter, name)
+            embedding = embedding_of(sources)
+            old = sources.get(place, sources.get(embedding))
+            # A vocabulary that grew while training brings its new rows with it.
+            grown = old is not None and old.shape[1:] == stored.shape[1:]
+            grown = grown and place in (HEAD, embedding)
+            if old is not None and not grown:
+                _check(adapter, name, old, stored.shape)
+            found[place] = stored
+    return found
+
+
+def _untie(
+    sources: dict[str, Source],
+    new: dict[str, Stored],
+    updates: dict[str, list[tuple[Adapter, Update]]],
+    merged: Sequence[Adapter],
+) -> None:
+    """Gives the model a head of its own where head and embedding were one tensor and no longer are.
+
+    PEFT's merge would write the update of one into both, which is not what was trained.
+    """
+    name = embedding_of(sources)
+    if HEAD in sources or not name:
+        return
+    ends = (HEAD, name)
+    whole = any(_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole)
+    embedding, head = new.get(name), new.get(HEAD)
+    apart = bool({*ends} & updates.keys())
+    if head is None and embedding is not None and whole:
+        apart = True
+    elif head is not None and not (embedding is not None and equal(head, embedding)):
+        apart = apart or not equal(head, sources[name])
+    if apart:
+        sources[HEAD] = head or (sources[name] if whole else embedding or sources[name])
+    else:
+        new.pop(HEAD, None)
+
+
+def _updates(
+    sources: dict[str, Source], merged: Sequence[Adapter], settings: dict[str, Any]
+) -> dict[str, list[tuple[Adapter, Update]]]:
+    """What changes each tensor, in the order of the adapters."""
+    found: dict[str, list[tuple[Adapter, Update]]] = {}
+    for adapter in merged:
+        for layer in adapter.layers:
+            for name, update in _of_layer(adapter, layer, sources, settings):
+                found.setdefault(name, []).append((adapter, update))
+    return found
+
+
+def _of_layer(
+    adapter: Adapter, layer: Layer, sources: dict[str, Source], settings: dict[str, Any]
+) -> Iterable[tuple[str, Update]]:
+    if layer.of == "parameter":
+        yield from _of_parameter(adapter, layer, sources, settings)
+        return
+    embedding = layer.of == "embedding"
+    change = LowRank(
+        Factor(layer.a, is_a=True),
+        Factor(layer.b, is_a=False),
+        layer.scale,
+        transposed=embedding or adapter.transposed,
+        rounded=embedding,
+    )
+    if len(layer.a.shape) != 2 or len(layer.b.shape) != 2:
+        raise NeedsPeftError(f"{layer.module} is a convolution")
+    name = _name(f"{layer.module}.weight", sources)
+    if layer.magnitude is None:
+        yield name, change
+    else:
+        yield name, Dora(replace(change, rounded=False), layer.magnitude)
+    if layer.bias is not None:
+        yield _name(f"{layer.module}.bias", sources), Bias(layer.bias, layer.scale)
+
+
+def _of_parameter(
+    adapter: Adapter, layer: Layer, sources: dict[str, Source], settings: dict[str, Any]
+) -> Iterable[tuple[str, Update]]:
+    """Updates of a bare parameter: of a matrix, of stacked experts, or of experts kept apart.
+
+    The names in an adapter do not say which parameter of a module they are of; shapes do.
+    """
+    targets = [name.rpartition(".")[2] for name in adapter.config["target_parameters"]]
+    outputs, inputs = layer.b.shape[0], layer.a.shape[1]
+    for target in dict.fromkeys(targets):
+        each = adapter_files.of_parameter(adapter, layer, target)
+        found = sources.get(f"{layer.module}.{target}")
+        if found is not None and found.shape == (outputs, inputs) and each.experts == 1:
+            change = LowRank(Factor(each.a, True), Factor(each.b, False), each.scale, rounded=True)
+            yield found.name, change
+            return
+        stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
+        if found is not None and found.shape in stacked:
+            transposed = _is_transposed(found, (outputs, inputs), settings)
+            experts = tuple(_expert(each, e, transposed) for e in range(each.experts))
+            yield found.name, Stacked(experts)
+            return
+        parts = _parts(each, target, sources)
+        if sum(sources[name].shape[0] for name in parts) == outputs and all(
+            sources[name].shape[1] == inputs for name in parts
+        ):
+            yield from _apart(each, parts, sources)
+            return
+    raise NeedsPeftError(f"the base model's files do not hold the parameters of {layer.module}")
+
+
+def _apart(
+    layer: Layer, first_expert: Sequence[str], sources: dict[str, Source]
+) -> Iterable[tuple[str, Update]]:
+    """Updates of experts whose weights are tensors of their own."""
+    if _of_expert(first_expert[0], layer.experts) in sources:
+        raise NeedsPeftError(f"{layer.module} has more experts than the adapter")
+    for expert in range(layer.experts):
+        first = 0
+        for name in first_expert:
+            last = first + sources[name].shape[0]
+            place = _of_expert(name, expert)
+            if place not in sources:
+                raise NeedsPeftError(f"the base model's files hold no {place}")
+            yield place, _expert(layer, expert, False, first, last)
+            first = last
+
+
+def _of_expert(first_expert: str, expert: int) -> str:
+    """The name of another expert's tensor."""
+    return re.sub(r"\.experts\.0\.", f".experts.{expert}.", first_expert)
+
+
+def _expert(
+    layer: Layer, expert: int, transposed: bool, first: int = 0, last: int | None = None
+) -> LowRank:
+    a = Factor(layer.a, True, layer.experts, expert)
+    b = Factor(layer.b, False, layer.experts, expert, first, last)
+    return LowRank(a, b, layer.scale, transposed=transposed, rounded=True)
+
+
+def _parts(layer: Layer, target: str, sources: dict[str, Source]) -> list[str]:
+    """Names of the first expert's tensors that make up a stacked parameter; [] if there are none."""
+    modules = [layer.module, *(layer.module.replace(*pair) for pair in _EXPERT_MODULES)]
+    for module in modules:
+        for parts in _EXPERT_PARTS.get(target, ()):
+            names = [f"{module}.0.{part}.weight" for part in parts]
+            if all(name in sources for name in names):
+                return names
+    return []
+
+
+def _is_transposed(stacked: Source, wanted: tuple[int, int], settings: dict[str, Any]) -> bool:
+    """Whether stacked experts are [experts, in, out], which PEFT tells by the model's code."""
+    if wanted[0] != wanted[1]:
+        return stacked.shape[1:] != wanted
+    if settings.get("model_type") == "gpt_oss":
+        return True
+    raise NeedsPeftError(f"{stacked.name} is square, so that its files do not tell which way it lies")  # fmt: skip
+
+
+def embedding_of(tensors: Iterable[str]) -> str:
+    """The name of the embedding that is the head as well; empty where the head is another tensor."""
+    names = list(tensors)
+    found = [name for name in names if _EMBEDDING.fullmatch(name)]
+    tied = len(found) == 1 and not any(map(_OTHER_HEAD.fullmatch, names))
+    return found[0] if tied else ""
+
+
+def _name(name: str, tensors: dict[str, Source]) -> str:
+    """The name in the base's files of a tensor of the model in memory."""
+    if name in tensors or (name == HEAD and embedding_of(tensors)):
+        return name
+    # A checkpoint of the bare transformer lacks the prefix that its model with a head has.
+    for prefix in ("model.", "transformer."):
+        if (bare := name.removeprefix(prefix)) in tensors:
+            return bare
+    raise NeedsPeftError(f"the base model's files hold no {name}")
+
+
+def _check(adapter: Adapter, name: str, stored: Source, shape: tuple[int, ...]) -> None:
+    if stored.shape != shape:
+        raise adapter_files.foreign(
+            adapter.folder, f"{name} is {_words(stored.shape)} there and {_words(shape)} here"
+        )
+    if not stored.floating:
+        raise NeedsPeftError(f"{name} is stored as {stored.dtype}")
+
+
+def equal(one: Source, other: Source) -> bool:
+    """Whether two tensors hold the same values, whatever their data types."""
+    if one.shape != other.shape:
+        return False
+    step = max((1 << 20) // max(one.shape[-1], 1), 1)
+    for first in range(0, one.length, step):
+        last = min(first + step, one.length)
+        if not torch.equal(one.rows(first, last).float(), other.rows(first, last).float()):
+            return False
+    return True
+
+
+def _two_wholes(adapter: Adapter, name: str) -> Exception:
+    return fail(
+        "merging.two_wholes",
+        f"Two of the adapters bring a whole {name} of their own, and a model can have only one.",
+        "Merge one of them alone.",
+        where=Where(step="merging", file=str(adapter.folder)),
+    )
+
+
+def _weighted_whole(adapter: Adapter, name: str) -> Exception:
+    return fail(
+        "merging.weighted_whole",
+        f"The adapter trained {name} whole, which cannot be weighted.",
+        "Give this adapter the weight 1.",
+        where=Where(step="merging", file=str(adapter.folder)),
+    )
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(length) for length in shape)

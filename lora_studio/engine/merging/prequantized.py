@@ -1,0 +1,167 @@
+"""A base model that exists only quantised with bitsandbytes: its weights as what they stand for."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.engine.merging.model_files import read_config
+from lora_studio.engine.merging.plan import Source
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Stored
+from lora_studio.engine.runtime.channel import Job
+
+_METHOD = "bitsandbytes"
+_SUFFIX = re.compile(r"-(unsloth-)?bnb-(4|8)bit\Z", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A weight stored in 4 or 8 bits, given back in 16.
+
+    `parts` are the packed values and what belongs to them, by the name behind the weight's own.
+    """
+
+    name: str
+    parts: tuple[tuple[str, Stored], ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def floating(self) -> bool:
+        """What it stands for are floating-point numbers."""
+        return True
+
+    @property
+    def length(self) -> int:
+        """Number of rows."""
+        return self.shape[0]
+
+    def rows(self, first: int, last: int) -> torch.Tensor:
+        """Rows in memory of their own. The whole tensor is unpacked once, and kept until the next:
+        blocks of the quantisation do not end where rows do.
+        """
+        return _unpack(self)[first:last].clone()
+
+
+def unpacked(base: Path, tensors: dict[str, Stored]) -> Mapping[str, Source]:
+    """The tensors of a model, packed ones in 16 bits; raises ProblemError for another kind."""
+    settings = _settings(base)
+    if not settings:
+        return tensors
+    if settings.get("quant_method") != _METHOD:
+        raise fail(
+            "merging.quantised_base",
+            f"The base model exists only quantised with {settings.get('quant_method')}, which "
+            "cannot be merged into.",
+            "Choose the original 16-bit model as the base of the merge.",
+            where=Where(step="model", field="source", file=str(base)),
+        )
+    found: dict[str, Source] = {}
+    beside: dict[str, dict[str, Stored]] = {}
+    for name, tensor in tensors.items():
+        module, of_weight, part = name.partition(".weight.")
+        if of_weight:
+            beside.setdefault(f"{module}.weight", {})[part] = tensor
+    for name, tensor in tensors.items():
+        if name.endswith(".weight"):
+            parts = beside.get(name, {})
+            scale = tensors.get(name.removesuffix("weight") + "SCB")
+            if scale is not None:
+                parts = {"SCB": scale}
+            found[name] = _packed(base, name, tensor, parts) if parts else tensor
+        elif not name.endswith((".SCB", ".weight_format")) and ".weight." not in name:
+            found[name] = tensor
+    return found
+
+
+def warning(base: Path) -> Problem | None:
+    """What merging into this base costs, None when it costs nothing."""
+    if not _settings(base):
+        return None
+    return Problem(
+        code="merging.dequantised_base",
+        what="The base model exists only quantised with bitsandbytes: it is turned back into 16 "
+        "bits, with the rounding that it has lost for good.",
+        remedy="With the original 16-bit model as base the merged model is better.",
+        where=Where(step="model", field="source", file=str(base)),
+        severity="warning",
+    )
+
+
+def original(base: Path, spec: ModelSpec, job: Job) -> Path:
+    """The 16-bit original of a base that is quantised, where it lies in the hub's cache, else the
+    base itself.
+
+    Hubs call the quantised form by the original's name and a suffix; shapes must agree as well.
+    """
+    if not _settings(base) or spec.kind != "hub":
+        return base
+    name = _SUFFIX.sub("", spec.source)
+    if name == spec.source:
+        return base
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    if not isinstance(found, str):
+        return base
+    folder = Path(found).parent
+    try:
+        shapes = {key: value.shape for key, value in safetensors_files.index(folder).items()}
+    except ProblemError:
+        return base  # only its small files are cached
+    packed = unpacked(base, safetensors_files.index(base))
+    if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
+        return base
+    job.emit(events.Log(text=f"The 16-bit original, which is in the cache, is the base: {name}."))
+    return folder
+
+
+def _settings(base: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_config(base).get("quantization_config") or {}
+    return found
+
+
+def _packed(base: Path, name: str, tensor: Stored, parts: dict[str, Stored]) -> Packed:
+    held = (("", tensor), *parts.items())
+    if "SCB" in parts:  # only the model's settings tell what it was before
+        config = read_config(base)
+        before = config.get("dtype") or config.get("torch_dtype") or "float16"
+        return Packed(name, held, tensor.shape, _dtype(str(before)))
+    state = _state(parts)
+    return Packed(name, held, tuple(state["shape"]), _dtype(state["dtype"]))
+
+
+def _state(parts: dict[str, Stored]) -> dict[str, Any]:
+    """Shape and data type of a 4-bit weight, stored as JSON in a tensor of bytes."""
+    stored = next(value for key, value in parts.items() if key.startswith("quant_state."))
+    state: dict[str, Any] = json.loads(bytes(stored.read().tolist()))
+    return state
+
+
+def _dtype(name: str) -> str:
+    return safetensors_files.name_of(getattr(torch, name))
+
+
+@functools.lru_cache(maxsize=1)
+def _unpack(packed: Packed) -> torch.Tensor:
+    """The weight as bitsandbytes computes it: from 4 bits in 16, from 8 bits in 32."""
+    from bitsandbytes import functional
+
+    parts = {key: stored.read() for key, stored in packed.parts}
+    values = parts.pop("")
+    if "SCB" in parts:
+        # One scale for each row: w = q · s / 127 (Dettmers et al. 2022, LLM.int8()).
+        return functional.int8_vectorwise_dequant(values, parts["SCB"].float())
+    state = functional.QuantState.from_dict(parts, device=torch.device("cpu"))
+    return functional.dequantize_4bit(values, state)

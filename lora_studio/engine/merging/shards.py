@@ -1,0 +1,305 @@
+"""Writes a merged model shard by shard: block by block from disk to disk, and goes on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy
+import torch
+
+from lora_studio.core.protocol import events
+from lora_studio.core.system.files import write_atomic
+from lora_studio.engine.lora import adapter_files
+from lora_studio.engine.merging import deltas
+from lora_studio.engine.merging.deltas import Apply
+from lora_studio.engine.merging.plan import Output
+from lora_studio.engine.model import safetensors_files
+from lora_studio.engine.model.safetensors_files import Planned, Stored
+from lora_studio.engine.runtime.channel import Job
+
+#: What is finished of an unfinished merge.
+RECORD = "unfinished.json"
+
+#: Blocks that a thread computes before it takes the next ones.
+_BLOCKS_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the merged model."""
+
+    file: str
+    outputs: tuple[Output, ...]
+
+    @property
+    def planned(self) -> list[Planned]:
+        """Its tensors as they will be in the file."""
+        return [output.planned for output in self.outputs]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its data."""
+        return sum(planned.bytes for planned in self.planned)
+
+
+def cut(outputs: Sequence[Output], limit: int) -> list[Shard]:
+    """Tensors by file: as many in each as fit into `limit` bytes, but at least one."""
+    groups: list[list[Output]] = [[]]
+    size = 0
+    for output in outputs:
+        if groups[-1] and size + output.planned.bytes > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(output)
+        size += output.planned.bytes
+    names = safetensors_files.shard_names(len(groups))
+    return [Shard(name, tuple(group)) for name, group in zip(names, groups, strict=True)]
+
+
+class Record:
+    """Which shards of this very merge are finished, with a sum of what was computed in each.
+
+    `key` stands for everything that the result follows from. A folder begun for another key is
+    emptied.
+    """
+
+    def __init__(self, folder: Path, key: str, *, only_look: bool = False) -> None:
+        """Reads what an earlier attempt has left; with `only_look` nothing is changed."""
+        self._file, self._folder, self._key = folder / RECORD, folder, key
+        self._sums: dict[str, str] = {}
+        try:
+            found = json.loads(self._file.read_text("utf-8"))
+            if found["key"] == key:
+                self._sums = dict(found["shards"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # nothing finished, or nothing that can be trusted: all is done again
+        if not self._sums and not only_look:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    def add(self, shard: Shard, total: str) -> None:
+        """Notes a finished shard."""
+        self._sums[shard.file] = total
+        write_atomic(self._file, json.dumps({"key": self._key, "shards": self._sums}))
+
+    def knows(self, shard: Shard) -> bool:
+        """Whether the shard was finished by an earlier attempt."""
+        return shard.file in self._sums
+
+    def finished_bytes(self, shards: Sequence[Shard]) -> int:
+        """Size of what need not be written again."""
+        return sum(shard.bytes for shard in shards if self.knows(shard))
+
+    def holds(self, shard: Shard, job: Job) -> bool:
+        """Whether the shard is there, complete, and just as it was written.
+
+        Copied tensors are compared with their source, computed ones with the sum of their words.
+        """
+        file = self._folder / shard.file
+        header, positions = safetensors_files.file_header(shard.planned)
+        if not self.knows(shard) or not file.is_file():
+            return False
+        if file.stat().st_size != positions[-1]:
+            return False
+        with file.open("rb") as opened:
+            if opened.read(len(header)) != header:
+                return False
+        sums = []
+        for output, position in zip(shard.outputs, positions, strict=False):
+            planned = output.planned
+            written = Stored(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
+            for first, last in _blocks(output):
+                job.check()
+                block = safetensors_files.raw_bytes(written.rows(first, last))
+                if not output.copied:
+                    sums.append(_sum(block))
+                elif not numpy.array_equal(block, safetensors_files.raw_bytes(output.source.rows(first, last))):  # fmt: skip
+                    return False
+        return _total(sums) == self._sums[shard.file]
+
+    def end(self) -> None:
+        """Removes the record of a merge that is complete."""
+        self._file.unlink(missing_ok=True)
+
+
+def write(shards: Sequence[Shard], folder: Path, record: Record, job: Job) -> None:
+    """Writes all shards that are not finished yet, and the index if there are several.
+
+    Raises ProblemError when a value is not finite. Memory: a few blocks for each thread and the two
+    factors of one update, whatever the size of the model.
+    """
+    total = sum(shard.bytes for shard in shards)
+    done = 0
+    with _threads() as pool:
+        for number, shard in enumerate(shards, 1):
+            job.progress("merging", done, total, "bytes")
+            kept = record.holds(shard, job)
+            if not kept:
+                part = folder / f"{shard.file}.part"
+                sums = _write_shard(shard, part, pool, job, (done, total))
+                part.replace(folder / shard.file)
+                record.add(shard, sums)
+            done += shard.bytes
+            job.emit(
+                events.ShardWritten(
+                    file=shard.file, number=number, of=len(shards), bytes=shard.bytes, kept=kept
+                )
+            )
+    job.progress("merging", done, total, "bytes")
+    if len(shards) > 1:
+        write_index(shards, folder)
+
+
+def write_index(shards: Sequence[Shard], folder: Path) -> None:
+    """Writes which tensor is in which file."""
+    placed = {output.name: shard.file for shard in shards for output in shard.outputs}
+    total = sum(shard.bytes for shard in shards)
+    index = {"metadata": {"total_size": total}, "weight_map": placed}
+    write_atomic(folder / safetensors_files.INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def values(output: Output) -> torch.Tensor:
+    """One tensor of the merged model in memory, bit for bit as `write` puts it into a file.
+
+    Raises ProblemError when a value is not finite.
+    """
+    # The mode is a thread's own, and a tensor made in it cannot be written to by one outside it.
+    with torch.inference_mode(False), _threads() as pool:
+        changes = [update.load() for update in output.updates]
+        result = torch.empty(output.source.shape, dtype=output.dtype)
+
+        def work(block: tuple[int, int]) -> None:
+            value = _changed(output, changes, block)
+            (result[block[0] : block[1]] if result.shape else result).copy_(value)
+
+        for _ in pool.map(work, _blocks(output)):
+            pass
+    return result
+
+
+def memory(output: Output, threads: int) -> int:
+    """Bytes that are held while a tensor is computed: its factors, and for each thread a block as
+    read, as summed and as written, with two more in 32 bits.
+    """
+    if output.copied:
+        return 0
+    values = max((last - first for first, last in _blocks(output)), default=0)
+    values *= math.prod(output.source.shape[1:])
+    factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
+    packed = 0 if isinstance(output.source, Stored) else 3 * output.planned.bytes
+    return factors + packed + threads * values * (2 * output.dtype.itemsize + 8)
+
+
+def _write_shard(
+    shard: Shard, file: Path, pool: ThreadPoolExecutor, job: Job, progress: tuple[int, int]
+) -> str:
+    """Writes one file; returns the sum of its computed tensors."""
+    header, positions = safetensors_files.file_header(shard.planned)
+    done, total = progress
+    sums: list[int] = []
+    with file.open("wb", buffering=0) as opened:
+        opened.write(header)
+        opened.truncate(positions[-1])
+        for output, position in zip(shard.outputs, positions, strict=False):
+            if isinstance(output.source, Stored) and output.copied:
+                output.source.copy_to(opened, position, job.check)
+            else:
+                sums += _compute(output, file, position, pool, job)
+            done += output.planned.bytes
+            job.progress("merging", done, total, "bytes")
+    # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
+    # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
+    return _total(sums)
+
+
+def _compute(
+    output: Output, file: Path, position: int, pool: ThreadPoolExecutor, job: Job
+) -> list[int]:
+    """Writes one tensor, its blocks shared out among the threads; returns the sum of each block."""
+    changes = [update.load() for update in output.updates]
+    blocks = _blocks(output)
+    width = output.planned.bytes // max(output.source.length, 1)
+
+    def work(some: list[tuple[int, int]]) -> list[int]:
+        with file.open("r+b", buffering=0) as opened:
+            return [_block(output, changes, b, opened, position + b[0] * width, job) for b in some]
+
+    pieces = [blocks[i : i + _BLOCKS_AT_ONCE] for i in range(0, len(blocks), _BLOCKS_AT_ONCE)]
+    if len(pieces) == 1:
+        return work(pieces[0])
+    return [total for totals in pool.map(work, pieces) for total in totals]
+
+
+def _block(
+    output: Output,
+    changes: list[Apply],
+    block: tuple[int, int],
+    file: BinaryIO,
+    position: int,
+    job: Job,
+) -> int:
+    """Reads, changes, checks and writes some rows; returns the sum of their words."""
+    job.check()
+    value = _changed(output, changes, block)
+    file.seek(position)
+    safetensors_files.write(file, value)
+    return _sum(safetensors_files.raw_bytes(value))
+
+
+def _changed(output: Output, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
+    """Some rows as they will be; raises ProblemError when a value is not finite."""
+    # First into the data type it will have: so does a model that is loaded in it and merged.
+    value = output.source.rows(*block).to(output.dtype)
+    for change in changes:
+        value = change(value, *block)
+    if value.is_floating_point() and value.dtype.itemsize > 1 and value.numel():
+        low, high = torch.aminmax(value)  # either is NaN if any value is
+        if not (bool(torch.isfinite(low)) and bool(torch.isfinite(high))):
+            raise adapter_files.not_finite(output.name, output.planned.dtype)
+    return value
+
+
+def _blocks(output: Output) -> list[tuple[int, int]]:
+    """Ranges of rows that are computed at once."""
+    source = output.source
+    if any(update.whole for update in output.updates):
+        return [(0, source.length)]
+    columns = math.prod(source.shape[1:])
+    if len(source.shape) > 2:  # experts
+        return deltas.ranges(source.length, max(deltas.BLOCK // max(columns, 1), 1))
+    return deltas.ranges(source.length, deltas.rows_of_block(source.length, columns))
+
+
+def _sum(block: numpy.ndarray) -> int:
+    """Sum of the 64-bit words of a block, modulo 2⁶⁴: finds what a crash or a bad disk did to a file
+    at a twentieth of what a cryptographic hash takes.
+    """
+    words = len(block) // 8 * 8
+    total = int(block[:words].view(numpy.uint64).sum(dtype=numpy.uint64))
+    return (total + int(block[words:].sum(dtype=numpy.uint64))) % (1 << 64)
+
+
+def _total(sums: Sequence[int]) -> str:
+    return hashlib.sha256(repr(list(sums)).encode()).hexdigest()
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """As many threads as torch would use, each with torch to itself: a block is too small to share."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(count, "merge", initializer=lambda: torch.set_num_threads(1))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(count)

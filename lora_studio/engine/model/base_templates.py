@@ -1,0 +1,56 @@
+"""Chat templates for base models: chosen by name, fitted to the tokenizer, nothing added to it.
+
+A template's marks help a model only where the vocabulary has them as tokens of their own. New tokens
+would need new rows in the embedding, trained in full and carried by every file made of the model; so
+none are added. What matters is where an answer ends, since that is what stops the server: the mark
+of the format if the vocabulary has it, otherwise the end-of-sequence token, which every server stops
+at. Only a tokenizer that has neither gets the mark as plain text, with it as a stop string. Marks
+that open a turn stay plain text where they are no tokens: they are read, never waited for.
+
+The text begins with the first token that the tokenizer itself would put in front, if it has one: base
+models were trained with it, and servers add it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.system import paths
+
+Name = Literal["chatml", "llama3", "gemma", "mistral", "zephyr", "alpaca"]
+
+#: The mark that ends a turn; formats without one of their own end it with the end of the sequence.
+_ENDS: dict[str, str] = {
+    "chatml": "<|im_end|>",
+    "llama3": "<|eot_id|>",
+    "gemma": "<end_of_turn>",
+    "mistral": "</s>",
+    "zephyr": "</s>",
+    "alpaca": "</s>",
+}
+_OWN_MARK = ("chatml", "llama3", "gemma")
+
+
+def template(name: Name, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The source of a chat template, with begin and end as this tokenizer has them."""
+    source = (paths.resources() / "chat_templates" / f"{name}.jinja").read_text("utf-8")
+    mark = _ENDS[name]
+    has_mark = name in _OWN_MARK and mark in tokenizer.get_vocab()
+    end = mark if has_mark else str(tokenizer.eos_token or mark)
+    source = _set(source, "end", mark, end)
+    return _set(source, "begin", "", _begin(tokenizer))
+
+
+def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that the tokenizer puts in front of every text; "" for none."""
+    ids = tokenizer("a").input_ids
+    begins = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+    return str(tokenizer.bos_token) if begins else ""
+
+
+def _set(source: str, name: str, before: str, value: str) -> str:
+    line = f"set {name} = {before!r} "
+    assert line in source, f"the template sets no {name}"
+    return source.replace(line, f"set {name} = {value!r} ", 1)

@@ -1,0 +1,201 @@
+"""A GGUF file becomes a Hugging Face folder: weights dequantised, tokenizer rebuilt by rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.model.gguf_tokenizer import Header, save_tokenizer
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import is_out_of_memory
+from lora_studio.engine.runtime.llama import Llama
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+def convert(file: Path, folder: Path, job: Job) -> None:
+    """Writes the model of a GGUF file into `folder`; raises ProblemError by name when it cannot.
+
+    What comes out is proven: it predicts what llama.cpp predicts from the file itself.
+    """
+    from transformers import AutoModelForCausalLM
+
+    job.progress("reading model file", 0, None)
+    reader = _open(file)
+    header = Header(reader)
+    _check_architecture(file, header.text("general.architecture"))
+    dtype = _dtype(reader)
+    tokenizer = save_tokenizer(header, folder)
+    job.progress("unpacking weights", 0, None)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            config=_config(file, header, reader),
+            dtype=dtype,
+            local_files_only=True,
+        )
+    except (ValueError, KeyError, NotImplementedError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _unreadable(file, str(error)) from error
+    job.check()
+    # Both remember the GGUF's quantisation, which the written weights no longer have.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    ends = header.end_tokens(tokenizer)
+    for settings in (model.config, model.generation_config):
+        settings.bos_token_id = tokenizer.bos_token_id
+        settings.pad_token_id = tokenizer.pad_token_id
+        settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+    _prove(file, model, tokenizer, job)
+    job.progress("writing model", 0, None)
+    model.save_pretrained(folder)
+    licence = header.text("general.license") or "unknown"
+    card = f"---\nlicense: {licence}\n---\n\nUnpacked from {file.name}.\n"
+    (folder / "README.md").write_text(card, "utf-8")
+
+
+def _config(file: Path, header: Header, reader: Any) -> PreTrainedConfig:
+    """transformers' reading of the header, with what it leaves at its own defaults set right."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    about = header.text("general.architecture")
+    head_size = header.get(f"{about}.attention.key_length")
+    if head_size is not None and hasattr(config, "head_dim"):
+        config.head_dim = head_size
+    if about == "gemma3":
+        # As llama.cpp scales attention: by the head's size, but in the 27B model (62 blocks).
+        blocks, heads = config.num_hidden_layers, config.num_attention_heads
+        scalar = config.hidden_size // heads if blocks == 62 else config.head_dim
+        config.query_pre_attn_scalar = scalar
+    expert_size = header.get(f"{about}.expert_feed_forward_length")
+    if expert_size is not None and hasattr(config, "moe_intermediate_size"):
+        config.moe_intermediate_size = expert_size
+    _set_rope(file, header, reader, config)
+    return config
+
+
+def _set_rope(file: Path, header: Header, reader: Any, config: PreTrainedConfig) -> None:
+    """Scaled rotary positions, which transformers passes over; raises ProblemError when unknown.
+
+    Llama 3.1 and later come with one divisor per frequency. It is 1 for high frequencies and
+    `factor` for low ones, with a ramp between (Llama 3 herd of models, section 3.4).
+    """
+    about = header.text("general.architecture")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    scaling = header.text(f"{about}.rope.scaling.type")
+    rope = dict(config.rope_parameters or {}) if hasattr(config, "rope_parameters") else {}
+    if "rope_freqs.weight" in tensors:
+        divisors = tensors["rope_freqs.weight"].data
+        found: dict[str, Any] = {"rope_type": "llama3", "factor": float(divisors.max())}
+        found |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        found |= {"original_max_position_embeddings": 8192}
+        config.rope_parameters = rope | found
+    elif scaling == "linear" and "full_attention" in rope:
+        factor = header.get(f"{about}.rope.scaling.factor")
+        full = rope["full_attention"] | {"rope_type": "linear", "factor": factor}
+        config.rope_parameters = rope | {"full_attention": full}
+    elif scaling in ("linear", "yarn"):
+        found = {"rope_type": scaling, "factor": header.get(f"{about}.rope.scaling.factor")}
+        original = header.get(f"{about}.rope.scaling.original_context_length")
+        if original is not None:
+            found["original_max_position_embeddings"] = original
+        config.rope_parameters = rope | found
+    elif scaling not in ("", "none") or any(name.startswith("rope_factors") for name in tensors):
+        raise fail(
+            "model.gguf_architecture",
+            f"{file.name} scales its positions in a way ({scaling or 'longrope'}) that cannot be "
+            "unpacked for training.",
+            "Choose the model as a Hugging Face folder or hub id.",
+            where=Where(step="model", field="source", file=str(file)),
+        )
+
+
+#: Mean divergence, in nats, that rounding to 16 bits stays far below and a wrong reading far above.
+_LIMIT = 0.1
+
+_SAMPLE = (
+    "The lighthouse keeper counted 365 lamps, wrote “all well” in the book and asked: "
+    "who lit them? Nobody answered, for the harbour's people were asleep."
+)
+
+
+def _prove(file: Path, model: PreTrainedModel, tokenizer: Any, job: Job) -> None:
+    """Compares tokens and predictions with llama.cpp's on a sample; raises ProblemError."""
+    import torch
+
+    job.progress("comparing with llama.cpp", 0, None)
+    ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids
+    with Llama(file, context=len(ids) + 8, cancelled=job.flags.cancel.is_set) as original:
+        same_tokens = original.tokenize(_SAMPLE) == ids
+        positions = range(len(ids))
+        expected = torch.from_numpy(original.logits(ids, positions)).log_softmax(-1)
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids])).logits[0, :, : expected.shape[1]]
+    found = logits.float().log_softmax(-1)
+    divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
+    if not same_tokens or not divergence < _LIMIT:
+        why = f"its predictions are off by {divergence:.2f} nats" if same_tokens else "its tokens differ"  # fmt: skip
+        raise fail(
+            "model.gguf_differs",
+            f"{file.name} was unpacked, but does not do what llama.cpp does with it: {why}.",
+            "Choose the model as a Hugging Face folder or hub id instead.",
+            where=Where(step="model", field="source", file=str(file)),
+        )
+
+
+def architectures() -> list[str]:
+    """The GGUF architectures that can be unpacked here."""
+    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+    # The mapping's keys also hold two sections of the header, and encoders that cannot chat.
+    no_chat = {"general", "tokenizer", "t5", "umt5", "mistral"}
+    in_gguf = {"gpt_oss": "gpt-oss", "minimax_m2": "minimax-m2", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe"}  # fmt: skip
+    return sorted(in_gguf.get(name, name) for name in set(GGUF_SUPPORTED_ARCHITECTURES) - no_chat)
+
+
+def _open(file: Path) -> Any:
+    import gguf
+
+    try:
+        return gguf.GGUFReader(file)
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        raise _unreadable(file, str(error)) from error
+
+
+def _check_architecture(file: Path, architecture: str) -> None:
+    known = architectures()
+    if architecture not in known:
+        raise fail(
+            "model.gguf_architecture",
+            f"{file.name} holds a model of the architecture {architecture or '(none)'}, which "
+            "cannot be unpacked for training.",
+            f"Choose the model as a Hugging Face folder or hub id. GGUF files can be used of: "
+            f"{', '.join(known)}.",
+            where=Where(step="model", field="source", file=str(file)),
+        )
+
+
+def _dtype(reader: Any) -> torch.dtype:
+    """float32 or float16 where the file holds that; what was quantised is kept in bfloat16."""
+    import torch
+
+    types = {tensor.tensor_type.name for tensor in reader.tensors if len(tensor.shape) > 1}
+    if types == {"F32"}:
+        return torch.float32
+    return torch.float16 if types <= {"F32", "F16"} else torch.bfloat16
+
+
+def _unreadable(file: Path, why: str) -> ProblemError:
+    return fail(
+        "model.unreadable",
+        f"{file.name} cannot be read as a GGUF model: {why.rstrip('.') or 'it is damaged'}.",
+        "Fetch or copy the file again; it is damaged or incomplete.",
+        where=Where(step="model", field="source", file=str(file)),
+    )

@@ -1,0 +1,328 @@
+"""The base model: what it is without its weights, and loading it at a precision on a device."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import events
+from lora_studio.engine.devices import devices
+from lora_studio.engine.model import sources
+from lora_studio.engine.model.sources import licence, stored_dtype
+from lora_studio.engine.model.tokenizer import load_tokenizer
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.failures import is_out_of_memory
+
+__all__ = [
+    "Loaded", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "licence", "load",
+    "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve", "stored_dtype",
+    "weight_bytes",
+]  # fmt: skip
+
+transformers_logging.disable_progress_bar()
+
+_SOURCE = Where(step="model", field="source")
+
+#: Names of the layers that turn the last hidden state into logits; they are never adapted.
+_HEADS = ("lm_head", "embed_out", "output_layer")
+
+
+@dataclass
+class Loaded:
+    """A base model in memory. `precision` is how its linear weights are held."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    device: torch.device
+    precision: str
+    dtype: torch.dtype
+
+
+def resolve(spec: ModelSpec, job: Job) -> Path:
+    """The local Hugging Face folder of the model; fetched or converted when needed."""
+    return sources.resolve(spec, job)
+
+
+def load(
+    spec: ModelSpec, job: Job, chat_template: DatasetSpec | None = None, *, training: bool = False
+) -> Loaded:
+    """Loads model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
+
+    `chat_template` is the dataset spec that chooses the template. With `training`, what would keep
+    gradients from flowing (a cache of keys and values) is off.
+    """
+    folder = resolve(spec, job)
+    device = devices.choose(spec.device)
+    devices.use(device)
+    dtype = devices.dtype_for(spec.precision, device)
+    config = read_config(folder, spec)
+    job.progress("loading model", 0, None)
+    began = time.monotonic()
+    settings = {
+        "dtype": dtype,
+        # Weights that are to be divided go to the device a block at a time (`sharding.py`).
+        "device_map": {"": "cpu"}
+        if training and spec.sharding == "shard"
+        else _device_map(spec, device),
+        "trust_remote_code": spec.trust_remote_code,
+        "local_files_only": True,
+        "use_safetensors": True,
+    }
+    precision = _precision(spec, dtype)
+    stored = prequantized(config)
+    if stored is not None:
+        check_prequantized(stored)
+        precision = stored
+    elif spec.precision in ("4bit", "8bit"):
+        settings["quantization_config"] = _quantization(spec, dtype)
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, **settings
+        )
+    except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _not_loaded(folder, error) from error
+    if found["missing_keys"]:
+        # transformers fills them with random numbers and goes on.
+        raise sources.unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
+    job.check()
+    model.config.use_cache = not training
+    loaded = Loaded(
+        model=model,
+        tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
+        folder=folder,
+        device=device,
+        precision=precision,
+        dtype=dtype,
+    )
+    announce(loaded, spec, time.monotonic() - began, job)
+    return loaded
+
+
+def announce(loaded: Loaded, spec: ModelSpec, seconds: float, job: Job) -> None:
+    """Emits ModelLoaded."""
+    job.emit(
+        events.ModelLoaded(
+            source=spec.source,
+            architecture=type(loaded.model).__name__,
+            device=str(loaded.device),
+            precision=loaded.precision,
+            parameters=count_parameters(loaded.model),
+            memory_bytes=loaded.model.get_memory_footprint(),
+            seconds=seconds,
+        )
+    )
+
+
+def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
+    """The model's configuration; raises ProblemError for code of its own or an unknown kind."""
+    raw = sources.read_config(folder)
+    if raw.get("auto_map") and not spec.trust_remote_code:
+        known = raw.get("model_type") in _known_types()
+        if not known:
+            raise fail(
+                "model.remote_code",
+                f"The model {folder.name} brings Python code of its own.",
+                "Allow it with “Run the model's own code” only if you trust its author, or choose "
+                "another model.",
+                where=Where(step="model", field="trust_remote_code"),
+            )
+    try:
+        return AutoConfig.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        if raw.get("model_type") in _known_types():
+            raise sources.unreadable(folder, _first_line(error)) from error
+        raise _unknown_architecture(raw) from error
+
+
+def _known_types() -> set[str]:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return set(CONFIG_MAPPING.keys())
+
+
+def _unknown_architecture(raw: dict[str, Any]) -> Exception:
+    import transformers
+
+    name = (raw.get("architectures") or [raw.get("model_type") or "(none)"])[0]
+    return fail(
+        "model.unknown_architecture",
+        f"transformers {transformers.__version__} does not know the architecture {name}.",
+        "Update transformers, or choose a model of an architecture that it knows.",
+        where=_SOURCE,
+    )
+
+
+def prequantized(config: PreTrainedConfig) -> str | None:
+    """How the weights are quantised on disk, such as `gptq`; None when they are not."""
+    found = getattr(config, "quantization_config", None)
+    if not found:
+        return None
+    about = found if isinstance(found, dict) else found.to_dict()
+    method = str(about.get("quant_method") or "unknown").removeprefix("QuantizationMethod.")
+    if method.lower() == "bitsandbytes":
+        return "4bit" if about.get("load_in_4bit") else "8bit"
+    return method.lower()
+
+
+def check_prequantized(stored: str) -> None:
+    """Refuses, by name, a stored quantisation that cannot be trained on here."""
+    needs = {
+        "4bit": "bitsandbytes",
+        "8bit": "bitsandbytes",
+        "gptq": "gptqmodel",
+        "awq": "gptqmodel",
+    }
+    if stored not in needs:
+        raise fail(
+            "model.prequantized",
+            f"The model is stored with {stored} quantisation, which an adapter cannot be trained "
+            "on here.",
+            "Choose its unquantised original and 4-bit precision instead.",
+            where=_SOURCE,
+        )
+    if importlib.util.find_spec(needs[stored]) is None:
+        raise fail(
+            "model.prequantized",
+            f"The model is stored with {stored.upper()} quantisation, which needs {needs[stored]}.",
+            f"Install it (pip install {needs[stored]}), or choose the unquantised original and "
+            "4-bit precision.",
+            where=_SOURCE,
+        )
+
+
+def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise fail(
+            "model.no_bitsandbytes",
+            f"{spec.precision} precision needs bitsandbytes, which is not installed.",
+            "Install it (pip install bitsandbytes), or choose 16-bit precision.",
+            where=Where(step="model", field="precision"),
+        )
+    if spec.precision == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=spec.quant_type,
+        bnb_4bit_use_double_quant=spec.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=torch.uint8,
+    )
+
+
+def _device_map(spec: ModelSpec, device: torch.device) -> str | dict[str, torch.device]:
+    """Several GPUs share the layers when the device is left open; else all goes to one device."""
+    if spec.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
+        return "auto"
+    return {"": device}
+
+
+def _precision(spec: ModelSpec, dtype: torch.dtype) -> str:
+    if spec.precision in ("4bit", "8bit"):
+        return spec.precision
+    return {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
+
+
+def _not_loaded(folder: Path, error: Exception) -> Exception:
+    if "Unrecognized configuration class" in str(error):
+        raw = sources.read_config(folder)
+        name = (raw.get("architectures") or [raw.get("model_type")])[0]
+        return fail(
+            "model.not_generative",
+            f"{name} is not a model that writes text from left to right.",
+            "Choose a causal language model; its architecture usually ends in ForCausalLM.",
+            where=_SOURCE,
+        )
+    return sources.unreadable(folder, _first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+
+
+# --- without weights --------------------------------------------------------------------------
+
+
+def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
+    """The model's layers without memory behind them; raises ProblemError."""
+    config = copy.deepcopy(config) if config else read_config(folder, spec)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=spec.trust_remote_code, dtype=torch.bfloat16
+            )
+    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise _not_loaded(folder, error) from error
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters of a model; those that layers share count once, packed ones as what they hold."""
+    return sum(_elements(parameter) for parameter in model.parameters())
+
+
+def _elements(parameter: torch.nn.Parameter) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return int(state.shape.numel()) if state is not None else parameter.numel()
+
+
+def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
+    """Memory of the weights by precision, in bytes; `exact` is the device's unquantised format.
+
+    4-bit: half a byte per weight of a linear layer and one scale per 64, itself in 8 bits with a
+    32-bit scale per 256 (Dettmers et al. 2023, section 3). 8-bit: one byte and a 32-bit scale per
+    row. What is not a linear layer, and the output layer, stay in the unquantised format.
+    """
+    everything = count_parameters(model)
+    linear = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not is_head(model, name, module)
+    ]
+    quantised = sum(weight.numel() for weight in linear)
+    rows = sum(weight.shape[0] for weight in linear)
+    rest = exact.itemsize * (everything - quantised)
+    return {
+        "bf16": 2 * everything,
+        "fp16": 2 * everything,
+        "fp32": 4 * everything,
+        "8bit": rest + quantised + 4 * rows,
+        "4bit": rest + quantised // 2 + quantised // 64 + quantised // (64 * 256) * 4,
+    }
+
+
+def is_head(model: PreTrainedModel, name: str, module: torch.nn.Module) -> bool:
+    """Whether a layer turns hidden states into logits."""
+    return module is model.get_output_embeddings() or name.rsplit(".", 1)[-1] in _HEADS
+
+
+def has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8")
+    except OSError:
+        return False

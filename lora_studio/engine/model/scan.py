@@ -1,0 +1,306 @@
+"""Models on this computer that could be a base: folders, the hub's cache, Ollama, LM Studio.
+
+Reads configurations and headers only; neither torch nor transformers is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.model.catalog import ModelEntry, Outline, Place, outline_of, refusal_of
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.system.files import reason_of
+from lora_studio.engine.export.lm_studio import homes as lm_studio_homes
+from lora_studio.engine.hub import models
+from lora_studio.engine.model import gguf_header, sources
+from lora_studio.engine.runtime.channel import Job
+
+#: Levels below a folder that are looked through, as publisher/model/file has them, and one more.
+_DEPTH = 3
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_PICKLED = "Its weights are pickles, a format that can run any code when it is opened."
+
+
+def scan(place: Place, folders: Sequence[Path], job: Job) -> list[ModelEntry]:
+    """Every model of one place, by title; `folders` are those of the place `folder`.
+
+    Raises CancelledError when the user does not want to wait.
+    """
+    match place:
+        case "cache":
+            found = _cache(job)
+        case "ollama":
+            found = (entry for store in ollama_stores() for entry in _ollama(store, job))
+        case "lm_studio":
+            found = (entry for home in lm_studio_homes() for entry in _walk(home, place, job))
+        case _:
+            found = (entry for folder in folders for entry in _walk(folder, place, job))
+    # Two names in Ollama may share one file; a folder that lies in another one counts once.
+    named = place == "ollama"
+    unique = {(x.source, x.revision, x.title if named else ""): x for x in found}
+    return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))
+
+
+def looked_through(place: Place, folders: Sequence[Path]) -> list[Path]:
+    """The folders that a place stands for on this computer."""
+    match place:
+        case "cache":
+            from huggingface_hub import constants
+
+            return [Path(constants.HF_HUB_CACHE)]
+        case "ollama":
+            return ollama_stores()
+        case "lm_studio":
+            return lm_studio_homes()
+    return [folder.expanduser() for folder in folders]
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def _walk(top: Path, place: Place, job: Job) -> Iterator[ModelEntry]:
+    """Models in a folder and what lies in it; hidden folders are passed over."""
+    waiting = [(top.expanduser(), 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        job.check()
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError:
+            continue
+        names = {path.name for path in inside}
+        if "config.json" in names and (entry := of_folder(folder, place)):
+            yield entry.model_copy(update={"title": _title(folder, top)})
+        for path in inside:
+            if path.suffix.lower() == ".gguf":
+                if entry := of_gguf(path, place):
+                    yield entry
+            elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
+                waiting.append((path, depth + 1))
+
+
+def _title(folder: Path, top: Path) -> str:
+    below = folder.relative_to(top.expanduser())
+    return "/".join(below.parts[-2:]) or folder.name
+
+
+def of_folder(folder: Path, place: Place) -> ModelEntry | None:
+    """The model in a folder; None where its config.json is not of a model."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict) or not (
+        config.get("architectures") or config.get("model_type")
+    ):
+        return None
+    weights = sorted(folder.glob("*.safetensors"))
+    missing = missing_weights(folder)
+    parameters, stored, refusal = 0, "", refusal_of(config.get("architectures"))
+    if weights and not missing:
+        try:
+            headers = sources.safetensors_headers(folder)
+            parameters, stored = _counted(headers, config)
+        except ProblemError as error:
+            refusal = refusal or str(error.problems[0].what)
+    elif not weights and not missing:
+        pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
+        refusal = refusal or (_PICKLED if pickled else "It has no .safetensors file.")
+    names = config.get("architectures") or [config.get("model_type")]
+    return ModelEntry(
+        source=str(folder),
+        title=folder.name,
+        place=place,
+        bytes=sum(file.stat().st_size for file in weights) or None,
+        parameters=parameters or None,
+        architecture=str(names[0]),
+        stored=stored,
+        licence=sources.licence(folder) or "",
+        outline=outline_of(config),
+        missing=missing,
+        refusal=refusal,
+    )
+
+
+def missing_weights(folder: Path) -> int:
+    """How many of the weight files that a model's index names are not there."""
+    return sum(not (folder / name).is_file() for name in models.weight_names(folder))
+
+
+def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tuple[int, str]:
+    """Parameters and number format; of weights that are packed as many as are in them."""
+    about = config.get("quantization_config")
+    total = sum(math.prod(entry["shape"]) for entry in headers.values())
+    stored = sources.stored_dtype(headers)
+    if not isinstance(about, dict):
+        return total, stored
+    method = str(about.get("quant_method") or "quantised").lower()
+    bits = about.get("bits") or (4 if about.get("load_in_4bit") else 8)
+    packed = sum(math.prod(x["shape"]) for x in headers.values() if x["dtype"] in ("U8", "I32"))
+    per_number = {"U8": 8, "I32": 32}
+    unpacked = sum(
+        math.prod(x["shape"]) * per_number[x["dtype"]] // int(bits)
+        for x in headers.values()
+        if x["dtype"] in per_number
+    )
+    return total - packed + unpacked, f"{bits}-bit {method}"
+
+
+# --- GGUF files -------------------------------------------------------------------------------
+
+
+def of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
+    """The model of a GGUF file; None for what only belongs to another one."""
+    if "mmproj" in file.name.lower():
+        return None  # the eyes of a model that lies beside it
+    try:
+        size = file.stat().st_size
+        facts = gguf_header.read(file)
+    except (OSError, ValueError) as error:
+        return _damaged(file, place, title, error)
+    kind = facts.architecture
+    refusal = ""
+    if int(facts.values.get("split.count", 0) or 0) > 1:
+        refusal = "It is one part of several: join them with llama-gguf-split first."
+    elif facts.values.get("general.type", "model") != "model":
+        return None
+    elif kind not in gguf_header.TRAINABLE:
+        refusal = (
+            f"GGUF files of the architecture {kind or '(none)'} cannot be unpacked for training."
+        )
+    heads = facts.number("attention.head_count")
+    return ModelEntry(
+        source=str(file),
+        title=title or file.name,
+        place=place,
+        bytes=size,
+        parameters=facts.parameters or None,
+        architecture=kind,
+        stored=_file_type(facts.values.get("general.file_type")),
+        licence=str(facts.values.get("general.license", "")),
+        outline=Outline(
+            layers=facts.number("block_count"),
+            hidden_size=facts.number("embedding_length"),
+            intermediate_size=facts.number("feed_forward_length"),
+            heads=heads,
+            kv_heads=facts.number("attention.head_count_kv") or heads,
+            vocabulary=facts.vocabulary,
+            context=facts.number("context_length"),
+        ),
+        refusal=refusal,
+    )
+
+
+def _damaged(file: Path, place: Place, title: str, error: Exception) -> ModelEntry:
+    return ModelEntry(
+        source=str(file),
+        title=title or file.name,
+        place=place,
+        refusal=f"It cannot be read: {reason_of(error)}.",
+    )
+
+
+def _file_type(number: object) -> str:
+    """Such as Q4_K_M."""
+    from gguf.constants import LlamaFileType
+
+    try:
+        name = LlamaFileType(number).name
+    except ValueError:
+        return ""
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+# --- the hub's cache --------------------------------------------------------------------------
+
+
+def _cache(job: Job) -> Iterator[ModelEntry]:
+    """Models in the cache that all tools of the hub share; each revision that a name points to."""
+    import huggingface_hub
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = huggingface_hub.scan_cache_dir()
+    except (CacheNotFound, ValueError):
+        return
+    for repository in cache.repos:
+        if repository.repo_type != "model":
+            continue
+        for revision in repository.revisions:
+            job.check()
+            name = "main" if "main" in revision.refs else min(revision.refs, default="")
+            entry = _snapshot(revision.snapshot_path)
+            if entry is not None:
+                yield entry.model_copy(
+                    update={
+                        "source": repository.repo_id,
+                        "title": repository.repo_id,
+                        "revision": name or revision.commit_hash,
+                    }
+                )
+            for file in sorted(revision.snapshot_path.glob("*.gguf")):
+                title = f"{repository.repo_id}/{file.name}"
+                if found := of_gguf(file, "cache", title):
+                    yield found
+
+
+def _snapshot(folder: Path) -> ModelEntry | None:
+    """The model of a snapshot; what was broken off while being fetched is marked as such."""
+    entry = of_folder(folder, "cache")
+    if entry is None:
+        return None
+    begun = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
+    lacks = not any(folder.glob("*.safetensors")) and not any(
+        path.suffix in _PICKLES for path in folder.iterdir()
+    )
+    if entry.missing or begun or lacks:
+        unsaid = entry.refusal if entry.architecture and refusal_of([entry.architecture]) else ""
+        return entry.model_copy(update={"missing": max(1, entry.missing), "refusal": unsaid})
+    return entry
+
+
+# --- Ollama -----------------------------------------------------------------------------------
+
+
+def ollama_stores() -> list[Path]:
+    """Folders in which an Ollama server of this computer keeps its models, as far as they exist."""
+    named = os.environ.get("OLLAMA_MODELS")
+    usual = [Path.home() / ".ollama" / "models", Path("/usr/share/ollama/.ollama/models")]
+    wanted = [Path(named)] if named else usual
+    return [folder for folder in wanted if (folder / "manifests").is_dir()]
+
+
+def _ollama(store: Path, job: Job) -> Iterator[ModelEntry]:
+    """Models of a server's store, by what its manifests say."""
+    registry = store / "manifests"
+    for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):
+        job.check()
+        try:
+            layers = json.loads(manifest.read_text("utf-8"))["layers"]
+            kinds = {str(layer["mediaType"]).rpartition(".")[2]: layer for layer in layers}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        title = _ollama_title(manifest.relative_to(registry))
+        if (held := kinds.get("model")) is None:
+            continue
+        blob = store / "blobs" / str(held["digest"]).replace(":", "-")
+        entry = of_gguf(blob, "ollama", title)
+        if entry is None:
+            continue
+        if not entry.refusal and "adapter" in kinds:
+            refusal = "It is an adapter over another model: Ollama keeps both apart."
+            entry = entry.model_copy(update={"refusal": refusal})
+        yield entry
+
+
+def _ollama_title(below: Path) -> str:
+    """As `ollama list` shows it: name:tag, with its owner where that is not the library."""
+    *places, name, tag = below.parts
+    shown = [part for part in places if part not in ("registry.ollama.ai", "library")]
+    return "/".join([*shown, f"{name}:{tag}"])

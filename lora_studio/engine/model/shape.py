@@ -1,0 +1,106 @@
+"""The shape of a model, read from its layers without weights, for the arithmetic of `core.estimate`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from lora_studio.core.model.shape import LinearLayers, ModelShape
+from lora_studio.engine.model import loading
+
+#: Layers that read what the part before them made, rather than the block's normalised input.
+_READS_OWN = re.compile(
+    r"(^|_)(o|out|down|fc2|w2|dense|c)(_proj|_lin)?$|dense_4h_to_h|fc_out|out_proj|wo$",
+    re.IGNORECASE,
+)
+_FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
+_GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
+
+
+def shape(model: PreTrainedModel) -> ModelShape:
+    """The shape of a model, with or without memory behind its layers."""
+    config = model.config.get_text_config()
+    heads = int(_first(config, ("num_attention_heads", "n_head"), 1))
+    head_size = int(_first(config, ("head_dim",), 0) or config.hidden_size // heads)
+    kv_heads = int(_first(config, ("num_key_value_heads",), 0) or heads)
+    experts = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 3 and "expert" in name
+    ]
+    found = _linear(model)
+    dense = [layer for layer in found if ".mlp" in layer.reads or "feed" in layer.reads]
+    inner = max((max(layer.inputs, layer.outputs) for layer in dense), default=0)
+    fused = any("gate_up" in layer.name for layer in dense)
+    return ModelShape(
+        intermediate_size=inner // 2 if fused else inner,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=head_size,
+        norm_width=_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
+        plain_norms=any(hasattr(module, "variance_epsilon") for module in model.modules()),
+        gated=any(_GATED.search(layer.name) for layer in dense),
+        plain_gates=any(_is_plainly_gated(module) for module in model.modules()),
+        fused_attention=any(_FUSED.search(layer.name) for layer in found),
+        tied=bool(config.tie_word_embeddings),
+        experts=int(_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)),
+        experts_per_token=int(_first(config, ("num_experts_per_tok",), 0)) if experts else 0,
+        expert_size=_expert_size(config) if experts else 0,
+        expert_parameters=sum(parameter.numel() for parameter in experts),
+        linear=tuple(found),
+    )
+
+
+def _is_plainly_gated(module: torch.nn.Module) -> bool:
+    """Whether it is a gated layer as Llama has it, which is trained keeping both inner results alone."""
+    has_parts = all(hasattr(module, f"{name}_proj") for name in ("gate", "up", "down"))
+    return has_parts and "silu" in type(getattr(module, "act_fn", None)).__name__.lower()
+
+
+def _first(config: Any, names: tuple[str, ...], default: Any) -> Any:
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if value is not None), default)
+
+
+def _expert_size(config: Any) -> int:
+    return int(_first(config, ("moe_intermediate_size", "intermediate_size"), 0))
+
+
+def _linear(model: PreTrainedModel) -> list[LinearLayers]:
+    """Linear layers of the blocks, those with the same name and widths together."""
+    counts: dict[tuple[str, int, int, str], int] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear | Conv1D) or loading.is_head(model, name, module):
+            continue
+        inputs, outputs = (
+            module.weight.shape if isinstance(module, Conv1D) else reversed(module.weight.shape)
+        )
+        parent, _, last = name.rpartition(".")
+        group = re.sub(r"\.\d+", "", f".{parent}")
+        reads = f"{group}.{last}" if _READS_OWN.search(last) else group
+        key = last, int(inputs), int(outputs), reads
+        counts[key] = counts.get(key, 0) + 1
+    return [
+        LinearLayers(name=name, inputs=inputs, outputs=outputs, count=count, reads=reads)
+        for (name, inputs, outputs, reads), count in counts.items()
+    ]
+
+
+def _norm_width(model: PreTrainedModel, queries: int, keys: int, head: int) -> int:
+    """What the norms of the average block work on, in numbers per token."""
+    layers = max(1, int(model.config.get_text_config().num_hidden_layers))
+    total = 0
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if "norm" not in type(module).__name__.lower() or weight is None:
+            continue
+        last = name.rpartition(".")[2]
+        if weight.numel() == head and last.startswith(("q", "k")):
+            total += queries if last.startswith("q") else keys
+        elif re.search(r"\.\d+\.", name):
+            total += weight.numel()
+    return total // layers

@@ -1,0 +1,48 @@
+"""A model's tokenizer with the chat template that is trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.engine.model import base_templates, sources
+
+
+def load_tokenizer(
+    folder: Path, dataset: DatasetSpec | None = None, *, trust: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with the chat template that the dataset spec chooses and a token to pad with.
+
+    A model without a template gets ChatML. Nothing is added to the vocabulary (see
+    `base_templates` for how answers end without the marks of a format). Padding never reaches the
+    loss, which is masked by position: a pad token that is also the end token does no harm.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust, local_files_only=True
+        )
+    except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
+        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+        raise sources.unreadable(folder, f"its tokenizer: {reason}") from error
+    chosen = dataset.chat_template if dataset is not None else "model"
+    if chosen != "model" or not tokenizer.chat_template:
+        tokenizer.chat_template = base_templates.template(
+            "chatml" if chosen == "model" else chosen, tokenizer
+        )
+    elif isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.get_chat_template()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = _pad_token(tokenizer)
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A token made for padding where the vocabulary has one, else the end-of-sequence token."""
+    vocabulary = tokenizer.get_vocab()
+    for token in ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|padding|>"):
+        if token in vocabulary:
+            return token
+    return tokenizer.eos_token or next(iter(vocabulary))

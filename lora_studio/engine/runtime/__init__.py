@@ -1,0 +1,1 @@
+"""What every job stands on: events out, cancels in, failures, child processes, disk, llama.cpp."""

@@ -1,0 +1,117 @@
+"""Child processes that heed a cancel, die with this process and are read line by line.
+
+Also the program that such a child runs: it watches its stdin, which ends when the parent is gone,
+so that nothing is left working for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import runpy
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lora_studio.engine.runtime.channel import Job
+
+_PACKAGE_PARENT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit status (negative: a signal) and its last lines."""
+
+    status: int
+    lines: tuple[str, ...]
+
+
+def python(program: str, *arguments: str) -> list[str]:
+    """Command that runs a script (`….py`) or a module with this Python as a watched child."""
+    # -P: the folder that happens to be the current one must not shadow a module.
+    return [sys.executable, "-P", "-u", "-m", __name__, program, *arguments]
+
+
+def run(command: Sequence[str], job: Job, on_line: Callable[[str], None]) -> Ended:
+    """Runs a command to its end, passing on each line it prints; kills it on a cancel.
+
+    Raises OSError when it cannot be started.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=_environment(),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader.start()
+    last: deque[str] = deque(maxlen=60)
+    try:
+        while True:
+            job.check()
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if line is None:
+                return Ended(process.wait(), tuple(last))
+            last.append(line)
+            on_line(line)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdin.close()
+        reader.join(1)  # a grandchild may still hold the other end
+
+
+def _environment() -> dict[str, str]:
+    paths = [str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
+    """Splits at carriage returns too: that is how progress bars write."""
+    pending = b""
+    with stream:
+        while chunk := stream.read1(4096):  # type: ignore[attr-defined]  # a pipe is buffered
+            *complete, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
+            for line in complete:
+                if line.strip():
+                    lines.put(line.decode("utf-8", errors="replace").rstrip())
+    if pending.strip():
+        lines.put(pending.decode("utf-8", errors="replace").rstrip())
+    lines.put(None)
+
+
+def _main() -> None:
+    program, *arguments = sys.argv[1:]
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    sys.argv = [program, *arguments]
+    if program.endswith(".py"):
+        sys.path.insert(0, str(Path(program).resolve().parent))
+        runpy.run_path(program, run_name="__main__")
+    else:
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def _exit_with_parent() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,373 @@
+"""GGUF inference in this process through llama.cpp's C interface: tokens, logits, answers."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.runtime.failures import CancelledError
+
+#: Tokens evaluated at once; a cancel is looked at inside a batch as well.
+BATCH = 512
+
+#: ggml_log_level
+_WARNING, _CONTINUED = 3, 5
+
+#: cffi frees a callback with its handle; llama.cpp keeps this one for as long as the process runs.
+_log: list[Any] = []
+
+
+class Llama:
+    """One GGUF model with one context. Close it: its memory is not Python's.
+
+    `cancelled` is asked while the model loads and while it computes; when it says True the call
+    under way raises CancelledError. `observe` is called with the address of each node of the
+    computation (a `struct ggml_tensor`): before it is computed with True, to answer whether to
+    come back when it is there, then with False, to answer whether to go on.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        context: int = 0,
+        cancelled: Callable[[], bool] = lambda: False,
+        observe: Callable[[int, bool], bool] | None = None,
+    ) -> None:
+        """Loads the model; `context` in tokens, 0 for what the model was trained with.
+
+        Raises ProblemError when llama.cpp refuses the file.
+        """
+        self._ffi, self._lib = _library()
+        self._cancelled = cancelled
+        # cffi frees a callback with its handle: both live as long as the model does.
+        self._on_progress = self._ffi.callback(
+            "bool(float, void *)", lambda _done, _data: not cancelled()
+        )
+        self._on_node = self._ffi.callback("bool(void *)", lambda _data: cancelled())
+        self._observer = self._ffi.NULL if observe is None else self._observing(observe)
+        self._context: Any = None
+        self._model: Any = self._load(file)
+        self._vocabulary = self._lib.llama_model_get_vocab(self._model)
+        try:
+            self._context = self._new_context(file, context)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Llama:
+        """The model itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Frees the model."""
+        self.close()
+
+    def close(self) -> None:
+        """Frees the model's memory; harmless when that is done."""
+        if self._context is not None:
+            self._lib.llama_free(self._context)
+            self._context = None
+        if self._model is not None:
+            self._lib.llama_model_free(self._model)
+            self._model = None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens, the width of a row of logits."""
+        return int(self._lib.llama_vocab_n_tokens(self._vocabulary))
+
+    @property
+    def context_size(self) -> int:
+        """Tokens that fit into one conversation."""
+        return int(self._lib.llama_n_ctx(self._context))
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether generation stops at this token (end of text, end of turn)."""
+        return bool(self._lib.llama_vocab_is_eog(self._vocabulary, token))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a rendered conversation: control tokens are read, none is added."""
+        return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token stands for, control tokens by their names."""
+        return [self._piece(token, special=True) for token in ids]
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is a mark of the format rather than text."""
+        return bool(self._lib.llama_vocab_is_control(self._vocabulary, token))
+
+    def chat_template(self) -> str:
+        """The Jinja template in the file, "" without one."""
+        found = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
+        return "" if found == self._ffi.NULL else self._ffi.string(found).decode("utf-8")
+
+    def marks(self) -> tuple[str, str]:
+        """The texts of the tokens that begin and end a text."""
+        lib, vocabulary = self._lib, self._vocabulary
+        ids = (lib.llama_vocab_bos(vocabulary), lib.llama_vocab_eos(vocabulary))
+        bos, eos = ("" if i < 0 else self.pieces([i])[0].decode("utf-8", "replace") for i in ids)
+        return bos, eos
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of an answer; control tokens leave nothing."""
+        pieces = (self._piece(token) for token in ids)
+        return b"".join(pieces).decode("utf-8", errors="replace")
+
+    def logits(self, ids: Sequence[int], positions: Sequence[int]) -> np.ndarray:
+        """Logits after the tokens at `positions` (ascending), float32 [positions, vocabulary]."""
+        wanted = set(positions)
+        result = np.empty((len(positions), self.vocabulary_size), dtype=np.float32)
+        row = 0
+        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        for start in range(0, len(ids), BATCH):
+            end = min(start + BATCH, len(ids))
+            self._decode(ids[start:end], start, {p - start for p in wanted if start <= p < end})
+            for position in range(start, end):
+                if position in wanted:
+                    result[row] = self._logits_at(position - start)
+                    row += 1
+        return result
+
+    def read(self, ids: Sequence[int]) -> None:
+        """Computes everything at every position, for the sake of what `observe` sees.
+
+        At positions that nothing is asked of llama.cpp leaves out most of the last layer.
+        """
+        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        for start in range(0, len(ids), BATCH):
+            part = ids[start : start + BATCH]
+            self._decode(part, start, set(range(len(part))))
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[int]:
+        """Yields the tokens of an answer, the one that ends it included; greedy at temperature 0.
+
+        Without one that `ends_generation` the answer was cut by `max_tokens` or by the context.
+        """
+        sampler = self._sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
+        try:
+            for token in ids:  # what was said before counts for the penalty
+                self._lib.llama_sampler_accept(sampler, token)
+            self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+            for start in range(0, len(ids), BATCH):
+                part = ids[start : start + BATCH]
+                self._decode(part, start, {len(part) - 1})
+            position = len(ids)
+            for _ in range(max_tokens):
+                token = int(self._lib.llama_sampler_sample(sampler, self._context, -1))
+                yield token
+                if self.ends_generation(token) or position >= self.context_size:
+                    return
+                self._decode([token], position, {0})
+                position += 1
+        finally:
+            self._lib.llama_sampler_free(sampler)
+
+    def _load(self, file: Path) -> Any:
+        parameters = self._lib.llama_model_default_params()
+        parameters.progress_callback = self._on_progress
+        if self._observer != self._ffi.NULL:
+            parameters.n_gpu_layers = 0
+        model = self._lib.llama_model_load_from_file(str(file).encode(), parameters)
+        if model == self._ffi.NULL:
+            self._heed_cancel()
+            raise _refused(file, "llama.cpp could not load it")
+        return model
+
+    def _observing(self, observe: Callable[[int, bool], bool]) -> Any:
+        ffi = self._ffi
+        return ffi.callback(
+            "bool(struct ggml_tensor *, bool, void *)",
+            lambda node, ask, _: observe(int(ffi.cast("uintptr_t", node)), bool(ask)),
+        )
+
+    def _new_context(self, file: Path, tokens: int) -> Any:
+        parameters = self._lib.llama_context_default_params()
+        parameters.n_ctx = tokens
+        parameters.n_batch = parameters.n_ubatch = BATCH
+        parameters.n_outputs_max_per_seq = 0  # every position of a batch may be asked for
+        parameters.n_threads = parameters.n_threads_batch = threads()
+        parameters.abort_callback = self._on_node
+        if self._observer != self._ffi.NULL:
+            parameters.cb_eval = self._observer
+            parameters.offload_kqv = parameters.op_offload = False  # what is looked at stays here
+        context = self._lib.llama_init_from_model(self._model, parameters)
+        if context == self._ffi.NULL:
+            raise _refused(file, f"there was no memory for a context of {tokens} tokens")
+        return context
+
+    def _decode(self, ids: Sequence[int], start: int, outputs: set[int]) -> None:
+        """Evaluates tokens at positions start, start + 1, …; `outputs` index into `ids`."""
+        batch = self._lib.llama_batch_init(len(ids), 0, 1)
+        try:
+            batch.n_tokens = len(ids)
+            for index, token in enumerate(ids):
+                batch.token[index] = token
+                batch.pos[index] = start + index
+                batch.n_seq_id[index] = 1
+                batch.seq_id[index][0] = 0
+                batch.logits[index] = index in outputs
+            status = self._lib.llama_decode(self._context, batch)
+        finally:
+            self._lib.llama_batch_free(batch)
+        if status != 0:
+            self._heed_cancel()
+            raise fail(
+                "gguf.not_computed",
+                f"llama.cpp could not evaluate a conversation of {start + len(ids)} tokens "
+                f"(status {status}).",
+                "Close other programs that use memory, or shorten the conversation.",
+            )
+        self._heed_cancel()
+
+    def _logits_at(self, index: int) -> np.ndarray:
+        pointer = self._lib.llama_get_logits_ith(self._context, index)
+        size = self.vocabulary_size * 4
+        return np.frombuffer(self._ffi.buffer(pointer, size), dtype=np.float32)
+
+    def _piece(self, token: int, *, special: bool = False) -> bytes:
+        room = 64
+        while True:
+            buffer = self._ffi.new("char[]", room)
+            count = self._lib.llama_token_to_piece(
+                self._vocabulary, token, buffer, room, 0, special
+            )
+            if count >= 0:
+                return bytes(self._ffi.buffer(buffer, count))
+            room = -count
+
+    def _sampler(
+        self, temperature: float, top_p: float, top_k: int, min_p: float, penalty: float, seed: int
+    ) -> Any:
+        """What chooses a token, in the order in which transformers does it."""
+        lib = self._lib
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        parts: list[Any] = []
+        if penalty != 1:  # of everything that was said so far
+            sizes = (self.vocabulary_size, self.context_size)
+            parts.append(lib.llama_sampler_init_penalties(*sizes, penalty, 0.0, 0.0))
+        if temperature <= 0:
+            parts.append(lib.llama_sampler_init_greedy())
+        else:
+            parts.append(lib.llama_sampler_init_temp(temperature))
+            if top_k > 0:
+                parts.append(lib.llama_sampler_init_top_k(top_k))
+            if top_p < 1:
+                parts.append(lib.llama_sampler_init_top_p(top_p, 1))
+            if min_p > 0:
+                parts.append(lib.llama_sampler_init_min_p(min_p, 1))
+            parts.append(lib.llama_sampler_init_dist(seed))
+        for part in parts:
+            lib.llama_sampler_chain_add(chain, part)
+        return chain
+
+    def _heed_cancel(self) -> None:
+        if self._cancelled():
+            raise CancelledError
+
+
+def adds_bos(file: Path) -> bool:
+    """Whether llama.cpp, and so Ollama, puts a BOS token in front of a prompt by itself."""
+    with _vocabulary_of(file) as (_, lib, vocabulary):
+        return bool(lib.llama_vocab_get_add_bos(vocabulary))
+
+
+def prompt_ids(file: Path, prompts: Iterable[str]) -> list[list[int]]:
+    """Token ids of prompts as Ollama takes them: control tokens are read, BOS and EOS added.
+
+    Reads the vocabulary alone.
+    """
+    with _vocabulary_of(file) as (ffi, lib, vocabulary):
+        return [_tokenize(ffi, lib, vocabulary, text, add_special=True) for text in prompts]
+
+
+@contextmanager
+def _vocabulary_of(file: Path) -> Iterator[tuple[Any, Any, Any]]:
+    ffi, lib = _library()
+    parameters = lib.llama_model_default_params()
+    parameters.vocab_only = True
+    model = lib.llama_model_load_from_file(str(file).encode(), parameters)
+    if model == ffi.NULL:
+        raise _refused(file, "llama.cpp could not read its vocabulary")
+    try:
+        yield ffi, lib, lib.llama_model_get_vocab(model)
+    finally:
+        lib.llama_model_free(model)
+
+
+def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bool) -> list[int]:
+    raw = text.encode("utf-8")
+    room = len(raw) + 8
+    while True:
+        ids = ffi.new("llama_token[]", room)
+        count = lib.llama_tokenize(vocabulary, raw, len(raw), ids, room, add_special, True)
+        if count >= 0:
+            return list(ids[0:count])
+        room = -count
+
+
+@functools.cache
+def _library() -> tuple[Any, Any]:
+    """cffi and llama.cpp, which is told to log warnings and errors only: the rest is megabytes."""
+    from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
+
+    ffi, lib = get_ffi(), get_lib()
+    _log.append(ffi.callback("void(enum ggml_log_level, char *, void *)", _Log(ffi)))
+    lib.llama_log_set(_log[0], ffi.NULL)
+    lib.llama_backend_init()
+    return ffi, lib
+
+
+class _Log:
+    """Passes on what is at least a warning; a text without a level goes on with the one before."""
+
+    def __init__(self, ffi: Any) -> None:
+        self._ffi = ffi
+        self._level = 0
+
+    def __call__(self, level: int, text: Any, _: Any) -> None:
+        self._level = self._level if level == _CONTINUED else level
+        if self._level >= _WARNING:
+            sys.stderr.write(self._ffi.string(text).decode("utf-8", errors="replace"))
+
+
+def threads() -> int:
+    """Threads that llama.cpp computes with: as many as the user grants, else one per core."""
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
+
+
+def _refused(file: Path, reason: str) -> ProblemError:
+    return fail(
+        "gguf.not_loaded",
+        f"{file.name} could not be opened: {reason}.",
+        "The log has llama.cpp's own words. Export the model again; if that does not help, free "
+        "some memory or update the engine.",
+        where=Where(file=str(file)),
+    )

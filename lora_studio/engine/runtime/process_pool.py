@@ -1,0 +1,129 @@
+"""One kind of work, piece by piece, in as many processes as there are processors.
+
+The processes are spawned or come from a fork server, never forked: this one has threads and perhaps
+CUDA, and a fork of a process in which a thread holds a lock hangs. They heed a cancel, and they end
+when the process that they work for does, however that ended.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.synchronize import Event
+from typing import Any, TypeVar
+
+from lora_studio.core.problems import Where, fail
+from lora_studio.engine.runtime.channel import Job
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+#: Seconds between two looks at a cancel while processes work.
+_PATIENCE = 0.1
+
+
+def cores() -> int:
+    """Processors that this program may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def in_processes(
+    work: Callable[[P], R],
+    pieces: Iterable[P],
+    processes: int,
+    job: Job,
+    *,
+    doing: str,
+    preload: Sequence[str] = (),
+    helping: bool = False,
+) -> Iterator[R]:
+    """What `work` makes of each piece, in order; raises CancelledError.
+
+    `work` goes to every process once. What it raises there is raised here; where a process is ended
+    from outside, that is a ProblemError, in which `doing` completes "A process that …". Modules that
+    take seconds to import can be had once for all processes by `preload`, where there are fork
+    servers. With `helping` this process does pieces itself until the first of the others has done one:
+    what it makes of them is kept in memory meanwhile, and has to be small.
+    """
+    method = "forkserver" if preload and sys.platform != "win32" else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([*preload])
+    cancelled = context.Event()
+    pool = ProcessPoolExecutor(processes, context, _begin, (work, cancelled))
+    try:
+        waiting = iter(pieces)
+        # Few at a time, so that results never pile up in memory.
+        first = [*islice(waiting, 2 * processes)]
+        with ThreadPoolExecutor(1) as starter:  # to submit is to wait for the fork server
+            begun = starter.submit(lambda: [pool.submit(_do, piece) for piece in first])
+            own = [*_done_here(work, waiting, begun, job)] if helping else []
+            futures: deque[Future[R]] = deque([*begun.result(), *own])
+        while futures:
+            while not wait([futures[0]], _PATIENCE).done:
+                job.check()
+            found = futures.popleft().result()
+            futures.extend(pool.submit(_do, piece) for piece in islice(waiting, 1))
+            yield found
+    except BrokenProcessPool as error:
+        raise fail(
+            "dataset.process_died",
+            f"A process that {doing} was ended from outside, most likely for lack of memory.",
+            "Close other programs and try again.",
+            where=Where(step="dataset", field="sources"),
+        ) from error
+    finally:
+        cancelled.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _done_here(
+    work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: Job
+) -> Iterator[Future[R]]:
+    """Pieces that this process does until the first of those begun elsewhere is done."""
+    while not (begun.done() and any(future.done() for future in begun.result())):
+        job.check()
+        mine = [*islice(waiting, 1)]
+        if not mine:
+            return
+        future: Future[R] = Future()
+        future.set_result(work(mine[0]))
+        yield future
+
+
+def is_cancelled() -> bool:
+    """In a process of `in_processes`: whether nobody waits for the piece under way any more."""
+    return _cancelled is not None and _cancelled.is_set()
+
+
+# --- in the processes -----------------------------------------------------------------------------
+
+_work: Callable[[Any], Any] | None = None
+_cancelled: Event | None = None
+
+
+def _begin(work: Callable[[Any], Any], cancelled: Event) -> None:
+    """What a process does first. Its tokenizer starts no threads: every core has a process."""
+    global _work, _cancelled
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _work, _cancelled = work, cancelled
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _do(piece: Any) -> Any:
+    assert _work is not None
+    return _work(piece)

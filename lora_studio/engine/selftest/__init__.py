@@ -1,0 +1,1 @@
+"""Adapter against merged against GGUF: read, compared, limits, causes."""

@@ -1,0 +1,158 @@
+"""What a stage of the self-test must reach, and what it means when it does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lora_studio.core import formatting
+from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.protocol.events import Verdict
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Least top-1 agreement, largest mean KL divergence in nats, and where these come from.
+
+    `unjudged`: why no figure tells a fault from the loss of few bits; both then are out of reach.
+    `inherited`: nats of `kl` that the merged model this is made of had lost before.
+    """
+
+    top1: float
+    kl: float
+    source: str = ""
+    unjudged: str = ""
+    inherited: float = 0.0
+
+    def holds(self, top1: float, kl: float) -> bool:
+        """Whether both are kept; a divergence that is no number keeps none."""
+        return top1 >= self.top1 and kl <= self.kl
+
+
+#: Of weights that hold the same values: merged in the base's precision, or GGUF of 16 bits or more.
+EXACT = Limit(0.97, 0.001, "the weights hold the same values")
+
+#: The same where base + adapter is computed in 16 bits, whose own rounding is that large.
+EXACT_IN_16_BITS = Limit(0.95, 0.01, "the weights hold the same values, computed in 16 bits")
+
+#: What a quantisation can be used at without second thoughts: one likeliest token in five another.
+USABLE = Limit(0.80, 0.20)
+
+#: Parameters of the two models whose losses are known: SmolLM2-135M (wider by zeros, so that its
+#: rows fit every type's blocks) and Llama 3 8B.
+_SMALL, _LARGE = 135e6, 8.0e9
+
+#: Mean KL divergence in nats that a quantisation cost each. Of the small one measured here
+#: (`python -m tests.benchmarks.quantisations`: 1,238 positions of answers), of the large one
+#: published with llama.cpp (tools/perplexity/README.md); each with a matrix where one is needed.
+_COST: dict[Quantization, tuple[float, float]] = {
+    "Q8_0": (0.0072, 0.0014), "Q6_K": (0.062, 0.0055), "Q5_1": (0.11, 0.018),
+    "Q5_K_M": (0.096, 0.011), "Q5_K_S": (0.12, 0.017), "Q5_0": (0.14, 0.022), "Q4_1": (0.43, 0.072),
+    "Q4_K_M": (0.27, 0.031), "IQ4_NL": (0.38, 0.036), "Q4_K_S": (0.36, 0.043),
+    "Q4_0": (0.65, 0.072), "IQ4_XS": (0.4, 0.036), "Q3_K_L": (0.56, 0.087), "Q3_K_M": (0.7, 0.1),
+    "IQ3_M": (2.1, 0.1), "IQ3_S": (4.4, 0.11), "Q3_K_S": (1.2, 0.23), "IQ3_XS": (0.78, 0.14),
+    "IQ3_XXS": (1.1, 0.18), "Q2_K": (3.3, 0.45), "Q2_K_S": (1.7, 0.4), "IQ2_M": (1.8, 0.33),
+    "IQ2_S": (2, 0.44), "IQ2_XS": (2.2, 0.55), "IQ2_XXS": (3.1, 0.81), "IQ1_M": (4.3, 1.4),
+    "IQ1_S": (6.4, 2.2),
+}  # fmt: skip
+
+#: MXFP4 takes only experts: a mixture's other weights, and all of another model, are kept in 8 bits.
+_LIKE: dict[Quantization, Quantization] = {"MXFP4_MOE": "Q4_0"}
+
+#: A right file may cost twice what is expected at its size: families differ by as much.
+_MARGIN = 2.0
+_LEAST = 0.05
+
+#: The share of other likeliest tokens is 0.45 · √KL (of Llama 3 8B, from Q8_0 to Q2_K) to 0.6 · √KL
+#: (of SmolLM2-135M); of limits the larger counts.
+_OTHERS = 0.6
+
+#: Where so few likeliest tokens may be left, a file of mere noise is not far away.
+_TELLING = 0.25
+
+#: Beyond any divergence of a distribution over tokens that is worth the name.
+_NOISE = 50.0
+
+
+def expected(quantization: Quantization, parameters: float) -> float:
+    """Mean KL divergence in nats that a quantisation costs a model of this size.
+
+    Between the two models whose losses are known as a power of the number of parameters,
+    KL(n) = KL(small) · (n / small)^−a; beyond them as theirs.
+    """
+    small, large = _COST[_LIKE.get(quantization, quantization)]
+    share = math.log(parameters / _SMALL) / math.log(_LARGE / _SMALL)
+    share = min(max(share, 0.0), 1.0)
+    return float(small ** (1 - share) * large**share)
+
+
+def of_quantization(quantization: Quantization, parameters: float) -> Limit:
+    """How far off a quantisation may be before it is likelier that something went wrong."""
+    facts = QUANTIZATIONS[quantization]
+    if _LIKE.get(quantization, quantization) not in _COST:
+        return _unjudged(f"it was made for {facts.only_for}, and leaves noise of any other")
+    costs = expected(quantization, parameters)
+    kl = max(_LEAST, _MARGIN * costs)
+    top1 = 1 - _OTHERS * math.sqrt(kl)
+    if top1 < _TELLING:
+        return _unjudged(
+            f"so few bits are expected to cost a model of {formatting.count(int(parameters))} parameters "
+            f"{costs:.2g} nats, which no figure tells from a fault"
+        )
+    return Limit(
+        top1,
+        kl,
+        f"{costs:.2g} nats are expected at {formatting.count(int(parameters))} parameters, between what "
+        "was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed",
+    )
+
+
+def _unjudged(why: str) -> Limit:
+    return Limit(0.0, _NOISE, unjudged=why)
+
+
+#: One right stage in a hundred may be taken for a wrong one by the chance of few positions.
+_Z = 2.33
+
+
+def limit(
+    stage: str, computed_in: str, positions: int, parameters: float, inherited: float = 0.0
+) -> Limit:
+    """What a stage cannot fall short of at so many positions unless something is wrong with it.
+
+    What the merged model that it is made of has lost to rounding, `inherited`, it may lose, too. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one in twenty
+    does. The divergence is a mean of small numbers and needs no such allowance.
+    """
+    known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
+    if stage in _EXACT_STAGES:
+        found = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
+    else:
+        found = of_quantization(known[stage], parameters)
+    scatter = math.sqrt(found.top1 * (1 - found.top1) / max(positions, 1))
+    least = max(0.0, found.top1 - _Z * scatter)
+    return Limit(least, found.kl + inherited, found.source, found.unjudged, inherited)
+
+
+_EXACT_STAGES = frozenset(
+    {"merged", "converted", *(n for n, facts in QUANTIZATIONS.items() if facts.bits >= 16)}
+)
+
+
+def is_exact(stage: str) -> bool:
+    """Whether a stage holds the values that were merged, but for rounding."""
+    return stage in _EXACT_STAGES
+
+
+def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
+    """What a measurement means; `least` is the stage's `limit`.
+
+    `failed`: something is wrong on the way to this stage: other tokens, no stop, or further from
+    what was trained than this quantisation can take it. `lossy`: nothing is wrong, but so few bits
+    cost more than anyone should take without looking. A fault of the conversion cannot hide in a wide
+    limit, nor where there is none: the file that all quantisations are made of is held to EXACT.
+    """
+    if faults or not least.holds(top1, kl):
+        return "failed"
+    if stage in _EXACT_STAGES:
+        return "passed" if kl <= least.kl - least.inherited else "lossy"
+    return "passed" if USABLE.holds(top1, kl) else "lossy"

@@ -1,0 +1,194 @@
+"""How a stage of the self-test reads the held-out conversations, and what is compared then."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.project.project import Project
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine import generation
+from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.tokens import encoder as token_encoder
+
+#: As many conversations are read as it takes to have at least so many of each.
+CONVERSATIONS = 32
+POSITIONS = 1000
+
+#: Longest part of a conversation that is read, and most positions compared in it.
+LENGTH = 1024
+PER_CONVERSATION = 96
+
+
+#: Answers given greedily by every stage, to be read side by side; tokens of each at most.
+ANSWERS = 3
+ANSWER_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Case:
+    """One conversation: its text, its tokens as trained on, and where answer tokens are predicted.
+
+    `positions` index into `ids`: the prediction at a position is of the token behind it. `prompt`
+    is the text up to the first answer, empty where there is none.
+    """
+
+    sample: Sample
+    text: str
+    ids: list[int]
+    positions: list[int]
+    end: int | None
+    prompt: str = ""
+
+
+def cases(folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBase) -> list[Case]:
+    spec = project.dataset.model_copy(
+        update={"max_length": min(project.dataset.max_length, LENGTH), "too_long": "cut"}
+    )
+    encoder = token_encoder.Encoder(tokenizer, spec)
+    end = generation.turn_end(tokenizer)
+    last = None if end.text else end.ids[-1]
+    cases: list[Case] = []
+    positions = 0
+    for held_out in folder.heldout():
+        sample = _trained(held_out)
+        try:
+            encoded = encoder.encode_sample(sample)[0]
+            text = encoder.text(sample)
+        except UnusableRow:
+            continue
+        chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
+        prompt = _prompt(tokenizer, sample)
+        cases.append(Case(sample, text, encoded.ids.tolist(), chosen, last, prompt))
+        positions += len(chosen)
+        if len(cases) >= CONVERSATIONS and positions >= POSITIONS:
+            break
+    return cases
+
+
+def _trained(sample: Sample) -> Sample:
+    """The sample with every answer trained."""
+    turns = (
+        turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in sample.messages
+    )
+    return replace(sample, messages=tuple(turns))
+
+
+def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
+    """The conversation up to its first answer, as the model is asked for it."""
+    roles = [turn.role for turn in sample.messages]
+    if "assistant" not in roles or roles[0] == "assistant":
+        return ""
+    try:
+        return token_encoder.render(
+            tokenizer, sample.messages[: roles.index("assistant")], prompt=True
+        )
+    except UnusableRow:
+        return ""
+
+
+def _spread(positions: list[int]) -> list[int]:
+    """At most PER_CONVERSATION of them, evenly spaced, first and last included."""
+    if len(positions) <= PER_CONVERSATION:
+        return positions
+    picks = np.linspace(0, len(positions) - 1, PER_CONVERSATION).round().astype(int)
+    return [positions[pick] for pick in picks]
+
+
+def stop_faults(cases: list[Case], stops_at: Callable[[int], bool]) -> Iterator[str]:
+    for end in {case.end for case in cases} - {None}:
+        assert end is not None
+        if not stops_at(end):
+            yield f"it does not stop at token {end}, which ends an answer"
+
+
+def token_fault(cases: list[Case], tokenize: Callable[[str], Sequence[int]]) -> str | None:
+    """Where the stage's tokenizer parts from the one that was trained with."""
+    for number, case in enumerate(cases, 1):
+        expected, found = case.ids, list(tokenize(case.text))[: len(case.ids)]
+        # A template that ends no answer: training put an end-of-sequence token behind it.
+        if found != expected[: len(found)] or len(expected) - len(found) > 1:
+            pairs = zip(expected, found, strict=False)
+            place = next((i for i, (a, b) in enumerate(pairs) if a != b), len(found))
+            return f"its tokens differ in conversation {number}, from token {place + 1} on"
+    return None
+
+
+def read_in_torch(network: Any, case: Case) -> np.ndarray:
+    """Logits of a case by a model in torch."""
+    ids = torch.tensor([case.ids], device=network.device)
+    positions = torch.tensor(case.positions, device=network.device)
+    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
+    with torch.inference_mode():
+        if "logits_to_keep" in inspect.signature(inner.forward).parameters:
+            logits = network(input_ids=ids, use_cache=False, logits_to_keep=positions).logits[0]
+        else:
+            logits = network(input_ids=ids, use_cache=False).logits[0, positions]
+    return logits.float().cpu().numpy()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).log_softmax(-1).numpy()
+
+
+# --- answers to read side by side -------------------------------------------------------------
+
+
+def answers_in_torch(
+    network: Any, tokenizer: PreTrainedTokenizerBase, cases: list[Case], stage: str, job: Job
+) -> list[str]:
+    """Greedy answers to the first questions, one after another: padding would change rounding."""
+    ends = list(generation.turn_end(tokenizer, network.generation_config.eos_token_id).ids)
+    settings = GenerationConfig(
+        max_new_tokens=ANSWER_TOKENS,
+        do_sample=False,
+        eos_token_id=ends or None,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    answers: list[str] = []
+    for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
+        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
+        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(network.device)
+        ids.pop("token_type_ids", None)
+        with torch.inference_mode():
+            output = network.generate(
+                **ids, generation_config=settings, stopping_criteria=[generation.HeedCancel(job)]
+            )
+        answer = output[0, ids.input_ids.shape[1] :].tolist()
+        answers.append(tokenizer.decode(answer, skip_special_tokens=True))
+    return answers
+
+
+def answers_of_llama(llama: Llama, cases: list[Case], stage: str, job: Job) -> list[str]:
+    answers: list[str] = []
+    for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
+        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
+        answers.append(
+            llama.text(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
+        )
+    return answers
+
+
+def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
+    """How many rows have the same likeliest token, and the sum of their KL divergences in nats.
+
+    `reference` holds log probabilities, `logits` is unnormalised; both [positions, vocabulary]. One
+    may have more columns, for tokens that do not exist: they are left out of both.
+    """
+    width = min(reference.shape[1], logits.shape[1])
+    same, divergence = 0, 0.0
+    for begin in range(0, len(reference), 16):  # 64-bit rows of a large vocabulary are large
+        rows = slice(begin, begin + 16)
+        p = torch.from_numpy(np.array(reference[rows, :width])).double().log_softmax(-1)
+        q = torch.from_numpy(np.array(logits[rows, :width])).double().log_softmax(-1)
+        same += int((p.argmax(-1) == q.argmax(-1)).sum())
+        divergence += float((p.exp() * (p - q)).sum())
+    return same, divergence

@@ -1,0 +1,1 @@
+"""A conversation -> text -> token ids, and exactly which of them train."""

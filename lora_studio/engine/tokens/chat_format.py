@@ -1,0 +1,336 @@
+"""How one chat template wants reasoning, tool calls and tool results handed to it, and renders them.
+
+Templates agree on `role` and `content` and on little else: one reads reasoning from a key of the
+message, another from the text; arguments of a call are an object here and JSON text there. Which it
+is, is found by rendering a conversation in each way and looking whether everything is shown. There
+is no table of models. What no way shows makes a row unusable, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
+
+import jinja2
+from jinja2 import nodes
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message, ToolCall
+from lora_studio.core.templates.chat_template import ChatTemplate
+
+Tools = Sequence[Mapping[str, Any]]
+
+#: Keys under which templates look for the reasoning of an answer, the commonest first.
+_THINKING_KEYS = ("reasoning_content", "thinking", "reasoning")
+
+#: Roles under which templates take what a tool returned.
+_RESULT_ROLES = ("tool", "ipython", "function", "observation", "tool_response", "tool_results")
+
+#: Calls on a text, and filters of it, by which a template can let its words decide.
+_LOOKS = frozenset(
+    {"split", "rsplit", "startswith", "endswith", "find", "rfind", "replace", "partition",
+     "rpartition", "count", "index", "rindex", "isdigit", "splitlines", "removeprefix",
+     "removesuffix", "truncate", "wordcount", "length", "select", "reject", "first", "last"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """How a template wants tool calls: `arguments` as an object or as JSON text, inside `function`
+    or not, with an id of nine characters or not, beside an empty content or None."""
+
+    arguments: Literal["object", "json"] = "object"
+    nested: bool = True
+    ids: bool = False
+    empty: str | None = ""
+
+
+class ChatFormat:
+    """Renders conversations by the chat template of one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Compiles the template; raises UnusableRow where that fails: no row can be rendered."""
+        source = tokenizer.get_chat_template()
+        special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if text}
+        try:
+            self.template = ChatTemplate(source, special)
+        except jinja2.TemplateError as error:
+            raise UnusableRow(f"the chat template does not compile: {error}") from error
+
+    def render(
+        self, messages: Sequence[Message], tools: Tools = (), *, prompt: bool = False
+    ) -> str:
+        """The conversation as text, with `prompt` up to where the next answer begins.
+
+        Raises UnusableRow when the template refuses it or has no place for a part of it.
+        """
+        return self._run(self.plain(messages), prompt, tools)
+
+    def render_marked(self, messages: Sequence[Message], tools: Tools, begin: str, end: str) -> str:
+        """The text with marks around what the template's {% generation %} blocks enclose."""
+        try:
+            return self.template.render_marked(
+                self.plain(messages), begin, end, tools=_wrapped(tools)
+            )
+        except Exception as error:  # foreign code may raise anything
+            raise _refused(error) from error
+
+    def plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The messages in the form that the template reads; raises UnusableRow."""
+        if all(not (turn.thinking or turn.tool_calls) and turn.role != "tool" for turn in messages):
+            return [
+                {"role": turn.role, "content": self._content(turn.content)} for turn in messages
+            ]
+        return list(
+            self._plain(
+                messages,
+                self._thinking if any(turn.thinking for turn in messages) else "content",
+                self._calls if any(turn.tool_calls for turn in messages) else CallForm(),
+                self._results if any(turn.role == "tool" for turn in messages) else "tool",
+            )
+        )
+
+    # --- what the template shows --------------------------------------------------------------
+
+    @cached_property
+    def reads_text(self) -> bool:
+        """Whether the words of a message can decide what is written around it.
+
+        Where they cannot, conversations of one shape (roles, filled fields) are written alike but
+        for their contents. Told from the syntax tree, cautiously: a doubtful look counts.
+        """
+        tree = self.template.tree
+        for call in tree.find_all(nodes.Call):
+            if isinstance(call.node, nodes.Getattr) and call.node.attr in _LOOKS:
+                return True
+        for entry in tree.find_all((nodes.Filter, nodes.Test)):
+            if entry.name in _LOOKS and not _counts_messages(entry):
+                return True
+        for item in tree.find_all(nodes.Getitem):
+            if isinstance(item.arg, nodes.Slice) and not isinstance(item.node, nodes.Name):
+                return True
+        return any(_compares_text(compare) for compare in tree.find_all(nodes.Compare))
+
+    @cached_property
+    def between(self) -> str:
+        """What stands between the reasoning of an answer and the answer, such as `</think>`."""
+        text = self._run(
+            list(self._plain(_reasoned(), self._thinking, CallForm(), "tool")), False, ()
+        )
+        return text.partition("Zt0tZ")[2].partition("Za0aZ")[0]
+
+    @cached_property
+    def _parts(self) -> bool:
+        """Whether contents have to be lists of parts, as templates of models that see want them."""
+        for parts in (False, True):
+            content = [{"type": "text", "text": "Zu0uZ"}] if parts else "Zu0uZ"
+            if "Zu0uZ" in self._try([{"role": "user", "content": content}]):
+                return parts
+        return False
+
+    @cached_property
+    def _thinking(self) -> str:
+        turns = _reasoned()
+        for key in (*_THINKING_KEYS, "content"):
+            shown = self._try(list(self._plain(turns, key, CallForm(), "tool")))
+            if 0 <= shown.find("Zt0tZ") < shown.find("Za0aZ"):
+                return key
+        raise UnusableRow("the chat template does not show the reasoning before an answer")
+
+    @cached_property
+    def _calls(self) -> CallForm:
+        turns = _calling()
+        for ids, nested, empty in product((False, True), (True, False), ("", None)):
+            shown: dict[str, str] = {}
+            for arguments in ("object", "json"):
+                form = CallForm(arguments, nested, ids, empty)  # type: ignore[arg-type]  # one of its two words
+                plain = list(self._plain(turns, "content", form, "tool"))
+                text = self._try(plain, (_SAMPLE_TOOL,)) or self._try(plain)
+                if all(mark in text for mark in ("Zn0nZ", "Zk0kZ", "Zv0vZ")):
+                    shown[arguments] = text
+            # An object printed as it is comes out as Python, JSON text encoded again with \".
+            if "object" in shown and "'Zk0kZ'" not in shown["object"]:
+                return CallForm("object", nested, ids, empty)
+            if "json" in shown and '\\"' not in shown["json"]:
+                return CallForm("json", nested, ids, empty)
+        raise UnusableRow("the chat template cannot show tool calls")
+
+    @cached_property
+    def _results(self) -> str:
+        turns = [*_calling(), Message(role="tool", content="Zr0rZ", name="Zn0nZ")]
+        turns.append(Message(role="assistant", content="Za0aZ"))
+        for with_calls, role in product((True, False), _RESULT_ROLES):
+            try:
+                form = self._calls if with_calls else CallForm()
+            except UnusableRow:
+                continue
+            said = turns if with_calls else [turns[0], *turns[2:]]
+            if "Zr0rZ" in self._try(list(self._plain(said, "content", form, role))):
+                return role
+        raise UnusableRow("the chat template has no place for the result of a tool")
+
+    # --- rendering ----------------------------------------------------------------------------
+
+    def _run(self, plain: list[dict[str, Any]], prompt: bool, tools: Tools) -> str:
+        try:
+            return self.template.render(plain, prompt, tools=_wrapped(tools))
+        except Exception as error:  # foreign code may raise anything
+            raise _refused(error) from error
+
+    def _try(self, plain: list[dict[str, Any]], tools: Tools = ()) -> str:
+        """The text, "" where the template refuses."""
+        try:
+            return self._run(plain, False, tools)
+        except UnusableRow:
+            return ""
+
+    def _content(self, text: str) -> Any:
+        return [{"type": "text", "text": text}] if self._parts else text
+
+    def _plain(
+        self, messages: Sequence[Message], thinking: str, form: CallForm, result_role: str
+    ) -> Iterator[dict[str, Any]]:
+        pending: list[tuple[str, str]] = []  # (tool, id) of calls without a result so far
+        for place, turn in enumerate(messages):
+            if turn.role == "tool":
+                message = {"role": result_role, "content": self._content(turn.content)}
+                call = next((c for c in pending if turn.name in ("", c[0])), ("", ""))
+                if call in pending:
+                    pending.remove(call)
+                name = turn.name or call[0]
+                yield (
+                    message
+                    | ({"name": name} if name else {})
+                    | ({"tool_call_id": call[1]} if call[1] else {})
+                )
+                continue
+            content = turn.content
+            if turn.thinking and thinking == "content":
+                content = f"<think>\n{turn.thinking}\n</think>\n\n{content}"
+            message = {"role": turn.role, "content": self._content(content)}
+            if turn.thinking and thinking != "content":
+                message[thinking] = turn.thinking
+            if turn.tool_calls:
+                calls = [
+                    _call(call, form, f"call{place:03d}{index:02d}"[-9:])
+                    for index, call in enumerate(turn.tool_calls)
+                ]
+                message["tool_calls"] = calls
+                if not content:
+                    message["content"] = form.empty
+                pending = [
+                    (call.name, shown.get("id", ""))
+                    for call, shown in zip(turn.tool_calls, calls, strict=True)
+                ]
+            yield message
+
+
+def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
+    arguments: Any = call.arguments
+    if form.arguments == "json":
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    about = {"name": call.name, "arguments": arguments}
+    found: dict[str, Any] = {"type": "function", "function": about} if form.nested else about
+    if form.ids:
+        # Some templates insist on nine letters and digits.
+        own = len(call.id) == 9 and call.id.isascii() and call.id.isalnum()
+        found["id"] = call.id if own else number
+    elif call.id:
+        found["id"] = call.id
+    return found
+
+
+def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
+    """Function descriptions as templates expect them; None without any."""
+    return [
+        dict(tool) if "function" in tool or "name" not in tool
+        else {"type": "function", "function": dict(tool)}
+        for tool in tools
+    ] or None  # fmt: skip
+
+
+def _refused(error: Exception) -> UnusableRow:
+    if isinstance(error, jinja2.TemplateError):
+        return UnusableRow(f"the chat template refuses it: {error}")
+    return UnusableRow(f"the chat template fails on it: {error}")
+
+
+# --- conversations to find out with -----------------------------------------------------------
+
+_SAMPLE_TOOL = {
+    "name": "Zn0nZ",
+    "description": "Looks something up.",
+    "parameters": {
+        "type": "object",
+        "properties": {"Zk0kZ": {"type": "string", "description": "What to look up."}},
+        "required": ["Zk0kZ"],
+    },
+}
+
+
+def _reasoned() -> list[Message]:
+    return [
+        Message(role="user", content="Zu0uZ"),
+        Message(role="assistant", content="Za0aZ", thinking="Zt0tZ"),
+    ]
+
+
+def _calling() -> list[Message]:
+    call = ToolCall(name="Zn0nZ", arguments={"Zk0kZ": "Zv0vZ"})
+    return [
+        Message(role="user", content="Zu0uZ"),
+        Message(role="assistant", content="", tool_calls=(call,)),
+    ]
+
+
+# --- what a template looks at -----------------------------------------------------------------
+
+_KEYS = frozenset(
+    {"role", "content", "name", "type", "function", "arguments", "parameters", "properties", "text",
+     "description", "required", "enum", "items", "tool_calls", "tool_call_id", "thinking", "image",
+     "reasoning", "reasoning_content", "return", "default", "anyOf", "output", "documents", "title"}
+)  # fmt: skip
+_CONTENTS = ("content", "text")
+
+
+def _counts_messages(entry: nodes.Expr) -> bool:
+    """`messages | length`, `messages | first` and the like say nothing about words."""
+    node = getattr(entry, "node", None)
+    return isinstance(node, nodes.Name) and node.name not in _CONTENTS
+
+
+def _compares_text(compare: nodes.Compare) -> bool:
+    """Whether a comparison may look into a text; asking for a role or a key of a message does not."""
+    for operand in compare.ops:
+        left, right = compare.expr, operand.expr
+        if operand.op in ("in", "notin"):
+            is_key = isinstance(left, nodes.Const) and left.value in _KEYS
+            if not is_key and not isinstance(right, nodes.List | nodes.Tuple):
+                return True
+        elif operand.op in ("eq", "ne") and not (_is_plain(left) or _is_plain(right)):
+            return True
+    return False
+
+
+def _is_plain(node: nodes.Node) -> bool:
+    """A role, a type, a number, a flag or no text at all."""
+    if isinstance(node, nodes.Const):
+        return not (isinstance(node.value, str) and node.value)
+    if isinstance(node, nodes.Getattr):
+        return node.attr in ("role", "type", "index", "index0", "length")
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.arg, nodes.Const) and node.arg.value in ("role", "type")
+    if isinstance(node, nodes.Filter):
+        return node.name == "length"
+    return isinstance(node, nodes.Name) and "role" in node.name
+
+
+def common_length(first: str, second: str) -> int:
+    """How many characters two texts have in common at their start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

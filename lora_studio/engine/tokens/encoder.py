@@ -1,0 +1,370 @@
+"""Conversations, documents and pairs become token ids, and each token is marked as trained or not."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol.events import Token, TokenState
+from lora_studio.engine.tokens.chat_format import Tools
+from lora_studio.engine.tokens.exact_rendering import Rendered, render
+from lora_studio.engine.tokens.markers import Span
+from lora_studio.engine.tokens.shape_cache import Renderer
+
+__all__ = [
+    "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "Shown", "Tokenised", "encode",
+    "prompt_ids", "render",
+]  # fmt: skip
+
+_IGNORED = -100
+_START = itemgetter(0)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One conversation: `ids` [length] int32 and `trained` [length] bool, cut to the limit.
+
+    `full_length` is the number of tokens before cutting; `left_out` counts answers that do not
+    train, because the template wrote them in another context than they would be asked for in.
+    """
+
+    ids: np.ndarray
+    trained: np.ndarray
+    full_length: int
+    left_out: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a pass over the row computes."""
+        return len(self.ids)
+
+    @property
+    def labels(self) -> list[int]:
+        """The ids where they are trained, -100 elsewhere."""
+        return np.where(self.trained, self.ids, _IGNORED).tolist()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the limit left tokens off."""
+        return self.full_length > len(self.ids)
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """The same prompt with the better and with the worse answer; the answers alone are trained."""
+
+    chosen: Encoded
+    rejected: Encoded
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of both sides."""
+        return self.chosen.tokens + self.rejected.tokens
+
+
+@dataclass(frozen=True)
+class EncodedLabelled:
+    """A conversation whose last answer, which alone is trained, is good or bad."""
+
+    answer: Encoded
+    label: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the conversation."""
+        return self.answer.tokens
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A text in tokens, `ids` [length], before any cut: `spans` are the ranges that train, in order.
+
+    `unshown` counts reasonings before earlier answers that the template does not show.
+    """
+
+    ids: NDArray[np.int32]
+    spans: list[Span]
+    left_out: int = 0
+    unshown: int = 0
+
+    @property
+    def first(self) -> int:
+        """The first position with something to predict that is trained; -1 when there is none."""
+        return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are trained."""
+        return sum(end - begin for begin, end in self.spans)
+
+    def cut(self, limit: int) -> Encoded:
+        """The first `limit` tokens."""
+        ids = np.asarray(self.ids[:limit], np.int32)
+        trained = trained_mask(len(ids), self.spans)
+        return Encoded(ids, trained, len(self.ids), self.left_out)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A text with its tokens, whose texts make it up, and the character ranges that train."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    trained_spans: tuple[Span, ...]
+
+
+class Encoder:
+    """Turns samples into tokens for one tokenizer and one dataset spec."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
+        """Raises ProblemError for a tokenizer that cannot say where its tokens stand, or whose chat
+        template is broken."""
+        if not tokenizer.is_fast:
+            raise fail(
+                "model.slow_tokenizer",
+                f"The tokenizer {type(tokenizer).__name__} does not tell where its tokens stand in "
+                "the text, so answers cannot be told from questions.",
+                "Choose a version of the model that has a tokenizer.json.",
+                where=Where(step="model", field="source"),
+            )
+        self.tokenizer = tokenizer
+        self.spec = spec
+        # Its post-processor may trim blanks off the places of tokens, which must be exact here.
+        self._backend = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._backend.post_processor = None
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        try:
+            self._renderer = Renderer(tokenizer, spec.train_on, spec.thinking)
+            self._answer_renderer = self._renderer
+            if spec.train_on == "everything":
+                self._answer_renderer = Renderer(tokenizer, "answers", spec.thinking)
+        except UnusableRow as error:
+            raise fail(
+                "dataset.template_broken",
+                f"The chat template of the model cannot be used: {error}.",
+                "Choose another chat template in the dataset step.",
+                where=Where(step="dataset", field="chat_template"),
+            ) from error
+        self._begins_with, self._ends_with = _document_edges(tokenizer)
+
+    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
+        """One conversation, cut to the limit; raises UnusableRow."""
+        return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
+
+    def encode_sample(self, sample: Sample) -> list[Encoded]:
+        """A sample cut to the limit: one, of a pair two, of a document all pieces.
+
+        Raises UnusableRow for what is left out by the spec as well.
+        """
+        result = self.tokenise([sample])[0]
+        if isinstance(result, UnusableRow):
+            raise result
+        limit = self.spec.max_length
+        if sample.task == "text":
+            ids = np.asarray(result[0].ids, np.int32)
+            trained = trained_mask(len(ids), result[0].spans)
+            edges = pieces(len(ids), limit)
+            return [
+                Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
+            ]
+        for item in result:
+            if fault := fault_of(len(item.ids), item.first, self.spec):
+                raise UnusableRow(fault)
+        return [item.cut(limit) for item in result]
+
+    def tokenise(self, samples: Sequence[Sample]) -> list[list[Tokenised] | UnusableRow]:
+        """Each sample in tokens before any cut (of a pair the chosen, then the rejected side), or
+        why it is unusable."""
+        found: list[list[Rendered] | UnusableRow] = []
+        for sample in samples:
+            try:
+                found.append(self._sides(sample))
+            except UnusableRow as verdict:
+                found.append(verdict)
+        texts = [side.text for sides in found if isinstance(sides, list) for side in sides]
+        encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+        results: list[list[Tokenised] | UnusableRow] = []
+        for sample, sides in zip(samples, found, strict=True):
+            if isinstance(sides, UnusableRow):
+                results.append(sides)
+                continue
+            pairs = [(side, next(encodings)) for side in sides]
+            try:
+                results.append([self._tokens(sample, side, encoded) for side, encoded in pairs])
+            except UnusableRow as verdict:
+                results.append(verdict)
+        return results
+
+    def show(self, sample: Sample) -> list[Shown]:
+        """The text of a sample token by token, of a pair both; raises UnusableRow."""
+        return [self._show(sample, side) for side in self._sides(sample)]
+
+    def text(self, sample: Sample) -> str:
+        """The text that a sample's tokens are taken of, of a pair the better side; raises
+        UnusableRow."""
+        return self._sides(sample)[0].text
+
+    # --- one sample ---------------------------------------------------------------------------
+
+    def _sides(self, sample: Sample) -> list[Rendered]:
+        """What of a sample is tokenised as one text each."""
+        match sample.task:
+            case "text":
+                text = sample.text
+                if sample.untrained is None:
+                    text = self._begins_with + text + self._ends_with
+                return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
+            case "preference":
+                return [
+                    self._answer_renderer.render(_answered(sample.messages, side), sample.tools)
+                    for side in (sample.chosen, sample.rejected)
+                ]
+            case "kto":
+                *earlier, last = sample.messages
+                return [self._answer_renderer.render(_answered(earlier, [last]), sample.tools)]
+        return [self._renderer.render(sample.messages, sample.tools)]
+
+    def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> Tokenised:
+        spans = list(_token_spans(rendered, encoding.offsets))
+        ids = np.array(encoding.ids, np.int32)
+        item = Tokenised(ids, spans, rendered.left_out, rendered.unshown)
+        if item.first < 0:
+            is_document = sample.task == "text" and sample.untrained is None
+            what = "the text is a single token" if is_document else "no answer in it trains"
+            raise UnusableRow(what)
+        return item
+
+    def _show(self, sample: Sample, rendered: Rendered) -> Shown:
+        encoding = self._backend.encode(rendered.text, add_special_tokens=False)
+        spans = list(_token_spans(rendered, encoding.offsets))
+        trained = trained_mask(len(encoding.ids), spans)
+        limit = len(trained) if sample.task == "text" else self.spec.max_length
+        special = {
+            index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        } | set(self.tokenizer.all_special_ids)
+        tokens: list[Token] = []
+        ranges: list[Span] = []
+        covered = 0
+        for place, (index, (_, end)) in enumerate(zip(encoding.ids, encoding.offsets, strict=True)):
+            # Tokens that share a character: the first of them shows it, the others nothing.
+            begin, covered = covered, max(covered, end)
+            if place == len(trained) - 1:
+                covered = len(rendered.text)
+            state: TokenState = "trained" if trained[place] else "context"
+            if place >= limit:
+                state = "cut"
+            elif trained[place]:
+                if ranges and ranges[-1][1] == begin:
+                    begin_of_run = ranges.pop()[0]
+                    ranges.append((begin_of_run, covered))
+                else:
+                    ranges.append((begin, covered))
+            text = rendered.text[begin:covered]
+            tokens.append(Token(id=index, text=text, state=state, special=index in special))
+        return Shown(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
+
+
+def trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
+    """Which of `length` tokens lie in ranges, [length] bool."""
+    trained = np.zeros(length, bool)
+    for begin, end in spans:
+        trained[begin:end] = True
+    return trained
+
+
+def pieces(length: int, limit: int) -> list[Span]:
+    """A document in pieces of at most `limit` tokens; none has one token, which predicts nothing."""
+    edges = [*range(0, length, limit), length]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        edges[-2] -= 1
+    return list(pairwise(edges))
+
+
+def fault_of(length: int, first: int, spec: DatasetSpec) -> str:
+    """Why the limit leaves a row out, "" when it does not; `first` as in `Tokenised`."""
+    if length > spec.max_length and spec.too_long == "skip":
+        return f"it has more than {spec.max_length} tokens"
+    if first >= spec.max_length:
+        return f"no part of an answer is within the first {spec.max_length} tokens"
+    return ""
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
+) -> list[int]:
+    """Tokens to continue from for the next answer; raises UnusableRow."""
+    text = render(tokenizer, messages, tools, prompt=True)
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], spec: DatasetSpec
+) -> Encoded:
+    """One conversation as training sees it; raises UnusableRow."""
+    return Encoder(tokenizer, spec).encode(messages)
+
+
+def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
+    """A conversation of which the answer alone trains."""
+    return [
+        *(turn.model_copy(update={"trained": False}) for turn in prompt),
+        *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
+    ]
+
+
+def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """What a document begins and ends with: the first token where the tokenizer itself puts one
+    in front of a text, and the end-of-sequence token."""
+    ids = tokenizer("a").input_ids
+    bos = tokenizer.bos_token or ""
+    begins = bool(bos) and bool(ids) and ids[0] == tokenizer.bos_token_id
+    return (bos if begins else ""), str(tokenizer.eos_token or "")
+
+
+def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
+    """The ranges of tokens that train; raises UnusableRow where a token is on both sides.
+
+    A token across an edge does no harm where the part on the other side is blank. Of what the row
+    leaves out of an answer, a token with a letter in it does not train.
+    """
+    text = rendered.text
+    for begin, end in rendered.spans:
+        first = bisect_left(offsets, begin, key=_START)
+        last = bisect_left(offsets, end, key=_START)
+        if first and offsets[first - 1][1] > begin and text[begin : offsets[first - 1][1]].strip():
+            raise UnusableRow("one token holds the end of a question and an answer's begin")
+        if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
+            raise UnusableRow("one token holds the end of an answer and what follows it")
+        for hole in rendered.holes:
+            if hole[0] < end and begin < hole[1]:
+                start, stop = _tokens_in(hole, text, offsets)
+                if first < start:
+                    yield first, min(start, last)
+                first = max(first, stop)
+        if first < last:
+            yield first, last
+
+
+def _tokens_in(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
+    """The tokens within a range of characters, and those across its edges that say anything there."""
+    begin, end = hole
+    first = bisect_left(offsets, begin, key=_START)
+    last = bisect_left(offsets, end, key=_START)
+    if first and text[begin : min(end, offsets[first - 1][1])].strip():
+        first -= 1
+    if last > first and offsets[last - 1][1] > end and not text[offsets[last - 1][0] : end].strip():
+        last -= 1
+    return first, max(first, last)

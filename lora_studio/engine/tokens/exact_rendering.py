@@ -1,0 +1,409 @@
+"""Conversations become text, and the part of it that the model has to write is found exactly.
+
+What trains is what the model will be asked for: from where the prompt for an answer ends to the
+mark that ends the answer, its reasoning and tool calls included. It is found by rendering, never by
+searching for the template's marks, which a user may have typed:
+
+1. Every answer is replaced by a marker and the conversation rendered again. Where putting the
+   answers back gives the original text, the template shows them unchanged and their places are
+   exact; where it does not, the row is left out and says so. Where tool calls end is told by
+   giving the last of them one more argument.
+2. The prompt for an answer is rendered as it would be asked. The answer begins where that ends (so
+   an empty thinking block that the template writes is trained as well). Some templates write
+   earlier turns otherwise once they are answered, such as without the system message: then the
+   text of the last answer is put behind its true prompt, and earlier answers do not train. Where
+   nothing but the reasoning of earlier turns was dropped since, the prompt without it is as true.
+3. What a conversation that ends with this answer has behind it begins with the end of the turn.
+
+A template with `{% generation %}` blocks narrows this to what they enclose. `shapes` does all this
+once for conversations of one shape, where the template allows it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.tokens.chat_format import ChatFormat, Tools, common_length
+from lora_studio.engine.tokens.markers import (
+    ANSWER,
+    Marked,
+    Places,
+    Span,
+    extent,
+    left_out_of,
+    marked_answers,
+    places_of,
+    unused,
+)
+from lora_studio.engine.tokens.prompt_alignment import MARK, asks_alike, asks_alike_in_round
+
+_TITLES = {"system": "system message", "user": "question", "tool": "result of a tool"}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text and the parts of it that train, one span for each answer.
+
+    `thoughts` are the reasoning within them, with the marks around it, `holes` what of them the row
+    leaves out. `left_out` answers cannot be trained exactly, `unshown` are reasonings before earlier
+    answers that the template drops.
+    """
+
+    text: str
+    spans: list[Span]
+    thoughts: list[Span] = field(default_factory=list)
+    holes: list[Span] = field(default_factory=list)
+    left_out: int = 0
+    unshown: int = 0
+    at_prompts: bool = True  # whether every span begins where its prompt ends
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Tools = (),
+    *,
+    prompt: bool = False,
+) -> str:
+    """The conversation as text by the tokenizer's chat template, with `prompt` up to where the
+    next answer begins; raises UnusableRow when the template refuses it."""
+    return ChatFormat(tokenizer).render(messages, tools, prompt=prompt)
+
+
+class ExactRenderer:
+    """Renders conversations for one tokenizer, with the parts that train; every one anew."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Takes the tokenizer with its chat template; raises UnusableRow when that is broken."""
+        self.format = ChatFormat(tokenizer)
+        self._eos = str(tokenizer.eos_token or "")
+        added = tokenizer.get_added_vocab()
+        self._marks = sorted((mark for mark in added if mark.strip()), key=len, reverse=True)
+        self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
+
+    def answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
+        """The text in which the trained answers of a conversation train; raises UnusableRow."""
+        text = self.format.render(messages, tools)
+        self._require_shown(messages, tools, text)
+        blocks = self._generation_blocks(messages, tools, text)
+        try:
+            rendered = self._exact(messages, tools, text)
+        except UnusableRow:
+            trained = [turn.trained for turn in messages if turn.role == "assistant"]
+            if len(blocks) != len(trained) or any(
+                turn.tool_calls or turn.untrained for turn in messages
+            ):
+                raise
+            wanted = [block for block, on in zip(blocks, trained, strict=True) if on]
+            return Rendered(text, [self._with_end(text, block) for block in wanted], at_prompts=False)  # fmt: skip
+        if blocks and rendered.text.startswith(text):
+            return _narrowed(rendered, blocks)
+        return rendered
+
+    def whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+        """The text of a conversation, ended where the template ends no turn; raises UnusableRow."""
+        text = self.format.render(messages, tools)
+        self._require_shown(messages, tools, text)
+        if messages and messages[-1].role == "assistant" and not self._ends_turns:
+            text += self._eos
+        return text
+
+    # --- the exact method ---------------------------------------------------------------------
+
+    def _exact(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
+        marked = marked_answers(turns, text)
+        places = places_of(self.format.render(marked.messages, tools), marked, text)
+        wanted = [index for index, turn in enumerate(turns) if turn.trained]
+        spans: list[Span] = []
+        thoughts: list[Span] = []
+        holes: list[Span] = []
+        left_out = 0
+        at_prompts = True
+        for index in wanted:
+            begin, end = extent(places, index)
+            has_text = end > 0
+            if turns[index].tool_calls:
+                end = max(end, self._end_of_calls(turns, tools, text, index))
+            ending = self._ending(turns, tools, index, marked, text[end:])
+            if ending is None:
+                raise UnusableRow("the chat template ends an answer otherwise within a chat")
+            if not text.startswith(ending, end):
+                # The template ends no answer. The model still has to learn where to stop.
+                end = len(text)
+                text += ending
+            span = begin - len(marked.lead(index, text[:begin])), end + len(ending)
+            self._require_calls(turns[index], text[slice(*span)])
+            prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
+            if text.startswith(prompt):
+                span = (len(prompt) if index else span[0], span[1])
+            elif (asked := asks_alike(prompt, text, turns[index - 1])) is not None:
+                span = (span[0] if has_text else asked), span[1]
+                at_prompts = False
+            elif text.startswith(bare := self._prompt_as_shown(turns, tools, index, places)):
+                span = (len(bare), span[1])
+                at_prompts = False
+            elif (asked := asks_alike_in_round(bare, text, turns, index, span[0])) is not None:
+                span = (span[0] if has_text else asked), span[1]
+                at_prompts = False
+            elif index == wanted[-1]:
+                last = Rendered(
+                    text, [span], left_out=left_out + len(spans),
+                    thoughts=[t for t in [self._thought(places, index, text, span)] if t],
+                    holes=list(left_out_of(turns[index], index, places)),
+                )  # fmt: skip
+                return _behind_prompt(prompt, last, turns[index - 1])
+            else:
+                left_out += 1
+                continue
+            spans.append(span)
+            holes += left_out_of(turns[index], index, places)
+            if thought := self._thought(places, index, text, span):
+                thoughts.append(thought)
+        unshown = self._unshown(turns, places, wanted)
+        return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
+
+    def _prompt_as_shown(
+        self, turns: Sequence[Message], tools: Tools, index: int, places: Places
+    ) -> str:
+        """The prompt for an answer without the reasonings before it that the text does not show.
+
+        Many templates drop reasoning once the user has spoken again. An answer behind the result of
+        a tool was asked for with the reasoning of its own round, and is shown without.
+        """
+        before = [
+            turn.model_copy(update={"thinking": ""})
+            if turn.thinking and (place, 0) not in places
+            else turn
+            for place, turn in enumerate(turns[:index])
+        ]
+        return self.format.render(before, tools, prompt=True) if index else ""
+
+    def _ending(
+        self, turns: Sequence[Message], tools: Tools, index: int, marked: Marked, behind: str
+    ) -> str | None:
+        """What ends an answer: through the first mark behind it, or all but blanks.
+
+        `behind` is what stands behind the answer; None when an answer that ends the conversation
+        has something else there. Where there is nothing at all, the mark that opens the next turn
+        ends it, as models of such templates are taught, and the end-of-sequence token at the end.
+        """
+        is_last = index == len(turns) - 1
+        alone = behind
+        if not is_last and turns[index].tool_calls:
+            alone = self.format.render(turns[: index + 1], tools)
+            alone = alone[self._end_of_calls(turns[: index + 1], tools, alone, index) :]
+        elif not is_last:
+            alone = self.format.render([*turns[:index], marked.messages[index]], tools)
+            alone = alone[marked.end_in(alone) :]
+        ending: str | None = self._mark_at_start(alone) or alone.rstrip()
+        if turns[index].tool_calls:
+            ending = self._shared_end(alone, behind)
+        if ending is None or not behind.startswith(ending):
+            # Within a chat some templates end an answer with another mark than the last one.
+            other = MARK.match(behind)
+            return other[0] if other and not is_last else None
+        if self._ends_turns and ending:
+            return ending
+        following = self._mark_at_start(behind[len(ending) :])
+        return ending + (self._eos if is_last else following)
+
+    def _mark_at_start(self, text: str) -> str:
+        """Blanks and the special mark that a text begins with; "" where it begins otherwise."""
+        blanks = len(text) - len(text.lstrip())
+        mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
+        return "" if mark is None else text[: blanks + len(mark)]
+
+    def _shared_end(self, alone: str, behind: str) -> str | None:
+        """What stands behind the calls of a turn, less marks that only end a conversation."""
+        ending = alone.rstrip()
+        while not behind.startswith(ending):
+            mark = next((mark for mark in self._marks if ending.endswith(mark)), None)
+            if mark is None:
+                return None
+            ending = ending.removesuffix(mark).rstrip()
+        return ending
+
+    @cached_property
+    def _ends_turns(self) -> bool:
+        """Whether the template writes anything behind an answer that ends a conversation."""
+        turns = [Message(role="user", content="Zu0uZ"), Message(role="assistant", content="Za0aZ")]
+        try:
+            return bool(self.format.render(turns).rpartition("Za0aZ")[2].strip())
+        except UnusableRow:
+            return True
+
+    # --- reasoning ----------------------------------------------------------------------------
+
+    def _thought(self, places: Places, index: int, text: str, span: Span) -> Span | None:
+        """The reasoning of an answer with the marks around it, from the answer's begin on."""
+        thought = places.get((index, 2), places.get((index, 0)))
+        if thought is None:
+            return None
+        if answer := places.get((index, ANSWER)):
+            return span[0], answer[0]
+        behind = text[thought[1] :]
+        return span[0], thought[1] + common_length(behind, self.format.between)
+
+    def _unshown(self, turns: Sequence[Message], places: Places, wanted: list[int]) -> int:
+        """How many reasonings of trained answers are not in the text; the last one has to be."""
+        missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
+        if wanted and wanted[-1] in missing:
+            raise UnusableRow("the chat template leaves the reasoning of the last answer out")
+        return len(missing)
+
+    # --- tool calls ---------------------------------------------------------------------------
+
+    def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
+        """Where the arguments of a turn's last call end in `text`: one more is put behind them."""
+        calls = turns[index].tool_calls
+        extra = unused("zqarg", text)
+        last = calls[-1].model_copy(
+            update={"arguments": calls[-1].arguments | {extra: f"{extra}v"}}
+        )
+        changed = turns[index].model_copy(update={"tool_calls": (*calls[:-1], last)})
+        shown = self.format.render([*turns[:index], changed, *turns[index + 1 :]], tools)
+        end = common_length(text, shown)
+        added = shown[end : len(shown) - (len(text) - end)]
+        if len(added) != len(shown) - len(text) or not shown.endswith(text[end:]):
+            raise UnusableRow("the chat template shows a tool call in more than one place")
+        if added.count(f"{extra}v") != 1:
+            raise UnusableRow("the chat template leaves the arguments of a tool call out")
+        return end
+
+    @staticmethod
+    def _require_calls(turn: Message, shown: str) -> None:
+        for call in turn.tool_calls:
+            if call.name not in shown:
+                raise UnusableRow("the chat template leaves a tool call out")
+            for leaf in _leaves(call.arguments):
+                if not any(form in shown for form in _spellings(leaf)):
+                    raise UnusableRow("the chat template leaves the arguments of a tool call out")
+
+    def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
+        """Raises UnusableRow where the template has no place for what is not an answer."""
+        for tool in tools:
+            if str((tool.get("function") or tool).get("name", "")) not in text:
+                raise UnusableRow("the chat template does not show which tools there are")
+        key = tuple((turn.role, bool(turn.content.strip())) for turn in turns)
+        if key not in self._missing:
+            self._missing[key] = self._first_missing(turns, tools)
+        if role := self._missing[key]:
+            raise UnusableRow(f"the chat template leaves a {_TITLES[role]} out")
+
+    def _first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
+        probe = [
+            turn
+            if turn.role == "assistant" or not turn.content.strip()
+            else turn.model_copy(update={"content": f"Zc{index}cZ"})
+            for index, turn in enumerate(turns)
+        ]
+        try:
+            shown = self.format.render(probe, tools)
+            if probe[-1].role == "assistant" and len(probe) > 1:
+                # What only the prompt for the last answer shows is put back with that prompt.
+                shown += self.format.render(probe[:-1], tools, prompt=True)
+        except UnusableRow:
+            return ""
+        missing = (t.role for i, t in enumerate(probe) if t is not turns[i] and t.content not in shown)  # fmt: skip
+        return next(missing, "")
+
+    # --- generation blocks --------------------------------------------------------------------
+
+    def _generation_blocks(self, turns: Sequence[Message], tools: Tools, text: str) -> list[Span]:
+        """What the template itself marks as written by the model; [] when it cannot be relied on."""
+        if not self.format.template.has_generation:
+            return []
+        begin, end = unused("zqgenB", text), unused("zqgenE", text)
+        shown = self.format.render_marked(turns, tools, begin, end)
+        blocks: list[Span] = []
+        position, start = 0, 0
+        for piece in re.split(f"({begin}|{end})", shown):
+            if piece == begin:
+                start = position
+            elif piece == end:
+                blocks.append((start, position))
+            else:
+                position += len(piece)
+        if shown.replace(begin, "").replace(end, "") != text:
+            return []
+        answers = [
+            turn.content.rpartition("</think>")[2].strip()
+            for turn in turns
+            if turn.role == "assistant"
+        ]
+        written = "".join(text[slice(*block)] for block in blocks)
+        return blocks if all(answer[-40:] in written for answer in answers) else []
+
+    def _with_end(self, text: str, block: Span) -> Span:
+        """A template's block, through the mark that ends the turn and no further."""
+        inside = text[block[0] : block[1]].rstrip()
+        end = block[0] + len(inside)
+        if any(inside.endswith(mark) for mark in self._marks):
+            return block[0], end
+        return block[0], end + len(self._mark_at_start(text[end:]))
+
+
+def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
+    """The spans within the blocks they meet, each through the end of its turn all the same."""
+    spans: list[Span] = []
+    for begin, end in rendered.spans:
+        met = [block for block in blocks if block[0] < end and block[1] > begin]
+        if not met:
+            return rendered
+        pieces = [(max(begin, block[0]), min(end, block[1])) for block in met]
+        pieces[-1] = pieces[-1][0], end
+        for piece in pieces:
+            if spans and spans[-1][1] == piece[0]:
+                piece = spans.pop()[0], piece[1]
+            spans.append(piece)
+    return replace(rendered, spans=spans, at_prompts=False)
+
+
+def _behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
+    """The last answer behind its true prompt; raises UnusableRow when they do not fit together."""
+    text, span = last.text, last.spans[0]
+    asked = question.content.strip()
+    in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
+    header = prompt[in_prompt + len(asked) :]
+    begin = in_text + len(asked) + len(header)
+    if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
+        raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
+    shift = len(prompt) - begin
+    text = prompt + text[begin : span[1]]
+    return replace(
+        last,
+        text=text,
+        spans=[(len(prompt), len(text))],
+        thoughts=[(len(prompt), end + shift) for _, end in last.thoughts],
+        holes=[(start + shift, end + shift) for start, end in last.holes],
+        at_prompts=False,
+    )
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif value is not None:
+        yield value
+
+
+def _spellings(leaf: Any) -> set[str]:
+    """The ways in which a template may write a value: as JSON, as Python, or as it is."""
+    written = {json.dumps(leaf, ensure_ascii=ascii_only) for ascii_only in (True, False)}
+    if isinstance(leaf, str):
+        return {leaf, leaf.strip(), repr(leaf)[1:-1]} | {text[1:-1] for text in written}
+    return {str(leaf)} | written

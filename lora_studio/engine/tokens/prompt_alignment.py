@@ -1,0 +1,47 @@
+"""Where an answer begins in a text that is not written quite as the prompt for the answer is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.tokens.chat_format import common_length
+
+#: What a special mark looks like, also to a tokenizer that does not have it.
+MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
+
+
+def asks_alike(prompt: str, text: str, question: Message) -> int | None:
+    """Where an answer begins when prompt and text differ only behind the question: a template
+    may open a thinking block in the prompt that it leaves out of the finished turn."""
+    asked = question.content.strip()
+    behind = prompt.rfind(asked) + len(asked)
+    if asked not in prompt or not text.startswith(prompt[:behind]):
+        return None
+    return _end_of_header(prompt[behind:], text, behind)
+
+
+def asks_alike_in_round(
+    prompt: str, text: str, turns: Sequence[Message], index: int, begin: int
+) -> int | None:
+    """The same behind the result of a tool, where only the calls of its round are shown otherwise: a
+    template may put an empty thinking block before them until the user speaks again."""
+    users = [turn.content.strip() for turn in turns[:index] if turn.role == "user"]
+    result = turns[index - 1].content.strip()
+    if turns[index - 1].role != "tool" or not result or not users or not users[-1]:
+        return None
+    said = prompt.rfind(users[-1]) + len(users[-1])
+    in_prompt, in_text = prompt.rfind(result), text.rfind(result, 0, begin)
+    if min(in_prompt, in_text) < said or not text.startswith(prompt[:said]):
+        return None
+    end = _end_of_header(prompt[in_prompt + len(result) :], text, in_text + len(result))
+    return end if end <= begin else None
+
+
+def _end_of_header(header: str, text: str, behind: int) -> int:
+    """Where what a prompt ends with ends in a text, which goes on behind it or leaves some out."""
+    begin = behind + common_length(header, text[behind:])
+    # Two marks may begin alike: none is cut in two.
+    marks = MARK.finditer(text, behind)
+    return next((mark.start() for mark in marks if mark.start() < begin < mark.end()), begin)

@@ -1,0 +1,279 @@
+"""The exact method once per shape of conversation, and one rendering for each row of that shape.
+
+Rows of a dataset look alike: so many turns, a system message or none. A conversation of the same
+shape whose contents are words of our own is taken apart by the exact method; what is left between
+those words is what the template writes. A row is then rendered once, and read along these pieces
+from its first to its last character. Only where every character is accounted for are the places
+taken over; in all other cases, and where words can decide what the template writes beside them, the
+row goes through the exact method itself, or its prompts are rendered as well.
+
+Measured with SmolLM2's template, processor time: 44 µs for two turns in place of 160, 83 µs for six in
+place of 551; rendering alone, as transformers does it, takes 31 and 50.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.dataset.formats.loss_masks import behind
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.tokens.chat_format import Tools
+from lora_studio.engine.tokens.exact_rendering import ExactRenderer, Rendered
+from lora_studio.engine.tokens.markers import THINKING, Span
+
+TrainOn = Literal["answers", "last_answer", "everything"]
+Thinking = Literal["train", "mask", "remove"]
+
+#: Shapes remembered; conversations with many turns have many.
+_MOST = 512
+
+#: How a template may show a content: as it is, or without blanks at its edges.
+_TRIMS: tuple[Callable[[str], str], ...] = (
+    str,
+    str.strip,
+    str.lstrip,
+    str.rstrip,
+    lambda text: text.strip("\n"),
+    lambda text: text.lstrip("\n"),
+)
+
+_SLOT = re.compile(r"Zs(\d+)([tc])Z")
+
+_Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a template writes around the contents of conversations of one shape.
+
+    `pieces` are one more than `slots` (turn, is reasoning); `sample` is the exact method's result on
+    the conversation of sample contents; `added` is what stands in it behind the rendered text.
+    """
+
+    pieces: tuple[str, ...]
+    slots: tuple[tuple[int, bool], ...]
+    ends: tuple[int, ...]  # where each slot ends in the sample
+    sample: Rendered
+    added: str
+
+
+class Renderer:
+    """Renders conversations for one tokenizer, with the parts that train."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        train_on: TrainOn = "answers",
+        thinking: Thinking = "train",
+    ) -> None:
+        """Raises UnusableRow when the tokenizer's chat template is broken."""
+        self.exact = ExactRenderer(tokenizer)
+        self._train_on = train_on
+        self._thinking = thinking
+        # None: seen once. False: cannot be used.
+        self._shapes: OrderedDict[_Key, _Shape | Literal[False] | None] = OrderedDict()
+
+    def render(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
+        """The text of a conversation and what of it trains; raises UnusableRow."""
+        turns = self._prepared(messages)
+        if self._train_on == "everything":
+            return self._everything(turns, tools)
+        rendered = self._answers(turns, tools)
+        if self._thinking == "mask":
+            return Rendered(
+                rendered.text,
+                _without(rendered.spans, rendered.thoughts),
+                holes=rendered.holes,
+                left_out=rendered.left_out,
+                unshown=rendered.unshown,
+            )
+        return rendered
+
+    def _prepared(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The conversation with reasoning left out, and one trained answer, where that is chosen."""
+        turns = messages
+        if self._thinking == "remove" and any(turn.role == "assistant" for turn in turns):
+            turns = [
+                _without_thinking(turn) if turn.role == "assistant" else turn for turn in turns
+            ]
+        if any(turn.thinking and not turn.thinking.strip() for turn in turns):
+            turns = [
+                t if t.thinking.strip() else t.model_copy(update={"thinking": ""}) for t in turns
+            ]
+        if self._train_on == "last_answer":
+            last = max((i for i, turn in enumerate(turns) if turn.trained), default=-1)
+            turns = [
+                turn.model_copy(update={"trained": False}) if turn.trained and i != last else turn
+                for i, turn in enumerate(turns)
+            ]
+        return turns
+
+    def _everything(self, turns: Sequence[Message], tools: Tools) -> Rendered:
+        text = self.exact.whole(turns, tools)
+        spans = [(0, len(text))]
+        if self._thinking == "mask" and any(_thinks(turn) for turn in turns):
+            trained = [t.model_copy(update={"trained": t.role == "assistant"}) for t in turns]
+            rendered = self._answers(trained, tools)
+            if rendered.text != text:
+                raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
+            spans = _without(spans, rendered.thoughts)
+        return Rendered(text, spans)
+
+    # --- by shape -----------------------------------------------------------------------------
+
+    def _answers(self, turns: Sequence[Message], tools: Tools) -> Rendered:
+        key = None if tools else _key(turns)
+        if key is None:
+            return self.exact.answers(turns, tools)
+        known = self._shapes.get(key)
+        if key not in self._shapes:
+            # Taking a shape apart pays from the second row on.
+            self._remember(key, None)
+            return self.exact.answers(turns)
+        if known is None:
+            known = self._take_apart(turns)
+            self._remember(key, known)
+        if known is not False:
+            rendered = self._read_along(known, turns)
+            if rendered is not None:
+                return rendered
+        return self.exact.answers(turns)
+
+    def _remember(self, key: _Key, shape: _Shape | Literal[False] | None) -> None:
+        self._shapes[key] = shape
+        if len(self._shapes) > _MOST:
+            self._shapes.popitem(last=False)
+
+    def _take_apart(self, turns: Sequence[Message]) -> _Shape | Literal[False]:
+        """The shape of a conversation; False where the exact method is no help with it."""
+        sample = [
+            turn.model_copy(
+                update={
+                    "content": f"Zs{index}cZ" if turn.content.strip() else turn.content,
+                    "thinking": f"Zs{index}tZ" if turn.thinking else "",
+                }
+            )
+            for index, turn in enumerate(turns)
+        ]
+        try:
+            rendered = self.exact.answers(sample)
+            text = self.exact.format.render(sample)
+        except UnusableRow:
+            return False
+        if not rendered.text.startswith(text):
+            return False
+        if self.exact.format.reads_text and not rendered.at_prompts:
+            return False
+        matches = list(_SLOT.finditer(text))
+        slots = tuple((int(match[1]), match[2] == "t") for match in matches)
+        if len(set(slots)) != len(slots):
+            return False
+        bounds = [0, *(edge for match in matches for edge in match.span()), len(text)]
+        pieces = tuple(text[a:b] for a, b in zip(bounds[::2], bounds[1::2], strict=True))
+        ends = tuple(match.end() for match in matches)
+        return _Shape(pieces, slots, ends, rendered, rendered.text[len(text) :])
+
+    def _read_along(self, shape: _Shape, turns: Sequence[Message]) -> Rendered | None:
+        """The row's text with the places of its shape; None where anything in it differs."""
+        text = self.exact.format.render(turns)
+        position = len(shape.pieces[0])
+        if not text.startswith(shape.pieces[0]):
+            return None
+        shifts = [0]
+        for number, (index, is_thinking) in enumerate(shape.slots):
+            value = turns[index].thinking if is_thinking else turns[index].content
+            piece = shape.pieces[number + 1]
+            shown = _shown(text, position, value, piece)
+            if shown is None:
+                return None
+            position += shown + len(piece)
+            before = shape.ends[number] + len(piece)
+            shifts.append(position - before)
+        if position != len(text):
+            return None
+        text += shape.added
+        spans = [_moved(span, shape.ends, shifts) for span in shape.sample.spans]
+        if self.exact.format.reads_text and not self._prompts_fit(turns, text, spans):
+            return None
+        thoughts = [
+            (begin, _past_blanks(text, end))
+            for begin, end in (_moved(t, shape.ends, shifts) for t in shape.sample.thoughts)
+        ]
+        sample = shape.sample
+        return Rendered(text, spans, thoughts, left_out=sample.left_out, unshown=sample.unshown)
+
+    def _prompts_fit(self, turns: Sequence[Message], text: str, spans: list[Span]) -> bool:
+        wanted = (index for index, turn in enumerate(turns) if turn.trained)
+        for index, (begin, _) in zip(wanted, spans, strict=True):
+            if index and self.exact.format.render(turns[:index], prompt=True) != text[:begin]:
+                return False
+        return True
+
+
+def _key(turns: Sequence[Message]) -> _Key | None:
+    """What conversations of one shape have in common; None for those that are taken one by one."""
+    key: list[object] = []
+    for turn in turns:
+        if turn.tool_calls or turn.role == "tool" or turn.untrained:
+            return None
+        content = turn.content
+        is_blank = not content.strip()
+        if turn.role == "assistant" and (is_blank or "</think>" in content):
+            return None
+        key.append((turn.role, turn.trained, bool(turn.thinking), content if is_blank else None))
+    return tuple(key)
+
+
+def _shown(text: str, position: int, value: str, piece: str) -> int | None:
+    """How many characters of `text` at `position` are the content, with `piece` behind them."""
+    for trim in _TRIMS:
+        shown = trim(value)
+        if text.startswith(shown, position) and text.startswith(piece, position + len(shown)):
+            return len(shown)
+    return None
+
+
+def _moved(span: Span, ends: tuple[int, ...], shifts: list[int]) -> Span:
+    """A span of the sample in the row: moved by what the contents before each edge differ in."""
+    first = sum(end <= span[0] for end in ends)
+    last = sum(end <= span[1] for end in ends)
+    return span[0] + shifts[first], span[1] + shifts[last]
+
+
+def _past_blanks(text: str, place: int) -> int:
+    """Blanks at the begin of an answer belong to the reasoning before it."""
+    rest = text[place:]
+    return place + len(rest) - len(rest.lstrip())
+
+
+def _without(spans: list[Span], holes: list[Span]) -> list[Span]:
+    for hole_begin, hole_end in holes:
+        pieces: list[Span] = []
+        for begin, end in spans:
+            pieces += [(begin, min(end, hole_begin)), (max(begin, hole_end), end)]
+        spans = [(begin, end) for begin, end in pieces if begin < end]
+    return spans
+
+
+def _thinks(turn: Message) -> bool:
+    return turn.role == "assistant" and bool(turn.thinking or "</think>" in turn.content)
+
+
+def _without_thinking(turn: Message) -> Message:
+    """An answer without its reasoning, wherever that stands."""
+    content = turn.content
+    parts = THINKING.match(content)
+    if parts and not parts[1].removesuffix("<think>").strip():
+        content = parts[4].lstrip("\n")
+    if content == turn.content and not turn.thinking:
+        return turn
+    untrained = behind(turn.untrained, len(turn.content) - len(content), turn.content)
+    changes = {"thinking": "", "content": content, "untrained": untrained}
+    return turn.model_copy(update=changes)

@@ -1,0 +1,1 @@
+"""Several processes at one training: what they agree on, how they start and end, divided weights."""

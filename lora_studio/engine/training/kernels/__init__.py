@@ -1,0 +1,1 @@
+"""The forward pass in fewer passes over memory: packing, attention, fused layers, log-probabilities."""

@@ -1,0 +1,1 @@
+"""What a recipe chooses: objective, optimizer, schedule, noise, which adapter is kept."""

@@ -1,0 +1,29 @@
+"""Noise on the embeddings while training (Jain et al. 2023)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from lora_studio.engine.training.kernels.logprobs import Scorer
+
+
+def add_noise(scorer: Scorer, alpha: float) -> None:
+    """From now on, each pass with gradients gets noise drawn evenly from ±alpha / √(L · d): L is the
+    length of the row that a token belongs to, d the size of an embedding."""
+
+    def noisy(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+        if not (layer.training and torch.is_grad_enabled()):
+            return output
+        lengths = torch.tensor(scorer.lengths, device=output.device, dtype=output.dtype)
+        if output.shape[0] == 1:  # rows end to end
+            lengths = lengths.repeat_interleave(torch.tensor(scorer.lengths, device=output.device))
+            lengths = lengths[None, :, None]
+        else:
+            lengths = lengths[:, None, None]
+        size = alpha / (lengths.sqrt() * math.sqrt(output.shape[-1]))
+        return output + torch.empty_like(output).uniform_(-1, 1) * size
+
+    scorer.base.get_input_embeddings().register_forward_hook(noisy)

@@ -1,0 +1,1 @@
+"""train.py of a run: repeats a training without this program."""

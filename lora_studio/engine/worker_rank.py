@@ -1,0 +1,85 @@
+"""A rank other than the first: started by a worker, it computes its share, silently."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import write_atomic
+from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.failures import problem_from
+
+#: Linux: the signal that a process gets when its parent ends (prctl).
+_PR_SET_PDEATHSIG = 1
+
+
+class Silence:
+    """Where events of a rank go that does not report."""
+
+    def emit(self, event: Any) -> None:
+        """Nothing."""
+
+    def drain(self, seconds: float = 0.0) -> None:
+        """Nothing to wait for."""
+
+
+def silent_job() -> Job:
+    """A job that nobody hears of and that nobody asks for anything."""
+    return Job("", Silence(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
+
+
+def main() -> None:
+    """Loads when told to on stdin, trains, and ends without waiting for threads."""
+    _end_with_parent()
+    ignore_wishes()
+    from lora_studio.engine.training import train_run
+    from lora_studio.engine.training.distributed.launch import LOST, Meeting, has_lost_others
+
+    meeting = Meeting(**json.loads(sys.argv[1]))
+    if not sys.stdin.readline():
+        os._exit(1)
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    try:
+        run = RunFolder(Path(meeting.run))
+        train_run.follow(run, meeting.follower(), silent_job(), resume=meeting.resume)
+    except BaseException as error:
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+        if has_lost_others(error):
+            os._exit(LOST)
+        with contextlib.suppress(OSError):
+            write_atomic(meeting.problem_file, problem_from(error, "training").model_dump_json())
+        os._exit(1)
+    os._exit(0)
+
+
+def ignore_wishes() -> None:
+    """Whoever ends the session means the first rank: what follows from that is agreed on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to end this process with its parent; one that has gone already closed stdin."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _outlive_nobody() -> None:
+    """Ends this process when the worker's end of the pipe is closed."""
+    while sys.stdin.read(1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

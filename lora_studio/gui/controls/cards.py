@@ -1,0 +1,149 @@
+"""One of a few choices as cards that say what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QMouseEvent, QResizeEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QGridLayout,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, restyle
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A card: the value it stands for, a short title, and one phrase on what it is for."""
+
+    value: Hashable
+    title: str
+    text: str
+
+
+class CardsControl(Control):
+    """Cards side by side, in two rows where it is narrow; one is chosen by click, arrow keys or space.
+
+    A value that no card stands for leaves all of them unchosen.
+    """
+
+    def __init__(self, choices: Sequence[Choice], parent: QWidget | None = None) -> None:
+        """The cards share the width evenly."""
+        super().__init__(parent)
+        self._group = QButtonGroup(self)
+        self.cards = {choice.value: _Card(choice) for choice in choices}
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(Space.M)
+        self._columns = 0
+        for value, card in self.cards.items():
+            self._group.addButton(card.radio)
+            card.radio.clicked.connect(lambda _=False, value=value: self._choose(value))
+        self._arrange(len(self.cards))
+        self.setFocusProxy(next(iter(self.cards.values())).radio)
+
+    def minimumSizeHint(self) -> QSize:
+        """Two rows of cards."""
+        return QSize(self._width_of(-(-len(self.cards) // 2)), super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """One row as soon as all fit."""
+        super().resizeEvent(event)
+        fits = self._width_of(len(self.cards)) <= event.size().width()
+        self._arrange(len(self.cards) if fits else -(-len(self.cards) // 2))
+
+    def _width_of(self, columns: int) -> int:
+        widest = max(card.minimumSizeHint().width() for card in self.cards.values())
+        return columns * (widest + Space.M) - Space.M
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        for column in range(max(columns, self._columns)):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        self._columns = columns
+        for index, card in enumerate(self.cards.values()):
+            self._grid.addWidget(card, *divmod(index, columns))
+        self.updateGeometry()
+
+    def show_value(self, value: Any) -> None:
+        """Chooses the card of a value."""
+        card = self.cards.get(value) if isinstance(value, Hashable) else None
+        self._group.setExclusive(False)
+        for other in self.cards.values():
+            other.choose(other is card)
+        self._group.setExclusive(True)
+        if card is not None:
+            self.setFocusProxy(card.radio)
+
+    def set_note(self, value: Hashable, note: str) -> None:
+        """A figure on a card, such as the memory that the choice takes."""
+        self.cards[value].set_note(note)
+
+    def set_available(self, value: Hashable, available: bool, why_not: str = "") -> None:
+        """Whether a card can be chosen; `why_not` becomes its tooltip."""
+        self.cards[value].setEnabled(available)
+        self.cards[value].setToolTip("" if available else why_not)
+
+    def _choose(self, value: Hashable) -> None:
+        self.show_value(value)
+        self.edited.emit(value)
+        self.left.emit()
+
+
+class _Card(QFrame):
+    """A radio button with words around it; the whole surface can be clicked."""
+
+    def __init__(self, choice: Choice) -> None:
+        super().__init__()
+        self.setProperty("surface", "choice")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.radio = QRadioButton(tr(choice.title))
+        self.radio.setProperty("role", "section")
+        self._text = label(tr(choice.text), "caption", wrap=True)
+        self._note = label("", "label", wrap=True)
+        self._note.hide()
+        self._title = tr(choice.title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
+        layout.setSpacing(Space.XS)
+        layout.addWidget(self.radio)
+        layout.addWidget(self._text)
+        layout.addStretch(1)
+        layout.addWidget(self._note)
+        self._name()
+
+    def choose(self, chosen: bool) -> None:
+        self.radio.setChecked(chosen)
+        if self.property("selected") != chosen:
+            self.setProperty("selected", chosen)
+            restyle(self)
+
+    def set_note(self, note: str) -> None:
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
+        self._name()
+
+    def note(self) -> str:
+        return self._note.text()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        inside = self.rect().contains(event.position().toPoint())
+        if event.button() == Qt.MouseButton.LeftButton and inside:
+            self.radio.setFocus(Qt.FocusReason.MouseFocusReason)
+            self.radio.click()
+
+    def _name(self) -> None:
+        parts = (self._title, self._text.text(), self._note.text())
+        self.radio.setAccessibleName(", ".join(part for part in parts if part))

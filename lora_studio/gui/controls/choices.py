@@ -1,0 +1,219 @@
+"""Controls to choose with: side by side, from a list, several at once, yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItemModel, QWheelEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QWidget,
+)
+
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.widgets.basics import FlowLayout
+
+
+class SegmentsControl(Control):
+    """A few short choices side by side."""
+
+    def __init__(self, choices: dict[str, str], parent: QWidget | None = None) -> None:
+        """`choices` maps values to words."""
+        super().__init__(parent)
+        frame = QFrame()
+        frame.setProperty("surface", "segments")
+        inner = QHBoxLayout(frame)
+        inner.setContentsMargins(2, 2, 2, 2)
+        inner.setSpacing(2)
+        self._group = QButtonGroup(self)
+        self._buttons: dict[str, QPushButton] = {}
+        for value, words in choices.items():
+            button = _checkable(tr(words))
+            button.setProperty("kind", "segment")
+            button.clicked.connect(self._choose(value))
+            self._group.addButton(button)
+            self._buttons[value] = button
+            inner.addWidget(button)
+        self.setFocusProxy(next(iter(self._buttons.values())))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(frame)
+        layout.addStretch(1)
+
+    def show_value(self, value: Any) -> None:
+        """Checks the choice, or none for a value that is no choice."""
+        button = self._buttons.get(str(value))
+        if button is None:
+            self._group.setExclusive(False)
+            for other in self._buttons.values():
+                other.setChecked(False)
+            self._group.setExclusive(True)
+            return
+        button.setChecked(True)
+        self.setFocusProxy(button)
+
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Greys them; the reason is their tooltip."""
+        for value, button in self._buttons.items():
+            button.setEnabled(value not in reasons)
+            button.setToolTip(tell(reasons.get(value, "")))
+
+    def button(self, value: str) -> QPushButton:
+        """The button of one choice."""
+        return self._buttons[value]
+
+    def _choose(self, value: str) -> Callable[[], None]:
+        def chosen() -> None:
+            self.setFocusProxy(self._buttons[value])
+            self.edited.emit(value)
+            self.left.emit()
+
+        return chosen
+
+
+class ComboControl(Control):
+    """One of many choices. `editable` also takes words of one's own."""
+
+    def __init__(
+        self, choices: dict[str, str], *, editable: bool = False, parent: QWidget | None = None
+    ) -> None:
+        """`choices` maps values to words."""
+        super().__init__(parent)
+        self.box = _Combo(editable=editable)
+        self.setFocusProxy(self.box)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box)
+        layout.addStretch(1)
+        self.set_choices(choices)
+        self.box.activated.connect(self._choose)
+        line = self.box.lineEdit()
+        if line is not None:
+            line.editingFinished.connect(self._typed)
+
+    def set_choices(self, choices: dict[str, str]) -> None:
+        """Other choices; the value shown stays."""
+        value = self.box.currentData()
+        self.box.clear()
+        for key, words in choices.items():
+            self.box.addItem(tr(words), key)
+        widest = max(
+            (self.box.fontMetrics().horizontalAdvance(tr(word)) for word in choices.values()),
+            default=0,
+        )
+        self.box.setMinimumWidth(min(max(widest + 52, 140), 420))
+        if value is not None:
+            self.show_value(value)
+
+    def show_value(self, value: Any) -> None:
+        """Shows the choice; a value that is no choice is shown as it is."""
+        index = self.box.findData(str(value))
+        self.box.setCurrentIndex(index)
+        if index < 0:
+            if self.box.isEditable():
+                self.box.setEditText(str(value))
+            else:
+                self.box.setPlaceholderText(str(value))
+
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Greys them; the reason is their tooltip."""
+        model = self.box.model()
+        assert isinstance(model, QStandardItemModel)
+        for index in range(self.box.count()):
+            reason = reasons.get(str(self.box.itemData(index)), "")
+            model.item(index).setEnabled(not reason)
+            model.item(index).setToolTip(tell(reason))
+
+    def _choose(self, index: int) -> None:
+        self.edited.emit(self.box.itemData(index))
+        self.left.emit()
+
+    def _typed(self) -> None:
+        text = self.box.currentText().strip()
+        index = self.box.findText(text)
+        self.edited.emit(self.box.itemData(index) if index >= 0 else text)
+        self.left.emit()
+
+
+class FlagControl(Control):
+    """Yes or no, with the field's title as its words."""
+
+    has_title = True
+
+    def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
+        """The title is the label of the box."""
+        super().__init__(parent)
+        self.box = QCheckBox(about.title)
+        self.setFocusProxy(self.box)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box)
+        layout.addStretch(1)
+        self.box.clicked.connect(self._clicked)
+
+    def show_value(self, value: Any) -> None:
+        """Shows yes only for a real yes."""
+        self.box.setChecked(value is True)
+
+    def _clicked(self, checked: bool) -> None:
+        self.edited.emit(checked)
+        self.left.emit()
+
+
+class ChipsControl(Control):
+    """Several of many choices."""
+
+    def __init__(self, choices: dict[str, str], parent: QWidget | None = None) -> None:
+        """`choices` maps values to words."""
+        super().__init__(parent)
+        layout = FlowLayout(self)
+        self._chips: dict[str, QPushButton] = {}
+        for value, words in choices.items():
+            chip = _checkable(words)
+            chip.setProperty("kind", "chip")
+            chip.clicked.connect(self._clicked)
+            self._chips[value] = chip
+            layout.addWidget(chip)
+        self.setFocusProxy(next(iter(self._chips.values())))
+
+    def show_value(self, value: Any) -> None:
+        """Checks what is in the list."""
+        chosen = list(value) if isinstance(value, list | tuple) else []
+        for name, chip in self._chips.items():
+            chip.setChecked(name in chosen)
+
+    def _clicked(self) -> None:
+        self.edited.emit([name for name, chip in self._chips.items() if chip.isChecked()])
+        self.left.emit()
+
+
+def _checkable(words: str) -> QPushButton:
+    made = QPushButton(words.replace("&", "&&"), autoDefault=False)  # one alone marks a shortcut
+    made.setCheckable(True)
+    return made
+
+
+class _Combo(QComboBox):
+    """A combo box that the wheel changes only in focus."""
+
+    def __init__(self, *, editable: bool) -> None:
+        super().__init__(editable=editable)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        if editable:
+            self.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()

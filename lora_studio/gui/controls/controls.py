@@ -1,0 +1,288 @@
+"""What a person changes a value with. A control knows one value and nothing of projects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QKeySequence, QWheelEvent
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.quantities import parse, shown, stepped
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.widgets.basics import restyle
+
+
+class Control(QWidget):
+    """Base of all controls, of those with cards and drawings too.
+
+    Signals:
+        edited(value): the user chose a value, valid or not. Never while `show_value` is at work.
+        left: the user is done here for now; errors may be shown.
+    """
+
+    edited = Signal(object)
+    left = Signal()
+
+    #: The control shows the field's title itself.
+    has_title = False
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Subclasses build their parts and name the one that takes the focus as focus proxy."""
+        super().__init__(parent)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a value that came from elsewhere, without `edited`; any value can come."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Takes over what was typed and not yet entered."""
+
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Choices that cannot be taken now, each with the reason; all others can."""
+
+    def set_invalid(self, invalid: bool) -> None:
+        """Marks the control; the words stand below it."""
+        target = self.focusProxy() or self
+        if bool(target.property("invalid")) != invalid:  # to restyle costs as much as all checks
+            target.setProperty("invalid", invalid)
+            restyle(target)
+
+
+def name_control(control: Control, name: str, description: str = "") -> None:
+    """Names a control, and the part of it that takes the focus, for screen readers.
+
+    A button among choices keeps its own words, and says what they are a choice of.
+    """
+    targets: list[QWidget] = [control]
+    proxy = control.focusProxy()
+    if proxy is not None and not isinstance(proxy, QAbstractButton):
+        targets.append(proxy)
+    for target in targets:
+        target.setAccessibleName(name)
+        target.setAccessibleDescription(description)
+    if isinstance(proxy, QAbstractButton):
+        for choice in control.findChildren(QAbstractButton):
+            choice.setAccessibleDescription(f"{name}. {description}" if description else name)
+
+
+class Line(QLineEdit):
+    """A line that enters on Enter and on leaving, reverts on Esc, steps with the wheel in focus."""
+
+    entered = Signal()
+    reverted = Signal()
+    stepped = Signal(int)
+
+    def enters(self, commit: Callable[[], object], revert: Callable[[], object]) -> None:
+        """What Enter and leaving do, and what Esc does."""
+        self.entered.connect(commit)
+        self.editingFinished.connect(commit)
+        self.reverted.connect(revert)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter, Esc and the up and down keys."""
+        match event.key():
+            case Qt.Key.Key_Return | Qt.Key.Key_Enter if not event.modifiers():
+                self.entered.emit()
+            case Qt.Key.Key_Escape:
+                self.reverted.emit()
+            case Qt.Key.Key_Up:
+                self.stepped.emit(1)
+            case Qt.Key.Key_Down:
+                self.stepped.emit(-1)
+            case _:
+                super().keyPressEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Leaves Ctrl+Z to the project where there is no typing to take back."""
+        if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            undo = event.matches(QKeySequence.StandardKey.Undo) and not self.isUndoAvailable()
+            redo = event.matches(QKeySequence.StandardKey.Redo) and not self.isRedoAvailable()
+            if undo or redo:
+                event.ignore()
+                return False
+        return super().event(event)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Only in focus, so that scrolling a page changes no value."""
+        if not self.hasFocus():
+            event.ignore()
+            return
+        if steps := event.angleDelta().y():
+            self.stepped.emit(1 if steps > 0 else -1)
+        event.accept()
+
+
+class LineControl(Control):
+    """Text and numbers: one line, with the unit behind it."""
+
+    def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
+        """Numbers take little room, text takes what there is."""
+        super().__init__(parent)
+        self._about = about
+        self._value: Any = None
+        self.line = Line()
+        self.setFocusProxy(self.line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line)
+        if self._is_number:
+            sized(self.line, width=112)
+            layout.addStretch(1)
+        self.line.entered.connect(self._enter)
+        self.line.reverted.connect(self._revert)
+        self.line.stepped.connect(self._step)
+        self.line.editingFinished.connect(self._leave)
+
+    @property
+    def _is_number(self) -> bool:
+        return self._about.kind in ("integer", "number")
+
+    def show_value(self, value: Any) -> None:
+        """Shows a value; setting the text forgets the typing before it."""
+        self._value = value
+        self.line.setText(shown(value, self._about))
+        self.line.setCursorPosition(0 if not self.line.hasFocus() else len(self.line.text()))
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        text = self.line.text()
+        if text == shown(self._value, self._about):
+            return
+        value = self._value_of(text)
+        self.show_value(value)
+        self.edited.emit(value)
+
+    def _value_of(self, text: str) -> Any:
+        if not self._is_number:
+            return text.strip()
+        return self._about.default if not text.strip() else parse(text, self._about)
+
+    def _enter(self) -> None:
+        self.commit()
+        self.line.selectAll()
+        self.left.emit()
+
+    def _leave(self) -> None:
+        self.commit()
+        self.left.emit()
+
+    def _revert(self) -> None:
+        self.show_value(self._value)
+        self.line.selectAll()
+
+    def _step(self, direction: int) -> None:
+        value = self._value_of(self.line.text()) if self._is_number else None
+        if isinstance(value, int | float):
+            self.line.setText(shown(stepped(value, direction, self._about), self._about))
+            self.commit()
+
+
+class TextControl(Control):
+    """Several lines of text."""
+
+    def __init__(self, rows: int = 3, parent: QWidget | None = None) -> None:
+        """`rows` lines are seen at once."""
+        super().__init__(parent)
+        self._value = ""
+        self.box = QPlainTextEdit(tabChangesFocus=True)
+        self.box.setFixedHeight(self.box.fontMetrics().lineSpacing() * rows + 22)
+        self.box.installEventFilter(self)
+        self.setFocusProxy(self.box)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.box)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a text."""
+        self._value = str(value)
+        if self.box.toPlainText() != self._value:
+            self.box.setPlainText(self._value)
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        text = self.box.toPlainText()
+        if text != self._value:
+            self._value = text
+            self.edited.emit(text)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Enters on leaving and on Ctrl+Enter, reverts on Esc; passes an idle Ctrl+Z on."""
+        if event.type() == QEvent.Type.FocusOut:
+            self.commit()
+            self.left.emit()
+        elif event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
+            document = self.box.document()
+            undo = event.matches(QKeySequence.StandardKey.Undo) and not document.isUndoAvailable()
+            redo = event.matches(QKeySequence.StandardKey.Redo) and not document.isRedoAvailable()
+            return undo or redo
+        elif (
+            event.type() == QEvent.Type.KeyPress
+            and isinstance(event, QKeyEvent)
+            and event.key() == Qt.Key.Key_Escape
+        ):
+            self.box.setPlainText(self._value)
+            return True
+        return super().eventFilter(watched, event)
+
+
+class LinesControl(TextControl):
+    """Several texts, one a line."""
+
+    def show_value(self, value: Any) -> None:
+        """Shows a list, or whatever else stands in its place."""
+        is_list = isinstance(value, list | tuple)
+        super().show_value("\n".join(map(str, value)) if is_list else value)
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        text = self.box.toPlainText()
+        if text != self._value:
+            self._value = text
+            self.edited.emit([line.strip() for line in text.split("\n") if line.strip()])
+
+
+class ListControl(Control):
+    """Several words of one's own, separated by commas or spaces."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """One line; shown with commas."""
+        super().__init__(parent)
+        self._value: Any = ()
+        self.line = Line()
+        self.setFocusProxy(self.line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.line)
+        self.line.enters(self._leave, lambda: self.show_value(self._value))
+
+    def show_value(self, value: Any) -> None:
+        """Shows a list, or whatever else stands in its place."""
+        self._value = value
+        self.line.setText(_joined(value))
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        text = self.line.text()
+        if text == _joined(self._value):
+            return
+        words = [word for word in text.replace(",", " ").split() if word]
+        self.show_value(words)
+        self.edited.emit(words)
+
+    def _leave(self) -> None:
+        self.commit()
+        self.left.emit()
+
+
+def _joined(value: Any) -> str:
+    return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)

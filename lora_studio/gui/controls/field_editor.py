@@ -1,0 +1,300 @@
+"""One bound editor per field: label, control, unit, help and error; follows undo and reload."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from lora_studio.core.problems import Problem, Step
+from lora_studio.core.spec import FieldFacts
+from lora_studio.core.training import combinations
+from lora_studio.gui.controls.choices import (
+    ChipsControl,
+    ComboControl,
+    FlagControl,
+    SegmentsControl,
+)
+from lora_studio.gui.controls.controls import (
+    Control,
+    LineControl,
+    LinesControl,
+    ListControl,
+    TextControl,
+    name_control,
+)
+from lora_studio.gui.controls.path import PathControl
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.widgets import docs_viewer
+from lora_studio.gui.widgets.basics import button, column, label, restyle, row
+
+Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
+
+#: Choices up to this many letters in all stand side by side.
+_SEGMENT_LETTERS = 40
+
+#: Steps whose choices depend on each other.
+_TOGETHER: tuple[Step, ...] = ("model", "lora", "training")
+
+
+class FieldEditor(QWidget):
+    """Shows one field of the project and changes it. Invalid values are kept in the draft."""
+
+    def __init__(
+        self, state: ProjectState, step: Step, field: str, control: Control,
+        parent: QWidget | None = None,
+    ) -> None:  # fmt: skip
+        """`control` may be any, cards and drawings too."""
+        super().__init__(parent)
+        self.state, self.step, self.field, self.control = state, step, field, control
+        self.about = state.about(step, field)
+        self._touched = False
+        self._fix: Problem | None = None
+        self._blocked: dict[str, str] | None = None
+        self.label = label(self.about.title, "label")
+        if control.has_title:  # showing a part without a parent would open a window for it
+            self.label.hide()
+        self.help = label(self.about.description, "caption", wrap=True)
+        self.mark, self.other_mark = _Mark(self.about), _Mark(self.about)
+        for mark in (self.mark, self.other_mark):
+            mark.clicked.connect(self.explain)
+        self.error = label("", "error", wrap=True)
+        self.error.setProperty("small", True)
+        self._glyph = label()
+        self._fix_button = button("", self._apply_fix, kind="link")
+        self._error_row = QWidget()
+        self._build()
+        self._describe()
+        control.edited.connect(self._edited)
+        control.left.connect(self._left)
+        state.value_changed.connect(self._changed)
+        state.opened.connect(self._opened)
+        state.problems_changed.connect(self._show_problems)
+        self._opened()
+
+    def set_help(self, text: str) -> None:
+        """Other words below the control, such as a cost that depends on other fields."""
+        self.help.setText(text)
+        self.help.setVisible(bool(text))
+        self._show_marks()
+
+    def set_label_visible(self, visible: bool) -> None:
+        """Hides the label where the page says the same in another way."""
+        self.label.setVisible(visible)
+        self._show_marks()
+
+    def explain(self) -> None:
+        """Shows what is computed with this setting."""
+        docs_viewer.show(self.about.help_topic, self)
+
+    def event(self, event: QEvent) -> bool:
+        """Keeps F1 from what it means elsewhere in the window."""
+        if event.type() == QEvent.Type.ShortcutOverride and _asks_for_help(event):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """F1 explains."""
+        if _asks_for_help(event):
+            self.explain()
+        else:
+            super().keyPressEvent(event)
+
+    def focus(self) -> None:
+        """Puts the cursor into the control; from now on its errors show."""
+        self._touched = True
+        self._show_problems()
+        self.control.setFocus(Qt.FocusReason.TabFocusReason)  # selects what is there
+
+    def commit(self) -> None:
+        """Takes over what was typed and not yet entered."""
+        self.control.commit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        held = QHBoxLayout()
+        held.setSpacing(Space.S)
+        held.addWidget(self.control, 0 if self.about.unit else 1)
+        if self.about.unit:
+            held.addWidget(label(tr(self.about.unit), "muted"))
+            held.addStretch(1)
+        sized(self._glyph, width=16, height=16)
+        said = column(self.error, row(self._fix_button, None), spacing=0)
+        error = row(self._glyph, said, spacing=Space.XS)
+        error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
+        error.setStretch(1, 1)
+        self._error_row.setLayout(error)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.XS)
+        layout.addLayout(row(self.label, self.mark, None, spacing=Space.XS))
+        layout.addLayout(held)
+        layout.addWidget(self._error_row)
+        foot = row(self.help, self.other_mark, spacing=Space.XS)
+        foot.setStretch(0, 1)
+        foot.setAlignment(self.other_mark, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(foot)
+        self._error_row.hide()
+        self._show_marks()
+        self.label.setBuddy(self.control)
+
+    def _show_marks(self) -> None:
+        """One of the two: beside the label, or where that is not shown behind the help."""
+        explained = bool(self.about.help_topic)
+        self.mark.setVisible(explained and not self.label.isHidden())
+        self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
+
+    def _describe(self) -> None:
+        name_control(self.control, self.about.title, self.about.description)
+        self.control.setToolTip(_tip(self.about))
+        self.label.setToolTip(_tip(self.about))
+
+    def _opened(self) -> None:
+        self._touched = False
+        if isinstance(self.control, PathControl):
+            self.control.base = self.state.draft.folder
+        self.control.show_value(self.state.get(self.step, self.field))
+        self._show_problems()
+        self._show_blocked()
+
+    def _edited(self, value: object) -> None:
+        self.state.set(self.step, self.field, value)
+
+    def _left(self) -> None:
+        self._touched = True
+        self._show_problems()
+
+    def _changed(self, step: str, field: str) -> None:
+        if (step, field) == (self.step, self.field):
+            self.control.show_value(self.state.get(self.step, self.field))
+            self._show_problems()
+        self._show_blocked()
+
+    def _show_blocked(self) -> None:
+        """Greys the choices that cannot go together with what is chosen elsewhere."""
+        if self.about.kind != "choice" or self.step not in _TOGETHER:
+            return
+        specs = [self.state.spec(step) for step in _TOGETHER]
+        if None in specs:
+            return
+        chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
+        values = list(self.about.choices)
+        found = combinations.blocked(chosen, self.step, self.field, values)
+        if found != self._blocked:
+            self._blocked = found
+            self.control.set_blocked(found)
+
+    def _show_problems(self, _: object = None) -> None:
+        found = self.state.problems(self.step, self.field)
+        wanted = self._touched or self.state.is_set(self.step, self.field)
+        problem = found[0] if found and wanted else None
+        self.control.set_invalid(problem is not None and problem.severity == "error")
+        self._error_row.setVisible(problem is not None)
+        self._fix = problem
+        if problem is None:
+            return
+        role: Literal["error", "warn"] = "error" if problem.severity == "error" else "warn"
+        self.error.setText(f"{tell(problem.what)} {tell(problem.remedy)}")
+        self.error.setProperty("role", role)
+        restyle(self.error)
+        glyph = "error" if role == "error" else "warning"
+        self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
+        self._fix_button.setVisible(problem.fix is not None)
+        self._fix_button.setText(tell(problem.fix.label) if problem.fix else "")
+
+    def _apply_fix(self) -> None:
+        if self._fix is not None and (fix := self._fix.fix) is not None:
+            self.state.change(tell(fix.label), fix.changes)
+
+
+class _Mark(QLabel):
+    """A question mark that is clicked; by keyboard F1 does the same from the field itself.
+
+    Signals:
+        clicked: the user wants to know more.
+    """
+
+    clicked = Signal()
+
+    def __init__(self, about: FieldFacts) -> None:
+        super().__init__("?", textFormat=Qt.TextFormat.PlainText)
+        self.setProperty("role", "help")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip(tr("What {setting} does (F1)").format(setting=about.title))
+        self.setAccessibleName(self.toolTip())
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(
+            event.position().toPoint()
+        ):
+            self.clicked.emit()
+
+
+def _asks_for_help(event: QEvent) -> bool:
+    if not isinstance(event, QKeyEvent):
+        return False
+    return event.key() == Qt.Key.Key_F1 and not event.modifiers()
+
+
+def editor(
+    state: ProjectState,
+    step: Step,
+    field: str,
+    *,
+    control: Control | None = None,
+    style: Style = "auto",
+) -> FieldEditor:
+    """The editor of a field, with the control that suits its kind unless one is given."""
+    about = state.about(step, field)
+    return FieldEditor(state, step, field, control or _control(about, style))
+
+
+def _control(about: FieldFacts, style: Style) -> Control:
+    if style == "text":
+        return TextControl()
+    if about.lines:
+        return LinesControl()
+    match about.kind:
+        case "choice" if style == "segments" or (style == "auto" and _fits(about)):
+            return SegmentsControl(about.choices)
+        case "choice":
+            return ComboControl(about.choices)
+        case "flag":
+            return FlagControl(about)
+        case "path":
+            return PathControl(about)
+        case "list":
+            return ChipsControl(about.choices) if about.choices else ListControl()
+    return LineControl(about)
+
+
+def _fits(about: FieldFacts) -> bool:
+    words = about.choices.values()
+    return len(words) <= 4 and sum(map(len, words)) <= _SEGMENT_LETTERS
+
+
+def _tip(about: FieldFacts) -> str:
+    """Help, bounds and default in a few lines."""
+    lines = [about.description]
+    unit = f" {tr(about.unit)}" if about.unit else ""
+    if about.minimum is not None and about.maximum is not None:
+        between = (
+            tr("over {low} to {high}{unit}")
+            if about.exclusive_minimum
+            else tr("{low} to {high}{unit}")
+        )
+        lines.append(
+            between.format(low=f"{about.minimum:.12g}", high=f"{about.maximum:.12g}", unit=unit)
+        )
+    if about.kind in ("integer", "number"):
+        lines.append(tr("Default: {value}{unit}").format(value=f"{about.default:g}", unit=unit))
+    return "\n".join(lines)

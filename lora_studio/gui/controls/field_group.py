@@ -1,0 +1,46 @@
+"""Editors that belong together: a name above them, two columns, no holes where some are hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import column, label
+
+
+class FieldGroup(QWidget):
+    """All editors are shown at first."""
+
+    def __init__(self, title: str, editors: Sequence[FieldEditor]) -> None:
+        """A group without a title is its editors alone."""
+        super().__init__()
+        self._editors = list(editors)
+        self._shown: list[FieldEditor] = []
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Space.XL)
+        self._grid.setVerticalSpacing(Space.L)
+        self._grid.setColumnStretch(0, 1)
+        self._grid.setColumnStretch(1, 1)
+        head = [label(title, "section")] if title else []
+        self.setLayout(column(*head, self._grid, spacing=Space.S))
+        for made in self._editors:
+            made.setParent(self)
+        self.show_only([made.field for made in self._editors])
+
+    def show_only(self, fields: Collection[str]) -> None:
+        """Shows the editors of these fields and hides the others of the group."""
+        wanted = set(fields)
+        shown = [made for made in self._editors if made.field in wanted]
+        if shown == self._shown:
+            return
+        self._shown = shown
+        for made in self._editors:
+            self._grid.removeWidget(made)
+            made.setVisible(made in shown)
+        for index, made in enumerate(shown):
+            line, place = divmod(index, 2)
+            self._grid.addWidget(made, line, place, Qt.AlignmentFlag.AlignTop)

@@ -1,0 +1,133 @@
+"""A file or folder: typed, pasted, dropped or looked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QStandardPaths, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
+
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.controls import Control, Line
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button
+from lora_studio.gui.widgets.drag_and_drop import dropped_path
+
+#: What the dialog offers first, by the field's name.
+_FILTERS = {
+    "file": mark("Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)"),
+    "source": mark("GGUF models (*.gguf);;All files (*)"),
+}
+
+
+class PathControl(Control):
+    """A line with Browse; takes one dropped file or folder.
+
+    Signals:
+        picked(Path): a path was chosen or dropped, before it becomes the value.
+    """
+
+    picked = Signal(object)
+
+    def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
+        """`base` is the project's folder: what lies in it is kept relative to it."""
+        super().__init__(parent)
+        self._about = about
+        self._value = ""
+        self.base: Path | None = None
+        self.line = Line()
+        self.browse = self._browse_button()
+        self.setFocusProxy(self.line)
+        self.setAcceptDrops(True)
+        self.line.setAcceptDrops(False)  # a drop on the line is a drop on the control
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.line, 1)
+        layout.addWidget(self.browse)
+        self.line.entered.connect(self._leave)
+        self.line.editingFinished.connect(self._leave)
+        self.line.reverted.connect(lambda: self.show_value(self._value))
+
+    def show_value(self, value: Any) -> None:
+        """Shows a path as it stands in the project."""
+        self._value = str(value)
+        self.line.setText(self._value)
+        self.line.setToolTip(self._value)
+
+    def commit(self) -> None:
+        """Takes over what was typed; quotation marks of a shell go."""
+        text = self.line.text().strip().strip("\"'")
+        if text != self._value:
+            self.show_value(text)
+            self.edited.emit(text)
+
+    def take(self, path: Path) -> None:
+        """A path was chosen by hand."""
+        self.picked.emit(path)
+        self.line.setText(self._relative(path))
+        self.commit()
+        self.left.emit()
+
+    def pick_file(self) -> None:
+        """Opens the dialog for files."""
+        self._dialog(QFileDialog.FileMode.ExistingFile)
+
+    def pick_folder(self) -> None:
+        """Opens the dialog for folders."""
+        self._dialog(QFileDialog.FileMode.Directory)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """One local file or folder of the right kind."""
+        if dropped_path(event, self._about.path) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Takes it."""
+        path = dropped_path(event, self._about.path)
+        if path is not None:
+            event.acceptProposedAction()
+            self.take(path)
+
+    def _browse_button(self) -> QPushButton:
+        made = button(tr("Browse…"), icon="folder")
+        if self._about.path == "any":
+            menu = QMenu(made)
+            menu.addAction(tr("Folder…"), self.pick_folder)
+            menu.addAction(tr("File…"), self.pick_file)
+            made.setMenu(menu)
+        else:
+            made.clicked.connect(
+                self.pick_folder if self._about.path == "folder" else self.pick_file
+            )
+        return made
+
+    def _dialog(self, mode: QFileDialog.FileMode) -> None:
+        dialog = QFileDialog(self.window(), self._about.title, self._start())
+        dialog.setFileMode(mode)
+        if mode == QFileDialog.FileMode.ExistingFile:
+            dialog.setNameFilter(tr(_FILTERS.get(self._about.name, mark("All files (*)"))))
+        dialog.fileSelected.connect(lambda name: self.take(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _start(self) -> str:
+        now = (self.base or Path()) / Path(self._value).expanduser()
+        for candidate in (now, now.parent, self.base):
+            if self._value and candidate is not None and candidate.is_dir():
+                return str(candidate)
+        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
+        return str(self.base or home)
+
+    def _relative(self, path: Path) -> str:
+        if self.base is not None and path.is_relative_to(self.base):
+            return Path(os.path.relpath(path, self.base)).as_posix()
+        return str(path)
+
+    def _leave(self) -> None:
+        self.commit()
+        self.left.emit()

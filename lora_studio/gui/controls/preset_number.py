@@ -1,0 +1,57 @@
+"""A number with its usual values as buttons beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.choices import SegmentsControl
+from lora_studio.gui.controls.controls import Control, LineControl
+from lora_studio.gui.theme import Space
+
+
+class PresetNumberControl(Control):
+    """Buttons set the value, the line takes any other; both always show the same value."""
+
+    def __init__(
+        self, about: FieldFacts, presets: Mapping[str, float], parent: QWidget | None = None
+    ) -> None:
+        """`presets` maps the words of a button to its value."""
+        super().__init__(parent)
+        self._presets = dict(presets)
+        self._value: Any = None
+        self.buttons = SegmentsControl({words: words for words in presets})
+        self.line = LineControl(about)
+        self.setFocusProxy(self.line.line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.M)
+        layout.addWidget(self.buttons)
+        layout.addWidget(self.line, 1)
+        self.buttons.edited.connect(lambda words: self._take(self._presets[words]))
+        self.line.edited.connect(self._take)
+        self.line.left.connect(self.left)
+
+    def set_presets(self, values: Mapping[str, float]) -> None:
+        """Other values behind the same buttons, such as multiples of another field."""
+        self._presets.update(values)
+        self.show_value(self._value)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a value on the line, and on a button where one stands for it."""
+        self._value = value
+        self.line.show_value(value)
+        match = next((words for words, preset in self._presets.items() if preset == value), "")
+        self.buttons.show_value(match)
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        self.line.commit()
+
+    def _take(self, value: Any) -> None:
+        self.show_value(value)
+        self.edited.emit(value)
+        self.left.emit()

@@ -1,0 +1,74 @@
+"""A number on a line with a slider beside it, whose stops are the values that people use."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QHBoxLayout, QSlider, QWidget
+
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.controls import Control, LineControl
+from lora_studio.gui.theme import Space
+
+
+class SliderNumberControl(Control):
+    """The slider moves between stops, the line takes any value; both show the same one.
+
+    Signals:
+        slid(value): the slider was moved to a stop, by mouse or keyboard.
+    """
+
+    slid = Signal(int)
+
+    def __init__(
+        self, about: FieldFacts, stops: Sequence[int], parent: QWidget | None = None
+    ) -> None:
+        """`stops` in rising order."""
+        super().__init__(parent)
+        self._stops = list(stops)
+        self.line = LineControl(about)
+        self.slider = _Slider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, len(self._stops) - 1)
+        self.slider.setPageStep(1)
+        self.slider.setMinimumWidth(120)
+        self.slider.setAccessibleName(about.title)
+        self.setFocusProxy(self.line.line)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.M)
+        layout.addWidget(self.line)
+        layout.addWidget(self.slider, 1)
+        self.slider.valueChanged.connect(self._moved)
+        self.line.edited.connect(self.edited)
+        self.line.left.connect(self.left)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a value on the line, and the nearest stop below on the slider."""
+        self.line.show_value(value)
+        if isinstance(value, int):
+            place = max(0, bisect.bisect_right(self._stops, value) - 1)
+            self.slider.blockSignals(True)
+            self.slider.setValue(place)
+            self.slider.blockSignals(False)
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        self.line.commit()
+
+    def _moved(self, place: int) -> None:
+        self.line.show_value(self._stops[place])
+        self.slid.emit(self._stops[place])
+        self.left.emit()
+
+
+class _Slider(QSlider):
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Only in focus, so that scrolling a page changes no value."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()

@@ -1,0 +1,173 @@
+"""How busy, full and warm this machine is, sampled in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from PySide6.QtCore import QThread, Signal
+
+from lora_studio.core.protocol import events
+from lora_studio.gui.lasting_thread import LastingThread
+
+#: Seconds between two samples: often enough to watch, too seldom to be felt.
+INTERVAL = 2.0
+#: Seconds until the first one: the window is painted first, and a load needs a while to count.
+_FIRST = 0.2
+#: Longest wait for the thread when the window closes, in milliseconds; a sample takes far less.
+_PATIENCE = 300
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA card; memory in bytes, load in percent, None what its driver does not tell."""
+
+    name: str
+    uuid: str
+    used_bytes: int
+    total_bytes: int
+    load: int | None = None
+    celsius: int | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at the machine; memory in bytes, load of all processors together in percent."""
+
+    cpu_load: float
+    ram_used: int
+    ram_total: int
+    gpus: tuple[Gpu, ...] = ()
+
+
+class Gauges(LastingThread):
+    """Looks at the machine every other second until it is forgotten.
+
+    Signals:
+        sampled(Sample): the latest look.
+    """
+
+    sampled = Signal(object)
+
+    def __init__(self, read: Callable[[], Sample] | None = None, every: float = INTERVAL) -> None:
+        """`read` looks once, `every` so many seconds."""
+        super().__init__()
+        self._read = read
+        self._every = every
+        self._over = threading.Event()
+        self.has_begun = False
+
+    def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
+        """Begins; once is enough."""
+        self.has_begun = True
+        super().start(priority)
+
+    def run(self) -> None:
+        """Loads the driver's library here: that too takes a while on some machines."""
+        read = self._read or _reader()
+        wait = _FIRST
+        while not self._over.wait(wait):
+            sample = read()
+            if self.silent or self._over.is_set():
+                return
+            self.sampled.emit(sample)
+            wait = self._every
+
+    def leave(self) -> None:
+        """Ends the sampling; harmless when it never began or has ended."""
+        self._over.set()
+        if self.isRunning():
+            self.forget()
+            self.wait(_PATIENCE)
+
+
+@dataclass
+class Nvml:
+    """NVIDIA's own library through its binding; without a card or driver there are no GPUs."""
+
+    library: Any = None
+    _cards: list[object] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Finds the cards once; what goes wrong here stays wrong until the next start."""
+        try:
+            import pynvml
+
+            self.library = self.library or pynvml
+            self.library.nvmlInit()
+            count = self.library.nvmlDeviceGetCount()
+            self._cards = [self.library.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
+        except Exception:
+            # No package (macOS), no driver, a driver of another version: errors of several kinds,
+            # all of which mean that there is nothing to show.
+            self._cards = []
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        """Every card as it is now; one that fell off the bus is left out."""
+        found = (self._gpu(card) for card in self._cards)
+        return tuple(gpu for gpu in found if gpu is not None)
+
+    def _gpu(self, card: object) -> Gpu | None:
+        ask, library = self._ask, self.library
+        memory = ask(library.nvmlDeviceGetMemoryInfo, card)
+        name = ask(library.nvmlDeviceGetName, card)
+        if memory is None or name is None:
+            return None
+        load = ask(library.nvmlDeviceGetUtilizationRates, card)
+        heat = ask(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
+        return Gpu(
+            name=_text(name),
+            uuid=_text(ask(library.nvmlDeviceGetUUID, card) or ""),
+            used_bytes=int(memory.used),
+            total_bytes=int(memory.total),
+            load=int(load.gpu) if load is not None else None,
+            celsius=int(heat) if heat is not None else None,
+        )
+
+    def _ask(self, question: Callable[..., object], *arguments: object) -> Any:
+        """An answer, None where a card cannot give it: a slice of a card has no thermometer."""
+        try:
+            return question(*arguments)
+        except Exception:
+            return None
+
+
+def gpu_of(
+    device: events.Device | None, sample: Sample, environment: Mapping[str, str] = os.environ
+) -> Gpu | None:
+    """The card that a device of the engine means, which numbers only those it may see."""
+    if device is None or not device.name.startswith("cuda"):
+        return None
+    if device.identifier:
+        own = [gpu for gpu in sample.gpus if gpu.uuid.endswith(device.identifier)]
+        if own:
+            return own[0]
+    index = int(device.name.partition(":")[2] or 0)
+    visible = [part.strip() for part in environment.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    chosen = visible[index] if index < len(visible) and visible[index] else str(index)
+    by_uuid = [gpu for gpu in sample.gpus if chosen.startswith("GPU-") and gpu.uuid.startswith(chosen)]  # fmt: skip
+    if by_uuid:
+        return by_uuid[0]
+    number = int(chosen) if chosen.isdigit() else index
+    if number < len(sample.gpus) and device.title in sample.gpus[number].name:
+        return sample.gpus[number]
+    return next((gpu for gpu in sample.gpus if device.title in gpu.name), None)
+
+
+def _reader() -> Callable[[], Sample]:
+    nvml = Nvml()
+    psutil.cpu_percent()  # counted from here: the first answer means nothing
+
+    def read() -> Sample:
+        ram = psutil.virtual_memory()
+        return Sample(psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.gpus())
+
+    return read
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

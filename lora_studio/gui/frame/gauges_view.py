@@ -1,0 +1,162 @@
+"""The device that models are placed on in the header: load, memory, heat; the machine around it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QProgressBar, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.gui.frame.device_gauges import Gpu, Sample, gpu_of
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, restyle, row, set_role
+
+_BAR_WIDTH = 72
+#: Degrees above which NVIDIA's cards slow down to cool.
+_HOT = 84
+_NAME_LENGTH = 26
+
+
+class GaugesView(QWidget):
+    """One line; all devices and the machine in the tooltip, which screen readers get as well.
+
+    Signals:
+        changed: it may need more room, or less.
+    """
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Hidden until something is known."""
+        super().__init__(parent)
+        self._device: events.Device | None = None
+        self._sample: Sample | None = None
+        self._roomy = self._fits = True
+        self.name = label("", "muted")
+        self.load = label("", "muted")
+        self.bar = QProgressBar(textVisible=False)
+        self.bar.setFixedWidth(_BAR_WIDTH)
+        self.memory = label("", "muted")
+        self.heat = label("", "muted")
+        self.machine = label("", "muted")
+        self.setLayout(
+            row(self.name, self.load, self.bar, self.memory, self.heat, Space.S, self.machine)
+        )  # fmt: skip
+        self.hide()
+
+    def show_device(self, device: events.Device | None) -> None:
+        """The device of the project; None while none is known."""
+        self._device = device
+        self._show()
+
+    def show_sample(self, sample: Sample) -> None:
+        """What the machine does now."""
+        self._sample = sample
+        self._show()
+
+    def set_roomy(self, roomy: bool) -> None:
+        """Whether there is room for the machine beside its GPU."""
+        if roomy != self._roomy:
+            self._roomy = roomy
+            self._show()
+
+    def set_fits(self, fits: bool) -> None:
+        """Whether there is room for any of it."""
+        if fits != self._fits:
+            self._fits = fits
+            self._show()
+
+    def _show(self) -> None:
+        sample, device = self._sample, self._device
+        gpu = gpu_of(device, sample) if sample else None
+        if gpu is None and device is None and sample is not None and sample.gpus:
+            gpu = sample.gpus[0]
+        self.setVisible(self._fits and (sample is not None or device is not None))
+        self.name.setText(_name(device, gpu))
+        if gpu is not None:
+            self._show_gpu(gpu)
+        elif sample is not None and (device is None or not device.name.startswith("cuda")):
+            self._show_machine(sample)
+        elif device is not None:
+            self.load.setText("")
+            self.heat.setText("")
+            self._show_memory(device.total_bytes - device.free_bytes, device.total_bytes)
+        self._show_around(gpu)
+        self.changed.emit()
+
+    def _show_gpu(self, gpu: Gpu) -> None:
+        self.load.setText(f"{gpu.load} %" if gpu.load is not None else "")
+        self._show_memory(gpu.used_bytes, gpu.total_bytes)
+        hot = gpu.celsius is not None and gpu.celsius >= _HOT
+        self.heat.setText(f"{'▲ ' if hot else ''}{gpu.celsius} °C" if gpu.celsius else "")
+        set_role(self.heat, "warn" if hot else "muted")
+
+    def _show_machine(self, sample: Sample) -> None:
+        self.load.setText(f"{sample.cpu_load:.0f} %")
+        self._show_memory(sample.ram_used, sample.ram_total)
+        self.heat.setText("")
+
+    def _show_memory(self, used: int, total: int) -> None:
+        self.bar.setVisible(total > 0)
+        self.memory.setVisible(total > 0)
+        if total <= 0:
+            return
+        share = used / total
+        self.bar.setValue(round(100 * share))
+        level = "error" if share > 0.95 else "warn" if share > 0.85 else ""
+        if self.bar.property("level") != level:
+            self.bar.setProperty("level", level)
+            restyle(self.bar)
+        self.memory.setText(
+            tr("{used} of {total}").format(
+                used=formatting.memory(used), total=formatting.memory(total)
+            )
+        )
+
+    def _show_around(self, gpu: Gpu | None) -> None:
+        """The processor and its memory beside a GPU, and the whole machine in the tooltip."""
+        sample = self._sample
+        around = ""
+        if sample is not None and gpu is not None and self._roomy:
+            around = tr("CPU {load} % · RAM {used}").format(
+                load=f"{sample.cpu_load:.0f}", used=formatting.memory(sample.ram_used)
+            )
+        self.machine.setText(around)
+        for part in (self.machine, self.load, self.heat):
+            part.setVisible(bool(part.text()))
+        told = _told(sample) if sample else self.memory.text()
+        self.setToolTip(told)
+        self.setAccessibleName(told.replace("\n", "; "))
+
+
+def _name(device: events.Device | None, gpu: Gpu | None) -> str:
+    """What the device is called in little room: a processor needs no further name."""
+    if device is not None and device.name != "cpu":
+        return _short(device.title)
+    return _short(gpu.name) if gpu is not None else tr("Processor")
+
+
+def _told(sample: Sample) -> str:
+    lines = [
+        tr("Processor: {load} % busy, {used} of {total} of memory in use").format(
+            load=f"{sample.cpu_load:.0f}",
+            used=formatting.memory(sample.ram_used),
+            total=formatting.memory(sample.ram_total),
+        )
+    ]
+    for gpu in sample.gpus:
+        parts = [f"{gpu.load} %"] if gpu.load is not None else []
+        parts.append(
+            tr("{used} of {total} of memory in use").format(
+                used=formatting.memory(gpu.used_bytes), total=formatting.memory(gpu.total_bytes)
+            )
+        )
+        parts += [f"{gpu.celsius} °C"] if gpu.celsius is not None else []
+        lines.append(f"{gpu.name}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    plain = name.removeprefix("NVIDIA ").removeprefix("GeForce ")
+    return plain if len(plain) <= _NAME_LENGTH else f"{plain[: _NAME_LENGTH - 1]}…"

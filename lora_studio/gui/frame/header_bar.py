@@ -1,0 +1,184 @@
+"""The bar above the pages: which project, which device, what is running."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QWidget,
+)
+
+from lora_studio.core import formatting
+from lora_studio.gui.frame.gauges_view import GaugesView
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.widgets.basics import button, label, row, set_role
+
+_BAR_WIDTH = 88
+#: What goes where there is no room for all, step by step: the machine around the GPU, whether the
+#: project is saved, the GPU.
+_GIVEN_UP = (
+    (True, True, True),
+    (False, True, True),
+    (False, False, True),
+    (False, False, False),
+)
+
+
+class HeaderBar(QFrame):
+    """Project menu at the left, device and job at the right.
+
+    Signals:
+        stop_clicked: the user wants the job under way to end.
+        job_clicked: the user wants to see the job under way.
+        queue_clicked: the user wants to see what waits.
+    """
+
+    stop_clicked = Signal()
+    job_clicked = Signal()
+    queue_clicked = Signal()
+
+    def __init__(self, menu: QMenu, parent: QWidget | None = None) -> None:
+        """`menu` opens under the project's name."""
+        super().__init__(parent)
+        self._making_room = True
+        self.setProperty("surface", "header")
+        sized(self, height=48)
+        # What does not fit is given up here: a window never becomes wider for it.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._project = QToolButton()
+        self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._project.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow comes last
+        self._project.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._project.setMenu(menu)
+        self._project.setAccessibleName(tr("Project menu"))
+        set_icon(self._project, "chevron-down", "muted")
+        self._saved = label("", "caption")
+        self._device = GaugesView()
+        self._device.changed.connect(self._make_room)
+        self.task = JobView()
+        self.task.stop.setText(tr("Cancel"))
+        self._job = JobView()
+        self._job.stop.clicked.connect(self.stop_clicked)
+        self._job.open.clicked.connect(self.job_clicked)
+        self.queue = button("", self.queue_clicked.emit, kind="link", icon="runs", role="accent")
+        self.queue.hide()
+        self._making_room = False
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(Space.L, 0, Space.XL, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self._project)
+        layout.addWidget(self._saved)
+        layout.addStretch(1)
+        layout.addWidget(self._device)
+        layout.addWidget(self.task)
+        layout.addWidget(self._job)
+        layout.addWidget(self.queue)
+
+    @property
+    def job(self) -> JobView:
+        """The part about the job under way."""
+        return self._job
+
+    @property
+    def device(self) -> GaugesView:
+        """The part about the device."""
+        return self._device
+
+    @property
+    def saved(self) -> str:
+        """What is said of the project's file."""
+        return self._saved.text()
+
+    def show_queue(self, waiting: int) -> None:
+        """How many runs wait for the device."""
+        self.queue.setVisible(waiting > 0)
+        self.queue.setText(tr_n("{n} queued", "{n} queued", waiting))
+        self.queue.setToolTip(tr_n("{n} run waits", "{n} runs wait", waiting))
+        self._make_room()
+
+    def show_task(self, doing: str, share: float | None) -> None:
+        """Shows what is done beside a job; `doing` is empty for nothing, `share` runs from 0 to 1."""
+        self.task.show_job(doing, share, None, stopping=False)
+        self._make_room()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The machine around the GPU is shown where there is room."""
+        super().resizeEvent(event)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        if self._making_room:  # what goes and comes tells again
+            return
+        self._making_room = True
+        for roomy, saved, gauges in _GIVEN_UP:
+            self._device.set_roomy(roomy)
+            self._saved.setVisible(saved)
+            self._device.set_fits(gauges)
+            if self._needed() <= self.width():
+                break
+        self._making_room = False
+
+    def _needed(self) -> int:
+        """Pixels that what is shown takes, words included that came a moment ago: by itself, a row
+        in a row tells of its new width one turn of the event loop later."""
+        for part in (self._device, self.task, self._job):
+            if (inner := part.layout()) is not None:
+                inner.invalidate()
+                part.updateGeometry()
+        layout = self.layout()
+        return layout.sizeHint().width() if layout is not None else 0
+
+    def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
+        """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
+        self._job.show_job(doing, share, eta_s, stopping=stopping)
+        self._make_room()
+
+    def set_project(self, name: str, folder: str, *, saved: str) -> None:
+        """Name, place and whether everything is in the file."""
+        self._project.setText(name)
+        self._project.setToolTip(folder)
+        self._saved.setText(saved)
+        self._make_room()
+
+
+class JobView(QWidget):
+    """The job under way: what, how far, how long still, and an end to it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Hidden while nothing runs."""
+        super().__init__(parent)
+        self.open: QPushButton = button("", kind="link")
+        self._bar = QProgressBar(textVisible=False)
+        self._bar.setFixedWidth(_BAR_WIDTH)
+        self._left = label("", "muted")
+        self.stop: QPushButton = button(tr("Stop"), icon="stop")
+        layout = row(self.open, self._bar, self._left, self.stop)
+        layout.setContentsMargins(Space.L, 0, 0, 0)
+        self.setLayout(layout)
+        self.hide()
+
+    def show_job(
+        self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool
+    ) -> None:
+        """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
+        self.setVisible(bool(doing))
+        doing = tell(doing)
+        self.open.setText(doing[:1].upper() + doing[1:])
+        self._bar.setVisible(share is not None)
+        self._bar.setRange(0, 1000)
+        self._bar.setValue(round(1000 * (share or 0)))
+        shown = [] if share is None else [f"{100 * share:.0f} %"]
+        shown += [tell(formatting.remaining(eta_s))] if eta_s is not None and not stopping else []
+        self._left.setText(tr("stopping…") if stopping else " · ".join(shown))
+        set_role(self._left, "warn" if stopping else "muted")
+        self.stop.setEnabled(not stopping)

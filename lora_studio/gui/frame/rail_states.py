@@ -1,0 +1,38 @@
+"""What the rail says of a step: to do, ready, a problem, at work, or resting."""
+
+from __future__ import annotations
+
+from lora_studio.core.project import checks
+from lora_studio.gui.frame.rail import RailState
+from lora_studio.gui.jobs.control import JobControl
+from lora_studio.gui.jobs.launcher import STEP_OF
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.project.state import ProjectState
+
+
+def of_step(page: Page, state: ProjectState, jobs: JobControl) -> RailState:
+    """The state of the step that a page is about; that of a job at work comes before its problems."""
+    if state.draft.path is None:
+        return RailState("todo", "")
+    if jobs.running and STEP_OF[jobs.kind] == page.step:
+        share = jobs.advance.share
+        doing = tr("stopping") if jobs.stopping else tr("running")
+        return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
+    found = checks.of_step(state.problems(), page.step)
+    wrong = [item for item in checks.errors(found) if not item.code.endswith(".none")]
+    if wrong:
+        return RailState("problem", tr_n("{n} problem", "{n} problems", len(wrong)))
+    if page.done():
+        return RailState("ready", tr("ready"))
+    resting = page.resting()
+    return RailState("paused" if resting else "todo", resting or tr("to do"))
+
+
+def saved(state: ProjectState) -> str:
+    """What the header says of the project's file."""
+    if state.draft.path is None:
+        return ""
+    if state.draft.read_only is not None:
+        return tr("read-only, not saved") if state.dirty else tr("read-only")
+    return tr("not saved") if state.dirty else tr("saved")

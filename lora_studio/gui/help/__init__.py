@@ -1,0 +1,1 @@
+"""The Help menu: find anything, shortcuts, the tour, about, diagnostics."""

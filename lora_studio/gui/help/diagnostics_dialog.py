@@ -1,0 +1,125 @@
+"""What goes into a diagnostics file, to be read and unticked before it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QListWidget,
+    QListWidgetItem,
+    QPlainTextEdit,
+    QSplitter,
+    QWidget,
+)
+
+from lora_studio.core import formatting
+from lora_studio.core.help import diagnostics
+from lora_studio.core.help.diagnostics import Entry
+from lora_studio.core.protocol import events
+from lora_studio.core.system.files import reason_of
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import monospace_family
+from lora_studio.gui.threads import Background
+from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.dialog import Dialog
+
+_SHOWN = 60_000  # letters of a text that are shown; the end of a log is what matters
+
+
+class DiagnosticsDialog(Dialog):
+    """A list to the left, the text of the chosen one to the right.
+
+    Signals:
+        written(Path): the file is there.
+        failed(str): it could not be written, with the reason.
+    """
+
+    written = Signal(object)
+    failed = Signal(str)
+
+    def __init__(
+        self, devices: events.DevicesFound | None, project: Path | None, parent: QWidget
+    ) -> None:
+        """Gathers in a thread: logs and events can be large."""
+        text = tr(
+            "These files go into one ZIP file for who helps you. Your home folder, names, keys and "
+            "the texts of your data are taken out. Read them, and untick what you would rather keep."
+        )
+        super().__init__(tr("Diagnostics file"), text, parent)
+        self.list = QListWidget()
+        self.list.setAccessibleName(tr("Files that go in"))
+        self.preview = QPlainTextEdit(readOnly=True)
+        self.preview.setAccessibleName(tr("Text of the chosen file"))
+        self.preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.preview.setStyleSheet(f'font-family: "{monospace_family()}";')
+        self.preview.setTabChangesFocus(True)
+        self.about = label(" ", "muted", wrap=True)  # room for the sentence from the first
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.addWidget(self.list)
+        split.addWidget(self.preview)
+        split.setSizes([Size.scaled(230), Size.scaled(470)])
+        split.setMinimumSize(Size.scaled(700), 240)
+        self.body.addWidget(split, 1)
+        self.body.addWidget(self.about)
+        self.resize(self.width(), 560)
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.save = self.add_button(button(tr("Write…"), self._ask, kind="primary"), default=True)
+        self.save.setEnabled(False)
+        self._entries: list[Entry] = []
+        self.list.currentRowChanged.connect(self._show)
+        report = diagnostics.here()
+        if devices is not None:
+            diagnostics.take(report, devices)
+        self._work = Background(lambda _: diagnostics.collect(report, project), self)
+        self._work.done.connect(self._fill)
+        self._work.start()
+        self.finished.connect(self._work.drop)
+
+    def chosen(self) -> list[Entry]:
+        """What is ticked."""
+        return [
+            entry
+            for row, entry in enumerate(self._entries)
+            if self.list.item(row).checkState() == Qt.CheckState.Checked
+        ]
+
+    def write(self, file: Path) -> None:
+        """Writes what is ticked and closes."""
+        try:
+            diagnostics.write(self.chosen(), file)
+        except OSError as error:
+            self.failed.emit(f"{file}: {reason_of(error)}.")
+            return
+        self.accept()
+        self.written.emit(file)
+
+    def _fill(self, entries: list[Entry]) -> None:
+        self._entries = entries
+        for entry in entries:
+            item = QListWidgetItem(f"{entry.name}   {formatting.size(len(entry.text.encode()))}")
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Checked)
+            item.setToolTip(tell(entry.about))
+            self.list.addItem(item)
+        self.save.setEnabled(bool(entries))
+        self.list.setCurrentRow(0)
+
+    def _show(self, row: int) -> None:
+        if 0 <= row < len(self._entries):
+            entry = self._entries[row]
+            self.about.setText(tell(entry.about))
+            self.preview.setPlainText(entry.text[-_SHOWN:])
+
+    def _ask(self) -> None:
+        start = str(Path.home() / "lora-studio-diagnostics.zip")
+        dialog = QFileDialog(self, tr("Write the diagnostics file"), start, "ZIP (*.zip)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("zip")
+        dialog.selectFile("lora-studio-diagnostics.zip")
+        dialog.fileSelected.connect(lambda name: self.write(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()

@@ -1,0 +1,204 @@
+"""The heavy job under way, one at a time: started here or found at work, stopped or left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.jobs.worker_thread import WorkerThread
+from lora_studio.gui.language import mark
+
+Kind = Literal[
+    "train", "merge", "export", "import_adapter", "import_model", "create_ollama", "push"
+]
+
+DOING = {
+    "train": mark("Training"), "merge": mark("Merging"), "export": mark("Exporting"),
+    "import_adapter": mark("Importing"), "import_model": mark("Importing"), "create_ollama": mark("Creating"),
+    "push": mark("Uploading"),
+}  # fmt: skip
+
+#: Milliseconds between two tellings how far a job is: steps can come by the thousand.
+_TELL_EVERY = 100
+
+#: What is done to a run, one at a time.
+RunJob = (
+    commands.Train
+    | commands.Merge
+    | commands.Export
+    | commands.ImportAdapter
+    | commands.ImportModel
+    | commands.CreateOllama
+    | commands.Push
+)
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
+
+    doing: str = ""
+    share: float | None = None
+    eta_s: float | None = None
+
+
+class JobControl(QObject):
+    """Starts jobs, follows them and passes the user's wishes on.
+
+    Signals:
+        event_received(event): every event of the run followed, history first.
+        changed: `run`, `kind` or `advance` is another one.
+        ended(kind, ending): a job that this window was following live has ended.
+    """
+
+    event_received = Signal(object)
+    changed = Signal()
+    ended = Signal(str, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Nothing is under way."""
+        super().__init__(parent)
+        self.run: RunFolder | None = None
+        self.kind = ""
+        self.advance = Advance()
+        self.stopping = False
+        self._id = ""
+        self._live = False
+        self._thread: WorkerThread | None = None
+        self._before: WorkerThread | None = None  # has ended its job, not yet its process
+        self._tell = QTimer(self, singleShot=True, interval=_TELL_EVERY)
+        self._tell.timeout.connect(self.changed)
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return bool(self.kind)
+
+    @property
+    def is_following(self) -> bool:
+        """Whether more events can come, of a job or of a run read again."""
+        return self._thread is not None
+
+    def start(self, command: RunJob, run: RunFolder) -> None:
+        """Starts a job in a fresh worker, as soon as the one before has given its memory back."""
+        assert not self.running, "one job at a time"
+        before, self._thread = self._thread, None
+        thread = WorkerThread.starting(run)
+        thread.send(command)
+        self._follow(thread, run, live=True)
+        if before is not None:
+            before.event_received.disconnect(self._take)
+            before.ended.disconnect(self._thread_ended)
+            before.ended.connect(self._begin_thread)
+            before.close()
+            self._before = before
+        else:
+            self._begin_thread()
+        self._begin(command.kind, command.id)
+
+    def attach(self, run: RunFolder) -> None:
+        """Follows a run from its beginning; goes on with it where a worker is at work on it."""
+        self._leave_thread()
+        self._follow(WorkerThread.watching(run), run, live=run.is_running())
+        self._begin_thread()
+        self.changed.emit()
+
+    def detach(self) -> None:
+        """Lets the job go on alone and forgets it."""
+        self._leave_thread()
+        self.run, self.kind, self.advance, self.stopping = None, "", Advance(), False
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """Ends a training after this step and keeps the adapter."""
+        self._control(commands.Stop(target=self._id))
+        self.stopping = True
+        self.changed.emit()
+
+    def pause(self) -> None:
+        """Ends a training after this step with a checkpoint to go on from."""
+        self._control(commands.Pause(target=self._id))
+        self.stopping = True
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Ends the job without a result; enforced after ten seconds."""
+        if self._thread is not None and self.running:
+            self._thread.cancel(self._id)
+            self.stopping = True
+            self.changed.emit()
+
+    def checkpoint(self) -> None:
+        """Asks for a checkpoint after this step."""
+        self._control(commands.Checkpoint(target=self._id))
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
+        self.run, self._live, self.stopping = run, live, False
+        self.kind, self._id, self.advance = "", "", Advance()
+        self._thread = thread
+        thread.event_received.connect(self._take)
+        thread.ended.connect(self._thread_ended)
+
+    def _begin_thread(self) -> None:
+        if self._before is not None:
+            self._before.deleteLater()
+            self._before = None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _thread_ended(self) -> None:
+        if self._thread is not None:
+            self._thread.deleteLater()
+            self._thread = None
+        if self.running:
+            self._end(events.Cancelled(id=self._id))
+
+    def _leave_thread(self) -> None:
+        self._tell.stop()
+        for thread in (self._before, self._thread):
+            if thread is not None:
+                thread.disconnect(self)
+                thread.forget()
+        self._before = self._thread = None
+
+    def _control(self, command: commands.Control) -> None:
+        if self._thread is not None and self.running:
+            self._thread.send(command)
+
+    def _begin(self, kind: str, command_id: str) -> None:
+        self.kind, self._id, self.stopping = kind, command_id, False
+        self.advance = Advance(doing=DOING[kind])
+        self.changed.emit()
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Started() if self._live and event.command in DOING and event.id != self._id:
+                self._begin(event.command, event.id)
+            case events.Progress() if event.id == self._id:
+                share = event.done / event.total if event.total else None
+                self._advance(Advance(event.stage or DOING.get(self.kind, ""), share, event.eta_s))
+            case events.StepDone() if event.id == self._id:
+                self._advance(Advance(DOING["train"], event.step / event.steps, event.eta_s))
+        self.event_received.emit(event)
+        if isinstance(event, events.Ending) and event.id == self._id and self.running:
+            self._end(event)
+
+    def _advance(self, advance: Advance) -> None:
+        self.advance = advance
+        if not self._tell.isActive():
+            self._tell.start()
+
+    def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
+        self._tell.stop()
+        kind, self.kind, self._id = self.kind, "", ""
+        self.advance, self.stopping = Advance(), False
+        if self._thread is not None:
+            self._thread.close()
+        self.changed.emit()
+        self.ended.emit(kind, ending)

@@ -1,0 +1,94 @@
+"""A question that follows the project: asked a moment after the last change, and only anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import Question
+
+#: Milliseconds without a change before a question is asked: nobody is interrupted while typing.
+PAUSE = 350
+
+#: Fields that say which model it is; what is known of it rests on nothing else.
+NAMING = ("source", "revision", "trust_remote_code")
+
+
+def named_model(model: ModelSpec) -> ModelSpec:
+    """The model without how it is held, so that a change of precision asks nothing anew."""
+    return ModelSpec(**{name: getattr(model, name) for name in NAMING})
+
+
+class Inquiry(QObject):
+    """Makes one kind of question from the project and watches for its answer.
+
+    Signals:
+        ask(command): the question, when it differs from the last one.
+        outdated(command): what a question under way is about has changed: its answer would be one
+            about something else, so nobody may hear of it.
+        busy_changed(bool): an answer is awaited, or no more.
+    """
+
+    ask = Signal(object)
+    outdated = Signal(object)
+    busy_changed = Signal(bool)
+
+    def __init__(self, make: Callable[[], Question | None], parent: QObject) -> None:
+        """`make` gives the question, None while there is nothing to ask."""
+        super().__init__(parent)
+        self._make = make
+        self.asked: Question | None = None
+        self.busy = False
+        self._timer = QTimer(self, singleShot=True, interval=PAUSE)
+        self._timer.timeout.connect(self.now)
+
+    def soon(self) -> None:
+        """Asks after a pause, which begins anew with every call.
+
+        An answer that comes during the pause counts only if it is to the question as it is now.
+        """
+        if self.busy and not self._same(self._make()):
+            self.forget()
+        self._timer.start()
+
+    def now(self) -> None:
+        """Asks at once if there is a question that was not asked just before."""
+        self._timer.stop()
+        question = self._make()
+        if question is None:
+            self.forget()
+        elif not self._same(question):
+            self.asked = question
+            self._set_busy(True)
+            self.ask.emit(question)
+
+    def forget(self) -> None:
+        """The next question is asked whatever it is, and one under way has no answer any more."""
+        asked, self.asked = self.asked, None
+        if self.busy:
+            self.outdated.emit(asked)
+        self._set_busy(False)
+
+    def take(self, event: object) -> None:
+        """Watches for the end of the question under way."""
+        if self.asked is None or getattr(event, "id", None) != self.asked.id:
+            return
+        match event:
+            case events.Done():
+                self._set_busy(False)
+            case events.Failed() | events.Cancelled():  # to be asked again
+                self.asked = None
+                self._set_busy(False)
+
+    def _same(self, question: Question | None) -> bool:
+        if self.asked is None or question is None:
+            return False
+        return question == self.asked.model_copy(update={"id": question.id})
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy != self.busy:
+            self.busy = busy
+            self.busy_changed.emit(busy)

@@ -1,0 +1,251 @@
+"""From a wish to a job: checks the project, makes or finds the run, goes on from job to job."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core.export import What
+from lora_studio.core.problems import Problem, ProblemError, Step, fail
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import folder as run_folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.jobs.control import JobControl
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.project.state import ProjectState
+
+#: The step whose page shows a job.
+STEP_OF: dict[str, Step] = {
+    "train": "training", "merge": "merging", "export": "export",
+    "import_adapter": "merging", "import_model": "export", "create_ollama": "export",
+    "push": "export",
+}  # fmt: skip
+
+#: What follows a job when the user asked for all of them.
+_NEXT = {"train": "merge", "merge": "export"}
+
+_DONE = {
+    "train": mark("The adapter is trained."),
+    "merge": mark("The adapter is merged into the model."),
+    "export": mark("The export is complete."),
+    "create_ollama": mark("The model is in Ollama."),
+    "push": mark("The upload is complete."),
+    "import_adapter": mark("The adapter is in a run of its own, ready to be merged."),
+    "import_model": mark("The model is in a run of its own, ready to be exported."),
+}
+
+
+class JobFlow(QObject):
+    """Starts jobs on the open project and says how they ended.
+
+    Signals:
+        started(step): a job began; its page is the place to be.
+    """
+
+    started = Signal(str)
+
+    def __init__(
+        self, state: ProjectState, jobs: JobControl, parent: QObject | None = None
+    ) -> None:
+        """Listens to `jobs` and keeps the run of `state` up to date."""
+        super().__init__(parent)
+        self._state, self._jobs = state, jobs
+        self._chain = False
+        self._warnings: list[Problem] = []
+        jobs.event_received.connect(self._take)
+        jobs.changed.connect(self._changed)
+        jobs.ended.connect(self._ended)
+
+    def request(self, kind: str) -> None:
+        """Starts "train", "resume", "merge" or "export", or "all" of them in a row.
+
+        "create_ollama" makes the Ollama model of an exported run, replacing one of its name, which
+        the page has asked about; "create_ollama_anyway" accepts what few bits lose.
+        """
+        self._chain = kind == "all"
+        try:
+            self._start("train" if kind == "all" else kind)
+        except ProblemError as error:
+            self._refuse(error)
+
+    def request_import(self, what: str, place: str) -> None:
+        """Begins a run with an adapter in the folder `place`, or with the project's model as it is.
+
+        Only the model has to be in order: nothing is trained.
+        """
+        self._chain = False
+        try:
+            self._check_free()
+            if not self._state.save():
+                return
+            if wrong := checks.errors(self._state.problems("model")):
+                raise ProblemError(wrong[0])
+            run = self._make_run()
+            command = (
+                commands.ImportAdapter(run=str(run.path), adapter=place)
+                if what == "adapter"
+                else commands.ImportModel(run=str(run.path))
+            )
+            self._jobs.start(command, run)
+            self.started.emit(STEP_OF[command.kind])
+        except ProblemError as error:
+            self._refuse(error)
+
+    def request_push(self, repository: str, what: What, private: bool) -> None:
+        """Uploads what the run has made; nothing of the project is needed for it."""
+        self._chain = False
+        try:
+            self._check_free()
+            if (run := self._state.run) is None:
+                raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+            command = commands.Push(
+                run=str(run.path), repository=repository, what=what, private=private
+            )
+            self._jobs.start(command, run)
+            self.started.emit(STEP_OF[command.kind])
+        except ProblemError as error:
+            self._refuse(error)
+
+    def stop(self) -> None:
+        """Ends training after this step, other jobs as soon as they notice; nothing follows."""
+        self._chain = False
+        if self._jobs.kind == "train":
+            self._jobs.stop()
+        else:
+            self._jobs.cancel()
+
+    def pause(self) -> None:
+        """Lets a training rest after this step; nothing follows."""
+        self._chain = False
+        self._jobs.pause()
+
+    def follow_latest(self) -> str | None:
+        """Follows the run at work, else shows the latest one; the step of the job, if any."""
+        self._chain = False
+        folder = self._state.runs_folder
+        run = run_folder.latest(folder) if folder else None
+        if run is None:
+            return None
+        self._jobs.attach(run)
+        return "training" if run.is_running() else None
+
+    def start_run(self, run: RunFolder, *, resume: bool = False, show: bool = True) -> None:
+        """Trains a run that has its settings already, as one of the queue; raises ProblemError.
+
+        `show` goes to where it is to be seen.
+        """
+        self._chain = False
+        self._check_free()
+        self._jobs.start(commands.Train(run=str(run.path), resume=resume), run)
+        if show:
+            self.started.emit(STEP_OF["train"])
+
+    def open_run(self, run: RunFolder) -> None:
+        """Makes an earlier run the one that merging and export work on."""
+        self._chain = False
+        try:
+            if run != self._jobs.run:
+                self._check_free()
+        except ProblemError as error:
+            self._refuse(error)
+            return
+        self._jobs.attach(run)
+        self._state.messages.info(tr("Merge, Export and the curves on Train are of this run now."))
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _start(self, kind: str) -> None:
+        self._check_free()
+        if not self._state.save():
+            return
+        on_ollama = kind.startswith("create_ollama")
+        steps: tuple[Step, ...] = (
+            "model",
+            "export" if on_ollama else STEP_OF.get(kind, "training"),
+        )
+        needed = [problem for step in steps for problem in self._state.problems(step)]
+        found = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
+        if wrong := checks.errors(found):
+            raise ProblemError(wrong[0])
+        command, run = self._new_run() if kind == "train" else self._on_run(kind)
+        self._jobs.start(command, run)
+        self.started.emit(STEP_OF[command.kind])
+
+    def _check_free(self) -> None:
+        if self._jobs.running:
+            raise fail(
+                "run.busy", "A job is under way.", "Wait until it has ended, or stop it first."
+            )
+
+    def _make_run(self) -> RunFolder:
+        folder, runs = self._state.draft.folder, self._state.runs_folder
+        assert folder is not None
+        assert runs is not None
+        return run_folder.create(runs, self._state.draft.freeze(), folder)
+
+    def _new_run(self) -> tuple[commands.Train, RunFolder]:
+        run = self._make_run()
+        return commands.Train(run=str(run.path)), run
+
+    def _on_run(
+        self, kind: str
+    ) -> tuple[
+        commands.Train | commands.Merge | commands.Export | commands.CreateOllama, RunFolder
+    ]:
+        folder, run = self._state.draft.folder, self._state.run
+        assert folder is not None
+        if run is None:
+            raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+        if kind == "resume":
+            return commands.Train(run=str(run.path), resume=True), run
+        run.take_later_settings(self._state.draft.freeze(), folder)
+        if kind.startswith("create_ollama"):
+            anyway = kind == "create_ollama_anyway"
+            return commands.CreateOllama(run=str(run.path), force=True, anyway=anyway), run
+        made = commands.Merge if kind == "merge" else commands.Export
+        return made(run=str(run.path)), run
+
+    def _refuse(self, error: ProblemError) -> None:
+        self._chain = False
+        for problem in error.problems:
+            self._state.messages.problem(problem)
+
+    def _changed(self) -> None:
+        jobs = self._jobs
+        self._state.set_run(jobs.run, jobs.kind, stopping=jobs.stopping)
+
+    def _take(self, event: object) -> None:
+        match event:
+            case events.Started():
+                self._warnings = []
+            case events.Warned():
+                self._warnings = [*self._warnings, event.problem]
+            case events.ModelLoaded():  # whatever it waited for has ended
+                self._warnings = [item for item in self._warnings if item.code != "device.busy"]
+            case events.Recovered():
+                if self._jobs.running:  # not of a run that is only looked at
+                    self._state.messages.warning(event.text)
+                return
+            case _:
+                return
+        self._state.report("job", self._warnings)
+
+    def _ended(self, kind: str, ending: events.Ending) -> None:
+        messages = self._state.messages
+        match ending:
+            case events.Done(paused=True):
+                self._chain = False
+                messages.info(tr("Training is paused. Resume goes on with it, now or another day."))
+            case events.Done(stopped=False) if self._chain and kind in _NEXT:
+                try:
+                    self._start(_NEXT[kind])
+                except ProblemError as error:
+                    self._refuse(error)
+            case events.Done(stopped=True):
+                messages.info(tr("Training stopped; the adapter as it is now is kept."))
+            case events.Done():
+                messages.info(tr(_DONE[kind]))
+            case events.Failed():
+                messages.problem(ending.problem)
+            case events.Cancelled():
+                messages.info(tr("Cancelled. What was saved before is intact."))

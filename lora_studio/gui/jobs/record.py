@@ -1,0 +1,73 @@
+"""What the events of a run say about one kind of job, live or read again from the beginning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import events
+
+#: Jobs of a run. A question that the inspector answers meanwhile begins with `Started` as well.
+_KINDS = ("train", "merge", "export", "create_ollama", "push")
+
+Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]
+
+
+@dataclass
+class JobRecord:
+    """The latest job of one kind: "train", "merge" or "export"."""
+
+    kind: str
+    phase: Phase = "none"
+    problem: Problem | None = None
+    progress: events.Progress | None = None
+    begun: float = 0.0
+    ended: float = 0.0
+    _id: str = ""
+
+    def take(self, event: object) -> bool:
+        """Follows an event; whether it belongs to this job."""
+        match event:
+            case events.Started() if event.command == self.kind:
+                self.phase, self.problem, self.progress = "running", None, None
+                self.begun, self._id = event.time, event.id
+                return True
+            case events.Started() if event.command in _KINDS:
+                self._id = ""  # a job of another kind: what follows is not about this one
+                return False
+        if not self._id or getattr(event, "id", "") != self._id:
+            return False
+        match event:
+            case events.Progress():
+                self.progress = event
+            case events.Done():
+                how: Phase = "stopped" if event.stopped else "paused" if event.paused else "done"
+                self._end(how, event)
+            case events.Failed():
+                self.problem = event.problem
+                self._end("failed", event)
+            case events.Cancelled():
+                self._end("cancelled", event)
+        return True
+
+    def clear(self) -> None:
+        """Another run: nothing is known of it yet."""
+        self.phase, self.problem, self.progress, self._id = "none", None, None, ""
+        self.begun = self.ended = 0.0
+
+    def is_running(self, job_under_way: str) -> bool:
+        """Whether the job is at work; one whose worker vanished without a word is not."""
+        return job_under_way == self.kind
+
+    def was_cut_off(self, job_under_way: str) -> bool:
+        """Whether the job began and its worker vanished."""
+        return self.phase == "running" and not self.is_running(job_under_way)
+
+    @property
+    def seconds(self) -> float:
+        """How long the job took."""
+        return max(0.0, self.ended - self.begun)
+
+    def _end(self, phase: Phase, event: events.Ending) -> None:
+        self.phase, self.ended, self.progress = phase, event.time, None

@@ -1,0 +1,131 @@
+"""A worker of one's own: started with the first question, kept while it is asked, given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.gui.jobs.worker_thread import WorkerThread
+
+#: Milliseconds without a question after which a worker gives its memory back.
+IDLE = 15 * 60 * 1000
+
+
+class ChatLink(QObject):
+    """One worker process at a time, which may hold models between two questions.
+
+    Signals:
+        event_received(event): an event about a command that was sent.
+        busy_changed(busy): commands are under way, or none any more.
+        held_changed(held): a worker is there and may hold memory, or none.
+    """
+
+    event_received = Signal(object)
+    busy_changed = Signal(bool)
+    held_changed = Signal(bool)
+
+    def __init__(
+        self,
+        parent: QObject | None = None,
+        start: Callable[[], WorkerThread] = WorkerThread.starting,
+    ) -> None:
+        """No worker before there is something to ask; `start` makes the thread of one."""
+        super().__init__(parent)
+        self._make = start
+        self._thread: WorkerThread | None = None
+        self._leaving: WorkerThread | None = None  # ended, but its memory is not free yet
+        self._open: dict[str, str] = {}  # commands without an ending, and their kinds
+        self._over = False
+        self._idle = QTimer(self, singleShot=True, interval=IDLE)
+        self._idle.timeout.connect(self.rest)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is under way."""
+        return bool(self._open)
+
+    @property
+    def held(self) -> bool:
+        """Whether a worker is there, which may hold models in memory."""
+        return self._thread is not None
+
+    def send(self, command: commands.Question) -> None:
+        """Asks; commands are carried out one after another."""
+        if self._over:
+            return
+        if self._thread is None:
+            self._thread = self._make()
+            self._thread.event_received.connect(self._take)
+            self._thread.ended.connect(self._gone)
+            if self._leaving is None:
+                self._thread.start()
+            self.held_changed.emit(True)
+        self._idle.stop()
+        was_busy, self._open[command.id] = self.busy, command.kind
+        self._thread.send(command)
+        if not was_busy:
+            self.busy_changed.emit(True)
+
+    def cancel(self, only: str = "") -> None:
+        """Ends everything under way, or one command; what has been said so far comes before the
+        ending."""
+        if self._thread is not None:
+            for command in list(self._open):
+                if only in ("", command):
+                    self._thread.cancel(command)
+
+    def rest(self) -> None:
+        """Gives the memory back: the worker ends, the next question starts another once it has gone."""
+        self._idle.stop()
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.event_received.disconnect(self._take)
+        thread.ended.disconnect(self._gone)
+        if self._leaving is None:
+            thread.ended.connect(self._left)
+            self._leaving = thread
+            thread.kill()
+        else:  # it waits for the one before to go, and has nothing to give back
+            thread.deleteLater()
+        self._end_all()
+        self.held_changed.emit(False)
+
+    def leave(self) -> None:
+        """The window closes."""
+        self._over = True
+        self.rest()
+
+    def _take(self, event: events.Event) -> None:
+        if event.id not in self._open:
+            return
+        self.event_received.emit(event)
+        if isinstance(event, events.Ending):
+            self._open.pop(event.id, None)
+            if not self._open:
+                self._idle.start()
+                self.busy_changed.emit(False)
+
+    def _left(self) -> None:
+        """The memory is free: what was asked meanwhile is answered."""
+        if self._leaving is not None:
+            self._leaving.deleteLater()
+            self._leaving = None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _gone(self) -> None:
+        """The worker ended by itself; every command has had its ending."""
+        if self._thread is not None:
+            self._thread.deleteLater()
+            self._thread = None
+            self._idle.stop()
+            self._end_all()
+            self.held_changed.emit(False)
+
+    def _end_all(self) -> None:
+        if self._open:
+            self._open = {}
+            self.busy_changed.emit(False)

@@ -1,0 +1,195 @@
+"""A thread that owns one worker: commands in, events out as signals. The window never waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt, Signal
+
+from lora_studio.client import worker
+from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.lasting_thread import LastingThread
+
+#: Longest time that events keep the window from its other work, in seconds.
+_SLICE = 0.008
+
+#: Events that wait for the window at most while a long run is read again: reading on would only take
+#: memory, and the interpreter from the window.
+_AHEAD = 1000
+
+
+class WorkerThread(LastingThread):
+    """Carries the events of one worker into the window's thread, in order and in small slices.
+
+    The slices keep the window alive when a run of many steps is read again from its beginning.
+    Events that have not been delivered when the object is deleted are lost to the window; the
+    run's own file has them.
+
+    Signals:
+        event_received(event): the next event. Every command that was sent gets its ending.
+        ended: no more events will come and the thread has ended; the worker has too, or was
+            left alone.
+    """
+
+    event_received = Signal(object)
+    ended = Signal()
+    _arrived = Signal()
+
+    def __init__(self, make: Callable[[], worker.Link]) -> None:
+        """`make` starts or finds the worker; it is called in the thread and may be slow."""
+        super().__init__()
+        self._make = make
+        self._link: worker.Link | None = None
+        self._lock = threading.Lock()
+        self._unsent: list[worker.Command] = []
+        self._leave: Callable[[worker.Link], None] | None = None
+        self._hurry = threading.Event()  # the thread is to end, whether or not events are taken
+        self._detached = False
+        self._events: deque[events.Event | None] = deque()
+        self._unended: dict[str, None] = {}  # commands that were sent, in that order
+        self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    @classmethod
+    def starting(cls, run: RunFolder | None = None) -> WorkerThread:
+        """A worker process of our own, for a run or for questions."""
+        if run is None:
+            return cls(worker.Worker.start)
+        return cls(lambda: RestartingWorker.start(run))
+
+    @classmethod
+    def watching(cls, run: RunFolder) -> WorkerThread:
+        """A run as its folder tells it, from its beginning; its worker may be anybody's."""
+
+        def watch() -> worker.Link:
+            leave_guard(run)
+            return worker.Watched(run)
+
+        return cls(watch)
+
+    # --- from the window's thread -------------------------------------------------------------
+
+    def send(self, command: worker.Command) -> None:
+        """Passes a command on, at once or as soon as the worker is there."""
+        self._with_link(lambda link: link.send(command), command)
+
+    def cancel(self, target: str) -> None:
+        """Asks for the end of a command; enforced after ten seconds."""
+        self._with_link(lambda link: link.cancel(target), commands.Cancel(target=target))
+
+    def close(self) -> None:
+        """No more commands: the worker ends when its current one has."""
+        self._let_go(lambda link: link.close())
+
+    def detach(self) -> None:
+        """Leaves the worker alone at its work; the thread ends."""
+        self._detached = True
+        self._hurry.set()
+        self._let_go(lambda link: link.detach())
+
+    def kill(self) -> None:
+        """Ends the worker, whatever it is doing; the thread ends."""
+        self._hurry.set()
+        self._let_go(lambda link: link.kill())
+
+    def forget(self) -> None:
+        """Leaves the worker alone and says nothing more; returns at once."""
+        super().forget()
+        self.detach()
+
+    # --- in the thread ------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Delivers events until there are no more."""
+        try:
+            link = self._make()
+            self._take(link)
+            for event in link.events():
+                self._put(event)
+                while len(self._events) > _AHEAD and not self._hurry.wait(0.002):
+                    pass
+                if self._detached:
+                    break
+        except ProblemError as error:
+            self._fail(error.problems[0])
+        except Exception as error:
+            traceback.print_exception(error)
+            self._let_go(lambda link: link.close())
+            self._fail(_lost(error))
+        finally:
+            self._put(None)
+
+    def _take(self, link: worker.Link) -> None:
+        with self._lock:
+            self._link = link
+            for command in self._unsent:
+                link.send(command)
+            if self._leave is not None:
+                self._leave(link)
+
+    def _fail(self, problem: Problem) -> None:
+        """Ends every command that will get no ending any more."""
+        with self._lock:
+            self._unsent = []
+            unended = list(self._unended)
+        for command_id in unended:
+            self._put(events.Failed(id=command_id, problem=problem))
+
+    def _put(self, event: events.Event | None) -> None:
+        if isinstance(event, events.Ending):
+            self._unended.pop(event.id, None)
+        self._events.append(event)
+        if len(self._events) == 1:
+            self._arrived.emit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _with_link(self, do: Callable[[worker.Link], None], command: worker.Command) -> None:
+        with self._lock:
+            if not isinstance(command, commands.Control):
+                self._unended[command.id] = None
+            if self._link is None:
+                self._unsent.append(command)
+                return
+            try:
+                do(self._link)
+            except ProblemError as error:
+                self._put(events.Warned(problem=error.problems[0]))
+
+    def _let_go(self, leave: Callable[[worker.Link], None]) -> None:
+        with self._lock:
+            if self._link is None:
+                self._leave = leave
+            else:
+                leave(self._link)
+
+    def _deliver(self) -> None:
+        """Hands out events for a moment, then lets the window do something else."""
+        until = time.perf_counter() + _SLICE
+        while self._events:
+            event = self._events.popleft()
+            if event is None:
+                self.wait()  # a moment: it was the last thing the thread had to say
+                if not self.silent:
+                    self.ended.emit()
+                return
+            if self.silent:
+                continue
+            self.event_received.emit(event)
+            if time.perf_counter() > until and self._events:
+                self._arrived.emit()
+                return
+
+
+def _lost(error: Exception) -> Problem:
+    return Problem(
+        code="worker.lost",
+        what=f"The connection to the worker was lost: {error}",
+        remedy="What was saved before is intact. Start the step again.",
+    )

@@ -1,0 +1,1 @@
+"""The dataset step: sources and their mapping, rows looked at, lengths, findings."""

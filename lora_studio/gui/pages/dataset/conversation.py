@@ -1,0 +1,123 @@
+"""One row of a dataset as a chat: roles, reasoning, tools; pairs side by side; labels in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.protocol.events import RowPreview
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import Size, Space
+from lora_studio.gui.widgets.basics import titled
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
+
+_ROLES = {
+    "system": mark("System"),
+    "user": mark("User"),
+    "assistant": mark("Assistant"),
+    "tool": mark("Tool"),
+}
+
+
+class MessagesView(RichText):
+    """Messages one below the other, each with its role."""
+
+    def __init__(self, name: str = "") -> None:
+        """Empty until `show_messages`."""
+        self._messages: tuple[Message, ...] = ()
+        self._plain = ""
+        super().__init__(self._paint, name or tr("Conversation"))
+
+    def show_messages(self, messages: Sequence[Message], text: str = "") -> None:
+        """Replaces the conversation; `text` is what a row of plain text holds instead."""
+        if (tuple(messages), text) != (self._messages, self._plain):
+            self._messages, self._plain = tuple(messages), text
+            self._paint()
+
+    def text(self) -> str:
+        """What is shown, as plain text."""
+        return self.toPlainText()
+
+    def _paint(self) -> None:
+        cursor = self.emptied()
+        caption = Size.CAPTION
+        for message in self._messages:
+            above = 0 if self.document().isEmpty() else Space.L
+            tint = "accent" if message.role == "assistant" else "muted"
+            heading = words_in(tint, size=caption, bold=True)
+            paragraph(cursor, spaced(above, 2), _heading(message), heading)
+            if message.thinking:
+                quoted = spaced(0, Space.XS, Space.M)
+                paragraph(cursor, quoted, tr("Reasoning"), words_in("muted", size=caption))
+                paragraph(cursor, quoted, message.thinking, words_in("muted", italic=True))
+            if message.content:
+                paragraph(cursor, spaced(), message.content, words_in("text"))
+            for call in message.tool_calls:
+                arguments = json.dumps(call.arguments, ensure_ascii=False)
+                said = tr("calls {name}({arguments})").format(name=call.name, arguments=arguments)
+                paragraph(cursor, spaced(Space.XS), said, words_in("text", mono=True))
+        if self._plain:
+            paragraph(cursor, spaced(), self._plain, words_in("text"))
+        self.moveCursor(cursor.MoveOperation.Start)
+
+
+class ChatView(QWidget):
+    """A whole row: the conversation, for pairs with both continuations, and why it is left out."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until `show_row`."""
+        super().__init__(parent)
+        self.fault = Statement()
+        self.verdict = Statement()
+        self.messages = MessagesView()
+        self.chosen, self.rejected = (
+            MessagesView(tr("Chosen answer")),
+            MessagesView(tr("Rejected answer")),
+        )
+        self._pair = QSplitter()
+        self._pair.setChildrenCollapsible(False)
+        for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
+            self._pair.addWidget(titled(name, part))
+        self._pair.setHandleWidth(Space.S)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.S, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.fault)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.messages, 1)
+        layout.addWidget(self._pair, 1)
+        self.setFocusProxy(self.messages)
+        self.show_row(None)
+
+    def show_row(self, row: RowPreview | None) -> None:
+        """Another row, or none."""
+        paired = row is not None and bool(row.chosen or row.rejected)
+        self.messages.show_messages(row.messages if row else (), row.text if row else "")
+        self.chosen.show_messages(row.chosen if row else ())
+        self.rejected.show_messages(row.rejected if row else ())
+        self.messages.setVisible(not paired or bool(row and row.messages))
+        self._pair.setVisible(paired)
+        self.fault.setVisible(bool(row and row.fault))
+        self.fault.say(
+            tr("Left out: {fault}").format(fault=tell(row.fault or "")) if row else "", "warn"
+        )
+        labelled = row.label if row else None
+        self.verdict.setVisible(labelled is not None)
+        good = tr("The answer is labelled good.") if labelled else tr("The answer is labelled bad.")
+        self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
+
+    def text(self) -> str:
+        """What is shown, as plain text; both sides of a pair follow the prompt."""
+        parts = (self.messages, self.chosen, self.rejected)
+        return "\n".join(part.text() for part in parts if part.text())
+
+
+def _heading(message: Message) -> str:
+    name = f"  ·  {message.name}" if message.name else ""
+    trained = f"  ·  {tr('trained')}" if message.trained else ""
+    return tr(_ROLES[message.role]) + name + trained

@@ -1,0 +1,189 @@
+"""Faults in the data, each with its rows and what helps; repairs are recorded, files stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.events import Finding
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.widgets.basics import button, column, label, line, row
+from lora_studio.gui.widgets.glyph import Glyph
+
+_FIXED: tuple[str, Role] = ("check", "ok")
+_SIGNS: dict[str, tuple[str, Role]] = {
+    "error": ("error", "error"),
+    "warning": ("warning", "warn"),
+    "hint": ("info", "muted"),
+}
+
+
+class FindingsView(Control):
+    """The editor of the repairs: a finding is fixed with one click and unfixed with another.
+
+    Signals:
+        rows_wanted(Finding): show the rows of a finding.
+        change_wanted(field, value): another setting of the step that a finding proposes.
+    """
+
+    rows_wanted = Signal(object)
+    change_wanted = Signal(str, object)
+    has_title = True
+
+    def __init__(
+        self, about: FieldFacts, in_words: Callable[[str, Any], str], parent: QWidget | None = None
+    ) -> None:
+        """`in_words` says what setting a field to a value means, for the words of a button."""
+        super().__init__(parent)
+        self._titles, self._in_words = about.choices, in_words
+        self._fixes: tuple[str, ...] = ()
+        self._found: events.DatasetLinted | None = None
+        self._note = ""
+        self._buttons: dict[str, QWidget] = {}  # by repair
+        self._area = QScrollArea(widgetResizable=True)
+        self._area.setFrameShape(QFrame.Shape.NoFrame)
+        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.S, 0, 0)
+        layout.addWidget(self._area)
+        self.setFocusProxy(self._area)
+        self._fill()
+
+    def show_value(self, value: Any) -> None:
+        """The repairs in force."""
+        fixes = tuple(value) if isinstance(value, list | tuple) else ()
+        if fixes != self._fixes:
+            self._fixes = fixes
+            self._fill()
+
+    def show_findings(self, found: events.DatasetLinted | None, note: str = "") -> None:
+        """What was found; `note` says why there is nothing, or that somebody still looks."""
+        if (found, note) != (self._found, self._note):
+            self._found, self._note = found, note
+            self._fill()
+
+    def open_count(self) -> int:
+        """Findings that are not fixed, hints left aside."""
+        found = self._found.findings if self._found else ()
+        return sum(not self._is_fixed(item) and item.severity != "hint" for item in found)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        self._buttons = {}
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        rows = QVBoxLayout(inner)
+        rows.setContentsMargins(0, 0, Space.S, 0)
+        rows.setSpacing(0)
+        found = self._found.findings if self._found else ()
+        if text := self._heading(found):
+            rows.addWidget(label(text, "muted", wrap=True))
+            rows.addSpacing(Space.S)
+        for finding in found:
+            rows.addWidget(line())
+            rows.addWidget(self._row(finding))
+        for fix in self._fixes:
+            if all(finding.fix != fix for finding in found):
+                rows.addWidget(line())
+                rows.addWidget(self._repair(fix))
+        rows.addStretch(1)
+        self._area.setWidget(inner)
+
+    def _heading(self, found: Sequence[Finding]) -> str:
+        if self._note:
+            return self._note
+        if self._found is None:
+            return tr("Faults in the data appear here once all rows were read.")
+        looked = tr_n("{n} row", "{n} rows", self._found.rows)
+        if not found:
+            return tr("{looked} looked at: nothing is wrong with them.").format(looked=looked)
+        return tr(
+            "{looked} looked at. Repairs are kept in the project; your files stay as they are."
+        ).format(looked=looked)
+
+    def _row(self, finding: Finding) -> QWidget:
+        fixed = self._is_fixed(finding)
+        name, role = _FIXED if fixed else _SIGNS[finding.severity]
+        title = f"{tell(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
+        said = column(
+            label(title, "label", wrap=True),
+            label(tell(finding.what), "muted", wrap=True),
+            spacing=2,
+        )
+        acts = [self._show_rows(finding)] if finding.rows else []
+        if finding.fix is not None:
+            acts.append(self._fix_button(finding.fix, fixed, finding.title))
+        elif finding.change is not None:
+            acts.append(self._change_button(*finding.change))
+        if fixed:
+            said.addWidget(
+                label(
+                    tr("Fixed: {small}").format(
+                        small=_small(self._titles.get(finding.fix or "", ""))
+                    ),
+                    "ok",
+                )
+            )
+        return _line_of(name, role, said, acts)
+
+    def _repair(self, fix: str) -> QWidget:
+        said = column(
+            label(self._titles.get(fix, fix), "label", wrap=True),
+            label(tr("In force; nothing in the data needs it now."), "muted", wrap=True),
+            spacing=2,
+        )
+        return _line_of("check", "ok", said, [self._fix_button(fix, True, fix)])
+
+    def _show_rows(self, finding: Finding) -> QWidget:
+        made = button(tr("Show rows"), lambda: self.rows_wanted.emit(finding), kind="link")
+        made.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
+        return made
+
+    def _fix_button(self, fix: str, fixed: bool, title: str) -> QWidget:
+        made = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
+        made.setMinimumWidth(96)
+        made.setToolTip(self._titles.get(fix, fix))
+        made.setAccessibleName(f"{made.text()}: {tell(title)}")
+        self._buttons[fix] = made
+        return made
+
+    def _change_button(self, field: str, value: Any) -> QWidget:
+        return button(self._in_words(field, value), lambda: self.change_wanted.emit(field, value))
+
+    def _is_fixed(self, finding: Finding) -> bool:
+        return finding.fix is not None and finding.fix in self._fixes
+
+    def _toggle(self, fix: str) -> None:
+        kept = [name for name in self._fixes if name != fix]
+        self.edited.emit(kept if fix in self._fixes else [*kept, fix])
+        self.left.emit()
+        if (again := self._buttons.get(fix)) is not None:
+            again.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were made anew
+
+
+def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidget:
+    """A sign, words, and buttons to the right."""
+    made = QWidget()
+    glyph = Glyph(icon, role)
+    layout = row(glyph, said, *acts, spacing=Space.M)
+    layout.setContentsMargins(0, Space.M, 0, Space.M)
+    layout.setAlignment(glyph, Qt.AlignmentFlag.AlignTop)
+    layout.setStretch(1, 1)
+    for act in acts:
+        layout.setAlignment(act, Qt.AlignmentFlag.AlignTop)
+    made.setLayout(layout)
+    return made
+
+
+def _small(text: str) -> str:
+    return text[:1].lower() + text[1:]

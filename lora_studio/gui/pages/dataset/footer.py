@@ -1,0 +1,94 @@
+"""What the rows of a dataset come to: used, skipped and why, tokens, validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
+
+#: Reasons named at once; more are a rarity and stand in the filter of the table.
+_REASONS = 4
+
+
+class DatasetFooter(QWidget):
+    """One line of figures, and below it a link for each reason why rows are skipped.
+
+    Signals:
+        reason_clicked(reason): show the rows that are left out for it.
+    """
+
+    reason_clicked = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until a dataset is read."""
+        super().__init__(parent)
+        self.figures = label(wrap=True)
+        self.reasons = QWidget()
+        self._flow = FlowLayout(self.reasons, spacing=Space.L)
+        self.reasons.setContentsMargins(Space.XS, 0, 0, 0)  # a link reaches out to the left
+        self._shown: tuple[events.Skipped, ...] | None = None
+        self.setLayout(column(self.figures, self.reasons, spacing=Space.XS))
+
+    def show_figures(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
+        """Figures side by side, and why rows are left out."""
+        self.figures.setText("  ·  ".join(part for part in parts if part))
+        self.reasons.setVisible(bool(skipped))
+        if tuple(skipped) != self._shown:
+            self._shown = tuple(skipped)
+            self._fill()
+
+    def texts(self) -> list[str]:
+        """The reasons as they are shown."""
+        found = (self._flow.itemAt(index) for index in range(self._flow.count()))
+        parts = [item.widget() for item in found if item is not None]
+        return [part.property("text") for part in parts if part is not None]
+
+    def _fill(self) -> None:
+        while (item := self._flow.takeAt(0)) is not None:
+            if (old := item.widget()) is not None:
+                old.hide()
+                old.deleteLater()
+        skipped = self._shown or ()
+        for found in skipped[:_REASONS]:
+            said = tr("{count} skipped: {reason}").format(
+                count=tr_n("{n} row", "{n} rows", found.count), reason=tell(found.reason)
+            )
+            made = button(
+                said, self._clicking(found.reason), kind="link", icon="warning", role="warn"
+            )
+            made.setToolTip(_show_them(found))
+            self._flow.addWidget(made)
+        hidden = sum(found.count for found in skipped[_REASONS:])
+        if hidden:
+            self._flow.addWidget(
+                label(
+                    tr("{hidden} for other reasons").format(
+                        hidden=tr_n("{n} row", "{n} rows", hidden)
+                    ),
+                    "muted",
+                )
+            )
+
+    def _clicking(self, reason: str) -> Callable[[], None]:
+        return lambda: self.reason_clicked.emit(reason)
+
+
+def _show_them(found: events.Skipped) -> str:
+    first = ", ".join(map(formatting.number, found.rows[:5]))
+    if not first:
+        return tr("Show these rows")
+    more = ", …" if found.count > len(found.rows[:5]) else ""
+    return tr_n(
+        "Show these rows: row {rows}",
+        "Show these rows: rows {rows}",
+        found.count,
+        rows=first + more,
+    )

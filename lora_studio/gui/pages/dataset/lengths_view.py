@@ -1,0 +1,86 @@
+"""How long the rows are: the histogram with its cut-off, percentiles, and what an epoch costs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.plots.length_histogram import LengthHistogram
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.stat_tiles import StatTiles
+
+_TILES = {
+    "half": mark("Half of the rows up to"),
+    "p90": mark("90 % up to"),
+    "p99": mark("99 % up to"),
+    "longest": mark("Longest"),
+    "tokens": mark("Tokens per epoch"),
+    "trained": mark("Trained tokens"),
+    "rows": mark("Rows measured"),
+    "steps": mark("Steps"),
+}
+_PERCENTILES = {"half": 50, "p90": 90, "p99": 99, "longest": 100}
+
+
+class LengthsView(QWidget):
+    """Figures over the whole dataset, before any cut.
+
+    Signals:
+        limit_chosen(int): the cut-off line was moved.
+    """
+
+    limit_chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until rows are measured."""
+        super().__init__(parent)
+        self.histogram = LengthHistogram()
+        self.tiles = StatTiles(_TILES, columns=4)
+        self.note = label(role="muted", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.S, 0, 0)
+        layout.setSpacing(Space.M)
+        layout.addWidget(self.histogram, 1)
+        layout.addWidget(self.tiles)
+        layout.addWidget(self.note)
+        self.note.hide()
+        self.setFocusProxy(self.histogram)
+        self.histogram.limit_chosen.connect(self.limit_chosen)
+
+    def show_lengths(self, measured: events.LengthsMeasured | None) -> None:
+        """What was measured; None while nobody knows."""
+        self.histogram.set_lengths(measured)
+        if measured is None:
+            self.tiles.clear()
+            self.note.hide()
+            return
+        lengths = {
+            tile: tr_n("{n} token", "{n} tokens", measured.percentiles[level])
+            for tile, level in _PERCENTILES.items()
+            if level in measured.percentiles
+        }
+        trained = measured.trained_tokens / measured.tokens if measured.tokens else 0.0
+        self.tiles.show_values(
+            lengths
+            | {
+                "tokens": formatting.count(measured.tokens),
+                "trained": f"{formatting.count(measured.trained_tokens)} ({formatting.percent(trained)})",
+                "rows": formatting.number(measured.rows),
+            }
+        )
+        self.note.setVisible(not measured.complete)
+        self.note.setText(tr("Measuring goes on: these are the figures of the rows so far."))
+
+    def show_steps(self, steps: str) -> None:
+        """How many optimizer steps the recipe makes of it."""
+        self.tiles.show_values({"steps": steps})
+
+    def set_limit(self, limit: int, too_long: Literal["cut", "skip"]) -> None:
+        """The cut-off as the project holds it."""
+        self.histogram.set_limit(limit, too_long)

@@ -1,0 +1,241 @@
+"""Which format a source has and which column or template fills each of its slots, by clicking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.dataset.formats.detection import convert
+from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, RowFormat
+from lora_studio.core.protocol import events
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.dataset.slot_editor import SlotEditor
+from lora_studio.gui.project.data_sources import Plain, is_hub
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.widgets.basics import button, column, label, line, row
+from lora_studio.gui.widgets.glyph import Statement
+
+_AUTO = "auto"
+_HUB = {"subset": mark("Subset"), "split": mark("Split"), "revision": mark("Revision")}
+_HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
+
+
+class MappingPanel(QWidget):
+    """The format with its slots, and what the first row becomes by them.
+
+    Signals:
+        changed(dict): fields of the source, such as "format" and "mapping", with new values.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until a source is shown."""
+        super().__init__(parent)
+        self._source: Plain = {}
+        self._found: events.SourceFound | None = None
+        self.format = ComboControl({_AUTO: tr("As detected")})
+        self.format.box.setAccessibleName(tr("Format of this source"))
+        self.slots: dict[str, SlotEditor] = {}
+        self._names: dict[str, QLabel] = {}
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(Space.M)
+        self._grid.setVerticalSpacing(Space.S)
+        self._grid.setColumnStretch(1, 1)
+        self.others = button("", self._show_others, kind="link")
+        self._all = False  # whether the slots that nothing fills are shown
+        self.reset = button(tr("Reset to detected"), self._reset, kind="link")
+        self.note = Statement()
+        self.hub = {name: Line() for name in _HUB}
+        self._hub_row = QWidget()
+        self._build()
+
+    def _build(self) -> None:
+        title = label(tr("Format"), "label")
+        title.setBuddy(self.format.box)
+        fields = []
+        for name, words_ in _HUB.items():
+            field = self.hub[name]
+            field.setAccessibleName(tr(words_))
+            sized(field, width=140)
+            field.enters(self._hub_typed, self._show_hub)
+            fields += [label(tr(words_), "caption"), field]
+        self._hub_row.setLayout(row(*fields, None))
+        layout = column(
+            line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
+            self.note,
+            spacing=Space.S,
+        )  # fmt: skip
+        layout.setContentsMargins(0, Space.S, 0, Space.XS)
+        self.setLayout(layout)
+        self.format.edited.connect(self._format_chosen)
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def show_source(self, source: Plain, found: events.SourceFound | None) -> None:
+        """A source with the columns and the mapping that were found in it."""
+        self._source, self._found = source, found
+        self._hub_row.setVisible(is_hub(source))
+        for name, field in self.hub.items():
+            if not field.hasFocus():
+                field.setText(self._hub_values()[name])
+        self.format.set_choices(_formats(found))
+        self.format.show_value(source.get("format", _AUTO))
+        self.reset.setVisible(bool(source.get("mapping")) or source.get("format", _AUTO) != _AUTO)
+        self._show_slots()
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        if is_hub(self._source):
+            self._hub_typed()
+        for slot in self.slots.values():
+            slot.commit()
+
+    def mapping(self) -> dict[str, str]:
+        """What fills each slot now; empty ones are left out."""
+        found = self._found.mapping if self._found and self._found.format == self._format else {}
+        own = self._source.get("mapping")
+        return {**found, **own} if isinstance(own, dict) else dict(found)
+
+    @property
+    def _format(self) -> RowFormat | None:
+        chosen = self._source.get("format", _AUTO)
+        if chosen in FORMAT_TITLES:
+            return cast(RowFormat, chosen)
+        return self._found.format if self._found else None
+
+    def _show_slots(self) -> None:
+        wanted = SLOTS[self._format] if self._format else ()
+        names = [slot.rstrip("*") for slot in wanted]
+        if list(self.slots) != names:
+            self._make_slots(wanted)
+        columns = self._found.columns if self._found else ()
+        first, filled = _first_row(self._found), self.mapping()
+        for name, slot in self.slots.items():
+            slot.show_value(str(filled.get(name, "")), columns, first)
+        self._fold(filled)
+        self.note.say(*self._about_first_row(first, filled))
+
+    def _about_first_row(
+        self, first: Mapping[str, Any], mapping: Mapping[str, str]
+    ) -> tuple[str, Role]:
+        """Whether the first row can be used like this; the preview behind each slot shows how."""
+        if self._format is None:
+            return tr("Choose a format to say which column is what."), "muted"
+        if first:
+            try:
+                convert(first, self._format, mapping)
+            except UnusableRow as fault:
+                return tr("Like this the first row is left out: {fault}.").format(
+                    fault=tell(str(fault))
+                ), "warn"
+        return tr("A slot takes a column, or a template such as {question}\\n{context}."), "muted"
+
+    def _fold(self, filled: Mapping[str, str]) -> None:
+        """Slots that are neither needed nor filled wait behind a link that names them."""
+        unused = [
+            name for name, slot in self.slots.items() if not slot.needed and name not in filled
+        ]
+        for name, slot in self.slots.items():
+            shown = self._all or name not in unused
+            slot.setVisible(shown)
+            self._names[name].setVisible(shown)
+        self.others.setVisible(bool(unused) and not self._all)
+        self.others.setText(
+            tr("Also: {unused}").format(unused=formatting.listed(unused, tr("and")))
+        )
+
+    def _show_others(self) -> None:
+        self._all = True
+        self._fold(self.mapping())
+
+    def _make_slots(self, wanted: tuple[str, ...]) -> None:
+        for old in (*self.slots.values(), *self._names.values()):
+            self._grid.removeWidget(old)
+            old.hide()
+            old.deleteLater()
+        self.slots, self._names, self._all = {}, {}, False
+        for number, spelled in enumerate(wanted):
+            name = spelled.rstrip("*")
+            needed = spelled.endswith("*")
+            slot = SlotEditor(name, needed=needed)
+            slot.changed.connect(self._slot_changed)
+            title = label(
+                tr("{name} (needed)").format(name=name) if needed else name,
+                "label" if needed else "muted",
+            )
+            title.setBuddy(slot.combo)
+            self._grid.addWidget(title, number, 0, Qt.AlignmentFlag.AlignTop)
+            title.setMinimumHeight(slot.combo.sizeHint().height())
+            self._grid.addWidget(slot, number, 1)
+            self.slots[name], self._names[name] = slot, title
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def _format_chosen(self, value: object) -> None:
+        self.changed.emit({"format": value, "mapping": {}})
+
+    def _slot_changed(self, name: str, value: str) -> None:
+        """The whole mapping and its format are kept: a new detection must not shift them.
+
+        A detected slot that is left empty on purpose stays in the mapping as "".
+        """
+        detected = self._found.mapping if self._found else {}
+        mapping = self.mapping() | {name: value}
+        kept = {slot: filled for slot, filled in mapping.items() if filled or slot in detected}
+        self.changed.emit({"format": self._format or _AUTO, "mapping": kept})
+
+    def _reset(self) -> None:
+        self.changed.emit({"format": _AUTO, "mapping": {}})
+
+    def _hub_typed(self) -> None:
+        typed = {name: field.text().strip() for name, field in self.hub.items()}
+        typed = {name: value or _HUB_DEFAULTS[name] for name, value in typed.items()}
+        if typed != self._hub_values():
+            self.changed.emit(typed)
+
+    def _hub_values(self) -> dict[str, str]:
+        return {
+            name: str(self._source.get(name, default)) for name, default in _HUB_DEFAULTS.items()
+        }
+
+    def _show_hub(self) -> None:
+        for name, value in self._hub_values().items():
+            self.hub[name].setText(value)
+
+
+def _formats(found: events.SourceFound | None) -> dict[str, str]:
+    """As detected first, then what fits as well, then everything else."""
+    detected = found.format if found else None
+    title = (
+        tr("As detected: {format}").format(format=tr(FORMAT_TITLES[detected]))
+        if detected
+        else tr("As detected")
+    )
+    likely = found.others if found else ()
+    rest = [name for name in get_args(RowFormat) if name not in likely]
+    choices: dict[str, str] = {_AUTO: title}
+    choices |= {
+        name: tr("{format}: fits as well").format(format=tr(FORMAT_TITLES[name])) for name in likely
+    }
+    return choices | {name: tr(FORMAT_TITLES[name]) for name in rest}
+
+
+def _first_row(found: events.SourceFound | None) -> Mapping[str, Any]:
+    if found is None or not found.first:
+        return {}
+    try:
+        values = json.loads(found.first)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

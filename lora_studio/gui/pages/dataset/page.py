@@ -1,0 +1,374 @@
+"""The dataset step: which rows, what the model sees of them, how long they are, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
+from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.problems import Step
+from lora_studio.core.protocol import events
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.dataset.findings_view import FindingsView
+from lora_studio.gui.pages.dataset.footer import DatasetFooter
+from lora_studio.gui.pages.dataset.lengths_view import LengthsView
+from lora_studio.gui.pages.dataset.queries import DatasetInquiries, Kind
+from lora_studio.gui.pages.dataset.row_browser import RowBrowser
+from lora_studio.gui.pages.dataset.source_list import SourceList
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project import data_sources, run_preview
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
+from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.drag_and_drop import dropped_paths
+from lora_studio.gui.widgets.task_status import TaskStatus
+
+_STEP: Step = "dataset"
+_ROWS, _LENGTHS, _FINDINGS = range(3)
+#: Width of the settings beside the rows, in pixels.
+_SETTINGS = 320
+
+
+class DatasetPage(Page):
+    """Sources above; rows, lengths and findings below them; to the right how rows are used."""
+
+    step = "dataset"
+    title = mark("Dataset")
+
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """`preferences` keeps the sources that were used before."""
+        super().__init__(state, parent)
+        self._preferences = preferences or Preferences()
+        self.inquiries = DatasetInquiries(state, self)
+        self.sources = SourceList(self._preferences.recent_data)
+        self.rows, self.lengths = RowBrowser(), LengthsView()
+        self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
+        self.group = ComboControl({"": tr("Nothing")}, editable=True)
+        self.status, self.footer = TaskStatus(), DatasetFooter()
+        self.tabs, self.data = QTabWidget(), QStackedWidget()
+        self._shown: events.DatasetInspected | None = None
+        self._columns: dict[str, str] = {}
+        self._at_work: Kind | None = None
+        self._lay_out()
+        self._wire()
+        self._opened()
+        self.refresh()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        sources = self.add_editor("sources", control=self.sources)
+        _bare(sources)
+        fixes = self.add_editor("fixes", control=self.findings)
+        _bare(fixes)
+        self.tabs.addTab(self.rows, tr("Rows"))
+        self.tabs.addTab(self.lengths, tr("Lengths"))
+        self.tabs.addTab(fixes, tr("Findings"))
+        self.tabs.setCornerWidget(self.status)
+        self.tabs.setMinimumHeight(340)
+        self.tabs.tabBar().setAccessibleName(tr("Rows, lengths or findings"))
+        shown = QWidget()
+        shown.setLayout(column(self.tabs, self.footer))
+        self.data.addWidget(
+            EmptyState(
+                tr("No rows yet"),
+                tr(
+                    "Add a file, a folder or a hub dataset above: its rows appear here as conversations "
+                    "and as tokens, with what trains marked."
+                ),
+                example=tr("A few hundred good rows teach a tone or a format; a thousand a task."),
+            )
+        )
+        self.data.addWidget(shown)
+        card = Card()
+        card.setMinimumWidth(520)
+        card.add(self.data)
+        self.body.addWidget(sources)
+        settings = column(*self._settings(), None)
+        self.body.addWidget(Columns(card, settings, (1, 0), right_width=_SETTINGS), 1)
+        self.setAcceptDrops(True)
+
+    def _settings(self) -> Sequence[Card]:
+        used = Card(tr("How it is used"))
+        used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
+        more = More()
+        more.add(
+            self.add_editor("too_long"),
+            self.add_editor("thinking", style="combo"),
+            self.add_editor("chat_template"),
+            self.add_editor("system_prompt", style="text"),
+        )
+        used.add(more)
+        validation = Card(tr("Validation"))
+        validation.add(self.add_editor("validation_share"))
+        more = More()
+        more.add(
+            self.add_editor("validation_count"),
+            self.add_editor("validation_file"),
+            self.add_editor("group_column", control=self.group),
+        )
+        validation.add(more)
+        return used, validation
+
+    def _wire(self) -> None:
+        state = self.state
+        self.inquiries.ask.connect(self.ask)
+        self.inquiries.outdated.connect(self.question_outdated)
+        self.inquiries.dropped.connect(self.question_dropped)
+        self.inquiries.changed.connect(self._show_status)
+        self.rows.ask.connect(self.ask)
+        self.status.cancel_clicked.connect(lambda kind: self.inquiries.drop(cast(Kind, kind)))
+        self.status.resume_clicked.connect(lambda kind: self.inquiries.resume(cast(Kind, kind)))
+        self.sources.added.connect(self._remember)
+        self.lengths.limit_chosen.connect(lambda limit: state.set(_STEP, "max_length", limit))
+        self.findings.rows_wanted.connect(self._show_finding)
+        self.findings.change_wanted.connect(lambda field, value: state.set(_STEP, field, value))
+        self.footer.reason_clicked.connect(self._show_reason)
+        state.value_changed.connect(self._value_changed)
+        state.opened.connect(self._opened)
+        state.facts_changed.connect(self._facts_changed)
+        find = QShortcut("Ctrl+F", self, self._find)
+        find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Files and folders, anywhere on the page."""
+        if dropped_paths(event):
+            self.sources.set_hot(True)
+            event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: object) -> None:
+        """Carried away again."""
+        self.sources.set_hot(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Adds them to the sources."""
+        self.sources.set_hot(False)
+        if paths := dropped_paths(event):
+            event.acceptProposedAction()
+            self.sources.take(paths)
+
+    def on_shown(self) -> None:
+        """The disk may have changed meanwhile."""
+        self.state.check_again()
+        self.question_expected.emit("inspect_dataset")
+        self.inquiries.now()
+
+    def reveal(self, found: FieldEditor) -> None:
+        """Also shows the tab that holds it."""
+        super().reveal(found)
+        if found.field == "fixes":
+            self.data.setCurrentIndex(1)
+            self.tabs.setCurrentIndex(_FINDINGS)
+
+    def _find(self) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.rows.search.selectAll()
+
+    def _remember(self, paths: Sequence[str]) -> None:
+        folder = self.state.draft.folder
+        for path in paths:
+            local = (folder / path) if folder else Path(path)
+            self._preferences.used_data(str(local.absolute()) if local.exists() else path)
+        self.sources.set_recent(self._preferences.recent_data)
+
+    def _show_finding(self, finding: events.Finding) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.show_only(tell(finding.title), finding.rows)
+
+    def _show_reason(self, reason: str) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.show_only(tr("Skipped: {reason}").format(reason=tell(reason)), reason=reason)
+
+    # --- questions and answers ----------------------------------------------------------------
+
+    def on_event(self, event: object) -> None:
+        """Watches the questions; what they found comes through the project's facts."""
+        self.inquiries.on_event(event)
+        self.rows.on_event(event)
+
+    def _opened(self) -> None:
+        self.sources.base = self.state.draft.folder
+        self._shown = None
+        self._show_limit()
+        self._show_dataset()
+        self._show_lengths()
+        self._show_findings()
+        self._show_status()
+
+    def _value_changed(self, step: str, field: str) -> None:
+        if step == "training":
+            self._show_steps()
+        if step != _STEP:
+            return
+        if field in ("max_length", "too_long"):
+            self._show_limit()
+        if field == "sources":
+            self._sources_changed()
+        if field == "fixes":
+            self._count_findings()
+        self.rows.set_tokens_of(*self.inquiries.detailed())
+        self._show_footer()
+
+    def _sources_changed(self) -> None:
+        """What is known stays until the new answer, unless none of it is left."""
+        answer = self.state.facts.dataset
+        before = {self._absolute(item.path) for item in answer.sources} if answer else set()
+        now = {self._absolute(item["path"]) for item in data_sources.plain(self._sources())}
+        if not before & now:
+            for name in ("dataset", "lengths", "findings"):
+                self.state.forget(name)
+        self._show_sources()
+
+    def _facts_changed(self, name: str) -> None:
+        match name:
+            case "dataset":
+                self._show_dataset()
+            case "lengths":
+                self._show_lengths()
+                self._show_footer()
+            case "findings":
+                self._show_findings()
+            case "model":
+                self.rows.set_tokens_of(*self.inquiries.detailed())
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _sources(self) -> Any:
+        return self.state.get(_STEP, "sources")
+
+    def _absolute(self, path: str) -> str:
+        local = Path(path).expanduser()
+        folder = self.state.draft.folder
+        return str((folder / local).resolve()) if folder and (folder / local).exists() else path
+
+    def _show_sources(self) -> None:
+        answer = self.state.facts.dataset
+        known = {self._absolute(item.path): item for item in answer.sources} if answer else {}
+        sources = data_sources.plain(self._sources())
+        found = [known.get(self._absolute(item["path"])) for item in sources]
+        self.sources.show_found(found, busy=self.inquiries.is_busy("inspect_dataset"))
+        columns = {name: name for item in known.values() for name in item.columns}
+        if columns != self._columns:
+            self._columns = columns
+            self.group.set_choices({"": tr("Nothing")} | columns)
+
+    def _show_dataset(self) -> None:
+        answer = self.state.facts.dataset
+        self.data.setCurrentIndex(0 if answer is None else 1)
+        self._show_sources()
+        self._show_footer()
+        if answer is self._shown:
+            return
+        self._shown = answer
+        if answer is None:
+            self.rows.set_dataset(None)
+            return
+        asked = self.inquiries.inspected() if answer.complete else None
+        self.rows.set_dataset(
+            asked, answer.preview, rows=answer.rows_read, task=answer.task,
+            sources=len(answer.sources),
+        )  # fmt: skip
+        self.rows.set_tokens_of(*(self.inquiries.detailed() if asked else (None, None)))
+
+    def _show_limit(self) -> None:
+        limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
+        if isinstance(limit, int) and limit >= 16:
+            self.lengths.set_limit(limit, "skip" if too_long == "skip" else "cut")
+
+    def _show_lengths(self) -> None:
+        self.lengths.show_lengths(self.state.facts.lengths)
+        self._show_steps()
+
+    def _show_steps(self) -> None:
+        training, split = self.state.spec("training"), run_preview.split(self.state)
+        if isinstance(training, TrainingSpec) and split and split.train:
+            total, _ = run_preview.steps(training, split.train)
+            self.lengths.show_steps(tr("about {total}").format(total=formatting.number(total)))
+        else:
+            self.lengths.show_steps("")
+
+    def _show_findings(self) -> None:
+        busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
+        self.findings.show_findings(self.state.facts.findings, tr("Looking…") if busy else "")
+        self._count_findings()
+
+    def _count_findings(self) -> None:
+        count = self.findings.open_count()
+        self.tabs.setTabText(
+            _FINDINGS, tr("Findings ({count})").format(count=count) if count else tr("Findings")
+        )
+        found = self.state.facts.findings
+        listed = [item for item in (found.findings if found else ()) if item.rows]
+        every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
+        filters = [(tr("With a finding"), every, "")] if every else []
+        self.rows.set_filters([*filters, *((tell(item.title), item.rows, "") for item in listed)])
+
+    def _show_status(self) -> None:
+        running, declined = self.inquiries.running(), self.inquiries.declined()
+        at_work = running[0] if running else None
+        if running is not None:
+            self.status.show_running(*running)
+        elif declined is not None:
+            self.status.show_stopped(declined)
+        else:
+            self.status.show_nothing()
+        if at_work != self._at_work:  # not with every step of a progress
+            self._at_work = at_work
+            self._show_sources()
+            self._show_findings()
+
+    def _show_footer(self) -> None:
+        """What the rows and the recipe come to, below the tabs and among the lengths."""
+        self._show_steps()
+        answer, lengths = self.state.facts.dataset, self.state.facts.lengths
+        if answer is None:
+            return
+        left_out = sum(item.count for item in answer.skipped)
+        read = tr_n("{n} row", "{n} rows", answer.rows_read)
+        split = run_preview.split(self.state)
+        parts = [
+            tr("{read} read = {rows_used} used + {left_out} skipped").format(
+                read=read,
+                rows_used=formatting.number(answer.rows_used),
+                left_out=formatting.number(left_out),
+            )
+            if answer.complete
+            else tr("{read} so far").format(read=read),
+            tr("{tokens} tokens per epoch").format(tokens=formatting.count(lengths.tokens))
+            if lengths
+            else "",
+            split.in_words() if split and answer.complete else "",
+        ]
+        self.footer.show_figures(parts, answer.skipped)
+
+    def _setting_in_words(self, field: str, value: Any) -> str:
+        about = self.state.about(_STEP, field)
+        shown = about.choices.get(
+            str(value), formatting.number(value) if type(value) is int else value
+        )
+        unit = f" {tr(about.unit)}" if about.unit else ""
+        return f"{about.title}: {shown}{unit}"
+
+
+def _bare(editor: FieldEditor) -> None:
+    """The page says in its own way what it is."""
+    editor.set_label_visible(False)
+    editor.set_help("")

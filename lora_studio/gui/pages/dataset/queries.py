@@ -1,0 +1,210 @@
+"""What is asked about the dataset, when, and on what each answer rests."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Step
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.jobs.debounced_query import Inquiry, named_model
+from lora_studio.gui.project.data_sources import narrowed
+from lora_studio.gui.project.state import ProjectState
+
+Kind = Literal["inspect_dataset", "measure_dataset", "lint_dataset"]
+#: In this order, since each uses what the one before it left in the cache.
+KINDS: tuple[Kind, ...] = ("inspect_dataset", "measure_dataset", "lint_dataset")
+
+#: Rows in the first answer: the table shows them while the rest is still being read.
+_PREVIEW = 200
+_STEP: Step = "dataset"
+#: What rows become rests on these; the split, the template and the longest row change none of them.
+_ROWS = ("sources", "system_prompt", "train_on", "thinking", "fixes")
+_TOKENS = (*_ROWS, "chat_template", "max_length", "too_long")
+#: Lengths are those before any cut, so that moving the line asks nothing.
+_LENGTHS = (*_ROWS, "chat_template")
+_ALL = (*_TOKENS, "validation_share", "validation_count", "validation_file", "group_column")
+
+
+class DatasetInquiries(QObject):
+    """Reads the dataset whenever it changed, then measures it and looks for faults.
+
+    Signals:
+        ask(command): a question for a worker.
+        outdated(command): its answer must not come any more.
+        dropped(kind): the user does not want to wait for it.
+        changed: something began, went on, ended or was cancelled.
+    """
+
+    ask = Signal(object)
+    outdated = Signal(object)
+    dropped = Signal(str)
+    changed = Signal()
+
+    def __init__(self, state: ProjectState, parent: QObject) -> None:
+        """Follows the project by itself; the page passes the workers' events on."""
+        super().__init__(parent)
+        self.state = state
+        self._declined: set[Kind] = set()
+        self._progress: dict[str, events.Progress] = {}
+        makers = (self._inspection, self._measuring, self._linting)
+        self._inquiries = {
+            kind: Inquiry(make, self) for kind, make in zip(KINDS, makers, strict=True)
+        }
+        for kind, inquiry in self._inquiries.items():
+            inquiry.ask.connect(partial(self._begun, kind))
+            inquiry.outdated.connect(self.outdated)
+            inquiry.busy_changed.connect(lambda _: self.changed.emit())
+        state.opened.connect(self._opened)
+        state.value_changed.connect(self._value_changed)
+        state.facts_changed.connect(self._facts_changed)
+        self._opened()
+
+    # --- from the page ------------------------------------------------------------------------
+
+    def now(self) -> None:
+        """Asks what has not been asked."""
+        for inquiry in self._inquiries.values():
+            inquiry.now()
+
+    def on_event(self, event: object) -> None:
+        """Watches for progress and endings; answers come through the project's facts."""
+        for kind, inquiry in self._inquiries.items():
+            if inquiry.asked is not None and getattr(event, "id", None) == inquiry.asked.id:
+                self._take(kind, inquiry, event)
+
+    def running(self) -> tuple[Kind, events.Progress | None] | None:
+        """What a worker is at now: the first that was asked and has no answer yet."""
+        for kind, inquiry in self._inquiries.items():
+            if inquiry.busy:
+                return kind, self._progress.get(kind)
+        return None
+
+    def declined(self) -> Kind | None:
+        """What the user did not want to wait for, the first of it."""
+        return next((kind for kind in KINDS if kind in self._declined), None)
+
+    def is_busy(self, kind: Kind) -> bool:
+        """Whether an answer is awaited."""
+        return self._inquiries[kind].busy
+
+    def drop(self, kind: Kind) -> None:
+        """Does not wait for it, nor asks it again before something changes."""
+        self._declined.add(kind)
+        self.state.report(kind, [])
+        self._inquiries[kind].forget()
+        self.dropped.emit(kind)
+        self.changed.emit()
+
+    def resume(self, kind: Kind) -> None:
+        """Asks again what was dropped."""
+        self._declined.discard(kind)
+        self._inquiries[kind].forget()
+        self.now()
+        self.changed.emit()
+
+    def inspected(self) -> DatasetSpec | None:
+        """The dataset that the latest inspection was about."""
+        asked = self._inquiries["inspect_dataset"].asked
+        return asked.dataset if isinstance(asked, commands.InspectDataset) else None
+
+    def detailed(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
+        """What the tokens of a row rest on now."""
+        dataset = self._dataset()
+        return (narrowed(dataset, _TOKENS) if dataset else None), self._model()
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def _inspection(self) -> commands.Question | None:
+        dataset = self._dataset()
+        if dataset is None or "inspect_dataset" in self._declined:
+            return None
+        return commands.InspectDataset(dataset=narrowed(dataset, _ROWS), preview=_PREVIEW)
+
+    def _measuring(self) -> commands.Question | None:
+        dataset, model = self._read("measure_dataset"), self._model()
+        if dataset is None or model is None:
+            return None
+        return commands.MeasureDataset(dataset=narrowed(dataset, _LENGTHS), model=model)
+
+    def _linting(self) -> commands.Question | None:
+        dataset, training = self._read("lint_dataset"), self.state.spec("training")
+        if dataset is None:
+            return None
+        seed = training.seed if isinstance(training, TrainingSpec) else 42
+        return commands.LintDataset(dataset=narrowed(dataset, _ALL), model=self._model(), seed=seed)
+
+    def _dataset(self) -> DatasetSpec | None:
+        dataset = self.state.spec(_STEP)
+        if not isinstance(dataset, DatasetSpec):
+            return None
+        problems = checks.of_step(checks.check(self.state.draft), _STEP)
+        return None if checks.errors(problems) else dataset
+
+    def _read(self, kind: Kind) -> DatasetSpec | None:
+        """The dataset once all of it was read as it stands, and something in it is usable."""
+        found, dataset = self.state.facts.dataset, self._dataset()
+        if found is None or dataset is None or kind in self._declined:
+            return None
+        current = self.inspected() == narrowed(dataset, _ROWS)
+        whole = found.complete and found.task is not None and found.rows_used > 0
+        return dataset if current and whole else None
+
+    def _model(self) -> ModelSpec | None:
+        model = self.state.spec("model")
+        if not isinstance(model, ModelSpec) or self.state.facts.model is None:
+            return None
+        return named_model(model)
+
+    # --- what happens -------------------------------------------------------------------------
+
+    def _begun(self, kind: Kind, question: commands.Question) -> None:
+        """How far the question before was says nothing of this one."""
+        if self._progress.pop(kind, None) is not None:
+            self.changed.emit()
+        self.ask.emit(question)
+
+    def _take(self, kind: Kind, inquiry: Inquiry, event: object) -> None:
+        if isinstance(event, events.Progress):
+            self._progress[kind] = event
+            self.changed.emit()
+        elif isinstance(event, events.Ending):
+            self._progress.pop(kind, None)
+        inquiry.take(event)
+        if kind == "inspect_dataset" and isinstance(event, events.Done):
+            self._inquiries["measure_dataset"].now()
+            self._inquiries["lint_dataset"].now()
+
+    def _opened(self) -> None:
+        self._declined.clear()
+        self._progress.clear()
+        for inquiry in self._inquiries.values():
+            inquiry.forget()
+        self._inquiries["inspect_dataset"].soon()
+
+    def _value_changed(self, step: str, field: str) -> None:
+        if step != _STEP:
+            return
+        if field in _ROWS:
+            self._declined.clear()
+            for kind in (*KINDS, "read_rows", "show_row"):
+                self.state.report(kind, [])
+        if field in ("sources", "fixes"):  # a drop or a click: nobody is typing
+            self._inquiries["inspect_dataset"].now()
+        elif field in _ROWS:
+            self._inquiries["inspect_dataset"].soon()
+        if field in _LENGTHS:
+            self._inquiries["measure_dataset"].soon()
+        if field in _ALL:
+            self._inquiries["lint_dataset"].soon()
+
+    def _facts_changed(self, name: str) -> None:
+        if name == "model":
+            self._inquiries["measure_dataset"].soon()
+            self._inquiries["lint_dataset"].soon()

@@ -1,0 +1,96 @@
+"""One row in full: as a chat, as tokens, and as the file has it."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import events
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.dataset.conversation import ChatView
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import column, label, titled
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
+from lora_studio.gui.widgets.token_view import TokenView
+
+_NO_MODEL = mark("Choose a model to see the tokens of this row.")
+_NO_TOKENS = mark("This row is left out, so it has no tokens.")
+_WAITING = mark("Tokens appear in a moment.")
+
+
+class RowDetail(QTabWidget):
+    """Chat · Tokens · Raw."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until a row is shown."""
+        super().__init__(parent)
+        self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
+        self.raw = RichText(self._paint_raw, tr("The row as the file has it"))
+        self._raw = ""
+        self.problem = Statement()
+        self._rejected = titled(tr("Rejected"), self.rejected)
+        self._chosen = label(tr("Chosen"), "label")
+        tokens = QWidget()
+        inside = QVBoxLayout(tokens)
+        inside.setContentsMargins(0, Space.S, 0, 0)
+        inside.setSpacing(Space.XS)
+        inside.addWidget(self.problem)
+        inside.addWidget(self._chosen)
+        inside.addWidget(self.tokens, 1)
+        inside.addWidget(self._rejected, 1)
+        raw = QWidget()
+        raw.setLayout(column(self.raw))
+        self.addTab(self.chat, tr("Chat"))
+        self.addTab(tokens, tr("Tokens"))
+        self.addTab(raw, tr("Raw"))
+        self.setMinimumWidth(240)
+        self.tabBar().setAccessibleName(tr("The row as chat, tokens or raw"))
+        self.show_preview(None, has_model=False)
+
+    def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
+        """What is known of a row before the worker has looked at it."""
+        self.chat.show_row(row)
+        waiting = (
+            tr(_NO_TOKENS) if row and row.fault else tr(_WAITING) if has_model else tr(_NO_MODEL)
+        )
+        self._show_tokens((), (), waiting)
+        self.problem.hide()
+        self._raw = ""
+        self._paint_raw()
+
+    def show_row(self, shown: events.RowShown, *, has_model: bool) -> None:
+        """All of a row."""
+        self.chat.show_row(shown.row)
+        empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
+        self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
+        self.problem.setVisible(bool(shown.problems))
+        self.problem.say(
+            "\n".join(f"{tell(p.what)} {tell(p.remedy)}" for p in shown.problems), "warn"
+        )
+        self._raw = shown.raw
+        self._paint_raw()
+
+    def show_problem(self, problem: Problem) -> None:
+        """The row could not be looked at; what was known of it stays."""
+        self._show_tokens((), (), tr("There are no tokens to show."))
+        self.problem.show()
+        self.problem.say(f"{tell(problem.what)} {tell(problem.remedy)}", "warn")
+
+    def raw_text(self) -> str:
+        """The row as the file has it."""
+        return self.raw.toPlainText()
+
+    def _show_tokens(
+        self, tokens: tuple[events.Token, ...], rejected: tuple[events.Token, ...], empty: str
+    ) -> None:
+        self.tokens.show_tokens(tokens, empty)
+        self.rejected.show_tokens(rejected)
+        self._chosen.setVisible(bool(rejected))
+        self._rejected.setVisible(bool(rejected))
+
+    def _paint_raw(self) -> None:
+        cursor = self.raw.emptied()
+        paragraph(cursor, spaced(), self._raw, words_in("text", mono=True))
+        self.raw.moveCursor(cursor.MoveOperation.Start)

@@ -1,0 +1,228 @@
+"""Rows of a dataset of any size: pages come from a worker when they are looked at."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import (
+    QAbstractTableModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    Qt,
+    QTimer,
+    Signal,
+)
+
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import Message, Task
+from lora_studio.core.protocol.events import RowPreview
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import color
+
+#: Rows asked for at once: a page is on the screen before the next one is needed.
+PAGE = 100
+#: Pages kept, 64 × 100 rows of about 1 kB: a few megabytes however large the dataset is.
+_KEPT = 64
+#: Milliseconds that the view has to rest before rows are asked for, so that dragging asks little.
+_REST = 40
+#: Longer texts are not worth measuring: the column ends before.
+_LETTERS = 300
+_WAITING = "…"
+
+_Index = QModelIndex | QPersistentModelIndex
+NUMBER, SOURCE, QUESTION, ANSWER = range(4)
+_NAMES: dict[Task, tuple[str, str]] = {
+    "sft": (mark("Question"), mark("Answer")),
+    "text": (mark("Text"), ""),
+    "preference": (mark("Prompt"), mark("Chosen")),
+    "kto": (mark("Prompt"), mark("Answer")),
+}
+
+
+class RowModel(QAbstractTableModel):
+    """Number, source, question and answer of each row; "…" until its page has come.
+
+    Signals:
+        wanted(int): the rows from this one on are looked at and not here; one page at a time.
+    """
+
+    wanted = Signal(int)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """No rows."""
+        super().__init__(parent)
+        self._pages: OrderedDict[int, tuple[RowPreview, ...]] = OrderedDict()
+        self._count = 0
+        self._names = _NAMES["sft"]
+        self._looked_at = 0  # the row painted last
+        self._asked: int | None = None
+        self._rest = QTimer(self, singleShot=True, interval=_REST)
+        self._rest.timeout.connect(self._want)
+
+    # --- what it holds ------------------------------------------------------------------------
+
+    def restart(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
+        """Forgets everything; `rows` are the first of `count` rows, where some are known.
+
+        The rest of a page of which only the beginning is known is asked for when it is looked at.
+        """
+        self.beginResetModel()
+        self._rest.stop()
+        self._asked = None
+        self._count = len(rows) if count is None else count
+        pages = range(0, len(rows), PAGE)
+        self._pages = OrderedDict(
+            (start // PAGE, tuple(rows[start : start + PAGE])) for start in pages
+        )
+        self._looked_at = 0
+        self.endResetModel()
+
+    def put(self, first: int, count: int, rows: Sequence[RowPreview]) -> None:
+        """A page that was asked for; `count` is how many rows there are in all."""
+        self._asked = None
+        page = first // PAGE
+        if count != self._count:
+            self.beginResetModel()
+            self._count = count
+            self._keep(page, rows)
+            self.endResetModel()
+            return
+        self._keep(page, rows)
+        if rows:
+            last = first + len(rows) - 1
+            self.dataChanged.emit(self.index(first, 0), self.index(last, self.columnCount() - 1))
+        self._rest.start()  # the view may have moved on meanwhile
+
+    def forget_asked(self) -> None:
+        """The page that was asked for will not come."""
+        self._asked = None
+
+    def set_task(self, task: Task | None) -> None:
+        """Names of the columns."""
+        self._names = _NAMES[task or "sft"]
+        self.headerDataChanged.emit(Qt.Orientation.Horizontal, QUESTION, ANSWER)
+
+    def row_at(self, index: int) -> RowPreview | None:
+        """A row, None while it is not here."""
+        page = self._pages.get(index // PAGE)
+        place = index % PAGE
+        return page[place] if page is not None and place < len(page) else None
+
+    def place_of(self, source: int, number: int) -> int | None:
+        """Where a row stands, as far as it is here."""
+        for page, rows in self._pages.items():
+            for place, row in enumerate(rows):
+                if (row.source, row.row) == (source, number):
+                    return page * PAGE + place
+        return None
+
+    # --- Qt -----------------------------------------------------------------------------------
+
+    def rowCount(self, parent: _Index | None = None) -> int:
+        """All rows that match, whether they are here or not."""
+        return 0 if parent is not None and parent.isValid() else self._count
+
+    def columnCount(self, parent: _Index | None = None) -> int:
+        """The same for every row."""
+        return 4
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Names of the columns."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _aligned(section)
+        if role != Qt.ItemDataRole.DisplayRole:
+            return None
+        name = (mark("Row"), mark("Source"), *self._names)[section]
+        return tr(name) if name else ""
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Words of a cell; a row left out says why, in grey."""
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _aligned(index.column())
+        row = self.row_at(index.row())
+        if row is None:
+            self._miss(index.row())
+            muted = role == Qt.ItemDataRole.ForegroundRole
+            return color("muted") if muted else _WAITING if _is_text(role) else None
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return color("muted") if row.fault or index.column() < QUESTION else None
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return tr("Left out: {fault}").format(fault=tell(row.fault)) if row.fault else None
+        return _cell(row, index.column()) if _is_text(role) else None
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _miss(self, index: int) -> None:
+        self._looked_at = index
+        if not self._rest.isActive():
+            self._rest.start()
+
+    def _want(self) -> None:
+        """Asks for the page that was looked at last, unless one is on its way."""
+        page = self._looked_at // PAGE
+        missing = self._looked_at < self._count and self.row_at(self._looked_at) is None
+        if self._asked is None and missing:
+            self._asked = page
+            self.wanted.emit(page * PAGE)
+
+    def _keep(self, page: int, rows: Sequence[RowPreview]) -> None:
+        self._pages[page] = tuple(rows)
+        self._pages.move_to_end(page)
+        while len(self._pages) > _KEPT:
+            self._pages.popitem(last=False)
+
+
+def _is_text(role: int) -> bool:
+    return role == Qt.ItemDataRole.DisplayRole
+
+
+def _aligned(column: int) -> Qt.AlignmentFlag:
+    side = Qt.AlignmentFlag.AlignRight if column <= SOURCE else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter
+
+
+def _cell(row: RowPreview, column: int) -> str:
+    match column:
+        case 0:
+            return formatting.number(row.row)
+        case 1:
+            return formatting.number(row.source + 1)
+        case 2:
+            if row.text:
+                return _line(row.text)
+            said = _line(_first(row.messages, "user"))
+            return said or (
+                f"⚠ {tell(row.fault)}" if row.fault else _line(_first(row.messages, ""))
+            )
+        case _:
+            return _answer(row)
+
+
+def _answer(row: RowPreview) -> str:
+    if row.fault:
+        return f"⚠ {tell(row.fault)}" if _first(row.messages, "user") else ""
+    if row.chosen:
+        return _line(_last(row.chosen))
+    mark = {None: "", True: "✓ ", False: "✗ "}[row.label]
+    return mark + _line(_last(row.messages))
+
+
+def _first(messages: Sequence[Message], role: str) -> str:
+    return next((m.content for m in messages if not role or m.role == role), "")
+
+
+def _last(messages: Sequence[Message]) -> str:
+    answers = [message.content for message in messages if message.role == "assistant"]
+    return answers[-1] if answers else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text[:_LETTERS].split())

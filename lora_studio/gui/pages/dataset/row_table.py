@@ -1,0 +1,100 @@
+"""Rows of a dataset as a table to choose from."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QModelIndex, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import Task
+from lora_studio.core.protocol.events import RowPreview
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.dataset.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
+from lora_studio.gui.widgets import plain_table
+
+#: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
+_NARROW = 560
+
+
+class RowTable(QTableView):
+    """Stays smooth with millions of rows: no column ever measures its rows.
+
+    Signals:
+        row_chosen(RowPreview | None): the row to show beside the table.
+    """
+
+    row_chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Whole rows are chosen, one at a time, by mouse or arrow keys."""
+        super().__init__(parent)
+        self.rows = RowModel(self)
+        self._has_answers = True
+        self._wanted: tuple[int, int] | None = None  # (source, row) to choose again
+        self.setModel(self.rows)
+        plain_table.set_up(self)
+        self.setAccessibleName(tr("Rows of the dataset"))
+        self.setMinimumWidth(200)
+        header = self.horizontalHeader()
+        header.setMinimumSectionSize(48)
+        for column, stretched in ((NUMBER, 0), (SOURCE, 0), (QUESTION, 1), (ANSWER, 1)):
+            mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Fixed
+            header.setSectionResizeMode(column, mode)
+        self.set_shape(None, sources=1)
+        self.selectionModel().currentRowChanged.connect(self._chosen)
+        self.rows.modelReset.connect(self._choose_again)
+        self.rows.dataChanged.connect(self._arrived)
+
+    def set_shape(self, task: Task | None, *, sources: int) -> None:
+        """Columns for a task; the source is told where there are several."""
+        self.rows.set_task(task)
+        self._has_answers = task != "text"
+        self.setColumnHidden(SOURCE, sources < 2)
+        self._fit()
+
+    def chosen(self) -> RowPreview | None:
+        """The row that is chosen, as far as it is here."""
+        index = self.currentIndex()
+        return self.rows.row_at(index.row()) if index.isValid() else None
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Shows as much as there is room for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        narrow = self.viewport().width() < _NARROW
+        if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
+            self.setColumnHidden(ANSWER, narrow or not self._has_answers)
+        digits = formatting.number(max(999, self.rows.rowCount()))
+        header = self.horizontalHeader()
+        width = self.fontMetrics().horizontalAdvance(digits) + 24
+        width = max(width, header.sectionSizeHint(NUMBER))
+        for column, wanted in ((NUMBER, width), (SOURCE, header.sectionSizeHint(SOURCE))):
+            if not self.isColumnHidden(column) and self.columnWidth(column) != wanted:
+                self.setColumnWidth(column, wanted)
+
+    def _chosen(self, index: QModelIndex) -> None:
+        row = self.rows.row_at(index.row()) if index.isValid() else None
+        if row is not None:
+            self._wanted = (row.source, row.row)
+        self.row_chosen.emit(row)
+
+    def _choose_again(self) -> None:
+        """After a reset: the row that was chosen before, or the first."""
+        self._fit()
+        if not self.rows.rowCount():
+            self.row_chosen.emit(None)
+            return
+        place = self.rows.place_of(*self._wanted) if self._wanted else None
+        self.selectRow(place or 0)
+        self._chosen(self.rows.index(place or 0, 0))
+
+    def _arrived(self, first: QModelIndex, last: QModelIndex) -> None:
+        """The chosen row may be among those that came."""
+        current = self.currentIndex()
+        if current.isValid() and first.row() <= current.row() <= last.row():
+            self._chosen(current)

@@ -1,0 +1,145 @@
+"""One slot of a format: a column, or a template with columns in braces, and what it yields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core.dataset.formats import mapping
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
+from lora_studio.gui.widgets.glyph import Elided
+
+_NOTHING, _TEMPLATE = "", "\0template"
+#: How a template writes a line break.
+_NEW_LINE = "\\n"
+#: Letters of a value that are shown; more than fit in a line.
+_SHOWN = 200
+
+
+class SlotEditor(QWidget):
+    """A list of columns; its last entry opens a template that chips fill.
+
+    Signals:
+        changed(slot, value): the user chose a column, wrote a template or emptied the slot.
+    """
+
+    changed = Signal(str, str)
+
+    def __init__(self, name: str, *, needed: bool, parent: QWidget | None = None) -> None:
+        """`needed` slots cannot be left empty on purpose."""
+        super().__init__(parent)
+        self.name, self.needed = name, needed
+        self._value = ""
+        self._columns: tuple[str, ...] = ()
+        self._first: Mapping[str, Any] = {}
+        self.combo = ComboControl({})
+        self.combo.box.setAccessibleName(tr("What fills {name}").format(name=name))
+        self.line = Line()
+        self.line.setAccessibleName(tr("Template for {name}").format(name=name))
+        self.line.setPlaceholderText(tr("Click columns below, and write what stands between them"))
+        self.preview = Elided(role="muted")
+        self._chips = QWidget()
+        self._flow = FlowLayout(self._chips)
+        self.combo.setFixedWidth(240)
+        layout = column(row(self.combo, self.preview), self.line, self._chips, spacing=Space.XS)
+        self.setLayout(layout)
+        self.line.hide()
+        self._chips.hide()
+        self.combo.edited.connect(self._chosen)
+        self.line.enters(self.commit, self._show_template)
+        self.line.textEdited.connect(lambda _: self._preview(self._typed()))
+
+    def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
+        """What fills the slot, the columns there are, and the first row for the preview."""
+        self._value, self._first = value, first
+        choices = {} if self.needed and value else {_NOTHING: tr("not used")}
+        choices |= {name: name for name in columns}
+        self.combo.set_choices(choices | {_TEMPLATE: tr("Template…")})
+        self.combo.box.setMinimumWidth(self.combo.width())
+        if tuple(columns) != self._columns:
+            self._columns = tuple(columns)
+            self._make_chips()
+        if not self.line.hasFocus():
+            self._set_template(is_template(value, columns))
+        self._preview(value)
+
+    def commit(self) -> None:
+        """Takes over the template that was typed."""
+        if not self.line.isHidden() and (typed := self._typed()) and typed != self._value:
+            self._value = typed
+            self.changed.emit(self.name, typed)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _set_template(self, on: bool) -> None:
+        self.line.setVisible(on)
+        self._chips.setVisible(on)
+        self.combo.show_value(_TEMPLATE if on else self._value)
+        if on:
+            self._show_template()
+
+    def _show_template(self) -> None:
+        self.line.setText(self._value.replace("\n", _NEW_LINE))
+
+    def _typed(self) -> str:
+        return self.line.text()
+
+    def _chosen(self, value: str) -> None:
+        if value == _TEMPLATE:
+            self._value = f"{{{self._value}}}" if self._value in self._columns else self._value
+            self._set_template(True)
+            self.line.setFocus()
+            self.line.end(False)
+        else:
+            self._set_template(False)
+            self.combo.show_value(value)
+            self.changed.emit(self.name, value)
+
+    def _make_chips(self) -> None:
+        while (item := self._flow.takeAt(0)) is not None:
+            if (old := item.widget()) is not None:
+                old.hide()
+                old.deleteLater()
+        for name in (*self._columns, _NEW_LINE):
+            words = tr("new line") if name == _NEW_LINE else name
+            text = name if name == _NEW_LINE else f"{{{name}}}"
+            chip = button(words, kind="")
+            chip.setProperty("kind", "chip")
+            chip.setToolTip(tr("Insert {text}").format(text=text))
+            chip.clicked.connect(self._inserting(text))
+            self._flow.addWidget(chip)
+
+    def _inserting(self, text: str) -> Any:
+        def insert() -> None:
+            self.line.insert(text)
+            self.line.setFocus()
+            self._preview(self._typed())
+
+        return insert
+
+    def _preview(self, value: str) -> None:
+        given = mapping.filled(self._first, {self.name: value}) if value else {}
+        self.preview.setText(_in_a_line(_text(given.get(self.name))))
+
+
+def is_template(value: str, columns: Sequence[str]) -> bool:
+    """Whether a filling is a template rather than the name of a column."""
+    return value not in columns and "{" in value
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _in_a_line(text: str) -> str:
+    return text[:_SHOWN].replace("\n", " ↵ ").strip()

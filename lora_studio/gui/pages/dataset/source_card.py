@@ -1,0 +1,194 @@
+"""One source of a dataset: what it is, what was found in it, its weight, and its mapping."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any, cast
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.dataset.spec import FORMAT_TITLES, RowFormat
+from lora_studio.core.protocol import events
+from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.dataset.mapping_panel import MappingPanel
+from lora_studio.gui.project.data_sources import Plain, is_hub, weight
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Role, Space, set_icon
+from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
+from lora_studio.gui.widgets.glyph import Elided, Glyph, Statement
+
+#: From this confidence on a format is called certain, and from the next one likely.
+_SURE, _LIKELY = 0.95, 0.7
+
+
+class SourceCard(QFrame):
+    """Two lines; the mapping unfolds below them.
+
+    Signals:
+        changed(dict): fields of the source with their new values.
+        removed: the user wants it away.
+    """
+
+    changed = Signal(object)
+    removed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Shows nothing before `show_source`."""
+        super().__init__(parent)
+        self.setProperty("surface", "choice")
+        self._source: Plain = {}
+        self._glyph = Glyph("file", "muted")
+        self.name = Elided(role="label")
+        self.holds = Elided(role="muted")
+        self.weight = Line()
+        sized(self.weight, width=64)
+        self.opener = button(
+            tr("Mapping"), self._toggle, kind="link", icon="chevron-right", role="accent"
+        )
+        self.opener.setCheckable(True)
+        self.remove = tool_button("close", tr("Remove this source"), self.removed.emit)
+        self.verdict = Statement()
+        self.problems = Statement()
+        self.panel = MappingPanel()
+        self._build()
+
+    def _build(self) -> None:
+        tip = tr("A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.")
+        times = label(tr("Weight"), "caption")
+        times.setBuddy(self.weight)
+        self.weight.setToolTip(tip)
+        self.weight.setAccessibleName(tr("Weight of this source"))
+        self.weight.setAccessibleDescription(tip)
+        head = row(
+            self._glyph,
+            self.name,
+            self.holds,
+            Space.S,
+            times,
+            self.weight,
+            self.opener,
+            self.remove,
+        )
+        head.setStretch(1, 1)
+        head.setStretch(2, 2)
+        self.holds.setAlignment(Qt.AlignmentFlag.AlignTrailing | Qt.AlignmentFlag.AlignVCenter)
+        layout = column(head, self.verdict, self.problems, self.panel, spacing=Space.XS)
+        layout.setContentsMargins(Space.M, Space.XS, Space.S, Space.S)
+        self.setLayout(layout)
+        self.panel.hide()
+        self.problems.hide()
+        self.weight.enters(self._weigh, self._show_weight)
+        self.panel.changed.connect(self.changed)
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def show_source(
+        self,
+        source: Plain,
+        found: events.SourceFound | None,
+        *,
+        busy: bool = False,
+        missing: bool = False,
+    ) -> None:
+        """A source and what is known of it; `busy` while somebody looks, `missing` where there is none."""
+        self._source = source
+        hub = is_hub(source)
+        path = str(source["path"])
+        self.name.full = path
+        self.name.setText(path if hub else PurePath(path).name or path)
+        self.name.setAccessibleName(path)
+        kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
+        self._glyph.set_glyph(kind, "muted")
+        self.remove.setToolTip(tr("Remove {text}; the file stays").format(text=self.name.text()))
+        self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
+        self._show_weight()
+        self.holds.setText(_holds(found))
+        text, role = _verdict(source, found, busy)
+        if missing:
+            text = tr(
+                "There is no such file or folder. Remove it here, or put it back in its place."
+            )
+            role = "error"
+        self.verdict.say(text, role)
+        worries = [
+            f"{tell(item.what)} {tell(item.remedy)}" for item in (found.problems if found else ())
+        ]
+        refused = found is not None and found.format is None
+        self.problems.setVisible(bool(worries) and not refused)
+        self.problems.say("\n".join(worries), "warn")
+        self.panel.show_source(source, found)
+
+    def set_open(self, opened: bool) -> None:
+        """Shows or hides the mapping."""
+        self.panel.setVisible(opened)
+        self.opener.setChecked(opened)
+        icon = "chevron-down" if opened else "chevron-right"
+        set_icon(self.opener, icon, "accent")
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        self._weigh()
+        self.panel.commit()
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def _toggle(self) -> None:
+        self.set_open(self.panel.isHidden())
+
+    def _show_weight(self) -> None:
+        self.weight.setText(f"{weight(self._source):g}")
+
+    def _weigh(self) -> None:
+        text = self.weight.text().strip().replace(",", ".").lstrip("×x ")
+        try:
+            typed = float(text)
+        except ValueError:
+            typed = 0.0
+        if not 0.0 < typed <= 100.0:
+            self._show_weight()
+        elif typed != weight(self._source):
+            self.changed.emit({"weight": typed})
+
+
+def _holds(found: events.SourceFound | None) -> str:
+    """Container and number of rows."""
+    if found is None:
+        return ""
+    left_out = sum(item.count for item in found.skipped)
+    rows = tr_n("{n} row", "{n} rows", found.rows) if found.rows is not None else tr("reading on…")
+    if left_out:
+        rows = tr("{rows}, {count} skipped").format(rows=rows, count=formatting.number(left_out))
+    return "  ·  ".join(part for part in (tell(found.container), rows) if part)
+
+
+def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
+    """The format in words, with how sure that is and why."""
+    if found is None:
+        return (tr("Looking at it…") if busy else tr("Not read yet.")), "muted"
+    if found.format is None:
+        reasons = [f"{tell(item.what)} {tell(item.remedy)}" for item in found.problems]
+        return "\n".join(reasons) or tr("Nothing here can be trained on. {evidence}").format(
+            evidence=tell(found.evidence)
+        ), "error"
+    title = format_title(found.format)
+    chosen = source.get("format", "auto") != "auto"
+    how = tr("chosen by you") if chosen else _sureness(found.confidence)
+    sure = chosen or found.confidence >= _LIKELY
+    evidence = tell(found.evidence.rstrip("."))
+    text = f"{title}, {how}: {evidence}." if evidence else f"{title}, {how}."
+    return text, "ok" if sure else "warn"
+
+
+def _sureness(confidence: float) -> str:
+    if confidence >= _SURE:
+        return tr("sure")
+    return tr("likely") if confidence >= _LIKELY else tr("a guess")
+
+
+def format_title(name: Any) -> str:
+    """What a format is called, without its columns."""
+    return tr(FORMAT_TITLES[cast(RowFormat, name)]).split(" (")[0]

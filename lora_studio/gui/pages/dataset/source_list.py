@@ -1,0 +1,205 @@
+"""The sources of a dataset: added by drop, dialog, typing or from the recent ones; one card each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QStandardPaths, Qt, Signal
+from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
+
+from lora_studio.core.protocol import events
+from lora_studio.gui.controls.controls import Control, Line
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.pages.dataset.source_card import SourceCard
+from lora_studio.gui.project import data_sources
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, column, label, restyle, row
+
+_FILTER = mark(
+    "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
+    "*.gz *.bz2 *.xz *.zst *.zip);;All files (*)"
+)
+_HINT = mark("Path of a file or folder, or org/name on the hub")
+_EXAMPLE = mark(
+    "JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and "
+    "completion, question and answer, preference pairs, labelled answers or plain text."
+)
+
+
+class SourceList(Control):
+    """A drop zone while it is empty, then a list with the ways to add below it.
+
+    Signals:
+        added(list[str]): sources that were not there before, as the project spells them.
+    """
+
+    added = Signal(object)
+
+    def __init__(self, recent: Sequence[str] = (), parent: QWidget | None = None) -> None:
+        """`base` is the project's folder: what lies in it is kept relative to it."""
+        super().__init__(parent)
+        self.base: Path | None = None
+        self._value: Any = ()
+        self._found: tuple[events.SourceFound | None, ...] = ()
+        self._busy = False
+        self.cards: list[SourceCard] = []
+        self.zone = QFrame()
+        self.line = Line()
+        self.files = button(tr("Files…"), self._choose_files, icon="file")
+        self.folder = button(tr("Folder…"), self._choose_folder, icon="folder")
+        self.hub = button(tr("From the hub"), self._type_hub_id, icon="search")
+        self.recent = button(tr("Recent"), icon="sample")
+        self.hint = label(
+            tr("Drop files or folders anywhere on this page, or choose them."), wrap=True
+        )
+        self.example = label(tr(_EXAMPLE), "caption", wrap=True)
+        self._list = QVBoxLayout()
+        self._build()
+        self.set_recent(recent)
+
+    def _build(self) -> None:
+        self.line.setPlaceholderText(tr(_HINT))
+        self.line.setAccessibleName(tr("Add a file, a folder or a hub dataset"))
+        self.line.setMinimumWidth(160)
+        self.files.setToolTip(tr("Choose one or more data files (Ctrl+Shift+O)"))
+        self.files.setShortcut("Ctrl+Shift+O")
+        self.folder.setToolTip(tr("Choose a folder of data files"))
+        self.hub.setToolTip(tr("Type the id of a dataset on the Hugging Face hub"))
+        self.recent.setToolTip(tr("Sources that were used before"))
+        self._list.setSpacing(Space.S)
+        ways = row(self.line, self.files, self.folder, self.hub, self.recent)
+        ways.setStretch(0, 1)
+        inside = column(self._list, self.hint, ways, self.example, spacing=Space.S)
+        inside.setContentsMargins(Space.CARD, Space.M, Space.CARD, Space.M)
+        self.zone.setLayout(inside)
+        self.zone.setProperty("surface", "drop")
+        outer = column(self.zone)
+        self.setLayout(outer)
+        self.setFocusProxy(self.line)
+        self.line.entered.connect(self.commit)
+        self.line.reverted.connect(self.line.clear)
+        self.line.setAcceptDrops(False)  # the page takes drops anywhere
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def show_value(self, value: Any) -> None:
+        """The sources as the project holds them."""
+        self._value = value
+        sources = data_sources.plain(value)
+        while len(self.cards) > len(sources):
+            old = self.cards.pop()
+            self._list.removeWidget(old)
+            old.hide()
+            old.deleteLater()
+        while len(self.cards) < len(sources):
+            self._add_card()
+        self.hint.setVisible(not sources)
+        self.example.setVisible(not sources)
+        self._set("surface", "card" if sources else "drop")
+        self._show_cards()
+
+    def show_found(self, found: Sequence[events.SourceFound | None], *, busy: bool) -> None:
+        """What was found in each source, None where it is not known yet."""
+        if (tuple(found), busy) != (self._found, self._busy):
+            self._found, self._busy = tuple(found), busy
+            self._show_cards()
+
+    def set_recent(self, recent: Sequence[str]) -> None:
+        """Sources that can be added again with a click."""
+        self.recent.setVisible(bool(recent))
+        menu = QMenu(self.recent)
+        for path in recent:
+            menu.addAction(path, self._adding(path))
+        before = self.recent.menu()
+        self.recent.setMenu(menu)
+        if before is not None:
+            before.deleteLater()
+
+    def set_hot(self, hot: bool) -> None:
+        """Something hovers over the page that could be dropped."""
+        self._set("hot", hot)
+
+    def _show_cards(self) -> None:
+        sources = data_sources.plain(self._value)
+        for index, (card, source) in enumerate(zip(self.cards, sources, strict=True)):
+            known = index < len(self._found) and len(self._found) == len(sources)
+            found = self._found[index] if known else None
+            missing = found is None and self._is_missing(source)
+            card.show_source(source, found, busy=self._busy, missing=missing)
+
+    def _is_missing(self, source: data_sources.Plain) -> bool:
+        """Whether nothing is where a source on this computer should be."""
+        path = Path(source["path"]).expanduser()
+        return not data_sources.is_hub(source) and not ((self.base or Path()) / path).exists()
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Takes over the path or id that was typed, and whatever is being typed in a card."""
+        typed = self.line.text().strip().strip("\"'")
+        if typed:
+            self.line.clear()
+            self._add([typed])
+        for card in list(self.cards):
+            if card.isAncestorOf(self.focusWidget() or self):
+                card.commit()
+
+    def take(self, paths: Iterable[Path]) -> None:
+        """Adds files and folders that were dropped or chosen."""
+        self._add([data_sources.spelled(path, self.base) for path in paths])
+
+    def _add(self, paths: Sequence[str]) -> None:
+        before = data_sources.plain(self._value)
+        after = data_sources.with_added(self._value, paths)
+        if len(after) > len(before):
+            self.edited.emit(after)
+            self.added.emit([source["path"] for source in after[len(before) :]])
+        self.left.emit()
+
+    def _adding(self, path: str) -> Any:
+        return lambda: self.take([Path(path)]) if Path(path).is_absolute() else self._add([path])
+
+    def _add_card(self) -> None:
+        card = SourceCard()
+        card.changed.connect(lambda fields: self._change(card, fields))
+        card.removed.connect(lambda: self._remove(card))
+        self.cards.append(card)
+        self._list.addWidget(card)
+
+    def _change(self, card: SourceCard, fields: dict[str, Any]) -> None:
+        index = self.cards.index(card)
+        self.edited.emit(data_sources.with_changed(self._value, index, **fields))
+        self.left.emit()
+
+    def _remove(self, card: SourceCard) -> None:
+        index = self.cards.index(card)
+        self.line.setFocus(Qt.FocusReason.OtherFocusReason)  # the card goes, the focus stays near
+        self.edited.emit(data_sources.without(self._value, index))
+        self.left.emit()
+
+    def _type_hub_id(self) -> None:
+        self.line.setPlaceholderText(tr("org/name, such as HuggingFaceH4/no_robots"))
+        self.line.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _choose_files(self) -> None:
+        self._dialog(QFileDialog.FileMode.ExistingFiles)
+
+    def _choose_folder(self) -> None:
+        self._dialog(QFileDialog.FileMode.Directory)
+
+    def _dialog(self, mode: QFileDialog.FileMode) -> None:
+        home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
+        dialog = QFileDialog(self.window(), tr("Add data"), str(self.base or home))
+        dialog.setFileMode(mode)
+        if mode == QFileDialog.FileMode.ExistingFiles:
+            dialog.setNameFilter(tr(_FILTER))
+        dialog.filesSelected.connect(lambda names: self.take(map(Path, names)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _set(self, name: str, value: object) -> None:
+        if self.zone.property(name) != value:
+            self.zone.setProperty(name, value)
+            restyle(self.zone)

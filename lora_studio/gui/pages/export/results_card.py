@@ -1,0 +1,91 @@
+"""What an export has made: the files and their tests, and what can be done with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core.chat import AnySpeaker, InOllama
+from lora_studio.core.runs import speakers
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.export import export_text
+from lora_studio.gui.pages.export.result_view import ExportResult
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button
+from lora_studio.gui.widgets.folder_button import folder_button
+
+
+class ResultsCard(Card):
+    """The results of the run that the window follows, with buttons below.
+
+    Signals:
+        talk_wanted(speaker): the user wants to chat with what was exported.
+    """
+
+    talk_wanted = Signal(object)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Hidden until `show_results` finds something."""
+        super().__init__(tr("Result"), parent)
+        self.state = state
+        self.result = ExportResult()
+        self.show_folder = folder_button(self._folder)
+        self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
+        self.copy_llama = button(
+            tr("Copy llama.cpp command"),
+            lambda: self._copy(export_text.llama_command(self.result.written)),
+            icon="copy",
+        )
+        self.open_chat = button(tr("Open chat"), self._talk, icon="chat")
+        self.open_chat.setToolTip(tr("Talk to the model in the playground"))
+        made = QWidget()
+        flow = FlowLayout(made)
+        for part in (self.open_chat, self.show_folder, self.copy_run, self.copy_llama):
+            flow.addWidget(part)
+        self.add(self.result, made)
+
+    def show_results(self, *, done: bool, seconds: float | None) -> None:
+        """Shows what there is; `done` once the export is complete, `seconds` how long it took."""
+        result = self.result
+        if done:
+            result.finish(self._modelfile(), export_text.answers(self.state.run), seconds)
+        self.setVisible(not result.is_empty())
+        self.show_folder.setVisible(bool(result.written))
+        self.copy_llama.setVisible(bool(result.written))
+        self.copy_run.setVisible(result.created is not None)
+        self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
+        self.open_chat.setVisible(done and self.speaker() is not None)
+
+    def speaker(self) -> AnySpeaker | None:
+        """The model in Ollama, else the file that Ollama would have got; None before there is one."""
+        created, run = self.result.created, self.state.run
+        if created is not None:
+            return InOllama(name=created.name, host=created.host)
+        models = [event for event in self.result.written if event.quantization != "adapter"]
+        if run is None or not models:
+            return None
+        return speakers.gguf(run, Path(models[0].file))
+
+    def _talk(self) -> None:
+        if (speaker := self.speaker()) is not None:
+            self.talk_wanted.emit(speaker)
+
+    def _run_command(self) -> str:
+        created = self.result.created
+        return f"ollama run {created.name}" if created is not None else ""
+
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.state.messages.info(tr("Copied: {text}").format(text=text))
+
+    def _folder(self) -> Path | None:
+        return Path(self.result.written[0].file).parent if self.result.written else None
+
+    def _modelfile(self) -> str:
+        try:
+            return self.state.run.modelfile.read_text("utf-8") if self.state.run else ""
+        except OSError:
+            return ""

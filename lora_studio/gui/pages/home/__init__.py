@@ -1,0 +1,1 @@
+"""Home: recent projects, trainings that were cut off."""

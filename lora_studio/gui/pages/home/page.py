@@ -1,0 +1,246 @@
+"""Home: begin, go on, or try the sample."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.pages.home.recent_projects import ProjectGlance, ProjectScan
+from lora_studio.gui.pages.place import Place
+from lora_studio.gui.theme import Space, current, pixmap, theme
+from lora_studio.gui.widgets.basics import (
+    Card,
+    EmptyState,
+    button,
+    column,
+    label,
+    line,
+    row,
+    tool_button,
+)
+from lora_studio.gui.widgets.glyph import Elided
+
+_WIDTH = 760
+
+
+class HomePage(Place):
+    """Three ways to begin above the recent projects, unfinished ones first.
+
+    Signals:
+        new_clicked, open_clicked, sample_clicked: the three ways.
+        project_clicked(Path): a recent project.
+        resume_clicked(Path): go on with the training of a recent project.
+        looked(list[ProjectGlance]): what is known of the recent projects now.
+        forget_clicked(Path): take a project off the list.
+        locate_clicked(Path): a recent project is not where it was; the user wants to show where it is.
+    """
+
+    name = "home"
+    title = "LoRA Studio"
+
+    new_clicked = Signal()
+    open_clicked = Signal()
+    sample_clicked = Signal()
+    project_clicked = Signal(object)
+    resume_clicked = Signal(object)
+    looked = Signal(object)
+    forget_clicked = Signal(object)
+    locate_clicked = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """The list is empty until `show_recent`."""
+        super().__init__(parent)
+        self.header.hide()  # the title stands in the column below
+        self._scan: ProjectScan | None = None
+        self._unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
+        self._recent, self._rows = _list_card(tr("Recent projects"))
+        self.new = button(tr("New project"), self.new_clicked.emit, kind="primary", icon="plus")
+        self.sample = button(tr("Sample project"), self.sample_clicked.emit, icon="sample")
+        self.open = button(tr("Open…"), self.open_clicked.emit, icon="folder")
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        inner.setMaximumWidth(_WIDTH)
+        content = QVBoxLayout(inner)
+        content.setContentsMargins(0, Space.XXL, 0, Space.PAGE)
+        content.setSpacing(Space.L)
+        content.addWidget(label(self.title, "title"))
+        content.addWidget(
+            label(
+                tr(
+                    "Fine-tune a language model on your own examples, then run in Ollama exactly "
+                    "what you trained."
+                ),
+                "muted",
+                wrap=True,
+            )
+        )
+        content.addLayout(self._ways())
+        content.addWidget(self._unfinished)
+        content.addWidget(self._recent)
+        content.addStretch(1)
+        centred = row(None, inner, None, spacing=0)
+        centred.setStretch(1, 100)
+        self.body.setContentsMargins(Space.PAGE, 0, Space.PAGE, 0)
+        self.body.addLayout(centred)
+        self._seen: list[ProjectGlance] = []
+        theme().changed.connect(self._fill)
+        self._fill()
+
+    def show_recent(self, files: list[Path]) -> None:
+        """Lists the projects at once and what is known of them; then looks at their runs."""
+        self.leave()
+        known = {item.file: item for item in self._seen}
+        self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
+        self._scan = ProjectScan(files)
+        self._scan.looked.connect(self._take)
+        self._scan.start()
+
+    def press_primary(self) -> None:
+        """Begins a new project."""
+        self.new.click()
+
+    def leave(self) -> None:
+        """Ends a look at the projects that is under way."""
+        if self._scan is not None:
+            self._scan.forget()
+            self._scan = None
+
+    def _ways(self) -> QHBoxLayout:
+        return row(self.new, self.open, self.sample, None)
+
+    def _take(self, scan: ProjectScan) -> None:
+        if scan is self._scan:  # one that was forgotten may have told already, and arrive late
+            self._found(scan.seen)
+            self.looked.emit(scan.seen)
+
+    def _found(self, seen: list[ProjectGlance]) -> None:
+        self._seen = seen
+        self._fill()
+
+    def _fill(self) -> None:
+        unfinished = [seen for seen in self._seen if seen.unfinished]
+        rest = [seen for seen in self._seen if not seen.unfinished]
+        self._fill_list(self._unfinished_rows, unfinished)
+        self._unfinished.setVisible(bool(unfinished))
+        self._fill_list(self._rows, rest)
+        self._recent.setVisible(bool(rest) or not self._seen)
+        if not self._seen:
+            self._rows.addWidget(
+                EmptyState(
+                    tr("No projects yet"),
+                    tr(
+                        "A project holds a model, your examples and every run you make with them. "
+                        "The sample project shows the whole way in a few minutes, without a GPU."
+                    ),
+                    button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
+                )
+            )
+
+    def _fill_list(self, rows: QVBoxLayout, projects: list[ProjectGlance]) -> None:
+        while (item := rows.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        for index, seen in enumerate(projects):
+            if index:
+                rows.addWidget(line())
+            rows.addWidget(self._row(seen))
+
+    def _row(self, seen: ProjectGlance) -> QWidget:
+        made = _ProjectRow(seen)
+        wish = self.locate_clicked if seen.missing else self.project_clicked
+        made.clicked.connect(lambda: wish.emit(seen.file))
+        if seen.resumable:
+            resume = button(tr("Resume"), lambda: self.resume_clicked.emit(seen.file), icon="play")
+            resume.setAccessibleName(tr("Resume {name}").format(name=seen.name))
+            made.tools.addWidget(resume)
+        word, said = (
+            (tr("Locate…"), tr("Locate {name}, {state}"))
+            if seen.missing
+            else (tr("Open"), tr("Open {name}, {state}"))
+        )
+        opener = button(word, lambda: wish.emit(seen.file), kind="link")
+        opener.setAccessibleName(said.format(name=seen.name, state=seen.words))
+        made.tools.addWidget(opener)
+        made.tools.addWidget(
+            tool_button(
+                "close",
+                tr("Take {name} off this list; its files stay").format(name=seen.name),
+                lambda: self.forget_clicked.emit(seen.file),
+            )
+        )
+        return made
+
+
+class _ProjectRow(QFrame):
+    """One project; a click anywhere opens it."""
+
+    clicked = Signal()
+
+    def __init__(self, seen: ProjectGlance) -> None:
+        super().__init__()
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        role = {
+            "running": "accent",
+            "paused": "accent",
+            "interrupted": "warn",
+            "failed": "error",
+        }.get(seen.state or "", "muted")
+        icon = "warning" if seen.missing else {
+            "running": "state-running", "paused": "pause", "interrupted": "warning", "failed": "error",
+            "trained": "check", "merged": "check", "exported": "check",
+        }.get(seen.state or "", "state-todo")  # fmt: skip
+        tint = getattr(current(), "ok" if icon == "check" else role)
+        glyph = QLabel()
+        glyph.setPixmap(pixmap(icon, tint))
+        folder = Elided(_place(seen.file), "caption")
+        folder.full = str(seen.file)
+        known = seen.seen and not seen.missing
+        ago = f" · {_ago(time.time() - seen.changed)}" if known else ""
+        state = label(seen.words + ago, "caption")
+        self.tools = row()
+        names = column(
+            label(seen.name, "muted" if seen.missing else "label"),
+            row(state, None),
+            folder,
+            spacing=2,
+        )
+        layout = row(glyph, names, spacing=Space.M)
+        layout.setStretch(1, 1)
+        layout.setContentsMargins(0, Space.M, 0, Space.M)
+        layout.addLayout(self.tools)
+        self.setLayout(layout)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.pos()):
+            self.clicked.emit()
+
+
+def _place(file: Path) -> str:
+    """The project's folder, shortened in the middle, with ~ for the home folder."""
+    folder = file.parent
+    home = Path.home()
+    text = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    return text if len(text) <= 72 else f"{text[:30]}…{text[-40:]}"
+
+
+def _ago(seconds: float) -> str:
+    if (days := int(seconds // 86400)) >= 1:
+        return tr_n("{n} day ago", "{n} days ago", days)
+    if (hours := int(seconds // 3600)) >= 1:
+        return tr_n("{n} hour ago", "{n} hours ago", hours)
+    if (minutes := int(seconds // 60)) >= 1:
+        return tr_n("{n} minute ago", "{n} minutes ago", minutes)
+    return tr("just now")
+
+
+def _list_card(title: str) -> tuple[Card, QVBoxLayout]:
+    card, rows = Card(title), QVBoxLayout()
+    rows.setSpacing(0)
+    card.add(rows)
+    return card, rows

@@ -1,0 +1,127 @@
+"""Looks at recent projects in a thread of its own: reading runs can take a while on a slow disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+
+from lora_studio.core import formatting as words
+from lora_studio.core.runs import facts, folder
+from lora_studio.core.runs.facts import Told
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.runs.state import State
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.lasting_thread import LastingThread
+
+#: What the state of the latest run means to the user.
+STATE_WORDS: dict[State, str] = {
+    "new": mark("Run prepared, not started"),
+    "running": mark("Running now"),
+    "paused": mark("Paused"),
+    "stopped": mark("Stopped"),
+    "interrupted": mark("Interrupted"),
+    "failed": mark("Ended with a problem"),
+    "trained": mark("Adapter trained"),
+    "merged": mark("Merged"),
+    "exported": mark("Exported"),
+}
+
+
+@dataclass(frozen=True)
+class ProjectGlance:
+    """A recent project: its file, its latest run and the state of that run."""
+
+    file: Path
+    changed: float  # seconds since 1970
+    run: RunFolder | None = None
+    state: State | None = None
+    seen: bool = True  # False while nobody has looked at its runs
+    step: int = 0  # of `steps` that an unfinished training has done
+    steps: int = 0
+    reason: str = ""  # why it was interrupted
+    training: bool = False  # whether what has no ending is a training
+    missing: bool = False  # its file is not where it was
+
+    @property
+    def name(self) -> str:
+        """The project's name as its file has it."""
+        return self.file.stem
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is under way, rests or was cut off."""
+        return self.state in ("running", "paused", "interrupted")
+
+    @property
+    def words(self) -> str:
+        """Where the project stands."""
+        if self.missing:
+            return tr("Not found: moved, renamed, or on a disk that is not connected")
+        if not self.seen:
+            return tr("Looking at its runs…")
+        if self.state is None:
+            return tr("No run yet")
+        said = tr(STATE_WORDS[self.state])
+        if not self.steps:
+            return said
+        return tr("{state}, step {step} of {steps}").format(
+            state=said, step=words.number(self.step), steps=words.number(self.steps)
+        )
+
+    @property
+    def resumable(self) -> bool:
+        """Whether training can go on: from a checkpoint, or from a pause before the first one."""
+        if self.state == "paused":
+            return True
+        if self.state != "interrupted" or not self.training:
+            return False
+        return bool(self.run and self.run.checkpoint_steps())
+
+
+def glance(file: Path) -> ProjectGlance:
+    """Looks at one project; a run at work counts more than a later one."""
+    run = folder.latest(file.parent / "runs")
+    changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
+    if run is None:
+        return ProjectGlance(file, changed)
+    found = ProjectGlance(file, changed, run, run.state())
+    if not found.unfinished:
+        return found
+    told = facts.events_since(run, Told())
+    reason = facts.why_ended(told) if found.state == "interrupted" else ""
+    return replace(found, step=told.step, steps=told.steps, reason=reason, training=told.training)
+
+
+class ProjectScan(LastingThread):
+    """Looks at several projects.
+
+    Signals:
+        looked(ProjectScan): all was looked at, and `seen` holds what was found.
+    """
+
+    looked = Signal(object)
+
+    def __init__(self, files: list[Path]) -> None:
+        """`files` are project files, the latest first."""
+        super().__init__()
+        self._files = files
+        #: Unfinished projects first and missing ones last, else in the order given.
+        self.seen: list[ProjectGlance] = []
+
+    def run(self) -> None:
+        """Marks what is not there any more, and passes over what cannot be read."""
+        seen = []
+        for file in self._files:
+            if self.isInterruptionRequested():
+                return
+            try:
+                seen.append(glance(file))
+            except FileNotFoundError:
+                seen.append(ProjectGlance(file, 0.0, missing=True))
+            except OSError:
+                continue
+        if not self.silent:
+            self.seen = sorted(seen, key=lambda item: (not item.unfinished, item.missing))
+            self.looked.emit(self)

@@ -1,0 +1,1 @@
+"""The LoRA step, and the library of adapters: looked into, weighted, combined."""

@@ -1,0 +1,118 @@
+"""Adapters with a weight each: added from a folder, weighted, taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
+
+from lora_studio.core.lora.adapters import parse_weighted
+from lora_studio.core.problems import ProblemError
+from lora_studio.gui.controls.controls import Control
+from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, column, tool_button
+from lora_studio.gui.widgets.glyph import Elided
+
+_LARGEST = 10.0
+
+
+class Weight(QDoubleSpinBox):
+    """A number that the wheel changes only in focus, so that scrolling a page does not."""
+
+    def __init__(self, value: float, name: str) -> None:
+        """`name` is the adapter it belongs to."""
+        super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
+        # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
+        # style sheet of the window makes the buttons as narrow as nothing instead.
+        sized(self, width=64)
+        self.lineEdit().setTextMargins(Space.S, 0, Space.XS, 0)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setKeyboardTracking(False)  # one change for a number, not one for each digit
+        self.setAccessibleName(tr("Weight of {name}").format(name=name))
+        self.setValue(value)
+
+    def wheelEvent(self, event: Any) -> None:
+        """Passed on to the page without focus."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class AdapterList(Control):
+    """The adapters that are merged after the run's own, as texts `folder=weight`."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty, with a button to add one."""
+        super().__init__(parent)
+        self._value: tuple[str, ...] = ()
+        self.add = button(tr("Add an adapter…"), self.pick, icon="folder")
+        self.setFocusProxy(self.add)
+        self._rows = column(spacing=Space.S)
+        held = QHBoxLayout()
+        held.addWidget(self.add)
+        held.addStretch(1)
+        layout = column(self._rows, held, spacing=Space.S)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(layout)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a list of texts; what is none of it stands there as it is."""
+        texts = value if isinstance(value, (list, tuple)) else [value] if value else []
+        self._value = tuple(str(text) for text in texts)
+        while (item := self._rows.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for place, text in enumerate(self._value):
+            self._rows.addWidget(self._row(place, text))
+
+    def pick(self) -> None:
+        """Asks for the folder of an adapter."""
+        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.take)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def take(self, folder: str) -> None:
+        """Adds an adapter with the weight 1."""
+        self._set((*self._value, f"{folder}=1"))
+
+    def _row(self, place: int, text: str) -> QWidget:
+        try:
+            adapter = parse_weighted(text)
+            folder, weight = adapter.folder, adapter.weight
+        except ProblemError:
+            folder, weight = text, 1.0
+        name = Path(folder).name or folder
+        shown = Elided()
+        shown.full = folder
+        shown.setText(name)
+        number = Weight(weight, name)
+        number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
+        out = tool_button(
+            "close", tr("Take {name} out").format(name=name), lambda: self._change(place, None)
+        )
+        made = QWidget()
+        layout = QHBoxLayout(made)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(shown, 1)
+        layout.addWidget(number)
+        layout.addWidget(out)
+        return made
+
+    def _change(self, place: int, text: str | None) -> None:
+        texts = list(self._value)
+        texts[place : place + 1] = [] if text is None else [text]
+        self._set(tuple(texts))
+
+    def _set(self, value: tuple[str, ...]) -> None:
+        if len(value) != len(self._value):
+            self.show_value(value)
+        self._value = value
+        self.edited.emit(list(value))
+        self.left.emit()

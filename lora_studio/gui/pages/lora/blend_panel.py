@@ -1,0 +1,118 @@
+"""The adapters at work in a column, each with a slider for its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
+
+from lora_studio.core import chat
+from lora_studio.core.chat import OnBase
+from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.lora.adapter_list import Weight
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import tool_button
+from lora_studio.gui.widgets.glyph import Elided
+
+#: A slider goes from nothing to twice as strong as trained; numbers go further, below zero too.
+_STEPS, _LARGEST = 100, 2.0
+
+
+class BlendPanel(QWidget):
+    """One row for each adapter.
+
+    Signals:
+        changed(adapters): a weight is another, or an adapter was taken out.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Hidden until there are adapters."""
+        super().__init__(parent)
+        self._adapters: tuple[WeightedAdapter, ...] = ()
+        self.sliders: list[_Slider] = []
+        self.numbers: list[QDoubleSpinBox] = []
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(Space.XS)
+        self.hide()
+
+    def show_adapters(self, adapters: Sequence[WeightedAdapter]) -> None:
+        """Other adapters or weights; rows stay where only weights differ."""
+        before, self._adapters = self._adapters, tuple(adapters)
+        if [each.folder for each in before] != [each.folder for each in adapters]:
+            self._build()
+        for number, slider, each in zip(self.numbers, self.sliders, adapters, strict=True):
+            for part, value in ((number, each.weight), (slider, round(each.weight * _STEPS))):
+                part.blockSignals(True)
+                part.setValue(value)  # type: ignore[arg-type]  # an int for the slider
+                part.blockSignals(False)
+        self.setVisible(bool(adapters))
+
+    def _build(self) -> None:
+        while (item := self._layout.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        self.sliders, self.numbers = [], []
+        for place, each in enumerate(self._adapters):
+            self._layout.addWidget(self._row(place, each))
+
+    def _row(self, place: int, adapter: WeightedAdapter) -> QWidget:
+        alone = adapter.model_copy(update={"weight": 1.0})
+        name = tell(chat.shown(OnBase(adapters=(alone,))))
+        shown = Elided(name, "caption")
+        shown.full = adapter.folder
+        slider = _Slider(tr("Strength of {adapter}").format(adapter=name))
+        number = Weight(adapter.weight, name)
+        slider.valueChanged.connect(lambda value: self._change(place, value / _STEPS))
+        number.valueChanged.connect(lambda value: self._change(place, value))
+        out = tool_button(
+            "close", tr("Take {adapter} out").format(adapter=name), lambda: self._remove(place)
+        )
+        self.sliders.append(slider)
+        self.numbers.append(number)
+        made = QWidget()
+        layout = QHBoxLayout(made)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(shown, 1)
+        layout.addWidget(slider, 1)
+        layout.addWidget(number)
+        layout.addWidget(out)
+        return made
+
+    def _change(self, place: int, weight: float) -> None:
+        adapters = list(self._adapters)
+        adapters[place] = adapters[place].model_copy(update={"weight": weight})
+        self.show_adapters(adapters)
+        self.changed.emit(tuple(adapters))
+
+    def _remove(self, place: int) -> None:
+        adapters = [each for index, each in enumerate(self._adapters) if index != place]
+        self.changed.emit(tuple(adapters))
+
+
+class _Slider(QSlider):
+    """A slider that the wheel moves only in focus."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setRange(0, round(_LARGEST * _STEPS))
+        self.setSingleStep(5)
+        self.setPageStep(25)
+        self.setMinimumWidth(60)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName(name)
+        self.setToolTip(tr("1.00 is as strong as it was trained. Arrow keys move it."))
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()

@@ -1,0 +1,266 @@
+"""A drawing of one transformer block in which linear layers are switched on and off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
+
+from lora_studio.core.lora.spec import Targets
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Size, Space, body_font, color, theme
+
+Place = Literal["in", "out", "up", "down", "other"]
+
+#: Layers of a Llama-shaped block, drawn until the model's own are known.
+USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+#: Where a layer stands in the block, by its name: the first pattern that fits.
+_PLACES: tuple[tuple[Place, re.Pattern[str]], ...] = (
+    ("down", re.compile(r"down|fc2|c_proj_mlp|w2\Z|dense_4h_to_h|wo_mlp|output_linear", re.I)),
+    ("up", re.compile(r"gate|up_proj|fc1|c_fc|w1\Z|w3\Z|dense_h_to_4h|input_linear|wi\Z", re.I)),
+    ("out", re.compile(r"(\bo|out|dense|^wo|^c)(_proj|_lin)?\Z", re.I)),
+    ("in", re.compile(r"(\bq|\bk|\bv|qkv|query|key|value|c_attn|wq|wk|wv|_a|_b)", re.I)),
+)
+_QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|qkv.*|query_key_value|c_attn)(_proj|_lin)?\Z")
+_ENDINGS = re.compile(r"_(proj|lin|linear)\Z")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A linear layer: its full name, its short name in the drawing, and where it stands."""
+
+    name: str
+    title: str
+    place: Place
+
+
+def slots(names: Sequence[str]) -> list[Slot]:
+    """Where each linear layer of a model stands in its block."""
+    short = [_ENDINGS.sub("", name) for name in names]
+    return [
+        Slot(name, title if short.count(title) == 1 else name, _place(name))
+        for name, title in zip(names, short, strict=True)
+    ]
+
+
+def meant_by(targets: Targets, target_names: Sequence[str], known: Sequence[Slot]) -> set[str]:
+    """Names of the layers that a choice of target modules adapts."""
+    match targets:
+        case "names":
+            return set(target_names)
+        case "attention_qv":
+            return {slot.name for slot in known if _QUERY_VALUE.match(slot.name)}
+        case "attention":
+            return {slot.name for slot in known if slot.place in ("in", "out")}
+        case _:
+            return {slot.name for slot in known}
+
+
+class BlockDrawing(QWidget):
+    """From left to right: norm, attention, norm, MLP, with the two residual paths around.
+
+    Signals:
+        toggled(names): the layers that are switched on now, in the model's order.
+    """
+
+    toggled = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """A block of the usual shape until `set_layers`."""
+        super().__init__(parent)
+        self._slots: list[Slot] = []
+        self.buttons: dict[str, QPushButton] = {}
+        self._columns: dict[Place, QRect] = {}
+        self._extra: set[str] = set()  # names that this model does not have are kept
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMaximumWidth(760)
+        self.setAccessibleName(tr("Layers of a transformer block that get an adapter"))
+        theme().changed.connect(self.update)
+        self.set_layers(USUAL)
+
+    def set_layers(self, names: Sequence[str]) -> None:
+        """The linear layers of the model's blocks."""
+        if [slot.name for slot in self._slots] == list(names):
+            return
+        on = self.chosen()
+        for old in self.buttons.values():
+            old.hide()
+            old.deleteLater()
+        self._slots = slots(names)
+        self.buttons = {slot.name: self._button(slot) for slot in self._slots}
+        self.show_chosen(on)
+        self.updateGeometry()
+        self._arrange()
+
+    def layers(self) -> list[Slot]:
+        """The layers drawn."""
+        return list(self._slots)
+
+    def show_chosen(self, names: Iterable[str]) -> None:
+        """Switches the layers without telling anyone."""
+        wanted = set(names)
+        self._extra = wanted - set(self.buttons)
+        for name, made in self.buttons.items():
+            made.setChecked(name in wanted)
+
+    def chosen(self) -> list[str]:
+        """Names of the layers that are switched on; those that the model lacks come last."""
+        on = [name for name, made in self.buttons.items() if made.isChecked()]
+        return [*on, *sorted(self._extra)]
+
+    # --- geometry -----------------------------------------------------------------------------
+
+    def sizeHint(self) -> QSize:
+        """As high as the fullest column needs."""
+        height = 2 * _RAIL + max(1, self._rows()) * _PITCH + (_PITCH if self._of("other") else 0)
+        return QSize(620, height)
+
+    def minimumSizeHint(self) -> QSize:
+        """Narrower than this the names would not fit."""
+        return QSize(520, self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Puts the switches where they belong."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _of(self, place: Place) -> list[Slot]:
+        return [slot for slot in self._slots if slot.place == place]
+
+    def _rows(self) -> int:
+        return max(len(self._of(place)) for place in _COLUMNS)
+
+    def _middle(self) -> int:
+        return _RAIL + self._rows() * _PITCH // 2
+
+    def _arrange(self) -> None:
+        """Four columns of switches; what stands elsewhere in a row below."""
+        free = self.width() - 2 * _END
+        for index, place in enumerate(_COLUMNS):
+            centre = _END + round(free * _CENTRES[index])
+            found = self._of(place)
+            top = self._middle() - len(found) * _PITCH // 2
+            width = max([_WIDTH, *(self.buttons[slot.name].sizeHint().width() for slot in found)])
+            self._columns[place] = QRect(centre - width // 2, top, width, len(found) * _PITCH)
+            for row, slot in enumerate(found):
+                self.buttons[slot.name].setGeometry(
+                    centre - width // 2,
+                    top + row * _PITCH + (_PITCH - _HEIGHT) // 2,
+                    width,
+                    _HEIGHT,
+                )
+        left = _END
+        for slot in self._of("other"):
+            made = self.buttons[slot.name]
+            made.setGeometry(left, self.height() - _HEIGHT, made.sizeHint().width(), _HEIGHT)
+            left += made.sizeHint().width() + Space.S
+        self.update()
+
+    # --- painting -----------------------------------------------------------------------------
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Paths and operations; the switches paint themselves."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setFont(body_font(Size.CAPTION))
+        middle = float(self._middle())
+        columns = [self._columns[place] for place in _COLUMNS]
+        into, out, up, down = columns
+        norm1 = QPointF(_END + _NORM, middle)
+        attention = QPointF((into.right() + out.left()) / 2, middle)
+        plus1 = QPointF(out.right() + _STEP, middle)
+        norm2 = QPointF((plus1.x() + up.left() - _FAN) / 2, middle)
+        times = QPointF((up.right() + down.left()) / 2, middle)
+        plus2 = QPointF(down.right() + _STEP, middle)
+        painter.setPen(QPen(color("edge"), 1.4))
+        begin = QPointF(2, middle)
+        self._path(painter, [begin, norm1, QPointF(into.left() - _FAN, middle)])
+        self._fan(painter, "in", QPointF(into.left() - _FAN, middle), attention)
+        self._path(painter, [attention, plus1])
+        self._path(painter, [plus1, norm2, QPointF(up.left() - _FAN, middle)])
+        self._fan(painter, "up", QPointF(up.left() - _FAN, middle), times)
+        self._path(painter, [times, plus2, QPointF(self.width() - 2, middle)])
+        self._residual(painter, QPointF(_STEP / 2, middle), plus1)
+        self._residual(painter, QPointF(plus1.x() + _STEP * 0.8, middle), plus2)
+        self._arrow(painter, QPointF(self.width() - 2, middle))
+        self._round(painter, norm1, tr("norm"), 22)
+        self._round(painter, norm2, tr("norm"), 22)
+        self._round(painter, attention, tr("attention"), 34)
+        self._round(painter, plus1, "+", 9)
+        gated = len(self._of("up")) > 1
+        self._round(painter, times, "×" if gated else tr("act"), 9 if gated else 16)
+        self._round(painter, plus2, "+", 9)
+        painter.end()
+
+    def _fan(self, painter: QPainter, place: Place, start: QPointF, end: QPointF) -> None:
+        """From a point through each switch of a column to a point."""
+        for slot in self._of(place):
+            box = self.buttons[slot.name].geometry()
+            y = float(box.center().y()) + 0.5
+            path = QPainterPath(start)
+            path.cubicTo(start.x() + 10, start.y(), box.left() - 10, y, box.left(), y)
+            path.moveTo(box.right() + 1, y)
+            path.cubicTo(box.right() + 12, y, end.x() - 16, end.y(), end.x(), end.y())
+            painter.drawPath(path)
+
+    def _residual(self, painter: QPainter, start: QPointF, end: QPointF) -> None:
+        """Around a half of the block, along the upper edge."""
+        top = _RAIL / 2
+        path = QPainterPath(start)
+        path.lineTo(start.x(), top + 8)
+        path.quadTo(start.x(), top, start.x() + 8, top)
+        path.lineTo(end.x() - 8, top)
+        path.quadTo(end.x(), top, end.x(), top + 8)
+        path.lineTo(end)
+        painter.drawPath(path)
+
+    @staticmethod
+    def _path(painter: QPainter, points: list[QPointF]) -> None:
+        for start, end in pairwise(points):
+            painter.drawLine(start, end)
+
+    @staticmethod
+    def _arrow(painter: QPainter, tip: QPointF) -> None:
+        painter.drawLine(tip, tip + QPointF(-6, -4))
+        painter.drawLine(tip, tip + QPointF(-6, 4))
+
+    @staticmethod
+    def _round(painter: QPainter, centre: QPointF, words: str, half: int) -> None:
+        """A named operation on the path."""
+        painter.save()
+        box = QRectF(centre.x() - half, centre.y() - 9, 2 * half, 18)
+        painter.setBrush(color("card"))
+        painter.setPen(QPen(color("edge"), 1))
+        painter.drawRoundedRect(box, 9, 9)
+        painter.setPen(color("muted"))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
+        painter.restore()
+
+    def _button(self, slot: Slot) -> QPushButton:
+        made = QPushButton(slot.title, self, autoDefault=False)
+        made.setCheckable(True)
+        made.setProperty("kind", "chip")
+        made.setToolTip(slot.name)
+        made.setAccessibleName(slot.name)
+        made.clicked.connect(lambda _=False: self.toggled.emit(self.chosen()))
+        made.show()
+        return made
+
+
+def _place(name: str) -> Place:
+    return next((place for place, pattern in _PLACES if pattern.search(name)), "other")
+
+
+_COLUMNS: tuple[Place, ...] = ("in", "out", "up", "down")
+#: Centres of the four columns of switches, as shares of the width.
+_CENTRES = (0.165, 0.40, 0.72, 0.905)
+_RAIL = 30  # room for a residual path
+_PITCH, _HEIGHT, _WIDTH = 36, 28, 52
+_END, _NORM, _STEP, _FAN = 22, 24, 20, 22

@@ -1,0 +1,167 @@
+"""Makes one adapter of several: which, how strongly, by which rule, under which name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
+
+from lora_studio.core import chat
+from lora_studio.core.chat import OnBase
+from lora_studio.core.lora.adapters import METHODS, AdapterFacts, Method, WeightedAdapter
+from lora_studio.core.protocol import commands
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.lora.blend_panel import BlendPanel
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label, row
+from lora_studio.gui.widgets.progress_line import ProgressLine
+
+_TITLES: dict[Method, str] = {
+    "cat": mark("Concatenation"),
+    "svd": mark("Low-rank (SVD)"),
+    "linear": mark("Linear"),
+    "ties": mark("TIES"),
+    "dare_linear": mark("DARE, added"),
+    "dare_ties": mark("DARE with TIES"),
+    "magnitude_prune": mark("Pruned"),
+}
+_SPARSE = ("ties", "dare_linear", "dare_ties", "magnitude_prune")
+
+
+class CombinePanel(QWidget):
+    """Weights, rule and name of a combination.
+
+    Signals:
+        combine_wanted(command): make it.
+        cancel_wanted: end the making.
+    """
+
+    combine_wanted = Signal(object)
+    cancel_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Nothing is chosen yet; `folder` is where new adapters go."""
+        super().__init__(parent)
+        self.folder = Path()
+        self._adapters: tuple[WeightedAdapter, ...] = ()
+        self._ranks: set[int] = set()
+        self.what = label("", "muted", wrap=True)
+        self.blend = BlendPanel()
+        self.blend.changed.connect(self._weights_changed)
+        self.method = QComboBox()
+        self.method.setAccessibleName(tr("How to combine"))
+        for key, title in _TITLES.items():
+            self.method.addItem(tr(title), key)
+        self.about = label("", "caption", wrap=True)
+        self.rank = QSpinBox(minimum=1, maximum=4096, value=16)
+        self.rank.setAccessibleName(tr("Rank of the result"))
+        self.density = QDoubleSpinBox(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
+        self.density.setAccessibleName(tr("Share of values kept"))
+        for number in (self.rank, self.density):
+            sized(number, width=72)
+            number.lineEdit().setTextMargins(Space.S, 0, Space.XS, 0)
+        self._rank_name, self._density_name = label(tr("Rank")), label(tr("Kept"))
+        self.name = QLineEdit()
+        self.name.setAccessibleName(tr("Name of the new adapter"))
+        self.make = button(tr("Combine"), self._make, icon="merge")
+        self.cancel = button(tr("Cancel"), self.cancel_wanted.emit, icon="stop")
+        self.progress = ProgressLine()
+        self.error = label("", "error", wrap=True)
+        numbers = (self._rank_name, self.rank, self._density_name, self.density)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.what)
+        layout.addWidget(self.blend)
+        layout.addLayout(row(self.method, *numbers, None))
+        layout.addWidget(self.about)
+        layout.addLayout(row(label(tr("Name")), self.name, self.make, self.cancel))
+        layout.addWidget(self.progress)
+        layout.addWidget(self.error)
+        self.method.currentIndexChanged.connect(self._refresh)
+        self.name.textChanged.connect(self._refresh)
+        self.set_running(False)
+        self.choose(())
+
+    def choose(self, adapters: Sequence[AdapterFacts]) -> None:
+        """The adapters that are to become one; weights that were set stay."""
+        known = {each.folder: each.weight for each in self._adapters}
+        self._adapters = tuple(
+            WeightedAdapter(folder=each.folder, weight=known.get(each.folder, 1.0))
+            for each in adapters
+        )
+        self._ranks = {rank for each in adapters for rank in each.ranks}
+        self.blend.show_adapters(self._adapters)
+        if len(self._adapters) > 1:
+            titles = [tell(chat.shown(OnBase(adapters=(_plain(each),)))) for each in self._adapters]
+            self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
+            self.rank.setValue(max(self._ranks, default=16))
+        self._refresh()
+
+    def set_running(self, running: bool, share: float | None = None) -> None:
+        """Whether the combination is being made."""
+        self._running = running
+        self.progress.setVisible(running)
+        self.cancel.setVisible(running)
+        self.make.setVisible(not running)
+        if running:
+            self.progress.show_progress(tr("Combining"), share)
+
+    def say(self, text: str) -> None:
+        """Why it could not be made."""
+        self.error.setText(text)
+        self.error.setVisible(bool(text))
+
+    def _refresh(self) -> None:
+        several, method = len(self._adapters) > 1, self.method.currentData()
+        self.what.setText(
+            "" if several else tr("Tick two or more adapters in the list to make one of them.")
+        )
+        self.what.setVisible(not several)
+        for part in (self.blend, self.method, self.about, self.name):
+            part.setEnabled(several)
+        self.about.setText(tr(METHODS[method]))
+        for number in (self.rank, self._rank_name):
+            number.setVisible(method == "svd")
+        for share in (self.density, self._density_name):
+            share.setVisible(method in _SPARSE)
+        wrong = self._wrong(method) if several else ""
+        self.say(wrong)
+        self.make.setEnabled(several and not wrong)
+
+    def _wrong(self, method: str) -> str:
+        if not self.name.text().strip():
+            return tr("Give the new adapter a name.")
+        if self._target().exists():
+            return tr("There is an adapter of this name already.")
+        if len(self._ranks) > 1 and method not in ("cat", "svd"):
+            return tr("The ranks differ: choose concatenation or SVD.")
+        return ""
+
+    def _target(self) -> Path:
+        return self.folder / self.name.text().strip()
+
+    def _weights_changed(self, adapters: tuple[WeightedAdapter, ...]) -> None:
+        if len(adapters) == len(self._adapters):
+            self._adapters = adapters
+
+    def _make(self) -> None:
+        method = self.method.currentData()
+        self.combine_wanted.emit(
+            commands.CombineAdapters(
+                adapters=self._adapters,
+                method=method,
+                out=str(self._target()),
+                rank=self.rank.value() if method == "svd" else None,
+                density=self.density.value(),
+            )
+        )
+
+
+def _plain(adapter: WeightedAdapter) -> WeightedAdapter:
+    return adapter.model_copy(update={"weight": 1.0})

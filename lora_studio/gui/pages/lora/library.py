@@ -1,0 +1,63 @@
+"""The adapter library: every adapter in run folders and elsewhere, looked into, combined, used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.state import ProjectState
+
+if TYPE_CHECKING:
+    from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+
+
+class AdapterLibrary(QObject):
+    """Opens the library's dialog and does what is chosen there.
+
+    Signals:
+        found(folders): usable adapters, for whoever offers them too.
+        talk_wanted(folder): open an adapter in the playground.
+        start_wanted(folder): training is to go on from an adapter.
+        merge_wanted(folder): begin a run that merges an adapter.
+    """
+
+    found = Signal(object)
+    talk_wanted = Signal(str)
+    start_wanted = Signal(str)
+    merge_wanted = Signal(str)
+
+    def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
+        """Nothing is looked for before it is opened."""
+        super().__init__(window)
+        self._state, self._preferences, self._window = state, preferences, window
+        self.link = ChatLink(self)
+        self.dialog: AdapterDialog | None = None
+
+    def open(self) -> None:
+        """Shows the library, or brings it forward."""
+        # Imported when it is needed: not every session combines adapters.
+        from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+
+        if self.dialog is None:
+            self.dialog = AdapterDialog(self._state, self._preferences, self.link, self._window)
+            self.dialog.found.connect(self.found)
+            for signal, target in (
+                (self.dialog.talk_wanted, self.talk_wanted),
+                (self.dialog.start_wanted, self.start_wanted),
+                (self.dialog.merge_wanted, self.merge_wanted),
+            ):
+                signal.connect(target)
+            self.dialog.finished.connect(self._closed)
+        self.dialog.open()
+
+    def leave(self) -> None:
+        """The window closes."""
+        self.link.leave()
+
+    def _closed(self) -> None:
+        self.dialog = None
+        self.link.rest()

@@ -1,0 +1,378 @@
+"""The dialog of the adapter library: adapters found, looked into, combined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core import chat, formatting
+from lora_studio.core.lora.adapters import AdapterFacts, Fit
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs import speakers
+from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.lora.combine_panel import CombinePanel
+from lora_studio.gui.pages.lora.norm_bars import NormBars
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.glyph import Statement
+
+_NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
+#: Pixels that the list needs for all its columns.
+_ROOM_FOR_ALL = 480
+
+
+class AdapterDialog(Dialog):
+    """The list to the left; the chosen adapter and what can be done with it to the right.
+
+    Signals:
+        found, talk_wanted, start_wanted, merge_wanted: as of `AdapterLibrary`.
+    """
+
+    found = Signal(object)
+    talk_wanted = Signal(str)
+    start_wanted = Signal(str)
+    merge_wanted = Signal(str)
+
+    def __init__(
+        self, state: ProjectState, preferences: Preferences, link: ChatLink, parent: QWidget
+    ) -> None:
+        """Looks at once, in the folders of projects and in those that were added."""
+        super().__init__(tr("Adapter library"), "", parent)
+        self._state, self._preferences, self.link = state, preferences, link
+        self.adapters: tuple[AdapterFacts, ...] = ()
+        self._asked = self._combining = ""
+        self._choose_next = ""
+        self._build_list()
+        self._build_detail()
+        self.combine = CombinePanel()
+        self.combine.folder = (state.draft.folder or Path.home()) / "adapters"
+        self._lay_out()
+        link.event_received.connect(self._take)
+        self.combine.combine_wanted.connect(self._combine)
+        self.combine.cancel_wanted.connect(lambda: link.cancel(self._combining))
+        self.look()
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _build_list(self) -> None:
+        self.table = _List(0, 6)
+        self.table.setAccessibleName(tr("Adapters"))
+        heads = (tr("Adapter"), tr("Fits"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
+        self.table.setHorizontalHeaderLabels(heads)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        plain_table.set_up(self.table)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for place in (_NAME, _BASE):
+            header.setSectionResizeMode(place, QHeaderView.ResizeMode.Stretch)
+        self.table.currentCellChanged.connect(self._chosen)
+        self.table.itemChanged.connect(self._ticked)
+        self.status = Statement()
+        self.add = button(tr("Add a folder…"), self.pick, icon="plus")
+        self.again = button(tr("Look again"), self.look, icon="refresh")
+
+    def _build_detail(self) -> None:
+        self.name = label("", "section", wrap=True)
+        self.fit = Statement()
+        self.facts = FactList()
+        self.norms = NormBars()
+        self.strength = label("", "caption", wrap=True)
+        self.talk = button(tr("Open in playground"), self._talk, icon="playground")
+        self.start = button(tr("Start training from it"), self._start, icon="train")
+        self.merge = button(tr("Merge it"), self._merge, icon="merge")
+        self.merge.setToolTip(tr("Begins a run that merges it into the project's model."))
+        self.show_folder = button(tr("Show folder"), self._show_folder, icon="folder")
+
+    def _lay_out(self) -> None:
+        room = self.screen().availableSize()
+        self.resize(QSize(Size.scaled(1120), Size.scaled(680)).boundedTo(room))
+        left = QVBoxLayout()
+        left.setSpacing(Space.S)
+        left.addWidget(self.table, 1)
+        left.addWidget(self.status)
+        left.addLayout(row(self.add, self.again, None))
+        made = Card(tr("Combine"))
+        made.add(self.combine)
+        left.addWidget(made)
+        detail = Card()
+        detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
+        ways = FlowLayout()
+        for way in (self.talk, self.start, self.merge, self.show_folder):
+            ways.addWidget(way)
+        detail.add(ways)
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        right = QVBoxLayout(inner)
+        right.setContentsMargins(0, 0, Space.S, 0)
+        right.addWidget(detail)
+        right.addStretch(1)
+        area = QScrollArea(widgetResizable=True)
+        area.setWidget(inner)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setMinimumSize(Size.scaled(400), 300)
+        area.setAccessibleName(tr("About the adapter"))
+        sides = QHBoxLayout()
+        sides.setSpacing(Space.L)
+        sides.addLayout(left, 4)
+        sides.addWidget(area, 3)
+        self.body.addLayout(sides, 1)
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+        self._show(None)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Looks for adapters again."""
+        projects = [file.parent for file in self._preferences.recent_projects()]
+        if self._state.draft.folder is not None:
+            projects = [self._state.draft.folder, *projects]
+        folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
+        folders += self._preferences.adapter_folders
+        self.status.say(tr("Looking for adapters…"))
+        wanted = tuple(dict.fromkeys(folders))
+        self.link.send(commands.ListAdapters(folders=wanted, model=self._model()))
+
+    def pick(self) -> None:
+        """Asks for a folder to look in too, from now on."""
+        dialog = QFileDialog(self, tr("Folder with adapters"))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.take_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def take_folder(self, folder: str) -> None:
+        """Looks in a folder too, from now on."""
+        if folder not in self._preferences.adapter_folders:
+            self._preferences.adapter_folders.append(folder)
+            self._preferences.save()
+        self.look()
+
+    def chosen(self) -> AdapterFacts | None:
+        """The adapter that is shown to the right."""
+        row_ = self.table.currentRow()
+        return self.adapters[row_] if 0 <= row_ < len(self.adapters) else None
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Progress(stage="combining") if event.id == self._combining:
+                self.combine.set_running(True, event.done / (event.total or 1))
+            case events.AdaptersFound():
+                self._fill(event.adapters, event.fits)
+            case events.AdapterShown() if event.id == self._asked:
+                self._show_layers(event)
+            case events.AdapterCombined():
+                self._choose_next = event.folder
+            case events.Failed() if event.id == self._asked:
+                self.fit.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
+                self.fit.show()
+            case events.Done() | events.Failed() | events.Cancelled() if (
+                event.id == self._combining
+            ):
+                self._combined(event)
+            case events.Failed():
+                self.status.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
+
+    def _model(self) -> ModelSpec | None:
+        """The project's model where it is on this computer: nothing is downloaded for a look."""
+        spec, known = self._state.spec("model"), self._state.facts.model
+        if not isinstance(spec, ModelSpec) or not spec.source:
+            return None
+        whole = known is not None and known.source == spec.source and not known.missing_bytes
+        return spec if whole or spec.kind == "folder" else None
+
+    def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, Fit]) -> None:
+        before = self.chosen()
+        wanted = self._choose_next or (before.folder if before is not None else "")
+        ticked = {each.folder for each in self._ticked_adapters()}
+        self._choose_next = ""
+        self.adapters = tuple(adapters)
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(adapters))
+        for line, facts in enumerate(adapters):
+            for place, cell in enumerate(_cells(facts, fits.get(facts.folder))):
+                self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
+        self.table.blockSignals(False)
+        found = tr_n("{n} adapter", "{n} adapters", len(adapters))
+        none = tr("No adapters yet: train one, or add a folder that holds some.")
+        self.status.say(found if adapters else none)
+        self.found.emit(tuple(each.folder for each in adapters if each.problem is None))
+        places = [line for line, each in enumerate(adapters) if each.folder == wanted]
+        if adapters:
+            self.table.setCurrentCell(places[0] if places else 0, _NAME)
+            self._chosen(self.table.currentRow())
+        self._ticked()
+
+    # --- the chosen one -----------------------------------------------------------------------
+
+    def _chosen(self, *_: int) -> None:
+        facts = self.chosen()
+        self._show(facts)
+        if facts is None or facts.problem is not None:
+            return
+        command = commands.ShowAdapter(folder=facts.folder, model=self._model())
+        if self._asked:
+            self.link.cancel(self._asked)
+        self._asked = command.id
+        self.link.send(command)
+
+    def _show(self, facts: AdapterFacts | None) -> None:
+        usable = facts is not None and facts.problem is None
+        for part in (self.talk, self.start, self.merge):
+            part.setEnabled(usable and self._state.draft.path is not None)
+        self.show_folder.setEnabled(facts is not None)
+        self.norms.show_layers(())
+        self.strength.setText("")
+        self.name.setText(_name(facts) if facts is not None else tr("No adapter chosen"))
+        self.facts.show_facts(_facts(facts) if facts is not None else [])
+        self.fit.hide()
+        if facts is not None and facts.problem is not None:
+            self.fit.say(f"{tell(facts.problem.what)} {tell(facts.problem.remedy)}", "error")
+            self.fit.show()
+
+    def _show_layers(self, event: events.AdapterShown) -> None:
+        self.norms.show_layers(event.adapter.layers)
+        self.strength.setText(self.norms.summary())
+        fit = event.fit
+        if fit is None:
+            return
+        for part in (self.talk, self.start, self.merge):
+            part.setEnabled(fit.fits and self._state.draft.path is not None)
+        if not fit.fits:
+            self.fit.say(tr("Does not fit the project's model. {why}").format(why=tell(fit.reason)), "error")  # fmt: skip
+        elif fit.warning:
+            self.fit.say(tr("Fits, but mind: {why}").format(why=tell(fit.warning)), "warn")
+        else:
+            self.fit.say(tr("Fits the project's model."), "ok")
+        self.fit.show()
+
+    def _talk(self) -> None:
+        self._leave_with(self.talk_wanted)
+
+    def _start(self) -> None:
+        self._leave_with(self.start_wanted)
+
+    def _merge(self) -> None:
+        self._leave_with(self.merge_wanted)
+
+    def _leave_with(self, signal: object) -> None:
+        if (facts := self.chosen()) is not None:
+            signal.emit(facts.folder)  # type: ignore[attr-defined]  # a bound signal
+            self.accept()
+
+    def _show_folder(self) -> None:
+        if (facts := self.chosen()) is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(facts.folder))
+
+    # --- combining ----------------------------------------------------------------------------
+
+    def _ticked_adapters(self) -> list[AdapterFacts]:
+        found = []
+        for line, facts in enumerate(self.adapters):
+            item = self.table.item(line, _NAME)
+            if item is not None and item.checkState() == Qt.CheckState.Checked:
+                found.append(facts)
+        return found
+
+    def _ticked(self, *_: object) -> None:
+        self.combine.choose(self._ticked_adapters())
+
+    def _combine(self, command: commands.CombineAdapters) -> None:
+        self._combining = command.id
+        self.combine.set_running(True)
+        self.link.send(command)
+
+    def _combined(self, ending: events.Ending) -> None:
+        self._combining = ""
+        self.combine.set_running(False)
+        if isinstance(ending, events.Failed):
+            self.combine.say(f"{tell(ending.problem.what)} {tell(ending.problem.remedy)}")
+        elif isinstance(ending, events.Done):
+            folder = str(self.combine.folder)
+            self.take_folder(folder) if self._state.draft.folder is None else self.look()
+
+
+class _List(QTableWidget):
+    """Leaves out what stands beside it anyway where names would have no room."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        narrow = self.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
+        for place in (_KIND, _RANK):
+            self.setColumnHidden(place, narrow)
+
+
+def _name(facts: AdapterFacts) -> str:
+    return tell(chat.shown(speakers.adapter(facts.folder)))
+
+
+def _rank(facts: AdapterFacts) -> str:
+    low, high = facts.ranks
+    return "" if not high else str(low) if low == high else f"{low}–{high}"
+
+
+def _cells(facts: AdapterFacts, fit: Fit | None) -> tuple[str, ...]:
+    base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    usable = facts.problem is None
+    fits = "" if usable and fit is None else "✓" if fit is not None and fit.fits else "✗"
+    size = formatting.size(facts.bytes) if facts.bytes else ""
+    return _name(facts), fits, facts.kind if usable else "", _rank(facts), base, size
+
+
+def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    item.setToolTip(_tip(facts, place))
+    if place == _NAME and facts.problem is None:
+        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+        item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+    if place in (_RANK, _SIZE):
+        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    return item
+
+
+def _tip(facts: AdapterFacts, place: int) -> str:
+    """What there may be no room for in a cell."""
+    if facts.problem is not None:
+        return tell(facts.problem.what)
+    return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(place, facts.folder)
+
+
+def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
+    scale = (
+        tr("{rank}, alpha {alpha}").format(rank=_rank(facts), alpha=f"{facts.alpha:g}")
+        if facts.rank
+        else ""
+    )
+    return [
+        (tr("Folder"), facts.folder),
+        (tr("Kind"), facts.kind if facts.problem is None else ""),
+        (tr("Rank"), scale),
+        (tr("Modules"), ", ".join(facts.modules)),
+        (tr("Trained whole"), ", ".join(facts.trained_whole)),
+        (tr("Base"), facts.base),
+        (tr("Parameters"), formatting.count(facts.parameters) if facts.parameters else ""),
+        (tr("Note"), tell(facts.note or "")),
+    ]

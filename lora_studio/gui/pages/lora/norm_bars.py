@@ -1,0 +1,136 @@
+"""How strongly an adapter changes each layer: one bar a layer, the modules of it in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtGui import QHelpEvent, QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from lora_studio.core.lora.adapters import LayerFacts
+from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import body_font, color, theme
+
+_LAYER = re.compile(r"\.(\d+)\.")
+_HEIGHT = 120
+
+
+class NormBars(QWidget):
+    """Bars from the first layer to the last; arrow keys and the mouse say what a bar stands for."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until `show_layers`."""
+        super().__init__(parent)
+        self._groups: list[tuple[str, list[tuple[str, float]]]] = []
+        self._at = -1
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName(tr("Strength by layer"))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        theme().changed.connect(self.update)
+
+    def show_layers(self, layers: Sequence[LayerFacts]) -> None:
+        """Other layers; those whose norm is not known have no bar."""
+        found: dict[str, list[tuple[str, float]]] = {}
+        for layer in layers:
+            if layer.norm is not None and math.isfinite(layer.norm):
+                match = _LAYER.search(layer.module)
+                group = match[1] if match else layer.module
+                name = layer.module[match.end() :] if match else layer.module
+                found.setdefault(group, []).append((name, layer.norm))
+        self._groups = list(found.items())
+        self._at = -1
+        self.setAccessibleDescription(self.summary())
+        self.setVisible(bool(found))
+        self.update()
+
+    def strengths(self) -> list[float]:
+        """Frobenius norm of each layer's update: √Σ of the squares of its modules."""
+        return [math.hypot(*(norm for _, norm in modules)) for _, modules in self._groups]
+
+    def summary(self) -> str:
+        """What the picture shows, in one sentence."""
+        strengths = self.strengths()
+        if not strengths:
+            return ""
+        most = max(range(len(strengths)), key=strengths.__getitem__)
+        return tr("Strongest at layer {layer} with {norm:.3g}.").format(
+            layer=self._groups[most][0], norm=strengths[most]
+        )
+
+    def said(self, bar: int) -> str:
+        """A bar in words: its layer and the modules in it."""
+        if not 0 <= bar < len(self._groups):
+            return ""
+        group, modules = self._groups[bar]
+        each = "\n".join(f"{name}  {norm:.3g}" for name, norm in modules)
+        return tr("Layer {layer}: ‖ΔW‖ {norm:.3g}").format(
+            layer=group, norm=self.strengths()[bar]
+        ) + (f"\n{each}" if len(modules) > 1 else "")
+
+    def sizeHint(self) -> QSize:
+        """Small."""
+        return QSize(280, Size.grown(_HEIGHT))
+
+    def minimumSizeHint(self) -> QSize:
+        """Narrow."""
+        return QSize(120, Size.grown(_HEIGHT))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Bars on a line, the first and the last layer named below it."""
+        strengths = self.strengths()
+        highest = max(strengths, default=0.0)
+        if highest <= 0:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        font = body_font(Size.CAPTION)
+        painter.setFont(font)
+        below = painter.fontMetrics().height() + 4
+        base = self.height() - below
+        for bar, strength in enumerate(strengths):
+            place = self._place(bar)
+            height = max(1.0, (base - 4) * strength / highest)
+            place.setTop(base - height)
+            place.setBottom(base)
+            chosen = self.hasFocus() and bar == self._at
+            painter.fillRect(place, color("evaluation" if chosen else "accent"))
+        painter.setPen(color("line"))
+        painter.drawLine(0, base, self.width(), base)
+        painter.setPen(color("muted"))
+        words = QRectF(0, base + 2, self.width(), below)
+        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, self._groups[0][0])
+        last = self._groups[-1][0] if len(self._groups) > 1 else ""
+        painter.drawText(words, Qt.AlignmentFlag.AlignRight, last)
+        painter.drawText(words, Qt.AlignmentFlag.AlignHCenter, tr("layer"))
+        painter.end()
+
+    def event(self, event: QEvent) -> bool:
+        """Says under the mouse what a bar stands for."""
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            QToolTip.showText(event.globalPos(), self.said(self._bar_at(event.pos().x())))
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Left and right go from bar to bar."""
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
+        if step is None or not self._groups:
+            super().keyPressEvent(event)
+            return
+        self._at = min(max(self._at + step, 0), len(self._groups) - 1)
+        self.setAccessibleDescription(self.said(self._at))
+        place = self.mapToGlobal(self._place(self._at).center().toPoint())
+        QToolTip.showText(place, self.said(self._at))
+        self.update()
+
+    def _place(self, bar: int) -> QRectF:
+        width = self.width() / max(len(self._groups), 1)
+        gap = min(3.0, width * 0.25)
+        return QRectF(bar * width + gap / 2, 0, min(width - gap, 40.0), self.height())
+
+    def _bar_at(self, x: int) -> int:
+        return int(x * len(self._groups) / max(self.width(), 1))

@@ -1,0 +1,257 @@
+"""The LoRA step: the shape of the adapter, and what it costs."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora.spec import LoraSpec, Targets
+from lora_studio.core.memory import adapter_size
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.problems import ProblemError, Step
+from lora_studio.core.protocol import events
+from lora_studio.gui.controls.cards import CardsControl, Choice
+from lora_studio.gui.controls.preset_number import PresetNumberControl
+from lora_studio.gui.controls.slider_number import SliderNumberControl
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.pages.lora.block_drawing import USUAL, BlockDrawing, meant_by
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.project.undo import Change
+from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
+from lora_studio.gui.widgets.columns import Columns
+
+#: Ranks with what each is for: title and phrase.
+_RANKS = (
+    (8, mark("Rank 8"), mark("tone, style and format")),
+    (16, mark("Rank 16"), mark("most tasks: start here")),
+    (32, mark("Rank 32"), mark("a new domain")),
+    (64, mark("Rank 64"), mark("much new material")),
+)
+#: Stops of the slider: finer where most people are.
+_STOPS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_DROPOUT = {
+    0.0: mark("None: fastest, and fine for most datasets."),
+    0.05: mark("A little: helps with some hundred rows."),
+    0.1: mark("More: helps when a small dataset is gone through many times."),
+}
+_STEP: Step = "lora"
+
+
+class LoraPage(Page):
+    """The adapter is counted at once where the widths of the layers tell its size, else by the
+    inspector, whose latest count is shown meanwhile."""
+
+    step = "lora"
+    title = "LoRA"
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Cards of ranks on top; strength to the left, layers to the right."""
+        super().__init__(state, parent)
+        self.presets = CardsControl([Choice(rank, tr(name), tr(use)) for rank, name, use in _RANKS])
+        self.presets.setAccessibleName(tr("Usual ranks"))
+        self.rank = SliderNumberControl(state.about(_STEP, "rank"), _STOPS)
+        self.alpha = PresetNumberControl(
+            state.about(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
+        )
+        self.dropout = PresetNumberControl(
+            state.about(_STEP, "dropout"), {f"{value:g}": value for value in _DROPOUT}
+        )
+        self.drawing = BlockDrawing()
+        self.sentence = label(role="section", wrap=True)
+        self.detail = label(role="muted", wrap=True)
+        self._stale = False
+        self._started: LoraSpec | None = None  # the shape of the adapter to go on from
+        self._lay_out()
+        self.presets.edited.connect(self._choose_rank)
+        self.rank.slid.connect(self._slide_rank)
+        self.drawing.toggled.connect(self._choose_layers)
+        state.value_changed.connect(self._value_changed)
+        state.opened.connect(self._show_all)
+        state.facts_changed.connect(self._facts_changed)
+        self._show_all()
+        self.refresh()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        strength = Card(tr("Strength"))
+        strength.add(
+            self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
+        )
+        strength.add(self.add_editor("dropout", control=self.dropout))
+        more = More()
+        more.add(
+            self.add_editor("use_rslora"),
+            self.add_editor("use_dora"),
+            self.add_editor("init"),
+            self.add_editor("blocks"),
+            self.add_editor("own_ranks"),
+            self.add_editor("bias", style="segments"),
+            self.add_editor("modules_to_save"),
+            self.add_editor("start_from"),
+        )
+        strength.add(more)
+        layers = Card(tr("Layers"))
+        layers.add(
+            self.add_editor("targets", style="combo"),
+            self.drawing,
+            self.add_editor("target_names"),
+        )
+        result = Card()
+        result.add(self.sentence, self.detail)
+        self.body.addWidget(self.presets)
+        self.body.addWidget(result)
+        self.body.addWidget(Columns(column(strength, None), column(layers, None), (2, 3)))
+        self.body.addStretch(1)
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def _choose_rank(self, rank: int) -> None:
+        """Alpha keeps its ratio to the rank, in the same step of undo."""
+        self.state.change(tr("Rank {rank}").format(rank=rank), self._with_rank(rank))
+
+    def _slide_rank(self, rank: int) -> None:
+        """As a card does; the whole way of the slider is one step of undo."""
+        self.state.change(tr("Rank"), self._with_rank(rank), merges=True)
+
+    def _with_rank(self, rank: int) -> list[Change]:
+        changes: list[Change] = [(_STEP, "rank", rank)]
+        if (ratio := self._ratio()) is not None:
+            limit = self.state.about(_STEP, "alpha").maximum or 4096
+            changes.append((_STEP, "alpha", int(min(max(1, round(ratio * rank)), limit))))
+        return changes
+
+    def _choose_layers(self, names: list[str]) -> None:
+        self.state.change(
+            tr("Target modules"), [(_STEP, "targets", "names"), (_STEP, "target_names", names)]
+        )
+
+    def _ratio(self) -> float | None:
+        rank, alpha = self.state.get(_STEP, "rank"), self.state.get(_STEP, "alpha")
+        numbers = isinstance(rank, int) and isinstance(alpha, int)
+        return alpha / rank if numbers and rank > 0 else None
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _value_changed(self, step: str, field: str) -> None:
+        if step == _STEP:
+            self._stale = True
+            self._show_all()
+
+    def _facts_changed(self, name: str) -> None:
+        if name == "model":
+            self._stale = False
+            self._show_all()
+
+    def _show_all(self) -> None:
+        self._show_start()
+        self._show_strength()
+        self._show_layers()
+        self._show_sentence()
+
+    def _show_start(self) -> None:
+        """Where training goes on from an adapter, that one decides the shape: its values are shown."""
+        spec = self.state.spec(_STEP)
+        found: LoraSpec | None = None
+        if isinstance(spec, LoraSpec) and spec.start_from:
+            with suppress(ProblemError):
+                starting_adapter.read(Path(spec.start_from))
+                found = starting_adapter.effective(spec)
+        changed, self._started = found != self._started, found
+        if not changed and found is None:
+            return
+        for field in starting_adapter.TAKEN:
+            made = self.editors[field]
+            made.setEnabled(found is None)
+            made.setToolTip("" if found is None else tr("Taken from the adapter to go on from."))
+            decided = self.state.get(_STEP, field) if found is None else getattr(found, field)
+            made.control.show_value(decided)
+        for part in (self.presets, self.drawing):
+            part.setEnabled(found is None)
+
+    def _shown(self, field: str) -> object:
+        """What training will use: the adapter's own value where that decides."""
+        if self._started is not None and field in starting_adapter.TAKEN:
+            return getattr(self._started, field)
+        return self.state.get(_STEP, field)
+
+    def _show_strength(self) -> None:
+        rank, alpha = self._shown("rank"), self._shown("alpha")
+        self.presets.show_value(rank)
+        said = ""
+        if isinstance(rank, int) and isinstance(alpha, int) and rank > 0:
+            self.alpha.set_presets({tr("1 × rank"): rank, tr("2 × rank"): 2 * rank})
+            said = tr("Now {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}") + " "
+        about = tr(self.state.about(_STEP, "alpha").description)
+        self.editors["alpha"].set_help(f"{said}{about}")
+        dropout = self.state.get(_STEP, "dropout")
+        words_for = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
+        self.editors["dropout"].set_help(
+            tr(words_for or self.state.about(_STEP, "dropout").description)
+        )
+
+    def _show_layers(self) -> None:
+        model = self.state.facts.model
+        self.drawing.set_layers(model.linear_names if model else USUAL)
+        targets, names = self._shown("targets"), self._shown("target_names")
+        named = [str(name) for name in names] if isinstance(names, list | tuple) else []
+        known = targets in list(self.state.about(_STEP, "targets").choices)
+        chosen = meant_by(cast(Targets, targets), named, self.drawing.layers()) if known else set()
+        self.drawing.show_chosen(chosen)
+        self.editors["target_names"].setVisible(targets == "names")
+
+    def _show_sentence(self) -> None:
+        model, spec = self.state.facts.model, self.state.spec(_STEP)
+        at_once = adapter_size.count(model, spec) if model and isinstance(spec, LoraSpec) else None
+        counted = at_once or (model.adapter if model else None)
+        waiting = self._stale and at_once is None
+        set_role(self.sentence, "muted" if counted is None or waiting else "section")
+        if spec is None:
+            said = tr("Correct the values below to see how much trains.")
+        elif model is None:
+            said = tr("Choose a model to see how much of it trains.")
+        elif counted is None:
+            said = tr("Nothing trains: this model has none of these layers.")
+        else:
+            said = _sentence(counted)
+        self.sentence.setText(said)
+        details = [_detail(counted), self._memory()] if counted and model else []
+        if self._started is not None and isinstance(spec, LoraSpec):
+            shape = starting_adapter.described(starting_adapter.read(Path(spec.start_from)))
+            goes_on = tr("Goes on from an adapter: {shape}. What it decides is grey below.")
+            details.append(goes_on.format(shape=shape))
+        self.detail.setText(" ".join(part for part in details if part))
+        self.detail.setVisible(bool(self.detail.text()))
+
+    def _memory(self) -> str:
+        """What training takes with this adapter, and whether that fits."""
+        plan = memory_plan.of(self.state)
+        if plan is None:
+            return ""
+        found = estimate(plan)
+        needed, free = formatting.memory(found.total), formatting.memory(plan.device.free_bytes)
+        if found.fits:
+            return tr("Training takes {needed} of {free} free.").format(needed=needed, free=free)
+        return tr("Training takes {needed}, and {free} are free.").format(needed=needed, free=free)
+
+
+def _sentence(counted: events.ParametersCounted) -> str:
+    return tr("{trained} of {total} parameters train ({share}), {size} on disk").format(
+        trained=formatting.count(counted.trainable),
+        total=formatting.count(counted.total),
+        share=formatting.percent(counted.percent / 100),
+        size=formatting.size(counted.adapter_bytes),
+    )
+
+
+def _detail(counted: events.ParametersCounted) -> str:
+    return tr("In {layers} of every block.").format(
+        layers=formatting.listed(counted.targets, tr("and"))
+    )

@@ -1,0 +1,1 @@
+"""The model step: models found, listed, downloaded; device and precision."""

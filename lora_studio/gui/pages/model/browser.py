@@ -1,0 +1,277 @@
+"""Where models come from, and those that are there: this computer, the cache, GGUF files, the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
+
+from lora_studio.core.memory import model_fit
+from lora_studio.core.model.catalog import ModelEntry, Outline, Place
+from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import events
+from lora_studio.core.system import offline
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.model.finder import ModelFinder
+from lora_studio.gui.pages.model.hub_filters import HubFilters
+from lora_studio.gui.pages.model.model_list import Line, ModelList
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
+from lora_studio.gui.widgets.glyph import Statement
+
+#: What stands for each way: its words and the places behind it.
+_WAYS: dict[str, tuple[str, tuple[Place, ...]]] = {
+    "here": (mark("This computer"), ("folder",)),
+    "cache": (mark("Hugging Face cache"), ("cache",)),
+    "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
+    "hub": (mark("Search the hub"), ("hub",)),
+}
+_EMPTY = {
+    "here": mark("Add the folder in which your models lie: those in it are listed here."),
+    "cache": mark("Nothing yet. What you or other tools download from the hub is listed here."),
+    "gguf": mark("Neither Ollama nor LM Studio keeps a model here that could be a base."),
+    "hub": mark("Search for a name, an organisation, or nothing for the most used models."),
+}
+
+#: The small model that comes along is listed like any other.
+BUILTIN = ModelEntry(
+    source=BUILTIN_PREFIX + DEFAULT_BUILTIN,
+    title=DEFAULT_BUILTIN,
+    place="folder",
+    bytes=145_000_000,
+    parameters=134_515_008,
+    architecture="LlamaForCausalLM",
+    licence="apache-2.0",
+    outline=Outline(
+        layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
+    ),
+    stored="Q8_0",
+)
+
+
+class ModelBrowser(QWidget):
+    """To the left where from, to the right a list with a bar for each model.
+
+    Signals:
+        chosen(ModelEntry): the user wants to train on it.
+        sign_in_clicked, sign_out_clicked: about the token of the hub.
+        online_wanted: offline mode is to end.
+    """
+
+    chosen = Signal(object)
+    sign_in_clicked = Signal()
+    sign_out_clicked = Signal()
+    online_wanted = Signal()
+
+    def __init__(
+        self,
+        finder: ModelFinder,
+        preferences: Preferences,
+        settings: Callable[[], model_fit.Settings | None],
+        parent: QWidget | None = None,
+    ) -> None:
+        """`settings` says how training would go, None while no device is known."""
+        super().__init__(parent)
+        self._finder, self._preferences, self._settings = finder, preferences, settings
+        self._current = ""
+        self.ways = QListWidget()
+        self.ways.setAccessibleName(tr("Where from"))
+        for name, (title, _) in _WAYS.items():
+            item = QListWidgetItem(tr(title))
+            item.setData(Qt.ItemDataRole.UserRole, name)
+            self.ways.addItem(item)
+        self._fit_ways()
+        self.filters = HubFilters()
+        self.folders = QWidget()
+        self._folders = FlowLayout(self.folders)
+        self.add = button(tr("Add a folder…"), self._pick, icon="plus")
+        self.list = ModelList()
+        self.list.setMinimumHeight(250)
+        self.said = Statement()
+        self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
+        self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
+        self.online = button(tr("Turn offline mode off"), self.online_wanted.emit)
+        self.again = button(tr("Try again"), self.look_again, icon="refresh")
+        self.account = label("", "caption")
+        self._lay_out()
+        self.ways.currentRowChanged.connect(lambda _: self.way_changed())
+        self.filters.searched.connect(finder.search)
+        self.filters.fitting_changed.connect(self.refresh)
+        self.list.chosen.connect(self.chosen)
+        finder.changed.connect(self.refresh)
+        self.show_account(None)
+        self.ways.setCurrentRow(0)
+
+    def _lay_out(self) -> None:
+        where = Card(tr("Where from"))
+        where.add(self.ways)
+        models = Card(tr("Models"))
+        models.head.addWidget(self.account)
+        models.head.addWidget(self.sign_in)
+        models.head.addWidget(self.sign_out)
+        models.add(self.filters, self.folders, self.said)
+        models.add(row(self.online, self.again, None), self.list)
+        models.body.setStretchFactor(self.list, 1)
+        layout = row(where, models, spacing=Space.L)
+        layout.setStretch(1, 1)
+        self.setLayout(layout)
+
+    def _fit_ways(self) -> None:
+        """As wide as the longest of them in this language and size of text."""
+        needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Space.S
+        self.ways.setFixedWidth(max(Size.scaled(156), needed))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Another size of text needs another width."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_ways()
+
+    # --- what is asked for --------------------------------------------------------------------
+
+    @property
+    def way(self) -> str:
+        """ "here", "cache", "gguf" or "hub"."""
+        item = self.ways.currentItem()
+        return str(item.data(Qt.ItemDataRole.UserRole)) if item else "here"
+
+    def go(self, way: str) -> None:
+        """Shows the models of a way."""
+        self.ways.setCurrentRow(list(_WAYS).index(way))
+
+    def look_again(self) -> None:
+        """Looks anew: the hub where that is shown, else this computer."""
+        if self.way == "hub":
+            self.filters.search()
+        else:
+            self._finder.look(self._preferences.model_folders)
+
+    def way_changed(self) -> None:
+        """Shows what is known of the way; the hub is asked when somebody comes to it."""
+        if self.way == "hub" and "hub" not in self._finder.found and not offline.is_on():
+            self.filters.search()
+        self.refresh()
+
+    def _pick(self) -> None:
+        dialog = QFileDialog(self.window(), tr("Folder with models"))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.add_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def add_folder(self, folder: str) -> None:
+        """Looks for models in one more folder, from now on."""
+        self._preferences.add_model_folder(folder)
+        self._finder.look(self._preferences.model_folders)
+
+    def _drop_folder(self, folder: str) -> None:
+        self._preferences.drop_model_folder(folder)
+        self._finder.look(self._preferences.model_folders)
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def show_current(self, source: str) -> None:
+        """Selects the project's model where it is listed."""
+        if source != self._current:
+            self._current = source
+            self.refresh()
+
+    def show_account(self, found: events.AccountFound | None) -> None:
+        """Whose token is used; None while nobody asked."""
+        has = found is not None and found.has_token
+        self._account = found
+        name = found.name if found else ""
+        self.account.setText(tr("Signed in as {name}").format(name=name) if has and name else "")
+        self._show_buttons()
+
+    def refresh(self) -> None:
+        """Shows the models of the chosen way: those that fit first."""
+        lines = self._lines()
+        self.list.show_models(lines, self._current)
+        self.filters.setVisible(self.way == "hub")
+        self.folders.setVisible(self.way == "here")
+        if self.way == "here":
+            self._show_folders()
+        self._say(lines)
+        self._show_buttons()
+
+    def _lines(self) -> list[Line]:
+        places = _WAYS[self.way][1]
+        entries = [x for place in places for x in self._finder.found.get(place, ())]
+        if self.way == "here":
+            entries.insert(0, BUILTIN)
+        settings = self._settings()
+        lines: list[Line] = [
+            (entry, model_fit.fit(entry, settings) if settings else None) for entry in entries
+        ]
+        if self.way == "hub" and self.filters.fitting.isChecked():
+            lines = [(entry, fit) for entry, fit in lines if fit is not None and fit.fits]
+        return sorted(
+            lines, key=lambda line: 3 if line[0].refusal else model_fit.fits_first(line[1])
+        )
+
+    def _say(self, lines: list[Line]) -> None:
+        problem = self._problem()
+        looking = any(self._finder.is_looking(place) for place in _WAYS[self.way][1])
+        if problem is not None:
+            self.said.say(f"{tell(problem.what)} {tell(problem.remedy)}", "error")
+        elif looking:
+            self.said.say(tr("Asking the hub…") if self.way == "hub" else tr("Looking…"))
+        elif self.way == "hub" and offline.is_on():
+            self.said.say(tr("Offline mode is on, so the hub is not searched."), "warn")
+        elif not lines or (self.way == "here" and len(lines) == 1):
+            self.said.say(self._why_empty())
+        else:
+            judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
+            count = tr_n("{n} model", "{n} models", len(lines))
+            fits = tr("{count} fit this device").format(count=sum(judged))
+            self.said.say(f"{count} · {fits}" if judged else count)
+
+    def _why_empty(self) -> str:
+        found = self._finder.found.get("hub") if self.way == "hub" else None
+        if found is None:
+            return tr(_EMPTY[self.way])
+        if not found:
+            return tr("The hub has no such model.")
+        if self._settings() is None:
+            return tr("Whether a model fits is told as soon as the device is known.")
+        return tr_n(
+            "The {n} model found does not fit this device.",
+            "None of the {n} models found fits this device.",
+            len(found),
+        )
+
+    def _problem(self) -> Problem | None:
+        found = [self._finder.problems.get(place) for place in _WAYS[self.way][1]]
+        return next((problem for problem in found if problem is not None), None)
+
+    def _show_buttons(self) -> None:
+        hub, has = self.way == "hub", bool(self._account and self._account.has_token)
+        self.account.setVisible(hub and has)
+        self.sign_in.setVisible(hub and not has)
+        self.sign_out.setVisible(
+            hub and has and not (self._account and self._account.from_environment)
+        )
+        stopped = hub and offline.is_on()
+        self.filters.setEnabled(not stopped)
+        self.sign_in.setEnabled(not stopped)
+        self.online.setVisible(stopped)
+        self.again.setVisible(self._problem() is not None and not stopped)
+
+    def _show_folders(self) -> None:
+        while (item := self._folders.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None and widget is not self.add:
+                widget.hide()
+                widget.deleteLater()
+        for folder in self._preferences.model_folders:
+            chip = button(folder, icon="close")
+            chip.setToolTip(tr("No longer look in {folder}").format(folder=folder))
+            chip.setAccessibleName(chip.toolTip())
+            chip.clicked.connect(lambda _=False, folder=folder: self._drop_folder(folder))
+            self._folders.addWidget(chip)
+        self._folders.addWidget(self.add)

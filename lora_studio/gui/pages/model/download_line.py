@@ -1,0 +1,113 @@
+"""The download of one model: offered with its size, followed byte by byte, cancelled, gone on with."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, row
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.progress_line import ProgressLine
+
+
+class DownloadLine(QWidget):
+    """Hidden while there is nothing to fetch.
+
+    Signals:
+        started, cancelled, sign_in_clicked, page_clicked, online_wanted: what the user wants.
+    """
+
+    started = Signal()
+    cancelled = Signal()
+    sign_in_clicked = Signal()
+    page_clicked = Signal()
+    online_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Nothing is offered."""
+        super().__init__(parent)
+        self.start = button("", self.started.emit, icon="download")
+        self.stop = button(tr("Cancel"), self.cancelled.emit)
+        self.progress = ProgressLine()
+        self.said = Statement()
+        self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
+        self.page = button(tr("Open its page"), self.page_clicked.emit, kind="link")
+        self.online = button(tr("Turn offline mode off"), self.online_wanted.emit, kind="link")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.said)
+        layout.addLayout(row(self.sign_in, self.page, self.online, None))
+        layout.addWidget(self.progress)
+        layout.addLayout(row(self.start, self.stop, None))
+        self._bytes, self._going, self._broken = 0, False, False
+        self.offer(0)
+
+    @property
+    def going(self) -> bool:
+        """Whether a download is under way."""
+        return self._going
+
+    def offer(self, missing: int) -> None:
+        """So many bytes are still on the hub; 0 where all is here."""
+        self._bytes = missing
+        if not missing:
+            self._broken = False
+            self.explain("", "")
+        self._show()
+
+    def begin(self) -> None:
+        """The download was asked for."""
+        self._going, self._broken = True, False
+        self.explain("", "")
+        self.progress.show_progress(tr("Asking the hub…"), None)
+        self._show()
+
+    def follow(self, event: events.Progress) -> None:
+        """How far it is."""
+        share = event.done / event.total if event.total else None
+        doing = tell(event.stage[:1].upper() + event.stage[1:])
+        if event.total:
+            doing = tr("{done} of {total}").format(
+                done=formatting.size(event.done), total=formatting.size(event.total)
+            )
+        self.progress.show_progress(doing, share, event.eta_s)
+
+    def end(self, event: events.Ending) -> None:
+        """It is complete, was cancelled, or failed."""
+        self._going = False
+        match event:
+            case events.Done():
+                self._bytes = 0
+            case events.Cancelled():
+                self._broken = True
+                self.explain("", tr("Cancelled. What has arrived is kept."))
+            case events.Failed():
+                problem = event.problem
+                self._broken = problem.code in ("model.interrupted", "model.hub_failed")
+                self.explain(problem.code, f"{tell(problem.what)} {tell(problem.remedy)}")
+        self._show()
+
+    def explain(self, code: str, text: str) -> None:
+        """Why there is no download, with the way out of that."""
+        self.said.say(text, "error" if code else "muted")
+        self.said.setVisible(bool(text))
+        self.sign_in.setVisible(code in ("model.gated", "model.token", "model.not_found"))
+        self.page.setVisible(code == "model.gated")
+        self.online.setVisible(code == "model.offline")
+        self._show()
+
+    def _show(self) -> None:
+        self.progress.setVisible(self._going)
+        self.stop.setVisible(self._going)
+        self.start.setVisible(bool(self._bytes) and not self._going)
+        size = formatting.size(self._bytes)
+        begun = tr("Go on with the download of {size}") if self._broken else tr("Download {size}")
+        self.start.setText(begun.format(size=size))
+        explained = bool(self.said.text())
+        self.setVisible(self._going or bool(self._bytes) or explained)

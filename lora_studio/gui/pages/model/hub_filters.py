@@ -1,0 +1,101 @@
+"""What to look for on the hub: words, size, licence, order."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
+
+from lora_studio.core.protocol.commands import SearchModels
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import name_control
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
+
+#: Bounds of a size in billions of parameters, and its words.
+_SIZES: dict[str, tuple[float, float, str]] = {
+    "": (0, 0, mark("Any size")),
+    "1": (0, 1, mark("Up to 1 B")),
+    "4": (1, 4, mark("1 to 4 B")),
+    "9": (4, 9, mark("4 to 9 B")),
+    "16": (9, 16, mark("9 to 16 B")),
+    "more": (16, 0, mark("Over 16 B")),
+}
+_LICENCES = ("apache-2.0", "mit", "llama3.1", "llama3.2", "gemma", "cc-by-4.0")
+_SORTS = {
+    "downloads": mark("Most downloaded"),
+    "likes": mark("Most liked"),
+    "updated": mark("Newest"),
+}
+
+
+class HubFilters(QWidget):
+    """A line and three lists; every change searches anew, typing does so on Enter.
+
+    Signals:
+        searched(SearchModels): what is looked for now.
+        fitting_changed: whether only what fits is wanted.
+    """
+
+    searched = Signal(object)
+    fitting_changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Any size and licence, the most used first."""
+        super().__init__(parent)
+        self.line = QLineEdit(placeholderText=tr("Name or organisation"))
+        self.line.setAccessibleName(tr("Search the hub"))
+        self.go = button(tr("Search"), self.search, icon="search")
+        self.size_of = ComboControl({name: tr(about[2]) for name, about in _SIZES.items()})
+        self.licence = ComboControl({"": tr("Any licence"), **{name: name for name in _LICENCES}})
+        self.sort = ComboControl({name: tr(about) for name, about in _SORTS.items()})
+        self.fitting = QCheckBox(tr("Only what fits"))
+        self.open = QCheckBox(tr("Without gated"))
+        self.open.setToolTip(tr("Leaves out models whose terms have to be accepted first"))
+        for control, name, value in (
+            (self.size_of, tr("Size"), ""),
+            (self.licence, tr("Licence"), ""),
+            (self.sort, tr("Order"), "downloads"),
+        ):
+            name_control(control, name)
+            control.show_value(value)
+            control.edited.connect(lambda value, control=control: self._edited(control, value))
+        more = QWidget()
+        flow = FlowLayout(more)
+        for part in (self.size_of, self.licence, self.sort, self.fitting, self.open):
+            flow.addWidget(part)
+        policy = more.sizePolicy()
+        policy.setHeightForWidth(True)
+        more.setSizePolicy(policy)
+        self.setLayout(column(row(self.line, self.go), more, spacing=Space.S))
+        self._values = {self.size_of: "", self.licence: "", self.sort: "downloads"}
+        self.line.returnPressed.connect(self.search)
+        self.open.toggled.connect(lambda _: self.search())
+        self.fitting.toggled.connect(lambda _: self.fitting_changed.emit())
+
+    def command(self) -> SearchModels:
+        """The search as it is set."""
+        low, high, _ = _SIZES[self._values[self.size_of]]
+        return SearchModels.model_validate(
+            {
+                "text": self.line.text().strip(),
+                "smallest": round(low * 1e9),
+                "largest": round(high * 1e9),
+                "licence": self._values[self.licence],
+                "gated": not self.open.isChecked(),
+                "sort": self._values[self.sort],
+            }
+        )
+
+    def search(self) -> None:
+        """Searches with what is set."""
+        self.searched.emit(self.command())
+
+    def focus_line(self) -> None:
+        """Puts the cursor where words are typed."""
+        self.line.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _edited(self, control: ComboControl, value: str) -> None:
+        self._values[control] = value
+        control.show_value(value)
+        self.search()

@@ -1,0 +1,256 @@
+"""A list of models: name, size, parameters and licence of each, and a bar of how it fits the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import (
+    QAbstractListModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QRect,
+    QRectF,
+    QSize,
+    Qt,
+    Signal,
+)
+from PySide6.QtGui import QKeyEvent, QPainter, QPainterPath
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QListView,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
+
+from lora_studio.core import formatting
+from lora_studio.core.memory.model_fit import Fit
+from lora_studio.core.model.catalog import ModelEntry
+from lora_studio.gui import theme
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Space
+
+_BAR, _BAR_WIDTH = 6, 112
+_Index = QModelIndex | QPersistentModelIndex
+
+#: An entry, and how it fits; None while no device is known.
+Line = tuple[ModelEntry, Fit | None]
+
+_ENTRY = Qt.ItemDataRole.UserRole
+
+#: Share of the free memory beyond which the smallest micro-batches hardly fit.
+_TIGHT = 0.8
+_HELD = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
+
+
+def about(entry: ModelEntry, *, brief: bool = False) -> str:
+    """Size, parameters, licence and use in a line; why it is no base where it is none."""
+    if entry.refusal:
+        return tell(entry.refusal)
+    parts = [
+        tr("{count} parameters").format(count=formatting.count(entry.parameters))
+        if entry.parameters
+        else "",
+        formatting.size(entry.bytes) if entry.bytes else "",
+        entry.licence,
+        tr("terms to accept") if entry.gated else "",
+        _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _downloads(number: int, *, brief: bool) -> str:
+    count = formatting.count(number)
+    return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
+
+
+def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
+    """Whether it can be trained on here, in a word or two, with the role of its colour."""
+    if entry.refusal:
+        return tr("not usable"), "muted"
+    if entry.missing:
+        return tr("not complete"), "warn"
+    if fit is None:
+        return "", "muted"
+    if not fit.fits:
+        return tr("too large"), "error"
+    if fit.eased and fit.share > _TIGHT:
+        return tr("{bits}, tight").format(bits=tr(_HELD[fit.precision])), "ok"
+    return tr("fits in {bits}").format(bits=tr(_HELD[fit.precision])), "ok"
+
+
+class ModelList(QListView):
+    """Arrow keys move, Enter or a click chooses; what cannot be a base is told why, and not chosen.
+
+    Signals:
+        chosen(ModelEntry): the user wants to train on it.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self.lines = _Lines(self)
+        self.setModel(self.lines)
+        self.setItemDelegate(_Delegate(self))
+        self.setAccessibleName(tr("Models"))
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setUniformItemSizes(True)
+        self.setMouseTracking(True)
+        self.clicked.connect(self._choose)
+        theme.theme().changed.connect(self.viewport().update)
+
+    def show_models(self, lines: Sequence[Line], current: str = "") -> None:
+        """Replaces all lines; the one whose source is `current` is selected."""
+        self.lines.replace(lines)
+        place = next((i for i, (entry, _) in enumerate(lines) if entry.source == current), -1)
+        index = self.lines.index(place) if place >= 0 else QModelIndex()
+        self.setCurrentIndex(index)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Enter and Space choose."""
+        keys = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
+        if event.key() in keys and not event.modifiers():
+            self._choose(self.currentIndex())
+        else:
+            super().keyPressEvent(event)
+
+    def _choose(self, index: QModelIndex) -> None:
+        line = index.data(_ENTRY) if index.isValid() else None
+        if line is not None and line[0].usable:
+            self.chosen.emit(line[0])
+
+
+class _Lines(QAbstractListModel):
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._lines: list[Line] = []
+
+    def replace(self, lines: Sequence[Line]) -> None:
+        self.beginResetModel()
+        self._lines = list(lines)
+        self.endResetModel()
+
+    def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
+        return 0 if parent.isValid() else len(self._lines)
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if not 0 <= index.row() < len(self._lines):
+            return None
+        entry, fit = self._lines[index.row()]
+        if role == _ENTRY:
+            return entry, fit
+        if role == Qt.ItemDataRole.DisplayRole:
+            return entry.title
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            said = (entry.title, about(entry), verdict(entry, fit)[0])
+            return ", ".join(part for part in said if part)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _tip(entry, fit)
+        return None
+
+
+def _tip(entry: ModelEntry, fit: Fit | None) -> str:
+    lines = [entry.title, about(entry)]
+    if fit is not None and not entry.refusal:
+        needed, free = formatting.memory(fit.needed), formatting.memory(fit.available)
+        least = (
+            tr("Training takes at least {needed} in {bits}, of {free} free.")
+            if fit.eased
+            else tr("Training takes {needed} in {bits}, of {free} free.")
+        )
+        lines.append(least.format(needed=needed, bits=tr(_HELD[fit.precision]), free=free))
+    return "\n".join(lines)
+
+
+class _Delegate(QStyledItemDelegate):
+    """Two lines of words, and to the right the verdict above its bar."""
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
+        return QSize(200, Size.BODY + Size.CAPTION + 28)
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
+        entry, fit = index.data(_ENTRY)
+        # The stubs of PySide know no attributes of option: they are set by Qt.
+        rect: QRect = option.rect
+        state: QStyle.StateFlag = option.state
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._ground(painter, rect, state)
+        inner = rect.adjusted(Space.M, Space.S, -Space.M, -Space.S)
+        right_to_left = option.direction == Qt.LayoutDirection.RightToLeft
+        width = Size.scaled(_BAR_WIDTH)
+        side = QRect(inner.right() - width + 1, inner.top(), width, inner.height())
+        left = inner.adjusted(0, 0, -width - Space.M, 0)
+        if right_to_left:
+            side.moveLeft(inner.left())
+            left = inner.adjusted(width + Space.M, 0, 0, 0)
+        # The painter takes left for right by itself where lines run from right to left.
+        start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+        said, role = verdict(entry, fit)
+        whole = inner if entry.refusal or not said else left  # there is no bar beside it
+        self._words(
+            painter,
+            whole if not said else left,
+            entry.title,
+            "muted" if entry.refusal else "text",
+            start,
+            0,
+        )
+        self._words(painter, whole, about(entry, brief=True), "muted", start, 1)
+        self._words(painter, side, said, role, end, 0)
+        if fit is not None and not entry.refusal and not entry.missing:
+            self._bar(painter, side, fit, role, right_to_left=right_to_left)
+        painter.restore()
+
+    def _ground(self, painter: QPainter, rect: QRect, state: QStyle.StateFlag) -> None:
+        selected = bool(state & QStyle.StateFlag.State_Selected)
+        hovered = bool(state & QStyle.StateFlag.State_MouseOver)
+        tint = theme.color("accent")
+        if selected or hovered:
+            tint.setAlpha(38 if selected else 16)
+            painter.fillRect(rect, tint)
+        if state & QStyle.StateFlag.State_HasFocus:
+            painter.setPen(theme.color("accent"))
+            painter.drawRect(rect.adjusted(0, 0, -1, -1))
+        painter.setPen(theme.color("line"))
+        painter.drawLine(rect.bottomLeft(), rect.bottomRight())
+
+    def _words(
+        self,
+        painter: QPainter,
+        room: QRect,
+        text: str,
+        role: str,
+        side: Qt.AlignmentFlag,
+        line: int,
+    ) -> None:
+        painter.setFont(theme.body_font(Size.CAPTION if line else Size.BODY))
+        painter.setPen(theme.color(role))
+        metrics = painter.fontMetrics()
+        cut = Qt.TextElideMode.ElideRight if line else Qt.TextElideMode.ElideMiddle
+        shown = metrics.elidedText(text, cut, room.width())
+        upright = Qt.AlignmentFlag.AlignBottom if line else Qt.AlignmentFlag.AlignTop
+        painter.drawText(room, int(side | upright), shown)
+
+    def _bar(
+        self, painter: QPainter, room: QRect, fit: Fit, role: str, *, right_to_left: bool
+    ) -> None:
+        whole = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)
+        path = QPainterPath()
+        path.addRoundedRect(whole, _BAR / 2, _BAR / 2)
+        painter.fillPath(path, theme.color("line"))
+        filled = QRectF(whole)
+        filled.setWidth(whole.width() * min(1.0, max(0.02, fit.share)))
+        if right_to_left:
+            filled.moveRight(whole.right())
+        painter.setClipPath(path)
+        painter.fillRect(filled, theme.color(role))
+        painter.setClipping(False)

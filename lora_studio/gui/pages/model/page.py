@@ -1,0 +1,406 @@
+"""The model step: which base model, what is known of it, and how it is held in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import model_fit
+from lora_studio.core.memory.estimate import Plan, estimate
+from lora_studio.core.model.catalog import ModelEntry
+from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
+from lora_studio.core.problems import Problem
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import DownloadModel, InspectModel
+from lora_studio.core.system import offline
+from lora_studio.gui.controls.path import PathControl
+from lora_studio.gui.jobs.debounced_query import NAMING, Inquiry, named_model
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.model.browser import ModelBrowser
+from lora_studio.gui.pages.model.device_control import DeviceControl
+from lora_studio.gui.pages.model.download_line import DownloadLine
+from lora_studio.gui.pages.model.finder import ModelFinder
+from lora_studio.gui.pages.model.hub_account import HubAccount
+from lora_studio.gui.pages.model.precision_control import PrecisionControl
+from lora_studio.gui.pages.model.token_dialog import hub_address
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, More, button, column, label, row
+from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.drag_and_drop import dropped_path
+from lora_studio.gui.widgets.fact_list import Fact, FactList
+
+_KINDS = {
+    "none": mark("Nothing chosen yet."),
+    "builtin": mark("The small model that comes along: downloaded once, when first needed."),
+    "gguf": mark("A GGUF file: its weights are taken back to 16 bits for training."),
+    "folder": mark("A Hugging Face model on this computer."),
+    "hub": mark(
+        "A model on the Hugging Face hub: downloaded once, into the cache of all its tools."
+    ),
+}
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_FACTS_WIDTH = 330
+
+
+class ModelPage(Page):
+    """Asks the inspector about the model and the adapter whenever either changes."""
+
+    step = "model"
+    title = mark("Model")
+
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Left where from, in the middle the models of there, right what is known of the chosen one."""
+        super().__init__(state, parent)
+        self._preferences = preferences or Preferences()
+        self.inquiry = Inquiry(self._question, self)
+        self.inquiry.ask.connect(self.ask)
+        self.inquiry.outdated.connect(self.question_outdated)
+        self.finder = ModelFinder(self)
+        self.finder.ask.connect(self.ask)
+        self.account = HubAccount(self)
+        self.account.ask.connect(self.ask)
+        self._looked = False
+        self._download: DownloadModel | None = None  # under way
+        self._explained = False  # whether the line of the download tells a problem of the project
+        self.source = PathControl(state.about("model", "source"))
+        self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
+        self.download = DownloadLine()
+        self.precision = PrecisionControl()
+        self.device = DeviceControl()
+        self.facts = FactList()
+        self.note = label(role="muted", wrap=True)
+        self.kind = label(role="caption", wrap=True)
+        self._lay_out()
+        self._wire()
+        self._opened()
+        self.refresh()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        facts = Card(tr("Facts"))
+        facts.setMinimumWidth(Size.scaled(280))
+        facts.add(self.note, self.facts, self.download)
+        facts.body.addStretch(1)
+        middle = column(self._source_card(), self.browser, spacing=Space.L)
+        wide = Size.scaled(_FACTS_WIDTH)
+        self.body.addWidget(Columns(middle, facts, (1, 0), right_width=wide))
+        self.body.addWidget(self._precision_card())
+        self.body.addStretch(1)
+
+    def _source_card(self) -> Card:
+        card = Card()
+        self.source.line.setPlaceholderText(tr("A folder, a .gguf file, or org/name on the hub"))
+        source = self.add_editor("source", control=self.source)
+        source.set_help("")
+        source.set_label_visible(False)
+        self.source.browse.hide()
+        ways = (
+            button(tr("Folder…"), self.source.pick_folder, icon="folder"),
+            button(tr("GGUF file…"), self.source.pick_file, icon="file"),
+            button(tr("Built-in small model"), self._use_builtin, icon="model"),
+        )
+        held = row(source, *ways)
+        held.setStretch(0, 1)
+        for part in ways:
+            held.setAlignment(part, Qt.AlignmentFlag.AlignTop)
+        card.add(held, self.kind)
+        return card
+
+    def _precision_card(self) -> Card:
+        card = Card(tr("Precision"))
+        precision = self.add_editor("precision", control=self.precision)
+        precision.set_label_visible(False)
+        device = self.add_editor("device", control=self.device)
+        device.set_help("")
+        card.add(precision, device)
+        more = More()
+        for field in ("quant_type", "double_quant", "sharding", "revision", "trust_remote_code"):
+            more.add(self.add_editor(field))
+        card.add(more)
+        return card
+
+    def _wire(self) -> None:
+        self.setAcceptDrops(True)
+        self.inquiry.busy_changed.connect(lambda _: self._show_facts())
+        self.browser.chosen.connect(self._choose)
+        self.browser.sign_in_clicked.connect(self.sign_in)
+        self.browser.sign_out_clicked.connect(self.account.sign_out)
+        self.browser.online_wanted.connect(self.online_wanted)
+        self.download.started.connect(self._start_download)
+        self.download.cancelled.connect(lambda: self.question_dropped.emit("download_model"))
+        self.download.sign_in_clicked.connect(self.sign_in)
+        self.download.page_clicked.connect(self._open_page)
+        self.download.online_wanted.connect(self.online_wanted)
+        self.account.changed.connect(self._account_changed)
+        self.account.failed.connect(self.state.messages.problem)
+        self.browser.ways.currentRowChanged.connect(lambda _: self._look_for_account())
+        self.state.value_changed.connect(self._value_changed)
+        self.state.opened.connect(self._opened)
+        self.state.facts_changed.connect(self._facts_changed)
+        self.state.problems_changed.connect(lambda _: self._show_facts())
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def _use_builtin(self) -> None:
+        self.state.set("model", "source", BUILTIN_PREFIX + DEFAULT_BUILTIN)
+
+    def _choose(self, entry: ModelEntry) -> None:
+        self.state.change(
+            tr("Model"), [("model", "source", entry.source), ("model", "revision", entry.revision)]
+        )
+
+    def sign_in(self) -> None:
+        """Opens the dialog that takes a token."""
+        self.account.ask_for_token(self)
+
+    def _open_page(self) -> None:
+        QDesktopServices.openUrl(QUrl(f"{hub_address()}/{self.state.get('model', 'source')}"))
+
+    def _start_download(self) -> None:
+        model = self.state.spec("model")
+        if isinstance(model, ModelSpec):
+            self._download = DownloadModel(model=named_model(model))
+            self.download.begin()
+            self.ask.emit(self._download)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """A folder or a GGUF file, anywhere on the page."""
+        if dropped_path(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Takes it as the model."""
+        if (path := dropped_path(event)) is not None:
+            event.acceptProposedAction()
+            self.source.take(_model_of(path))
+
+    def on_shown(self) -> None:
+        """The disk may have changed meanwhile."""
+        self.state.check_again()
+        self.inquiry.now()
+        self._show_memory()  # the recipe may be another one
+        if not self._looked:
+            self._looked = True
+            self.finder.look(self._preferences.model_folders)
+
+    def online_changed(self) -> None:
+        """Offline mode was turned on or off: what failed for it may be asked again."""
+        self.download.explain("", "")
+        self.inquiry.forget()
+        self.inquiry.soon()
+        self.finder.forget("hub")
+        self.browser.way_changed()
+
+    # --- questions and answers ----------------------------------------------------------------
+
+    def on_event(self, event: object) -> None:
+        """Answers about models come through the project's facts; lists, downloads and the account
+        are this page's own."""
+        self.inquiry.take(event)
+        if self.finder.take(event) or self.account.take(event):
+            return
+        if self._download is not None and getattr(event, "id", "") == self._download.id:
+            self._follow(event, self._download.model)
+
+    def _follow(self, event: object, model: ModelSpec) -> None:
+        match event:
+            case events.Progress():
+                self.download.follow(event)
+            case events.Done() | events.Failed() | events.Cancelled():
+                self._download = None
+                if self._is_chosen(model):
+                    self.download.end(event)
+                else:  # how it ended is nothing about the model that is shown
+                    self.download.end(events.Done())
+                    if isinstance(event, events.Failed):
+                        self.state.messages.problem(event.problem)
+                self.inquiry.forget()  # what is still missing is another number now
+                self.inquiry.now()
+                self.finder.look(self._preferences.model_folders)
+
+    def _is_chosen(self, model: ModelSpec) -> bool:
+        """Whether the project is about this model still."""
+        chosen = self.state.spec("model")
+        return isinstance(chosen, ModelSpec) and named_model(chosen) == model
+
+    def _question(self) -> InspectModel | None:
+        """Facts rest on neither precision nor device: a change of those asks nothing."""
+        model = self.state.spec("model")
+        wrong = checks.errors(checks.of_step(checks.check(self.state.draft), "model"))
+        if not isinstance(model, ModelSpec) or wrong:
+            return None
+        lora = self.state.spec("lora")
+        shape = cast(LoraSpec, lora) if lora else LoraSpec()
+        return InspectModel(model=named_model(model), lora=shape)
+
+    def _settings(self) -> model_fit.Settings | None:
+        """How training would go with another model; None while no device is known."""
+        plan = memory_plan.settings(self.state)
+        device = memory_plan.device(self.state)
+        return plan or (model_fit.plain(device) if device else None)
+
+    def _opened(self) -> None:
+        self.inquiry.forget()
+        self.inquiry.soon()
+        self._show_kind()
+        self._show_facts()
+
+    def _value_changed(self, step: str, field: str) -> None:
+        if step == "model" and field in NAMING:
+            self.state.report("inspect_model", [])
+            self.state.forget("model")
+            self._show_kind()
+        if (step, field) == ("dataset", "chat_template"):
+            self._show_facts()
+        if step == "lora" or (step == "model" and field in NAMING):
+            self.inquiry.soon()
+        if step == "model" and field in ("precision", "device", "sharding"):
+            self._show_memory()
+
+    def _facts_changed(self, name: str) -> None:
+        if name == "devices":
+            self.device.show_devices(self.state.facts.devices)
+            self._show_memory()
+            self.browser.refresh()
+        elif name == "model":
+            self._show_facts()
+        elif name == "lengths":
+            self._show_memory()
+
+    def _look_for_account(self) -> None:
+        """Nobody asks the hub before the user goes there."""
+        if self.browser.way == "hub" and self.account.found is None and not offline.is_on():
+            self.account.look()
+
+    def _account_changed(self) -> None:
+        self.browser.show_account(self.account.found)
+        # A first look opens no door, and what keeps the hub from telling of a model stands.
+        if self.account.has_changed_hands:
+            self.download.explain("", "")
+            self.inquiry.forget()
+            self.inquiry.now()
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _kind(self) -> str:
+        return source_kind(str(self.state.get("model", "source")))
+
+    def _show_kind(self) -> None:
+        self.kind.setText(tr(_KINDS[self._kind()]))
+        self.browser.show_current(str(self.state.get("model", "source")))
+
+    def _show_facts(self) -> None:
+        # What kind of model a place would hold is no comfort where it holds none.
+        wrong = checks.errors(self.state.problems("model", "source"))
+        self.kind.setVisible(self._kind() == "none" or not wrong)
+        model = self.state.facts.model
+        self.facts.setVisible(model is not None)
+        self.note.setVisible(model is None)
+        if model is not None:
+            self.facts.show_facts(_facts_of(model, self._added_template()))
+        else:
+            self.note.setText(self._why_nothing())
+        if not self.download.going:
+            self.download.offer(model.missing_bytes if model else 0)
+            self._explain()
+        self._show_memory()
+
+    def _added_template(self) -> str:
+        """The chat template that a model without one gets."""
+        chosen = str(self.state.get("dataset", "chat_template"))
+        about = self.state.about("dataset", "chat_template")
+        return about.choices.get(chosen, "ChatML") if chosen != "model" else "ChatML"
+
+    def _explain(self) -> None:
+        """The way out of what keeps the hub from telling of a model."""
+        problem = next(iter(self.state.problems("model", "source")), None)
+        helped = ("model.gated", "model.token", "model.not_found", "model.offline")
+        stands = problem is not None and self._kind() == "hub" and problem.code in helped
+        if stands and problem is not None:
+            self.download.explain(problem.code, _said(problem))
+        elif self._explained:
+            self.download.explain("", "")
+        self._explained = stands
+
+    def _why_nothing(self) -> str:
+        if self.inquiry.busy:
+            return tr("Looking at the model…")
+        elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
+        if elsewhere:
+            return _said(elsewhere[0])
+        if self.state.problems("model", "source") and self._kind() != "none":
+            return tr("Nothing is known of it.")
+        return tr("Choose a model to see its size, its licence and the memory it takes.")
+
+    def _show_memory(self) -> None:
+        model = self.state.facts.model
+        notes = {}
+        for precision, needed in (model.weight_bytes if model else {}).items():
+            plan = memory_plan.of(self.state, precision)
+            fit = f" {_fit(plan)}" if plan else ""
+            notes[precision] = f"{formatting.memory(needed)}{fit}"
+        self.precision.show_memory(notes)
+        already = model.prequantized if model else None
+        why_not = tr("The model is already quantised ({how}).").format(how=already)
+        self.precision.set_quantised_available(not already, why_not)
+
+
+def _said(problem: Problem) -> str:
+    return f"{tell(problem.what)} {tell(problem.remedy)}"
+
+
+def _fit(plan: Plan) -> str:
+    """Whether a training fits, with the recipe as it is set."""
+    found = estimate(plan)
+    if found.fits:
+        return tr("✓ fits")
+    return tr("⚠ training needs {memory}").format(memory=formatting.memory(found.total))
+
+
+def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
+    template = (
+        tr("comes with the model")
+        if model.has_chat_template
+        else tr("none: {name} will be added").format(name=added)
+    )
+    layers = tr("{count}, each {width} wide").format(
+        count=model.layers, width=formatting.number(model.hidden_size)
+    )
+    context = tr_n("{n} token", "{n} tokens", model.context) if model.context else ""
+    return [
+        (tr("Architecture"), model.architecture),
+        (tr("Parameters"), formatting.count(model.parameters)),
+        (tr("Layers"), layers),
+        (tr("Vocabulary"), tr_n("{n} token", "{n} tokens", model.vocabulary)),
+        (tr("Context"), context or tr("not stated")),
+        (tr("Stored as"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
+        (tr("Quantised"), model.prequantized or ""),
+        (tr("On disk"), formatting.size(model.disk_bytes) if model.disk_bytes else ""),
+        (tr("Licence"), model.licence or tr("not stated")),
+        (tr("Terms"), tr("to be accepted on the hub") if model.gated else ""),
+        (tr("Chat template"), template),
+    ]
+
+
+def _model_of(path: Path) -> Path:
+    """A file of a model folder stands for the folder."""
+    return path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent

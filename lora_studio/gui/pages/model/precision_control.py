@@ -1,0 +1,79 @@
+"""How the base weights are held: three cards, and the number format behind the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from lora_studio.gui.controls.cards import CardsControl, Choice
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import Control, name_control
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, row
+
+_FULL = "16bit"
+#: Values of the setting that the first card stands for, and their words.
+_FORMATS = {
+    "auto": mark("Best for this device"),
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "fp32": "float32",
+}
+_CARDS = (
+    Choice(_FULL, mark("16-bit"), mark("exact and fastest")),
+    Choice("8bit", mark("8-bit"), mark("half the memory, hardly any loss")),
+    Choice("4bit", mark("4-bit"), mark("a quarter of the memory, small loss (QLoRA)")),
+)
+
+
+class PrecisionControl(Control):
+    """One value of ModelSpec.precision."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """The number format is offered where the first card is chosen."""
+        super().__init__(parent)
+        self._value: Any = "auto"
+        self.cards = CardsControl(_CARDS)
+        self.formats = ComboControl(_FORMATS)
+        name_control(self.formats, tr("Number format"))
+        self._format_row = QWidget()
+        self._format_row.setLayout(row(label(tr("Number format"), "muted"), self.formats, None))
+        self.setFocusProxy(self.cards)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.M)
+        layout.addWidget(self.cards)
+        layout.addWidget(self._format_row)
+        self.cards.edited.connect(self._card_chosen)
+        self.formats.edited.connect(self._take)
+
+    def show_value(self, value: Any) -> None:
+        """Shows a precision."""
+        self._value = value
+        full = isinstance(value, str) and value in _FORMATS
+        self.cards.show_value(_FULL if full else value)
+        self.formats.show_value(value if full else "")
+        self._format_row.setVisible(full)
+
+    def show_memory(self, notes: Mapping[str, str]) -> None:
+        """What each precision takes, in words; a missing one shows nothing."""
+        precise = self._value if self._value in ("fp16", "fp32") else "bf16"
+        self.cards.set_note(_FULL, notes.get(precise, ""))
+        for value in ("8bit", "4bit"):
+            self.cards.set_note(value, notes.get(value, ""))
+
+    def set_quantised_available(self, available: bool, why_not: str) -> None:
+        """Whether 8-bit and 4-bit can be chosen for this model."""
+        for value in ("8bit", "4bit"):
+            self.cards.set_available(value, available, why_not)
+
+    def _card_chosen(self, value: str) -> None:
+        self._take("auto" if value == _FULL else value)
+
+    def _take(self, value: str) -> None:
+        self.show_value(value)
+        self.edited.emit(value)
+        self.left.emit()

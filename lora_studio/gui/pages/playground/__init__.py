@@ -1,0 +1,1 @@
+"""The playground: columns, the conversation, blind votes, what is kept."""

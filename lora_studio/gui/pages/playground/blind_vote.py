@@ -1,0 +1,90 @@
+"""Comparing answers without names: columns in a random order, a vote, then whose they were."""
+
+from __future__ import annotations
+
+import random
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QCheckBox
+
+from lora_studio.core import chat
+from lora_studio.core.playground import COLUMNS
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.pages.playground.vote_bar import VoteBar
+
+
+class BlindVote(QObject):
+    """Knows where each column stands and whether its name may be shown.
+
+    Signals:
+        reordered: the columns stand in another order.
+        voted: a vote is kept, and the names are known.
+    """
+
+    reordered = Signal()
+    voted = Signal()
+
+    def __init__(self, desk: ChatDesk, parent: QObject | None = None) -> None:
+        """Off, with the columns as they are numbered."""
+        super().__init__(parent)
+        self._desk = desk
+        self.order = list(range(COLUMNS))
+        self.revealed = False  # names are shown again after a vote
+        self.toggle = QCheckBox(tr("Blind"))
+        self.toggle.setToolTip(
+            tr("Columns are shuffled and nameless until you have voted which answer is better.")
+        )
+        self.bar = VoteBar()
+        self.bar.voted.connect(self.vote)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether answers are compared without names."""
+        return self.toggle.isChecked() and len(self._desk.kept.speakers) > 1
+
+    @property
+    def is_hiding(self) -> bool:
+        """Whether nobody may know now whose answers these are."""
+        return self.is_on and not self.revealed and bool(self._desk.kept.turns)
+
+    def begin(self) -> None:
+        """Another conversation, or another way to compare: names are known until it is asked."""
+        self.revealed = False
+
+    def straighten(self) -> None:
+        """The columns stand as they are numbered."""
+        self.order = list(range(COLUMNS))
+        self.reordered.emit()
+
+    def shuffle(self) -> None:
+        """The columns stand anywhere."""
+        count = len(self._desk.kept.speakers)
+        self.order = [*random.sample(range(count), count), *range(count, COLUMNS)]
+        self.reordered.emit()
+
+    def vote(self, place: int) -> None:
+        """The answer at a place is the best, -1 for none; then everybody may know whose it was."""
+        speakers = self._desk.kept.speakers
+        columns = self.order[: len(speakers)]
+        vote = self._desk.vote(columns, place)
+        self.revealed = True
+        names = [tell(chat.shown(speakers[number])) for number in columns]
+        named = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
+        won = tr("No difference.") if vote.winner is None else names[vote.winner]
+        text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
+        self.voted.emit()
+        self.bar.tell(text.format(winner=won, names=" · ".join(named)))
+
+    def show_bar(self) -> None:
+        """Asks once every column has answered; what came of a vote stays until the next prompt."""
+        kept = self._desk.kept
+        answered = kept.turns and all(
+            (take := kept.turns[-1].of(number).current) is not None and take.problem is None
+            for number in range(len(kept.speakers))
+        )
+        if self.is_hiding and answered and not self._desk.waiting:
+            self.bar.ask(len(kept.speakers))
+        elif not (self.is_on and self.revealed):
+            self.bar.hide()

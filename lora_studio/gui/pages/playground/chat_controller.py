@@ -1,0 +1,375 @@
+"""The conversation of the playground: what is asked of whom, what came of it, what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core import chat
+from lora_studio.core.chat import AnySpeaker, Asked, InOllama, OnBase, Sampling
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.playground import COLUMNS, Answers, Conversation, Take, Turn, Vote
+from lora_studio.core.project import checks
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.speakers import Choice
+from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.playground.store import PlaygroundStore
+from lora_studio.gui.project.state import ProjectState
+
+
+class ChatDesk(QObject):
+    """One conversation at a time, in up to three columns that share a worker.
+
+    Signals:
+        changed: `kept`, `all` or `waiting` is another one.
+        grew(column, start, text, tokens): an answer goes on.
+        said(text): what is going on, "" for nothing.
+        prompt_shown(event): the tokens that were asked for.
+        failed(problem): something that concerns no single column.
+    """
+
+    changed = Signal()
+    grew = Signal(int, int, str, int)
+    said = Signal(str)
+    prompt_shown = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, state: ProjectState, parent: QObject | None = None) -> None:
+        """Follows the open project."""
+        super().__init__(parent)
+        self._state = state
+        self.link = ChatLink(self)
+        self.store = PlaygroundStore(self)
+        self.kept = self._blank = Conversation()
+        self.all: list[Conversation] = []
+        self.choices: tuple[Choice, ...] = ()
+        self.library: tuple[str, ...] = ()
+        self.device = ""  # "": that of the project
+        self.waiting: dict[int, str] = {}  # columns without their answer yet -> what is there of it
+        self._opened: object = None
+        self._asking = ""
+        self._prompting = ""  # id of the question for a prompt's tokens
+        self.link.event_received.connect(self._take)
+        self.link.held_changed.connect(self._held_changed)
+        self.link.busy_changed.connect(self.changed)
+        self.store.loaded.connect(self._loaded)
+        self.store.choices_found.connect(self._choices_found)
+        self.store.failed.connect(self.failed)
+        self._proposed: tuple[AnySpeaker, ...] = ()
+        state.opened.connect(self.open_project)
+        state.run_changed.connect(self._run_changed)
+        if state.draft.path is not None:  # the place is built when somebody first goes there
+            self.open_project()
+
+    @property
+    def busy(self) -> bool:
+        """Whether answers are under way; to look at a prompt meanwhile keeps nobody from asking."""
+        return bool(self._asking)
+
+    # --- projects -----------------------------------------------------------------------------
+
+    def open_project(self) -> None:
+        """The conversations of the open project, and who can answer there."""
+        self.link.rest()
+        self.waiting, self._opened, self.all, self.choices = {}, None, [], ()
+        self._asking = ""
+        self.kept = self._blank = Conversation()
+        self.store.open(self._state.draft.folder)
+        self.look()
+        self.changed.emit()
+
+    def look(self) -> None:
+        """Looks again for who can answer."""
+        runs, spec = self._state.runs_folder, self._spec()
+        if runs is not None:
+            self.store.look(runs, spec.source if spec is not None else "", self.library)
+
+    def missing(self) -> str:
+        """Why nothing can be asked, "" when everything is in order."""
+        if self._state.draft.path is None:
+            return tr("Open a project first.")
+        spec, known = self._spec(), self._state.facts.model
+        if wrong := checks.errors(self._state.problems("model")):
+            return tell(wrong[0].what)
+        if spec is None:
+            return tr("Choose a model first.")
+        if known is not None and known.source == spec.source and known.missing_bytes:
+            return tr("The model is not on this computer yet: download it on the Model page.")
+        return ""
+
+    def leave(self) -> None:
+        """The window closes."""
+        self.link.leave()
+        self.store.leave()
+
+    # --- the conversation ---------------------------------------------------------------------
+
+    def new(self) -> None:
+        """An empty conversation with the same columns; the one before stays in the history."""
+        kept = self.kept
+        if kept.turns:
+            fresh = Conversation(system=kept.system, speakers=kept.speakers, sampling=kept.sampling)
+            self._become(fresh)
+
+    def show(self, kept: Conversation) -> None:
+        """Goes on with a conversation of the history."""
+        if not self.busy:
+            self.kept = kept
+            self.changed.emit()
+
+    def forget(self) -> None:
+        """The file of this conversation is gone: the history goes on without it."""
+        gone, self.kept = self.kept.id, Conversation(speakers=self.kept.speakers)
+        self.all = [each for each in self.all if each.id != gone]
+        self.changed.emit()
+
+    def update(self, **changes: Any) -> None:
+        """Other settings of the conversation: `system`, `sampling` or `draft`."""
+        if any(getattr(self.kept, name) != value for name, value in changes.items()):
+            self._become(self.kept.model_copy(update=changes), quiet="draft" in changes)
+
+    def choose(self, column: int, speaker: AnySpeaker) -> None:
+        """Somebody else answers in a column from now on; not while answers are under way."""
+        if self.busy:  # what comes would be taken for an answer of theirs
+            return
+        speakers = list(self.kept.speakers)
+        speakers[column] = speaker
+        self._become(self.kept.model_copy(update={"speakers": tuple(speakers)}))
+
+    def add_column(self, speaker: AnySpeaker | None = None) -> None:
+        """One more column: the first that does not answer yet."""
+        if len(self.kept.speakers) < COLUMNS:
+            others: list[AnySpeaker] = [each.speaker for each in self.choices]
+            free = (each for each in (OnBase(), *others) if each not in self.kept.speakers)
+            added = speaker or next(free, OnBase())
+            speakers = (*self.kept.speakers, added)
+            self._become(self.kept.model_copy(update={"speakers": speakers}))
+
+    def remove_column(self, column: int) -> None:
+        """One column less; the conversation with it stays in the history.
+
+        Not while answers are under way: they come for columns by their number.
+        """
+        if self.busy:
+            return
+        kept = self.kept.branched(len(self.kept.turns)) if self.kept.turns else self.kept
+        speakers = [who for place, who in enumerate(kept.speakers) if place != column]
+        turns = [_without(turn, column, len(kept.speakers)) for turn in kept.turns]
+        changes = {"speakers": tuple(speakers), "turns": tuple(turns)}
+        self._become(kept.model_copy(update=changes))
+
+    def take_chosen(self, column: int, turn: int, number: int) -> None:
+        """Another answer of a column counts from now on."""
+        asked = self.kept.turns[turn]
+        answers = asked.of(column).model_copy(update={"shown": number})
+        self._become(self.kept.with_turn(turn, asked.put(column, answers)))
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def send(self, text: str, *, instead_of: int | None = None) -> bool:
+        """Asks every column; `instead_of` a turn goes on from there in a conversation of its own."""
+        if self.busy or not text.strip() or self.missing():
+            return False
+        kept = self.kept if instead_of is None else self.kept.branched(instead_of)
+        turn = Turn(user=text.strip())
+        self._become(kept.model_copy(update={"turns": (*kept.turns, turn), "draft": ""}))
+        self._ask(range(len(kept.speakers)))
+        return True
+
+    def again(self, columns: Sequence[int] = ()) -> None:
+        """Another answer to the last question, of some columns or of all."""
+        if not self.busy and self.kept.turns and not self.missing():
+            self._ask(columns or range(len(self.kept.speakers)))
+
+    def is_kept_out(self) -> bool:
+        """Whether a job elsewhere has the device, so that the last question was not answered."""
+        takes = [each.current for each in self.kept.turns[-1].answers] if self.kept.turns else []
+        found = [take.problem for take in takes if take is not None and take.problem is not None]
+        return any(problem.code == "chat.device_busy" for problem in found)
+
+    def stop(self) -> None:
+        """Ends the answers under way; what has been said stays."""
+        self.link.cancel()
+
+    def ask_prompt(self, column: int, turn: int) -> None:
+        """Asks for the exact prompt of a turn."""
+        spec = self._spec()
+        if spec is not None:
+            command = commands.ShowPrompt(
+                model=spec,
+                chat_template=self._template(),
+                speaker=self.kept.speakers[column],
+                messages=self.kept.messages(column, turn),
+            )
+            self._prompting = command.id
+            self.link.send(command)
+
+    def vote(self, columns: Sequence[int], winner: int) -> Vote:
+        """Keeps a vote on the last answers; `columns` as they were shown, `winner` a place or -1."""
+        turn = self.kept.turns[-1]
+        takes = [turn.of(column).current or Take() for column in columns]
+        vote = Vote(
+            prompt=turn.user,
+            names=tuple(chat.title(take.speaker) for take in takes),
+            answers=tuple(take.text for take in takes),
+            winner=winner if winner >= 0 else None,
+        )
+        self.store.vote(vote)
+        return vote
+
+    def _ask(self, columns: Sequence[int]) -> None:
+        spec = self._spec()
+        assert spec is not None
+        last = len(self.kept.turns) - 1
+        loaded = tuple(each for each in self.kept.speakers if not isinstance(each, InOllama))
+        opened = commands.OpenChat(model=spec, chat_template=self._template(), speakers=loaded)
+        about = opened.model_copy(update={"id": ""})
+        if about != self._opened and loaded:
+            self._opened = about
+            self.link.send(opened)
+        asked = tuple(
+            Asked(
+                column=column,
+                speaker=self.kept.speakers[column],
+                messages=self.kept.messages(column, last),
+                sampling=self._sampling(column, last),
+            )
+            for column in columns
+        )
+        command = commands.AskChat(model=spec, chat_template=self._template(), asked=asked)
+        self._asking = command.id
+        self.waiting = dict.fromkeys(columns, "")
+        self.link.send(command)
+        self.said.emit(tr("Loading…"))
+        self.changed.emit()
+
+    def _sampling(self, column: int, turn: int) -> Sampling:
+        """Every further answer draws anew."""
+        given = len(self.kept.turns[turn].of(column).takes)
+        seed = (self.kept.sampling.seed + given) % (2**31 - 1)
+        return self.kept.sampling.model_copy(update={"seed": seed})
+
+    def _spec(self) -> ModelSpec | None:
+        """The project's model, where it is to be held now: a job under way keeps its device."""
+        spec = self._state.spec("model")
+        if not isinstance(spec, ModelSpec):
+            return None
+        device = self.device or ("cpu" if self.device_taken() else spec.devices[0])
+        return spec.model_copy(update={"device": device})
+
+    def device_taken(self) -> bool:
+        """Whether a job under way needs the device that would be used."""
+        spec = self._state.spec("model")
+        busy = self._state.running not in ("", "push", "create_ollama")
+        return busy and isinstance(spec, ModelSpec) and spec.devices[0] != "cpu"
+
+    def _template(self) -> str:
+        return str(self._state.get("dataset", "chat_template"))
+
+    # --- what comes back ----------------------------------------------------------------------
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Progress():
+                self.said.emit(tell(event.stage))
+            case events.ChatReady():
+                self.said.emit("")
+            case events.AnswerGrew() if event.column in self.waiting:
+                text = self.waiting[event.column][: event.start] + event.text
+                self.waiting[event.column] = text
+                self.grew.emit(event.column, event.start, event.text, event.tokens)
+            case events.Answered() if event.column in self.waiting:
+                speed, ending = event.tokens_per_s, event.ending
+                self._answered(
+                    event.column,
+                    Take(text=event.text, tokens=event.tokens, tokens_per_s=speed, ending=ending),
+                )
+            case events.AnswerRefused() if event.column in self.waiting:
+                self._answered(event.column, Take(problem=event.problem))
+            case events.PromptShown() if event.id == self._prompting:
+                self.prompt_shown.emit(event)
+            case events.Failed() if event.id == self._asking:
+                self._opened = None
+                for column in list(self.waiting):
+                    self._answered(column, Take(problem=event.problem))
+                self._settle()
+            case events.Failed():
+                self._opened = None
+                if event.id == self._prompting:
+                    self.prompt_shown.emit(event)
+            case events.Done() | events.Cancelled() if event.id == self._asking:
+                self._settle()
+
+    def _answered(self, column: int, take: Take) -> None:
+        take = take.model_copy(update={"speaker": self.kept.speakers[column]})
+        last = len(self.kept.turns) - 1
+        turn = self.kept.turns[last]
+        self.waiting.pop(column, None)
+        self._become(self.kept.with_turn(last, turn.put(column, turn.of(column).add(take))))
+
+    def _settle(self) -> None:
+        """Nothing more comes: what was said before the worker was ended is kept."""
+        for column, text in list(self.waiting.items()):
+            if text:
+                self._answered(column, Take(text=text, ending="stopped"))
+        self.waiting, self._asking = {}, ""
+        self.said.emit("")
+        self.changed.emit()
+
+    def _held_changed(self, held: bool) -> None:
+        if not held:
+            self._opened = None
+            if self.busy:
+                self._settle()
+
+    def _run_changed(self) -> None:
+        """A job begins: it gets the memory. A run has made something: it can be talked to."""
+        if self.device_taken() and self.link.held and self.device != "cpu":
+            self.link.rest()
+            self.said.emit(tr("The models of the playground made room for the job."))
+        if not self._state.running:
+            self.look()
+        self.changed.emit()
+
+    def _loaded(self, conversations: list[Conversation]) -> None:
+        known = {each.id for each in self.all}
+        self.all += [each for each in conversations if each.id not in known]
+        if self.all and self.kept is self._blank:  # whoever has begun already goes on with that
+            self.kept = self.all[0]
+        self.changed.emit()
+
+    def _choices_found(self, choices: list[Choice]) -> None:
+        ollama = [each for each in self.choices if isinstance(each.speaker, InOllama)]
+        self.choices = (*choices, *ollama)
+        adapters = [each.speaker for each in choices if isinstance(each.speaker, OnBase)]
+        untouched = self.kept.speakers in ((OnBase(),), self._proposed)
+        if untouched and adapters and not self.kept.turns and not self.all:
+            # What is wanted first: the base beside what was trained last.
+            self._proposed = (OnBase(), adapters[0])
+            blank, proposed = self.kept is self._blank, {"speakers": self._proposed}
+            self.kept = self.kept.model_copy(update=proposed)
+            self._blank = self.kept if blank else self._blank
+        self.changed.emit()
+
+    def show_ollama(self, choices: Sequence[Choice]) -> None:
+        """The models of the Ollama server."""
+        others = [each for each in self.choices if not isinstance(each.speaker, InOllama)]
+        self.choices = (*others, *choices)
+        self.changed.emit()
+
+    def _become(self, kept: Conversation, *, quiet: bool = False) -> None:
+        self.kept = kept
+        if kept.turns or kept.draft:
+            self.all = [kept, *(each for each in self.all if each.id != kept.id)]
+            self.store.keep(kept)
+        if not quiet:
+            self.changed.emit()
+
+
+def _without(turn: Turn, column: int, columns: int) -> Turn:
+    answers: list[Answers] = [turn.of(place) for place in range(columns) if place != column]
+    return turn.model_copy(update={"answers": tuple(answers)})

@@ -1,0 +1,147 @@
+"""One column of the playground: who answers, with which adapters, and the conversation below."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from lora_studio.core.chat import AnySpeaker, OnBase
+from lora_studio.core.playground import Conversation
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.lora.blend_panel import BlendPanel
+from lora_studio.gui.pages.playground.speaker_menu import SpeakerMenu
+from lora_studio.gui.pages.playground.turn_view import TurnView, Waiting
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, row, tool_button
+
+
+class ChatColumn(QFrame):
+    """Shows a column of a conversation.
+
+    Signals:
+        speaker_chosen(speaker): somebody else answers from now on, or with other weights.
+        edit_wanted(turn), tokens_wanted(turn): of the turn with this index.
+        again_wanted: another answer to the last question.
+        take_chosen(turn, number): another answer of a turn counts.
+        closed: the column is not wanted any more.
+    """
+
+    speaker_chosen = Signal(object)
+    edit_wanted = Signal(int)
+    tokens_wanted = Signal(int)
+    again_wanted = Signal()
+    take_chosen = Signal(int, int)
+    closed = Signal()
+
+    def __init__(self, number: int, parent: QWidget | None = None) -> None:
+        """`number` counts columns from 0, whatever place they are shown at."""
+        super().__init__(parent)
+        self.number = number
+        self.setProperty("surface", "card")
+        self.menu = SpeakerMenu()
+        self.name = label("", "section")
+        self.close_ = tool_button("close", tr("Close this column"), self.closed.emit)
+        self.blend = BlendPanel()
+        self.turns: list[TurnView] = []
+        self.hint = label("", "muted", wrap=True)
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        self._list = QVBoxLayout(inner)
+        self._list.setContentsMargins(0, 0, Space.S, 0)
+        self._list.setSpacing(Space.L)
+        self._list.addWidget(self.hint)
+        self._list.addStretch(1)
+        self.area = QScrollArea(widgetResizable=True)
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setWidget(inner)
+        self.area.setAccessibleName(tr("Conversation"))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
+        layout.setSpacing(Space.S)
+        head = row(self.name, self.menu, self.close_)
+        head.setStretch(1, 1)
+        layout.addLayout(head)
+        layout.addWidget(self.blend)
+        layout.addWidget(self.area, 1)
+        self._follow = True
+        bar = self.area.verticalScrollBar()
+        bar.rangeChanged.connect(self._range_changed)
+        bar.valueChanged.connect(self._scrolled)
+        self._weights = QTimer(self, singleShot=True, interval=150)
+        self._weights.timeout.connect(self._tell_weights)
+        self.menu.chosen.connect(self._weights.stop)  # weights of whom has left
+        self.menu.chosen.connect(self.speaker_chosen)
+        self._blended: AnySpeaker = OnBase()
+        self.blend.changed.connect(self._take_weights)
+
+    def show_conversation(self, kept: Conversation, *, blind: str = "") -> None:
+        """The turns of this column; `blind` is its name while nobody may know who it is."""
+        speaker = kept.speakers[self.number]
+        self.menu.show_speaker(speaker)
+        self.menu.setVisible(not blind)
+        self.name.setText(blind)
+        self.name.setVisible(bool(blind))
+        adapters = speaker.adapters if isinstance(speaker, OnBase) else ()
+        self.blend.show_adapters(() if blind else adapters)
+        while len(self.turns) < len(kept.turns):
+            self._add_turn()
+        while len(self.turns) > len(kept.turns):
+            gone = self.turns.pop()
+            gone.hide()
+            gone.deleteLater()
+        for index, (view, turn) in enumerate(zip(self.turns, kept.turns, strict=True)):
+            view.show_turn(turn, self.number)
+            view.set_last(index == len(kept.turns) - 1)
+            view.set_blind(bool(blind))
+        self.hint.setVisible(not kept.turns)
+
+    def set_waiting(self, state: Waiting) -> None:
+        """Whether the answer to the last question is awaited or coming."""
+        if self.turns:
+            self.turns[-1].set_waiting(state)
+        self._follow = self._follow or bool(state)
+
+    def set_busy(self, busy: bool) -> None:
+        """While any column awaits an answer, who answers in which of them stays as it is."""
+        for view in self.turns:
+            view.edit.setEnabled(not busy)
+        for part in (self.menu, self.close_, self.blend):
+            part.setEnabled(not busy)
+
+    def settle(self) -> None:
+        """Tells at once of weights that were changed a moment ago."""
+        if self._weights.isActive():
+            self._weights.stop()
+            self._tell_weights()
+
+    def grow(self, start: int, text: str, tokens: int) -> None:
+        """The last answer from a character on."""
+        if self.turns:
+            self.turns[-1].grow(start, text, tokens)
+
+    def _add_turn(self) -> None:
+        view, index = TurnView(), len(self.turns)
+        view.edit_clicked.connect(lambda: self.edit_wanted.emit(index))
+        view.tokens_clicked.connect(lambda: self.tokens_wanted.emit(index))
+        view.again_clicked.connect(self.again_wanted)
+        view.take_chosen.connect(lambda number: self.take_chosen.emit(index, number))
+        self.turns.append(view)
+        self._list.insertWidget(self._list.count() - 1, view)
+        self._follow = True
+
+    def _take_weights(self, adapters: object) -> None:
+        self._blended = OnBase(adapters=adapters)
+        self._weights.start()
+
+    def _tell_weights(self) -> None:
+        self.speaker_chosen.emit(self._blended)
+
+    # --- staying at the end -------------------------------------------------------------------
+
+    def _range_changed(self, _lowest: int, highest: int) -> None:
+        if self._follow:
+            self.area.verticalScrollBar().setValue(highest)
+
+    def _scrolled(self, value: int) -> None:
+        """Whoever scrolls up wants to read; whoever is at the end goes on with it."""
+        self._follow = value >= self.area.verticalScrollBar().maximum() - Space.L

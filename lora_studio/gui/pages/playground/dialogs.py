@@ -1,0 +1,176 @@
+"""What the playground shows aside: the tokens of a prompt, and the tally of blind votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from lora_studio.core import chat, formatting, playground, timestamps
+from lora_studio.core.playground import Vote
+from lora_studio.core.protocol import events
+from lora_studio.core.system.files import reason_of, write_atomic
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.token_view import TokenView
+
+_SIZE = (760, 520)
+_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeading
+_RIGHT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignTrailing
+
+
+class TokensDialog(Dialog):
+    """The exact prompt of an answer, token by token; waits until it is known."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is whose prompt it is."""
+        super().__init__(tr("Prompt of {name}").format(name=name), "", parent)
+        self.resize(*_SIZE)
+        self.view = TokenView(training=False)
+        self.view.show_tokens((), tr("Reading the prompt…"))
+        self.note = label("", "muted", wrap=True)
+        self.note.hide()
+        self.body.addWidget(self.view, 1)
+        self.body.addWidget(self.note)
+        self._text = ""
+        self.copy = self.add_button(button(tr("Copy the text"), self._copy, icon="copy"))
+        self.copy.setEnabled(False)
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def show_prompt(self, event: events.PromptShown) -> None:
+        """The prompt has come."""
+        self._text = event.text
+        self.copy.setEnabled(bool(event.text))
+        if event.tokens:
+            self.view.show_tokens(event.tokens)
+        else:
+            self.view.show_tokens((), event.text or tr("There is nothing to show."))
+        self.say(event.note)
+
+    def say(self, text: str) -> None:
+        """A word about the prompt, or why there is none."""
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def _copy(self) -> None:
+        QApplication.clipboard().setText(self._text)
+
+
+class TallyDialog(Dialog):
+    """How often each won; the votes go into a file of your choice."""
+
+    def __init__(self, votes: Sequence[Vote], parent: QWidget | None = None) -> None:
+        """Counts the votes."""
+        text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
+        super().__init__(
+            tr("Blind votes"), text.format(votes=tr_n("{n} vote", "{n} votes", len(votes))), parent
+        )
+        self._votes = tuple(votes)
+        counted = playground.tally(votes)
+        heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
+        self.table = QTableWidget(len(counted), len(heads))
+        self.table.setAccessibleName(tr("Votes by model"))
+        for place, head in enumerate(heads):
+            named = QTableWidgetItem(head)
+            named.setTextAlignment(_RIGHT if place else _LEFT)
+            self.table.setHorizontalHeaderItem(place, named)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        plain_table.set_up(self.table)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for line, each in enumerate(counted):
+            rate = formatting.percent(each.rate)
+            cells = (_shown(each.name), str(each.votes), str(each.wins), str(each.ties), rate)
+            for place, cell in enumerate(cells):
+                item = QTableWidgetItem(cell)
+                item.setToolTip(each.name if not place else cell)
+                item.setTextAlignment(_RIGHT if place else _LEFT)
+                self.table.setItem(line, place, item)
+        self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
+        self.body.addWidget(self.table, 1)
+        self.error = label("", "error", wrap=True)
+        self.error.hide()
+        self.body.addWidget(self.error)
+        self.export = self.add_button(button(tr("Export…"), self.pick, icon="export"))
+        self.export.setEnabled(bool(votes))
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def pick(self) -> None:
+        """Asks where the votes go."""
+        dialog = QFileDialog(self, tr("Export the votes"), "votes.csv", "CSV (*.csv)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("csv")
+        dialog.fileSelected.connect(self.write)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def write(self, name: str) -> None:
+        """Writes every vote as a line of CSV."""
+        try:
+            write_atomic(Path(name), playground.to_csv(self._votes))
+        except OSError as error:
+            self.error.setText(
+                tr("{file} cannot be written: {reason}.").format(file=name, reason=reason_of(error))
+            )
+            self.error.show()
+
+
+class Aside(QObject):
+    """Opens them over the window of a page, each once."""
+
+    def __init__(self, desk: ChatDesk, page: QWidget) -> None:
+        """Asks `desk` for what is to be shown."""
+        super().__init__(page)
+        self._desk, self._page = desk, page
+        self._tokens: TokensDialog | None = None
+        desk.prompt_shown.connect(self._show_prompt)
+
+    def show_tokens(self, number: int, turn: int) -> None:
+        """The exact prompt of a column, token by token."""
+        speaker = self._desk.kept.speakers[number]
+        self._tokens = TokensDialog(tell(chat.shown(speaker)), self._page.window())
+        self._tokens.finished.connect(self._forget_tokens)
+        self._tokens.open()
+        self._desk.ask_prompt(number, turn)
+
+    def show_votes(self) -> None:
+        """The tally of the project."""
+        self._desk.store.ask_votes(self._show_tally)
+
+    def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
+        if self._tokens is None:
+            return
+        if isinstance(event, events.Failed):
+            self._tokens.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
+        else:
+            self._tokens.show_prompt(event)
+
+    def _forget_tokens(self) -> None:
+        self._tokens = None
+
+    def _show_tally(self, votes: object) -> None:
+        """Once for two clicks: reading the votes may take a moment."""
+        assert isinstance(votes, list)
+        window = self._page.window()
+        if not any(dialog.isVisible() for dialog in window.findChildren(TallyDialog)):
+            TallyDialog(votes, window).open()
+
+
+def _shown(name: str) -> str:
+    """Whoever was voted on, with runs by the moment when they began."""
+    return " + ".join(tell(timestamps.of_run(part)) for part in name.split(" + "))

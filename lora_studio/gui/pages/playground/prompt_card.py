@@ -1,0 +1,147 @@
+"""Everything below the columns of the playground: the prompt, and how it is to be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
+
+from lora_studio.core.chat import Sampling
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.playground.prompt_box import PromptBox
+from lora_studio.gui.pages.playground.sampling_panel import SamplingPanel, summary
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
+
+#: Milliseconds without a key after which what is typed is worth keeping.
+_PAUSE = 400
+
+
+class PromptCard(Card):
+    """One prompt for all columns, the system prompt, sampling, device, and what can be done.
+
+    Signals:
+        sent: the prompt is to be answered.
+        stop_wanted, again_wanted, keep_wanted: of the buttons with these words.
+        processor_wanted: answer on the processor.
+        recalled: the last prompt is to be edited.
+        given_up: Esc was pressed in the prompt.
+        typed: prompt or system prompt are other ones, and nobody types any more.
+        sampling_chosen(sampling), device_chosen(name): other settings; "" is the project's device.
+    """
+
+    sent = Signal()
+    stop_wanted = Signal()
+    again_wanted = Signal()
+    keep_wanted = Signal()
+    processor_wanted = Signal()
+    recalled = Signal()
+    given_up = Signal()
+    typed = Signal()
+    sampling_chosen = Signal(object)
+    device_chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent=parent)
+        self.prompt = PromptBox()
+        self.system = QPlainTextEdit(tabChangesFocus=True)
+        self.system.setAccessibleName(tr("System prompt"))
+        self.system.setPlaceholderText(tr("System prompt: who the model is, how it answers."))
+        sized(self.system, height=68)
+        self.system.hide()
+        self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")
+        self.sampling = button("", self._open_sampling, icon="settings")
+        self.sampling.setToolTip(tr("Sampling: how the next token is chosen"))
+        self.panel = SamplingPanel(self)
+        self.device = QComboBox()
+        self.device.setAccessibleName(tr("Where the models answer"))
+        self.device.setToolTip(tr("Where the models answer"))
+        self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.keep = button(tr("Keep"), self.keep_wanted.emit, icon="sample")
+        self.keep.setToolTip(
+            tr("Keeps this prompt for evaluations: training answers it at every one of them.")
+        )
+        self.again = button(tr("Answer again"), self.again_wanted.emit, icon="refresh")
+        self.again.setToolTip("Ctrl+R")
+        self.stop = button(tr("Stop"), self.stop_wanted.emit, icon="stop")
+        self.stop.setToolTip(tr("Esc in the prompt"))
+        self.send = button(tr("Send"), self.sent.emit, kind="primary")
+        self.send.setToolTip(tr("Enter in the prompt, or Ctrl+Enter"))
+        self.on_processor = button(tr("Answer on the processor"), self.processor_wanted.emit)
+        self.status = label("", "caption")
+        self.note = label("", "caption", wrap=True)
+        settings = QWidget()
+        flow = FlowLayout(settings)
+        for part in (self.with_system, self.sampling, self.device, self.keep):
+            flow.addWidget(part)
+        tools = row(settings, self.status, self.on_processor, self.again, self.stop, self.send)
+        tools.setStretch(0, 1)
+        self.add(self.note, self.system, self.prompt, tools)
+        self.body.setSpacing(Space.S)
+        self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
+        self._wire()
+
+    def _wire(self) -> None:
+        self._typing.timeout.connect(self.typed)
+        self.prompt.sent.connect(self.sent)
+        self.prompt.recalled.connect(self.recalled)
+        self.prompt.given_up.connect(self.given_up)
+        self.prompt.textChanged.connect(self._typing.start)
+        self.system.textChanged.connect(self._typing.start)
+        self.panel.changed.connect(self.sampling_chosen)
+        self.device.activated.connect(
+            lambda _: self.device_chosen.emit(str(self.device.currentData()))
+        )
+
+    @property
+    def is_typing(self) -> bool:
+        """Whether there may be text that nobody was told of."""
+        return self._typing.isActive()
+
+    def rest(self) -> None:
+        """What is there has been taken over."""
+        self._typing.stop()
+
+    def write(self, prompt: str, system: str) -> None:
+        """Other text, from elsewhere."""
+        if prompt != self.prompt.text():
+            self.prompt.setPlainText(prompt)
+        if system != self.system.toPlainText():
+            self.system.setPlainText(system)
+        self.rest()
+
+    def show_state(self, *, busy: bool, answered: bool, kept_out: bool) -> None:
+        """Which buttons there are: while answers come, after some, and where a job has the device."""
+        self.stop.setVisible(busy)
+        self.send.setVisible(not busy)
+        self.on_processor.setVisible(kept_out and not busy)
+        self.again.setVisible(answered and not busy and not kept_out)
+
+    def show_settings(self, sampling: Sampling, devices: Sequence[str], device: str) -> None:
+        """Sampling, the devices there are, and the chosen one."""
+        self.sampling.setText(summary(sampling))
+        self.panel.show_sampling(sampling)
+        items = ["", *devices]
+        if [self.device.itemData(place) for place in range(self.device.count())] != items:
+            self.device.clear()
+            for each in items:
+                self.device.addItem(each or tr("Project's device"), each)
+        self.device.setCurrentIndex(max(0, self.device.findData(device)))
+
+    def say(self, text: str) -> None:
+        """A word above the prompt, "" for none."""
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def _toggle_system(self) -> None:
+        opened = self.system.isHidden()
+        self.system.setVisible(opened)
+        set_icon(self.with_system, "chevron-down" if opened else "chevron-right")
+        if opened:
+            self.system.setFocus()
+
+    def _open_sampling(self) -> None:
+        self.panel.open_at(self.sampling)

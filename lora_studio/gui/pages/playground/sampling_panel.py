@@ -1,0 +1,119 @@
+"""How tokens are chosen: one line for each setting, in a small window that closes by itself."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QPushButton, QVBoxLayout, QWidget
+
+from lora_studio.core.chat import Sampling
+from lora_studio.core.spec import facts
+from lora_studio.gui.controls.controls import LineControl
+from lora_studio.gui.controls.quantities import parse
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label, row
+
+
+class SamplingPanel(QFrame):
+    """Every field of `Sampling`; what is out of bounds is marked and not taken.
+
+    Signals:
+        changed(sampling): other settings.
+    """
+
+    changed = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Shows the defaults."""
+        super().__init__(parent, Qt.WindowType.Popup)
+        self.setProperty("surface", "card")
+        self.setAccessibleName(tr("Sampling"))
+        self._sampling = Sampling()
+        self.controls: dict[str, LineControl] = {}
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.S)
+        for place, name in enumerate(Sampling.model_fields):
+            about = facts(Sampling, name)
+            control = LineControl(about)
+            control.setToolTip(tr(about.description))
+            control.line.setAccessibleName(tr(about.title))
+            control.edited.connect(lambda value, name=name: self._edit(name, value))
+            control.left.connect(self._show)
+            named = label(tr(about.title), "label")
+            named.setBuddy(control.line)
+            named.setToolTip(tr(about.description))
+            grid.addWidget(named, place, 0)
+            grid.addWidget(control, place, 1)
+            self.controls[name] = control
+        self.error = label("", "error", wrap=True)
+        self.greedy = button(tr("Greedy"), self._greedy)
+        self.greedy.setToolTip(tr("Always the likeliest token: the same answer every time."))
+        self.reset = button(tr("Defaults"), lambda: self._set(Sampling()))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.CARD)
+        layout.setSpacing(Space.M)
+        layout.addWidget(label(tr("Sampling"), "section"))
+        layout.addLayout(grid)
+        layout.addWidget(self.error)
+        layout.addLayout(row(self.greedy, self.reset, None))
+        self.show_sampling(Sampling())
+
+    def show_sampling(self, sampling: Sampling) -> None:
+        """Other settings, from elsewhere."""
+        self._sampling = sampling
+        self._show()
+
+    def open_at(self, target: QPushButton) -> None:
+        """Opens above a button, with the cursor in the first field."""
+        self.adjustSize()
+        place = target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Space.XS))
+        self.move(place)
+        self.show()
+        first = next(iter(self.controls.values()))
+        first.line.setFocus()
+        first.line.selectAll()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Esc closes."""
+        if event.key() == Qt.Key.Key_Escape:
+            self.close()
+        else:
+            super().keyPressEvent(event)
+
+    def _show(self) -> None:
+        for name, control in self.controls.items():
+            control.show_value(getattr(self._sampling, name))
+            control.set_invalid(False)
+        self.error.hide()
+
+    def _edit(self, name: str, value: object) -> None:
+        if isinstance(value, str):
+            value = parse(value, facts(Sampling, name))
+        try:
+            made = Sampling.model_validate(self._sampling.model_dump() | {name: value})
+        except ValueError:
+            about = facts(Sampling, name)
+            self.controls[name].set_invalid(True)
+            between = tr("{field} goes from {low:g} to {high:g}.")
+            self.error.setText(
+                between.format(field=tr(about.title), low=about.minimum, high=about.maximum)
+            )
+            self.error.show()
+            return
+        self._set(made)
+
+    def _greedy(self) -> None:
+        self._set(self._sampling.model_copy(update={"temperature": 0.0}))
+
+    def _set(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._show()
+        self.changed.emit(sampling)
+
+
+def summary(sampling: Sampling) -> str:
+    """The settings in a few words, for the button that opens them."""
+    drawn = tr("Greedy") if sampling.temperature == 0 else f"T {sampling.temperature:g}"
+    return tr("{how} · {count} tokens").format(how=drawn, count=sampling.max_tokens)

@@ -1,0 +1,185 @@
+"""Chooses who answers in a column: a button that says who, and a menu of everybody there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import QPoint, QSize, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
+
+from lora_studio.core import chat
+from lora_studio.core.chat import AnySpeaker, GgufFile, OnBase
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.speakers import Choice
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.theme import Size, Space, current, pixmap
+
+#: Runs that are listed themselves; older ones stand in a menu of their own.
+_RUNS = 12
+
+
+class SpeakerMenu(QPushButton):
+    """Says who answers; opens the menu on a click, Space or Down.
+
+    Signals:
+        chosen(speaker): somebody else is to answer.
+        ollama_wanted: look for the models of the Ollama server.
+        library_wanted: show the adapter library.
+    """
+
+    chosen = Signal(object)
+    ollama_wanted = Signal()
+    library_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """The base model answers until told otherwise."""
+        super().__init__(parent)
+        self._speaker: AnySpeaker = OnBase()
+        self._choices: tuple[Choice, ...] = ()
+        self._full = ""
+        self._menu = QMenu(self)
+        self.clicked.connect(self.open_menu)
+        self.setProperty("kind", "choice")
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.show_speaker(OnBase())
+
+    def show_choices(self, choices: Sequence[Choice]) -> None:
+        """Everybody there is besides the base."""
+        self._choices = tuple(choices)
+
+    def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
+        """Who answers; `name` in place of its own, while nobody may know."""
+        self._speaker = speaker
+        self._full = name or tell(chat.shown(speaker))
+        self.setAccessibleName(tr("Who answers: {name}").format(name=self._full))
+        self.setToolTip(self._full)
+        self._elide()
+
+    def open_menu(self) -> None:
+        """Opens the menu below the button."""
+        self.fill()
+        self._menu.popup(self.mapToGlobal(QPoint(0, self.height())))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Down opens as well, as in any list of choices."""
+        if event.key() == Qt.Key.Key_Down:
+            self.open_menu()
+        else:
+            super().keyPressEvent(event)
+
+    def minimumSizeHint(self) -> QSize:
+        """A few letters."""
+        return QSize(90, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width, another part of the name."""
+        super().resizeEvent(event)
+        self._elide()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The arrow of a list of choices, at the end of the line in either direction."""
+        super().paintEvent(event)
+        arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
+        leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        painter = QPainter(self)
+        side = Size.scaled(16)
+        place = Space.S if leftwards else self.width() - side - Space.S
+        painter.drawPixmap(place, (self.height() - side) // 2, arrow)
+        painter.end()
+
+    def _elide(self) -> None:
+        room = max(40, self.width() - 48)
+        self.setText(
+            self.fontMetrics()
+            .elidedText(self._full, Qt.TextElideMode.ElideMiddle, room)
+            .replace("&", "&&")
+        )
+
+    @property
+    def menu_(self) -> QMenu:
+        """The menu as it was opened last."""
+        return self._menu
+
+    # --- the menu -----------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Makes the menu anew."""
+        menu = self._menu
+        for old in menu.findChildren(QMenu):
+            old.deleteLater()
+        menu.clear()
+        self._add(menu, tr("Base model"), OnBase())
+        groups: dict[str, list[Choice]] = {}
+        for choice in self._choices:
+            groups.setdefault(choice.group, []).append(choice)
+        own, runs = _parted(groups)
+        for group in own:
+            self._add_group(menu, group, groups[group])
+        if runs and own:
+            menu.addSeparator()
+        older = QMenu(tr("Older runs"), menu)
+        for place, group in enumerate(runs):
+            self._add_group(menu if place < _RUNS else older, group, groups[group])
+        if len(runs) > _RUNS:
+            menu.addMenu(older)
+        menu.addSeparator()
+        self._add_ollama(menu, groups.get("Ollama", []))
+        blend = [choice for choice in self._choices if isinstance(choice.speaker, OnBase)]
+        if isinstance(self._speaker, OnBase) and blend:
+            self._add_blend(menu, blend)
+        menu.addAction(tr("Adapter in a folder…"), self._pick_adapter)
+        menu.addAction(tr("GGUF file…"), self._pick_gguf)
+        menu.addAction(tr("Adapter library…"), self.library_wanted.emit)
+
+    def _add_group(self, menu: QMenu, title: str, choices: Sequence[Choice]) -> None:
+        inner = menu.addMenu(title.replace("&", "&&"))
+        for choice in choices:
+            self._add(inner, choice.title, choice.speaker)
+
+    def _add_ollama(self, menu: QMenu, choices: Sequence[Choice]) -> None:
+        inner = menu.addMenu("Ollama")
+        for choice in choices:
+            self._add(inner, choice.title, choice.speaker)
+        inner.addAction(tr("Look for models"), self.ollama_wanted.emit)
+
+    def _add_blend(self, menu: QMenu, choices: Sequence[Choice]) -> None:
+        inner = menu.addMenu(tr("Blend with"))
+        assert isinstance(self._speaker, OnBase)
+        now = self._speaker.adapters
+        for choice in choices:
+            assert isinstance(choice.speaker, OnBase)
+            more = choice.speaker.adapters
+            if more[0].folder not in {each.folder for each in now}:
+                name = f"{choice.group}: {choice.title}".replace("&", "&&")
+                inner.addAction(name, self._choosing(OnBase(adapters=(*now, *more))))
+
+    def _add(self, menu: QMenu, title: str, speaker: AnySpeaker) -> None:
+        action = menu.addAction(title.replace("&", "&&"), self._choosing(speaker))
+        action.setCheckable(True)
+        action.setChecked(speaker == self._speaker)
+
+    def _choosing(self, speaker: AnySpeaker) -> Callable[[], None]:
+        return lambda: self.chosen.emit(speaker)
+
+    def _pick_adapter(self) -> None:
+        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(lambda name: self.chosen.emit(speakers.adapter(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _pick_gguf(self) -> None:
+        dialog = QFileDialog(self.window(), tr("GGUF file"), "", tr("GGUF files (*.gguf)"))
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufFile(file=name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+
+def _parted(groups: dict[str, list[Choice]]) -> tuple[list[str], list[str]]:
+    """Names of what belongs to no run, and of runs; Ollama has a place of its own."""
+    own = ("Base", "Adapter library")
+    runs = [name for name in groups if name not in (*own, "Ollama")]
+    return [name for name in own if name in groups], runs

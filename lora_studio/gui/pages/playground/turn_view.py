@@ -1,0 +1,141 @@
+"""One exchange in a column: what was asked, the answer as it grows, and what can be done with it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.playground import Answers, Take, Turn
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, row, tool_button
+from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.growing_text import GrowingText
+
+Waiting = Literal["", "waiting", "answering"]
+
+
+class TurnView(QWidget):
+    """A question with the answer that counts.
+
+    Signals:
+        edit_clicked: the question is to be edited, to go on from there.
+        again_clicked: another answer is wanted.
+        tokens_clicked: show the exact prompt.
+        take_chosen(number): another of the answers counts.
+    """
+
+    edit_clicked = Signal()
+    again_clicked = Signal()
+    tokens_clicked = Signal()
+    take_chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until `show_turn`."""
+        super().__init__(parent)
+        self._answers = Answers()
+        self._waiting = self._last = self._blind = False
+        self.asked = GrowingText(tr("What you asked"))
+        self.asked.setProperty("plain", "asked")
+        self.answer = AnswerText(tr("Answer"))
+        self.facts = Elided("", "caption")
+        self.edit = tool_button("edit", tr("Edit and go on from here"), self.edit_clicked.emit)
+        self.copy = tool_button("copy", tr("Copy the answer"), self._copy)
+        self.again = tool_button("refresh", tr("Answer again (Ctrl+R)"), self.again_clicked.emit)
+        self.tokens = tool_button("tokens", tr("Show the prompt's tokens"), self.tokens_clicked.emit)  # fmt: skip
+        self.raw = tool_button("code", tr("Show the answer as it was written"))
+        self.raw.setCheckable(True)
+        self.raw.toggled.connect(self.answer.set_raw)
+        self.before = tool_button("back", tr("Answer before this one"), lambda: self._turn(-1))
+        self.after = tool_button("chevron-right", tr("Next answer"), lambda: self._turn(1))
+        self.place = label(role="caption")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, Space.S)
+        layout.setSpacing(Space.XS)
+        layout.addLayout(row(label(tr("You"), "caption"), None, self.edit, spacing=0))
+        layout.addWidget(self.asked)
+        layout.addSpacing(Space.XS)
+        layout.addWidget(self.answer)
+        tools = (self.before, self.place, self.after, self.raw, self.again, self.copy, self.tokens)
+        layout.addLayout(row(self.facts, *tools, spacing=0))
+
+    def show_turn(self, turn: Turn, column: int) -> None:
+        """A question and a column's answers to it."""
+        self.asked.show_text(turn.user)
+        self._answers = turn.of(column)
+        take = self._answers.current
+        if take is None:
+            self.answer.show_text("")
+            self.facts.setText("")
+        elif take.problem is not None:
+            self.answer.show_text(
+                f"✗ {tell(take.problem.what)} {tell(take.problem.remedy)}", "error"
+            )
+            self.facts.setText("")
+        else:
+            self.answer.show_answer(take.text)
+            self.facts.setText(_facts(take))
+        self.answer.setVisible(bool(self.answer.text()))
+        self._show_tools()
+
+    def grow(self, start: int, text: str, tokens: int) -> None:
+        """The answer from a character on."""
+        self.answer.show_text(self.answer.text()[:start] + text)
+        self.answer.show()
+        if not self._blind:
+            self.facts.setText(tr_n("{n} token", "{n} tokens", tokens) if tokens else "")
+
+    def set_waiting(self, state: Waiting) -> None:
+        """Whether an answer is awaited or coming."""
+        if state:
+            waits = tr("Waiting for its turn…") if state == "waiting" else tr("Answering…")
+            self.answer.show_text("")
+            self.facts.setText(waits)
+        self.answer.setVisible(bool(self.answer.text()))
+        self._waiting = bool(state)
+        self._show_tools()
+
+    def set_last(self, last: bool) -> None:
+        """Only the last answer can be given again: the turns after it were asked knowing it."""
+        self._last = last
+        self._show_tools()
+
+    def set_blind(self, blind: bool) -> None:
+        """Hides what would tell who answered, such as how fast."""
+        self._blind = blind
+        if blind:
+            self.facts.setText("")
+        self._show_tools()
+
+    def _show_tools(self) -> None:
+        several, idle = len(self._answers.takes), not self._waiting
+        for part in (self.before, self.after, self.place):
+            part.setVisible(idle and several > 1)
+        take = self._answers.current
+        self.raw.setVisible(idle and take is not None and has_markup(take.text))
+        self.edit.setVisible(idle)
+        self.copy.setVisible(idle)
+        self.again.setVisible(idle and self._last)
+        self.tokens.setVisible(idle and not self._blind)
+        self.place.setText(f"{self._answers.shown + 1} / {several}")
+        self.before.setEnabled(self._answers.shown > 0)
+        self.after.setEnabled(self._answers.shown < several - 1)
+        self.copy.setEnabled(bool(self.answer.text()))
+
+    def _turn(self, direction: int) -> None:
+        self.take_chosen.emit(self._answers.shown + direction)
+
+    def _copy(self) -> None:
+        QApplication.clipboard().setText(self.answer.text())
+
+
+def _facts(take: Take) -> str:
+    ending = {"length": tr("cut at the limit"), "stopped": tr("stopped")}.get(take.ending, "")
+    speed = formatting.rate(take.tokens_per_s, tr("tokens")) if take.tokens_per_s else ""
+    parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,1 @@
+"""Runs: listed, compared, noted on, queued, searched over, cleared away."""

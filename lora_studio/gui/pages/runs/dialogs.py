@@ -1,0 +1,80 @@
+"""What is asked before runs or their checkpoints are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.widgets.basics import button
+from lora_studio.gui.widgets.dialog import Dialog
+
+
+class DeleteDialog(Dialog):
+    """Says what is lost and what space that gives; offers to part with the checkpoints alone.
+
+    Signals:
+        all_chosen, checkpoints_chosen: what is to go into the trash.
+    """
+
+    all_chosen = Signal()
+    checkpoints_chosen = Signal()
+
+    def __init__(
+        self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
+    ) -> None:
+        """`runs` are those that can be deleted; `name` is what the first of them is called."""
+        whole = sum(run.bytes for run in runs)
+        checkpoints = sum(run.checkpoint_bytes for run in runs)
+        parts = [
+            tr(
+                "Settings, curves, adapter, merged model and GGUF files go to the trash: {size}."
+            ).format(size=formatting.size(whole)),
+            tr("The space is free once the trash is emptied."),
+        ]
+        resumable = sum(run.resumable for run in runs)
+        if resumable:
+            parts.insert(
+                1,
+                tr("It could be resumed, and no longer can.")
+                if len(runs) == 1
+                else tr_n(
+                    "{n} of them could be resumed, and no longer can.",
+                    "{n} of them could be resumed, and no longer can.",
+                    resumable,
+                ),
+            )
+        title = (
+            tr("Delete {name}?").format(name=name)
+            if len(runs) == 1
+            else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
+        )
+        super().__init__(title, " ".join(parts), parent)
+        self.add_button(button(tr("Keep"), self.reject), default=True)
+        self.checkpoints = self.add_button(
+            button(
+                tr("Only checkpoints, {size}").format(size=formatting.size(checkpoints)),
+                lambda: self._decide(self.checkpoints_chosen),
+            )
+        )
+        self.checkpoints.setToolTip(
+            tr("Keeps everything else. A training that was cut off can then not be resumed.")
+        )
+        self.checkpoints.setVisible(bool(checkpoints))
+        self.all = self.add_button(
+            button(
+                tr("Delete, {size}").format(size=formatting.size(whole)),
+                lambda: self._decide(self.all_chosen),
+                kind="danger",
+                icon="trash",
+                role="error",
+            )
+        )
+
+    def _decide(self, signal: object) -> None:
+        self.accept()
+        signal.emit()  # type: ignore[attr-defined]  # PySide types signals as descriptors alone

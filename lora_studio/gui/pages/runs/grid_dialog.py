@@ -1,0 +1,144 @@
+"""A search over one or two settings: which values, how many runs, how long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import formatting
+from lora_studio.core.memory import estimate
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.runs import copies, grid_search
+from lora_studio.core.runs.copies import Axis
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.runs.axis_editor import AxisEditor
+from lora_studio.gui.project import memory_plan
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.dialog import Dialog
+
+
+class GridDialog(Dialog):
+    """Everything else stays as the project has it.
+
+    Signals:
+        chosen(axes): the settings with their values, for `run_copy.grid`.
+    """
+
+    chosen = Signal(list)
+
+    def __init__(
+        self,
+        state: ProjectState,
+        earlier: Sequence[RunSummary],
+        parent: QWidget | None = None,
+    ) -> None:
+        """`earlier` runs tell how long one takes, where nothing else does."""
+        text = tr(
+            "A run for each combination of values, put into the queue. All else is as the project "
+            "has it now."
+        )
+        super().__init__(tr("Grid search"), text, parent)
+        self._state, self._earlier = state, earlier
+        self.first = AxisEditor(tr("First setting"), "lora.rank")
+        self.second = AxisEditor(tr("Second setting"), "training.learning_rate", optional=True)
+        self.total = label(wrap=True)
+        for part in (self.first, self.second, self.total):
+            self.body.addWidget(part)
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.add = self.add_button(
+            button(tr("Add to queue"), self._accept, kind="primary"), default=True
+        )
+        self.first.changed.connect(self._check)
+        self.second.changed.connect(self._check)
+        for editor in (self.first, self.second):  # lines keep Enter and Esc to themselves
+            editor.numbers.entered.connect(self.add.click)
+            editor.numbers.reverted.connect(self.reject)
+        self._check()
+
+    def axes(self) -> list[Axis]:
+        """The settings with their values."""
+        editors = [editor for editor in (self.first, self.second) if editor.name]
+        return [(editor.name, tuple(editor.wanted())) for editor in editors]
+
+    def _check(self) -> None:
+        self._tell()
+        QTimer.singleShot(0, self, self._fit)  # once the layouts know what is shown
+
+    def _fit(self) -> None:
+        layout = self.layout()
+        assert layout is not None
+        for editor in (self.first, self.second):
+            editor.fit(layout.contentsRect().width())
+        layout.activate()
+        self.resize(self.width(), layout.totalHeightForWidth(self.width()))
+
+    def _tell(self) -> None:
+        fine = True
+        for editor in (self.first, self.second):
+            editor.show_error(self._wrong(editor))
+            fine = fine and editor.error.isHidden()
+        try:
+            count = len(copies.combinations(self.axes()))
+        except ProblemError as error:
+            said = f"{tell(error.problems[0].what)} {tell(error.problems[0].remedy)}"
+            self.total.setText(said if fine else "")
+            self.add.setEnabled(False)
+            return
+        self.add.setEnabled(fine)
+        self.add.setText(tr_n("Add {n} run to the queue", "Add {n} runs to the queue", count))
+        self.total.setText(self._in_words(count) if fine else "")
+
+    def _wrong(self, editor: AxisEditor) -> str:
+        if not editor.name:
+            return ""
+        if editor is self.second and editor.name == self.first.name:
+            return tr("This is the first setting already.")
+        values = editor.wanted()
+        for value in values:
+            if problem := grid_search.wrong(self._state.draft, editor.name, value):
+                return f"{tell(problem.what)} {tell(problem.remedy)}"
+        return "" if values else tr("Enter at least one value.")
+
+    def _in_words(self, count: int) -> str:
+        runs = tr_n("{n} run", "{n} runs", count)
+        seconds = self._seconds()
+        if seconds is None:
+            return tr("{runs}. How long they take is known after the first.").format(runs=runs)
+        return tr("{runs}, about {time} in all.").format(
+            runs=runs, time=formatting.duration(seconds)
+        )
+
+    def _seconds(self) -> float | None:
+        """All runs together: by the arithmetic of the project's plan, else as earlier runs took."""
+        found = [self._one(values) for values in copies.combinations(self.axes())]
+        if all(one is not None for one in found):
+            return math.fsum(one for one in found if one is not None)
+        took = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
+        return len(found) * math.fsum(took) / len(took) if took else None
+
+    def _one(self, values: tuple[object, ...]) -> float | None:
+        plan = memory_plan.of(self._state)
+        if plan is None:
+            return None
+        changes = {
+            setting.partition(".")[2]: value
+            for (setting, _), value in zip(self.axes(), values, strict=True)
+            if setting.startswith("training.")
+        }
+        try:
+            training = TrainingSpec.model_validate(plan.training.model_dump() | changes)
+        except ValueError:
+            return None
+        return estimate.seconds(replace(plan, training=training))
+
+    def _accept(self) -> None:
+        self.accept()
+        self.chosen.emit(self.axes())

@@ -1,0 +1,176 @@
+"""The best eval loss of a search over the values of its settings, as a table in shades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.runs import copies
+from lora_studio.core.runs import table as run_table
+from lora_studio.core.runs.grid_search import GridTable
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.pages.runs.settings_view import value_in_words
+from lora_studio.gui.pages.runs.table_model import STATES
+from lora_studio.gui.plots.trace import mixed
+from lora_studio.gui.theme import Space, body_font, current, theme
+from lora_studio.gui.widgets.basics import label
+
+_NAME = Qt.ItemDataRole.UserRole
+#: Strength of the accent behind the best cell; words on it stay readable.
+_SHADE = 0.38
+
+
+class GridView(QWidget):
+    """Values of the first setting down, of the second across; the best cell is marked.
+
+    Signals:
+        chosen(names): the runs of the chosen cells.
+        opened(name): Enter or a double click on a run.
+    """
+
+    chosen = Signal(list)
+    opened = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """No search."""
+        super().__init__(parent)
+        self._tables: list[GridTable] = []
+        self.choice = QComboBox()
+        self.choice.setAccessibleName(tr("Grid search"))
+        self.table = QTableWidget()
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setTabKeyNavigation(False)
+        self.table.setShowGrid(False)
+        self.table.horizontalHeader().setHighlightSections(False)
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.verticalHeader().setHighlightSections(False)
+        self.axes, self.words = label(role="caption", wrap=True), label(wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.M, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.choice)
+        layout.addWidget(self.axes)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.words)
+        self.choice.activated.connect(lambda _: self._fill())
+        self.table.itemSelectionChanged.connect(self._chosen)
+        self.table.itemActivated.connect(self._opened)
+        theme().changed.connect(self._fill)
+
+    def show_grids(self, tables: Sequence[GridTable]) -> None:
+        """The searches of the project; the chosen one stays."""
+        if list(tables) == self._tables:
+            return
+        kept = self.choice.currentText()
+        self._tables = list(tables)
+        self.choice.clear()
+        self.choice.addItems([table.name for table in tables])
+        self.choice.setCurrentIndex(max(0, self.choice.findText(kept)))
+        self._fill()
+
+    @property
+    def shown(self) -> GridTable | None:
+        """The search that is shown."""
+        place = self.choice.currentIndex()
+        return self._tables[place] if 0 <= place < len(self._tables) else None
+
+    def _fill(self) -> None:
+        grid, metrics = self.shown, self.fontMetrics()
+        self.table.horizontalHeader().setMinimumSectionSize(
+            metrics.horizontalAdvance("★ 0.00 !") + 16
+        )
+        self.table.verticalHeader().setDefaultSectionSize(metrics.height() + 18)
+        self.table.blockSignals(True)
+        self.table.clear()
+        if grid is not None:
+            abouts = [_about(setting) for setting in grid.settings]
+            self.table.setRowCount(len(grid.rows))
+            self.table.setColumnCount(len(grid.columns))
+            self.table.setVerticalHeaderLabels([value_in_words(abouts[0], v) for v in grid.rows])
+            self.table.setHorizontalHeaderLabels(
+                [value_in_words(abouts[1], v) for v in grid.columns]
+                if len(abouts) > 1
+                else [tr("Best eval")]
+            )
+            for row, line in enumerate(grid.cells):
+                for column, run in enumerate(line):
+                    self.table.setItem(row, column, _cell(grid, run))
+            self._say(grid, [about.title for about in abouts])
+        self.table.blockSignals(False)
+
+    def _say(self, grid: GridTable, titles: list[str]) -> None:
+        self.table.setAccessibleName(tr("Best eval loss by {settings}").format(
+            settings=" × ".join(titles)
+        ))  # fmt: skip
+        self.axes.setText(
+            tr("{first} down, {second} across: best eval loss").format(
+                first=titles[0], second=titles[1]
+            )
+            if len(titles) > 1
+            else tr("{first} down: best eval loss").format(first=titles[0])
+        )
+        if (best := grid.best) is None:
+            self.words.setText(tr("No run of this search has an eval loss yet."))
+            return
+        values = (
+            f"{about.title} {value_in_words(about, best.value(setting))}"
+            for setting in grid.settings
+            for about in (_about(setting),)
+        )
+        self.words.setText(
+            tr("Lowest so far: {loss} with {values}.").format(
+                loss=run_table.said(best, "eval"), values=", ".join(values)
+            )
+        )
+
+    def _chosen(self) -> None:
+        names = [str(item.data(_NAME)) for item in self.table.selectedItems() if item.data(_NAME)]
+        if names:
+            self.chosen.emit(names)
+
+    def _opened(self, item: QTableWidgetItem) -> None:
+        if item.data(_NAME):
+            self.opened.emit(str(item.data(_NAME)))
+
+
+def _about(setting: str) -> FieldFacts:
+    step, name = copies.split(setting)
+    return tell_facts(SPECS[step], name)
+
+
+def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
+    item = QTableWidgetItem()
+    item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+    if run is None:
+        item.setText("–")
+        item.setToolTip(tr("There is no run with these values any more."))
+        return item
+    is_best = run is grid.best
+    state, glyph, _ = STATES[run.state]
+    loss = run_table.said(run, "eval")
+    done = run.state in ("trained", "merged", "exported")
+    item.setText(f"{'★ ' if is_best else ''}{loss}{'' if done else f' {glyph}'}" if loss else glyph)
+    item.setToolTip(f"{tr(state)}\n{run.folder}")
+    item.setData(_NAME, run.folder)
+    item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('no eval loss')}, {tr(state)}")
+    if is_best:
+        item.setFont(body_font(bold=True))
+    share = grid.share(run)
+    if share is not None:
+        palette = current()
+        item.setBackground(mixed(palette.accent, palette.card, _SHADE * (1 - share)))
+    return item

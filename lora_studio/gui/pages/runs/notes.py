@@ -1,0 +1,109 @@
+"""What the user says about the chosen runs: title, tags, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QObject, Signal
+from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
+
+from lora_studio.core.runs.annotations import About, clean_tags
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label
+
+
+class RunNotes(QWidget):
+    """Enters on Enter and on leaving a field, as every field does. Several runs share tags alone.
+
+    Signals:
+        edited(changes): a list of (folder, About) that are to be kept.
+    """
+
+    edited = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """No runs."""
+        super().__init__(parent)
+        self._runs: list[RunSummary] = []
+        self._name = ""
+        self.title, self.tags, self.notes = Line(), Line(), QPlainTextEdit()
+        self.tags.setPlaceholderText(tr("Separated by commas"))
+        self.notes.setPlaceholderText(tr("What you tried, what you saw"))
+        self.notes.setTabChangesFocus(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.M, 0, 0)
+        layout.setSpacing(Space.XS)
+        for words, part in (
+            (tr("Title"), self.title), (tr("Tags"), self.tags), (tr("Notes"), self.notes),
+        ):  # fmt: skip
+            caption = label(words, "label")
+            caption.setBuddy(part)
+            part.setAccessibleName(words)
+            layout.addWidget(caption)
+            layout.addWidget(part, 1 if part is self.notes else 0)
+            layout.addSpacing(Space.S)
+        for line in (self.title, self.tags):
+            line.enters(self.commit, self._show)
+        self.notes.installEventFilter(self)
+        self._show()
+
+    def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
+        """The chosen runs; what was typed about the ones before is kept first. `name` is what one of
+        them is called without a title."""
+        same = [run.folder for run in runs] == [run.folder for run in self._runs]
+        typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
+        if same and (typing or list(runs) == self._runs):
+            self._runs = list(runs)
+            return
+        self.commit()
+        self._runs, self._name = list(runs), name
+        self._show()
+
+    def commit(self) -> None:
+        """Takes over what was typed and not yet entered."""
+        tags = clean_tags((self.tags.text(),))
+        shared = self._shared()
+        changes = []
+        for run in self._runs:
+            about = run.about
+            own = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
+            made: dict[str, object] = {"tags": own + tuple(tag for tag in tags if tag not in own)}
+            if len(self._runs) == 1:
+                made = {
+                    "tags": tags, "title": self.title.text().strip(),
+                    "notes": self.notes.toPlainText().strip(),
+                }  # fmt: skip
+            after = About.model_validate(about.model_dump() | made)
+            if after != about:
+                run.about = after
+                changes.append((run.folder, after))
+        if changes:
+            self.edited.emit(changes)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Leaving the notes enters them."""
+        if event.type() == QEvent.Type.FocusOut:
+            self.commit()
+        return super().eventFilter(watched, event)
+
+    def _shared(self) -> list[str]:
+        if not self._runs:
+            return []
+        first, *others = self._runs
+        return [tag for tag in first.tags if all(tag in run.tags for run in others)]
+
+    def _show(self) -> None:
+        one = self._runs[0].about if len(self._runs) == 1 else About()
+        self.title.setText(one.title)
+        self.notes.setPlainText(one.notes)
+        self.tags.setText(", ".join(self._shared()))
+        self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
+        self.title.setEnabled(len(self._runs) == 1)
+        self.notes.setEnabled(len(self._runs) == 1)
+        self.tags.setEnabled(bool(self._runs))
+        self.tags.setToolTip(
+            tr("Tags that all chosen runs have; others stay.") if len(self._runs) > 1 else ""
+        )

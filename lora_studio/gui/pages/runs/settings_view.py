@@ -1,0 +1,212 @@
+"""Settings of one run, or of several side by side with what differs marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHeaderView,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core.project.project import SPECS
+from lora_studio.core.runs import copies, facts, table
+from lora_studio.core.runs.index import RunSummary
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.controls.quantities import shown
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.theme import Space, body_font, color, theme
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import label
+
+_Index = QModelIndex | QPersistentModelIndex
+
+
+@dataclass(frozen=True)
+class Line:
+    """A setting and its value in each run."""
+
+    about: FieldFacts
+    step: str
+    values: tuple[Any, ...]
+    differs: bool  # among the runs, or of one run from the default
+
+
+class SettingsModel(QAbstractTableModel):
+    """One line for each setting, one column for each run."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self.lines: list[Line] = []
+        self.heads: list[str] = []
+
+    def show(self, runs: Sequence[RunSummary], heads: Sequence[str], *, everything: bool) -> None:
+        """Settings of runs; `heads` name the columns."""
+        self.beginResetModel()
+        self.heads = list(heads)
+        self.lines = _lines(runs, everything=everything)
+        self.endResetModel()
+
+    def rowCount(self, parent: _Index | None = None) -> int:
+        """A table has no rows below a row."""
+        return 0 if parent is not None and parent.isValid() else len(self.lines)
+
+    def columnCount(self, parent: _Index | None = None) -> int:
+        """The name and the runs."""
+        return 1 + len(self.heads)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """What each column is."""
+        if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
+            left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+            return left if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return self.heads[section - 1] if section else tr("Setting")
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Name or value; what differs is marked by a glyph and by weight."""
+        line, column = self.lines[index.row()], index.column()
+        match role:
+            case Qt.ItemDataRole.DisplayRole if column == 0:
+                return f"{'≠ ' if line.differs else ''}{line.about.title}"
+            case Qt.ItemDataRole.DisplayRole:
+                return value_in_words(line.about, line.values[column - 1])
+            case Qt.ItemDataRole.ForegroundRole if column == 0:
+                return color("accent" if line.differs else "muted")
+            case Qt.ItemDataRole.FontRole if line.differs and column:
+                return body_font(bold=True)
+            case Qt.ItemDataRole.ToolTipRole if column == 0:
+                return f"{line.step}.{line.about.name}\n{line.about.description}"
+            case Qt.ItemDataRole.ToolTipRole:
+                return table.flat(line.values[column - 1])
+        return None
+
+
+class RunSettings(QWidget):
+    """Only what differs is shown until somebody wants all."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """No runs."""
+        super().__init__(parent)
+        self.lines = SettingsModel(self)
+        self.view = _View()
+        self.view.setModel(self.lines)
+        self.only = QCheckBox()
+        self.only.setChecked(True)
+        self.none = label(role="muted", wrap=True)
+        self._runs: list[RunSummary] = []
+        self._heads: list[str] = []
+        self.only.toggled.connect(lambda _: self._fill())
+        theme().changed.connect(self.view.viewport().update)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.M, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.only)
+        layout.addWidget(self.none)
+        layout.addWidget(self.view, 1)
+        self.show_runs([], [])
+
+    def show_runs(self, runs: Sequence[RunSummary], heads: Sequence[str]) -> None:
+        """One run with its settings, or several side by side."""
+        if list(runs) == self._runs and list(heads) == self._heads and self.lines.heads:
+            return
+        self._runs, self._heads = list(runs), list(heads)
+        self._fill()
+
+    def _fill(self) -> None:
+        one = len(self._runs) == 1
+        self.only.setText(tr("Only what is not at its default") if one else tr("Only what differs"))
+        self.lines.show(self._runs, self._heads, everything=not self.only.isChecked())
+        empty = not self.lines.lines
+        self.only.setVisible(bool(self._runs))
+        self.none.setVisible(empty)
+        self.view.setVisible(not empty)
+        if not self._runs:
+            self.none.setText(tr("Choose a run to see its settings, or several to compare them."))
+        elif one:
+            self.none.setText(tr("Every setting is at its default."))
+        else:
+            count = len(self._runs)
+            self.none.setText(
+                tr_n("The same settings", "These {n} runs have the same settings.", count)
+            )
+        self.view.setAccessibleName(
+            tr("Settings of the run") if one else tr("Differences between the runs")
+        )
+        self.view.fit()
+
+
+class _View(QTableView):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setWordWrap(False)
+        self.verticalHeader().hide()
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(60)
+        plain_table.let_copy(self, lambda index: str(index.data()).removeprefix("≠ "))
+
+    def fit(self) -> None:
+        """The names as wide as they are, the values in what is left."""
+        header, metrics = self.horizontalHeader(), self.fontMetrics()
+        self.verticalHeader().setDefaultSectionSize(metrics.height() + 11)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        self.resizeColumnToContents(0)
+        self.setColumnWidth(0, min(self.columnWidth(0), 26 * metrics.averageCharWidth()))
+        self._share()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Values have the room that there is."""
+        super().resizeEvent(event)
+        self._share()
+
+    def _share(self) -> None:
+        """All values have the same width: of few runs what is left, of many what can be read."""
+        count = self.model().columnCount() - 1 if self.model() is not None else 0
+        if count < 1:
+            return
+        narrowest = 12 * self.fontMetrics().averageCharWidth() + 12 if count > 2 else 0
+        width = max(narrowest, (self.viewport().width() - self.columnWidth(0)) // count)
+        for column in range(1, count + 1):
+            self.setColumnWidth(column, width)
+
+
+def value_in_words(about: FieldFacts, value: Any) -> str:
+    """The value of a setting as its page shows it, with its unit."""
+    if isinstance(value, bool):
+        return tr("yes") if value else tr("no")
+    if isinstance(value, str) and value in about.choices:
+        return about.choices[value]
+    if isinstance(value, int | float):
+        return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
+    parts = value if isinstance(value, list | tuple) else [value]
+    is_place = about.path or about.name in ("sources", "source")
+    texts = [table.flat(part) for part in parts]
+    return ", ".join(facts.short_name(t) if is_place else t for t in texts if t) or "–"
+
+
+def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[Line]:
+    if not runs:
+        return []
+    found = []
+    for name, values in table.differences(runs, everything=True).items():
+        step, field = copies.split(name)
+        compared = values if len(runs) > 1 else [facts.default(name), *values]
+        differs = table.differ(compared)
+        if differs or everything:
+            found.append(Line(tell_facts(SPECS[step], field), step, tuple(values), differs))
+    return found

@@ -1,0 +1,1 @@
+"""Settings, the set-up of engines, updates of the program."""

@@ -1,0 +1,118 @@
+"""The engines that are installed, and what can be done with them, for Settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QPushButton, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import name_control
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import FlowLayout, button, column, label, row
+from lora_studio.setup import engines, folders
+from lora_studio.setup.engines import Engine
+
+
+class EngineActions(QWidget):
+    """Which engine is in use, a choice where there are several, and a button for every deed.
+
+    Signals:
+        wanted(deed): "install", "repair", "update", "rollback", "move", "remove" or "show".
+        chosen(name): another engine is to be used.
+    """
+
+    wanted = Signal(str)
+    chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Shows what is installed now; `refresh` looks again."""
+        super().__init__(parent)
+        self.state = label("", wrap=True)
+        self.choice = ComboControl({})
+        name_control(self.choice, tr("Engine in use"))
+        self.choice.edited.connect(lambda name: self.chosen.emit(name))
+        self.install = self._deed("install", tr("Set up…"))
+        self.update_ = self._deed("update", tr("Update…"))
+        self.repair = self._deed("repair", tr("Repair…"))
+        self.rollback = self._deed("rollback", tr("Roll back"))
+        self.move_ = self._deed("move", tr("Move…"))
+        self.remove = self._deed("remove", tr("Remove…"))
+        self.busy = self._deed("show", tr("A set-up is under way…"))
+        held = QWidget()
+        flow = FlowLayout(held, Space.S)
+        for part in self.deeds:
+            flow.addWidget(part)
+        self._chooser = QWidget()
+        self._chooser.setLayout(row(label(tr("In use"), "muted"), self.choice, None))
+        self.setLayout(column(self.state, self._chooser, held, spacing=Space.S))
+        self.refresh()
+
+    @property
+    def deeds(self) -> tuple[QPushButton, ...]:
+        """Every button, in the order they are shown in."""
+        return (
+            self.busy, self.install, self.update_, self.repair, self.rollback, self.move_,
+            self.remove,
+        )  # fmt: skip
+
+    def _deed(self, name: str, text: str) -> QPushButton:
+        return button(text, lambda: self.wanted.emit(name))
+
+    def refresh(self, *, running: bool = False) -> None:
+        """Shows what is installed now and what can be done with it."""
+        found, current, before = engines.installed(), engines.current(), engines.before()
+        self.state.setText(_state(current, found))
+        self.choice.set_choices(_told_apart(found))
+        if current is not None:
+            self.choice.show_value(current.name)
+        self._chooser.setVisible(len(found) > 1)
+        self.busy.setVisible(running)
+        self.install.setVisible(not running)
+        can = {
+            self.update_: current is not None and not current.fits,
+            self.repair: current is not None,
+            self.rollback: before is not None,
+            self.move_: bool(found),
+            self.remove: bool(found),
+        }
+        for part, shown in can.items():
+            part.setVisible(shown and not running)
+        if before is not None:
+            self.rollback.setToolTip(
+                tr("Use {name} again, as before").format(name=engine_words(before))
+            )
+
+
+def _state(current: Engine | None, found: list[Engine]) -> str:
+    if current is not None:
+        size = formatting.size(current.bytes)
+        return tr("{name}: {size}").format(name=engine_words(current), size=size)
+    if found:
+        return tr("None of the engines is in use.")
+    return tr("No engine was set up; one would be put into {folder}.").format(
+        folder=str(folders.root().path)
+    )
+
+
+def _told_apart(found: list[Engine]) -> dict[str, str]:
+    """What each is called, with the time it was made at where another is called the same."""
+    texts = {one.name: engine_words(one) for one in found}
+    often = Counter(texts.values())
+    for one in found:
+        if often[texts[one.name]] > 1:
+            made = one.created[:16].replace("T", " ")
+            texts[one.name] = tr("Made {date}: {engine}").format(engine=texts[one.name], date=made)
+    return texts
+
+
+def engine_words(engine: Engine) -> str:
+    """An engine as a person knows it."""
+    kind = {"cpu": tr("Processor"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
+    return tr("{kind}, version {version}, PyTorch {torch}, Python {python}").format(
+        kind=kind[engine.variant], version=engine.app_version, torch=engine.torch,
+        python=engine.python_version,
+    )  # fmt: skip

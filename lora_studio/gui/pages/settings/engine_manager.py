@@ -1,0 +1,185 @@
+"""What the window does with engines: offers a set-up, repairs, switches, moves, removes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from lora_studio.client import worker
+from lora_studio.core import formatting
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
+from lora_studio.gui.pages.settings.setup_thread import EngineControl
+from lora_studio.gui.problems.messages import Message, Messages
+from lora_studio.gui.problems.remedies import ENGINE_HELPS
+from lora_studio.gui.widgets.basics import button
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.setup import engines, folders
+from lora_studio.setup.events import Done, Ending, Event, Failed
+from lora_studio.setup.tools import Stop
+
+Mode = Literal["install", "repair", "update"]
+_Make = Callable[[Stop], Iterator[Event]]
+
+
+class EngineManager(QObject):
+    """Owned by the window; its dialog comes and goes, the work goes on.
+
+    Signals:
+        changed: something to show is different; `control.running` says whether work is under way.
+        clearing: engines are about to be deleted or moved, so nothing may be at work in them.
+        switched: workers are to be started anew.
+    """
+
+    changed = Signal()
+    clearing = Signal()
+    switched = Signal()
+
+    def __init__(self, messages: Messages, parent: QWidget) -> None:
+        """`parent` is the window, over which dialogs open."""
+        super().__init__(parent)
+        self._messages = messages
+        self._window = parent
+        self._dialog: EngineDialog | None = None
+        self.question: Dialog | None = None
+        self.control = EngineControl(self)
+        self.control.changed.connect(self.changed)
+        self.control.switched.connect(self.switched)
+        self.control.ended.connect(self._ended)
+
+    @property
+    def dialog(self) -> EngineDialog | None:
+        """The dialog while it is open."""
+        return self._dialog
+
+    def offer(self) -> None:
+        """At the first start, and after an update of the program: opens where there is no engine."""
+        try:
+            worker.engine_command()
+        except ProblemError as error:
+            self.solve(error.problems[0])
+
+    def solve(self, problem: Problem) -> None:
+        """Opens what helps with a problem of the engine."""
+        modes: dict[str, Mode] = {"engine.version": "update", "engine.gone": "repair"}
+        mode = modes.get(problem.code, "install")
+        if mode != "install" and engines.current() is None:
+            mode = "install"
+        self.open(mode)
+
+    def take_message(self, message: Message) -> None:
+        """A job that finds no engine leads here."""
+        if message.problem is not None and message.problem.code in ENGINE_HELPS:
+            self.solve(message.problem)
+
+    def do(self, deed: str) -> None:
+        """Does what a button of Settings says."""
+        match deed:
+            case "install" | "repair" | "update":
+                self.open(deed)
+            case "show":
+                self.open("install")
+            case "rollback":
+                self._start(lambda stop: _operations().rollback(stop))
+            case "move":
+                self._ask_where()
+            case "remove":
+                self._ask_remove()
+
+    def open(self, mode: Mode) -> None:
+        """Opens the dialog, or brings it forward."""
+        if self._dialog is None:
+            self._dialog = EngineDialog(
+                self.control, _operations().Request(mode=mode), self._window
+            )
+            self._dialog.finished.connect(self._closed)
+            self._dialog.python_chosen.connect(self.use_python)
+        self._dialog.show()
+        self._dialog.activateWindow()
+
+    def use(self, name: str) -> None:
+        """Uses another engine that is installed."""
+        current = engines.current()
+        if current is None or current.name != name:
+            self._start(lambda stop: _operations().use(name, stop))
+
+    def use_python(self, path: Path) -> None:
+        """Uses a Python of the user's."""
+        self._start(lambda stop: _operations().use_python(path, stop))
+
+    def leave(self) -> None:
+        """The window closes: cancels a set-up; what was downloaded is kept."""
+        if self._dialog is not None:
+            self._dialog.close()
+        self.control.leave()
+
+    def _start(self, make: _Make) -> None:
+        stop = Stop()
+        if not self.control.start(lambda: make(stop), stop):
+            self._messages.warning(tr("A set-up of the engine is under way. Wait until it ends."))
+
+    def _ask_where(self) -> None:
+        start = str(folders.root().path.parent)
+        dialog = QFileDialog(self._window, tr("Folder to move the engines to"), start)
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.move_to)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def move_to(self, folder: str) -> None:
+        """Takes all engines along to another folder, with the dialog's progress."""
+        self.clearing.emit()
+        self._start(lambda stop: _operations().move(Path(folder), stop))
+
+    def _ask_remove(self) -> None:
+        current = engines.current()
+        found = engines.installed()
+        size = formatting.size(sum(engine.bytes for engine in found))
+        text = tr(
+            "{size} in {folder} are deleted for good. Projects, models and runs stay. Without an engine "
+            "nothing can be trained; it can be downloaded again."
+        ).format(size=size, folder=str(folders.root().path))
+        dialog = Dialog(tr("Remove all engines?"), text, self._window)
+        dialog.add_button(button(tr("Keep"), dialog.reject), default=True)
+        if current is not None and len(found) > 1:
+            own = formatting.size(current.bytes)
+            one = button(tr("Only the one in use, {size}").format(size=own))
+            one.clicked.connect(lambda: self._remove(dialog, current.name))
+            dialog.add_button(one)
+        everything = button(tr("Remove, {size}").format(size=size), kind="danger", icon="trash")
+        everything.clicked.connect(lambda: self._remove(dialog, ""))
+        dialog.add_button(everything)
+        self.question = dialog
+        dialog.open()
+
+    def _remove(self, dialog: Dialog, name: str) -> None:
+        dialog.accept()
+        self.clearing.emit()
+        self._start(lambda stop: _operations().remove(name, stop))
+
+    def _closed(self) -> None:
+        self._dialog = None
+
+    def _ended(self, ending: Ending) -> None:
+        if self._dialog is not None:
+            return
+        if isinstance(ending, Failed):
+            self._messages.problem(ending.problem)
+        elif isinstance(ending, Done) and not self.control.planned:
+            engine = engines.current()
+            self._messages.info(
+                tr("The engine is ready.") if engine else tr("No engine is installed any more.")
+            )
+
+
+def _operations() -> ModuleType:
+    """What installs and removes. Imported when it is needed: that takes a fifteenth of the window's start."""
+    from lora_studio.setup import operations
+
+    return operations

@@ -1,0 +1,239 @@
+"""Settings: the look, and what is installed where."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
+
+from lora_studio import __version__
+from lora_studio.client import worker
+from lora_studio.core import formatting
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.system import offline, paths
+from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
+from lora_studio.gui.controls.controls import name_control
+from lora_studio.gui.language import LANGUAGES, mark, tr
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.settings.engine_list import EngineActions
+from lora_studio.gui.pages.settings.update_card import UpdateCard
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import SIZES, Size
+from lora_studio.gui.theme import Space, theme
+from lora_studio.gui.widgets.basics import Card, button, column, label, row
+from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.fact_list import align_at_top
+from lora_studio.setup import app_update
+
+#: Most pixels of both columns together: longer lines are hard to read.
+_WIDTH = 1520
+
+
+class SettingsPage(Place):
+    """Look, engine, devices and folders.
+
+    Signals:
+        theme_chosen(mode): "light", "dark" or "system".
+        text_size_chosen(percent): 100, 125 or 150.
+        offline_chosen(on): whether nothing but this computer is to be spoken to.
+        language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
+        language_wanted: the language that was chosen is to be shown now.
+    """
+
+    name = "settings"
+    title = mark("Settings")
+
+    theme_chosen = Signal(str)
+    text_size_chosen = Signal(int)
+    language_chosen = Signal(str)
+    language_wanted = Signal()
+    offline_chosen = Signal(bool)
+
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Shows what is known; devices follow when the inspector has found them."""
+        super().__init__(parent)
+        self._state = state
+        known = preferences or Preferences()
+        look = self._look(known)
+        self.updates = UpdateCard(
+            allowed=known.look_for_updates,
+            address=known.update_address,
+            default=app_update.address(""),
+        )
+        self._engine = Card(tr("Engine"))
+        self._facts = QGridLayout()
+        self._facts.setHorizontalSpacing(Space.L)
+        self._facts.setVerticalSpacing(Space.S)
+        self._facts.setColumnStretch(1, 1)
+        self.engine = EngineActions()
+        self._engine.add(self._facts, self.engine)
+        inner = Columns(
+            column(look, self._network(), self.updates, None, spacing=Space.L),
+            column(self._engine, self._folders(), None, spacing=Space.L),
+        )
+        inner.setMaximumWidth(Size.scaled(_WIDTH))
+        held = row(inner, None, spacing=0)
+        held.setStretch(0, 1)
+        held.setStretch(1, 0)  # nothing, until the columns are as wide as they get
+        self.body.addLayout(held)
+        self.body.addStretch(1)
+        state.facts_changed.connect(self._facts_changed)
+        self._fill_engine()
+
+    def on_shown(self) -> None:
+        """Asks for the devices, unless they are known."""
+        if self._state.facts.devices is None:
+            self.ask.emit(commands.InspectDevices())
+
+    def refresh_engine(self, *, running: bool) -> None:
+        """Another engine may be in use, or a set-up under way."""
+        self.engine.refresh(running=running)
+        self._fill_engine()
+
+    def _look(self, preferences: Preferences) -> Card:
+        self.look = SegmentsControl(
+            {"system": tr("As the system"), "light": tr("Light"), "dark": tr("Dark")}
+        )
+        self.text_size = SegmentsControl({str(size): f"{size} %" for size in SIZES})
+        self.language = ComboControl({"system": mark("As the system"), **LANGUAGES})
+        self.note = label("", "caption", wrap=True)
+        self.at_once = button(tr("Change it now"), self.language_wanted.emit, kind="link")
+        self.note.hide()
+        self.at_once.hide()
+        card = Card(tr("Look"))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.S)
+        grid.setColumnStretch(1, 1)
+        for row_, (name, control, value) in enumerate(
+            (
+                (tr("Theme"), self.look, theme().mode),
+                (tr("Text size"), self.text_size, str(Size.percent)),
+                (tr("Language"), self.language, preferences.language),
+            )
+        ):
+            title = label(name, "muted")
+            title.setBuddy(control)
+            name_control(control, name)
+            control.show_value(value)
+            grid.addWidget(title, row_, 0)
+            grid.addWidget(control, row_, 1)
+        self.look.edited.connect(lambda mode: self.theme_chosen.emit(mode))
+        self.text_size.edited.connect(lambda size: self.text_size_chosen.emit(int(size)))
+        self.language.edited.connect(self._language_edited)
+        card.add(grid, self.note, row(self.at_once, None))
+        return card
+
+    def _network(self) -> Card:
+        self.offline = QCheckBox(tr("Offline mode"))
+        self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
+        about = label(
+            tr(
+                "No part of the program speaks to anything but this computer: no hub, no downloads, no "
+                "Ollama server elsewhere. An Ollama server on this computer still answers."
+            ),
+            "caption",
+            wrap=True,
+        )
+        card = Card(tr("Network"))
+        card.add(row(self.offline, None), about)
+        self.show_offline()
+        return card
+
+    def show_offline(self) -> None:
+        """Whether it is on, also where the environment said so."""
+        self.offline.setChecked(offline.is_on())
+
+    def _language_edited(self, code: str) -> None:
+        self.note.setText(tr("The language changes when you start LoRA Studio the next time."))
+        self.note.show()
+        self.at_once.show()
+        self.language_chosen.emit(code)
+
+    def _facts_changed(self, name: str) -> None:
+        if name == "devices":
+            self._fill_engine()
+
+    def _fill_engine(self) -> None:
+        while (item := self._facts.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for index, (name, value, role) in enumerate(self._engine_facts()):
+            title = label(name, "muted")
+            words_of = label(value, "error" if role == "error" else "body", wrap=True)
+            for part in (title, words_of):
+                align_at_top(part)
+            self._facts.addWidget(title, index, 0, Qt.AlignmentFlag.AlignTop)
+            self._facts.addWidget(words_of, index, 1)
+
+    def _engine_facts(self) -> list[tuple[str, str, str]]:
+        found = [
+            (
+                tr("Version"),
+                tr("LoRA Studio {version}, Python {python_version}").format(
+                    version=__version__, python_version=platform.python_version()
+                ),
+                "",
+            )
+        ]
+        try:
+            found.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
+        except ProblemError as error:
+            found.append((tr("Engine"), tell(str(error)), "error"))
+        devices = self._state.facts.devices
+        for device in devices.devices if devices else ():
+            found.append((tr("Device"), _device_words(device), ""))
+        return found
+
+    def _folders(self) -> Card:
+        made = Card(tr("Folders"))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.S)
+        grid.setColumnStretch(1, 1)
+        folders = {
+            tr("Projects and samples"): paths.data_folder(),
+            tr("Cache"): paths.cache_folder(),
+            tr("Preferences"): paths.config_folder(),
+            tr("Logs"): paths.log_folder(),
+        }
+        for index, (name, folder) in enumerate(folders.items()):
+            grid.addWidget(label(name, "muted"), index, 0)
+            grid.addWidget(label(str(folder), wrap=True), index, 1)
+            show = button(tr("Show"), kind="link")
+            show.setAccessibleName(tr("Show folder: {folder}").format(folder=name))
+            show.clicked.connect(_opener(folder))
+            grid.addWidget(show, index, 2)
+        made.add(grid)
+        return made
+
+
+def _opener(folder: Path) -> Callable[[], None]:
+    def open_it() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    return open_it
+
+
+def _device_words(device: events.Device) -> str:
+    memory = formatting.memory(device.total_bytes)
+    return tr("{title} ({name}), {memory}, {free_bytes} free").format(
+        title=device.title,
+        name=device.name,
+        memory=memory,
+        free_bytes=formatting.memory(device.free_bytes),
+    )

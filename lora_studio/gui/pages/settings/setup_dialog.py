@@ -1,0 +1,291 @@
+"""The window's set-up of the engine: what was found, what it takes, and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from lora_studio.core import formatting
+from lora_studio.gui.controls.choices import ComboControl
+from lora_studio.gui.controls.controls import name_control
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, column, label, row, titled
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.setup import detect, folders
+from lora_studio.setup.detect import Accelerator
+from lora_studio.setup.events import Cancelled, Done, Failed, Planned
+
+if TYPE_CHECKING:
+    from lora_studio.setup.operations import Request
+
+_WIDTH = 620
+
+_TITLES = {
+    "install": mark("Set up the engine"),
+    "repair": mark("Repair the engine"),
+    "update": mark("Update the engine"),
+}
+_TEXTS = {
+    "install": mark(
+        "The engine is what trains: PyTorch and the libraries around it. It is downloaded once, tried "
+        "with a tiny training, and kept in a folder of yours. No administrator is needed."
+    ),
+    "repair": mark(
+        "Every package is compared with its checksums. Only damaged ones are downloaded again; the "
+        "engine as it is now is kept until the new one works."
+    ),
+    "update": mark(
+        "The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; "
+        "you can roll back afterwards."
+    ),
+}
+_DOES = {"install": mark("Set up"), "repair": mark("Repair"), "update": mark("Update")}
+_VARIANTS = {
+    "auto": mark("What this machine has"),
+    "cpu": mark("Processor (CPU)"),
+    "cuda": mark("NVIDIA GPU (CUDA)"),
+    "rocm": mark("AMD GPU (ROCm)"),
+}
+
+
+class EngineDialog(Dialog):
+    """Plans at once, and sets up when that is wished. Closed while at work, it goes on.
+
+    Signals:
+        python_chosen(path): an existing Python is to be used in place of a set-up.
+    """
+
+    python_chosen = Signal(object)
+
+    def __init__(
+        self, control: EngineControl, request: Request, parent: QWidget | None = None
+    ) -> None:
+        """`control` does the work and may be at it already."""
+        super().__init__(tr(_TITLES[request.mode]), tr(_TEXTS[request.mode]), parent)
+        self.setModal(False)
+        self.text.setMinimumWidth(_WIDTH)
+        self.control = control
+        self._request = request
+        self._build()
+        control.changed.connect(self._show)
+        if not control.running:
+            control.prepare(request)
+        self._show()
+
+    def _build(self) -> None:
+        self.variant = ComboControl(_VARIANTS)
+        name_control(self.variant, tr("Engine for"))
+        self.variant.show_value(self._request.variant or "auto")
+        self.variant.edited.connect(self._choose_variant)
+        self.facts = FactList()
+        self.folder = button(tr("Another folder…"), self._choose_folder, kind="link", icon="folder")
+        self.python = button(tr("Use an existing Python…"), self._choose_python, kind="link")
+        self.offline = button(tr("Offline folder…"), self._choose_wheels, kind="link")
+        self.offline.setToolTip(tr("A wheel folder that another machine has made"))
+        self.progress = ProgressLine()
+        self.note = label("", "warn", wrap=True)
+        self.problem = label("", "error", wrap=True)
+        self.log = button(tr("Open log"), self._open_log, kind="link")
+        self.outcome = label("", "ok", wrap=True)
+        self.choice = titled(tr("Engine for"), self.variant)
+        if self._request.mode != "install":
+            for part in (self.choice, self.folder, self.python):
+                part.hide()
+        others = row(self.folder, self.python, self.offline, None, spacing=Space.M)
+        self.body.addLayout(
+            column(
+                self.choice,
+                self.facts,
+                others,
+                self.progress,
+                self.note,
+                self.problem,
+                self.outcome,
+            )
+        )
+        self.body.addStretch(1)  # it stays as high as it was when something goes
+        self.buttons.insertWidget(0, self.log)
+        self.close_ = self.add_button(button(tr("Close"), self.reject))
+        self.cancel = self.add_button(button(tr("Cancel"), self.control.cancel))
+        self.go = self.add_button(
+            button(tr(_DOES[self._request.mode]), self._go, kind="primary"), default=True
+        )
+
+    # --- what the user wants ------------------------------------------------------------------
+
+    def _go(self) -> None:
+        if isinstance(self.control.ending, Done) and not self.control.planned:
+            self.accept()
+        elif self.control.planned:
+            self.control.carry_out()
+        elif self.control.agreed == self._request:
+            self.control.go_on(self._request)
+        else:
+            self._again(self._request)
+
+    def _again(self, request: Request) -> None:
+        """Plans anew with other wishes."""
+        self._request = request
+        self.control.prepare(request)
+
+    def _choose_variant(self, name: str) -> None:
+        variant = next((one for one in detect.VARIANTS if one == name), None)
+        self._again(replace(self._request, variant=variant))
+
+    def _choose_folder(self) -> None:
+        self._ask_folder(tr("Folder for engines"), str(folders.root().path), self._take_folder)
+
+    def _take_folder(self, chosen: str) -> None:
+        self._again(replace(self._request, to=Path(chosen)))
+
+    def _choose_wheels(self) -> None:
+        self._ask_folder(tr("Wheel folder"), "", self._take_wheels)
+
+    def _take_wheels(self, chosen: str) -> None:
+        self._again(replace(self._request, wheelhouse=Path(chosen)))
+
+    def _choose_python(self) -> None:
+        dialog = QFileDialog(self, tr("Program file of a Python with PyTorch"))
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        # What a link in an environment points to is the Python outside of it.
+        dialog.setOption(QFileDialog.Option.DontResolveSymlinks)
+        dialog.fileSelected.connect(lambda name: self.python_chosen.emit(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _ask_folder(self, title: str, start: str, take: object) -> None:
+        dialog = QFileDialog(self, title, start)
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(take)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _open_log(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folders.root().log)))
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        control, ending = self.control, self.control.ending
+        if control.planned and control.request != self._request and self.isVisible():
+            control.prepare(self._request)  # the plan was under way when this was opened
+            return
+        self._show_facts()
+        self._show_progress()
+        failed = ending.problem if isinstance(ending, Failed) else None
+        self.problem.setText(f"{tell(failed.what)} {tell(failed.remedy)}" if failed else "")
+        self.problem.setVisible(failed is not None)
+        self.log.setVisible(failed is not None and folders.root().log.is_file())
+        notes = [tell(str(one.problem)) for one in control.warnings]
+        if control.planned and control.plan is not None and control.plan.needed > control.plan.free:
+            notes.append(
+                tr("The disk has too little room: free some space, or choose another folder.")
+            )
+        self.note.setText("\n".join(notes))
+        self.note.setVisible(bool(notes))
+        ready = isinstance(ending, Done) and not control.planned and not control.running
+        cancelled = isinstance(ending, Cancelled)
+        self.outcome.setText(
+            tr("The engine is ready.")
+            if ready
+            else tr("Cancelled. What was downloaded is kept: the next set-up goes on from there.")
+            if cancelled
+            else ""
+        )
+        self.outcome.setVisible(ready or cancelled)
+        for part in (self.variant, self.folder, self.python, self.offline):
+            part.setEnabled(not control.running)
+        self.cancel.setVisible(control.running)
+        self.cancel.setEnabled(not control.stopping)
+        self.close_.setText(tr("Go on in the background") if control.running else tr("Close"))
+        self.close_.setVisible(not ready)
+        self.go.setEnabled(not control.running)
+        does = tr(_DOES[self._request.mode])
+        again = failed is not None or cancelled
+        self.go.setText(tr("Close") if ready else tr("Try again") if again else does)
+        if self.go.isEnabled() and self.focusWidget() is self.close_:
+            self.go.setFocus()  # it went there by itself while there was nothing to go on with
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Grows with what is shown; words that wrap are higher than Qt's hint of them."""
+        layout = self.layout()
+        assert layout is not None
+        layout.activate()
+        needed = max(layout.totalSizeHint().height(), layout.totalHeightForWidth(self.width()))
+        if self.isVisible() and self.height() < needed:
+            self.resize(self.width(), needed)
+
+    def _show_facts(self) -> None:
+        control, folder = self.control, self._request.to or folders.root().path
+        found = [
+            (tr("This machine"), machine(control.machine.accelerator) if control.machine else ""),
+            (tr("Folder"), control.plan.folder if control.plan else str(folder)),
+        ]
+        if (plan := control.plan) is not None:
+            found += _plan_facts(plan)
+        self.facts.show_facts(found)
+
+    def _show_progress(self) -> None:
+        control = self.control
+        self.progress.setVisible(control.running)
+        if not control.running:
+            return
+        told = control.progress
+        doing = tr("Stopping") if control.stopping else ""
+        if not doing and told is not None:
+            doing = tr(STAGES.get(told.stage, told.stage))
+            if told.unit == "B" and told.total:
+                doing = tr("{doing}: {done} of {total}").format(
+                    doing=doing, done=formatting.size(told.done), total=formatting.size(told.total)
+                )
+        if (speed := control.speed) is not None:
+            doing = f"{doing}  ·  {formatting.size(speed)}/s"
+        self.progress.show_progress(doing, control.share, told.eta_s if told else None)
+
+
+def _plan_facts(plan: Planned) -> list[tuple[str, str]]:
+    size = formatting.size(plan.download) if plan.download else tr("nothing")
+    packages = tr_n("{n} package", "{n} packages", plan.packages)
+    torch = (
+        tr("from your package index")
+        if plan.torch == "standard"
+        else tr("build {name}").format(name=plan.torch)
+    )
+    kept = tr(", {count} are there already").format(count=plan.kept) if plan.kept else ""
+    return [
+        (tr("Download"), f"{size} ({packages}{kept})"),
+        (
+            tr("Disk"),
+            tr("{needed} needed, {free} free").format(
+                needed=formatting.size(plan.needed), free=formatting.size(plan.free)
+            ),
+        ),
+        (tr("PyTorch"), torch),
+        (tr("Python"), plan.python),
+    ]
+
+
+def machine(found: Accelerator) -> str:
+    """What the engine will compute on, in words."""
+    if found.variant == "cpu":
+        text = tr("No GPU that PyTorch can use; {name} computes").format(name=found.title)
+        return f"{text}. {tell(found.note)}" if found.note else text
+    parts = [found.title or found.variant]
+    if found.memory:
+        parts.append(formatting.memory(found.memory))
+    if found.driver:
+        parts.append(tr("driver {version}").format(version=found.driver))
+    if found.cuda:
+        parts.append(f"CUDA {found.cuda[0]}.{found.cuda[1]}")
+    return ", ".join(parts)

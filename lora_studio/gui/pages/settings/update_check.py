@@ -1,0 +1,131 @@
+"""Asks for a newer version of the program, where the user has allowed it, and tells of one."""
+
+from __future__ import annotations
+
+import time
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.system import offline
+from lora_studio.gui.language import tr
+from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.problems.messages import Messages
+from lora_studio.setup import app_update
+from lora_studio.setup.app_update import Release
+
+#: Seconds between two questions that nobody pressed a button for: a day.
+INTERVAL = 86_400.0
+
+
+class _Asking(LastingThread):
+    """One question.
+
+    Signals:
+        answered(release): a newer one, or None.
+        failed(problem): nobody knows.
+    """
+
+    answered = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+
+    def run(self) -> None:
+        """Asks; a window that has gone is told nothing."""
+        try:
+            found = app_update.look(self._address)
+            if not self.silent:
+                self.answered.emit(found)
+        except ProblemError as error:
+            if not self.silent:
+                self.failed.emit(error.problems[0])
+
+
+class UpdateCheck(QObject):
+    """At the start, at most once a day, and when the user presses the button.
+
+    Signals:
+        told(text, page): what came of it, with the page of a newer version or "".
+    """
+
+    told = Signal(str, str)
+
+    def __init__(
+        self, preferences: Preferences, messages: Messages, parent: QObject | None = None
+    ) -> None:
+        """Nothing is asked before `at_start` or `look`."""
+        super().__init__(parent)
+        self._preferences = preferences
+        self._messages = messages
+        self._asking: _Asking | None = None
+        self._aloud = False
+
+    def at_start(self) -> None:
+        """Asks where that is allowed and has not been done today."""
+        due = time.time() - self._preferences.updates_asked >= INTERVAL
+        allowed = self._preferences.look_for_updates and not offline.is_on()
+        if allowed and due and self.address:
+            self._ask(aloud=False)
+
+    def look(self) -> None:
+        """Asks now: the user has pressed the button, which allows this one question."""
+        if not self.address:
+            self.told.emit(tr("There is no address to ask. Enter one above."), "")
+        elif offline.is_on():
+            self.told.emit(tr("Offline mode is on: nothing was asked."), "")
+        else:
+            self._ask(aloud=True)
+
+    def allow(self, allowed: bool) -> None:
+        """The user's word on asking at the start."""
+        self._preferences.look_for_updates = allowed
+        self._preferences.save()
+
+    def choose(self, address: str) -> None:
+        """Where to ask."""
+        self._preferences.update_address = address.strip()
+        self._preferences.save()
+
+    @property
+    def address(self) -> str:
+        """Where is asked, "" for nowhere."""
+        return app_update.address(self._preferences.update_address)
+
+    def leave(self) -> None:
+        """The window closes."""
+        if self._asking is not None:
+            self._asking.forget()
+            self._asking = None
+
+    def _ask(self, *, aloud: bool) -> None:
+        if self._asking is not None:
+            return
+        self._aloud = aloud
+        self._preferences.updates_asked = time.time()
+        self._preferences.save()
+        self._asking = _Asking(self.address)
+        self._asking.answered.connect(self._answered)
+        self._asking.failed.connect(self._failed)
+        self._asking.finished.connect(self._over)
+        self._asking.start()
+
+    def _answered(self, found: Release | None) -> None:
+        if found is None:
+            self.told.emit(tr("This is the newest version."), "")
+            return
+        text = tr("LoRA Studio {version} is there.").format(version=found.version)
+        self.told.emit(text, found.url)
+        if not self._aloud:
+            self._messages.info(text)
+
+    def _failed(self, problem: object) -> None:
+        self.told.emit(str(problem), "")
+
+    def _over(self) -> None:
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.deleteLater()

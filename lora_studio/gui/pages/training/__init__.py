@@ -1,0 +1,1 @@
+"""The training step: the recipe before, curves during, a verdict after."""

@@ -1,0 +1,210 @@
+"""Every problem of the project in one line at the foot; a click jumps to it or mends it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core.problems import Problem
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.message_translation import tell
+from lora_studio.gui.problems.remedies import STEP_TITLES
+from lora_studio.gui.text_size import sized
+from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
+from lora_studio.gui.widgets.basics import button, label, line
+from lora_studio.gui.widgets.glyph import ElidedLink
+
+#: Problems shown in the line itself.
+_IN_LINE = 2
+
+
+class ProblemStrip(QFrame):
+    """Hidden while there is nothing to say.
+
+    Signals:
+        jump(step, field): the user wants to see the place; `field` may be empty.
+        fix(problem): the user wants the problem's fix applied.
+        explain(problem): the user wants to know what can be done.
+    """
+
+    jump = Signal(str, str)
+    fix = Signal(object)
+    explain = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Folded to one line at first."""
+        super().__init__(parent)
+        self.setProperty("surface", "strip")
+        self._problems: list[Problem] = []
+        self._at = -1  # the one that `go_on` has jumped to
+        self._glyph = QLabel()
+        sized(self._glyph, width=16, height=16)
+        self._count = label("", "label")
+        self._line = QHBoxLayout()
+        self._line.setSpacing(Space.XS)
+        self._more = button("", self._toggle, kind="link")
+        self._more.setAccessibleName(tr("All problems"))
+        self._list = QScrollArea(widgetResizable=True)
+        self._list.setAccessibleName(tr("All problems"))
+        self._list.setFrameShape(QFrame.Shape.NoFrame)
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._list.hide()
+        top = QHBoxLayout()
+        top.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
+        top.setSpacing(Space.S)
+        top.addWidget(self._glyph)
+        top.addWidget(self._count)
+        top.addLayout(self._line, 1)
+        top.addWidget(self._more)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(top)
+        layout.addWidget(self._list)
+        theme().changed.connect(self._show)
+        self.hide()
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is shown."""
+        return self._problems
+
+    def show_problems(self, problems: list[Problem]) -> None:
+        """Shows problems: what is wrong first, then warnings, then what is still to do."""
+        self._problems = sorted(problems, key=_rank)
+        self._at = -1
+        self._show()
+
+    def go_on(self) -> None:
+        """Jumps to the next problem that has a place, from the worst to the least and round again."""
+        placed = [problem for problem in self._problems if problem.where.step is not None]
+        if placed:
+            following = self._problems[self._at + 1 :] if self._at < len(self._problems) else []
+            chosen = next((p for p in following if p.where.step is not None), placed[0])
+            self._at = self._problems.index(chosen)
+            self._go(chosen)
+
+    def _show(self) -> None:
+        self.setVisible(bool(self._problems))
+        _clear(self._line)
+        if not self._problems:
+            self._list.hide()
+            return
+        worst = _role(self._problems[0])
+        self._glyph.setPixmap(pixmap(_GLYPHS[worst], getattr(current(), worst), 16))
+        self._count.setText(_counted(self._problems))
+        for number, problem in enumerate(self._problems[:_IN_LINE]):
+            if number:
+                self._line.addWidget(label("·", "muted"))
+            self._line.addWidget(self._link(problem))
+        self._line.addStretch(1)
+        hidden = len(self._problems) - _IN_LINE
+        opened = not self._list.isHidden()
+        self._more.setText(
+            tr("Less")
+            if opened
+            else tr("All {count}").format(count=len(self._problems))
+            if hidden > 0
+            else tr("More")
+        )
+        set_icon(self._more, "chevron-down" if opened else "chevron-right", "accent")
+        if opened:
+            self._fill_list()
+
+    def _link(self, problem: Problem) -> QPushButton:
+        told = tell(problem.what)
+        made = ElidedLink(_short(told), f"{told} {tell(problem.remedy)}")
+        made.clicked.connect(lambda: self._go(problem))
+        return made
+
+    def _go(self, problem: Problem) -> None:
+        if problem.where.step is not None:
+            self.jump.emit(problem.where.step, problem.where.field or "")
+        else:
+            self.explain.emit(problem)
+
+    def _toggle(self) -> None:
+        self._open(self._list.isHidden())
+
+    def _open(self, opened: bool) -> None:
+        self._list.setVisible(opened)
+        self._show()
+
+    def _fill_list(self) -> None:
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        rows = QVBoxLayout(inner)
+        rows.setContentsMargins(Space.XL, 0, Space.XL, Space.S)
+        rows.setSpacing(0)
+        for problem in self._problems:
+            rows.addWidget(line())
+            rows.addLayout(self._row(problem))
+        rows.addStretch(1)
+        self._list.setWidget(inner)
+        width = max(self.width(), self.minimumWidth())
+        self._list.setFixedHeight(min(190, rows.heightForWidth(width)))
+
+    def _row(self, problem: Problem) -> QHBoxLayout:
+        glyph = QLabel()
+        sized(glyph, width=16, height=16)
+        role = _role(problem)
+        glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
+        place = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
+        sized(place, width=84)
+        made = QHBoxLayout()
+        made.setContentsMargins(0, 6, 0, 6)
+        made.setSpacing(Space.S)
+        made.addWidget(glyph)
+        made.addWidget(place)
+        made.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
+        if problem.fix is not None:
+            made.addWidget(
+                button(tell(problem.fix.label), lambda: self.fix.emit(problem), kind="link")
+            )
+        if problem.where.step is not None:
+            made.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
+        made.addWidget(button(tr("What now?"), lambda: self.explain.emit(problem), kind="link"))
+        return made
+
+
+_GLYPHS: dict[Role, str] = {"error": "error", "warn": "warning", "muted": "state-todo"}
+
+
+def is_todo(problem: Problem) -> bool:
+    """Whether nothing is wrong yet: something has simply not been chosen."""
+    return problem.code.endswith(".none")
+
+
+def _role(problem: Problem) -> Role:
+    if is_todo(problem):
+        return "muted"
+    return "error" if problem.severity == "error" else "warn"
+
+
+def _rank(problem: Problem) -> int:
+    return {"error": 0, "warn": 1, "muted": 2}[_role(problem)]
+
+
+def _counted(problems: list[Problem]) -> str:
+    wrong = sum(not is_todo(problem) for problem in problems)
+    return f"{tr_n('{n} problem', '{n} problems', wrong)}:" if wrong else tr("Still to do:")
+
+
+def _short(text: str) -> str:
+    plain = text.split("\n")[0].removesuffix(".")
+    return plain if len(plain) <= 64 else f"{plain[:63]}…"
+
+
+def _clear(layout: QHBoxLayout) -> None:
+    while (item := layout.takeAt(0)) is not None:
+        if (widget := item.widget()) is not None:
+            widget.hide()
+            widget.deleteLater()

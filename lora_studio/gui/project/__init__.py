@@ -1,0 +1,1 @@
+"""The open project: state, undo, lock, commands, what will run and what it will take."""

@@ -1,0 +1,89 @@
+"""New, open, sample, save, save as: what the menu and Home do with projects."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QUrl
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from lora_studio.core.project.project import SUFFIX
+from lora_studio.core.system import paths
+from lora_studio.gui.language import tr
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.dialog import NewProjectDialog
+
+
+class ProjectCommands(QObject):
+    """Asks for names and places with dialogs over the window; acts on the project state."""
+
+    def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
+        """`window` is what the dialogs belong to."""
+        super().__init__(window)
+        self._state, self._preferences, self._window = state, preferences, window
+
+    def new(self) -> None:
+        """Asks for a name and a place."""
+        dialog = NewProjectDialog(self._preferences.new_project_parent(), self._window)
+        dialog.chosen.connect(self._create)
+        dialog.open()
+
+    def ask(self) -> None:
+        """Asks for a project file."""
+        start = self._state.draft.folder or self._preferences.new_project_parent()
+        self._choose(tr("Open a project"), start).fileSelected.connect(
+            lambda name: self._state.open(Path(name))
+        )
+
+    def locate(self, lost: Path) -> None:
+        """Asks where a recent project is now."""
+        start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
+        title = tr("Where is {name} now?").format(name=lost.stem)
+        self._choose(title, start).fileSelected.connect(lambda name: self.found(lost, Path(name)))
+
+    def found(self, lost: Path, file: Path) -> None:
+        """Opens a project in its new place, and forgets the old one."""
+        if self._state.open(file):
+            self._preferences.drop(lost)
+
+    def _choose(self, title: str, start: Path) -> QFileDialog:
+        projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
+        dialog = QFileDialog(self._window, title, str(start), projects)
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+        return dialog
+
+    def open_sample(self) -> None:
+        """Copies the sample project to where the user's projects are, once, and opens it."""
+        target = paths.data_folder() / "Sample project"
+        try:
+            if not any(target.glob(f"*{SUFFIX}")):
+                shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
+        except OSError as error:
+            self._state.messages.error(
+                tr("The sample could not be copied: {error}.").format(error=error)
+            )
+            return
+        self._state.open(target)
+
+    def save_as(self) -> None:
+        """Asks for a name and a place for a copy, and goes on with it."""
+        folder = self._state.draft.folder
+        place = folder.parent if folder else self._preferences.new_project_parent()
+        dialog = NewProjectDialog(place, self._window, title=tr("Save as"))
+        dialog.chosen.connect(self._state.save_as)
+        dialog.open()
+
+    def show_folder(self) -> None:
+        """Opens the project's folder in the system's file manager."""
+        if self._state.draft.folder is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._state.draft.folder)))
+
+    def _create(self, folder: Path, name: str) -> None:
+        if self._state.create(folder, name):
+            self._preferences.projects_folder = str(folder.parent)
+            self._preferences.save()

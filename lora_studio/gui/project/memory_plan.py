@@ -1,0 +1,95 @@
+"""The training that the open project describes, as the arithmetic of its memory and time takes it."""
+
+from __future__ import annotations
+
+from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.lora import starting_adapter
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory import adapter_size, calibration, model_fit, plan_device
+from lora_studio.core.memory.estimate import Plan
+from lora_studio.core.memory.rows import Rows, rows_of
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol import events
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.gui.project.state import ProjectState
+
+
+def of(state: ProjectState, precision: str = "") -> Plan | None:
+    """The plan, also with another precision than the project's.
+
+    None while a value is invalid, or model or device are not known yet.
+
+    Rows that are not measured yet count as long as the limit allows. Of several devices the one with
+    the least room counts.
+    """
+    model, lora, dataset, training = (
+        state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
+    )  # fmt: skip
+    facts = state.facts
+    if not (
+        isinstance(model, ModelSpec)
+        and isinstance(lora, LoraSpec)
+        and isinstance(dataset, DatasetSpec)
+        and isinstance(training, TrainingSpec)
+        and facts.model is not None
+        and facts.devices is not None
+    ):
+        return None
+    if precision:
+        model = model.model_copy(update={"precision": precision})
+    lora = starting_adapter.effective(lora)
+    device = plan_device.meant(facts.devices, model.device)
+    if device is None:
+        return None
+    plan = Plan(
+        inspected=counted(facts.model, lora),
+        model=model,
+        lora=lora,
+        training=training,
+        rows=_rows(state, dataset),
+        limit=dataset.max_length,
+        device=device,
+    )
+    return calibration.corrected(plan, calibration.load())
+
+
+def settings(state: ProjectState) -> model_fit.Settings | None:
+    """How training would go with any other model; None while a value is invalid or no device known."""
+    model, lora, dataset, training = (
+        state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
+    )  # fmt: skip
+    place = device(state)
+    if not (
+        isinstance(model, ModelSpec)
+        and isinstance(lora, LoraSpec)
+        and isinstance(dataset, DatasetSpec)
+        and isinstance(training, TrainingSpec)
+        and place is not None
+    ):
+        return None
+    rows, limit = _rows(state, dataset), dataset.max_length
+    return model_fit.Settings(model, lora, training, rows, limit, place)
+
+
+def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
+    """The model with the size of this very adapter, at once where widths alone tell it; else as the
+    engine counted it last."""
+    found = adapter_size.count(model, lora)
+    return model if found is None else model.model_copy(update={"adapter": found})
+
+
+def device(state: ProjectState) -> events.Device | None:
+    """The device that the project trains on; the first one while its setting names none."""
+    if (found := state.facts.devices) is None:
+        return None
+    return plan_device.meant(found, str(state.get("model", "device"))) or plan_device.meant(
+        found, "auto"
+    )
+
+
+def _rows(state: ProjectState, dataset: DatasetSpec) -> Rows:
+    lengths, data = state.facts.lengths, state.facts.dataset
+    if lengths is None:
+        return Rows(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
+    share = 0.0 if dataset.validation_file else dataset.validation_share
+    return rows_of(lengths, data.task if data else None, dataset.max_length, share)

@@ -1,0 +1,353 @@
+"""The open project as the window sees it: every change undoable, saved by itself, checked at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtGui import QUndoStack
+
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import Problem, ProblemError, Step
+from lora_studio.core.project import checks, project
+from lora_studio.core.project.project import SPECS, Draft
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.spec import FieldFacts, Spec, all_facts
+from lora_studio.gui.message_translation import tell_facts
+from lora_studio.gui.problems.messages import Messages
+from lora_studio.gui.project import data_sources
+from lora_studio.gui.project.undo import UNSET, Change, Edit, History, restore
+
+#: Milliseconds without a change after which a project that has a file saves itself.
+AUTOSAVE_DELAY = 800
+
+
+@dataclass
+class Facts:
+    """The latest answers of the inspector and of the run; None while there is none."""
+
+    model: events.ModelInspected | None = None
+    dataset: events.DatasetInspected | None = None
+    lengths: events.LengthsMeasured | None = None
+    findings: events.DatasetLinted | None = None
+    devices: events.DevicesFound | None = None
+    ollama: events.OllamaFound | None = None
+
+    def take(self, event: object) -> str | None:
+        """Keeps an answer and returns the name of what is known now."""
+        name = _FACT_OF.get(type(event))
+        if name is not None:
+            setattr(self, name, event)
+        return name
+
+
+_FACT_OF: dict[type, str] = {
+    events.ModelInspected: "model",
+    events.DatasetInspected: "dataset",
+    events.LengthsMeasured: "lengths",
+    events.DatasetLinted: "findings",
+    events.DevicesFound: "devices",
+    events.OllamaFound: "ollama",
+}
+
+
+class ProjectState(QObject):
+    """Wraps the draft of the open project.
+
+    Signals:
+        opening: another project is about to be open: whoever listens to `opened` has to be there.
+        opened: another project is open; read everything again.
+        value_changed(step, field): one field has another value.
+        problems_changed(list[Problem]): every problem there is now.
+        saved(Path): the project file was written.
+        dirty_changed(bool): whether there are changes that are in no file yet.
+        facts_changed(name): the attribute of `facts` with this name is new or gone.
+        run_changed: `run`, `running` or `stopping` is another one.
+    """
+
+    opening = Signal()
+    opened = Signal()
+    value_changed = Signal(str, str)
+    problems_changed = Signal(list)
+    saved = Signal(object)
+    dirty_changed = Signal(bool)
+    facts_changed = Signal(str)
+    run_changed = Signal()
+
+    def __init__(self, messages: Messages | None = None, parent: QObject | None = None) -> None:
+        """Starts with an untitled project that has no file."""
+        super().__init__(parent)
+        self.messages = messages or Messages(self)
+        self.draft = Draft()
+        self._specs: dict[Step, Spec | None] = {}  # as they are resolved now
+        self.facts = Facts()
+        self.run: RunFolder | None = None
+        #: Kind of the job under way: "train", "merge", "export", or "" for none.
+        self.running = ""
+        #: Whether that job has been told to end and has not ended yet.
+        self.stopping = False
+        self.undo = QUndoStack(self)
+        self.undo.cleanChanged.connect(self._clean_changed)
+        self._reported: dict[str, list[Problem]] = {}
+        self._problems = checks.check(self.draft)
+        self._autosave = QTimer(self, singleShot=True, interval=AUTOSAVE_DELAY)
+        self._autosave.timeout.connect(self._save_by_itself)
+
+    # --- one project after another ------------------------------------------------------------
+
+    def new(self) -> None:
+        """An untitled project with default values."""
+        self._take(Draft())
+
+    def open(self, path: Path) -> bool:
+        """Opens a project file or folder; False, with a message, when there is none."""
+        try:
+            draft = project.load(path.absolute())
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self._take(draft)
+        return True
+
+    def create(self, folder: Path, name: str) -> bool:
+        """Makes a project in a folder and opens it; False, with a message, when it cannot."""
+        try:
+            draft = project.create(folder.absolute(), name)
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self._take(draft)
+        return True
+
+    def keep_unwritten(self, why: Problem) -> None:
+        """From now on the project's file is not written, for a reason that is told as a problem."""
+        if self.draft.read_only is None:
+            self.draft.read_only = why
+        self.draft.loaded_problems.append(why)
+        self.check_again()
+
+    def save(self, path: Path | None = None) -> bool:
+        """Writes the project file; False, with a message, when that fails."""
+        self._autosave.stop()
+        try:
+            written = self.draft.save(path)
+            self._specs.clear()  # paths are relative to the folder
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self.undo.setClean()
+        self.check_again()
+        self.saved.emit(written)
+        return True
+
+    def save_as(self, folder: Path, name: str) -> bool:
+        """Writes the project to a folder of its own and goes on with that copy.
+
+        Files beside the old project are named by their full path from now on. Runs stay behind.
+        """
+        before = self.draft.folder
+        draft = copy.deepcopy(self.draft)
+        draft.loaded_problems = [item for item in draft.loaded_problems if item != draft.read_only]
+        draft.name, draft.read_only, draft.keep_backup = name, None, False
+        if before and (sources := data_sources.plain(draft.values["dataset"].get("sources"))):
+            draft.values["dataset"]["sources"] = data_sources.moved(sources, before)
+        for step, spec in SPECS.items():
+            for about in all_facts(spec):
+                value = draft.values[step].get(about.name)
+                if before and about.path and isinstance(value, str) and (before / value).exists():
+                    draft.values[step][about.name] = str(before / value) if value else value
+        try:
+            draft.save(folder.absolute() / f"{project.file_name(name)}{project.SUFFIX}")
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self.undo.setClean()  # the changes went into the copy
+        self._take(draft)
+        return True
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are changes that are in no file yet."""
+        return not self.undo.isClean()
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.draft.name
+
+    @property
+    def runs_folder(self) -> Path | None:
+        """Where the project's runs are, None while it has no file."""
+        return self.draft.folder / "runs" if self.draft.folder else None
+
+    # --- values -------------------------------------------------------------------------------
+
+    def about(self, step: Step, field: str) -> FieldFacts:
+        """Title, help, unit, bounds and default of a field."""
+        return tell_facts(SPECS[step], field)
+
+    def get(self, step: Step, field: str) -> Any:
+        """The value of a field as it stands, valid or not."""
+        return self.draft.get(step, field)
+
+    def is_set(self, step: Step, field: str) -> bool:
+        """Whether the field has a value of its own rather than its default."""
+        return field in self.draft.values[step]
+
+    def set(self, step: Step, field: str, value: Any) -> None:
+        """Changes one field; undone as one step together with edits of it just before."""
+        self.change(self.about(step, field).title, [(step, field, value)])
+
+    def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
+        """Changes several fields as one step of undo; values that stay the same do not count.
+
+        `merges`: with the same change just before, as while a slider moves.
+        """
+        real = [
+            (step, name, value) for step, name, value in changes if self._differs(step, name, value)
+        ]
+        if real:
+            before = [
+                (step, name, self.draft.values[step].get(name, UNSET)) for step, name, _ in real
+            ]
+            self.undo.push(Edit(self._put, title, before, real, merges=merges))
+
+    def take_history(self, kept: History) -> None:
+        """Everything can be undone and redone that could be in another window on the same project."""
+        restore(self.undo, kept, self._put, self._title)
+
+    def _title(self, edit: Edit) -> str:
+        """In the language in force, where an edit is about one field alone."""
+        match edit.fields():
+            case [(step, name)]:
+                return self.about(step, name).title
+        return edit.text()
+
+    def ollama_host(self) -> str:
+        """Where Ollama is asked for: empty means this computer.
+
+        An address with a password stands in this process's environment only, which workers that
+        are at work already do not see.
+        """
+        return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
+
+    def spec(self, step: Step) -> Spec | None:
+        """The spec of a step with absolute paths, None while a value in it is invalid."""
+        if step not in self._specs:  # asked some hundred times with every edit
+            self._specs[step] = self.draft.spec(step)
+        return self._specs[step]
+
+    # --- problems and facts -------------------------------------------------------------------
+
+    def problems(self, step: Step | None = None, field: str | None = None) -> list[Problem]:
+        """Every problem there is, or those of one step or field."""
+        return [
+            problem
+            for problem in self._problems
+            if (step is None or problem.where.step == step)
+            and (field is None or problem.where.field == field)
+        ]
+
+    def report(self, source: str, problems: Sequence[Problem]) -> None:
+        """Problems that only a worker or a page can see; they stay until `source` reports anew."""
+        if list(problems) != self._reported.get(source, []):
+            self._reported[source] = list(problems)
+            self.check_again()
+
+    def check_again(self) -> None:
+        """Looks for problems, the disk included, and tells when there are others than before."""
+        self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
+        found = checks.check(self.draft)
+        found += _each_once(item for source in self._reported.values() for item in source)
+        if found != self._problems:
+            self._problems = found
+            self.problems_changed.emit(found)
+
+    def take_answer(self, event: object) -> None:
+        """Keeps what a worker found out."""
+        if name := self.facts.take(event):
+            self.facts_changed.emit(name)
+
+    def forget(self, name: str) -> None:
+        """Drops an answer that is no longer true; `name` is that of the attribute of `facts`."""
+        if getattr(self.facts, name) is not None:
+            setattr(self.facts, name, None)
+            self.facts_changed.emit(name)
+
+    def set_run(self, run: RunFolder | None, running: str = "", *, stopping: bool = False) -> None:
+        """The run that merging and export work on, and the kind of job under way or ending."""
+        if (run, running, stopping) != (self.run, self.running, self.stopping):
+            self.run, self.running, self.stopping = run, running, stopping
+            self.run_changed.emit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _differs(self, step: Step, field: str, value: Any) -> bool:
+        now = self.get(step, field)
+        same_type = type(now) is type(value) or {type(now), type(value)} == {list, tuple}
+        return not same_type or (
+            list(now) != list(value)
+            if same_type and isinstance(now, list | tuple)
+            else now != value
+        )
+
+    def _apply(self, step: Step, field: str, value: Any) -> None:
+        self._specs.pop(step, None)
+        if value is UNSET:
+            self.draft.values[step].pop(field, None)
+        else:
+            self.draft.set(step, field, value)
+
+    def _put(self, changes: Iterable[Change]) -> None:
+        changed = list(changes)
+        for step, name, value in changed:
+            self._apply(step, name, value)
+        self._applied((step, name) for step, name, _ in changed)
+
+    def _applied(self, changed: Iterable[tuple[Step, str]]) -> None:
+        for step, field in changed:
+            self.value_changed.emit(step, field)
+        self.check_again()
+        if self.draft.path and self.draft.read_only is None and not self.draft.keep_backup:
+            self._autosave.start()
+
+    def _take(self, draft: Draft) -> None:
+        if self._autosave.isActive():
+            self._save_by_itself()
+        self.opening.emit()
+        self.draft, self._specs = draft, {}
+        self.undo.clear()
+        self.facts = Facts(devices=self.facts.devices)
+        self._reported = {}
+        self.run, self.running, self.stopping = None, "", False
+        self._problems = checks.check(draft)
+        self.opened.emit()
+        self.problems_changed.emit(self._problems)
+        self.run_changed.emit()
+
+    def _clean_changed(self, clean: bool) -> None:
+        self.dirty_changed.emit(not clean)
+
+    def _save_by_itself(self) -> None:
+        if self.dirty:
+            self.save()
+
+    def _tell(self, error: ProblemError) -> None:
+        for problem in error.problems:
+            self.messages.problem(problem)
+
+
+def _each_once(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems that several questions ran into, once each, as an error where one of them said so."""
+    kept: dict[tuple[str, Text], Problem] = {}
+    for problem in problems:
+        key = problem.code, problem.what
+        if key not in kept or problem.severity == "error":
+            kept[key] = problem
+    return list(kept.values())

@@ -1,0 +1,1 @@
+"""The window whole: its frame with help, appearance and closing, every signal and shortcut wired."""

@@ -1,0 +1,103 @@
+"""Whether the window may close now: what becomes of a job, of a folder being copied, of changes."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui.jobs.cluster_export import ClusterExport
+from lora_studio.gui.jobs.control import JobControl
+from lora_studio.gui.jobs.launcher import JobFlow
+from lora_studio.gui.project.commands import ProjectCommands
+from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.widgets.dialog import ClosingDialog, CopyingDialog, UnsavedDialog
+
+
+class Closing(QObject):
+    """Asks about one thing after the other and closes when nothing is left to ask.
+
+    Signals:
+        close_now: what the window waited for has ended; it may be closed again.
+    """
+
+    close_now = Signal()
+
+    def __init__(
+        self,
+        state: ProjectState,
+        jobs: JobControl,
+        flow: JobFlow,
+        projects: ProjectCommands,
+        cluster: ClusterExport,
+        window: QWidget,
+    ) -> None:
+        """`window` is what the dialogs belong to."""
+        super().__init__(window)
+        self._state, self._jobs, self._flow, self._window = state, jobs, flow, window
+        self._projects, self._cluster = projects, cluster
+        self._waiting = False  # closes as soon as what is under way has ended
+        jobs.ended.connect(self._went_on)
+        cluster.ended.connect(self._went_on)
+
+    def may_close(self) -> bool:
+        """Whether nothing would be lost; otherwise asks, and `close_now` may follow."""
+        if self._jobs.running:
+            if not self._waiting:
+                self._ask_about_job()
+            return False
+        if self._cluster.is_writing:
+            if not self._waiting:
+                self._ask_about_copying()
+            return False
+        if self._state.draft.path is not None and self._state.dirty and not self._state.save():
+            self._ask_about_changes()
+            return False
+        return True
+
+    def _went_on(self) -> None:
+        if self._waiting and not self._jobs.running and not self._cluster.is_writing:
+            self._waiting = False
+            self.close_now.emit()
+
+    def _ask_about_job(self) -> None:
+        dialog = ClosingDialog(self._jobs.kind, self._window)
+        dialog.decided.connect(self._decided)
+        dialog.rejected.connect(self._stay)
+        self._jobs.ended.connect(dialog.accept)
+        dialog.open()
+
+    def _decided(self, decision: str) -> None:
+        if decision == "background":
+            self._jobs.detach()
+            self.close_now.emit()
+        else:
+            self._waiting = True
+            (self._flow.pause if decision == "pause" else self._flow.stop)()
+
+    def _ask_about_copying(self) -> None:
+        dialog = CopyingDialog(self._window)
+        dialog.wait_chosen.connect(self._wait)
+        dialog.cancel_chosen.connect(self._cancel_copying)
+        dialog.rejected.connect(self._stay)
+        self._cluster.ended.connect(dialog.accept)
+        dialog.open()
+
+    def _wait(self) -> None:
+        self._waiting = True
+
+    def _cancel_copying(self) -> None:
+        self._waiting = True
+        self._cluster.cancel()
+
+    def _stay(self) -> None:
+        self._waiting = False
+
+    def _ask_about_changes(self) -> None:
+        dialog = UnsavedDialog(self._state.name, self._window)
+        dialog.save_as_clicked.connect(self._projects.save_as)
+        dialog.discard_clicked.connect(self._discard)
+        dialog.open()
+
+    def _discard(self) -> None:
+        self._state.undo.setClean()
+        self.close_now.emit()

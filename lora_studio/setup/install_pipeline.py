@@ -1,0 +1,290 @@
+"""Fills a new engine: wheels are installed as they come, and byte-compiled while others still come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Condition, Thread
+
+from lora_studio import __version__
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol.events import Progress
+from lora_studio.setup import download, engines
+from lora_studio.setup.app_wheel import NAME
+from lora_studio.setup.download import File
+from lora_studio.setup.engines import Engine
+from lora_studio.setup.environment import child_environment, uv_environment
+from lora_studio.setup.events import Event
+from lora_studio.setup.plan import Plan
+from lora_studio.setup.resolve import without_indexes
+from lora_studio.setup.tools import Log, Stop, checked, find_uv, kill, run
+
+#: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
+ENOUGH = 64_000_000
+#: Seconds that the first of them wait for the rest: one start of uv unpacks several wheels at once, and a second start
+#: waits for the first, so that over a fast line everything else would wait for PyTorch.
+GATHER = 1.0
+
+#: Every so many folders a copy looks whether it is still wanted.
+_LOOK = 256
+#: Seconds between two words about progress.
+_INTERVAL = 0.25
+#: Seconds between two looks at whether a program has ended.
+_TURN = 0.05
+_REMEDY = "All that was said is in the log. Start the set-up again; downloads are kept."
+
+
+def fill(plan: Plan, engine: Engine, compiler: Compiler, stop: Stop, log: Log) -> Iterator[Event]:
+    """An environment with every package of the plan. Raises ProblemError and CancelledError."""
+    environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
+    engine.folder.mkdir(parents=True)
+    checked(
+        [
+            find_uv(), "venv", "--relocatable", "--no-project", "--python", plan.python.path,
+            engine.folder / "venv",
+        ],
+        environment=environment, stop=stop, log=log, code="engine.venv",
+        what="The engine's environment could not be made", remedy=_REMEDY,
+    )  # fmt: skip
+    if plan.base is not None and plan.kept:
+        yield from _take_over(plan.base, engine, stop, trusted=plan.trusted)
+    files = _files(plan)
+    with Installer(plan, engine, environment, compiler, log) as installer:
+        installer.add(plan.own.path.name)
+        for wheel in plan.fetched:
+            if wheel.file.local is not None:
+                installer.add(wheel.file.name)
+        for progress in download.fetch(files, "Downloading", stop, log, installer.came):
+            installer.check()
+            yield progress
+        installer.all_came()
+        yield installer.progress
+        while not installer.ended():
+            stop.check()
+            yield installer.progress
+        installer.check()
+    _drop_unplanned(engine, environment, stop, log)
+
+
+def _files(plan: Plan) -> list[File]:
+    """Every wheel of the plan that is not on this machine, into the downloads folder."""
+    files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
+    wanted = {file.target.name for file in files} | {file.part.name for file in files}
+    plan.root.downloads.mkdir(parents=True, exist_ok=True)
+    for old in plan.root.downloads.glob("*.whl*"):
+        if old.name not in wanted:
+            old.unlink()
+    return files
+
+
+class Installer:
+    """Installs wheels in a thread, each time as many as have come."""
+
+    def __init__(
+        self, plan: Plan, engine: Engine, environment: dict[str, str], compiler: Compiler, log: Log
+    ) -> None:
+        """Nothing has come yet."""
+        self._engine, self._environment, self._compiler = engine, environment, compiler
+        self._root, self._log = plan.root, log
+        self._anew = plan.base is not None and bool(plan.kept)
+        self._requirements = {
+            wheel.file.name: (f"{wheel.name}=={wheel.version}", wheel.file.size or 0)
+            for wheel in plan.fetched
+        } | {plan.own.path.name: (f"{NAME}=={__version__}", 0)}
+        # Wheels of this machine are used where they lie.
+        local = {str(file.parent) for wheel in plan.fetched if (file := wheel.file.local)}
+        self._places = [*sorted(local | {str(plan.own.path.parent)}), str(plan.root.downloads)]
+        self._installed = 0
+        self._came: list[str] = []
+        self._complete = False
+        self._changed = Condition()
+        self._halt = Stop()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._work, name="install", daemon=True)
+
+    def __enter__(self) -> Installer:
+        """Begins."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends, in the middle where not everything has come."""
+        self._halt.ask()
+        self.all_came()
+        self._thread.join()
+
+    def add(self, name: str) -> None:
+        """A wheel, by its file's name, can be installed."""
+        with self._changed:
+            self._came.append(name)
+            self._changed.notify()
+
+    def came(self, file: File) -> None:
+        """A file was downloaded."""
+        self.add(file.name)
+
+    def all_came(self) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        total = len(self._requirements)
+        return Progress(stage="Installing", done=self._installed, total=total, unit="packages")
+
+    def ended(self) -> bool:
+        """Whether it is over; waits a moment for that."""
+        self._thread.join(_INTERVAL)
+        return not self._thread.is_alive()
+
+    def check(self) -> None:
+        """Raises what went wrong."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        try:
+            while batch := self._next():
+                self._install_or_anew([self._requirements[name][0] for name in batch])
+                self._installed += len(batch)
+                self._compiler.more()
+        except BaseException as error:
+            self._failure = error
+
+    def _next(self) -> list[str]:
+        """What has come since, once that is enough; nothing at the end."""
+        with self._changed:
+            if not self._installed:
+                self._changed.wait_for(lambda: self._complete, GATHER)
+            while not self._complete:
+                if sum(self._requirements[name][1] for name in self._came) >= ENOUGH:
+                    break
+                self._changed.wait()
+            self._halt.check()
+            batch, self._came = self._came, []
+            return batch
+
+    def _install_or_anew(self, requirements: list[str]) -> None:
+        """Installs them; once more without the cache, which an earlier set-up may have left damaged."""
+        try:
+            self._install(requirements)
+        except ProblemError as error:
+            if error.problems[0].code != "engine.install":
+                raise
+            self._log.write(str(error))
+            self._root.discard_cache()
+            self._install(requirements)
+
+    def _install(self, requirements: list[str]) -> None:
+        listed = self._engine.folder / "requirements.txt"
+        listed.write_text("\n".join(requirements) + "\n", "utf-8")
+        command: list[object] = [
+            find_uv(), "pip", "install", "--python", self._engine.python, "--offline", "--no-index",
+            "--no-deps", "--requirements", listed,
+            *(part for place in self._places for part in ("--find-links", place)),
+        ]  # fmt: skip
+        if self._anew:  # uv reads and unpacks again what it is told to install anew, so not all
+            names = (one.partition("==")[0] for one in requirements)
+            command += [part for name in names for part in ("--reinstall-package", name)]
+        checked(
+            command, environment=self._environment, stop=self._halt, log=self._log,
+            code="engine.install", what="The packages could not be installed", remedy=_REMEDY,
+        )  # fmt: skip
+
+
+class Compiler:
+    """A program that byte-compiles what jobs import, beside the rest of a set-up."""
+
+    def __init__(self, engine: Engine, log: Log) -> None:
+        """It begins with the first packages."""
+        self._engine, self._log = engine, log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Compiler:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends it; what it has not come to, Python compiles when it is first imported."""
+        if self._process is not None:
+            kill(self._process.pid)
+            self._process.wait()
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def more(self) -> None:
+        """More packages can be compiled. That it cannot be started costs time, nothing else."""
+        try:
+            if self._process is None:
+                site = engines.site_packages(self._engine)
+                program = site / "lora_studio" / "engine" / "bytecode.py"
+                self._process = subprocess.Popen(
+                    [str(self._engine.python), "-I", str(program), str(site)],
+                    stdin=subprocess.PIPE, stdout=self._log.stream, stderr=self._log.stream,
+                    env=child_environment(), creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )  # fmt: skip
+            self._say(b"more\n")
+        except OSError as error:
+            self._log.write(f"byte-compiling: {error}")
+
+    def finish(self, stop: Stop) -> Iterator[Event]:
+        """Waits until everything is compiled; raises CancelledError."""
+        with contextlib.suppress(OSError):
+            self._say(b"end\n")
+        while self._process is not None and self._process.poll() is None:
+            yield Progress(stage="Compiling")
+            stop.wait(_TURN)
+
+    def _say(self, line: bytes) -> None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+
+def _take_over(base: Engine, engine: Engine, stop: Stop, *, trusted: bool) -> Iterator[Event]:
+    """All packages of another engine: linked where that can be done, so that they cost no space.
+
+    Byte-code that is not trusted is left: Python believes it without a look at what is in it.
+    """
+    source, target = engines.site_packages(base), engines.site_packages(engine)
+    for number, (folder, inside, names) in enumerate(os.walk(source)):
+        if not trusted and "__pycache__" in inside:
+            inside.remove("__pycache__")
+        if number % _LOOK == 0:
+            stop.check()
+            yield Progress(stage="Installing")
+        place = target / Path(folder).relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            link_or_copy(Path(folder) / name, place / name)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file at another place, on the same disk without its bytes."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _drop_unplanned(engine: Engine, environment: dict[str, str], stop: Stop, log: Log) -> None:
+    """Removes packages that came with the engine before and are needed no more."""
+    there = {
+        engines.package_of(folder) for folder in engines.site_packages(engine).glob("*.dist-info")
+    }
+    if extra := sorted(there - set(engine.packages)):
+        run(
+            [find_uv(), "pip", "uninstall", "--python", engine.python, *extra],
+            environment=environment, stop=stop, log=log,
+        )  # fmt: skip

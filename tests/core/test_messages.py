@@ -1,0 +1,57 @@
+"""Messages as data: templates, values, plurals, and their translation at the edge."""
+
+from __future__ import annotations
+
+import pytest
+
+from lora_studio.core.messages import Text, counted, listed, render, text
+
+GERMAN = {
+    ("{file} holds {rows}.", None): "{file} enthält {rows}.",
+    ("{n} rows", 1): "{n} Zeile",
+    ("{n} rows", 1200): "{n} Zeilen",
+}
+
+
+def german(template: str, n: int | None) -> str:
+    return GERMAN.get((template, n), template)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        pytest.param(text("Nothing to do."), "Nothing to do.", id="plain"),
+        pytest.param(text("{n} rows", n=1200), "1,200 rows", id="integers-get-thousands"),
+        pytest.param(text("row {row:d}", row=1200), "row 1200", id="python-format"),
+        pytest.param(text("{b:size} free", b=12_000_000), "12 MB free", id="named-format"),
+        pytest.param(text("{share:percent}", share=0.987), "98.7 %", id="percent"),
+        pytest.param(text("a {brace}"), "a {brace}", id="no-values-no-formatting"),
+        pytest.param(counted(1, "{n} row", "{n} rows"), "1 row", id="singular"),
+        pytest.param(counted(2, "{n} row", "{n} rows"), "2 rows", id="plural"),
+        pytest.param(listed(["a", "b", "c"]), "a, b and c", id="list"),
+        pytest.param(listed(["a", "b"], "or"), "a or b", id="alternatives"),
+    ],
+)
+def test_a_message_reads_in_english(message: Text, shown: str) -> None:
+    assert str(message) == shown
+
+
+@pytest.mark.parametrize(("rows", "shown"), [(1, "1 Zeile"), (1200, "1,200 Zeilen")])
+def test_nested_messages_are_translated_with_their_number(rows: int, shown: str) -> None:
+    message = text("{file} holds {rows}.", file="a.csv", rows=counted(rows, "{n} row", "{n} rows"))
+    assert render(message, german) == f"a.csv enthält {shown}."
+
+
+def test_a_user_value_is_never_translated_or_formatted() -> None:
+    assert render(text("{name}!", name="{n} rows"), german) == "{n} rows!"
+
+
+def test_json_keeps_numbers_and_nesting() -> None:
+    message = text("{share:percent} of {rows}", share=0.5, rows=counted(3, "{n} row", "{n} rows"))
+    again = Text.model_validate_json(message.model_dump_json())
+    assert again == message
+    assert again.values["share"] == 0.5
+
+
+def test_a_finished_sentence_of_an_older_run_is_kept() -> None:
+    assert str(Text.model_validate("It has no {answer}")) == "It has no {answer}"
