@@ -29,17 +29,17 @@ from lora_studio.gui.frame import wizard
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.help.palette import Palette
+from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
-from lora_studio.gui.pages.training.picture_dialog import PictureDialog
+from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog
 from lora_studio.setup.events import Failed, Progress
-from lora_studio.setup.operations import Request
+from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
 from tests.helpers import fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
@@ -216,7 +216,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "message", window
     window.message_bar.hide()
     window.help.find()
-    palette = window.findChild(Palette)
+    palette = window.findChild(CommandPalette)
     assert palette is not None
     palette.line.setText("rate")
     yield "palette", palette
@@ -224,7 +224,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     opened: tuple[tuple[str, Callable[[], object], type[QDialog]], ...] = (
         ("dialog-shortcuts", window.help.shortcuts, ShortcutSheet),
         ("dialog-about", window.help.about, AboutDialog),
-        ("dialog-what-now", lambda: window.help.explain(_WARNING), ProblemHelp),
+        ("dialog-what-now", lambda: window.help.explain(_WARNING), ProblemDialog),
         ("dialog-diagnostics", window.help.diagnostics, DiagnosticsDialog),
     )
     for name, open_it, kind in opened:
@@ -252,7 +252,7 @@ def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     }
     for name, script in scripts.items():
         control = EngineControl(make=script)
-        dialog = EngineDialog(control, Request(), window)
+        dialog = EngineDialog(control, SetupRequest(), window)
         dialog.show()
         _until(lambda control=control: control.ending is not None, 10)
         if name == "progress":
@@ -283,7 +283,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.message_bar.hide()
     yield "training-done", window
     page.curves.save_picture()
-    dialog = page.curves.findChild(PictureDialog)
+    dialog = page.curves.findChild(ImageExportDialog)
     yield "dialog-picture", dialog
     dialog.reject()
     window.flow.request("train")  # another run, beside which the first one is shown

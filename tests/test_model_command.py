@@ -14,7 +14,7 @@ import pytest
 from lora_studio.cli.model import fit_words, parameters
 from lora_studio.core.memory import model_fit
 from lora_studio.core.model import folders
-from lora_studio.core.model.catalog import ModelEntry, Outline
+from lora_studio.core.model.catalog import ModelEntry, ModelOutline
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Device
 from tests.helpers.hub_server import TOKEN, hub_server
@@ -57,7 +57,7 @@ def test_a_larger_model_needs_fewer_bits_until_it_does_not_fit_at_all() -> None:
 
 def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() -> None:
     settings = model_fit.plain(device(20))
-    wide = Outline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
+    wide = ModelOutline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
     deep = wide.model_copy(update={"layers": 48})
     found = [
         model_fit.fit(entry(1_240_000_000, outline=outline), settings) for outline in (wide, deep)
@@ -68,7 +68,7 @@ def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() 
 
 def test_the_estimate_from_a_size_alone_is_near_that_from_its_configuration() -> None:
     settings = model_fit.plain(device(40))
-    llama = Outline(layers=32, hidden_size=4096, intermediate_size=14336, heads=32, kv_heads=8, vocabulary=128_256)  # fmt: skip
+    llama = ModelOutline(layers=32, hidden_size=4096, intermediate_size=14336, heads=32, kv_heads=8, vocabulary=128_256)  # fmt: skip
     known = model_fit.fit(entry(8_030_000_000, outline=llama), settings)
     guessed = model_fit.fit(entry(8_030_000_000), settings)
     assert known is not None

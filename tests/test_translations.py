@@ -12,7 +12,9 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from lora_studio.gui import language, message_translation
-from tests import translations
+from tests.helpers.scripts import load
+
+translations = load("translations")
 
 _PLACE = re.compile(r"\{(\w*)[^}]*\}")
 
@@ -27,9 +29,11 @@ def test_every_text_has_a_translation(texts: translations.Texts) -> None:
     for code in language.LANGUAGES.keys() - {"en"}:
         known = translations.read(code)
         missing = sorted(texts.every() - known.keys())
-        assert not missing, f"{code}: run `python -m tests.translations`, then translate {missing}"
+        assert not missing, (
+            f"{code}: run `python packaging/translations.py`, then translate {missing}"
+        )
         unused = sorted(known.keys() - texts.every())
-        assert not unused, f"{code}: run `python -m tests.translations`, which drops {unused}"
+        assert not unused, f"{code}: run `python packaging/translations.py`, which drops {unused}"
 
 
 def test_translations_take_the_same_values_as_their_texts(texts: translations.Texts) -> None:

@@ -16,7 +16,14 @@ from lora_studio.cli.common import refusing
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.core import formatting
-from lora_studio.core.chat import AnySpeaker, Asked, InOllama, OnBase, Sampling, WholeModel
+from lora_studio.core.chat import (
+    AdapterSpeaker,
+    AnySpeaker,
+    ChatQuestion,
+    ModelSpeaker,
+    OllamaSpeaker,
+    Sampling,
+)
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggested_ollama_name
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
@@ -99,13 +106,13 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
     return draft.freeze().resolved(draft.folder), None
 
 
-def _in_ollama(frozen: Project, run: RunFolder | None) -> InOllama:
+def _in_ollama(frozen: Project, run: RunFolder | None) -> OllamaSpeaker:
     """The model that was created of the run last, else the one that its project would create."""
     created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
     if created:
-        return InOllama(name=created[-1].name, host=created[-1].host)
+        return OllamaSpeaker(name=created[-1].name, host=created[-1].host)
     name = frozen.export.ollama_name or suggested_ollama_name(frozen.name)
-    return InOllama(name=name, host=frozen.export.ollama_host)
+    return OllamaSpeaker(name=name, host=frozen.export.ollama_host)
 
 
 def _speaker(
@@ -119,16 +126,16 @@ def _speaker(
             f"Choose one of: {', '.join(WITH)}.",
         )
     if mixes := cli_adapters.mixes(adapters):
-        return OnBase(adapters=mixes[0].adapters)
+        return AdapterSpeaker(adapters=mixes[0].adapters)
     match wanted or ("tuned" if run is not None else "base"):
         case "base":
-            return OnBase()
+            return AdapterSpeaker()
         case "ollama":
             return _in_ollama(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
             return speakers.adapter(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():
-            return WholeModel(folder=str(run.merged))
+            return ModelSpeaker(folder=str(run.merged))
         case "gguf" if run is not None and (files := speakers.gguf_files(run)):
             first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
             return speakers.gguf(run, first if first in files else files[0])
@@ -176,7 +183,7 @@ class _Talk:
         command = commands.AskChat(
             model=self.project.model,
             chat_template=self.project.dataset.chat_template,
-            asked=(Asked(speaker=self.speaker, messages=turns, sampling=self.sampling),),
+            asked=(ChatQuestion(speaker=self.speaker, messages=turns, sampling=self.sampling),),
         )
         self.worker.send(command)
         shown = answer = ""

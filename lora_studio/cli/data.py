@@ -14,7 +14,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.common import answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, Source
+from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
@@ -93,7 +93,7 @@ def source_of(
     subset: str = "",
     split: str = "train",
     revision: str = "main",
-) -> Source:
+) -> DataSource:
     """The source that the options of a verb describe; raises ProblemError.
 
     What is no file here but has the spelling of a hub id is one.
@@ -115,8 +115,8 @@ def source_of(
             )
         slots[slot.strip()] = value
     local = Path(file).expanduser()
-    is_hub = bool(file) and not local.exists() and Source(path=file).is_hub
-    return Source.model_validate(
+    is_hub = bool(file) and not local.exists() and DataSource(path=file).is_hub
+    return DataSource.model_validate(
         {
             "path": file if is_hub else str(local.resolve()),
             "format": row_format,

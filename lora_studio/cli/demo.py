@@ -31,14 +31,14 @@ class Expectation:
     """What the sample project should teach, read from `expect.toml` beside it."""
 
     showcase: tuple[str, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[QuestionGroup, ...]
     tuned_at_least: float
     base_at_most: float
     max_tokens: int
 
 
 @dataclass(frozen=True)
-class Group:
+class QuestionGroup:
     """Held-out questions whose answers must match a pattern."""
 
     name: str
@@ -94,7 +94,7 @@ def load_expectation(file: Path) -> Expectation:
     return Expectation(
         showcase=tuple(raw["showcase"]),
         groups=tuple(
-            Group(item["name"], tuple(item["questions"]), re.compile(item["pattern"]))
+            QuestionGroup(item["name"], tuple(item["questions"]), re.compile(item["pattern"]))
             for item in raw["held_out"]
         ),
         tuned_at_least=float(raw["tuned_at_least"]),

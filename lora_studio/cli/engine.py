@@ -30,11 +30,11 @@ from lora_studio.setup.events import (
     Event,
     Failed,
     MachineFound,
-    Planned,
+    SetupPlanned,
     WheelhouseReady,
 )
-from lora_studio.setup.operations import Request, SetUp
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.operations import EngineSetup, SetupRequest
+from lora_studio.setup.tools import StopFlag
 
 app = typer.Typer(
     help="Set up, repair, update and switch the engine that jobs run in.", no_args_is_help=True
@@ -81,7 +81,7 @@ def install(
     """
     display = Display(as_json=as_json)
     with refusing(display):
-        request = Request(
+        request = SetupRequest(
             variant=_variant(variant),
             torch=torch,
             python=python,
@@ -94,7 +94,7 @@ def install(
 @app.command()
 def repair(yes: YesOption = False, as_json: JsonOption = False) -> None:
     """Make the engine in use anew; only packages that are damaged are downloaded."""
-    _set_up(Request(mode="repair"), Display(as_json=as_json), yes=yes)
+    _set_up(SetupRequest(mode="repair"), Display(as_json=as_json), yes=yes)
 
 
 @app.command()
@@ -107,7 +107,7 @@ def update(
     """Bring the engine in use to this program's version; only what has changed is downloaded."""
     display = Display(as_json=as_json)
     with refusing(display):
-        request = Request(mode="update", torch=torch, wheelhouse=_existing(offline))
+        request = SetupRequest(mode="update", torch=torch, wheelhouse=_existing(offline))
     _set_up(request, display, yes=yes)
 
 
@@ -197,7 +197,7 @@ def use(
         with _stoppable() as stop:
             raise typer.Exit(show(operations.use_python(python, stop), Display(as_json=as_json)))
 
-    def switch(root: folders.Root) -> Engine:
+    def switch(root: folders.EngineRoot) -> Engine:
         engine = engines.named(name, root)
         engines.switch(engine, root)
         return engine
@@ -242,7 +242,7 @@ def wheelhouse(
     if platform not in ("", *operations.PLATFORMS.values()):
         raise typer.BadParameter(f"choose one of {', '.join(operations.PLATFORMS.values())}")
     with refusing(display):
-        request = Request(variant=_variant(variant), torch=torch, python=python)
+        request = SetupRequest(variant=_variant(variant), torch=torch, python=python)
     with _stoppable() as stop:
         stream = operations.make_wheelhouse(
             folder, request, stop, platform, with_python=with_python
@@ -297,7 +297,7 @@ def sentence(event: Event) -> str | None:
     match event:
         case MachineFound():
             return _machine(event.accelerator)
-        case Planned():
+        case SetupPlanned():
             kept = f"; {event.kept} are there already" if event.kept else ""
             return (
                 f"Engine for {event.variant} with PyTorch from {event.torch} and Python "
@@ -317,11 +317,11 @@ def sentence(event: Event) -> str | None:
 
 
 def _set_up(
-    request: Request, display: Display, *, only_plan: bool = False, yes: bool = False
+    request: SetupRequest, display: Display, *, only_plan: bool = False, yes: bool = False
 ) -> None:
     """Plans, asks, carries out."""
     with _stoppable() as stop:
-        work = SetUp(request, stop)
+        work = EngineSetup(request, stop)
         ended = show(_without_done(work.prepare()), display)
         if ended or only_plan:
             raise typer.Exit(ended)
@@ -342,7 +342,7 @@ def _asks(yes: bool, display: Display) -> bool:
     return not yes and not display.as_json and sys.stdin.isatty()
 
 
-def _at_once(action: Callable[[folders.Root], Engine], as_json: bool) -> None:
+def _at_once(action: Callable[[folders.EngineRoot], Engine], as_json: bool) -> None:
     """Something that takes no time, under the lock; says which engine is in use then."""
     display = Display(as_json=as_json)
     root = folders.root()
@@ -359,9 +359,9 @@ def _at_once(action: Callable[[folders.Root], Engine], as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[Stop]:
+def _stoppable() -> Iterator[StopFlag]:
     """Ctrl+C and a polite kill cancel; what has come so far is kept."""
-    stop = Stop()
+    stop = StopFlag()
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         stop.ask()

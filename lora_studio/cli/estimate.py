@@ -16,8 +16,8 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import advice, calibration, plan_device
-from lora_studio.core.memory.advice import Change
-from lora_studio.core.memory.estimate import COMPONENTS, MemoryEstimate, Plan, estimate
+from lora_studio.core.memory.advice import MemoryChange
+from lora_studio.core.memory.estimate import COMPONENTS, MemoryEstimate, MemoryPlan, estimate
 from lora_studio.core.memory.rows import rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
@@ -64,7 +64,7 @@ def estimate_(
         _print(found, largest, helps, display)
 
 
-def plan_of(draft: Draft, display: Display) -> Plan:
+def plan_of(draft: Draft, display: Display) -> MemoryPlan:
     """Asks one worker for the facts of model, rows and devices; raises ProblemError."""
     model = cast(ModelSpec, draft.spec("model"))
     dataset = cast(DatasetSpec, draft.spec("dataset"))
@@ -81,7 +81,7 @@ def plan_of(draft: Draft, display: Display) -> Plan:
     rows = _last(found, events.DatasetInspected)
     devices = _last(found, events.DevicesFound)
     device = plan_device.meant(devices, model.device) or devices.devices[0]
-    plan = Plan(
+    plan = MemoryPlan(
         inspected=inspected,
         model=model,
         lora=shape,
@@ -109,7 +109,9 @@ def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:
     return answers[-1]
 
 
-def _as_json(found: MemoryEstimate, largest: int | None, helps: Change | None) -> dict[str, object]:
+def _as_json(
+    found: MemoryEstimate, largest: int | None, helps: MemoryChange | None
+) -> dict[str, object]:
     return found.model_dump(mode="json") | {
         "total": found.total,
         "fits": found.fits,
@@ -122,7 +124,7 @@ def _as_json(found: MemoryEstimate, largest: int | None, helps: Change | None) -
 
 
 def _print(
-    found: MemoryEstimate, largest: int | None, helps: Change | None, display: Display
+    found: MemoryEstimate, largest: int | None, helps: MemoryChange | None, display: Display
 ) -> None:
     table = Table(box=None, show_header=False)
     table.add_column()
@@ -135,7 +137,7 @@ def _print(
         display.say(line)
 
 
-def sentences(found: MemoryEstimate, largest: int | None, helps: Change | None) -> list[str]:
+def sentences(found: MemoryEstimate, largest: int | None, helps: MemoryChange | None) -> list[str]:
     """Whether it fits, what would, and how long it takes."""
     said = [f"The largest micro-batch has {formatting.plural(found.tokens, 'token')}."]
     if found.available is not None:

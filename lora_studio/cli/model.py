@@ -204,7 +204,7 @@ def _show(
     display.console.print(table if fits else nothing)
 
 
-def _as_json(entry: ModelEntry, fit: model_fit.Fit | None) -> dict[str, Any]:
+def _as_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any]:
     about = None
     if fit is not None:
         about = {"precision": fit.precision, "needed": fit.needed, "fits": fit.fits}
@@ -215,7 +215,7 @@ def _incomplete(entry: ModelEntry) -> str:
     return f"not complete: `lora-studio model download {entry.source}` goes on"
 
 
-def fit_words(fit: model_fit.Fit | None) -> str:
+def fit_words(fit: model_fit.ModelFit | None) -> str:
     """Whether training fits, and how."""
     if fit is None:
         return ""

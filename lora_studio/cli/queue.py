@@ -17,10 +17,10 @@ from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.runs import queue as run_queue
-from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.queue import Entry, Queue
+from lora_studio.core.runs.queue import QueuedRun, QueueFile
 
 app = typer.Typer(
     help="Runs that wait their turn, the same as in the window.", no_args_is_help=True
@@ -66,8 +66,8 @@ def add(
                 raise typer.Exit(headless.REFUSED)
             made = headless.new_run(draft)
             if tag:
-                made.write_about(About(tags=tuple(tag)))
-            entries = [Entry(run=made.path.name)]
+                made.write_about(RunAnnotations(tags=tuple(tag)))
+            entries = [QueuedRun(run=made.path.name)]
         _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
 
 
@@ -90,7 +90,7 @@ def grid(
         axes = [_axis(draft, text) for text in over]
         if len(axes) > 2 or len({name for name, _ in axes}) < len(axes):
             raise fail("grid.settings", "A grid is over one or two settings.", "Give --over twice.")
-        made = [Entry(run=run.path.name) for run in copies.grid(draft, axes)]
+        made = [QueuedRun(run=run.path.name) for run in copies.grid(draft, axes)]
         _show(runs, run_queue.add(runs, made), display, as_json=as_json)
 
 
@@ -175,12 +175,12 @@ def _runs(context: typer.Context) -> Path:
     return project.find_file(context.obj).resolve().parent / "runs"
 
 
-def _entry(runs: Path, name: str) -> Entry:
+def _entry(runs: Path, name: str) -> QueuedRun:
     run = RunFolder(runs / Path(name).name)
     run.load_project()
     if run.is_running():
         raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it has ended.")
-    return Entry(run=run.path.name, resume=run.state() != "new")
+    return QueuedRun(run=run.path.name, resume=run.state() != "new")
 
 
 def _axis(draft: Draft, text: str) -> Axis:
@@ -208,7 +208,7 @@ def _waiting(runs: Path, name: str) -> None:
         raise fail("queue.not_found", f"{name} is not in the queue.", f"Choose from: {known}.")
 
 
-def _show(runs: Path, queue: Queue, display: Display, *, as_json: bool) -> None:
+def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> None:
     if as_json:
         print_json({"paused": queue.paused, "runs": [_plain(runs, e) for e in queue.entries]})
         return
@@ -223,6 +223,6 @@ def _show(runs: Path, queue: Queue, display: Display, *, as_json: bool) -> None:
         display.say("Paused: nothing starts by itself.")
 
 
-def _plain(runs: Path, entry: Entry) -> dict[str, Any]:
+def _plain(runs: Path, entry: QueuedRun) -> dict[str, Any]:
     about = RunFolder(runs / entry.run).about()
     return {**entry.model_dump(), "title": about.title, "tags": about.tags}

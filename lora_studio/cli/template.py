@@ -18,7 +18,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.files import reason_of
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.server.rendering import Request
+from lora_studio.core.templates.server.terms import RenderRequest
 
 app = typer.Typer(
     help="Derive an Ollama TEMPLATE from a chat template, prove it, render it.",
@@ -107,14 +107,14 @@ def render(
     sys.stdout.flush()
 
 
-def _request(file: Path, system: str, think: bool | None) -> Request:
+def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
     try:
         given: Any = json.loads(_read(file))
         given = {"messages": given} if isinstance(given, list) else given
         if isinstance(given, dict):
             given = given | ({"system": system} if system else {})
             given = given | ({"think": think} if think is not None else {})
-        return Request.model_validate(given)
+        return RenderRequest.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

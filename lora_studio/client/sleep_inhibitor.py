@@ -14,7 +14,7 @@ from typing import Protocol
 _LOG = logging.getLogger("lora_studio")
 
 
-class Awake(Protocol):
+class SleepInhibitor(Protocol):
     """One way to keep the system awake."""
 
     def hold(self, worker: int, why: str) -> None:
@@ -27,7 +27,7 @@ class Awake(Protocol):
         """The window closes: the worker goes on, and as far as possible so does the hold."""
 
 
-class Nothing:
+class NoInhibitor:
     """Where there is no desktop, or none that can be asked."""
 
     def hold(self, worker: int, why: str) -> None:
@@ -40,7 +40,7 @@ class Nothing:
         """Does nothing."""
 
 
-class ByProcess:
+class ProcessInhibitor:
     """A helper process that the system knows for this holds until the worker has ended.
 
     It watches the worker itself, so that a training which goes on without the window is safe too, and
@@ -79,7 +79,7 @@ class ByProcess:
         self._process = None
 
 
-class ByThreadState:
+class ThreadStateInhibitor:
     """Windows: a state of the calling thread, which ends with this process."""
 
     _CONTINUOUS, _SYSTEM_REQUIRED = 0x80000000, 0x00000001
@@ -101,7 +101,7 @@ class ByThreadState:
 
 
 @contextlib.contextmanager
-def while_working(why: str, awake: Awake | None = None) -> Iterator[None]:
+def while_working(why: str, awake: SleepInhibitor | None = None) -> Iterator[None]:
     """Keeps the system awake while the block runs, for as long as this process lives at most."""
     held = awake or of_system()
     held.hold(os.getpid(), why)
@@ -111,19 +111,19 @@ def while_working(why: str, awake: Awake | None = None) -> Iterator[None]:
         held.release()
 
 
-def of_system(platform: str = sys.platform) -> Awake:
+def of_system(platform: str = sys.platform) -> SleepInhibitor:
     """The way of this system."""
     if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
-        return Nothing()  # nobody sits here
+        return NoInhibitor()  # nobody sits here
     if platform == "win32":
         import ctypes
 
-        return ByThreadState(ctypes.windll.kernel32.SetThreadExecutionState)  # type: ignore[attr-defined,unused-ignore] # only there
+        return ThreadStateInhibitor(ctypes.windll.kernel32.SetThreadExecutionState)  # type: ignore[attr-defined,unused-ignore] # only there
     if platform == "darwin":
-        return ByProcess(_caffeinate)
+        return ProcessInhibitor(_caffeinate)
     if shutil.which("systemd-inhibit") and shutil.which("tail"):
-        return ByProcess(_systemd_inhibit)
-    return Nothing()
+        return ProcessInhibitor(_systemd_inhibit)
+    return NoInhibitor()
 
 
 def _caffeinate(worker: int, _why: str) -> list[str]:

@@ -18,21 +18,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class OnBase(_Part):
+class AdapterSpeaker(_Part):
     """The session's base model with these adapters at work; without any, the base alone."""
 
     kind: Literal["base"] = "base"
     adapters: tuple[WeightedAdapter, ...] = ()
 
 
-class WholeModel(_Part):
+class ModelSpeaker(_Part):
     """A model of its own in a Hugging Face folder, such as a merged one."""
 
     kind: Literal["model"] = "model"
     folder: str
 
 
-class GgufFile(_Part):
+class GgufSpeaker(_Part):
     """A GGUF file, by llama.cpp; `tokenizer` is the folder its chat template comes from, "" for the
     file itself."""
 
@@ -41,7 +41,7 @@ class GgufFile(_Part):
     tokenizer: str = ""
 
 
-class InOllama(_Part):
+class OllamaSpeaker(_Part):
     """A model of an Ollama server; `host` "" is the usual one."""
 
     kind: Literal["ollama"] = "ollama"
@@ -50,8 +50,10 @@ class InOllama(_Part):
 
 
 #: Whoever can answer: one closed union.
-Speaker = Annotated[OnBase | WholeModel | GgufFile | InOllama, Field(discriminator="kind")]
-AnySpeaker = OnBase | WholeModel | GgufFile | InOllama
+Speaker = Annotated[
+    AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker, Field(discriminator="kind")
+]
+AnySpeaker = AdapterSpeaker | ModelSpeaker | GgufSpeaker | OllamaSpeaker
 
 
 class Sampling(Spec):
@@ -111,7 +113,7 @@ class Sampling(Spec):
     )
 
 
-class Asked(_Part):
+class ChatQuestion(_Part):
     """One column's question: who answers which conversation, and how."""
 
     column: int = 0
@@ -132,18 +134,18 @@ def shown(speaker: AnySpeaker) -> str:
 
 def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:
     match speaker:
-        case OnBase(adapters=()):
+        case AdapterSpeaker(adapters=()):
             return "Base model"
-        case OnBase():
+        case AdapterSpeaker():
             names = (_last(each.folder, called, checkpoint) for each in speaker.adapters)
             weights = (each.weight for each in speaker.adapters)
             pairs = zip(names, weights, strict=True)
             return " + ".join(name if w == 1 else f"{name} × {w:g}" for name, w in pairs)
-        case WholeModel():
+        case ModelSpeaker():
             return _last(speaker.folder, called, checkpoint)
-        case GgufFile():
+        case GgufSpeaker():
             return Path(speaker.file).name
-        case InOllama():
+        case OllamaSpeaker():
             return speaker.name
 
 

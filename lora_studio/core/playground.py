@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.core.chat import OnBase, Sampling, Speaker
+from lora_studio.core.chat import AdapterSpeaker, Sampling, Speaker
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of, write_atomic
@@ -29,44 +29,44 @@ class _Kept(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Take(_Kept):
+class AnswerVersion(_Kept):
     """One answer of one column, with who gave it; `problem` is why there is none."""
 
     text: str = ""
-    speaker: Speaker = OnBase()
+    speaker: Speaker = AdapterSpeaker()
     tokens: int = 0
     tokens_per_s: float | None = None
     ending: Literal["", "end", "length", "stopped"] = ""
     problem: Problem | None = None
 
 
-class Answers(_Kept):
+class TurnAnswers(_Kept):
     """Every answer that a column has given to one turn; `shown` is the one that counts."""
 
-    takes: tuple[Take, ...] = ()
+    takes: tuple[AnswerVersion, ...] = ()
     shown: int = 0
 
     @property
-    def current(self) -> Take | None:
+    def current(self) -> AnswerVersion | None:
         """The answer that is shown and that the conversation goes on from."""
         return self.takes[self.shown] if self.takes else None
 
-    def add(self, take: Take) -> Answers:
+    def add(self, take: AnswerVersion) -> TurnAnswers:
         """One more answer, which is the one that counts from now on."""
-        return Answers(takes=(*self.takes, take), shown=len(self.takes))
+        return TurnAnswers(takes=(*self.takes, take), shown=len(self.takes))
 
 
 class Turn(_Kept):
     """What was asked, and each column's answers."""
 
     user: str
-    answers: tuple[Answers, ...] = ()
+    answers: tuple[TurnAnswers, ...] = ()
 
-    def of(self, column: int) -> Answers:
+    def of(self, column: int) -> TurnAnswers:
         """A column's answers; none where the column is younger than the turn."""
-        return self.answers[column] if column < len(self.answers) else Answers()
+        return self.answers[column] if column < len(self.answers) else TurnAnswers()
 
-    def put(self, column: int, answers: Answers) -> Turn:
+    def put(self, column: int, answers: TurnAnswers) -> Turn:
         """The same turn with other answers of a column."""
         padded = [self.of(each) for each in range(max(column + 1, len(self.answers)))]
         padded[column] = answers
@@ -80,7 +80,7 @@ class Conversation(_Kept):
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
     created: float = Field(default_factory=time.time)
     system: str = ""
-    speakers: tuple[Speaker, ...] = (OnBase(),)
+    speakers: tuple[Speaker, ...] = (AdapterSpeaker(),)
     sampling: Sampling = Sampling()
     turns: tuple[Turn, ...] = ()
     draft: str = ""  # what stands in the prompt box and was not sent
@@ -130,7 +130,7 @@ class Vote(_Kept):
     winner: int | None = None
 
 
-class Tally(_Kept):
+class VoteTally(_Kept):
     """How often one took part and won; a tie counts half for each."""
 
     name: str
@@ -212,12 +212,12 @@ class Playground:
             ) from error
 
 
-def tally(votes: Sequence[Vote]) -> list[Tally]:
+def tally(votes: Sequence[Vote]) -> list[VoteTally]:
     """Counts by name, the highest share of wins first."""
-    found: dict[str, Tally] = {}
+    found: dict[str, VoteTally] = {}
     for vote in votes:
         for place, name in enumerate(vote.names):
-            now = found.setdefault(name, Tally(name=name))
+            now = found.setdefault(name, VoteTally(name=name))
             found[name] = now.model_copy(
                 update={
                     "votes": now.votes + 1,

@@ -41,7 +41,7 @@ _JUMPS = {number for number, name in enumerate(opname) if name.endswith("IF_FALS
 _NEAR = 3
 
 
-class Compiler:
+class BytecodeCompiler:
     """Follows imports from the roots through a folder of packages, which may still be filled.
 
     Whoever imports the same at the same time, as the trial of a new engine does, goes through them in the
@@ -144,7 +144,7 @@ def main(site: Path) -> None:
     """Works each time that packages have come, to the last."""
     gc.disable()  # a tenth of the time: code has no cycles
     sys.dont_write_bytecode = False
-    compiler, told, last = Compiler(site), threading.Event(), threading.Event()
+    compiler, told, last = BytecodeCompiler(site), threading.Event(), threading.Event()
 
     def listen() -> None:
         for line in sys.stdin:

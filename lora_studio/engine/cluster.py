@@ -18,7 +18,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import cluster
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
-from lora_studio.engine.runtime.channel import Channel, Inbox, Job
+from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 
 #: Exit status of a training that failed.
 _FAILED = 1
@@ -75,7 +75,7 @@ def _report(run: RunFolder, count: int) -> int:
     inbox = Inbox(lambda command: None)
     worker.heed_sigterm(inbox.wind_up)
 
-    def train(command: commands.Job | commands.Question, job: Job) -> events.Ending:
+    def train(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
         from lora_studio.engine.training import train_run
         from lora_studio.engine.training.distributed.launch import launched
 

@@ -25,7 +25,7 @@ from lora_studio.core.protocol.commands import TextSource
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading, safetensors_files
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.tokens import encoder
 
@@ -34,7 +34,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class TurnEnd:
+class TurnEndCriteria:
     """What ends an answer: any of these tokens, or this text where no single token stands for it."""
 
     ids: tuple[int, ...]
@@ -47,7 +47,7 @@ class TurnEnd:
 
 
 def answer_in_torch(
-    run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: Job
+    run: RunFolder, project: Project, sources: Sequence[TextSource], command: commands.Generate, job: JobContext
 ) -> None:  # fmt: skip
     """Answers with the base and the tuned model, which share their weights in memory."""
     loaded = loading.load(widened(project.model, job), job, project.dataset)
@@ -58,7 +58,9 @@ def answer_in_torch(
         answer(tuned, loaded.tokenizer, "tuned", command, job)
 
 
-def answer_merged(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
+def answer_merged(
+    run: RunFolder, project: Project, command: commands.Generate, job: JobContext
+) -> None:
     """Answers with the merged model of a run; raises ProblemError."""
     if not run.has_merged:
         raise fail(
@@ -76,7 +78,9 @@ def answer_merged(run: RunFolder, project: Project, command: commands.Generate, 
     answer(loaded.model, loaded.tokenizer, "merged", command, job)
 
 
-def answer_gguf(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
+def answer_gguf(
+    run: RunFolder, project: Project, command: commands.Generate, job: JobContext
+) -> None:
     """Answers with the run's first GGUF file; raises ProblemError."""
     file = run.gguf_file(project.name, project.export.quantizations[0])
     if not file.is_file():
@@ -99,7 +103,7 @@ def answer_gguf(run: RunFolder, project: Project, command: commands.Generate, jo
 
 
 def _answer_of_llama(
-    llama: Llama, prompt: str, end: TurnEnd, index: int, command: commands.Generate
+    llama: Llama, prompt: str, end: TurnEndCriteria, index: int, command: commands.Generate
 ) -> events.Generated:
     ids: list[int] = []
     finished = False
@@ -136,7 +140,7 @@ def with_adapter(base: PreTrainedModel, run: RunFolder) -> PreTrainedModel:
     return PeftModel.from_pretrained(base, str(run.adapter)).eval()
 
 
-def widened(spec: ModelSpec, job: Job) -> ModelSpec:
+def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
     """The same model in 32 bits on a processor with room for it, where 16 bits are no faster.
 
     Every 16-bit weight has its exact value in 32 bits.
@@ -149,7 +153,7 @@ def widened(spec: ModelSpec, job: Job) -> ModelSpec:
     return spec.model_copy(update={"precision": "fp32"})
 
 
-def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEnd:
+def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEndCriteria:
     """What ends an answer: what training teaches as its end, and the tokens in `stops`."""
     ids = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
     turns = (
@@ -159,12 +163,12 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEnd:
     try:
         encoded = encoder.encode(tokenizer, turns, DatasetSpec())
     except UnusableRow:
-        return TurnEnd(tuple(ids))
+        return TurnEndCriteria(tuple(ids))
     ending = tokenizer.decode(encoded.ids[encoded.trained].tolist()).rpartition("qzq")[2].strip()
     marks = tokenizer(ending, add_special_tokens=False).input_ids if ending else []
     if len(marks) == 1:
-        return TurnEnd((*ids, marks[0]))
-    return TurnEnd(tuple(ids), ending)
+        return TurnEndCriteria((*ids, marks[0]))
+    return TurnEndCriteria(tuple(ids), ending)
 
 
 def answer(
@@ -172,7 +176,7 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     source: TextSource,
     command: commands.Generate,
-    job: Job,
+    job: JobContext,
 ) -> None:
     """Emits an answer to every conversation, in batches padded on the left."""
     prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
@@ -193,7 +197,7 @@ def complete(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     limit: int,
-    job: Job,
+    job: JobContext,
     *,
     in_step: bool = False,
 ) -> list[str]:
@@ -216,7 +220,7 @@ def _continue(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     settings: GenerationConfig,
-    job: Job,
+    job: JobContext,
     *,
     in_step: bool = False,
 ) -> list[list[int]]:
@@ -235,16 +239,16 @@ def _continue(
             **inputs,
             generation_config=settings,
             tokenizer=tokenizer,
-            stopping_criteria=[HeedCancel(job)],
+            stopping_criteria=[CancelCriteria(job)],
             synced_gpus=in_step,
         )
     return outputs[:, inputs.input_ids.shape[1] :].tolist()
 
 
-class HeedCancel(StoppingCriteria):
+class CancelCriteria(StoppingCriteria):
     """Looks for a cancel after each token."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: JobContext) -> None:
         self.job = job
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
@@ -253,7 +257,11 @@ class HeedCancel(StoppingCriteria):
 
 
 def _generated(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], end: TurnEnd, source: TextSource, index: int
+    tokenizer: PreTrainedTokenizerBase,
+    ids: list[int],
+    end: TurnEndCriteria,
+    source: TextSource,
+    index: int,
 ) -> events.Generated:
     """One row of a batch, up to the token that ended it; what follows that is padding."""
     place = next((place for place, token in enumerate(ids) if token in end.ids), None)
@@ -271,7 +279,7 @@ def _generated(
 
 
 def _settings(
-    tokenizer: PreTrainedTokenizerBase, end: TurnEnd, command: commands.Generate
+    tokenizer: PreTrainedTokenizerBase, end: TurnEndCriteria, command: commands.Generate
 ) -> GenerationConfig:
     """Only what the command says: a model's own sampling defaults would differ from llama.cpp's."""
     sampling: dict[str, Any] = {"do_sample": False}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 
-def train(command: commands.Train, job: Job) -> events.Done:
+def train(command: commands.Train, job: JobContext) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it.
 
     Waits while another job uses the same GPU; a pause meanwhile lets it rest before it has begun.
@@ -31,7 +31,7 @@ def train(command: commands.Train, job: Job) -> events.Done:
         return events.Done(paused=True)
 
 
-def _train(run: RunFolder, command: commands.Train, job: Job) -> events.Done:
+def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.Done:
     from lora_studio.engine.backends import choice
     from lora_studio.engine.runtime import fast_imports
 
@@ -44,7 +44,7 @@ def _train(run: RunFolder, command: commands.Train, job: Job) -> events.Done:
     )
 
 
-def merge(command: commands.Merge, job: Job) -> None:
+def merge(command: commands.Merge, job: JobContext) -> None:
     """Merges the adapter of a run into its base model and tests what came of it."""
     from lora_studio.engine.devices import lock
     from lora_studio.engine.merging import merge as merging_merge
@@ -59,35 +59,35 @@ def merge(command: commands.Merge, job: Job) -> None:
             selftest.run(run, project, {}, job)
 
 
-def import_adapter(command: commands.ImportAdapter, job: Job) -> None:
+def import_adapter(command: commands.ImportAdapter, job: JobContext) -> None:
     """Puts an adapter made elsewhere into a new run."""
     from lora_studio.engine.merging import imported_runs
 
     imported_runs.adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
 
 
-def import_model(command: commands.ImportModel, job: Job) -> None:
+def import_model(command: commands.ImportModel, job: JobContext) -> None:
     """Puts the model of a new run into it as its merged model."""
     from lora_studio.engine.merging import imported_runs
 
     imported_runs.model(RunFolder(Path(command.run)), job)
 
 
-def plan_merge(command: commands.PlanMerge, job: Job) -> None:
+def plan_merge(command: commands.PlanMerge, job: JobContext) -> None:
     """What merging a run would do and need."""
     from lora_studio.engine.merging import merge as merging_merge
 
     job.emit(merging_merge.preview(RunFolder(Path(command.run)), command.merging, job))
 
 
-def merge_adapters(command: commands.MergeAdapters, job: Job) -> None:
+def merge_adapters(command: commands.MergeAdapters, job: JobContext) -> None:
     """Merges adapters into a base model, outside any run."""
     from lora_studio.engine.merging import merge as merging_merge
 
     merging_merge.merge_adapters(command, job)
 
 
-def list_adapters(command: commands.ListAdapters, job: Job) -> None:
+def list_adapters(command: commands.ListAdapters, job: JobContext) -> None:
     """Looks for adapters in folders."""
     from lora_studio.engine.merging import library
 
@@ -96,21 +96,21 @@ def list_adapters(command: commands.ListAdapters, job: Job) -> None:
     job.emit(events.AdaptersFound(adapters=tuple(found), fits=fits))
 
 
-def show_adapter(command: commands.ShowAdapter, job: Job) -> None:
+def show_adapter(command: commands.ShowAdapter, job: JobContext) -> None:
     """An adapter layer by layer."""
     from lora_studio.engine.merging import library
 
     job.emit(library.show(Path(command.folder), command.model, job))
 
 
-def combine_adapters(command: commands.CombineAdapters, job: Job) -> None:
+def combine_adapters(command: commands.CombineAdapters, job: JobContext) -> None:
     """Makes one adapter of several."""
     from lora_studio.engine.merging import combining
 
     job.emit(combining.combine(command, job))
 
 
-def export(command: commands.Export, job: Job) -> None:
+def export(command: commands.Export, job: JobContext) -> None:
     """Writes GGUF files, derives TEMPLATE and Modelfile, tests every stage, creates in Ollama.
 
     A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
@@ -142,7 +142,7 @@ def export(command: commands.Export, job: Job) -> None:
             ollama_model.create(run, project, file, derived, job)
 
 
-def selftest(command: commands.SelfTest, job: Job) -> None:
+def selftest(command: commands.SelfTest, job: JobContext) -> None:
     """Tests every stage that a run has, all anew."""
     from lora_studio.core.export import QUANTIZATIONS
     from lora_studio.core.problems import Where, fail
@@ -165,7 +165,7 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
         testing.run(run, project, found, job, fresh=True)
 
 
-def push(command: commands.Push, job: Job) -> None:
+def push(command: commands.Push, job: JobContext) -> None:
     """Uploads what a run has made."""
     from lora_studio.engine.export import hub_upload
 
@@ -175,7 +175,7 @@ def push(command: commands.Push, job: Job) -> None:
     )
 
 
-def preview_card(command: commands.PreviewCard, job: Job) -> None:
+def preview_card(command: commands.PreviewCard, job: JobContext) -> None:
     """The model card of an upload."""
     from lora_studio.engine.export import hub_upload
 
@@ -184,7 +184,7 @@ def preview_card(command: commands.PreviewCard, job: Job) -> None:
     job.emit(events.CardPreviewed(text=text))
 
 
-def convert(command: commands.Convert, job: Job) -> None:
+def convert(command: commands.Convert, job: JobContext) -> None:
     """Makes GGUF files of a model outside any run."""
     from lora_studio.engine.export.gguf import conversion
     from lora_studio.engine.model import loading
@@ -192,14 +192,14 @@ def convert(command: commands.Convert, job: Job) -> None:
     conversion.convert_folder(command, loading.resolve(command.model, job), job)
 
 
-def estimate_sizes(command: commands.EstimateSizes, job: Job) -> None:
+def estimate_sizes(command: commands.EstimateSizes, job: JobContext) -> None:
     """How large every GGUF file would be."""
     from lora_studio.engine.export.gguf import sizes
 
     job.emit(sizes.estimate(command, job))
 
 
-def generate(command: commands.Generate, job: Job) -> None:
+def generate(command: commands.Generate, job: JobContext) -> None:
     """Answers conversations with the models of a run, one model in memory at a time."""
     run = RunFolder(Path(command.run))
     project = run.load_project()
@@ -222,35 +222,35 @@ def generate(command: commands.Generate, job: Job) -> None:
         server.answer(project, command, job)
 
 
-def open_chat(command: commands.OpenChat, job: Job) -> None:
+def open_chat(command: commands.OpenChat, job: JobContext) -> None:
     """Loads what a chat needs; that stays for as long as the worker lives."""
     from lora_studio.engine.chat import session
 
     session.current().carry_out(command, job)
 
 
-def ask_chat(command: commands.AskChat, job: Job) -> None:
+def ask_chat(command: commands.AskChat, job: JobContext) -> None:
     """Answers in every column of a chat."""
     from lora_studio.engine.chat import session
 
     session.current().carry_out(command, job)
 
 
-def show_prompt(command: commands.ShowPrompt, job: Job) -> None:
+def show_prompt(command: commands.ShowPrompt, job: JobContext) -> None:
     """The exact tokens of a prompt."""
     from lora_studio.engine.chat import session
 
     session.current().carry_out(command, job)
 
 
-def inspect_model(command: commands.InspectModel, job: Job) -> None:
+def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     """Facts of a model from its headers."""
     from lora_studio.engine.lora import attach
 
     job.emit(attach.inspect(command.model, command.lora, job))
 
 
-def list_models(command: commands.ListModels, job: Job) -> None:
+def list_models(command: commands.ListModels, job: JobContext) -> None:
     """Models of one place on this computer."""
     from lora_studio.engine.model import scan
 
@@ -260,14 +260,14 @@ def list_models(command: commands.ListModels, job: Job) -> None:
     job.emit(events.ModelsFound(place=command.place, models=tuple(found), folders=looked))
 
 
-def search_models(command: commands.SearchModels, job: Job) -> None:
+def search_models(command: commands.SearchModels, job: JobContext) -> None:
     """Base models on the hub."""
     from lora_studio.engine.hub import search
 
     job.emit(events.ModelsFound(place="hub", models=tuple(search.search(command, job))))
 
 
-def download_model(command: commands.DownloadModel, job: Job) -> None:
+def download_model(command: commands.DownloadModel, job: JobContext) -> None:
     """Fetches a hub model; what an earlier attempt fetched stays."""
     from lora_studio.engine.model import sources
 
@@ -283,56 +283,56 @@ def download_model(command: commands.DownloadModel, job: Job) -> None:
     )
 
 
-def inspect_account(_command: commands.InspectAccount, job: Job) -> None:
+def inspect_account(_command: commands.InspectAccount, job: JobContext) -> None:
     """Whose token is used at the hub."""
     from lora_studio.engine.hub import account
 
     job.emit(account.account(job))
 
 
-def sign_in(command: commands.SignIn, job: Job) -> None:
+def sign_in(command: commands.SignIn, job: JobContext) -> None:
     """Puts a token into the hub's own store."""
     from lora_studio.engine.hub import account
 
     job.emit(account.sign_in(command.token.get_secret_value(), job))
 
 
-def sign_out(_command: commands.SignOut, job: Job) -> None:
+def sign_out(_command: commands.SignOut, job: JobContext) -> None:
     """Takes the token out of the hub's own store."""
     from lora_studio.engine.hub import account
 
     job.emit(account.sign_out(job))
 
 
-def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
+def inspect_dataset(command: commands.InspectDataset, job: JobContext) -> None:
     """Rows, format and faults of a dataset."""
     from lora_studio.engine.dataset import pages
 
     pages.inspect(command, job)
 
 
-def read_rows(command: commands.ReadRows, job: Job) -> None:
+def read_rows(command: commands.ReadRows, job: JobContext) -> None:
     """A page of rows."""
     from lora_studio.engine.dataset import pages
 
     pages.read(command, job)
 
 
-def show_row(command: commands.ShowRow, job: Job) -> None:
+def show_row(command: commands.ShowRow, job: JobContext) -> None:
     """One row, as the file has it and as the model sees it."""
     from lora_studio.engine.dataset import row_view
 
     row_view.show(command, job)
 
 
-def measure_dataset(command: commands.MeasureDataset, job: Job) -> None:
+def measure_dataset(command: commands.MeasureDataset, job: JobContext) -> None:
     """Lengths of all rows in tokens."""
     from lora_studio.engine.dataset import lengths
 
     lengths.measure(command, job)
 
 
-def lint_dataset(command: commands.LintDataset, job: Job) -> None:
+def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
     """Faults in the data."""
     from lora_studio.engine.dataset.quality import lint
 
@@ -345,7 +345,7 @@ def lint_dataset(command: commands.LintDataset, job: Job) -> None:
     job.emit(lint.lint(command.dataset, job, tables))
 
 
-def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
+def inspect_devices(command: commands.InspectDevices, job: JobContext) -> None:
     """Devices of this machine."""
     from lora_studio.engine.devices import devices
     from lora_studio.engine.training import trackers
@@ -356,28 +356,28 @@ def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
     job.emit(devices.found().model_copy(update={"missing": missing, "packages": packages}))
 
 
-def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:
+def inspect_ollama(command: commands.InspectOllama, job: JobContext) -> None:
     """Version and models of an Ollama server."""
     from lora_studio.engine.export.ollama import server
 
     job.emit(server.find(command.host))
 
 
-def create_ollama(command: commands.CreateOllama, job: Job) -> None:
+def create_ollama(command: commands.CreateOllama, job: JobContext) -> None:
     """Creates the Ollama model of a run that was exported before."""
     from lora_studio.engine.export.ollama import model as ollama_model
 
     ollama_model.create_of_run(command, job)
 
 
-def show_ollama(command: commands.ShowOllama, job: Job) -> None:
+def show_ollama(command: commands.ShowOllama, job: JobContext) -> None:
     """What an Ollama server has stored for a model."""
     from lora_studio.engine.export.ollama import store
 
     job.emit(store.show(command.host, command.name))
 
 
-def copy_ollama(command: commands.CopyOllama, job: Job) -> None:
+def copy_ollama(command: commands.CopyOllama, job: JobContext) -> None:
     """Gives a model in Ollama a second name."""
     from lora_studio.engine.export.ollama import server, store
 
@@ -385,7 +385,7 @@ def copy_ollama(command: commands.CopyOllama, job: Job) -> None:
     job.emit(server.find(command.host))
 
 
-def remove_ollama(command: commands.RemoveOllama, job: Job) -> None:
+def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
     """Removes a model from Ollama."""
     from lora_studio.engine.export.ollama import server, store
 
@@ -393,7 +393,7 @@ def remove_ollama(command: commands.RemoveOllama, job: Job) -> None:
     job.emit(server.find(command.host))
 
 
-def derive_template(command: commands.DeriveTemplate, job: Job) -> None:
+def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     """The Ollama TEMPLATE of a chat template on disk."""
     from lora_studio.core.templates import source as template_source
     from lora_studio.engine.export.ollama import template_sandbox
@@ -405,7 +405,7 @@ def derive_template(command: commands.DeriveTemplate, job: Job) -> None:
     job.emit(template_sandbox.derive(source, job, frozen_date=command.frozen_date))
 
 
-def render_template(command: commands.RenderTemplate, job: Job) -> None:
+def render_template(command: commands.RenderTemplate, job: JobContext) -> None:
     """What a TEMPLATE makes of a conversation."""
     from lora_studio.engine.export.ollama import template_sandbox
 

@@ -24,7 +24,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.locks import FileLock
 from lora_studio.engine import jobs
-from lora_studio.engine.runtime.channel import Channel, Inbox, Job
+from lora_studio.engine.runtime.channel import Channel, Inbox, JobContext
 from lora_studio.engine.runtime.failures import CancelledError, problem_from
 
 _DOING = {
@@ -125,10 +125,11 @@ def handle(
     command: commands.Job | commands.Question,
     channel: Channel,
     inbox: Inbox,
-    carry_out: Callable[[commands.Job | commands.Question, Job], events.Ending] | None = None,
+    carry_out: Callable[[commands.Job | commands.Question, JobContext], events.Ending]
+    | None = None,
 ) -> None:
     """Carries out one command from `Started` to its ending event."""
-    job = Job(command.id, channel, inbox.begin(command))
+    job = JobContext(command.id, channel, inbox.begin(command))
     try:
         with _recording(command, channel, inbox) as is_after_kill:
             try:
@@ -145,7 +146,7 @@ def handle(
         job.emit(_ending(error, command))
 
 
-def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.Ending:
+def _carry_out(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
     match command:
         case commands.Train():
             return jobs.train(command, job)

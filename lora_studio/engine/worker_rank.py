@@ -15,14 +15,14 @@ from typing import Any
 
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import problem_from
 
 #: Linux: the signal that a process gets when its parent ends (prctl).
 _PR_SET_PDEATHSIG = 1
 
 
-class Silence:
+class NullChannel:
     """Where events of a rank go that does not report."""
 
     def emit(self, event: Any) -> None:
@@ -32,9 +32,9 @@ class Silence:
         """Nothing to wait for."""
 
 
-def silent_job() -> Job:
+def silent_job() -> JobContext:
     """A job that nobody hears of and that nobody asks for anything."""
-    return Job("", Silence(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
+    return JobContext("", NullChannel(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
 
 
 def main() -> None:
@@ -42,9 +42,9 @@ def main() -> None:
     _end_with_parent()
     ignore_wishes()
     from lora_studio.engine.training import train_run
-    from lora_studio.engine.training.distributed.launch import LOST, Meeting, has_lost_others
+    from lora_studio.engine.training.distributed.launch import LOST, Rendezvous, has_lost_others
 
-    meeting = Meeting(**json.loads(sys.argv[1]))
+    meeting = Rendezvous(**json.loads(sys.argv[1]))
     if not sys.stdin.readline():
         os._exit(1)
     threading.Thread(target=_outlive_nobody, daemon=True).start()

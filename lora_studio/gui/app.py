@@ -39,10 +39,10 @@ from lora_studio.core.problems import Problem, Where
 from lora_studio.core.system import offline, paths
 from lora_studio.gui import language, theme
 from lora_studio.gui.frame.shell import Window
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.window.window_reload import Renewal
+from lora_studio.gui.window.window_reload import WindowReload
 
 _LOG = logging.getLogger("lora_studio")
 
@@ -52,7 +52,7 @@ _LOG = logging.getLogger("lora_studio")
 TURN = 0.001
 
 
-class Faults(QObject):
+class ExceptionHook(QObject):
     """Takes exceptions that nobody caught, from any thread, into the log and before the user.
 
     Signals:
@@ -107,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
     window = ready(app)
-    renewal = Renewal(app, window, lambda preferences: Window(preferences, _pages))
-    faults = Faults(app)
+    renewal = WindowReload(app, window, lambda preferences: Window(preferences, _pages))
+    faults = ExceptionHook(app)
     faults.happened.connect(lambda what: show_fault(renewal.window, what, log))
     faults.install()
     app.asked_to_open.connect(lambda file: renewal.window.open_project(Path(file)))
@@ -140,7 +140,7 @@ def ready(app: QApplication) -> Window:
     return Window(preferences, _pages)
 
 
-def _pages(state: ProjectState, preferences: Preferences) -> list[Page]:
+def _pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
     from lora_studio.gui.frame import wizard  # imports every page: not before one is needed
 
     return wizard.pages(state, preferences)

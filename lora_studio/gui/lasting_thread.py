@@ -10,13 +10,13 @@ from shiboken6 import isValid
 
 #: Threads that run. Qt ends the whole program when the object of one is deleted; whoever forgets
 #: one, or is itself deleted first, must not bring that about.
-_AT_WORK: set[LastingThread] = set()
+_AT_WORK: set[DetachedThread] = set()
 
 #: Longest wait for threads when the program ends, in seconds; one that is told ends in moments.
 _PATIENCE = 5.0
 
 
-class LastingThread(QThread):
+class DetachedThread(QThread):
     """Belongs to nobody once it has begun, and stays until it has ended."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class LastingThread(QThread):
             self.deleteLater()
 
 
-def at_work() -> list[LastingThread]:
+def at_work() -> list[DetachedThread]:
     """The threads that run now."""
     return [thread for thread in _AT_WORK if isValid(thread) and thread.isRunning()]
 

@@ -7,10 +7,10 @@ from functools import partial
 
 from PySide6.QtCore import QObject
 
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 
 
-class Tasks(QObject):
+class TaskRunner(QObject):
     """Keeps each thread until it has ended."""
 
     def __init__(
@@ -19,13 +19,15 @@ class Tasks(QObject):
         """`on_failure` gets the problem of whatever could not be done."""
         super().__init__(parent)
         self._on_failure = on_failure
-        self._threads: list[Background] = []
+        self._threads: list[BackgroundReader] = []
 
-    def begin(self, work: Callable[[Background], object], then: Callable[[object], object]) -> None:
+    def begin(
+        self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
+    ) -> None:
         """Does `work` in a thread; `then` gets its result in the window's."""
         # What is done with the result travels with it: a slot that belongs to no object may be called
         # in the thread.
-        thread = Background(lambda background: (then, work(background)), self)
+        thread = BackgroundReader(lambda background: (then, work(background)), self)
         thread.done.connect(self._deliver)
         thread.failed.connect(self._on_failure)
         thread.finished.connect(partial(self._ended, thread))
@@ -48,7 +50,7 @@ class Tasks(QObject):
         then, result = outcome
         then(result)
 
-    def _ended(self, thread: Background) -> None:
+    def _ended(self, thread: BackgroundReader) -> None:
         if thread in self._threads:
             self._threads.remove(thread)
             thread.deleteLater()

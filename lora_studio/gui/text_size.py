@@ -16,7 +16,7 @@ _LINE = 18
 SIZES: tuple[TextSize, ...] = get_args(TextSize)
 
 
-class Sizes:
+class TextSizes:
     """Heights of type in device-independent pixels, as large as the user wants them now."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Sizes:
 
 
 #: One for the application; the theme changes it.
-Size = Sizes()
+Size = TextSizes()
 
 
 def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0) -> None:

@@ -39,7 +39,7 @@ Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
 
 
 @dataclass(frozen=True)
-class Palette:
+class ColorPalette:
     """Colours as #RRGGBB. `loss`, `evaluation`, `learning_rate` and `series` are for curves."""
 
     name: Literal["light", "dark"]
@@ -65,7 +65,7 @@ class Palette:
     series: tuple[str, ...]
 
 
-LIGHT = Palette(
+LIGHT = ColorPalette(
     name="light",
     window="#F6F7F9",
     card="#FFFFFF",
@@ -89,7 +89,7 @@ LIGHT = Palette(
     series=("#2F5FE3", "#C26E1A", "#0B7F78", "#A8327A", "#6B5BD2", "#6E7400"),
 )
 
-DARK = Palette(
+DARK = ColorPalette(
     name="dark",
     window="#16191D",
     card="#1E2227",
@@ -114,7 +114,7 @@ DARK = Palette(
 )
 
 
-class Space:
+class Spacing:
     """Distances in device-independent pixels."""
 
     XS, S, M, L, XL, XXL = 4, 8, 12, 16, 24, 32
@@ -169,7 +169,7 @@ class Theme(QObject):
             self._tint_again()
             self.changed.emit()
 
-    def _choose(self, mode: Mode) -> Palette:
+    def _choose(self, mode: Mode) -> ColorPalette:
         if mode == "system":
             dark = self._app.styleHints().colorScheme() == Qt.ColorScheme.Dark
             return DARK if dark else LIGHT
@@ -183,7 +183,7 @@ class Theme(QObject):
         tokens = {key: str(value) for key, value in asdict(self.palette).items()}
         tokens |= {"mono": monospace_family()}
         tokens |= Size.tokens()
-        tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _constants(Space)}
+        tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _constants(Spacing)}
 
         def value_of(match: re.Match[str]) -> str:
             name, _, role = match[1].partition(":")
@@ -226,7 +226,7 @@ def theme() -> Theme:
     return found if isinstance(found, Theme) else apply(app, "system")
 
 
-def current() -> Palette:
+def current() -> ColorPalette:
     """The palette in force."""
     return theme().palette
 
@@ -340,7 +340,7 @@ def _refresh_icon(target: QAbstractButton | QAction) -> None:
         target.setIcon(icon(name, target.property("icon_role"), room=room))
 
 
-def _qt_palette(tokens: Palette) -> QPalette:
+def _qt_palette(tokens: ColorPalette) -> QPalette:
     result = QPalette()
     roles = {
         QPalette.ColorRole.Window: tokens.window,

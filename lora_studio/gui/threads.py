@@ -19,11 +19,11 @@ _TURN = 0.003
 _REST = 0.001
 
 
-class Unwanted(Exception):  # noqa: N818 - no error: nobody waits for the result any more
+class ObsoleteResult(Exception):  # noqa: N818 - no error: nobody waits for the result any more
     """Raised in the work when it is not wanted any more."""
 
 
-class Background(QThread):
+class BackgroundReader(QThread):
     """Does one thing and tells what came of it.
 
     Signals:
@@ -34,7 +34,9 @@ class Background(QThread):
     done = Signal(object)
     failed = Signal(object)
 
-    def __init__(self, work: Callable[[Background], object], parent: QObject | None = None) -> None:
+    def __init__(
+        self, work: Callable[[BackgroundReader], object], parent: QObject | None = None
+    ) -> None:
         """`work` gets this object, whose `gently` it goes through its items with."""
         super().__init__(parent)
         self._work = work
@@ -47,7 +49,7 @@ class Background(QThread):
             self.failed.emit(error.problems[0])
         except OSError as error:
             self.failed.emit(_not_read(error))
-        except Unwanted:
+        except ObsoleteResult:
             return
 
     def gently(self, items: Iterable[_T]) -> Iterator[_T]:
@@ -57,7 +59,7 @@ class Background(QThread):
             yield item
             if time.perf_counter() - begun > _TURN:
                 if self.isInterruptionRequested():
-                    raise Unwanted
+                    raise ObsoleteResult
                 time.sleep(_REST)
                 begun = time.perf_counter()
 

@@ -13,11 +13,11 @@ from lora_studio.setup import engines, install, pythons, removal, selfcheck
 from lora_studio.setup.app_wheel import own_wheel
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import EngineReady, Event, Progress
-from lora_studio.setup.folders import Root
-from lora_studio.setup.tools import Log, Stop
+from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.tools import SetupLog, StopFlag
 
 
-def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
+def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Makes an engine of an interpreter that has PyTorch and the rest; under the root's lock.
 
     Only this program's own package is put beside it. Raises ProblemError naming what it lacks.

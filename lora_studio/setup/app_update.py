@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.core.problems import fail
-from lora_studio.setup.late import Late
-from lora_studio.setup.web import Web
+from lora_studio.setup.late import LazyModule
+from lora_studio.setup.web import HttpClient
 
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = Late("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # a tenth of the window's start
 
 #: Where to ask, for whoever distributes the program: an address that answers with JSON.
 VARIABLE = "LORA_STUDIO_UPDATES"
@@ -60,7 +60,7 @@ def look(url: str, current: str = __version__) -> Release | None:
 
 
 def _read(url: str) -> dict[str, Any]:
-    with Web() as web, web.stream(url, {"Accept": "application/json"}) as answer:
+    with HttpClient() as web, web.stream(url, {"Accept": "application/json"}) as answer:
         answer.raise_for_status()
         content = b""
         for chunk in answer.iter_bytes():

@@ -12,7 +12,7 @@ from pathlib import Path
 from lora_studio import __version__
 from lora_studio.core.problems import fail
 from lora_studio.setup.environment import frozen, uv_environment
-from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv
+from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv
 
 NAME = "lora-studio"
 #: Names a wheel of this program to put into engines, for whoever builds it in a place of their own.
@@ -27,14 +27,16 @@ STANDARD = "standard"
 
 
 @dataclass(frozen=True)
-class OwnWheel:
+class AppWheel:
     """The wheel that goes into every engine."""
 
     path: Path
     sha256: str
 
 
-def own_wheel(scratch: Path, stop: Stop, log: Log, wheelhouse: Path | None = None) -> OwnWheel:
+def own_wheel(
+    scratch: Path, stop: StopFlag, log: SetupLog, wheelhouse: Path | None = None
+) -> AppWheel:
     """The wheel that the app brings along, else one built from this checkout into `scratch`.
 
     Building needs the network, so that of a wheel folder comes first where one is used. Raises
@@ -95,6 +97,6 @@ def _checkout() -> Path | None:
     return folder if (folder / "pyproject.toml").is_file() and not frozen() else None
 
 
-def _measured(wheel: Path) -> OwnWheel:
+def _measured(wheel: Path) -> AppWheel:
     with wheel.open("rb") as stream:
-        return OwnWheel(wheel, hashlib.file_digest(stream, "sha256").hexdigest())
+        return AppWheel(wheel, hashlib.file_digest(stream, "sha256").hexdigest())

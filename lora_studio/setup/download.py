@@ -23,14 +23,14 @@ from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup import clock
 from lora_studio.setup.folders import of_the_disk
-from lora_studio.setup.late import Late
-from lora_studio.setup.tools import Log, Stop, without_secrets
-from lora_studio.setup.web import Waiting, Web, address_of, reason
+from lora_studio.setup.late import LazyModule
+from lora_studio.setup.tools import SetupLog, StopFlag, without_secrets
+from lora_studio.setup.web import HttpClient, RetryWait, address_of, reason
 
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = Late("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # a tenth of the window's start
 
 #: Files fetched at the same time: enough to hide the start of each, few enough to be polite.
 AT_ONCE = 4
@@ -41,7 +41,7 @@ _END = 1.0
 
 
 @dataclass(frozen=True)
-class File:
+class DownloadFile:
     """Something to fetch; `size` in bytes and `sha256` as hexadecimal digits where they are known."""
 
     name: str
@@ -72,7 +72,7 @@ class File:
         return 0
 
 
-class Counter:
+class ByteCounter:
     """Bytes that have come, counted by several threads, and how fast they come."""
 
     def __init__(self, total: int | None, done: int) -> None:
@@ -100,8 +100,8 @@ class Counter:
 
 
 def fetch(
-    files: Sequence[File], stage: str, stop: Stop, log: Log,
-    came: Callable[[File], None] = lambda _: None,
+    files: Sequence[DownloadFile], stage: str, stop: StopFlag, log: SetupLog,
+    came: Callable[[DownloadFile], None] = lambda _: None,
 ) -> Iterator[Progress]:  # fmt: skip
     """Brings every file to its place and tells how far it is, over all of them; `came` hears of each.
 
@@ -110,9 +110,9 @@ def fetch(
     """
     sizes = [file.size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
-    counter = Counter(total, sum(file.present for file in files))
+    counter = ByteCounter(total, sum(file.present for file in files))
     largest_first = sorted(files, key=lambda file: -(file.size or 0))
-    with Web() as web:
+    with HttpClient() as web:
         yield counter.progress(stage)
         each = _each(
             lambda file, halt: _fetch_one(web, file, counter, halt, log),
@@ -125,15 +125,19 @@ def fetch(
 
 
 def _each(
-    work: Callable[[File, Stop], None], files: Sequence[File], at_once: int, web: Web, stop: Stop
-) -> Iterator[File | None]:
+    work: Callable[[DownloadFile, StopFlag], None],
+    files: Sequence[DownloadFile],
+    at_once: int,
+    web: HttpClient,
+    stop: StopFlag,
+) -> Iterator[DownloadFile | None]:
     """Does something with every file, several at once; yields each that is done, and None meanwhile.
 
     Raises what the work raises, and CancelledError at once: a thread that waits to be connected is left
     behind, and touches nothing any more since it is told to halt.
     """
-    halt, todo = Stop(), deque(files)
-    ended: SimpleQueue[tuple[File, BaseException | None]] = SimpleQueue()
+    halt, todo = StopFlag(), deque(files)
+    ended: SimpleQueue[tuple[DownloadFile, BaseException | None]] = SimpleQueue()
 
     def take() -> None:
         while not halt.asked:
@@ -173,7 +177,7 @@ def _each(
             thread.join(max(0.0, until - time.monotonic()))
 
 
-def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
+def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> list[DownloadFile]:
     """The same files with the sizes that an index did not tell: looked up, or asked of the servers."""
     known = [
         replace(one, size=one.local.stat().st_size) if one.size is None and one.local else one
@@ -182,10 +186,10 @@ def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
     if all(one.size is not None for one in known):
         return known
 
-    sizes: dict[File, int | None] = {}
-    with Web() as web:
+    sizes: dict[DownloadFile, int | None] = {}
+    with HttpClient() as web:
 
-        def ask(file: File, halt: Stop) -> None:
+        def ask(file: DownloadFile, halt: StopFlag) -> None:
             try:
                 sizes[file] = _again(lambda: web.size(file.url), file, halt, log)
             except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
@@ -207,9 +211,11 @@ def _no_size(error: Exception) -> ProblemError:
     )
 
 
-def _again(ask: Callable[[], int | None], file: File, halt: Stop, log: Log) -> int | None:
+def _again(
+    ask: Callable[[], int | None], file: DownloadFile, halt: StopFlag, log: SetupLog
+) -> int | None:
     """What a server answers, asked once more where it is busy or the network was cut; raises httpx.HTTPError."""
-    waiting = Waiting()
+    waiting = RetryWait()
     while True:
         try:
             return ask()
@@ -220,7 +226,9 @@ def _again(ask: Callable[[], int | None], file: File, halt: Stop, log: Log) -> i
             halt.wait(pause)
 
 
-def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
+def _fetch_one(
+    web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag, log: SetupLog
+) -> None:
     """Brings one file to its place; raises ProblemError or CancelledError."""
     if file.target.exists():
         if _matches(file.target, file):
@@ -246,7 +254,7 @@ def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> 
         ) from error
 
 
-def _take(local: Path, file: File, counter: Counter) -> None:
+def _take(local: Path, file: DownloadFile, counter: ByteCounter) -> None:
     """A file of this machine: linked where that can be done, else copied."""
     if file.part.exists():
         counter.add(-file.part.stat().st_size)
@@ -262,8 +270,10 @@ def _take(local: Path, file: File, counter: Counter) -> None:
     counter.add(file.target.stat().st_size)
 
 
-def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
-    waiting, begun_anew = Waiting(), False
+def _download(
+    web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag, log: SetupLog
+) -> None:
+    waiting, begun_anew = RetryWait(), False
     while True:
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
@@ -289,7 +299,7 @@ def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> N
         begun_anew = True
 
 
-def _continue(web: Web, file: File, counter: Counter, stop: Stop) -> None:
+def _continue(web: HttpClient, file: DownloadFile, counter: ByteCounter, stop: StopFlag) -> None:
     """Fetches what is still missing of a file."""
     have = file.part.stat().st_size if file.part.exists() else 0
     if file.size is not None and have == file.size:
@@ -318,7 +328,7 @@ def _continue(web: Web, file: File, counter: Counter, stop: Stop) -> None:
         raise httpx.ReadError(f"the connection ended after {came} of {file.size} bytes")
 
 
-def _matches(path: Path, file: File) -> bool:
+def _matches(path: Path, file: DownloadFile) -> bool:
     """Whether a whole file is the one that was meant."""
     if file.size is not None and path.stat().st_size != file.size:
         return False
@@ -328,7 +338,7 @@ def _matches(path: Path, file: File) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
-def _not_had(file: File, error: Exception) -> ProblemError:
+def _not_had(file: DownloadFile, error: Exception) -> ProblemError:
     if problem := clock.wrong(str(error), file.url):
         return problem
     return fail(
@@ -340,7 +350,7 @@ def _not_had(file: File, error: Exception) -> ProblemError:
     )
 
 
-def _wrong(file: File) -> ProblemError:
+def _wrong(file: DownloadFile) -> ProblemError:
     return fail(
         "engine.checksum",
         f"{file.name} is not the file that the index promises: its checksum is another one.",

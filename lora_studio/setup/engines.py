@@ -20,7 +20,7 @@ from lora_studio import __version__
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.setup.detect import Variant
-from lora_studio.setup.folders import Root, not_writable, root
+from lora_studio.setup.folders import EngineRoot, not_writable, root
 
 MANIFEST = "engine.json"
 
@@ -28,7 +28,7 @@ MANIFEST = "engine.json"
 _PATIENCE = 2.0
 
 
-class Package(BaseModel):
+class InstalledPackage(BaseModel):
     """An installed package; `sha256` is that of the wheel it came from."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -52,7 +52,7 @@ class Engine(BaseModel):
     torch: str = ""
     created: str = ""
     bytes: int = 0
-    packages: dict[str, Package] = {}
+    packages: dict[str, InstalledPackage] = {}
     interpreter: str = ""
     folder: Path = Path()
 
@@ -145,21 +145,21 @@ def none_there() -> Problem:
     )
 
 
-def current(at: Root | None = None) -> Engine | None:
+def current(at: EngineRoot | None = None) -> Engine | None:
     """The engine that is pointed to, whatever its state."""
     at = at or root()
     name = _read_pointer(at).current
     return find(name, at) if name else None
 
 
-def before(at: Root | None = None) -> Engine | None:
+def before(at: EngineRoot | None = None) -> Engine | None:
     """The engine that was in use before, which a rollback goes to."""
     at = at or root()
     name = _read_pointer(at).before
     return find(name, at) if name else None
 
 
-def find(name: str, at: Root | None = None) -> Engine | None:
+def find(name: str, at: EngineRoot | None = None) -> Engine | None:
     """The engine of that name; None where there is none, or one that was never finished."""
     folder = (at or root()).engines / name
     try:
@@ -169,7 +169,7 @@ def find(name: str, at: Root | None = None) -> Engine | None:
     return made.model_copy(update={"folder": folder, "name": name})
 
 
-def installed(at: Root | None = None) -> list[Engine]:
+def installed(at: EngineRoot | None = None) -> list[Engine]:
     """Every finished engine, the newest first."""
     at = at or root()
     with contextlib.suppress(OSError):
@@ -178,7 +178,7 @@ def installed(at: Root | None = None) -> list[Engine]:
     return []
 
 
-def named(name: str, at: Root | None = None) -> Engine:
+def named(name: str, at: EngineRoot | None = None) -> Engine:
     """The engine of that name, or the newest of that variant; raises ProblemError."""
     at = at or root()
     engine = find(name, at) or next((one for one in installed(at) if one.variant == name), None)
@@ -192,7 +192,7 @@ def named(name: str, at: Root | None = None) -> Engine:
     return engine
 
 
-def new_name(kind: str, at: Root) -> str:
+def new_name(kind: str, at: EngineRoot) -> str:
     """A name that no folder of an engine has yet, with the time in it."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     names = (f"{kind}-{stamp}", *(f"{kind}-{stamp}-{number}" for number in range(2, 99)))
@@ -205,14 +205,14 @@ def write_manifest(engine: Engine) -> None:
     write_atomic(engine.folder / MANIFEST, text + "\n")
 
 
-def switch(engine: Engine, at: Root) -> None:
+def switch(engine: Engine, at: EngineRoot) -> None:
     """Uses this engine from now on and remembers the one before, in one step; raises ProblemError."""
     old = _read_pointer(at)
     kept = old.before if old.current == engine.name else old.current
     _write_pointer(_Pointer(current=engine.name, before=kept), at)
 
 
-def rollback(at: Root) -> Engine:
+def rollback(at: EngineRoot) -> Engine:
     """Uses the engine again that was in use before; raises ProblemError when there is none."""
     earlier = before(at)
     if earlier is None:
@@ -225,7 +225,7 @@ def rollback(at: Root) -> Engine:
     return earlier
 
 
-def remove(engine: Engine, at: Root) -> None:
+def remove(engine: Engine, at: EngineRoot) -> None:
     """Deletes an engine; one of the same or another variant takes its place where there is one.
 
     Raises ProblemError while a job is at work in it.
@@ -234,7 +234,7 @@ def remove(engine: Engine, at: Root) -> None:
     delete(engine.folder)
 
 
-def release(engine: Engine, at: Root) -> None:
+def release(engine: Engine, at: EngineRoot) -> None:
     """Points to another engine where this one is in use, which may be deleted then; raises ProblemError."""
     refuse_at_work(engine)
     pointer = _read_pointer(at)
@@ -313,7 +313,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def outdated(at: Root, keep: Engine) -> list[Engine]:
+def outdated(at: EngineRoot, keep: Engine) -> list[Engine]:
     """Engines of the same variant that a rollback no longer goes to and no job is at work in.
 
     A Python of the user's never is: nobody but the user decides about it.
@@ -329,7 +329,7 @@ def outdated(at: Root, keep: Engine) -> list[Engine]:
     ]
 
 
-def unfinished(at: Root) -> Iterator[Path]:
+def unfinished(at: EngineRoot) -> Iterator[Path]:
     """Folders of set-ups that were ended in the middle."""
     if at.engines.is_dir():
         yield from (
@@ -353,14 +353,14 @@ def site_packages(engine: Engine) -> Path:
     return engine.folder / "venv" / "lib" / f"python{minor}" / "site-packages"
 
 
-def _read_pointer(at: Root) -> _Pointer:
+def _read_pointer(at: EngineRoot) -> _Pointer:
     try:
         return _Pointer.model_validate_json(at.current.read_bytes())
     except (OSError, ValidationError):
         return _Pointer()
 
 
-def _write_pointer(pointer: _Pointer, at: Root) -> None:
+def _write_pointer(pointer: _Pointer, at: EngineRoot) -> None:
     try:
         write_atomic(at.current, pointer.model_dump_json() + "\n")
     except OSError as error:

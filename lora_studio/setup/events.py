@@ -11,7 +11,7 @@ from lora_studio.core.protocol.events import Cancelled, Done, Failed, Log, Progr
 from lora_studio.setup.detect import Accelerator
 
 
-class Said(BaseModel):
+class SetupMessage(BaseModel):
     """`time` is seconds since 1970 (UTC)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,14 +19,14 @@ class Said(BaseModel):
     time: float = Field(default_factory=time.time)
 
 
-class MachineFound(Said):
+class MachineFound(SetupMessage):
     """What the engine will compute on."""
 
     kind: Literal["machine_found"] = "machine_found"
     accelerator: Accelerator
 
 
-class Planned(Said):
+class SetupPlanned(SetupMessage):
     """What will be downloaded, how much, and where it goes; nothing has been changed yet.
 
     Sizes in bytes. `download` is what is still missing of `total`; `needed` is what the disk must
@@ -46,7 +46,7 @@ class Planned(Said):
     free: int
 
 
-class EngineReady(Said):
+class EngineReady(SetupMessage):
     """An engine was installed and checked, and is the one in use from now on."""
 
     kind: Literal["engine_ready"] = "engine_ready"
@@ -57,7 +57,7 @@ class EngineReady(Said):
     seconds: float
 
 
-class WheelhouseReady(Said):
+class WheelhouseReady(SetupMessage):
     """A folder that an engine can be installed from without a network; size in bytes."""
 
     kind: Literal["wheelhouse_ready"] = "wheelhouse_ready"
@@ -69,7 +69,7 @@ class WheelhouseReady(Said):
 Ending = Done | Failed | Cancelled
 Event = (
     Progress | Log | Warned | Done | Failed | Cancelled
-    | MachineFound | Planned | EngineReady | WheelhouseReady
+    | MachineFound | SetupPlanned | EngineReady | WheelhouseReady
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
@@ -89,8 +89,8 @@ __all__ = [
     "Failed",
     "Log",
     "MachineFound",
-    "Planned",
     "Progress",
+    "SetupPlanned",
     "Warned",
     "WheelhouseReady",
     "parse",

@@ -34,7 +34,7 @@ _for_now: ContextVar[Path | None] = ContextVar("folder of a set-up", default=Non
 
 
 @dataclass(frozen=True)
-class Root:
+class EngineRoot:
     """The folder that holds everything of set-ups."""
 
     path: Path
@@ -125,18 +125,18 @@ class Root:
             lock.release()
 
 
-def root() -> Root:
+def root() -> EngineRoot:
     """The folder in use: of the environment variable, where it was moved to, or the default."""
     if chosen := os.environ.get(VARIABLE):
         with contextlib.suppress(OSError):
-            return Root(_apart(Path(chosen).expanduser().absolute()))
-        return Root(Path(chosen).expanduser().absolute())
+            return EngineRoot(_apart(Path(chosen).expanduser().absolute()))
+        return EngineRoot(Path(chosen).expanduser().absolute())
     if (place_for_now := _for_now.get()) is not None:
-        return Root(place_for_now)
+        return EngineRoot(place_for_now)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if place := _pointer().read_text("utf-8").strip():
-            return Root(Path(place))
-    return Root(default())
+            return EngineRoot(Path(place))
+    return EngineRoot(default())
 
 
 def _apart(place: Path) -> Path:
@@ -215,7 +215,7 @@ def not_writable(path: Path, error: OSError) -> ProblemError:
     )
 
 
-def prepared(to: Path) -> Root:
+def prepared(to: Path) -> EngineRoot:
     """A folder that engines can be put in; one inside it where it holds other things.
 
     Raises ProblemError when it cannot be written.
@@ -228,7 +228,7 @@ def prepared(to: Path) -> Root:
             pass
     except OSError as error:
         raise not_writable(place, error) from error
-    return Root(place)
+    return EngineRoot(place)
 
 
 @contextlib.contextmanager

@@ -19,18 +19,18 @@ from lora_studio.core.protocol.events import Warned
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup import engines, removal, selfcheck
 from lora_studio.setup.app_wheel import NAME
-from lora_studio.setup.engines import Engine, Package
+from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
-from lora_studio.setup.folders import Root, not_writable, of_the_disk
-from lora_studio.setup.install_pipeline import Compiler, fill
-from lora_studio.setup.plan import Plan
-from lora_studio.setup.tools import Log, Stop, kill
+from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
+from lora_studio.setup.install_pipeline import CompilerProcess, fill
+from lora_studio.setup.plan import SetupPlan
+from lora_studio.setup.tools import SetupLog, StopFlag, kill
 
 #: Seconds that a program that was killed has to end.
 _PATIENCE = 5.0
 
 
-def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
+def carry_out(plan: SetupPlan, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Downloads, installs, checks and switches; under the root's lock.
 
     Whenever it ends before the switch, the engine in use is as it was, and the next attempt goes on
@@ -41,7 +41,7 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
     plan.check_disk()
     engine = _new_engine(plan)
     try:
-        with Compiler(engine, log) as compiler:
+        with CompilerProcess(engine, log) as compiler:
             yield from fill(plan, engine, compiler, stop, log)
             with _without_cache(plan.root):  # what was unpacked is linked into the engine by now
                 yield from selfcheck.check(engine, stop, log)
@@ -65,7 +65,7 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
     )  # fmt: skip
 
 
-def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
+def _tidy(root: EngineRoot, engine: Engine, log: SetupLog) -> Iterator[Event]:
     """Deletes what the engine replaces and was made of; what stays is told, since it does work."""
     try:
         yield from removal.removing(engines.outdated(root, engine), log)
@@ -75,7 +75,7 @@ def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
     shutil.rmtree(root.downloads, ignore_errors=True)
 
 
-def _drop(folders: Sequence[Path], log: Log) -> Iterator[Event]:
+def _drop(folders: Sequence[Path], log: SetupLog) -> Iterator[Event]:
     """Deletes what nobody uses; where that fails, the next set-up tries again, and why is in the log."""
     try:
         yield from removal.dropping(folders, log)
@@ -84,7 +84,7 @@ def _drop(folders: Sequence[Path], log: Log) -> Iterator[Event]:
 
 
 @contextlib.contextmanager
-def _without_cache(root: Root) -> Iterator[None]:
+def _without_cache(root: EngineRoot) -> Iterator[None]:
     """Deletes the cache beside other work."""
     work = threading.Thread(target=root.discard_cache)
     work.start()
@@ -94,7 +94,7 @@ def _without_cache(root: Root) -> Iterator[None]:
         work.join()
 
 
-def clear(root: Root, log: Log) -> Iterator[Event]:
+def clear(root: EngineRoot, log: SetupLog) -> Iterator[Event]:
     """Deletes what set-ups that were killed have left, other than downloads; raises ProblemError."""
     left = list(engines.unfinished(root))
     for folder in left:
@@ -119,10 +119,12 @@ def _end_leftovers(folder: Path) -> None:
                 process.wait(_PATIENCE)
 
 
-def _new_engine(plan: Plan) -> Engine:
+def _new_engine(plan: SetupPlan) -> Engine:
     name = engines.new_name(plan.variant, plan.root)
-    packages = {w.name: Package(version=w.version, sha256=w.file.sha256) for w in plan.wheels}
-    packages[NAME] = Package(version=__version__, sha256=plan.own.sha256)
+    packages = {
+        w.name: InstalledPackage(version=w.version, sha256=w.file.sha256) for w in plan.wheels
+    }
+    packages[NAME] = InstalledPackage(version=__version__, sha256=plan.own.sha256)
     torch = packages["torch"].version if "torch" in packages else ""
     return Engine(
         name=name, variant=plan.variant, app_version=__version__, torch=torch,
@@ -131,7 +133,7 @@ def _new_engine(plan: Plan) -> Engine:
     )  # fmt: skip
 
 
-def _not_installed(plan: Plan, error: OSError) -> Exception:
+def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
     if of_the_disk(error, plan.root.path) or error.errno in (errno.EACCES, errno.EPERM):
         return not_writable(plan.root.path, error)
     return fail(

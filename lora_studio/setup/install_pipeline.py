@@ -15,13 +15,13 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol.events import Progress
 from lora_studio.setup import download, engines
 from lora_studio.setup.app_wheel import NAME
-from lora_studio.setup.download import File
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event
-from lora_studio.setup.plan import Plan
+from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.resolve import without_indexes
-from lora_studio.setup.tools import Log, Stop, checked, find_uv, kill, run
+from lora_studio.setup.tools import SetupLog, StopFlag, checked, find_uv, kill, run
 
 #: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
 ENOUGH = 64_000_000
@@ -38,7 +38,9 @@ _TURN = 0.05
 _REMEDY = "All that was said is in the log. Start the set-up again; downloads are kept."
 
 
-def fill(plan: Plan, engine: Engine, compiler: Compiler, stop: Stop, log: Log) -> Iterator[Event]:
+def fill(
+    plan: SetupPlan, engine: Engine, compiler: CompilerProcess, stop: StopFlag, log: SetupLog
+) -> Iterator[Event]:
     """An environment with every package of the plan. Raises ProblemError and CancelledError."""
     environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
     engine.folder.mkdir(parents=True)
@@ -70,7 +72,7 @@ def fill(plan: Plan, engine: Engine, compiler: Compiler, stop: Stop, log: Log) -
     _drop_unplanned(engine, environment, stop, log)
 
 
-def _files(plan: Plan) -> list[File]:
+def _files(plan: SetupPlan) -> list[DownloadFile]:
     """Every wheel of the plan that is not on this machine, into the downloads folder."""
     files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     wanted = {file.target.name for file in files} | {file.part.name for file in files}
@@ -85,7 +87,12 @@ class Installer:
     """Installs wheels in a thread, each time as many as have come."""
 
     def __init__(
-        self, plan: Plan, engine: Engine, environment: dict[str, str], compiler: Compiler, log: Log
+        self,
+        plan: SetupPlan,
+        engine: Engine,
+        environment: dict[str, str],
+        compiler: CompilerProcess,
+        log: SetupLog,
     ) -> None:
         """Nothing has come yet."""
         self._engine, self._environment, self._compiler = engine, environment, compiler
@@ -102,7 +109,7 @@ class Installer:
         self._came: list[str] = []
         self._complete = False
         self._changed = Condition()
-        self._halt = Stop()
+        self._halt = StopFlag()
         self._failure: BaseException | None = None
         self._thread = Thread(target=self._work, name="install", daemon=True)
 
@@ -123,7 +130,7 @@ class Installer:
             self._came.append(name)
             self._changed.notify()
 
-    def came(self, file: File) -> None:
+    def came(self, file: DownloadFile) -> None:
         """A file was downloaded."""
         self.add(file.name)
 
@@ -199,15 +206,15 @@ class Installer:
         )  # fmt: skip
 
 
-class Compiler:
+class CompilerProcess:
     """A program that byte-compiles what jobs import, beside the rest of a set-up."""
 
-    def __init__(self, engine: Engine, log: Log) -> None:
+    def __init__(self, engine: Engine, log: SetupLog) -> None:
         """It begins with the first packages."""
         self._engine, self._log = engine, log
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Compiler:
+    def __enter__(self) -> CompilerProcess:
         """For `with`."""
         return self
 
@@ -235,7 +242,7 @@ class Compiler:
         except OSError as error:
             self._log.write(f"byte-compiling: {error}")
 
-    def finish(self, stop: Stop) -> Iterator[Event]:
+    def finish(self, stop: StopFlag) -> Iterator[Event]:
         """Waits until everything is compiled; raises CancelledError."""
         with contextlib.suppress(OSError):
             self._say(b"end\n")
@@ -250,7 +257,7 @@ class Compiler:
             self._process.stdin.flush()
 
 
-def _take_over(base: Engine, engine: Engine, stop: Stop, *, trusted: bool) -> Iterator[Event]:
+def _take_over(base: Engine, engine: Engine, stop: StopFlag, *, trusted: bool) -> Iterator[Event]:
     """All packages of another engine: linked where that can be done, so that they cost no space.
 
     Byte-code that is not trusted is left: Python believes it without a look at what is in it.
@@ -278,7 +285,9 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _drop_unplanned(engine: Engine, environment: dict[str, str], stop: Stop, log: Log) -> None:
+def _drop_unplanned(
+    engine: Engine, environment: dict[str, str], stop: StopFlag, log: SetupLog
+) -> None:
     """Removes packages that came with the engine before and are needed no more."""
     there = {
         engines.package_of(folder) for folder in engines.site_packages(engine).glob("*.dist-info")

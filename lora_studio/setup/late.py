@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 
-class Late:
+class LazyModule:
     """Stands for a module; its first use imports it."""
 
     def __init__(self, name: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lora_studio.core.protocol.events import Progress
 from lora_studio.setup.plan import normal
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.tools import StopFlag
 
 #: Bytes read between two looks at whether to stop.
 _CHUNK = 4_000_000
@@ -19,7 +19,7 @@ _CHUNK = 4_000_000
 _INTERVAL = 0.25
 
 
-def checksums(wheels: Sequence[Path], stop: Stop) -> Generator[Progress, None, dict[Path, str]]:
+def checksums(wheels: Sequence[Path], stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
     """The SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
     total = sum(wheel.stat().st_size for wheel in wheels)
     found: dict[Path, str] = {}

@@ -29,16 +29,16 @@ from lora_studio.setup.app_wheel import own_wheel
 from lora_studio.setup.detect import Accelerator, Variant, detect, processor
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import uv_environment
-from lora_studio.setup.events import Event, MachineFound, Planned, Progress
-from lora_studio.setup.folders import Root, not_writable
-from lora_studio.setup.plan import Plan, kept_from, torch_source
+from lora_studio.setup.events import Event, MachineFound, Progress, SetupPlanned
+from lora_studio.setup.folders import EngineRoot, not_writable
+from lora_studio.setup.plan import SetupPlan, kept_from, torch_source
 from lora_studio.setup.pythons import STANDALONE, fetch_build, find, no_such, standalone
 from lora_studio.setup.resolve import Resolver
-from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
+from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag, without_secrets
 
 
 @dataclass(frozen=True)
-class Request:
+class SetupRequest:
     """What the user wants; None is as detected.
 
     `to` is another folder for engines, which is used from the moment that its engine works.
@@ -53,14 +53,14 @@ class Request:
     mode: Literal["install", "update", "repair"] = "install"
 
 
-class SetUp:
+class EngineSetup:
     """One set-up from its plan to its end; whoever asks for it may look at the plan first."""
 
-    def __init__(self, request: Request, stop: Stop) -> None:
+    def __init__(self, request: SetupRequest, stop: StopFlag) -> None:
         """Nothing is done yet."""
         self.request = request
         self.stop = stop
-        self.plan: Plan | None = None
+        self.plan: SetupPlan | None = None
 
     def prepare(self) -> Iterator[Event]:
         """Finds out what is needed, down to `Planned`; ends in Done, Failed or Cancelled."""
@@ -70,14 +70,14 @@ class SetUp:
         """Does what the plan says, making one first where there is none."""
         return told(self._carry_out, self.stop)
 
-    def _prepare(self, log: Log) -> Iterator[Event]:
+    def _prepare(self, log: SetupLog) -> Iterator[Event]:
         with folders.at_work_in(self.request.to):
             root = folders.root()
             with root.locked():
                 if self._foreign(root) is None:
                     yield from self._planned(root, log)
 
-    def _carry_out(self, log: Log) -> Iterator[Event]:
+    def _carry_out(self, log: SetupLog) -> Iterator[Event]:
         none_before = engines.current() is None
         before = folders.root()
         with folders.at_work_in(self.request.to):
@@ -89,7 +89,7 @@ class SetUp:
                 folders.move_root(root.path)
                 yield from _left_behind(before, root)
 
-    def _carry_out_in(self, root: Root, log: Log) -> Iterator[Event]:
+    def _carry_out_in(self, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         with root.locked():
             foreign = self._foreign(root)
             if foreign is not None:
@@ -100,12 +100,12 @@ class SetUp:
             assert self.plan is not None
             yield from install.carry_out(self.plan, self.stop, log)
 
-    def _foreign(self, root: Root) -> Engine | None:
+    def _foreign(self, root: EngineRoot) -> Engine | None:
         """A Python of the user's that is in use: of it only our own package is ours to renew."""
         base = engines.current(root) if self.request.mode != "install" else None
         return base if base and not base.own_python else None
 
-    def _planned(self, root: Root, log: Log) -> Iterator[Event]:
+    def _planned(self, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         request = self.request
         _need_network(request.wheelhouse)
         yield Progress(stage="Planning")
@@ -126,19 +126,21 @@ class SetUp:
         source = torch_source(accelerator, request.torch, uv_environment(), python.tag)
         resolver = Resolver(root, own, self.stop, log, python, wheelhouse=request.wheelhouse)
         torch, wheels = yield from resolver.resolve(accelerator.variant, source)
-        plan = Plan(root, accelerator.variant, torch, python, own, wheels)
+        plan = SetupPlan(root, accelerator.variant, torch, python, own, wheels)
         if base is not None and base.variant == plan.variant:
             trusted = request.mode != "repair"
             plan = replace(plan, base=base, kept=self._kept(base, plan), trusted=trusted)
         self.plan = plan
         yield summary(plan)
 
-    def _accelerator(self, base: Engine | None, facts: wheelhouse.Facts | None) -> Accelerator:
+    def _accelerator(
+        self, base: Engine | None, facts: wheelhouse.WheelhouseInfo | None
+    ) -> Accelerator:
         variant = self.request.variant or (base.variant if base else None)
         variant = variant or (facts.variant if facts else None)
         return _for_variant(variant, detect())
 
-    def _kept(self, base: Engine, plan: Plan) -> tuple[str, ...]:
+    def _kept(self, base: Engine, plan: SetupPlan) -> tuple[str, ...]:
         kept = kept_from(base, plan.wheels, plan.python)
         if self.request.mode == "repair":
             damaged = set(engines.damaged(base, self.stop.check))
@@ -146,7 +148,7 @@ class SetUp:
         return kept
 
 
-def _left_behind(before: Root, root: Root) -> Iterator[Event]:
+def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
     """Tells of engines in a folder that is in use no more: they take room, and nothing lists them."""
     if before.path != root.path and (left := engines.installed(before)):
         yield Warned(
@@ -182,22 +184,22 @@ def _for_variant(variant: Variant | None, found: Accelerator) -> Accelerator:
 DEFAULT_BUILDS: dict[Variant, str] = {"cuda": "cu128", "rocm": "rocm6.4", "mps": "", "cpu": "cpu"}
 
 
-def summary(plan: Plan) -> Planned:
+def summary(plan: SetupPlan) -> SetupPlanned:
     """A plan as the user sees it."""
-    return Planned(
+    return SetupPlanned(
         variant=plan.variant, folder=str(plan.root.path), python=f"{plan.python.version}",
         torch=without_secrets(plan.torch), packages=len(plan.wheels), kept=len(plan.kept),
         download=plan.missing, total=plan.total, needed=plan.needed, free=plan.free,
     )  # fmt: skip
 
 
-def told(work: Callable[[Log], Iterator[Event]], stop: Stop) -> Iterator[Event]:
+def told(work: Callable[[SetupLog], Iterator[Event]], stop: StopFlag) -> Iterator[Event]:
     """The events of a piece of work and its ending: whatever goes wrong becomes a Problem."""
-    log = Log(folders.root().log)
+    log = SetupLog(folders.root().log)
     try:
         yield from work(log)
         yield Done()
-    except CancelledError:
+    except SetupCancelledError:
         log.write("cancelled")
         yield Cancelled()
     except ProblemError as error:
@@ -213,17 +215,22 @@ def told(work: Callable[[Log], Iterator[Event]], stop: Stop) -> Iterator[Event]:
         log.close()
 
 
-def check(stop: Stop, name: str = "", steps: int = 1) -> Iterator[Event]:
+def check(stop: StopFlag, name: str = "", steps: int = 1) -> Iterator[Event]:
     """Tries an engine, the one in use by default."""
 
-    def work(log: Log) -> Iterator[Event]:
+    def work(log: SetupLog) -> Iterator[Event]:
         yield from selfcheck.check(_chosen(name), stop, log, steps)
 
     return told(work, stop)
 
 
 def make_wheelhouse(
-    folder: Path, request: Request, stop: Stop, platform: str = "", *, with_python: bool = False
+    folder: Path,
+    request: SetupRequest,
+    stop: StopFlag,
+    platform: str = "",
+    *,
+    with_python: bool = False,
 ) -> Iterator[Event]:
     """Fills a folder that another machine installs an engine from without a network.
 
@@ -231,7 +238,7 @@ def make_wheelhouse(
     then a version such as 3.12. `with_python` puts a standalone build of it there too.
     """
 
-    def work(log: Log) -> Iterator[Event]:
+    def work(log: SetupLog) -> Iterator[Event]:
         place = folder.expanduser().absolute()
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -243,7 +250,7 @@ def make_wheelhouse(
             yield from fill(place, root, log)
             root.discard_cache()
 
-    def fill(place: Path, root: Root, log: Log) -> Iterator[Event]:
+    def fill(place: Path, root: EngineRoot, log: SetupLog) -> Iterator[Event]:
         yield Progress(stage="Planning")
         accelerator = _for_variant(request.variant, detect())
         target, python = None, None
@@ -259,7 +266,7 @@ def make_wheelhouse(
         source = torch_source(accelerator, request.torch, uv_environment(), tag)
         resolver = Resolver(root, own, stop, log, python, target=target, into=place)
         _, wheels = yield from resolver.resolve(accelerator.variant, source)
-        facts = wheelhouse.Facts(
+        facts = wheelhouse.WheelhouseInfo(
             app_version=__version__, variant=accelerator.variant, python=series, platform=platform
         )
         if with_python:
@@ -274,10 +281,10 @@ def make_wheelhouse(
 PLATFORMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
 
 
-def use_python(path: Path, stop: Stop) -> Iterator[Event]:
+def use_python(path: Path, stop: StopFlag) -> Iterator[Event]:
     """Uses an existing Python of the user's from now on."""
 
-    def work(log: Log) -> Iterator[Event]:
+    def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
             yield from adoption.adopt(path, root, stop, log)
@@ -285,7 +292,7 @@ def use_python(path: Path, stop: Stop) -> Iterator[Event]:
     return told(work, stop)
 
 
-def move(to: Path, stop: Stop) -> Iterator[Event]:
+def move(to: Path, stop: StopFlag) -> Iterator[Event]:
     """Takes all engines along to another folder."""
     return told(lambda log: relocation.move(to, stop, log), stop)
 
@@ -302,7 +309,7 @@ def _of_the_system(error: OSError) -> Problem:
     return not_writable(Path(str(error.filename or root)), error).problems[0]
 
 
-def _unexpected(error: Exception, log: Log) -> Problem:
+def _unexpected(error: Exception, log: SetupLog) -> Problem:
     return Problem(
         code="engine.unexpected",
         what=f"The set-up failed in a way that was not foreseen: {type(error).__name__}.",
@@ -311,20 +318,20 @@ def _unexpected(error: Exception, log: Log) -> Problem:
     )
 
 
-def rollback(_stop: Stop) -> Iterator[Event]:
+def rollback(_stop: StopFlag) -> Iterator[Event]:
     """Uses the engine again that was in use before."""
     return told(_at_once(engines.rollback), _stop)
 
 
-def use(name: str, _stop: Stop) -> Iterator[Event]:
+def use(name: str, _stop: StopFlag) -> Iterator[Event]:
     """Uses another engine that is installed, by its name or kind."""
     return told(_at_once(lambda root: engines.switch(engines.named(name, root), root)), _stop)
 
 
-def remove(name: str, _stop: Stop) -> Iterator[Event]:
+def remove(name: str, _stop: StopFlag) -> Iterator[Event]:
     """Deletes an engine, or with "" every engine and all that was downloaded."""
 
-    def work(log: Log) -> Iterator[Event]:
+    def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
             chosen = [engines.named(name, root)] if name else engines.installed(root)
@@ -341,10 +348,10 @@ def remove(name: str, _stop: Stop) -> Iterator[Event]:
     return told(work, _stop)
 
 
-def _at_once(action: Callable[[Root], object]) -> Callable[[Log], Iterator[Event]]:
+def _at_once(action: Callable[[EngineRoot], object]) -> Callable[[SetupLog], Iterator[Event]]:
     """Something that takes no time, under the lock."""
 
-    def work(log: Log) -> Iterator[Event]:
+    def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
             action(root)

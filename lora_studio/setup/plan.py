@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lora_studio.core.problems import Problem, Where, fail
-from lora_studio.setup.app_wheel import STANDARD, OwnWheel
+from lora_studio.setup.app_wheel import STANDARD, AppWheel
 from lora_studio.setup.detect import Accelerator, Variant
-from lora_studio.setup.download import File
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.folders import Root
-from lora_studio.setup.pythons import Python
+from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.pythons import PythonInstallation
 
 #: Chooses where PyTorch comes from: a build (cpu, cu128, rocm6.4), an index, a folder, or `standard`.
 VARIABLE = "LORA_STUDIO_TORCH_INDEX"
@@ -27,27 +27,27 @@ _SPARE = 200_000_000
 
 
 @dataclass(frozen=True)
-class Wheel:
+class WheelFile:
     """A package and the file that it comes in."""
 
     name: str
     version: str
-    file: File
+    file: DownloadFile
 
 
 @dataclass(frozen=True)
-class Plan:
+class SetupPlan:
     """Everything that a set-up needs to know; `kept` packages stay as the `base` engine has them.
 
     Where the base is to be repaired, its byte-code is not `trusted`: nobody knows its checksums.
     """
 
-    root: Root
+    root: EngineRoot
     variant: Variant
     torch: str
-    python: Python
-    own: OwnWheel
-    wheels: tuple[Wheel, ...]
+    python: PythonInstallation
+    own: AppWheel
+    wheels: tuple[WheelFile, ...]
     base: Engine | None = None
     kept: tuple[str, ...] = ()
     trusted: bool = True
@@ -55,7 +55,7 @@ class Plan:
     warnings: tuple[Problem, ...] = field(default=())
 
     @property
-    def fetched(self) -> tuple[Wheel, ...]:
+    def fetched(self) -> tuple[WheelFile, ...]:
         """The wheels that have to come, from the network or a folder."""
         return tuple(wheel for wheel in self.wheels if wheel.name not in self.kept)
 
@@ -134,7 +134,9 @@ def _series(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def kept_from(base: Engine, wheels: tuple[Wheel, ...], python: Python) -> tuple[str, ...]:
+def kept_from(
+    base: Engine, wheels: tuple[WheelFile, ...], python: PythonInstallation
+) -> tuple[str, ...]:
     """Packages that an engine has in the very version and build; none for another series of Python."""
     if not base.own_python or _series(base.python_version) != _series(python.version):
         return ()

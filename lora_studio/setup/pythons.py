@@ -10,12 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download
-from lora_studio.setup.download import File
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import child_environment, uv_environment
-from lora_studio.setup.events import Event
-from lora_studio.setup.events import Log as Told
-from lora_studio.setup.folders import Root, of_the_disk
-from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, last_words, run
+from lora_studio.setup.events import Event, Log
+from lora_studio.setup.folders import EngineRoot, of_the_disk
+from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv, last_words, run
 
 #: What pyproject.toml says too.
 RANGE = ">=3.11,<3.14"
@@ -30,7 +29,7 @@ _ASK = (
 
 
 @dataclass(frozen=True)
-class Python:
+class PythonInstallation:
     """An interpreter; `tag` is what wheels for it are marked with, such as cp312."""
 
     path: Path
@@ -38,7 +37,9 @@ class Python:
     tag: str
 
 
-def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
+def find(
+    wanted: str | None, root: EngineRoot, stop: StopFlag, log: SetupLog
+) -> PythonInstallation | None:
     """The interpreter to use; None where the system has none that fits.
 
     `wanted` is a program file, whose faults are raised as ProblemError, or a version such as 3.12.
@@ -76,7 +77,7 @@ def no_such(wanted: str) -> ProblemError:
     )
 
 
-def examine(path: Path, stop: Stop, log: Log) -> Python:
+def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
     """What an interpreter is; raises ProblemError when it cannot be started or does not fit."""
     try:
         status, said = run(
@@ -98,11 +99,11 @@ def examine(path: Path, stop: Stop, log: Log) -> Python:
             "The engine needs a 64-bit Python from 3.11 to 3.13.",
             where=Where(file=str(path)),
         )
-    return Python(path, facts["version"], facts["tag"])
+    return PythonInstallation(path, facts["version"], facts["tag"])
 
 
 def standalone(
-    root: Root, series: str, wheelhouse: Path | None, stop: Stop, log: Log
+    root: EngineRoot, series: str, wheelhouse: Path | None, stop: StopFlag, log: SetupLog
 ) -> Iterator[Event]:
     """Installs a standalone build into the engines' folder, downloading it where it is not bundled.
 
@@ -117,8 +118,8 @@ def standalone(
     mirror = brought.parent.parent if brought else root.downloads / "python"
     fetched = mirror / release / name
     if brought is None:
-        yield Told(text=f"This system has no Python that fits; {name} will be fetched.")
-        file = File(name=name, url=url, target=fetched)
+        yield Log(text=f"This system has no Python that fits; {name} will be fetched.")
+        file = DownloadFile(name=name, url=url, target=fetched)
         yield from download.fetch([file], "Downloading Python", stop, log)
     try:
         checked(
@@ -137,18 +138,20 @@ def standalone(
         raise
 
 
-def fetch_build(series: str, platform: str, into: Path, stop: Stop, log: Log) -> Iterator[Event]:
+def fetch_build(
+    series: str, platform: str, into: Path, stop: StopFlag, log: SetupLog
+) -> Iterator[Event]:
     """Puts a standalone build for a system (as uv names it) into a wheel folder. Raises ProblemError.
 
     uv checks it against its own checksum where it is installed.
     """
     url = _address(series, stop, log, platform)
     release, name = _place(url)
-    file = File(name=name, url=url, target=into / "python" / release / name)
+    file = DownloadFile(name=name, url=url, target=into / "python" / release / name)
     yield from download.fetch([file], "Downloading Python", stop, log)
 
 
-def _address(series: str, stop: Stop, log: Log, platform: str = "") -> str:
+def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> str:
     """Where a build is; for this machine, or with `platform` for another of its architecture."""
     command: list[object] = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",

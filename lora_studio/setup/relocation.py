@@ -11,13 +11,13 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.setup import engines, folders, install_pipeline, selfcheck
 from lora_studio.setup.events import Event
-from lora_studio.setup.folders import Root
-from lora_studio.setup.tools import Log, Stop
+from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.tools import SetupLog, StopFlag
 
 _STAGE = "Moving"
 
 
-def move(to: Path, stop: Stop, log: Log) -> Iterator[Event]:
+def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     """Takes everything along to another folder; raises ProblemError and leaves all where it is.
 
     Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
@@ -72,7 +72,7 @@ def _size(parts: tuple[Path, ...]) -> int:
     return sum(sizes.values())
 
 
-def _copy(old: Root, new: Root, total: int, stop: Stop) -> Iterator[Event]:
+def _copy(old: EngineRoot, new: EngineRoot, total: int, stop: StopFlag) -> Iterator[Event]:
     done = 0
     copied: dict[tuple[int, int], Path] = {}
     yield Progress(stage=_STAGE, done=0, total=total, unit="B")

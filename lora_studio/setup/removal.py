@@ -11,7 +11,7 @@ from pathlib import Path
 from lora_studio.core.protocol.events import Progress
 from lora_studio.setup import engines
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.tools import Log
+from lora_studio.setup.tools import SetupLog
 
 STAGE = "Removing"
 
@@ -19,12 +19,12 @@ STAGE = "Removing"
 _INTERVAL = 0.2
 
 
-def removing(old: Sequence[Engine], log: Log) -> Iterator[Progress]:
+def removing(old: Sequence[Engine], log: SetupLog) -> Iterator[Progress]:
     """Deletes the engines, which nothing points to any more; raises ProblemError."""
     yield from _deleting({one.folder: one.bytes for one in old}, log)
 
 
-def dropping(folders: Sequence[Path], log: Log) -> Iterator[Progress]:
+def dropping(folders: Sequence[Path], log: SetupLog) -> Iterator[Progress]:
     """Deletes folders that are no engines, or none yet; raises ProblemError."""
     yield from _deleting({one: size_of(one) for one in folders}, log)
 
@@ -39,7 +39,7 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def _deleting(sizes: Mapping[Path, int], log: Log) -> Iterator[Progress]:
+def _deleting(sizes: Mapping[Path, int], log: SetupLog) -> Iterator[Progress]:
     """Deletes folders whose sizes in bytes are known."""
     if not sizes:
         return

@@ -13,15 +13,15 @@ from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.setup import clock, download, local_index, wheelhouse
-from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, OwnWheel, project_text
+from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, project_text
 from lora_studio.setup.detect import Variant
-from lora_studio.setup.download import File
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.folders import Root, not_writable, of_the_disk
-from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
-from lora_studio.setup.pythons import Python
-from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, without_secrets
+from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
+from lora_studio.setup.plan import VARIABLE, WheelFile, normal, own_torch
+from lora_studio.setup.pythons import PythonInstallation
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, last_words, run, without_secrets
 
 #: What uv goes by for macOS on another machine: it would take 13, for which PyTorch has no wheels.
 OLDEST_MACOS = "14.0"
@@ -35,18 +35,18 @@ class Resolver:
     and Python version of another machine, `into` where the wheels will lie.
     """
 
-    root: Root
-    own: OwnWheel
-    stop: Stop
-    log: Log
-    python: Python | None
+    root: EngineRoot
+    own: AppWheel
+    stop: StopFlag
+    log: SetupLog
+    python: PythonInstallation | None
     wheelhouse: Path | None = None
     target: tuple[str, str] | None = None
     into: Path | None = None
 
     def resolve(
         self, variant: Variant, torch: str
-    ) -> Generator[Event, None, tuple[str, tuple[Wheel, ...]]]:
+    ) -> Generator[Event, None, tuple[str, tuple[WheelFile, ...]]]:
         """The source of PyTorch that was taken and every wheel with its size; yields warnings.
 
         Unsloth and Liger's kernels are left out where they go with nothing else; PyTorch comes from the
@@ -86,7 +86,7 @@ class Resolver:
 
     def _compile(
         self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
-    ) -> tuple[str, list[Wheel] | None]:
+    ) -> tuple[str, list[WheelFile] | None]:
         """What uv said, and the wheels unless it failed."""
         try:
             self.root.path.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ class Resolver:
 
     def _lock(
         self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
-    ) -> tuple[str, list[Wheel] | None]:
+    ) -> tuple[str, list[WheelFile] | None]:
         """The same with PyTorch from that place, and from `index` alone where it is given."""
         text = project_text(self.own.path, extras, torch)
         (folder / "pyproject.toml").write_text(text, "utf-8")
@@ -150,10 +150,10 @@ class Resolver:
             command += ["--offline", "--default-index", index]
         return command
 
-    def _measured(self, wheels: list[Wheel]) -> tuple[Wheel, ...]:
+    def _measured(self, wheels: list[WheelFile]) -> tuple[WheelFile, ...]:
         files = download.measured([wheel.file for wheel in wheels], self.stop, self.log)
         return tuple(
-            Wheel(wheel.name, wheel.version, file)
+            WheelFile(wheel.name, wheel.version, file)
             for wheel, file in zip(wheels, files, strict=True)
         )
 
@@ -196,7 +196,7 @@ def without_indexes(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in names}
 
 
-def wheels_of(lock: dict[str, Any], downloads: Path) -> list[Wheel]:
+def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
     """The wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
     found = []
     for package in lock.get("packages", ()):
@@ -214,10 +214,10 @@ def wheels_of(lock: dict[str, Any], downloads: Path) -> list[Wheel]:
         url = entry.get("url") or entry["path"]
         file_name = entry.get("name") or unquote(urlsplit(url).path).rsplit("/", 1)[-1]
         found.append(
-            Wheel(
+            WheelFile(
                 name,
                 str(package["version"]),
-                File(
+                DownloadFile(
                     name=file_name,
                     url=url,
                     target=downloads / file_name,

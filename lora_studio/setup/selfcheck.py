@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project.project import Project
@@ -26,14 +26,14 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.setup.engines import Engine, other_version
 from lora_studio.setup.environment import child_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.tools import Log, Stop, kill
+from lora_studio.setup.tools import SetupLog, StopFlag, kill
 
 STAGE = "Checking"
 _REMEDY = "Repair it: `lora-studio engine repair`. All that was said is in the log."
 
 
 def check(
-    engine: Engine, stop: Stop, log: Log, steps: int = 1
+    engine: Engine, stop: StopFlag, log: SetupLog, steps: int = 1
 ) -> Generator[Event, None, dict[str, Any]]:
     """Tries the engine as a job would use it; returns what its trial reports.
 
@@ -55,13 +55,15 @@ def check(
     return report
 
 
-def _train(trial: _Trial, folder: Path, steps: int, log: Log) -> None:
+def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
     """Trains a few steps in the worker; raises ProblemError when it does not end well."""
     project = Project(
         name="Check",
         model=ModelSpec(source=str(folder / "model")),
         dataset=DatasetSpec(
-            sources=(Source(path=str(folder / "rows.jsonl")),), max_length=64, validation_share=0.0
+            sources=(DataSource(path=str(folder / "rows.jsonl")),),
+            max_length=64,
+            validation_share=0.0,
         ),
         training=TrainingSpec(max_steps=steps, micro_batch=2, gradient_accumulation=1),
     )
@@ -86,7 +88,7 @@ def _train(trial: _Trial, folder: Path, steps: int, log: Log) -> None:
 class _Trial:
     """The process that imports everything, says what it found, and is a worker from then on."""
 
-    def __init__(self, engine: Engine, folder: Path, stop: Stop, log: Log) -> None:
+    def __init__(self, engine: Engine, folder: Path, stop: StopFlag, log: SetupLog) -> None:
         """Starts it; raises ProblemError when that is impossible."""
         self._engine, self._stop, self._log = engine, stop, log
         log.write(f"trying {engine.name}")
@@ -182,7 +184,7 @@ def _apart(engine: Engine, folder: Path) -> dict[str, str]:
     return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def _damaged(why: str, log: Log) -> ProblemError:
+def _damaged(why: str, log: SetupLog) -> ProblemError:
     return fail(
         "engine.check",
         f"The engine does not work: {why.rstrip('.')}.",

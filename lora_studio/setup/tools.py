@@ -32,11 +32,11 @@ _TURN = 0.1
 _SOON = 0.005
 
 
-class CancelledError(Exception):
+class SetupCancelledError(Exception):
     """The user has cancelled the set-up."""
 
 
-class Stop:
+class StopFlag:
     """Whether the user has cancelled; asked between two pieces of work, from any thread."""
 
     def __init__(self) -> None:
@@ -55,15 +55,15 @@ class Stop:
     def check(self) -> None:
         """Raises CancelledError when the work should end."""
         if self._asked.is_set():
-            raise CancelledError
+            raise SetupCancelledError
 
     def wait(self, seconds: float) -> None:
         """Waits, and raises CancelledError as soon as the work should end."""
         if self._asked.wait(seconds):
-            raise CancelledError
+            raise SetupCancelledError
 
 
-class Log:
+class SetupLog:
     """The file that keeps what a set-up did; a place where nothing can be written costs only that."""
 
     def __init__(self, file: Path) -> None:
@@ -138,7 +138,7 @@ def _on_path(name: str) -> Path | None:
 
 
 def run(
-    command: Sequence[object], *, environment: Mapping[str, str], stop: Stop, log: Log,
+    command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     on_line: Callable[[str], None] | None = None, cwd: Path | None = None,
 ) -> tuple[int, str]:  # fmt: skip
     """Runs a program to its end; its exit status and the end of what it said.
@@ -192,7 +192,7 @@ def kill(pid: int) -> None:
 
 
 def checked(
-    command: Sequence[object], *, environment: Mapping[str, str], stop: Stop, log: Log,
+    command: Sequence[object], *, environment: Mapping[str, str], stop: StopFlag, log: SetupLog,
     code: str, what: str, remedy: str,
 ) -> str:  # fmt: skip
     """Runs a program; what it said. Raises ProblemError with its last words when it fails."""

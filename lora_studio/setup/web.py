@@ -22,13 +22,13 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup.environment import uv_environment
-from lora_studio.setup.late import Late
+from lora_studio.setup.late import LazyModule
 from lora_studio.setup.tools import without_secrets
 
 if TYPE_CHECKING:
     import httpx
 else:
-    httpx = Late("httpx")  # a tenth of the window's start
+    httpx = LazyModule("httpx")  # a tenth of the window's start
 
 #: Attempts in a row that bring nothing before a server is given up.
 ATTEMPTS = 6
@@ -40,7 +40,7 @@ PATIENCE = 120.0
 _TIMEOUT, _CONNECT = 30.0, 20.0
 
 
-class Web:
+class HttpClient:
     """HTTP with the user's proxies, certificates and passwords."""
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -72,7 +72,7 @@ class Web:
         except (OSError, SyntaxError):
             self._otherwise = httpx.Auth()
 
-    def __enter__(self) -> Web:
+    def __enter__(self) -> HttpClient:
         """For `with`."""
         return self
 
@@ -180,7 +180,7 @@ def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str
                 yield host, (user, environ.get(f"{own}_PASSWORD", ""))
 
 
-class Waiting:
+class RetryWait:
     """How long to wait between two attempts, and when to give up."""
 
     def __init__(self) -> None:

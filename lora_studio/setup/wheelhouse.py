@@ -14,18 +14,18 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.setup import download, local_index
-from lora_studio.setup.app_wheel import OwnWheel
+from lora_studio.setup.app_wheel import AppWheel
 from lora_studio.setup.detect import Variant
-from lora_studio.setup.download import File
+from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.events import Event, WheelhouseReady
-from lora_studio.setup.plan import Wheel
-from lora_studio.setup.tools import Log, Stop
+from lora_studio.setup.plan import WheelFile
+from lora_studio.setup.tools import SetupLog, StopFlag
 
 #: Says what the folder is for; written last.
 FACTS = "wheelhouse.json"
 
 
-class Facts(BaseModel):
+class WheelhouseInfo(BaseModel):
     """What a wheel folder was made for: an engine's kind, a Python such as 3.12, a platform of uv's.
 
     `sha256` has the checksum of each wheel in hexadecimal digits, by its file's name.
@@ -40,13 +40,13 @@ class Facts(BaseModel):
     sha256: dict[str, str] = {}
 
 
-def read(folder: Path) -> Facts | None:
+def read(folder: Path) -> WheelhouseInfo | None:
     """What a folder was made for; None for a folder of wheels that somebody put together by hand.
 
     Raises ProblemError for one of another version of this program.
     """
     try:
-        facts = Facts.model_validate_json((folder / FACTS).read_bytes())
+        facts = WheelhouseInfo.model_validate_json((folder / FACTS).read_bytes())
     except (OSError, ValidationError):
         if not any(folder.glob("*.whl")):
             raise fail(
@@ -66,7 +66,7 @@ def read(folder: Path) -> Facts | None:
     return facts
 
 
-def checksums(folder: Path, stop: Stop) -> Generator[Progress, None, dict[Path, str]]:
+def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Path, str]]:
     """Every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
     facts = read(folder)
     promised = facts.sha256 if facts else {}
@@ -91,7 +91,12 @@ def _damaged(wheel: Path, why: str) -> ProblemError:
 
 
 def fill(
-    folder: Path, wheels: tuple[Wheel, ...], own: OwnWheel, facts: Facts, stop: Stop, log: Log
+    folder: Path,
+    wheels: tuple[WheelFile, ...],
+    own: AppWheel,
+    facts: WheelhouseInfo,
+    stop: StopFlag,
+    log: SetupLog,
 ) -> Iterator[Event]:
     """Downloads every wheel into the folder; goes on where it was cut. Raises ProblemError."""
     files = [wheel.file for wheel in wheels]
@@ -104,7 +109,7 @@ def fill(
             "Choose a folder on a larger disk.",
             where=Where(file=str(folder)),
         )
-    own_file = File(
+    own_file = DownloadFile(
         own.path.name, own.path.resolve().as_uri(), folder / own.path.name,
         own.path.stat().st_size, own.sha256,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from typing import Any
 
 import datasets
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.engine.dataset import prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache
@@ -66,7 +66,7 @@ def tokenise(rows: int, turns: int, rounds: int) -> None:
     folder = sources.resolve(ModelSpec(source=_MODEL), job)
     with tempfile.TemporaryDirectory() as scratch:
         file = write_talks(Path(scratch) / "talks.jsonl", rows, turns)
-        spec = DatasetSpec(sources=(Source(path=str(file)),))
+        spec = DatasetSpec(sources=(DataSource(path=str(file)),))
         tokenizer = load_tokenizer(folder, spec)
         os.environ["LORA_STUDIO_CACHE"] = scratch
         found = mixture.open(spec, job)

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from lora_studio.client.worker import Worker
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
 
 _PLAIN = """
@@ -111,7 +111,7 @@ def _ours(file: Path, size: int, rows: int) -> None:
     next(event for event in happening if isinstance(event, events.Hello))
     peak = Peak(worker.pid)
     idle = peak.look()
-    spec = DatasetSpec(sources=(Source(path=str(file)),))
+    spec = DatasetSpec(sources=(DataSource(path=str(file)),))
     with peak.watched():
         _inspect(worker, happening, spec, size, rows)
     print(f"memory over idle: {(peak.alone - idle) / 1e6:,.0f} MB, {(peak.tree - idle) / 1e6:,.0f} MB with processes that help (idle {idle / 1e6:,.0f} MB)")  # fmt: skip

@@ -32,7 +32,7 @@ import psutil
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from lora_studio.core.curves.metrics import Column
+from lora_studio.core.curves.metrics import MetricColumn
 from lora_studio.core.protocol import events
 from lora_studio.gui import app, theme
 from lora_studio.gui.frame import wizard
@@ -247,13 +247,13 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     return _Turns(late, spent, time.perf_counter() - begun)
 
 
-def _columns(points: int) -> dict[str, Column]:
+def _columns(points: int) -> dict[str, MetricColumn]:
     steps = array("q", range(1, points + 1))
     noise = np.random.default_rng(0).normal(0, 0.12, points)
     loss = 1.1 + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
     made = {}
     for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes"):
-        column = Column()
+        column = MetricColumn()
         column.steps, column.values = steps, array("d", loss.tobytes())
         made[name] = column
     return made

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.client import worker
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory.estimate import CONSTANTS, Constants, Plan, estimate
+from lora_studio.core.memory.estimate import CONSTANTS, Constants, MemoryPlan, estimate
 from lora_studio.core.memory.rows import rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
@@ -239,20 +239,20 @@ def project_of(case: Case, folder: Path, device: str) -> Project:
         ),
         lora=LoraSpec(**case.lora),
         dataset=DatasetSpec(
-            sources=(Source(path=str(rows)),), max_length=case.length, validation_share=0.0
+            sources=(DataSource(path=str(rows)),), max_length=case.length, validation_share=0.0
         ),
         training=TrainingSpec(**case.recipe, max_steps=2, save_every=0),
     )
 
 
-def plan_of(project: Project, devices: events.DevicesFound) -> Plan:
+def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
     """What is known before the training, from the same questions that the window asks."""
     from lora_studio.engine import jobs
-    from lora_studio.engine.runtime.channel import Flags, Job
+    from lora_studio.engine.runtime.channel import Flags, JobContext
     from tests.helpers.jobs import RecordingChannel
 
     channel = RecordingChannel()
-    job = Job("plan", channel, Flags())  # type: ignore[arg-type]
+    job = JobContext("plan", channel, Flags())  # type: ignore[arg-type]
     jobs.inspect_model(commands.InspectModel(model=project.model, lora=project.lora), job)
     jobs.measure_dataset(commands.MeasureDataset(dataset=project.dataset, model=project.model), job)
     jobs.inspect_dataset(commands.InspectDataset(dataset=project.dataset), job)
@@ -260,7 +260,7 @@ def plan_of(project: Project, devices: events.DevicesFound) -> Plan:
     limit = project.dataset.max_length
     kind = project.model.device.partition(":")[0]
     device = next(each for each in devices.devices if each.name.startswith(kind))
-    return Plan(
+    return MemoryPlan(
         inspected=channel.last(events.ModelInspected),
         model=project.model,
         lora=project.lora,
@@ -288,7 +288,7 @@ class Result:
     """What was told of a case and what it took, in bytes."""
 
     case: Case
-    plan: Plan
+    plan: MemoryPlan
     measured: int
 
     def predicted(self, constants: Constants = CONSTANTS) -> int:

@@ -43,7 +43,7 @@ def write_model(folder: Path, size: float) -> None:
     import torch
 
     from lora_studio.engine.model import safetensors_files
-    from lora_studio.engine.model.safetensors_files import Planned
+    from lora_studio.engine.model.safetensors_files import PlannedFile
 
     per_layer = 2 * (sum(a * b for a, b in SHAPES.values()) + 2 * HIDDEN)
     layers = max(round((size - 4 * VOCABULARY * HIDDEN) / per_layer), 1)
@@ -54,9 +54,9 @@ def write_model(folder: Path, size: float) -> None:
         for name in ("input_layernorm", "post_attention_layernorm"):
             shapes[f"model.layers.{layer}.{name}.weight"] = (HIDDEN,)
     shapes |= {"model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCABULARY, HIDDEN)}
-    groups: list[list[Planned]] = [[]]
+    groups: list[list[PlannedFile]] = [[]]
     for name, shape in shapes.items():
-        planned = Planned(name, "BF16", shape)
+        planned = PlannedFile(name, "BF16", shape)
         if sum(item.bytes for item in groups[-1]) + planned.bytes > 1e9:
             groups.append([])
         groups[-1].append(planned)
@@ -64,7 +64,7 @@ def write_model(folder: Path, size: float) -> None:
     placed = {}
     for file, group in zip(safetensors_files.shard_names(len(groups)), groups, strict=True):
         # A fortieth of each tensor is drawn and repeated: drawing all would take minutes.
-        def values(planned: Planned) -> torch.Tensor:
+        def values(planned: PlannedFile) -> torch.Tensor:
             count = 1
             for length in planned.shape:
                 count *= length

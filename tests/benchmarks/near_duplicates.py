@@ -18,8 +18,8 @@ from itertools import accumulate
 import numpy as np
 
 from lora_studio.engine.dataset.quality.near_duplicates import (
-    Comparison,
-    Groups,
+    DuplicateGroups,
+    NearDuplicateSearch,
     Sides,
     boilerplate,
     join_near,
@@ -65,8 +65,8 @@ def grouped(rows: Sequence[Sides]) -> list[int]:
     sides = [tuple(map(normalised, row)) for row in rows]
     common = boilerplate(sides[:2000])
     keys, prints = sketch(sides, np.zeros(len(sides), dtype=np.uint64), common)
-    groups = Groups(len(sides))
-    comparison = Comparison(lambda row: sides[row], common)
+    groups = DuplicateGroups(len(sides))
+    comparison = NearDuplicateSearch(lambda row: sides[row], common)
     join_near(groups, lambda band: keys[:, band], prints, comparison, make_job())
     return groups.leaders().tolist()
 

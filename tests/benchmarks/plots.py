@@ -38,7 +38,7 @@ from lora_studio.gui.pages.training.curves_card import _series_of
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 
 Times = dict[str, list[tuple[float, float]]]  # action -> (clock, processor) in milliseconds
 
@@ -235,7 +235,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     """Reading a run for comparing, and showing one that is at work."""
     run = write_run(folder / "runs" / "20260101-000000-long", steps)
     found: list[object] = []
-    thread = Background(lambda thread: _series_of(run, thread))
+    thread = BackgroundReader(lambda thread: _series_of(run, thread))
     thread.done.connect(found.append)
     thread.start()
     gap, taken = longest_gap(app, lambda: bool(found), 600)

@@ -33,7 +33,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.problems import ProblemError
@@ -42,10 +42,10 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.system import paths
 from lora_studio.engine.export.gguf import converter, imatrix, quantizer
 from lora_studio.engine.model import safetensors_files, sources
-from lora_studio.engine.model.safetensors_files import Planned
+from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.selftest import limits, reading
-from lora_studio.engine.selftest.reading import Case
+from lora_studio.engine.selftest.reading import SelfTestCase
 from tests.helpers.recorded_job import recorded_job
 
 #: Shape of the built-in model, and of its padded form.
@@ -110,27 +110,29 @@ def write_model(folder: Path) -> None:
         weight = stored.read()
         plain = dithered(weight, dice) if weight.ndim == 2 else weight.float()
         made[name] = padded(name, plain).half()
-    entries = [(Planned(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in made.items()]  # fmt: skip
+    entries = [(PlannedFile(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in made.items()]  # fmt: skip
     safetensors_files.save(folder / safetensors_files.SINGLE, entries)
 
 
-def conversations(work: Path, tokenizer: Any, model: Path) -> tuple[list[Case], list[list[int]]]:
+def conversations(
+    work: Path, tokenizer: Any, model: Path
+) -> tuple[list[SelfTestCase], list[list[int]]]:
     """Those that are compared, and the token ids of the rest, for the matrix."""
     rows = (paths.resources() / "sample" / "assistant.jsonl").read_text("utf-8").splitlines()
     project = Project(
         name="quantisations",
         model=ModelSpec(source=str(model), device="cpu"),
-        dataset=DatasetSpec(sources=(Source(path=str(work / "rows.jsonl")),)),
+        dataset=DatasetSpec(sources=(DataSource(path=str(work / "rows.jsonl")),)),
     )
     run = run_folder.create(work / "runs", project, work)
-    found: list[list[Case]] = []
+    found: list[list[SelfTestCase]] = []
     for part in (rows[::2], rows[1::2]):
         run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")
         found.append(reading.cases(run, project, tokenizer))
     return found[0], [case.ids for case in found[1]]
 
 
-def reference(model: Path, cases: list[Case]) -> np.ndarray:
+def reference(model: Path, cases: list[SelfTestCase]) -> np.ndarray:
     """Log probabilities [positions, vocabulary] by torch in float32."""
     from transformers import AutoModelForCausalLM
 
@@ -139,7 +141,7 @@ def reference(model: Path, cases: list[Case]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def measure(file: Path, cases: list[Case], expected: np.ndarray) -> tuple[float, float]:
+def measure(file: Path, cases: list[SelfTestCase], expected: np.ndarray) -> tuple[float, float]:
     """Top-1 agreement and mean divergence of a file."""
     same, divergence, done = 0, 0.0, 0
     with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:

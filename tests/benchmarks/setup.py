@@ -31,8 +31,8 @@ import lora_studio
 from lora_studio.setup import app_wheel, engines, folders
 from lora_studio.setup.environment import ALLOCATOR, uv_environment
 from lora_studio.setup.events import Failed, Progress
-from lora_studio.setup.operations import Request, SetUp
-from lora_studio.setup.tools import Log, Stop, find_uv
+from lora_studio.setup.operations import EngineSetup, SetupRequest
+from lora_studio.setup.tools import SetupLog, StopFlag, find_uv
 from tests.helpers import ports
 
 
@@ -102,7 +102,7 @@ def set_up(folder: Path) -> dict[str, float]:
     os.environ[folders.VARIABLE] = str(folder)
     stages: dict[str, float] = {}
     stage, began = "Planning", time.monotonic()
-    for event in SetUp(Request(variant="cpu"), Stop()).carry_out():
+    for event in EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out():
         if isinstance(event, Failed):
             raise SystemExit(str(event.problem))
         if isinstance(event, Progress) and event.stage != stage:
@@ -118,7 +118,7 @@ def measure(
     """One round: of each kind `plain`'s and `starts`' figures, and the stages of the set-up."""
     os.environ[folders.VARIABLE] = str(folder / "engines")
     os.environ.pop(app_wheel.VARIABLE, None)
-    wheel = app_wheel.own_wheel(folder, Stop(), Log(folder / "log")).path
+    wheel = app_wheel.own_wheel(folder, StopFlag(), SetupLog(folder / "log")).path
     os.environ[app_wheel.VARIABLE] = str(wheel)  # an installed program brings it
     taken: dict[str, tuple[float, ...]] = {}
     with line(folder / "line", megabits):

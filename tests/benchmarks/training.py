@@ -74,7 +74,7 @@ def prepare(work: Path) -> dict[str, Any]:
 
     from lora_studio.core.dataset.spec import DatasetSpec
     from lora_studio.core.model.spec import ModelSpec
-    from lora_studio.engine.dataset.batches import Plan
+    from lora_studio.engine.dataset.batches import BatchPlan
     from lora_studio.engine.dataset.prepare import prepare as read
     from lora_studio.engine.dataset.rows.sequences import EncodedRows
     from lora_studio.engine.model import sources
@@ -85,7 +85,7 @@ def prepare(work: Path) -> dict[str, Any]:
     folder = sources.resolve(ModelSpec(source=MODEL), job)
     spec = DatasetSpec.model_validate(dataset_settings(recipe))
     rows = EncodedRows(read(spec, load_tokenizer(folder), SEED, job).training)
-    plan = Plan(rows.lengths, recipe.micro_batch, recipe.accumulation, SEED)
+    plan = BatchPlan(rows.lengths, recipe.micro_batch, recipe.accumulation, SEED)
     assert plan.steps_per_epoch > recipe.steps, "too few rows for so many steps"
     steps = []
     for number in range(recipe.steps):

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lora_studio.core.curves import advice
-from lora_studio.core.curves.training_monitor import Watch
-from lora_studio.core.curves.verdict import Kind, Verdict, judge
+from lora_studio.core.curves.training_monitor import TrainingMonitor
+from lora_studio.core.curves.verdict import Kind, TrainingVerdict, judge
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
@@ -26,8 +26,10 @@ def step(number: int, loss: float, *, planned: int = 400, norm: float = 1.0) -> 
     )  # fmt: skip
 
 
-def watched(losses: Iterable[float], evaluations: dict[int, float] | None = None) -> Watch:
-    watch = Watch()
+def watched(
+    losses: Iterable[float], evaluations: dict[int, float] | None = None
+) -> TrainingMonitor:
+    watch = TrainingMonitor()
     for number, loss in enumerate(losses, start=1):
         watch.take(step(number, loss))
         if evaluations and number in evaluations:
@@ -35,7 +37,7 @@ def watched(losses: Iterable[float], evaluations: dict[int, float] | None = None
     return watch
 
 
-def kind_of(watch: Watch) -> Kind | None:
+def kind_of(watch: TrainingMonitor) -> Kind | None:
     found = watch.verdict()
     return found.kind if found else None
 
@@ -47,7 +49,7 @@ def falling(count: int, seed: int = 1, noise: float = 0.1) -> list[float]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_training_that_learns_is_left_alone(seed: int) -> None:
-    watch = Watch()
+    watch = TrainingMonitor()
     draw = random.Random(seed)
     for number, loss in enumerate(falling(400, seed, 0.15), start=1):
         watch.take(step(number, loss, norm=draw.uniform(0.1, 3)))
@@ -132,8 +134,10 @@ def test_an_eval_loss_that_rises_from_its_first_value_while_training_falls_is_ov
 
 
 def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, **training: Any) -> list[str]:  # fmt: skip
-    recipe = advice.Recipe(TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40)
-    return [fix.label for fix in advice.fixes(Verdict(kind, "", "", best_step), recipe)]
+    recipe = advice.RecipeFacts(
+        TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40
+    )
+    return [fix.label for fix in advice.fixes(TrainingVerdict(kind, "", "", best_step), recipe)]
 
 
 def test_each_verdict_has_the_advice_of_the_field() -> None:
@@ -155,8 +159,8 @@ def test_each_verdict_has_the_advice_of_the_field() -> None:
 def test_every_change_that_is_proposed_is_valid_and_is_one(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
-    recipe = advice.Recipe(TrainingSpec(), LoraSpec(targets="attention"), 40)
-    found = advice.fixes(Verdict(kind, "", "", 60), recipe)
+    recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
+    found = advice.fixes(TrainingVerdict(kind, "", "", 60), recipe)
     assert found
     for fix in found:
         for place, name, value in fix.changes:

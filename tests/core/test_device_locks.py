@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import Device, Holder
+from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 
-FIRST, SECOND = Device("cuda-GPU-1/2", "RTX 4090"), Device("cuda-GPU-3", "RTX 4090")
+FIRST, SECOND = DeviceIdentity("cuda-GPU-1/2", "RTX 4090"), DeviceIdentity("cuda-GPU-3", "RTX 4090")
 
 
 class _EnoughError(Exception):
@@ -37,16 +37,16 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
 
 
 def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -> None:
-    told: list[Holder] = []
+    told: list[LockHolder] = []
 
-    def waits(device: Device, holder: Holder) -> None:
+    def waits(device: DeviceIdentity, holder: LockHolder) -> None:
         assert device == FIRST
         told.append(holder)
         if len(told) == 2:
             other.kill()  # the system frees the lock
 
-    locks = device_locks.take([FIRST], Holder("/p/other/runs/r2", "training"), waits)
-    assert told[0] == Holder("/p/bot/runs/r1", "training", other.pid)
+    locks = device_locks.take([FIRST], LockHolder("/p/other/runs/r2", "training"), waits)
+    assert told[0] == LockHolder("/p/bot/runs/r1", "training", other.pid)
     held = device_locks.holder_of(FIRST)
     assert held is not None
     assert held.run == "/p/other/runs/r2"
@@ -57,22 +57,22 @@ def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -
 
 @pytest.mark.usefixtures("other")
 def test_another_gpu_is_free() -> None:
-    for lock in device_locks.take([SECOND], Holder("/p/x/runs/r"), pytest.fail):
+    for lock in device_locks.take([SECOND], LockHolder("/p/x/runs/r"), pytest.fail):
         lock.release()
 
 
 @pytest.mark.usefixtures("other")
 def test_who_gives_up_waiting_has_taken_nothing() -> None:
-    def waits(device: Device, holder: Holder) -> None:
+    def waits(device: DeviceIdentity, holder: LockHolder) -> None:
         raise _EnoughError
 
     with pytest.raises(_EnoughError):
-        device_locks.take([Device("a", ""), FIRST], Holder(), waits)
-    assert device_locks.holder_of(Device("a", "")) is None
+        device_locks.take([DeviceIdentity("a", ""), FIRST], LockHolder(), waits)
+    assert device_locks.holder_of(DeviceIdentity("a", "")) is None
 
 
 def test_the_problem_names_the_run_that_holds_the_device() -> None:
-    problem = device_locks.busy(FIRST, Holder("/p/bot/runs/r1", "training"))
+    problem = device_locks.busy(FIRST, LockHolder("/p/bot/runs/r1", "training"))
     assert str(problem.what) == "RTX 4090 is taken by training of the run r1 in /p/bot."
     assert problem.severity == "warning"
 
@@ -82,4 +82,4 @@ def test_a_data_folder_that_cannot_be_written_to_keeps_nobody_from_working(
 ) -> None:
     (tmp_path / "data").write_text("is a file")
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    assert device_locks.take([FIRST], Holder(), pytest.fail) == []
+    assert device_locks.take([FIRST], LockHolder(), pytest.fail) == []

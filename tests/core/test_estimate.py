@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from lora_studio.core.memory import advice, calibration
-from lora_studio.core.memory.calibration import HIGHEST, LOWEST, Learned, Machine
+from lora_studio.core.memory.calibration import (
+    HIGHEST,
+    LOWEST,
+    CalibrationRecord,
+    MachineCalibration,
+)
 from lora_studio.core.memory.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate
 from lora_studio.core.memory.rows import rows_of
 from lora_studio.core.protocol.events import LengthsMeasured
@@ -260,19 +265,21 @@ class TestCheapestChange:
 
 class TestMachine:
     def test_moves_half_the_way_to_what_was_measured(self) -> None:
-        learned = Learned().after(ratio=1.44, source="m", parameters=10, speed=5.0)
+        learned = CalibrationRecord().after(ratio=1.44, source="m", parameters=10, speed=5.0)
         assert learned.factor == pytest.approx(1.2)
         assert learned.runs == 1
 
     @pytest.mark.parametrize(("ratio", "bound"), [(100.0, HIGHEST), (0.001, LOWEST)])
     def test_is_never_moved_beyond_its_bounds(self, ratio: float, bound: float) -> None:
-        learned = Learned()
+        learned = CalibrationRecord()
         for _ in range(5):
             learned = learned.after(ratio=ratio, source="m", parameters=10, speed=5.0)
         assert learned.factor == bound
 
     def test_learns_less_from_a_run_that_was_nearly_all_certain(self) -> None:
-        learned = Learned().after(ratio=1.44, source="m", parameters=10, speed=5.0, share=0.1)
+        learned = CalibrationRecord().after(
+            ratio=1.44, source="m", parameters=10, speed=5.0, share=0.1
+        )
         assert learned.factor == pytest.approx(1.44**0.05)
 
     def test_learns_from_the_peak_beside_what_was_told(
@@ -296,8 +303,10 @@ class TestMachine:
         self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-        learned = Learned(factor=1.5, runs=1, work_per_s=1e12, tokens_per_s={"org/decoder": 50.0})
-        calibration.save(Machine().with_("RTX", "bf16", learned))
+        learned = CalibrationRecord(
+            factor=1.5, runs=1, work_per_s=1e12, tokens_per_s={"org/decoder": 50.0}
+        )
+        calibration.save(MachineCalibration().with_("RTX", "bf16", learned))
         known = calibration.load()
         made = calibration.corrected(plan(), known)
         assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
@@ -307,7 +316,7 @@ class TestMachine:
     def test_forgets_a_damaged_file(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
         calibration.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
-        assert calibration.load() == Machine()
+        assert calibration.load() == MachineCalibration()
 
     def test_corrects_what_no_formula_gives_and_nothing_else(self) -> None:
         plain, more = estimate(plan()), estimate(replace(plan(), correction=1.5))
@@ -324,7 +333,7 @@ class TestMachine:
         assert estimate(plan()).seconds is None
 
     def test_expects_of_a_model_of_twice_the_size_half_the_speed(self) -> None:
-        learned = Learned().after(ratio=1.0, source="small", parameters=100, speed=80.0)
+        learned = CalibrationRecord().after(ratio=1.0, source="small", parameters=100, speed=80.0)
         assert learned.speed("small", 100) == 80.0
         assert learned.speed("other", 200) == pytest.approx(40.0)
 

@@ -20,12 +20,19 @@ import trl
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import Feature, Plan
+from lora_studio.core.templates.derivation import DerivationPlan, TemplateFeature
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.modelfile import modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import DAYS, Abilities, Case, Proof, cases, conversations
+from lora_studio.core.templates.proof import (
+    DAYS,
+    ProofCase,
+    TemplateAbilities,
+    TemplateProof,
+    cases,
+    conversations,
+)
 from lora_studio.core.templates.server.data import Message, prepare, template_data
 from lora_studio.core.templates.writing import repr_writer
 from lora_studio.core.templates.writing.pieces import literal
@@ -68,10 +75,13 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
     return text.removeprefix("<s>")
 
 
-def able(found: DerivedTemplate) -> Abilities:
+def able(found: DerivedTemplate) -> TemplateAbilities:
     """What a TEMPLATE can be given."""
-    return Abilities(
-        **{name.lower(): Feature[name].value in found.covers for name in Feature.__members__},
+    return TemplateAbilities(
+        **{
+            name.lower(): TemplateFeature[name].value in found.covers
+            for name in TemplateFeature.__members__
+        },
         several_calls=True,
         content_beside_calls=True,
         nested_arguments=True,
@@ -82,7 +92,7 @@ def able(found: DerivedTemplate) -> Abilities:
 def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
     """Conversations with tools, calls, thoughts on which the real engine differs, as text."""
     prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
-    manner = Plan.probe(prober).prober
+    manner = DerivationPlan.probe(prober).prober
     talks = list(cases(able(found)))
     jobs = [
         Job(found.template, template_data(c.messages, c.tools, c.think), DAYS[0], structs=True)
@@ -96,9 +106,9 @@ def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> l
     ]
 
 
-def refused_or(prober: Prober, case: Case) -> str:
+def refused_or(prober: Prober, case: ProofCase) -> str:
     """What the chat template writes, or that it refuses."""
-    return Proof(prober, "").original(case, DAYS[0]) or "(refused)"
+    return TemplateProof(prober, "").original(case, DAYS[0]) or "(refused)"
 
 
 def go_differences(
@@ -154,7 +164,7 @@ def _outside_actions(template: str) -> Iterator[int]:
 )
 def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) -> None:
     template, found = family(name), family_derived(name)
-    prober = Plan.probe(
+    prober = DerivationPlan.probe(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
     days = DAYS if "currentDate" in found.template else DAYS[:1]
@@ -162,7 +172,7 @@ def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) 
     talks = sorted(
         cases(able(found)), key=lambda c: (c.messages[0]["role"] == "system", len(c.messages))
     )
-    original = Proof(prober, found.template)
+    original = TemplateProof(prober, found.template)
     wanted = {
         (i, day): original.original(replace(talk, messages=prepare(talk.messages)), day)
         for i, talk in enumerate(talks)
@@ -170,7 +180,7 @@ def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) 
     }
 
     def caught(mutant: str) -> bool:
-        proof = Proof(prober, mutant)
+        proof = TemplateProof(prober, mutant)
         return any(proof.derived(talks[i], day) != text for (i, day), text in wanted.items())
 
     assert not caught(found.template)
@@ -461,7 +471,7 @@ def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_
 
 def calls_of(found: DerivedTemplate) -> bool:
     """Whether calls of tools and their results are derived and proven."""
-    return found.proven and Feature.CALLS.value in found.covers
+    return found.proven and TemplateFeature.CALLS.value in found.covers
 
 
 PLAIN_CALL = "<{{ c.function.name }} " + ARGUMENTS + ">"
@@ -549,7 +559,7 @@ def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_i
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
     assert calls_of(found)
-    assert Feature.THOUGHTS.value in found.covers
+    assert TemplateFeature.THOUGHTS.value in found.covers
     assert equal_in_go(real_go, template, found) == []
 
 
@@ -613,8 +623,8 @@ def test_an_empty_system_message_that_differs_from_both_other_cases_gets_a_form_
         talk = [{"role": "user", "content": "Hi"}]
         if system is not None:
             talk.insert(0, {"role": "system", "content": system})
-        text = Proof(Prober(ChatTemplate(source).render), found.template).derived(
-            Case(talk), DAYS[0]
+        text = TemplateProof(Prober(ChatTemplate(source).render), found.template).derived(
+            ProofCase(talk), DAYS[0]
         )
         assert text == f"{start}u:Hi;"
 
@@ -971,4 +981,4 @@ def show(host: str, name: str) -> dict[str, str]:
 
 def test_a_template_that_go_cannot_parse_never_reaches_the_proof() -> None:
     with pytest.raises(GoTemplateError, match="unclosed action"):
-        Proof(Prober(ChatTemplate(CHATML).render), "{{.Content")
+        TemplateProof(Prober(ChatTemplate(CHATML).render), "{{.Content")

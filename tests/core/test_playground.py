@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core import chat, timestamps
-from lora_studio.core.chat import GgufFile, InOllama, OnBase
+from lora_studio.core.chat import AdapterSpeaker, GgufSpeaker, OllamaSpeaker
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.playground import (
-    Answers,
+    AnswerVersion,
     Conversation,
     Playground,
-    Take,
     Turn,
+    TurnAnswers,
     Vote,
     tally,
     to_csv,
@@ -22,16 +22,18 @@ from lora_studio.core.playground import (
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs import speakers
-from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import create
 
 
 def talk(*answers: str) -> Conversation:
     turns = tuple(
-        Turn(user=f"Question {n}").put(1, Answers().add(Take(text=text)))
+        Turn(user=f"Question {n}").put(1, TurnAnswers().add(AnswerVersion(text=text)))
         for n, text in enumerate(answers)
     )
-    return Conversation(speakers=(OnBase(), OnBase()), system="Be brief.", turns=turns)
+    return Conversation(
+        speakers=(AdapterSpeaker(), AdapterSpeaker()), system="Be brief.", turns=turns
+    )
 
 
 def test_each_column_goes_on_from_what_it_said_itself() -> None:
@@ -48,9 +50,9 @@ def test_each_column_goes_on_from_what_it_said_itself() -> None:
 
 
 def test_an_answer_given_again_keeps_the_one_before() -> None:
-    answers = Answers().add(Take(text="first")).add(Take(text="second"))
-    assert answers.current == Take(text="second")
-    assert answers.model_copy(update={"shown": 0}).current == Take(text="first")
+    answers = TurnAnswers().add(AnswerVersion(text="first")).add(AnswerVersion(text="second"))
+    assert answers.current == AnswerVersion(text="second")
+    assert answers.model_copy(update={"shown": 0}).current == AnswerVersion(text="first")
 
 
 def test_a_branch_leaves_the_conversation_it_comes_from_alone(tmp_path: Path) -> None:
@@ -71,7 +73,11 @@ def test_conversations_come_back_with_their_speakers_and_a_torn_file_is_passed_o
 ) -> None:
     place = Playground(tmp_path)
     mix = (WeightedAdapter(folder="/a", weight=0.5), WeightedAdapter(folder="/b"))
-    who = (OnBase(adapters=mix), GgufFile(file="/m.gguf"), InOllama(name="m:latest"))
+    who = (
+        AdapterSpeaker(adapters=mix),
+        GgufSpeaker(file="/m.gguf"),
+        OllamaSpeaker(name="m:latest"),
+    )
     kept = Conversation(speakers=who, draft="not sent yet")
     place.save(kept)
     (place.folder / "conversation-torn.json").write_text('{"id": ')
@@ -119,10 +125,10 @@ def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
         "Checkpoint, step 20",
         "x-Q4_K_M.gguf",
     ]
-    assert isinstance(found[-1].speaker, GgufFile)
+    assert isinstance(found[-1].speaker, GgufSpeaker)
     assert found[-1].speaker.tokenizer == str(run.adapter)
     assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"
     assert chat.shown(found[1].speaker) == f"{timestamps.of_run(run.path.name)}, step 40"
     assert found[0].group == timestamps.of_run(run.path.name)
-    run.write_about(About(title="My best"))
+    run.write_about(RunAnnotations(title="My best"))
     assert speakers.of_run(run)[0].group == "My best"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import STEPS, ProblemError, Step
 from lora_studio.core.project import checks, migrations, project
 from lora_studio.core.project.project import SPECS, Draft, Project
@@ -291,10 +291,10 @@ def test_a_faulty_source_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_hub_dataset_is_told_from_a_path_by_its_spelling(tmp_path: Path) -> None:
-    hub, local = Source(path="org/rows"), Source(path="data/rows.jsonl")
+    hub, local = DataSource(path="org/rows"), DataSource(path="data/rows.jsonl")
     assert (hub.is_hub, local.is_hub) == (True, False)
     (tmp_path / "org" / "rows").mkdir(parents=True)
-    spec = DatasetSpec(sources=(hub, local, Source(path="other/rows")))
+    spec = DatasetSpec(sources=(hub, local, DataSource(path="other/rows")))
     assert [source.path for source in spec.resolved_sources(tmp_path)] == [
         str(tmp_path / "org" / "rows"),
         str(tmp_path / "data" / "rows.jsonl"),

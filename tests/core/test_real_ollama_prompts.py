@@ -12,10 +12,17 @@ import ollama
 import pytest
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import Feature, Plan
+from lora_studio.core.templates.derivation import DerivationPlan, TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import TERSE_TOOLS, TOOLS, Abilities, Case, Proof, cases
+from lora_studio.core.templates.proof import (
+    TERSE_TOOLS,
+    TOOLS,
+    ProofCase,
+    TemplateAbilities,
+    TemplateProof,
+    cases,
+)
 from lora_studio.core.templates.server.data import prepare
 from tests.helpers import tiny_gguf
 from tests.helpers.real_ollama import Server, install, running_server
@@ -57,19 +64,19 @@ def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemp
 
 
 def prober_of(template: ChatTemplate) -> Prober:
-    return Plan.probe(
+    return DerivationPlan.probe(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
 
 
-def understood(case: Case) -> bool:
+def understood(case: ProofCase) -> bool:
     """Whether this old server hands it on as newer ones do: it merges results, fills in empty
     descriptions, and knows neither ids nor names of results."""
     roles = [message["role"] for message in case.messages]
     return ("tool", "tool") not in pairwise(roles) and not any(t in TERSE_TOOLS for t in case.tools)
 
 
-def asked(server: Server, client: ollama.Client, name: str, case: Case) -> str:
+def asked(server: Server, client: ollama.Client, name: str, case: ProofCase) -> str:
     """The prompt that the server makes of a conversation."""
     reply = client.chat(
         name, case.messages, tools=case.tools, think=case.think, options={"num_ctx": 1 << 15}
@@ -85,12 +92,15 @@ def test_a_real_server_asks_the_model_what_the_chat_template_writes(
 ) -> None:
     template, found = created(client, name)
     named = "ToolName" in found.template or ".ID" in found.template
-    able = Abilities(
-        **{key.lower(): Feature[key].value in found.covers for key in Feature.__members__},
+    able = TemplateAbilities(
+        **{
+            key.lower(): TemplateFeature[key].value in found.covers
+            for key in TemplateFeature.__members__
+        },
         system=found.system != "refused",
     )
     able = replace(able, calls=able.calls and not named)
-    original = Proof(prober_of(template), found.template)
+    original = TemplateProof(prober_of(template), found.template)
     compared = 0
     for case in islice(filter(understood, cases(able)), ASKED):
         wanted = original.original(replace(case, messages=prepare(case.messages)), DAY)

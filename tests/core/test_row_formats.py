@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.dataset.formats.detection import Verdict, convert, detect
+from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 
@@ -677,7 +677,9 @@ def test_a_column_named_image_that_holds_words_is_no_picture() -> None:
 # --- the user's word --------------------------------------------------------------------------
 
 
-def told_so(row: dict[str, Any], chosen: Any = "auto", **mapping: str) -> tuple[Verdict, Sample]:
+def told_so(
+    row: dict[str, Any], chosen: Any = "auto", **mapping: str
+) -> tuple[FormatVerdict, Sample]:
     verdict = detect([row], list(row), chosen, mapping)
     assert verdict.format is not None, verdict.problems
     return verdict, convert(row, verdict.format, verdict.mapping)

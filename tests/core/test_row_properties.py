@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.formats.detection import Verdict, convert, detect
+from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, TASKS, RowFormat
 from lora_studio.core.protocol.events import RowPreview, to_line
@@ -102,7 +102,7 @@ BASES: list[list[dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-def same(one: Verdict, other: Verdict) -> bool:
+def same(one: FormatVerdict, other: FormatVerdict) -> bool:
     return (one.format, one.mapping, one.confidence) == (
         other.format,
         other.mapping,

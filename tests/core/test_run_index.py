@@ -15,7 +15,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import index as run_index
 from lora_studio.core.runs import table
-from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.system.locks import FileLock
@@ -128,7 +128,7 @@ def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
         return names
 
     _append(runs[3], _step(99, 0.5, 9e9))
-    runs[5].write_about(About(title="the good one"))
+    runs[5].write_about(RunAnnotations(title="the good one"))
     runs[7].checkpoint(3).mkdir(parents=True)
     found = {run.folder: run for run in list(index.refresh(noted))[-1]}
     assert seen == [runs[n].path.name for n in (3, 5, 7)]
@@ -188,7 +188,7 @@ def test_a_runs_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
 
 def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -> None:
     run = _one(tmp_path, model={"source": "org/Llama-1B"}, lora=LoraSpec(rank=64))
-    run.write_about(About(tags=(" night , shift ", "night"), notes="Rude answers"))
+    run.write_about(RunAnnotations(tags=(" night , shift ", "night"), notes="Rude answers"))
     told = _read(tmp_path)
     assert told.tags == ("night", "shift")
     for text in ("LLAMA", "rank=64", "night rude", "bot shift", ""):
@@ -238,7 +238,7 @@ def test_what_cannot_be_kept_of_a_run_is_refused_in_words(tmp_path: Path) -> Non
     run = RunFolder(tmp_path / "file" / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(ProblemError, match="could not be saved"):
-        run.write_about(About(title="x"))
+        run.write_about(RunAnnotations(title="x"))
 
 
 def test_the_latest_run_is_one_that_has_begun(tmp_path: Path) -> None:

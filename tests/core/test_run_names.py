@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lora_studio.core import timestamps
 from lora_studio.core.runs import names
-from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.runs.names import RunNames
@@ -29,7 +29,10 @@ def _names(*runs: RunSummary) -> list[str]:
 
 
 def test_a_run_goes_by_its_title_or_the_minute_when_it_began() -> None:
-    assert _names(_run(about=About(title="Best")), _run(minute=6)) == ["Best", "24 Nov, 14:06"]
+    assert _names(_run(about=RunAnnotations(title="Best")), _run(minute=6)) == [
+        "Best",
+        "24 Nov, 14:06",
+    ]
     old = datetime(2020, 1, 4, 10, 15).timestamp()
     assert _names(RunSummary("x", created=old)) == ["4 Jan 2020, 10:15"]
     assert _names(RunSummary("no moment")) == ["no moment"]
@@ -46,16 +49,19 @@ def test_runs_of_the_same_minute_are_told_apart_by_the_second_and_then_by_number
 
 
 def test_runs_of_a_search_go_by_what_they_try() -> None:
-    grid = Grid(name="g", fields=("lora.rank", "training.learning_rate"))
-    first = _run(about=About(grid=grid), settings={"lora.rank": 8})
-    second = _run(about=About(grid=grid), settings={"lora.rank": 32})
+    grid = GridSettings(name="g", fields=("lora.rank", "training.learning_rate"))
+    first = _run(about=RunAnnotations(grid=grid), settings={"lora.rank": 8})
+    second = _run(about=RunAnnotations(grid=grid), settings={"lora.rank": 32})
     assert _names(first, second)[1].startswith("rank=32, learning_rate=")
-    again = _run(minute=9, about=About(grid=grid), settings={"lora.rank": 32})
+    again = _run(minute=9, about=RunAnnotations(grid=grid), settings={"lora.rank": 32})
     assert _names(second, again)[1].endswith(" · 24 Nov, 14:09:00")
 
 
 def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
-    runs = (_run(about=About(title="Try")), _run(minute=6, about=About(title="Try")))
+    runs = (
+        _run(about=RunAnnotations(title="Try")),
+        _run(minute=6, about=RunAnnotations(title="Try")),
+    )
     assert _names(*runs) == ["Try · 24 Nov, 14:05:00", "Try · 24 Nov, 14:06:00"]
 
 
@@ -63,7 +69,7 @@ def test_a_folder_alone_tells_title_or_moment(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "20200104-101500-support-bot")
     run.path.mkdir()
     assert names.of_folder(run) == "4 Jan 2020, 10:15:00 · support-bot"
-    run.write_about(About(title="Best"))
+    run.write_about(RunAnnotations(title="Best"))
     assert names.of_folder(run) == "Best"
     assert timestamps.of_run("my run") == "my run"
     assert timestamps.of_run("20209999-101500-x") == "20209999-101500-x"

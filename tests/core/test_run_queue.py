@@ -23,9 +23,9 @@ from lora_studio.core.runs import (
 from lora_studio.core.runs import (
     queue as run_queue,
 )
-from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def runs(tmp_path: Path) -> Path:
     for name in "abcd":
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "project.toml").write_text('name = "x"\n')
-    run_queue.add(tmp_path / "runs", [Entry(run=name) for name in "abcd"])
+    run_queue.add(tmp_path / "runs", [QueuedRun(run=name) for name in "abcd"])
     return tmp_path / "runs"
 
 
 def test_runs_wait_in_the_order_they_were_added(runs: Path) -> None:
     assert run_queue.load(runs).names == ["a", "b", "c", "d"]
-    again = run_queue.add(runs, [Entry(run="a")])
+    again = run_queue.add(runs, [QueuedRun(run="a")])
     assert again.names == ["a", "b", "c", "d"]
 
 
@@ -52,7 +52,7 @@ def test_a_run_moves_and_leaves(runs: Path) -> None:
 
 
 def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
-    assert run_queue.take(runs) == Entry(run="a")
+    assert run_queue.take(runs) == QueuedRun(run="a")
     run_queue.set_paused(runs, True)
     assert run_queue.take(runs) is None
     run_queue.set_paused(runs, False)
@@ -61,14 +61,14 @@ def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
 
 def test_what_was_deleted_waits_no_longer(runs: Path) -> None:
     (runs / "a" / "project.toml").unlink()
-    assert run_queue.take(runs) == Entry(run="b")
+    assert run_queue.take(runs) == QueuedRun(run="b")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"])
 def test_a_damaged_file_is_an_empty_queue(runs: Path, content: bytes) -> None:
     (runs / run_queue.FILE).write_bytes(content)
     assert run_queue.load(runs).entries == ()
-    assert run_queue.add(runs, [Entry(run="c")]).names == ["c"]
+    assert run_queue.add(runs, [QueuedRun(run="c")]).names == ["c"]
 
 
 def test_no_two_programs_take_the_same_run(runs: Path) -> None:
@@ -87,12 +87,12 @@ def test_no_two_programs_take_the_same_run(runs: Path) -> None:
 def test_a_queue_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("is a file")
     with pytest.raises(ProblemError, match="could not be changed"):
-        run_queue.add(tmp_path / "runs", [Entry(run="a")])
+        run_queue.add(tmp_path / "runs", [QueuedRun(run="a")])
 
 
 def _trained(folder: Path) -> RunFolder:
     run = run_folder.create(folder / "runs", Project(name="bot", lora=LoraSpec(rank=8)), folder)
-    run.write_about(About(tags=("keep",), title="first"))
+    run.write_about(RunAnnotations(tags=("keep",), title="first"))
     return run
 
 

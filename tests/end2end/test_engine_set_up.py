@@ -12,9 +12,9 @@ import pytest
 from lora_studio.client import worker as client_worker
 from lora_studio.core.protocol import commands, events
 from lora_studio.setup import engines, folders, operations
-from lora_studio.setup.events import EngineReady, Failed, Planned, Progress
-from lora_studio.setup.operations import Request, SetUp
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.events import EngineReady, Failed, Progress, SetupPlanned
+from lora_studio.setup.operations import EngineSetup, SetupRequest
+from lora_studio.setup.tools import StopFlag
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +25,13 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë's engine"))
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
-    told = list(SetUp(Request(variant="cpu"), Stop()).carry_out())
+    told = list(EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out())
     ending = told[-1]
     if isinstance(ending, Failed) and ending.problem.code == "engine.network":
         pytest.skip(f"no package index: {ending.problem.what}")
     assert ending.kind == "done", ending
     ready = next(event for event in told if isinstance(event, EngineReady))
-    planned = next(event for event in told if isinstance(event, Planned))
+    planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert ready.bytes < planned.needed
     loads = [event for event in told if isinstance(event, Progress) and event.unit == "B"]
     assert [event.done for event in loads] == sorted(event.done for event in loads)
@@ -49,7 +49,7 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     subprocess.run([ready.python, "-P", "-c", code], check=True, env=clean, capture_output=True)
     assert len(set(site.rglob("*.pyc")) - before) < 50
 
-    checked = list(operations.check(Stop(), steps=5))
+    checked = list(operations.check(StopFlag(), steps=5))
     assert checked[-1].kind == "done", checked[-1]
 
     # What the program does from now on: the worker that it starts is of this engine.

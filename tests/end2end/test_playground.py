@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import OnBase
+from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder
 from lora_studio.gui import theme
@@ -102,5 +102,5 @@ def shown(page: PlaygroundPage) -> list[str]:
 
 def weight(page: PlaygroundPage) -> float:
     speaker = page.desk.kept.speakers[1]
-    assert isinstance(speaker, OnBase)
+    assert isinstance(speaker, AdapterSpeaker)
     return speaker.adapters[0].weight

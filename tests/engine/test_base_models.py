@@ -8,7 +8,7 @@ import pytest
 from gguf import GGUFReader
 
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.model.gguf_tokenizer import Header
+from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
@@ -57,7 +57,10 @@ def test_adapter_merged_model_gguf_and_modelfile_carry_the_chosen_template(
     # The vocabulary has no mark of the format's own, so its end-of-sequence token ends the answer.
     assert f"{opened}Yes.<|endoftext|>" in text
     (file,) = run.gguf.glob("*.gguf")
-    assert Header(GGUFReader(file)).text("tokenizer.chat_template") == merged.chat_template
+    assert (
+        GgufTokenizerHeader(GGUFReader(file)).text("tokenizer.chat_template")
+        == merged.chat_template
+    )
     assert channel.last(events.TemplateDerived).proven
     modelfile = run.modelfile.read_text("utf-8")
     assert opened.strip() in modelfile

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora_studio.engine.dataset.batches import Plan, by_length, collate
+from lora_studio.engine.dataset.batches import BatchPlan, by_length, collate
 from lora_studio.engine.tokens.encoder import Encoded
 
 LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
@@ -28,7 +28,7 @@ def encoded(ids: list[int], trained: list[bool]) -> Encoded:
 def test_every_epoch_goes_through_every_row_once(
     lengths: list[int], micro_batch: int, accumulation: int, seed: int
 ) -> None:
-    plan = Plan(lengths, micro_batch, accumulation, seed)
+    plan = BatchPlan(lengths, micro_batch, accumulation, seed)
     for epoch in range(2):
         steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
         rows = [row for step in steps for batch in plan.step(step) for row in batch]
@@ -36,22 +36,22 @@ def test_every_epoch_goes_through_every_row_once(
 
 
 def test_the_order_is_pinned_by_the_seed() -> None:
-    plan = Plan(LENGTHS, 2, 2, 42)
+    plan = BatchPlan(LENGTHS, 2, 2, 42)
     assert [plan.step(step) for step in range(3)] == PINNED
-    assert Plan(LENGTHS, 2, 2, 43).step(0) != PINNED[0]
+    assert BatchPlan(LENGTHS, 2, 2, 43).step(0) != PINNED[0]
 
 
 PINNED = [[[6, 7], [5, 0]], [[9, 4], [3, 2]], [[1, 8]]]
 
 
 def test_a_later_step_can_be_asked_for_without_the_ones_before() -> None:
-    walked = Plan(LENGTHS, 2, 2, 7)
+    walked = BatchPlan(LENGTHS, 2, 2, 7)
     steps = [walked.step(step) for step in range(9)]
-    assert Plan(LENGTHS, 2, 2, 7).step(8) == steps[8]
+    assert BatchPlan(LENGTHS, 2, 2, 7).step(8) == steps[8]
 
 
 def test_rows_of_like_length_share_a_micro_batch_and_the_longest_come_first() -> None:
-    plan = Plan(LENGTHS, 5, 2, 3)
+    plan = BatchPlan(LENGTHS, 5, 2, 3)
     batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
     assert batches == [[31, 30, 29, 28, 9], [8, 7, 6, 5, 4]]
 
@@ -63,14 +63,14 @@ def test_rows_of_like_length_share_a_micro_batch_and_the_longest_come_first() ->
 def test_the_number_of_steps_follows_from_epochs_and_limit(
     epochs: float, max_steps: int, steps: int
 ) -> None:
-    assert Plan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
+    assert BatchPlan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4))
 def test_short_rows_fill_up_the_micro_batches_of_a_step_and_it_keeps_its_rows(
     lengths: list[int], micro_batch: int, accumulation: int
 ) -> None:
-    plan = Plan(lengths, micro_batch, accumulation, 7)
+    plan = BatchPlan(lengths, micro_batch, accumulation, 7)
     steps = range(plan.steps_per_epoch)
     divided = [plan.step(step) for step in steps]
     plan.room = sum(lengths[row] for row in plan.longest(plan.steps_per_epoch, padded=False))
@@ -81,7 +81,7 @@ def test_short_rows_fill_up_the_micro_batches_of_a_step_and_it_keeps_its_rows(
 
 
 def test_the_longest_row_comes_first_where_short_ones_fill_up_micro_batches() -> None:
-    plan = Plan(LENGTHS, 1, 10, 0)
+    plan = BatchPlan(LENGTHS, 1, 10, 0)
     plan.room = 31
     batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
     assert batches == [[31], [30], [29], [28], [9, 8, 7, 6], [5, 4]]

@@ -53,7 +53,7 @@ def test_imports_after_several_hundred_names_are_found() -> None:
 
 
 def test_packages_that_come_later_are_compiled_then(tmp_path: Path) -> None:
-    compiler = bytecode.Compiler(tmp_path)
+    compiler = bytecode.BytecodeCompiler(tmp_path)
     write(tmp_path, {"torch/__init__.py": "import os, late.inner", "torch/unused.py": ""})
     compiler.work()
     assert compiler.compiled == 1
@@ -66,7 +66,7 @@ def test_packages_that_come_later_are_compiled_then(tmp_path: Path) -> None:
 
 def test_a_file_for_another_python_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path, {"torch/__init__.py": "import odd, even", "odd.py": "print 1", "even.py": ""})
-    compiler = bytecode.Compiler(tmp_path)
+    compiler = bytecode.BytecodeCompiler(tmp_path)
     compiler.work()
     assert compiler.compiled == 2
 
@@ -125,7 +125,7 @@ def test_where_somebody_else_has_been_already_the_next_root_is_compiled_first(
     py_compile.compile(str(tmp_path / first / "near.py"))  # as an import beside does it
     order: list[str] = []
 
-    class Told(bytecode.Compiler):
+    class Told(bytecode.BytecodeCompiler):
         """Tells what it takes, one after the other."""
 
         def _compile(self, module: str, package: str) -> tuple[list[str], bool]:

@@ -13,13 +13,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lora_studio.core.chat import (
+    AdapterSpeaker,
     AnySpeaker,
-    Asked,
-    GgufFile,
-    InOllama,
-    OnBase,
+    ChatQuestion,
+    GgufSpeaker,
+    ModelSpeaker,
+    OllamaSpeaker,
     Sampling,
-    WholeModel,
 )
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.lora.adapters import WeightedAdapter
@@ -33,7 +33,7 @@ from lora_studio.engine.devices import lock
 from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.adapters import random_adapter
 from tests.helpers.ollama_server import fake_ollama
@@ -68,9 +68,9 @@ def session() -> Iterator[Session]:
     made.close()
 
 
-def on(place: Path, **weights: float) -> OnBase:
+def on(place: Path, **weights: float) -> AdapterSpeaker:
     chosen = (WeightedAdapter(folder=str(place / name), weight=w) for name, w in weights.items())
-    return OnBase(adapters=tuple(chosen))
+    return AdapterSpeaker(adapters=tuple(chosen))
 
 
 def ask(
@@ -86,7 +86,7 @@ def question(place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) ->
     return commands.AskChat(
         model=ModelSpec(source=str(place / "base"), device="cpu"),
         asked=tuple(
-            Asked(column=column, speaker=speaker, messages=TALK, sampling=sampling)
+            ChatQuestion(column=column, speaker=speaker, messages=TALK, sampling=sampling)
             for column, speaker in enumerate(speakers)
         ),
     )
@@ -123,7 +123,7 @@ def test_a_blend_has_the_logits_of_pefts_weighted_adapter(session: Session, plac
 def test_columns_answer_as_each_would_alone_and_share_one_base(
     session: Session, place: Path
 ) -> None:
-    speakers = (OnBase(), on(place, style=1.0), on(place, style=0.5, facts=0.5))
+    speakers = (AdapterSpeaker(), on(place, style=1.0), on(place, style=0.5, facts=0.5))
     session.close()
     together, told = ask(session, place, *speakers)
     assert len(told.of(events.ModelLoaded)) == 1
@@ -138,16 +138,18 @@ def test_columns_answer_as_each_would_alone_and_share_one_base(
 def test_a_seed_draws_the_same_answer_beside_others_and_alone(
     session: Session, place: Path
 ) -> None:
-    together, _ = ask(session, place, OnBase(), OnBase(), on(place, facts=1), sampling=DRAWN)
+    together, _ = ask(
+        session, place, AdapterSpeaker(), AdapterSpeaker(), on(place, facts=1), sampling=DRAWN
+    )
     assert together[0].text == together[1].text
     alone, _ = ask(session, place, on(place, facts=1), sampling=DRAWN)
     assert alone[0].text == together[2].text
-    other, _ = ask(session, place, OnBase(), sampling=DRAWN.model_copy(update={"seed": 5}))
+    other, _ = ask(session, place, AdapterSpeaker(), sampling=DRAWN.model_copy(update={"seed": 5}))
     assert other[0].text != together[0].text
 
 
 def test_pieces_make_up_the_answer_and_its_figures_are_told(session: Session, place: Path) -> None:
-    answers, told = ask(session, place, OnBase())
+    answers, told = ask(session, place, AdapterSpeaker())
     text = ""
     for event in told.of(events.AnswerGrew):
         text = text[: event.start] + event.text
@@ -164,11 +166,15 @@ def test_a_cancel_between_tokens_keeps_what_was_said(session: Session, place: Pa
     recorder.on_event = lambda event: event.kind == "answer_grew" and job.flags.cancel.set()
     endless = Sampling(temperature=0, max_tokens=60_000)
     with pytest.raises(CancelledError):
-        session.carry_out(question(place, OnBase(), on(place, style=1), sampling=endless), job)
+        session.carry_out(
+            question(place, AdapterSpeaker(), on(place, style=1), sampling=endless), job
+        )
     stopped = recorder.of(events.Answered)
     assert [answer.ending for answer in stopped] == ["stopped"] * len(stopped)
     assert stopped[0].text
-    assert ask(session, place, OnBase())[0][0].tokens == 12  # and the model is at hand again
+    assert (
+        ask(session, place, AdapterSpeaker())[0][0].tokens == 12
+    )  # and the model is at hand again
 
 
 def test_an_adapter_that_was_trained_anew_is_loaded_anew(
@@ -186,8 +192,8 @@ def test_one_column_that_cannot_answer_leaves_the_others_alone(
 ) -> None:
     other = tiny_model("phi3", tmp_path / "other")
     foreign = random_adapter(other, tmp_path / "foreign")
-    speakers = (OnBase(), OnBase(adapters=(WeightedAdapter(folder=str(foreign)),)))
-    answers, told = ask(session, place, *speakers, WholeModel(folder=str(tmp_path / "none")))
+    speakers = (AdapterSpeaker(), AdapterSpeaker(adapters=(WeightedAdapter(folder=str(foreign)),)))
+    answers, told = ask(session, place, *speakers, ModelSpeaker(folder=str(tmp_path / "none")))
     assert list(answers) == [0]
     refused = {event.column: event.problem for event in told.of(events.AnswerRefused)}
     assert refused[1].code == "merging.foreign_adapter"
@@ -197,7 +203,7 @@ def test_one_column_that_cannot_answer_leaves_the_others_alone(
 def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, place: Path) -> None:
     job, recorder = recorded_job()
     spec = ModelSpec(source=str(place / "base"), device="cpu")
-    session.carry_out(commands.ShowPrompt(model=spec, speaker=OnBase(), messages=TALK), job)
+    session.carry_out(commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job)
     (shown,) = recorder.of(events.PromptShown)
     tokenizer = loading.load_tokenizer(place / "base")
     assert [token.id for token in shown.tokens] == tokenizer(
@@ -214,8 +220,8 @@ def test_a_server_streams_and_tells_what_its_prompt_is(
 ) -> None:
     monkeypatch.setattr(turn_scheduler, "TELL_EVERY", 0.0)  # every word is told
     with fake_ollama() as server:
-        who = InOllama(name="harbour", host=server.host)
-        answers, told = ask(session, place, who, OnBase())
+        who = OllamaSpeaker(name="harbour", host=server.host)
+        answers, told = ask(session, place, who, AdapterSpeaker())
         assert answers[0].text == "last? lit is Which "
         assert answers[0].ending == "end"
         assert answers[1].tokens == 12
@@ -231,15 +237,17 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
     session: Session, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
-    gpu = device_locks.Device("cuda-7", "RTX 4090")
+    gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
     monkeypatch.setattr(lock, "lockable", lambda spec: [gpu])
-    taken = device_locks.take([gpu], device_locks.Holder("/runs/x", "training"), lambda *_: None)
+    taken = device_locks.take(
+        [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
+    )
     with pytest.raises(ProblemError) as caught:
-        ask(session, place, OnBase())
+        ask(session, place, AdapterSpeaker())
     assert caught.value.problems[0].code == "chat.device_busy"
     assert "training of the run x" in str(caught.value.problems[0].what)
     taken[0].release()
-    assert ask(session, place, OnBase())[0][0].tokens == 12
+    assert ask(session, place, AdapterSpeaker())[0][0].tokens == 12
     assert device_locks.holder_of(gpu) is None  # free again while nobody asks
 
 
@@ -252,9 +260,9 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
     merge.merge(run, job)
     conversion.write(run, run.load_project(), job)
     file = str(run.gguf_file("Harbour", "F16"))
-    tuned = OnBase(adapters=(WeightedAdapter(folder=str(run.adapter)),))
-    with_template = GgufFile(file=file, tokenizer=str(run.adapter))
-    speakers = (tuned, WholeModel(folder=str(run.merged)), with_template, GgufFile(file=file))
+    tuned = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    with_template = GgufSpeaker(file=file, tokenizer=str(run.adapter))
+    speakers = (tuned, ModelSpeaker(folder=str(run.merged)), with_template, GgufSpeaker(file=file))
     answers, told = ask(session, tmp_path, *speakers)
     assert not told.of(events.AnswerRefused)
     assert len({answer.text for answer in answers.values()}) == 1
@@ -273,7 +281,7 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
 def prompts(session: Session, place: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:
     recorder = Recorder()
     for speaker in speakers:
-        job = Job("test", recorder, Flags())  # type: ignore[arg-type]  # what a job needs of it
+        job = JobContext("test", recorder, Flags())  # type: ignore[arg-type]  # what a job needs of it
         spec = ModelSpec(source=str(place / "base"), device="cpu")
         session.carry_out(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
     return recorder.of(events.PromptShown)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
 
@@ -132,7 +132,7 @@ def test_a_damaged_file_ends_in_rows_and_reasons_or_in_one_refusal(
     file = tmp_path / name
     file.write_bytes(data)
     channel = handle(
-        commands.InspectDataset(dataset=DatasetSpec(sources=(Source(path=str(file)),)))
+        commands.InspectDataset(dataset=DatasetSpec(sources=(DataSource(path=str(file)),)))
     )
     if failures := channel.of(events.Failed):
         assert failures[0].problem.code.startswith("dataset.")

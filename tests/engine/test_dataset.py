@@ -18,7 +18,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.mixture import Rows, weighted
+from lora_studio.engine.dataset.rows.mixture import MixedRows, weighted
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.jobs import handle, make_job, write_rows
 
@@ -34,7 +34,7 @@ def spec_of(*sources: Any, **settings: Any) -> DatasetSpec:
     return DatasetSpec.model_validate({"sources": listed, **settings})
 
 
-def opened(*sources: Any, **settings: Any) -> Rows:
+def opened(*sources: Any, **settings: Any) -> MixedRows:
     return mixture.open(spec_of(*sources, **settings), make_job())
 
 

@@ -10,12 +10,12 @@ import pytest
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import Device, Holder
+from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.runtime.channel import Flags
 from tests.helpers.jobs import handle, new_run
 
-GPU = Device("cuda-GPU-1", "RTX 4090")
+GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
 
 
 def test_processors_are_for_everybody() -> None:
@@ -27,7 +27,7 @@ def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine with one GPU, which a job of another project has."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "lockable", lambda model: [GPU])
-    locks = device_locks.take([GPU], Holder("/p/bot/runs/r1", "training"), pytest.fail)
+    locks = device_locks.take([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:
         lock.release()

@@ -149,7 +149,7 @@ def test_quantised_weights_train_on_any_gpu(
 
     own = loading.load
 
-    def load(*about: Any, **how: Any) -> loading.Loaded:
+    def load(*about: Any, **how: Any) -> loading.LoadedModel:
         loaded = own(*about, **how)
         loaded.model.is_loaded_in_4bit, loaded.model.hf_device_map = True, {"": 1}
         with pytest.raises(ValueError, match="different device"):

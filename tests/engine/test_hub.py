@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.model_card import Facts
+from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.engine import jobs
 from tests.helpers.hub_uploads import TOKEN, Uploads, upload_server
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -165,18 +165,23 @@ def test_the_token_is_in_no_event(
 # --- the card ---------------------------------------------------------------------------------
 
 
-def facts(run: RunFolder) -> Facts:
+def facts(run: RunFolder) -> CardFacts:
     project = run.load_project()
     project = project.model_copy(
         update={
             "model": project.model.model_copy(update={"source": "maker/base-1B"}),
             "dataset": project.dataset.model_copy(
-                update={"sources": (Source(path="maker/rows"), Source(path="/home/me/own.jsonl"))}
+                update={
+                    "sources": (
+                        DataSource(path="maker/rows"),
+                        DataSource(path="/home/me/own.jsonl"),
+                    )
+                }
             ),
         }
     )
     stage = {"stage": "merged", "top1": 0.995, "kl": 0.0001, "passed": True, "verdict": "passed"}
-    return Facts(
+    return CardFacts(
         project=project,
         manifest={
             "dataset": {"rows_train": 90, "rows_validation": 10},
@@ -223,7 +228,7 @@ def test_an_unknown_licence_is_said_to_be_unknown(made: RunFolder) -> None:
 
 
 def test_a_local_base_is_named_without_its_folder(made: RunFolder, tmp_path: Path) -> None:
-    plain = Facts(made.load_project(), {}, (), {})
+    plain = CardFacts(made.load_project(), {}, (), {})
     card = model_card.card("adapter", "me/harbour", plain)
     assert "base_model" not in front_matter(card)
     assert str(made.path.parents[1]) not in card

@@ -109,7 +109,7 @@ def test_a_written_matrix_is_read_as_means_and_an_unused_expert_weighs_all_alike
     tmp_path: Path,
 ) -> None:
     squares = np.array([[8.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
-    sums = {"blk.0.ffn_up_exps.weight": imatrix.Sums(squares, np.array([4, 0]))}
+    sums = {"blk.0.ffn_up_exps.weight": imatrix.ActivationSums(squares, np.array([4, 0]))}
     imatrix.write(sums, tmp_path / "imatrix.gguf", "rows.jsonl")
     (values,) = imatrix.read(tmp_path / "imatrix.gguf").values()
     assert values.dtype == np.float32

@@ -15,7 +15,7 @@ from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.training import kernel_choice
-from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels import liger
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
@@ -72,26 +72,26 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_a_new_training_may_use_it_unless_it_is_switched_off(run: RunFolder) -> None:
     run.update_manifest(kernels=None)
-    assert kernel_choice.may_use_liger(run, TrainingSpec(), Ranks())
-    assert not kernel_choice.may_use_liger(run, TrainingSpec(liger="off"), Ranks())
+    assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
+    assert not kernel_choice.may_use_liger(run, TrainingSpec(liger="off"), ProcessGroup())
 
 
 @pytest.mark.parametrize("began_with", [True, False])
 def test_a_resumed_training_keeps_to_what_it_began_with(run: RunFolder, began_with: bool) -> None:
     run.update_manifest(kernels={"liger": began_with, "said": ""})
-    assert kernel_choice.may_use_liger(run, TrainingSpec(), Ranks()) == began_with
+    assert kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup()) == began_with
 
 
 def test_a_training_that_an_earlier_version_began_goes_on_without_it(run: RunFolder) -> None:
     run.update_manifest(seed=1)
-    assert not kernel_choice.may_use_liger(run, TrainingSpec(), Ranks())
+    assert not kernel_choice.may_use_liger(run, TrainingSpec(), ProcessGroup())
 
 
 def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFolder) -> None:
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    kernel_choice.tell(run, scorer, job, Ranks())
+    kernel_choice.tell(run, scorer, job, ProcessGroup())
     noted = run.manifest()["kernels"]
     assert noted == {"liger": False, "said": scorer.described}
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a recording one

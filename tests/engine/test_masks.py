@@ -23,7 +23,7 @@ from lora_studio.engine.model import base_templates
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoder
 from lora_studio.engine.tokens.exact_rendering import Rendered
-from lora_studio.engine.tokens.shape_cache import Renderer, Thinking, TrainOn
+from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 
@@ -93,7 +93,7 @@ def test_answers_with_their_end_train_once_and_nothing_else(
 ) -> None:
     assume(not (system and "think" in system))  # a switch of one template
     chat = talk(system, turns)
-    renderer = Renderer(tokenizer)
+    renderer = ShapeRenderer(tokenizer)
     try:
         expected = renderer.exact.answers(plain(chat))
     except UnusableRow as reason:
@@ -125,7 +125,7 @@ def test_the_quick_way_by_shape_finds_what_the_exact_method_finds(
     thinking: str,
 ) -> None:
     chat = talk(system, turns, thinking)
-    renderer = Renderer(tokenizer)
+    renderer = ShapeRenderer(tokenizer)
     try:
         expected = renderer.exact.answers(chat)
     except UnusableRow as reason:
@@ -165,7 +165,7 @@ CHAT = talk("Be short.", [("A?", "First."), ("B?", "Second.")], thinking="Well, 
 
 
 def render(tokenizer: PreTrainedTokenizerBase, chat: list[Message], train_on: TrainOn = "answers", thinking: Thinking = "train") -> Rendered:  # fmt: skip
-    return Renderer(tokenizer, train_on, thinking).render(chat)
+    return ShapeRenderer(tokenizer, train_on, thinking).render(chat)
 
 
 def test_reasoning_trains_or_is_shown_or_is_left_out(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -209,9 +209,9 @@ def test_a_part_that_the_template_has_no_place_for_makes_the_row_unusable(
     tool = {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}
     if "tool_calls" not in tokenizer.chat_template:
         with pytest.raises(UnusableRow, match=r"(?i)tool"):
-            Renderer(tokenizer).render(chat, (tool,))
+            ShapeRenderer(tokenizer).render(chat, (tool,))
         return
-    rendered = Renderer(tokenizer).render(chat, (tool,))
+    rendered = ShapeRenderer(tokenizer).render(chat, (tool,))
     first, second = trained(rendered)
     assert "find" in first
     assert re.search(r"\bn\W+3", first)
@@ -276,7 +276,7 @@ def test_calls_and_answers_train_and_results_of_tools_do_not(
         Message(role="assistant", content="Bring a hat.", trained=True),
     ]
     try:
-        rendered = Renderer(other).render(chat, (TOOL,))
+        rendered = ShapeRenderer(other).render(chat, (TOOL,))
     except UnusableRow as reason:
         # Nothing in these has the words for it, or it is shown in no whole way.
         assert re.search("tool|bos_token|System", str(reason)), reason  # noqa: PT017
@@ -300,9 +300,9 @@ def test_reasoning_before_the_last_answer_trains_or_the_row_says_why_not(
     other: PreTrainedTokenizerBase,
 ) -> None:
     chat = talk(None, [("A?", "First."), ("B?", "Second.")], thinking="hm, b")
-    renderer = Renderer(other, thinking="mask")
+    renderer = ShapeRenderer(other, thinking="mask")
     try:
-        rendered = Renderer(other).render(chat)
+        rendered = ShapeRenderer(other).render(chat)
     except UnusableRow as reason:
         assert re.search("reasoning", str(reason)), reason  # noqa: PT017
         return
@@ -337,7 +337,7 @@ def test_answers_behind_a_tools_result_train_in_earlier_rounds_too(
             Message(role="tool", content=f"Found{number}", name="get_weather"),
             Message(role="assistant", content=f"Told{number}.", trained=True, thinking=thinking),
         ]  # fmt: skip
-    rendered = Renderer(tokenizer).render(chat, (TOOL,))
+    rendered = ShapeRenderer(tokenizer).render(chat, (TOOL,))
     texts = trained(rendered)
     assert rendered.left_out == 0
     assert len(texts) == 6

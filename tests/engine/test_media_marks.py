@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
@@ -20,7 +20,7 @@ TEXT = {"instruction": "Who?", "input": "", "output": "I."}
 
 def problems(path: Path, rows: list[dict[str, Any]]) -> tuple[Problem, ...]:
     path.write_text("\n".join(map(json.dumps, rows)))
-    spec = DatasetSpec(sources=(Source(path=str(path)),))
+    spec = DatasetSpec(sources=(DataSource(path=str(path)),))
     channel = handle(commands.InspectDataset(dataset=spec))
     (found,) = channel.last(events.DatasetInspected).sources
     assert found.used == len(rows)

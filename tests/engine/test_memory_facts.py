@@ -14,17 +14,17 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import estimate
-from lora_studio.core.memory.rows import Rows
+from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset import lengths
-from lora_studio.engine.dataset.batches import Batch, Plan
+from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.devices.devices import multiplies_bfloat16
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model import shape as model_shape
-from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.channel import Flags, JobContext
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers import plans
@@ -71,7 +71,7 @@ def test_the_heaviest_step_is_the_one_that_a_plan_of_these_rows_has() -> None:
     found = lengths.heaviest(rows)
     assert sorted(found) == [1 << n for n in range(10)] + [1024]
     for micro_batch, accumulation in ((1, 8), (4, 4), (16, 1)):
-        plan = Plan(rows, micro_batch, accumulation, seed=0)
+        plan = BatchPlan(rows, micro_batch, accumulation, seed=0)
         orders = 3 * plan.steps_per_epoch
         worst = max(int(rows[plan.step(step)[0]].sum()) for step in range(orders))
         told = sum(found[micro_batch * accumulation][:micro_batch])
@@ -88,8 +88,8 @@ def test_the_heaviest_step_of_few_rows_is_all_of_them() -> None:
 TOKENS = 400
 
 
-def job() -> Job:
-    return Job("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
+def job() -> JobContext:
+    return JobContext("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
 
 
 def found_precision() -> str:
@@ -163,12 +163,12 @@ def compare_activations(
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
     made = LoraSpec(rank=4, **shape)
     inspected = attach.inspect(spec, made, job())
-    plan = estimate.Plan(
+    plan = estimate.MemoryPlan(
         inspected=inspected,
         model=spec,
         lora=made,
         training=TrainingSpec(),
-        rows=Rows(heaviest={1: (TOKENS,)}, longest=TOKENS),
+        rows=RowStatistics(heaviest={1: (TOKENS,)}, longest=TOKENS),
         limit=TOKENS,
         device=plans.device(name="cpu").model_copy(update={"precision": found_precision()}),
     )

@@ -84,10 +84,10 @@ def test_a_failed_training_teaches_nothing(
 ) -> None:
     from lora_studio.engine.training import trainer
 
-    def diverge(loop: trainer.Loop) -> bool:
+    def diverge(loop: trainer.Trainer) -> bool:
         raise loop._diverged(float("nan"))
 
-    monkeypatch.setattr(trainer.Loop, "run_to_end", diverge)
+    monkeypatch.setattr(trainer.Trainer, "run_to_end", diverge)
     channel = trained(tiny, tmp_path, SFT)
     assert channel.of(events.Failed)
     assert not calibration.file().exists()
@@ -97,7 +97,7 @@ def test_few_lengths_of_a_large_dataset_stand_for_all() -> None:
     import numpy as np
 
     rows = np.sort(np.random.default_rng(0).geometric(0.005, 3_000))
-    columns = lengths.Columns(rows, rows, np.zeros((0, 2), np.int64), int(rows.sum()), 100.0)
+    columns = lengths.LengthTable(rows, rows, np.zeros((0, 2), np.int64), int(rows.sum()), 100.0)
     epoch = lengths._epoch([columns])
     assert len(epoch) == lengths._DRAWN
     assert epoch.max() == rows.max()

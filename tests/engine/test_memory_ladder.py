@@ -17,13 +17,13 @@ from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Batch, Plan
+from lora_studio.engine.dataset.batches import Batch, BatchPlan
 from lora_studio.engine.training import checkpoints
 from lora_studio.engine.training import trainer as training
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import ladder
 from lora_studio.engine.training.memory import watch as memory_watch
-from lora_studio.engine.training.memory.ladder import Rung
+from lora_studio.engine.training.memory.ladder import MemoryLevel
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -183,7 +183,7 @@ def test_the_longest_batch_runs_first_and_changes_no_curve(
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_longest_batch_of_a_plan_is_that_of_a_search_through_all(padded: bool) -> None:
     lengths = np.random.default_rng(3).integers(1, 500, 103)
-    plan = Plan(lengths, 3, 4, seed=1)
+    plan = BatchPlan(lengths, 3, 4, seed=1)
 
     def size(rows: list[int]) -> int:
         return int(lengths[rows].max() * len(rows) if padded else lengths[rows].sum())
@@ -391,7 +391,7 @@ def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_an
 
 
 def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:
-    rung: Rung | None = ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
+    rung: MemoryLevel | None = ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
     seen = []
     while rung is not None:
         seen.append((rung.micro_batch, rung.accumulation(15), rung.recomputing))

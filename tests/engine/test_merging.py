@@ -242,15 +242,15 @@ def test_block_by_block_is_bit_equal_to_all_at_once(
         magnitude = torch.rand(outputs) + 0.5
         save_file({"a": a, "b": b, "m": magnitude}, file)
         held = {tensor.name: tensor for tensor in safetensors_files.header(file)}
-        update: deltas.Update = deltas.LowRank(
-            deltas.Factor(held["a"], True),
-            deltas.Factor(held["b"], False),
+        update: deltas.WeightDelta = deltas.LowRankDelta(
+            deltas.LowRankFactor(held["a"], True),
+            deltas.LowRankFactor(held["b"], False),
             1.7,
             transposed=kind == "transposed",
             rounded=kind == "rounded",
         )
         if kind == "dora":
-            update = deltas.Dora(update, held["m"])
+            update = deltas.DoraDelta(update, held["m"])
         change = update.load()
     expected = weight.clone()
     if kind == "dora":

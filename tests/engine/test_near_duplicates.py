@@ -13,8 +13,8 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     PRINTS,
     SHORT,
     THRESHOLD,
-    Comparison,
-    Groups,
+    DuplicateGroups,
+    NearDuplicateSearch,
     Sides,
     boilerplate,
     normalised,
@@ -30,7 +30,7 @@ LONG = "Light from the sun takes about eight minutes and twenty seconds to reach
 
 def near(one: Sides, other: Sides) -> bool:
     rows = [tuple(map(normalised, one)), tuple(map(normalised, other))]
-    return Comparison(lambda row: rows[row], NOTHING).nearly_equal(0, 1)
+    return NearDuplicateSearch(lambda row: rows[row], NOTHING).nearly_equal(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_similarity_is_zero_and_one_at_its_ends_and_ignores_boilerplate() -> Non
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
 def test_groups_join_transitively_and_are_led_by_their_first_row(pairs: list[tuple[int, int]]) -> None:  # fmt: skip
-    groups = Groups(31)
+    groups = DuplicateGroups(31)
     sets = [{row} for row in range(31)]
     for one, other in pairs:
         groups.join(one, other)
@@ -161,6 +161,6 @@ def test_groups_join_transitively_and_are_led_by_their_first_row(pairs: list[tup
 def test_joining_by_keys_joins_equal_ones() -> None:
     rng = random.Random(1)
     keys = np.array([rng.randrange(5) for _ in range(40)], dtype=np.uint64)
-    groups = Groups(40)
+    groups = DuplicateGroups(40)
     groups.join_equal(keys)
     assert groups.leaders().tolist() == [keys.tolist().index(key) for key in keys.tolist()]

@@ -21,7 +21,7 @@ from lora_studio.engine.runtime.failures import CancelledError
 from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 
-RECIPE = ollama_server.Recipe(
+RECIPE = ollama_server.CreateRequest(
     name="harbour:v1",
     template="{{ .Prompt }}!",
     stops=("<|im_end|>",),
@@ -58,7 +58,7 @@ def create(server: FakeOllama, gguf: Path, host: str = "") -> Recorder:
     return recorder
 
 
-def ask(server: FakeOllama, text: str, **options: float) -> ollama_server.Reply:
+def ask(server: FakeOllama, text: str, **options: float) -> ollama_server.OllamaReply:
     job, _ = recorded_job()
     turns = [Message(role="user", content=text)]
     return ollama_server.chat(server.host, "harbour:v1", turns, options, job)
@@ -217,8 +217,8 @@ def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
 
 
 def test_an_answer_comes_with_its_length_and_how_it_ended(server: FakeOllama) -> None:
-    assert ask(server, "one two three") == ollama_server.Reply("three two one ", 3, True)
-    assert ask(server, "one two three", num_predict=2) == ollama_server.Reply(
+    assert ask(server, "one two three") == ollama_server.OllamaReply("three two one ", 3, True)
+    assert ask(server, "one two three", num_predict=2) == ollama_server.OllamaReply(
         "three two ", 2, False
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
 from tests.helpers.jobs import handle
 
@@ -37,7 +37,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inspected(path: Path) -> events.SourceFound:
-    spec = DatasetSpec(sources=(Source(path=str(path)),))
+    spec = DatasetSpec(sources=(DataSource(path=str(path)),))
     channel = handle(commands.InspectDataset(dataset=spec))
     channel.last(events.Done)
     (found,) = channel.last(events.DatasetInspected).sources

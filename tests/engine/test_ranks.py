@@ -27,7 +27,7 @@ from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
 from lora_studio.engine.training import checkpoints
-from lora_studio.engine.training.distributed.ranks import Again, Ranks
+from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.recipe import best_adapter
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, new_run, write_rows
@@ -398,7 +398,7 @@ def test_divided_weights_answer_sample_prompts_like_those_of_one_process(start: 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("batches", [1, 2, 4, 7])
 def test_every_micro_batch_is_computed_once(count: int, batches: int) -> None:
-    shares = [Ranks(index, count).share(range(batches)) for index in range(count)]
+    shares = [ProcessGroup(index, count).share(range(batches)) for index in range(count)]
     assert sorted(item for share in shares for item in share) == list(range(batches))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -440,9 +440,9 @@ def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
 
 def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:
     batches = [[row] for row in range(5)]
-    shares = [Ranks(index, 2, is_sharded=True).share(batches) for index in range(2)]
+    shares = [ProcessGroup(index, 2, is_sharded=True).share(batches) for index in range(2)]
     assert [len(share) for share in shares] == [3, 3]
-    counted = [rows for share in shares for rows in share if not isinstance(rows, Again)]
+    counted = [rows for share in shares for rows in share if not isinstance(rows, DuplicateBatch)]
     assert sorted(counted) == batches
 
 

@@ -19,7 +19,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.dataset.batches import Plan
+from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe import best_adapter
 from tests.engine.conftest import TinyModel
@@ -67,7 +67,7 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
     from lora_studio.engine.training import trainer as training
 
     def let(losses: list[float]) -> None:
-        own = training.Loop.evaluate
+        own = training.Trainer.evaluate
 
         def evaluate(self: Any) -> None:
             found = len(self.results["evaluations"])
@@ -79,7 +79,7 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
             finally:
                 self.objective = objective
 
-        monkeypatch.setattr(training.Loop, "evaluate", evaluate)
+        monkeypatch.setattr(training.Trainer, "evaluate", evaluate)
 
     return let
 
@@ -309,14 +309,17 @@ LENGTHS = np.random.default_rng(0).integers(5, 900, 1003).tolist()
 
 
 def test_grouped_steps_hold_every_row_once_an_epoch_and_rows_of_like_length() -> None:
-    plain, grouped = Plan(LENGTHS, 4, 2, seed=5), Plan(LENGTHS, 4, 2, seed=5, grouped=True)
+    plain, grouped = (
+        BatchPlan(LENGTHS, 4, 2, seed=5),
+        BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True),
+    )
     for epoch in range(2):
         numbers = range(epoch * grouped.steps_per_epoch, (epoch + 1) * grouped.steps_per_epoch)
         rows = [flat(grouped.step(number)) for number in numbers]
         assert sorted(flat(rows)) == list(range(len(LENGTHS)))
         assert [len(step) for step in rows] == [8] * 125 + [3]
 
-    def spread(plan: Plan) -> float:
+    def spread(plan: BatchPlan) -> float:
         return float(np.mean([np.ptp([LENGTHS[row] for row in flat(plan.step(n))]) for n in range(125)]))  # fmt: skip
 
     assert spread(grouped) < 0.2 * spread(plain)
@@ -325,12 +328,12 @@ def test_grouped_steps_hold_every_row_once_an_epoch_and_rows_of_like_length() ->
 
 
 def test_grouped_order_follows_from_the_seed_and_any_step_can_be_asked_for() -> None:
-    one, other = Plan(LENGTHS, 4, 2, seed=5, grouped=True), Plan(LENGTHS, 4, 2, seed=5, grouped=True)  # fmt: skip
+    one, other = BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True), BatchPlan(LENGTHS, 4, 2, seed=5, grouped=True)  # fmt: skip
     forward = [one.step(number) for number in range(200)]
     assert [other.step(number) for number in reversed(range(200))] == forward[::-1]
-    assert Plan(LENGTHS, 4, 2, seed=6, grouped=True).step(0) != forward[0]
+    assert BatchPlan(LENGTHS, 4, 2, seed=6, grouped=True).step(0) != forward[0]
     # Half the micro-batch and twice the accumulation is the same rows in each step.
-    halved = Plan(LENGTHS, 2, 4, seed=5, grouped=True)
+    halved = BatchPlan(LENGTHS, 2, 4, seed=5, grouped=True)
     assert [sorted(flat(halved.step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lora_studio.core.dataset.formats.detection import convert
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.quality.lint import lint
@@ -27,7 +27,7 @@ Turns = list[tuple[str, str, bool]]
 
 def inspected(path: Path, **how: Any) -> events.SourceFound:
     channel = handle(
-        commands.InspectDataset(dataset=DatasetSpec(sources=(Source(path=str(path), **how),)))
+        commands.InspectDataset(dataset=DatasetSpec(sources=(DataSource(path=str(path), **how),)))
     )
     channel.last(events.Done)
     (found,) = channel.last(events.DatasetInspected).sources
@@ -38,7 +38,7 @@ def inspected(path: Path, **how: Any) -> events.SourceFound:
 def conversations(path: Path) -> tuple[events.SourceFound, dict[int, Turns]]:
     """What is found, and by row (from 1) the turns of each usable one, with whether they train."""
     found = inspected(path)
-    store = open_store(Source(path=str(path)), make_job())
+    store = open_store(DataSource(path=str(path)), make_job())
     skipped = {row for entry in found.skipped for row in entry.rows}
     assert found.format is not None, found.problems
     turns = {}
@@ -283,7 +283,7 @@ def test_turns_of_calls_and_of_parts_are_joined_as_those_of_text_are(tmp_path: P
             ("assistant", "No.", True),
         ],
     }  # fmt: skip
-    values = open_store(Source(path=str(path)), make_job()).raw(3).values
+    values = open_store(DataSource(path=str(path)), make_job()).raw(3).values
     messages = convert(values, "messages", found.mapping).messages
     assert [call.name for call in messages[1].tool_calls] == ["weather"]
     assert messages[2].name == "weather"

@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.dataset.files import json5
 from lora_studio.engine.dataset.files.encodings import encoding_of
 from lora_studio.engine.dataset.files.json_comments import blanked, blanked_pieces
-from lora_studio.engine.dataset.files.json_splitter import Splitter
+from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.hub_server import hub_server
@@ -38,7 +38,7 @@ CHAT = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "co
 
 
 def scan(path: Path, **how: Any) -> RowStore:
-    return open_store(Source(path=str(path), **how), make_job())
+    return open_store(DataSource(path=str(path), **how), make_job())
 
 
 def scan_text(folder: Path, name: str, text: str | bytes, **how: Any) -> RowStore:
@@ -824,7 +824,7 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
 def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
-    found = first_rows(Source(path=str(tmp_path)), 5, make_job())
+    found = first_rows(DataSource(path=str(tmp_path)), 5, make_job())
     assert [row.values for row in found.rows] == [QA]
     store = scan(tmp_path)
     assert values(store) == [QA]
@@ -1066,7 +1066,7 @@ def test_items_are_found_whole_whatever_is_in_them_and_wherever_chunks_end(
     elif depth == 2:
         text = text[1:] + ', "more": [{"a": 1}]}'
     data = text.encode()
-    splitter = Splitter(depth)
+    splitter = JsonSplitter(depth)
     found = [
         item for at in range(0, len(data), size) for item in splitter.feed(data[at : at + size])
     ]
@@ -1081,7 +1081,7 @@ def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
     for name, (_, text) in JSON_FILES.items():
         file = tmp_path / name
         file.write_text(text, "utf-8")
-        source = Source(path=str(file))
+        source = DataSource(path=str(file))
         first = first_rows(source, 2, make_job())
         store = open_store(source, make_job())
         assert [row.values for row in first.rows] == values(store)

@@ -24,10 +24,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
-from lora_studio.engine.dataset.files.blocks import Notes
+from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
 from lora_studio.engine.dataset.files.sniffing import recognise
 from lora_studio.engine.dataset.quality import facts as quality_facts
@@ -47,7 +47,7 @@ def qa(number: int) -> dict[str, Any]:
 
 
 def scan(path: Path, channel: RecordingChannel | None = None) -> RowStore:
-    return open_store(Source(path=str(path)), make_job(channel))
+    return open_store(DataSource(path=str(path)), make_job(channel))
 
 
 def test_every_row_is_there_with_its_number_line_and_place(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_a_cancelled_scan_leaves_is_nothing(tmp_path: Path, cache: Path) ->
     channel = RecordingChannel(lambda _: job.flags.cancel.set())
     job = make_job(channel)
     with pytest.raises(CancelledError):
-        open_store(Source(path=str(file)), job)
+        open_store(DataSource(path=str(file)), job)
     assert not [path for path in (cache / "rows").iterdir() if path.name != "keys"]
 
 
@@ -171,12 +171,12 @@ def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
     def left() -> list[str]:
         return [str(path.name) for path in (cache / "rows").glob(".*/*")]
 
-    reading = columnar_blocks(recognise(file), Notes())
+    reading = columnar_blocks(recognise(file), ReadNotes())
     assert len(next(reading)[0]) == 2
     assert left() == ["rows"]
     assert not list(reading)
     assert not left()
-    rows = mixture.open(DatasetSpec(sources=(Source(path=str(file)),)), make_job())
+    rows = mixture.open(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
     monkeypatch.setattr(quality_facts, "_IN_FILES", 1)
     facts = quality_facts.measure(rows, (), make_job())
     assert set(left()) == set(facts.columns)
@@ -219,7 +219,7 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
     for number in range(0, 3000, 100):
         rows[number] = {"question": "?", "answer": ""}
     store = scan(write_rows(tmp_path / "rows.jsonl", rows))
-    source = Source(path=str(tmp_path / "rows.jsonl"))
+    source = DataSource(path=str(tmp_path / "rows.jsonl"))
     spec = DatasetSpec(sources=(source,))
     found = described(source, store, recognised(store, source))
     alone = verdicts.of_source(store, found, spec, make_job())
@@ -291,7 +291,7 @@ def test_first_rows_do_not_wait_for_the_rest(tmp_path: Path) -> None:
         stream.write(line * 1000)
         stream.truncate(20_000_000_000)  # a sparse file: reading all of it would take minutes
     began = time.monotonic()
-    found = first_rows(Source(path=str(file)), 200, make_job())
+    found = first_rows(DataSource(path=str(file)), 200, make_job())
     assert time.monotonic() - began < 30
     assert len(found.rows) == 200
     assert not found.is_all
@@ -379,7 +379,7 @@ def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
     data = mutated(_WRITERS[kind]([qa(number) for number in range(30)]), mutations)
     file = tmp_path / f"rows.{kind.strip().replace('utf-16', 'jsonl')}"
     file.write_bytes(data)
-    source = Source(path=str(file))
+    source = DataSource(path=str(file))
     store = scan_or_refuse(file)
     if store is None:
         return

@@ -14,7 +14,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.quality.near_duplicates import mixed
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.splitting import RowIds, Split, choose, split
+from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.jobs import make_job, write_rows
 
@@ -111,13 +111,13 @@ def rows_of_text(count: int, seed: int = 1) -> list[dict[str, Any]]:
     return [alpaca(writer.text(6, 20), writer.text(10, 60)) for _ in range(count)]
 
 
-def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> Split:
+def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> DatasetSplit:
     file = write_rows(folder / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
     return split(mixture.open(spec, make_job()), seed, make_job())
 
 
-def held_out(found: Split) -> set[int]:
+def held_out(found: DatasetSplit) -> set[int]:
     assert not set(found.training) & set(found.validation)
     return {index for _, index in found.validation}
 

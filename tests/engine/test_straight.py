@@ -168,7 +168,7 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
     job, _ = recorded_job()
     recipe = direct_gguf.recipe_of(run, run.load_project(), job)
     source = direct_gguf.lay_out(recipe, tmp_path / "scratch", trust=False)
-    with pytest.raises(converter.OtherWayError):
+    with pytest.raises(converter.UnsupportedModelError):
         conversion.convert(
             source.folder, tmp_path / "f.gguf", "x", str(tmp_path), job, recipe=source.recipe
         )

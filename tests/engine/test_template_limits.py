@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.templates.server.rendering import Request
+from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.export.ollama import template_sandbox
 from tests.helpers.recorded_job import recorded_job
@@ -34,5 +34,7 @@ def test_a_template_that_calls_itself_for_ever_is_ended() -> None:
     job, _ = recorded_job()
     source = '{{define "a"}}{{template "a"}}{{end}}{{template "a"}}'
     with pytest.raises(ProblemError) as caught:
-        template_sandbox.render(source, Request(prompt="Hi"), date(2026, 1, 1), job, seconds=1)
+        template_sandbox.render(
+            source, RenderRequest(prompt="Hi"), date(2026, 1, 1), job, seconds=1
+        )
     assert caught.value.problems[0].code in ("template.refused", "template.limit")

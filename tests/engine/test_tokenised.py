@@ -18,7 +18,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset import prepare as dataset_prepare
-from lora_studio.engine.dataset.prepare import Prepared, prepare
+from lora_studio.engine.dataset.prepare import PreparedDataset, prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.sequences import (
     EncodedLabels,
@@ -85,7 +85,7 @@ def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[Tok
     return dataset_prepare.tokenise(mixture.open(spec, make_job()), tokenizer, make_job())
 
 
-def everything(found: Prepared) -> list[tuple[list[int], list[int]]]:
+def everything(found: PreparedDataset) -> list[tuple[list[int], list[int]]]:
     return [(row.ids.tolist(), row.labels) for row in EncodedRows(found.training)]
 
 

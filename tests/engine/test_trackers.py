@@ -151,7 +151,7 @@ def test_steps_that_are_done_over_when_memory_ran_out_are_told_once(
     told: list[int] = []
 
     class Kept:
-        def __init__(self, about: trackers.About) -> None:
+        def __init__(self, about: trackers.TrackerInfo) -> None:
             pass
 
         def log(self, step: int, values: Any) -> None:
@@ -233,7 +233,7 @@ def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing:
-        def __init__(self, about: trackers.About) -> None:
+        def __init__(self, about: trackers.TrackerInfo) -> None:
             pass
 
         def log(self, step: int, values: Any) -> None:

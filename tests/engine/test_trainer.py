@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Traine
 
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.dataset.batches import Plan
+from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import sequence
 from tests.engine.conftest import TinyModel
@@ -118,7 +118,7 @@ def _of_trainer(
     spec = project.training
     tokenizer = AutoTokenizer.from_pretrained(project.model.source)
     rows = sequence(prepare(project.dataset, tokenizer, spec.seed, make_job()).training, "sft")
-    plan = Plan(rows.lengths, spec.micro_batch, spec.gradient_accumulation, spec.seed)
+    plan = BatchPlan(rows.lengths, spec.micro_batch, spec.gradient_accumulation, spec.seed)
     order = [row for step in range(STEPS) for batch in plan.step(step) for row in batch]
     known: dict[str, Any] = {
         "optim": "adamw_torch_fused", "lr_scheduler_type": "linear",

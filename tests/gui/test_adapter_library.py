@@ -12,13 +12,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import InOllama
-from lora_studio.core.lora.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.chat import OllamaSpeaker
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.lora.library import AdapterLibrary
-from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -53,7 +53,7 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
     broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
     style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
     found = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
-    fit = Fit(model="m", fits=True)
+    fit = AdapterFit(model="m", fits=True)
     shown = events.AdapterShown(adapter=facts(style, layers=layers()), fit=fit)
     made = events.AdapterCombined(
         folder=str(project_folder / "adapters" / "both"), method="cat", rank=48, layers=8, bytes=9
@@ -66,7 +66,7 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
     return project_folder
 
 
-def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterDialog:
+def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
     """The dialog, with the first adapter looked into."""
     library.open()
     dialog = library.dialog
@@ -102,7 +102,7 @@ def test_adapters_are_listed_looked_into_and_made_one_of(
     assert not owner.link.held  # its worker has gone
 
 
-def _combine(library: AdapterDialog, folder: Path, qtbot: QtBot) -> None:
+def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     combine = library.combine
     assert not combine.make.isEnabled()
     for line in (0, 1):
@@ -134,7 +134,7 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     speaker = window.playground.desk.kept.speakers[1]
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
     # What was exported is talked to in the same way.
-    exported = InOllama(name="bot", host="http://127.0.0.1:11434")
+    exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
     window.pages["export"].talk_wanted.emit(exported)
     assert window.playground.desk.kept.speakers[1] == exported
     window.library.start_wanted.emit(folder)

@@ -10,7 +10,7 @@ from PySide6.QtCore import QUrl
 from PySide6.QtGui import QTextDocument, QTextFormat
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.playground import Answers, Take, Turn
+from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui import theme
 from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup, with_line_breaks
 from lora_studio.gui.pages.playground.turn_view import TurnView
@@ -97,13 +97,15 @@ def test_the_words_as_they_were_written_are_one_click_away(qtbot: QtBot) -> None
     turn = TurnView()
     qtbot.addWidget(turn)
     turn.show()
-    turn.show_turn(Turn(user="Hi", answers=(Answers(takes=(Take(text=ANSWER),)),)), 0)
+    turn.show_turn(Turn(user="Hi", answers=(TurnAnswers(takes=(AnswerVersion(text=ANSWER),)),)), 0)
     assert "```" not in turn.answer.toPlainText()
     turn.raw.click()
     assert turn.answer.toPlainText() == ANSWER
     turn.raw.click()
     assert "```" not in turn.answer.toPlainText()
-    turn.show_turn(Turn(user="Hi", answers=(Answers(takes=(Take(text="Plain."),)),)), 0)
+    turn.show_turn(
+        Turn(user="Hi", answers=(TurnAnswers(takes=(AnswerVersion(text="Plain."),)),)), 0
+    )
     assert turn.answer.toPlainText() == "Plain."
     assert not turn.raw.isVisible()
 

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.client import worker
 from lora_studio.core.protocol import commands, events
-from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.jobs.worker_thread import WorkerThread
 from tests.gui.conftest import WAIT
 
@@ -55,7 +55,7 @@ def test_the_next_worker_begins_when_the_one_before_has_given_its_memory_back(
         workers.append(Lingering(len(workers) + 1, told))
         return workers[-1]
 
-    link = ChatLink(start=lambda: WorkerThread(make))
+    link = OnDemandWorker(start=lambda: WorkerThread(make))
     first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
     link.send(first)
     qtbot.waitUntil(lambda: told == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)

@@ -15,7 +15,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import files
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.training.page import TrainingPage
-from lora_studio.gui.problems.messages import Message
+from lora_studio.gui.problems.messages import Toast
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.dialog import CopyingDialog
 from tests.gui.conftest import WAIT
@@ -36,7 +36,7 @@ class Opened(QObject):
 def test_a_project_is_written_as_a_folder_and_shown(
     qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
-    opened, said = Opened(), list[Message]()
+    opened, said = Opened(), list[Toast]()
     window.open_project(project_folder)
     window.messages.posted.connect(said.append)
     QDesktopServices.setUrlHandler("file", opened, "take")
@@ -58,7 +58,7 @@ def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    said: list[Message] = []
+    said: list[Toast] = []
     window.messages.posted.connect(said.append)
     window.actions_.commands["cluster"].trigger()
     dialog = window.findChild(QFileDialog)

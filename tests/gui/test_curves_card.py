@@ -16,7 +16,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
 from lora_studio.gui.pages.training.curves_card import CurvesCard
-from lora_studio.gui.pages.training.picture_dialog import PictureDialog
+from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.test_plots import step_done
 
@@ -135,11 +135,11 @@ def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
 
 @pytest.mark.parametrize("palette", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
 def test_the_picture_has_the_chosen_size_and_colours_in_either_theme(
-    qtbot: QtBot, card: CurvesCard, tmp_path: Path, palette: theme.Palette
+    qtbot: QtBot, card: CurvesCard, tmp_path: Path, palette: theme.ColorPalette
 ) -> None:
     compare(qtbot, card, "first")
     qtbot.keyClick(card, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
-    dialog = card.findChild(PictureDialog)
+    dialog = card.findChild(ImageExportDialog)
     assert dialog is not None
     dialog.size_choice.setCurrentIndex(2)
     dialog.colors.setCurrentIndex(0 if palette == theme.LIGHT else 1)

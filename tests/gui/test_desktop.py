@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.client import sleep_inhibitor
-from lora_studio.client.sleep_inhibitor import ByProcess, ByThreadState
+from lora_studio.client.sleep_inhibitor import ProcessInhibitor, ThreadStateInhibitor
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -25,9 +25,9 @@ from lora_studio.core.runs import folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui.desktop import task_bar
-from lora_studio.gui.desktop.integration import LONG, VISIBLE_AFTER, Manners
-from lora_studio.gui.desktop.notifications import DesktopNews
-from lora_studio.gui.jobs.control import Advance, JobControl
+from lora_studio.gui.desktop.integration import LONG, VISIBLE_AFTER, DesktopIntegration
+from lora_studio.gui.desktop.notifications import DesktopNotifications
+from lora_studio.gui.jobs.control import JobControl, JobProgress
 from tests.gui.conftest import WAIT
 
 
@@ -63,12 +63,12 @@ class Scene:
     def __init__(self, run: RunFolder) -> None:
         self.jobs, self.desktop, self.now = JobControl(), Desktop(), 0.0
         self.run = run
-        self.manners = Manners(
+        self.manners = DesktopIntegration(
             self.jobs, self.desktop, self.desktop, self.desktop, clock=lambda: self.now
         )
 
     def go(self, kind: str = "train", share: float | None = None) -> None:
-        self.jobs.run, self.jobs.kind, self.jobs.advance = self.run, kind, Advance("", share)
+        self.jobs.run, self.jobs.kind, self.jobs.advance = self.run, kind, JobProgress("", share)
         self.jobs.changed.emit()
 
     def end(self, ending: events.Ending) -> None:
@@ -166,7 +166,7 @@ def test_the_end_of_a_short_job_is_not(scene: Scene) -> None:
 
 
 def test_a_helper_process_holds_until_it_is_released() -> None:
-    held = ByProcess(lambda worker, why: [sys.executable, "-c", "input()", str(worker), why])
+    held = ProcessInhibitor(lambda worker, why: [sys.executable, "-c", "input()", str(worker), why])
     before = {child.pid for child in psutil.Process().children()}
     held.hold(1, "Training")
     (child,) = [item for item in psutil.Process().children() if item.pid not in before]
@@ -189,7 +189,7 @@ def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
 
 def test_windows_is_told_by_a_state_of_the_thread() -> None:
     states: list[int] = []
-    held = ByThreadState(states.append)
+    held = ThreadStateInhibitor(states.append)
     held.hold(1, "Training")
     held.release()
     assert states == [0x80000001, 0x80000000]
@@ -247,12 +247,12 @@ def test_where_there_is_no_tray_the_news_goes_through_notify_send(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     window = QWidget()
     qtbot.addWidget(window)
-    DesktopNews(window).tell("Nobody", "is here")
-    DesktopNews(window, seen=True).tell("Training is done", "--not-an-option")
+    DesktopNotifications(window).tell("Nobody", "is here")
+    DesktopNotifications(window, seen=True).tell("Training is done", "--not-an-option")
     qtbot.waitUntil(told.is_file, timeout=WAIT)
     assert told.read_text().splitlines()[-3:] == ["--", "Training is done", "--not-an-option"]
 
 
 def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:
-    assert isinstance(sleep_inhibitor.of_system(), sleep_inhibitor.Nothing)
+    assert isinstance(sleep_inhibitor.of_system(), sleep_inhibitor.NoInhibitor)
     assert isinstance(task_bar.of_system(), task_bar.NoTaskBar)

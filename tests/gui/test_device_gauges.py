@@ -10,13 +10,13 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.device_gauges import Gauges, Gpu, Nvml, Sample, gpu_of
+from lora_studio.gui.frame.device_gauges import DeviceGauges, DeviceSample, GpuSample, Nvml, gpu_of
 from lora_studio.gui.frame.gauges_view import GaugesView
 from tests.gui.conftest import WAIT
 
 GIB = 2**30
-CARD = Gpu("NVIDIA GeForce RTX 4090", "GPU-aa", 18 * GIB, 24 * GIB, 87, 61)
-OTHER = Gpu("NVIDIA GeForce RTX 3090", "GPU-bb", 1 * GIB, 24 * GIB, 3, 40)
+CARD = GpuSample("NVIDIA GeForce RTX 4090", "GPU-aa", 18 * GIB, 24 * GIB, 87, 61)
+OTHER = GpuSample("NVIDIA GeForce RTX 3090", "GPU-bb", 1 * GIB, 24 * GIB, 3, 40)
 DEVICE = events.Device(name="cuda:0", title="RTX 4090", total_bytes=24 * GIB, free_bytes=6 * GIB)
 CPU = events.Device(name="cpu", title="Processor", total_bytes=16 * GIB, free_bytes=8 * GIB)
 
@@ -90,17 +90,17 @@ def test_without_a_driver_there_are_no_cards_and_no_complaint() -> None:
     ],
 )
 def test_the_card_is_the_one_that_the_engine_may_see_under_its_number(
-    visible: str, name: str, expected: Gpu | None
+    visible: str, name: str, expected: GpuSample | None
 ) -> None:
     title = {CARD: "RTX 4090", OTHER: "RTX 3090", None: "Processor"}[expected]
     device = DEVICE.model_copy(update={"name": name, "title": title})
-    sample = Sample(10.0, GIB, 16 * GIB, (CARD, OTHER))
+    sample = DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER))
     assert gpu_of(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
 
 
 def test_a_card_is_known_by_its_identifier_however_it_is_numbered() -> None:
     device = DEVICE.model_copy(update={"name": "cuda:0", "identifier": OTHER.uuid[4:]})
-    assert gpu_of(device, Sample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
+    assert gpu_of(device, DeviceSample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
 
 
 def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot) -> None:
@@ -108,7 +108,7 @@ def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot
     qtbot.addWidget(view)
     assert view.isHidden()
     view.show_device(DEVICE)
-    view.show_sample(Sample(12.4, 7 * GIB, 16 * GIB, (CARD, OTHER)))
+    view.show_sample(DeviceSample(12.4, 7 * GIB, 16 * GIB, (CARD, OTHER)))
     assert view.name.text() == "RTX 4090"
     assert view.load.text() == "87 %"
     assert view.bar.value() == 75
@@ -124,8 +124,8 @@ def test_heat_that_slows_a_card_down_is_marked_by_more_than_colour(qtbot: QtBot)
     view = GaugesView()
     qtbot.addWidget(view)
     view.show_device(DEVICE)
-    hot = Gpu(CARD.name, CARD.uuid, CARD.used_bytes, CARD.total_bytes, 99, 91)
-    view.show_sample(Sample(12.4, 7 * GIB, 16 * GIB, (hot,)))
+    hot = GpuSample(CARD.name, CARD.uuid, CARD.used_bytes, CARD.total_bytes, 99, 91)
+    view.show_sample(DeviceSample(12.4, 7 * GIB, 16 * GIB, (hot,)))
     assert view.heat.text() == "▲ 91 °C"
 
 
@@ -133,7 +133,7 @@ def test_without_a_gpu_processor_and_memory_stand_in_its_place(qtbot: QtBot) -> 
     view = GaugesView()
     qtbot.addWidget(view)
     view.show_device(CPU)
-    view.show_sample(Sample(40.0, 4 * GIB, 16 * GIB))
+    view.show_sample(DeviceSample(40.0, 4 * GIB, 16 * GIB))
     assert view.load.text() == "40 %"
     assert view.bar.value() == 25
     assert view.heat.isHidden()
@@ -143,14 +143,14 @@ def test_without_a_gpu_processor_and_memory_stand_in_its_place(qtbot: QtBot) -> 
 def test_sampling_happens_off_the_windows_thread_and_ends_at_once(qtbot: QtBot) -> None:
     where: list[int] = []
 
-    def read() -> Sample:
+    def read() -> DeviceSample:
         where.append(threading.get_ident())
-        return Sample(1.0, GIB, 2 * GIB)
+        return DeviceSample(1.0, GIB, 2 * GIB)
 
-    gauges = Gauges(read, every=60)
+    gauges = DeviceGauges(read, every=60)
     with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as seen:
         gauges.start()
-    assert seen.args == [Sample(1.0, GIB, 2 * GIB)]
+    assert seen.args == [DeviceSample(1.0, GIB, 2 * GIB)]
     assert where == [where[0]]
     assert where[0] != threading.get_ident()
     gauges.leave()

@@ -19,12 +19,18 @@ from lora_studio.gui.controls.choices import (
     FlagControl,
     SegmentsControl,
 )
-from lora_studio.gui.controls.controls import Control, Line, LineControl, ListControl, TextControl
+from lora_studio.gui.controls.controls import (
+    Control,
+    LineControl,
+    LineEdit,
+    ListControl,
+    TextControl,
+)
 from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.controls.quantities import stepped
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.basics import CollapsibleSection
 
 ControlT = TypeVar("ControlT", bound=Control)
 
@@ -48,13 +54,13 @@ class Form(QWidget):
         QApplication.processEvents()
         return made
 
-    def line(self, step: Step, field: str) -> tuple[FieldEditor, Line]:
+    def line(self, step: Step, field: str) -> tuple[FieldEditor, LineEdit]:
         made = self.add(step, field)
         assert isinstance(made.control, LineControl | PathControl | ListControl)
         made.control.line.setFocus()
         return made, made.control.line
 
-    def retype(self, line: Line, text: str) -> None:
+    def retype(self, line: LineEdit, text: str) -> None:
         line.selectAll()
         self.qtbot.keyClicks(line, text)
 
@@ -199,7 +205,7 @@ def test_another_project_reaches_the_control(
     assert control(made, PathControl).base == project_folder
 
 
-def _wheel(line: Line, up: bool = True) -> QWheelEvent:
+def _wheel(line: LineEdit, up: bool = True) -> QWheelEvent:
     middle = QPointF(line.rect().center())
     event = QWheelEvent(
         middle, middle, QPoint(), QPoint(0, 120 if up else -120), Qt.MouseButton.NoButton,
@@ -346,7 +352,7 @@ def test_a_pasted_path_in_quotation_marks_is_a_path(form: Form, state: ProjectSt
 
 
 def test_more_is_folded_until_it_is_asked_for(qtbot: QtBot) -> None:
-    more = More()
+    more = CollapsibleSection()
     qtbot.addWidget(more)
     assert not more.is_open()
     more._opener.click()

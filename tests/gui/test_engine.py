@@ -25,7 +25,7 @@ from lora_studio.setup.events import (
     Progress,
     Warned,
 )
-from lora_studio.setup.operations import Request
+from lora_studio.setup.operations import SetupRequest
 from tests.helpers.set_up_script import NO_NETWORK, PLAN, READY, Script
 
 
@@ -36,7 +36,7 @@ def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
 
     def make(script: Script, mode: str = "install") -> EngineDialog:
         control = EngineControl(make=script)
-        request = Request(mode=mode)  # type: ignore[arg-type]  # one of the three modes
+        request = SetupRequest(mode=mode)  # type: ignore[arg-type]  # one of the three modes
         with qtbot.waitSignal(control.ended):
             dialog = EngineDialog(control, request)
         qtbot.addWidget(dialog)
@@ -103,7 +103,7 @@ def test_a_set_up_that_was_begun_is_gone_on_with_by_one_click(
     with qtbot.waitSignal(dialog.control.switched):
         qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
     assert dialog.outcome.text() == "The engine is ready."
-    assert script.requests == [Request(), Request()]
+    assert script.requests == [SetupRequest(), SetupRequest()]
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_begun(
@@ -157,13 +157,13 @@ def test_a_plan_that_was_under_way_is_not_taken_for_the_one_that_is_wanted(
 ) -> None:
     script = Script()
     control = EngineControl(make=script)
-    control.prepare(Request(mode="install"))
-    dialog = EngineDialog(control, Request(mode="repair"))
+    control.prepare(SetupRequest(mode="install"))
+    dialog = EngineDialog(control, SetupRequest(mode="repair"))
     qtbot.addWidget(dialog)
     dialog.show()
     qtbot.waitUntil(lambda: [request.mode for request in script.requests] == ["install", "repair"])
     qtbot.waitUntil(lambda: control.planned)
-    assert control.request == Request(mode="repair")
+    assert control.request == SetupRequest(mode="repair")
     control.leave()
 
 
@@ -199,7 +199,7 @@ def test_a_window_without_an_engine_offers_one_and_with_an_old_one_its_update(
     window.engine.offer()
     qtbot.waitUntil(lambda: window.engine.control.planned)
     assert window.engine.dialog is not None
-    assert script.requests == [Request(mode="update")]
+    assert script.requests == [SetupRequest(mode="update")]
     window.engine.dialog.reject()
 
 

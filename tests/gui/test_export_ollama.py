@@ -16,7 +16,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.templates.ollama_template import Alternative, DerivedTemplate
+from lora_studio.core.templates.ollama_template import DerivedTemplate, TemplateAlternative
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.project.state import ProjectState
@@ -184,7 +184,7 @@ def test_what_is_not_proven_says_why_and_what_would_be(page: ExportPage) -> None
     other = DerivedTemplate(template="{{ .Content }}", proven=True)
     derived = DerivedTemplate(
         reason="line 3 uses the filter upper.",
-        alternative=Alternative(what="answers in small letters", derived=other),
+        alternative=TemplateAlternative(what="answers in small letters", derived=other),
     )
     page.on_event(shown(derived, "{{ x }}"))
     assert page.template.verdict.text() == "✗ Not proven: line 3 uses the filter upper"

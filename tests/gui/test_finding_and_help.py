@@ -18,23 +18,22 @@ from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.help.about import AboutDialog
-from lora_studio.gui.help.command_search import Entry, find
+from lora_studio.gui.help.command_search import SearchEntry, find
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.help.palette import Palette
+from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, shortcuts
-from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.problems.remedies import explained, what_now
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
-from tests.translations import ROOT
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 
 
 def _titles(typed: str, *titles: tuple[str, str]) -> list[str]:
-    entries = [Entry("setting", title, print, detail) for title, detail in titles]
+    entries = [SearchEntry("setting", title, print, detail) for title, detail in titles]
     return [entry.title for entry in find(entries, typed)]
 
 
@@ -63,13 +62,13 @@ def test_letters_in_order_are_a_last_chance() -> None:
     assert _titles("lrt", ("Learning rate", ""), ("Rank", "")) == ["Learning rate"]
 
 
-def _palette(qtbot: QtBot, window: Window) -> Palette:
+def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
     # Keys reach an active window only, and the platform without a screen activates none a second time.
     if window.isActiveWindow():
         qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
     else:
         window.actions_.commands["find"].trigger()
-    (palette,) = [made for made in window.findChildren(Palette) if made.isVisible()]
+    (palette,) = [made for made in window.findChildren(CommandPalette) if made.isVisible()]
     return palette
 
 
@@ -210,7 +209,9 @@ def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
 
 def _codes() -> list[str]:
     """Every code that the program has, as its documentation lists them."""
-    listed = (ROOT / "packaging" / "docs" / "errors.md").read_text("utf-8")
+    listed = (Path(__file__).resolve().parents[2] / "packaging" / "docs" / "errors.md").read_text(
+        "utf-8"
+    )
     return re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", listed, re.MULTILINE)
 
 
@@ -254,7 +255,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     assert window.place == "dataset"
     window.messages.problem(_problem(where=Where(step="model", field="source")))
     window.message_bar.more.click()
-    (dialog,) = window.findChildren(ProblemHelp)
+    (dialog,) = window.findChildren(ProblemDialog)
     said = [made.text() for made in dialog.findChildren(QLabel)]
     assert any("model.odd" in text for text in said)
     assert explained(_problem()) in said
@@ -265,13 +266,13 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     assert docs.topic == window.state.about("model", "source").help_topic
     docs.close()
     window.message_bar.more.click()
-    dialog = window.findChildren(ProblemHelp)[-1]
+    dialog = window.findChildren(ProblemDialog)[-1]
     dialog.act.click()
     assert window.place == "model"
     window.state.report("x", [_problem()])
     links = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]
     links[-1].click()
-    dialog = window.findChildren(ProblemHelp)[-1]
+    dialog = window.findChildren(ProblemDialog)[-1]
     assert dialog.isVisible(), "a problem of no step is explained at once"
     dialog.reject()
 

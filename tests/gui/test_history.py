@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.gui.plots.history import History
+from lora_studio.gui.plots.history import MetricHistory
 
 
-def history(values: list[float], first: int = 1) -> History:
-    made = History()
+def history(values: list[float], first: int = 1) -> MetricHistory:
+    made = MetricHistory()
     for step, value in enumerate(values, start=first):
         made.add(step, {"loss": value})
     return made
 
 
 def test_every_point_is_kept_and_a_quantity_that_came_late_has_a_gap_before() -> None:
-    made = History()
+    made = MetricHistory()
     for step in range(1000):
         made.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
     assert made.steps.tolist() == list(range(1000))
@@ -31,7 +31,7 @@ def test_every_point_is_kept_and_a_quantity_that_came_late_has_a_gap_before() ->
 
 
 def test_a_value_that_nobody_could_measure_makes_no_quantity() -> None:
-    made = History()
+    made = MetricHistory()
     made.add(1, {"loss": 2.0, "gpu_percent": None})
     assert made.names == ["loss"]
 
@@ -56,7 +56,7 @@ def test_steps_repeated_before_anybody_looked_are_replaced_as_well() -> None:
 
 @pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
 def test_the_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
-    made = History()
+    made = MetricHistory()
     assert made.nearest(1) is None
     for known in (10, 20, 30):
         made.add(known, {})
@@ -73,7 +73,7 @@ def test_few_points_are_drawn_as_they_are_with_one_on_either_side_of_the_view() 
 def test_one_spike_among_a_million_points_is_drawn() -> None:
     values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
     values[123_456], values[987_654] = 50.0, -50.0
-    made = History()
+    made = MetricHistory()
     made._extend([(float(step), {"loss": value}) for step, value in enumerate(values)])
     x, y = made.curve("loss").thinned(0, 1_000_000, 1000)
     assert len(x) == 2000
@@ -102,7 +102,7 @@ def test_thinning_keeps_the_extremes_and_smoothing_is_the_mean_also_after_a_resu
 ) -> None:
     steps = np.cumsum(gaps).astype(float)
     wanted = np.resize(np.array(values), len(steps))
-    made = History()
+    made = MetricHistory()
     curve = made.curve("loss")
     for step in steps:
         made.add(step, {"loss": 7.0})
@@ -150,4 +150,4 @@ def test_a_long_curve_is_condensed_to_means_and_a_short_one_is_not() -> None:
     assert len(long) == 100
     assert long[0][1] == pytest.approx(3.0, abs=0.02)
     assert long[-1] == (10_000, pytest.approx(1.0, abs=0.02))
-    assert History().curve("loss").condensed(5) == []
+    assert MetricHistory().curve("loss").condensed(5) == []

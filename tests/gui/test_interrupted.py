@@ -15,7 +15,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.home.interrupted import Interrupted
 from lora_studio.gui.pages.home.recent_projects import glance
-from lora_studio.gui.problems.messages import Message, Messages
+from lora_studio.gui.problems.messages import Messages, Toast
 from tests.gui.conftest import WAIT
 
 
@@ -38,8 +38,8 @@ def _cut_off(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
     return run
 
 
-def _told(*files: Path) -> list[Message]:
-    said: list[Message] = []
+def _told(*files: Path) -> list[Toast]:
+    said: list[Toast] = []
     messages = Messages()
     messages.posted.connect(said.append)
     messages.connect_view()

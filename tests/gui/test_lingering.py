@@ -13,7 +13,7 @@ def test_a_warning_stays_for_a_while_after_it_was_seen_last(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(lingering.time, "monotonic", lambda: clock[0])
-    shown = lingering.Lingering(stays=10)
+    shown = lingering.StickyWarning(stays=10)
     first, second = diverged("The loss rose."), diverged("The loss rose more.")
     assert shown.of(None) is None
     assert shown.of(first) is first

@@ -20,12 +20,12 @@ from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.settings.page import SettingsPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, tool_button
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.glyph import Elided, Glyph
+from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_settings_reach_as_far_to_the_right_as_every_page(
     qtbot.addWidget(page)
     page.resize(width, 1200)
     page.show()
-    columns = page.findChild(Columns)
+    columns = page.findChild(ResponsiveColumns)
     assert columns is not None
-    qtbot.waitUntil(lambda: columns.width() == width - 2 * Space.PAGE)
+    qtbot.waitUntil(lambda: columns.width() == width - 2 * Spacing.PAGE)
 
 
 def test_settings_stay_at_the_left_where_there_is_room_for_more_than_can_be_read(
@@ -54,10 +54,10 @@ def test_settings_stay_at_the_left_where_there_is_room_for_more_than_can_be_read
     qtbot.addWidget(page)
     page.resize(2400, 1200)
     page.show()
-    columns = page.findChild(Columns)
+    columns = page.findChild(ResponsiveColumns)
     assert columns is not None
     qtbot.waitUntil(lambda: columns.width() == columns.maximumWidth())
-    assert columns.x() == Space.PAGE
+    assert columns.x() == Spacing.PAGE
 
 
 def _first_ink(picture: QImage, place: QRect) -> int:
@@ -154,7 +154,7 @@ def test_a_path_begins_with_its_slash_where_lines_go_from_right_to_left(
     for text in ("/home/ada", "home/ada/"):
         holder = QWidget()
         qtbot.addWidget(holder)
-        QVBoxLayout(holder).addWidget(Elided(text))
+        QVBoxLayout(holder).addWidget(ElidedLabel(text))
         holder.resize(300, 60)
         holder.show()
         columns.append(_first_column(holder.grab().toImage()))

@@ -10,17 +10,17 @@ import pytest
 from PySide6.QtCore import QObject, Signal
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import OnBase, WeightedAdapter
+from lora_studio.core.chat import AdapterSpeaker, WeightedAdapter
 from lora_studio.core.playground import Conversation, Turn
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
-from lora_studio.core.runs.speakers import Choice
+from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui import app
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.jobs import inspector
-from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.preferences import Preferences
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
@@ -286,12 +286,12 @@ def test_a_look_at_the_account_does_not_swallow_that_somebody_signed_in(asked: A
 
 
 @pytest.fixture
-def desk(asked: Asked) -> ChatDesk:
+def desk(asked: Asked) -> ChatController:
     return asked.window.playground.desk
 
 
-def test_a_column_does_not_leave_while_another_awaits_its_answer(desk: ChatDesk) -> None:
-    desk.add_column(OnBase())
+def test_a_column_does_not_leave_while_another_awaits_its_answer(desk: ChatController) -> None:
+    desk.add_column(AdapterSpeaker())
     desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
     desk._asking, desk.waiting = "a", {0: "", 1: ""}
     desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
@@ -302,11 +302,11 @@ def test_a_column_does_not_leave_while_another_awaits_its_answer(desk: ChatDesk)
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
-def test_an_answer_is_of_whoever_was_asked(desk: ChatDesk) -> None:
+def test_an_answer_is_of_whoever_was_asked(desk: ChatController) -> None:
     desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
     asked_of = desk.kept.speakers[0]
     desk._asking, desk.waiting = "a", {0: ""}
-    desk.choose(0, OnBase(adapters=(WeightedAdapter(folder="/elsewhere"),)))
+    desk.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
     desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
     take = desk.kept.turns[0].of(0).current
     assert take is not None
@@ -314,9 +314,9 @@ def test_an_answer_is_of_whoever_was_asked(desk: ChatDesk) -> None:
 
 
 def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
-    desk: ChatDesk,
+    desk: ChatController,
 ) -> None:
-    chosen = OnBase(adapters=(WeightedAdapter(folder="/mine"),))
+    chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
     desk.choose(0, chosen)
     earlier = Conversation(turns=(Turn(user="Hi"),))
     desk._loaded([earlier])
@@ -325,22 +325,22 @@ def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
 
 
 def test_who_can_answer_is_what_the_latest_look_found(
-    desk: ChatDesk, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    desk: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[Choice]] = []
+    told: list[list[SpeakerOption]] = []
     begun: list[Callable[[object], object]] = []
     desk.store.choices_found.connect(told.append)
     monkeypatch.setattr(desk.store, "_begin", lambda _work, then: begun.append(then))
     for folders in ((), ("/new",)):
         desk.store.look(project_folder / "runs", "", folders)
     older, later = begun
-    new, old = (Choice("Adapters", name, OnBase()) for name in ("new", "old"))
+    new, old = (SpeakerOption("Adapters", name, AdapterSpeaker()) for name in ("new", "old"))
     later([new])
     older([old])
     assert told == [[new]]
 
 
-def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(desk: ChatDesk) -> None:
+def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(desk: ChatController) -> None:
     shown: list[object] = []
     desk.prompt_shown.connect(shown.append)
     desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))

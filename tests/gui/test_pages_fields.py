@@ -14,14 +14,14 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.gui import theme
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame import wizard
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.basics import CollapsibleSection
 
 
 @pytest.fixture
-def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, Page]]:
+def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, StepPage]]:
     made = {page.step: page for page in wizard.pages(state, Preferences())}
     for page in made.values():
         qtbot.addWidget(page)
@@ -30,7 +30,7 @@ def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, Page]]:
     state.undo.setClean()
 
 
-def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, Page]) -> None:
+def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, StepPage]) -> None:
     assert list(pages) == list(STEPS)
     for step, page in pages.items():
         assert sorted(page.editors) == sorted(SPECS[step].model_fields)
@@ -49,7 +49,9 @@ _WANTED_BY = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_problem_leads_to_every_field(qtbot: QtBot, pages: dict[str, Page], step: str) -> None:
+def test_a_problem_leads_to_every_field(
+    qtbot: QtBot, pages: dict[str, StepPage], step: str
+) -> None:
     page = pages[step]
     page.show()
     qtbot.waitExposed(page)
@@ -67,7 +69,7 @@ def test_a_problem_leads_to_every_field(qtbot: QtBot, pages: dict[str, Page], st
 
 @pytest.mark.parametrize("step", STEPS)
 def test_everything_to_press_can_be_reached_by_keyboard_and_has_a_name(
-    pages: dict[str, Page], step: str
+    pages: dict[str, StepPage], step: str
 ) -> None:
     for part in pages[step].findChildren(QAbstractButton):
         parent = part.parentWidget()
@@ -84,11 +86,11 @@ def test_everything_to_press_can_be_reached_by_keyboard_and_has_a_name(
         assert target.accessibleName() or own_words, f"{step}.{editor.field} has no name"
 
 
-def test_advanced_fields_wait_under_more(pages: dict[str, Page]) -> None:
+def test_advanced_fields_wait_under_more(pages: dict[str, StepPage]) -> None:
     def folded(widget: QWidget) -> bool:
         parent = widget.parentWidget()
         while parent is not None:
-            if isinstance(parent, More):
+            if isinstance(parent, CollapsibleSection):
                 return True
             parent = parent.parentWidget()
         return False
@@ -101,7 +103,7 @@ def test_advanced_fields_wait_under_more(pages: dict[str, Page]) -> None:
 
 
 def test_defaults_of_a_new_project_name_what_each_step_still_needs(
-    pages: dict[str, Page],
+    pages: dict[str, StepPage],
 ) -> None:
     assert {step: page.missing() for step, page in pages.items()} == {
         "model": "No model is chosen.",
@@ -115,7 +117,9 @@ def test_defaults_of_a_new_project_name_what_each_step_still_needs(
     assert pages["model"].header.primary.toolTip() == "No model is chosen."
 
 
-def test_pages_survive_whatever_a_draft_holds(state: ProjectState, pages: dict[str, Page]) -> None:
+def test_pages_survive_whatever_a_draft_holds(
+    state: ProjectState, pages: dict[str, StepPage]
+) -> None:
     for value in ("nonsense", -1, None, 1.5, ["x"], True, ""):
         for step in STEPS:
             for field in SPECS[step].model_fields:
@@ -128,7 +132,7 @@ def test_pages_survive_whatever_a_draft_holds(state: ProjectState, pages: dict[s
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_no_page_is_wider_than_the_smallest_window(
-    qapp: QApplication, pages: dict[str, Page], mode: theme.Mode
+    qapp: QApplication, pages: dict[str, StepPage], mode: theme.Mode
 ) -> None:
     theme.apply(qapp, mode)
     rail = 176

@@ -15,7 +15,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.chat import InOllama
+from lora_studio.core.chat import OllamaSpeaker
 from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder, speakers
@@ -24,7 +24,7 @@ from lora_studio.gui.frame import wizard
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import run_preview
@@ -64,7 +64,7 @@ def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
     state.undo.setClean()
 
 
-def shown(qtbot: QtBot, page: Page) -> Any:
+def shown(qtbot: QtBot, page: StepPage) -> Any:
     qtbot.addWidget(page)
     page.resize(1100, 740)
     page.show()
@@ -113,7 +113,7 @@ def finished(stopped: bool = False) -> list[events.Event]:
     ]
 
 
-def play(page: Page, made: list[events.Event]) -> None:
+def play(page: StepPage, made: list[events.Event]) -> None:
     for event in made:
         page.on_event(event)
 
@@ -573,7 +573,7 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
     assert page.result.tabs.count() == 3
     with qtbot.waitSignal(page.talk_wanted) as talk:
         qtbot.keyClick(page.results.open_chat, Qt.Key.Key_Space)
-    assert talk.args == [InOllama(name="bot", host="http://127.0.0.1:11434")]
+    assert talk.args == [OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")]
     assert (
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
         == "2 GB"
@@ -747,7 +747,7 @@ def test_a_paused_training_says_so_in_the_rail_until_it_is_trained(
     ("kind", "command"), [(TrainingPage, "train"), (MergingPage, "merge"), (ExportPage, "export")]
 )
 def test_a_job_that_failed_offers_what_to_do(
-    qtbot: QtBot, state: ProjectState, run: RunFolder, kind: type[Page], command: str
+    qtbot: QtBot, state: ProjectState, run: RunFolder, kind: type[StepPage], command: str
 ) -> None:
     page = shown(qtbot, kind(state))
     state.set_run(run, command)

@@ -19,7 +19,7 @@ from lora_studio.core.protocol.commands import InspectModel
 from lora_studio.gui.jobs.debounced_query import PAUSE
 from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.model.page import ModelPage
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, plans
 
@@ -27,7 +27,7 @@ from tests.helpers import model_facts, plans
 class Asked:
     """What a page asked; `answer` plays the inspector and the window around it."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: StepPage) -> None:
         self.page = page
         self.questions: list[InspectModel] = []
         page.ask.connect(self._take)
@@ -45,7 +45,7 @@ class Asked:
             self.page.on_event(own)
 
 
-def shown(qtbot: QtBot, page: Page) -> Page:
+def shown(qtbot: QtBot, page: StepPage) -> StepPage:
     qtbot.addWidget(page)
     page.resize(1100, 740)
     page.show()

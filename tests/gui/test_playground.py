@@ -13,7 +13,13 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import timestamps
-from lora_studio.core.chat import GgufFile, InOllama, OnBase, Sampling, WeightedAdapter
+from lora_studio.core.chat import (
+    AdapterSpeaker,
+    GgufSpeaker,
+    OllamaSpeaker,
+    Sampling,
+    WeightedAdapter,
+)
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import Project
@@ -124,7 +130,7 @@ def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
     page.desk.look()
     wanted = WeightedAdapter(folder=str(later.adapter))
     qtbot.waitUntil(lambda: page.desk.kept.speakers[1].adapters == (wanted,), timeout=WAIT)
-    mine = OnBase(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    mine = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     page.desk.choose(1, mine)
     with qtbot.waitSignal(page.desk.store.choices_found, timeout=WAIT):
         page.desk.look()
@@ -144,7 +150,7 @@ def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
     opened, asked = sent
     assert [each.kind for each in sent] == ["open_chat", "ask_chat"]
     assert opened.speakers == page.desk.kept.speakers
-    assert opened.speakers[0] == OnBase()
+    assert opened.speakers[0] == AdapterSpeaker()
     assert opened.speakers[1].adapters[0].folder == str(run.adapter)
     assert [turn.role for turn in asked.asked[0].messages] == ["system", "user"]
     assert asked.asked[1].sampling == Sampling(temperature=0)
@@ -208,7 +214,7 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
-    page.talk_to(InOllama(name="bot"))  # answers under way are not cut off
+    page.talk_to(OllamaSpeaker(name="bot"))  # answers under way are not cut off
     assert len(page.desk.kept.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
@@ -216,8 +222,8 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
-    page.talk_to(InOllama(name="bot"))
-    assert (page.desk.kept.turns, page.desk.kept.speakers[1]) == ((), InOllama(name="bot"))
+    page.talk_to(OllamaSpeaker(name="bot"))
+    assert (page.desk.kept.turns, page.desk.kept.speakers[1]) == ((), OllamaSpeaker(name="bot"))
 
 
 def test_weights_are_blended_by_slider_and_number_without_loading_anew(
@@ -234,13 +240,13 @@ def test_weights_are_blended_by_slider_and_number_without_loading_anew(
     menu.fill()
     names = [action.text() for action in menu.menu_.actions()]
     assert names[:2] == ["Base model", timestamps.of_run(run.path.name)]
-    page.desk.choose(1, OnBase())
+    page.desk.choose(1, AdapterSpeaker())
     assert not blend.isVisible()
 
 
 def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
     speaker = page.desk.kept.speakers[column]
-    assert isinstance(speaker, OnBase)
+    assert isinstance(speaker, AdapterSpeaker)
     return [(each.folder, each.weight) for each in speaker.adapters]
 
 
@@ -382,7 +388,7 @@ def test_a_page_without_a_model_teaches_and_leads_to_it(
     desk = window.playground.desk
     assert desk.missing() == ""
     qtbot.waitUntil(lambda: bool(desk.choices), timeout=WAIT)  # the file, as llama.cpp runs it
-    assert desk.choices[0].speaker == GgufFile(file=str(project_folder / "m.gguf"))
+    assert desk.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
 
 
 def test_a_run_is_talked_to_from_the_table(

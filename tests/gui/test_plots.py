@@ -16,8 +16,8 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.protocol import events
 from lora_studio.gui import theme
 from lora_studio.gui.plots import tags
-from lora_studio.gui.plots.chart import Scale
-from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
+from lora_studio.gui.plots.chart import AxisScale
+from lora_studio.gui.plots.length_histogram import LengthData, LengthHistogram
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.run_overlay import RunOverlay
@@ -181,7 +181,9 @@ def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> N
 def test_numbers_on_an_axis_never_stand_on_one_another(qapp: QApplication, height: int) -> None:
     for low, high in ((0.55, 1.25), (0.0, 2.6e-4), (-3.0, 1200.0)):
         values = [
-            value for _, level in Scale("left").tickValues(low, high, height)[:1] for value in level
+            value
+            for _, level in AxisScale("left").tickValues(low, high, height)[:1]
+            for value in level
         ]
         assert values
         places = sorted(height * (value - low) / (high - low) for value in values)
@@ -372,7 +374,7 @@ def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
 
 
 def test_shares_behind_a_limit_are_exact_at_edges_and_straight_between_them() -> None:
-    measured = Lengths(model_facts.lengths([100, 200, 300, 400], trained=50))
+    measured = LengthData(model_facts.lengths([100, 200, 300, 400], trained=50))
     assert measured.over(0) == (1.0, 1.0)
     assert measured.over(200) == (0.5, 0.5)
     assert measured.over(250)[0] == 0.5
@@ -382,7 +384,7 @@ def test_shares_behind_a_limit_are_exact_at_edges_and_straight_between_them() ->
 
 
 def test_bins_hold_every_row_once() -> None:
-    measured = Lengths(model_facts.lengths(range(10, 979)))
+    measured = LengthData(model_facts.lengths(range(10, 979)))
     assert measured.binned(np.arange(0.0, 1001.0, 20.0)).sum() == pytest.approx(969)
 
 

@@ -10,13 +10,13 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
-from lora_studio.gui.problems.messages import Message
+from lora_studio.gui.problems.messages import Toast
 from lora_studio.gui.project.state import AUTOSAVE_DELAY, ProjectState
 from tests.gui.conftest import WAIT
 
 
-def _messages(state: ProjectState) -> list[Message]:
-    found: list[Message] = []
+def _messages(state: ProjectState) -> list[Toast]:
+    found: list[Toast] = []
     state.messages.posted.connect(found.append)
     state.messages.connect_view()
     return found

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.basics import CollapsibleSection
 from tests.helpers import model_facts
 
 
@@ -230,7 +230,7 @@ def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
 
 
 def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) -> None:
-    for more in page.recipe.findChildren(More):
+    for more in page.recipe.findChildren(CollapsibleSection):
         more.set_open(True)
     bar = page.area.verticalScrollBar()
     QApplication.processEvents()

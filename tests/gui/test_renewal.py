@@ -14,7 +14,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui import language, message_translation
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.window.window_reload import Renewal
+from lora_studio.gui.window.window_reload import WindowReload
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -23,10 +23,10 @@ Scenario = Callable[..., None]
 
 
 @pytest.fixture
-def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Renewal]:
+def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[WindowReload]:
     first = Window(Preferences(language="en"), plain_pages.pages)
     first.show()
-    made = Renewal(qapp, first, lambda preferences: Window(preferences, plain_pages.pages))
+    made = WindowReload(qapp, first, lambda preferences: Window(preferences, plain_pages.pages))
     yield made
     if made.window.jobs.running:
         made.window.jobs.cancel()
@@ -39,7 +39,7 @@ def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Re
     message_translation.forget()
 
 
-def _choose_german(renewal: Renewal, qtbot: QtBot) -> None:
+def _choose_german(renewal: WindowReload, qtbot: QtBot) -> None:
     window = renewal.window
     window.go("settings")
     box = window.settings.language.box
@@ -51,7 +51,7 @@ def _choose_german(renewal: Renewal, qtbot: QtBot) -> None:
 
 
 def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
-    renewal: Renewal, qtbot: QtBot, project_folder: Path
+    renewal: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
     old = renewal.window
     old.open_project(project_folder)
@@ -71,7 +71,7 @@ def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
 
 
 def test_edits_are_undone_and_redone_after_the_language_has_changed(
-    renewal: Renewal, qtbot: QtBot, project_folder: Path
+    renewal: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
     old = renewal.window
     old.open_project(project_folder)
@@ -96,7 +96,7 @@ def test_edits_are_undone_and_redone_after_the_language_has_changed(
 
 
 def test_a_training_goes_on_while_the_language_changes(
-    renewal: Renewal, qtbot: QtBot, project_folder: Path, scenario: Scenario
+    renewal: WindowReload, qtbot: QtBot, project_folder: Path, scenario: Scenario
 ) -> None:
     scenario(train=[{"steps": 100_000, "seconds": 0.02}])
     renewal.window.open_project(project_folder)
@@ -114,7 +114,7 @@ def test_a_training_goes_on_while_the_language_changes(
 
 
 def test_changes_that_cannot_be_saved_keep_the_window_as_it_is(
-    renewal: Renewal, qtbot: QtBot, project_folder: Path
+    renewal: WindowReload, qtbot: QtBot, project_folder: Path
 ) -> None:
     window = renewal.window
     window.open_project(project_folder)

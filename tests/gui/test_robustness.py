@@ -12,10 +12,10 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
 from lora_studio.gui.widgets.dialog import UnsavedDialog
 from tests.gui.conftest import WAIT
@@ -119,7 +119,7 @@ def test_of_two_windows_on_a_project_only_the_first_starts_what_waits(
     window.open_project(project_folder)
     other.open_project(project_folder)
     other.queue.start_or_add(first)
-    other.queue.add([Entry(run=second.path.name)])
+    other.queue.add([QueuedRun(run=second.path.name)])
     other.queue.start()
     assert "window that has the project open" in other.message_bar.text
     names = [first.path.name, second.path.name]
@@ -200,7 +200,7 @@ def test_without_an_engine_the_window_opens_says_so_and_edits(
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     assert window.message_bar.isVisible()
     window.message_bar.more.click()
-    (dialog,) = window.findChildren(ProblemHelp)
+    (dialog,) = window.findChildren(ProblemDialog)
     assert any(made.text() == "Close" for made in dialog.findChildren(QPushButton))
     dialog.reject()
     window.state.set("lora", "rank", 32)

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder
-from lora_studio.core.runs.annotations import About, noted_steps
+from lora_studio.core.runs.annotations import RunAnnotations, noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui import theme
 from lora_studio.gui.pages.training.page import TrainingPage
@@ -27,7 +27,7 @@ def run(state: ProjectState, project_folder: Path) -> RunFolder:
     """A run that has a title already."""
     assert state.open(project_folder)
     made = folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
-    made.write_about(About(title="Best", tags=("night",)))
+    made.write_about(RunAnnotations(title="Best", tags=("night",)))
     return made
 
 
@@ -67,13 +67,13 @@ def test_a_note_at_the_step_under_way_is_typed_kept_and_marked_in_the_curve(
     assert (2.0, "note") in page.plot.run.marks
     assert page.plot.run.marks_near(2, 0.5) == ["note"]
     page.leave()
-    assert run.about() == About(title="Best", tags=("night",), notes="@2 a spike")
+    assert run.about() == RunAnnotations(title="Best", tags=("night",), notes="@2 a spike")
 
 
 def test_notes_that_were_changed_elsewhere_are_shown_and_another_run_has_its_own(
     page: TrainingPage, run: RunFolder, state: ProjectState, project_folder: Path
 ) -> None:
-    run.write_about(About(notes="@1 from the Runs page"))
+    run.write_about(RunAnnotations(notes="@1 from the Runs page"))
     page.on_shown()
     assert page.note.text.toPlainText() == "@1 from the Runs page"
     assert page.plot.run.marks == [(1, "note")]

@@ -13,7 +13,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs import queue as run_queue
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.project.state import ProjectState
 from tests.gui.conftest import WAIT
 from tests.helpers.many_runs import make_runs
@@ -32,7 +32,7 @@ def _runs(folder: Path, count: int) -> list[RunFolder]:
 
 
 def _add(parts: Parts, runs: list[RunFolder]) -> None:
-    parts.queue.add([Entry(run=run.path.name) for run in runs])
+    parts.queue.add([QueuedRun(run=run.path.name) for run in runs])
 
 
 def _until_over(parts: Parts, qtbot: QtBot) -> None:
@@ -105,7 +105,7 @@ def test_what_waited_before_starts_when_the_user_says_so(
     parts: Parts, state: ProjectState, project_folder: Path, qtbot: QtBot
 ) -> None:
     runs = _runs(project_folder, 2)
-    run_queue.add(project_folder / "runs", [Entry(run=run.path.name) for run in runs])
+    run_queue.add(project_folder / "runs", [QueuedRun(run=run.path.name) for run in runs])
     state.open(project_folder)
     assert parts.queue.names == [run.path.name for run in runs]
     assert parts.queue.paused
@@ -124,7 +124,7 @@ def test_what_waited_before_follows_the_job_that_the_window_finds_at_work(
 ) -> None:
     scenario(train=SHORT)
     runs = _runs(project_folder, 2)
-    run_queue.add(project_folder / "runs", [Entry(run=runs[1].path.name)])
+    run_queue.add(project_folder / "runs", [QueuedRun(run=runs[1].path.name)])
     state.open(project_folder)
     assert parts.queue.paused
     parts.flow.start_run(runs[0])
@@ -168,7 +168,7 @@ def test_cut_off_runs_go_on_and_trained_ones_are_run_again(
     page.do.actions["queue"].trigger()
     qtbot.waitUntil(lambda: len(parts.queue.items) == 2, timeout=WAIT)
     first, second = parts.queue.items
-    assert first == Entry(run=made[49].path.name, resume=True)
+    assert first == QueuedRun(run=made[49].path.name, resume=True)
     assert not second.resume
     copy = RunFolder(project_folder / "runs" / second.run)
     assert copy.load_project() == made[0].load_project()

@@ -17,7 +17,7 @@ from lora_studio.gui.frame import wizard
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.problems.remedies import PLACE_TITLES
-from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.basics import CollapsibleSection
 from lora_studio.gui.widgets.dialog import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
 from tests import screenshots
 from tests.helpers import fake_engine, seen
@@ -78,7 +78,7 @@ def _visit(window: Window) -> Iterator[str]:
         window.go(name)
         QTest.qWait(250)
         yield name
-        folded = window.stack.currentWidget().findChildren(More)
+        folded = window.stack.currentWidget().findChildren(CollapsibleSection)
         for more in folded:
             more.set_open(True)
         if folded:

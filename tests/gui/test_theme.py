@@ -13,7 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.system import paths
 from lora_studio.gui import theme
-from lora_studio.gui.theme import DARK, LIGHT, Palette
+from lora_studio.gui.theme import DARK, LIGHT, ColorPalette
 
 GROUNDS = ("window", "card", "field", "hover", "selected")
 WORDS = ("text", "muted", "accent", "ok", "warn", "error")
@@ -21,18 +21,18 @@ WORDS = ("text", "muted", "accent", "ok", "warn", "error")
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
 @pytest.mark.parametrize(("words", "ground"), list(product(WORDS, GROUNDS)))
-def test_words_stand_out_from_every_ground(palette: Palette, words: str, ground: str) -> None:
+def test_words_stand_out_from_every_ground(palette: ColorPalette, words: str, ground: str) -> None:
     assert theme.contrast(getattr(palette, words), getattr(palette, ground)) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
-def test_words_on_the_accent_stand_out(palette: Palette) -> None:
+def test_words_on_the_accent_stand_out(palette: ColorPalette) -> None:
     assert theme.contrast(palette.on_accent, palette.accent) >= 4.5
     assert theme.contrast(palette.on_accent, palette.accent_hover) >= 4.5
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
-def test_curves_and_outlines_of_controls_stand_out(palette: Palette) -> None:
+def test_curves_and_outlines_of_controls_stand_out(palette: ColorPalette) -> None:
     curves = (palette.loss, palette.evaluation, palette.learning_rate, *palette.series)
     for color in (*curves, palette.edge):
         assert theme.contrast(color, palette.card) >= 3.0

@@ -25,15 +25,15 @@ from lora_studio.core.project import project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui import lasting_thread, theme
-from lora_studio.gui.frame.device_gauges import Gpu, Sample
+from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample
 from lora_studio.gui.frame.header_bar import HeaderBar
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.home.recent_projects import ProjectScan
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import message_bar
-from lora_studio.gui.problems.problem_dialog import ProblemHelp
+from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.widgets.glyph import ElidedLink
@@ -752,7 +752,7 @@ def test_a_fault_of_the_program_is_shown_without_a_traceback(
     from lora_studio.gui.app import show_fault
 
     show_fault(window, "ValueError: boom", tmp_path / "window.log")
-    dialog = window.findChild(ProblemHelp)
+    dialog = window.findChild(ProblemDialog)
     assert dialog is not None
     assert "ValueError: boom" in dialog.text.text()
     assert "Traceback" not in dialog.text.text()
@@ -794,8 +794,8 @@ def test_the_end_of_a_job_is_in_reach_from_the_first_moment(qtbot: QtBot) -> Non
     column.addWidget(header)
     over.resize(1000, 100)
     header.set_project("support-bot", "", saved="saved")
-    card = Gpu("NVIDIA GeForce RTX 4090", "GPU-1", 18 << 30, 24 << 30, 97, 61)
-    header.device.show_sample(Sample(12.0, 7 << 30, 64 << 30, (card,)))
+    card = GpuSample("NVIDIA GeForce RTX 4090", "GPU-1", 18 << 30, 24 << 30, 97, 61)
+    header.device.show_sample(DeviceSample(12.0, 7 << 30, 64 << 30, (card,)))
     with qtbot.waitExposed(over):
         over.show()
     for doing, share, eta in (
@@ -836,7 +836,7 @@ def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
         for _ in range(2)
     ]
     window.queue.pause()
-    window.queue.add([Entry(run=run.path.name) for run in made])
+    window.queue.add([QueuedRun(run=run.path.name) for run in made])
     window.queue.pause()
     assert window.header.queue.text() == "2 queued"
     window.header.queue.click()

@@ -32,7 +32,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 Scenario = dict[str, list[dict[str, Any]]]
 
@@ -52,7 +52,7 @@ class ScenarioJobs:
     def __getattr__(self, kind: str) -> Any:
         """The job of a kind of command; how it ended, where the user ended it early."""
 
-        def play(command: Any, job: Job) -> events.Done:
+        def play(command: Any, job: JobContext) -> events.Done:
             run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
             scenario: Scenario = json.loads(self._file.read_text("utf-8"))
             ending: events.Done | None = None
@@ -63,7 +63,7 @@ class ScenarioJobs:
         return play
 
 
-def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done | None:
+def _play(step: dict[str, Any], job: JobContext, run: RunFolder | None) -> events.Done | None:
     match step:
         case {"emit": event}:
             job.emit(events.parse(json.dumps(event)))
@@ -96,7 +96,7 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done 
     return None
 
 
-def _sleep(seconds: float, job: Job) -> None:
+def _sleep(seconds: float, job: JobContext) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         job.check()
@@ -104,7 +104,12 @@ def _sleep(seconds: float, job: Job) -> None:
 
 
 def _train(
-    steps: int, seconds: float, job: Job, run: RunFolder | None, save_every: int = 0, after: int = 0
+    steps: int,
+    seconds: float,
+    job: JobContext,
+    run: RunFolder | None,
+    save_every: int = 0,
+    after: int = 0,
 ) -> events.Done | None:
     steps += after
     job.emit(

@@ -16,7 +16,7 @@ from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine import worker
-from lora_studio.engine.runtime.channel import Flags, Inbox, Job
+from lora_studio.engine.runtime.channel import Flags, Inbox, JobContext
 
 E = TypeVar("E", bound=BaseModel)
 
@@ -62,9 +62,9 @@ class RecordingChannel:
         return found[-1]
 
 
-def make_job(channel: RecordingChannel | None = None) -> Job:
+def make_job(channel: RecordingChannel | None = None) -> JobContext:
     """A job whose events go to a channel that keeps them."""
-    return Job("test", channel or RecordingChannel(), Flags())  # type: ignore[arg-type]
+    return JobContext("test", channel or RecordingChannel(), Flags())  # type: ignore[arg-type]
 
 
 def handle(

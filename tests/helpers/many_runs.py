@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -41,7 +41,7 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
         name="support-bot",
         model=ModelSpec(source=_MODELS[number % len(_MODELS)]),
         lora=LoraSpec(rank=rank, alpha=2 * rank),
-        dataset=DatasetSpec(sources=(Source(path=str(folder / _FILES[number % 2])),)),
+        dataset=DatasetSpec(sources=(DataSource(path=str(folder / _FILES[number % 2])),)),
         training=TrainingSpec(learning_rate=rate, epochs=1 + number % 3, seed=number),
     )
     interrupted = number % 50 == 49
@@ -56,15 +56,15 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
         (run.adapter / "adapter_config.json").write_text("{}")
         (run.adapter / "adapter_model.safetensors").write_bytes(bytes(1000 + rank))
     if tags := _TAGS[number % len(_TAGS)]:
-        run.about_file.write_text(About(tags=tags).model_dump_json())
+        run.about_file.write_text(RunAnnotations(tags=tags).model_dump_json())
     return run
 
 
 def as_search(runs: list[RunFolder], name: str = "grid 1 Mar 08:00:00") -> None:
     """Makes the first twelve runs one search: four ranks by three learning rates."""
     for run in runs[:12]:
-        grid = Grid(name=name, fields=("lora.rank", "training.learning_rate"))
-        run.write_about(About(tags=(name,), grid=grid))
+        grid = GridSettings(name=name, fields=("lora.rank", "training.learning_rate"))
+        run.write_about(RunAnnotations(tags=(name,), grid=grid))
 
 
 def damage(folder: Path) -> dict[str, str]:

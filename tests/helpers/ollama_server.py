@@ -21,7 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.core.templates.server.rendering import render_as_server
+from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.runtime import llama
 
 VERSION = "0.13.5"
@@ -226,7 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
         if model is None or not self.state.counts_tokens:
             return 0
         (digest,) = model["files"].values()
-        request = Request(messages=tuple(wanted["messages"]), system=model.get("system") or "")
+        request = RenderRequest(
+            messages=tuple(wanted["messages"]), system=model.get("system") or ""
+        )
         text = render_as_server(model["template"], request)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.gguf")

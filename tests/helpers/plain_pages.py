@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from lora_studio.core.problems import STEPS
 from lora_studio.core.project.project import SPECS
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, More
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection
 
 TITLES = ("Model", "LoRA", "Dataset", "Train", "Merge", "Export")
 JOBS = {"training": "train", "merging": "merge", "export": "export"}
 
 
-class PlainPage(Page):
+class PlainPage(StepPage):
     """Editors of one step; keeps what it is told."""
 
     def __init__(self, state: ProjectState) -> None:
         """All fields, the advanced ones folded away."""
         super().__init__(state)
         self.seen: list[object] = []
-        card, more = Card(self.title), More()
+        card, more = Card(self.title), CollapsibleSection()
         for field in SPECS[self.step].model_fields:
             made = self.add_editor(field)
             (more if made.about.advanced else card).add(made)
@@ -41,7 +41,7 @@ class PlainPage(Page):
             super().on_primary()
 
 
-def pages(state: ProjectState, preferences: Preferences) -> list[Page]:
+def pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
     """One page per step."""
     made = []
     for step, title in zip(STEPS, TITLES, strict=True):

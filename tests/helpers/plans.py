@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory.estimate import Plan
-from lora_studio.core.memory.rows import Rows
+from lora_studio.core.memory.estimate import MemoryPlan
+from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
@@ -73,14 +73,14 @@ def device(free: float = 24, name: str = "cuda:0") -> events.Device:
     )
 
 
-def plan(*, free: float = 24, name: str = "cuda:0", limit: int = 2048, **recipe: Any) -> Plan:
+def plan(*, free: float = 24, name: str = "cuda:0", limit: int = 2048, **recipe: Any) -> MemoryPlan:
     """A training on rows of 100 to 1,000 tokens, in a random order; `recipe` are its settings."""
-    return Plan(
+    return MemoryPlan(
         inspected=inspected(),
         model=ModelSpec(source="org/decoder", precision="bf16"),
         lora=LoraSpec(),
         training=TrainingSpec(**recipe),
-        rows=Rows(
+        rows=RowStatistics(
             heaviest={
                 1 << n: tuple(max(100, 1000 - 50 * i) for i in range(1 << n)) for n in range(7)
             },

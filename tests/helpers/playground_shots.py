@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.lora.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.protocol import events
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
@@ -51,7 +51,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             _emit(
                 events.AdapterShown(
                     adapter=_facts(folder / "polite-style", layers=_layers()),
-                    fit=Fit(model="Llama-3.2-3B-Instruct", fits=True),
+                    fit=AdapterFit(model="Llama-3.2-3B-Instruct", fits=True),
                 )
             )
         ],
@@ -113,7 +113,7 @@ def _answer(column: int, text: str, tokens: int, seconds: float, ending: Any = "
 
 def _found(folder: Path) -> events.AdaptersFound:
     adapters = _adapters(folder)
-    fits = {each.folder: Fit(model="m", fits=each.rank < 32) for each in adapters}
+    fits = {each.folder: AdapterFit(model="m", fits=each.rank < 32) for each in adapters}
     return events.AdaptersFound(adapters=adapters, fits=fits)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from lora_studio.core.protocol import events
-from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.channel import Flags, JobContext
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
@@ -30,7 +30,7 @@ class Recorder:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def recorded_job() -> tuple[Job, Recorder]:
+def recorded_job() -> tuple[JobContext, Recorder]:
     """A job and what it emits."""
     recorder = Recorder()
-    return Job("test", recorder, Flags()), recorder  # type: ignore[arg-type]
+    return JobContext("test", recorder, Flags()), recorder  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.launcher import JobFlow
+from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.pages.runs.page import RunsPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
@@ -19,7 +19,7 @@ class Parts:
         state.messages.posted.connect(lambda message: self.said.append(message.text))
         state.messages.connect_view()
         self.jobs = JobControl()
-        self.flow = JobFlow(state, self.jobs)
+        self.flow = JobLauncher(state, self.jobs)
         self.queue = RunQueue(state, self.jobs, self.flow)
         self.page = RunsPage(state, self.queue, preferences or Preferences())
         self.page.open_requested.connect(self.flow.open_run)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
@@ -34,7 +34,7 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     yield "runs-compared", window
     page.plot.read_at(None)
     window.queue.pause()
-    window.queue.add([Entry(run=name) for name in names[3:6]])
+    window.queue.add([QueuedRun(run=name) for name in names[3:6]])
     page.side.setCurrentWidget(page.side.waiting)
     page.side.waiting.list.setCurrentRow(1)
     yield "runs-queue", window

@@ -28,7 +28,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.frame.rail import RailButton
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 
 #: Pixels that rounding may cost.
 _SLACK = 2
@@ -49,7 +49,7 @@ def cut_texts(root: QWidget) -> list[str]:
     """Words of labels and buttons that do not fit into them."""
     found = []
     for widget in shown(root):
-        if isinstance(widget, Elided) or isinstance(widget.parentWidget(), Elided):
+        if isinstance(widget, ElidedLabel) or isinstance(widget.parentWidget(), ElidedLabel):
             continue  # cut short on purpose, with the whole text in the tooltip
         if isinstance(widget, QLabel) and widget.text() and _is_cut(widget):
             found.append(f"label “{widget.text()[:70]}” {_size(widget)}")

@@ -14,17 +14,17 @@ from lora_studio.setup.events import (
     Event,
     Failed,
     MachineFound,
-    Planned,
     Progress,
+    SetupPlanned,
 )
-from lora_studio.setup.operations import Request
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.operations import SetupRequest
+from lora_studio.setup.tools import StopFlag
 
 GPU = Accelerator(
     variant="cuda", title="NVIDIA RTX 4090", memory=24 << 30, driver="570.86", cuda=(12, 8),
     capability=(8, 9), torch="cu128",
 )  # fmt: skip
-PLAN = Planned(
+PLAN = SetupPlanned(
     variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, kept=3,
     download=3_200_000_000, total=3_300_000_000, needed=9_000_000_000, free=80_000_000_000,
 )  # fmt: skip
@@ -41,10 +41,10 @@ class Script:
 
     def __init__(self, *told: Event, hold: bool = False, plan: Event | None = None) -> None:
         self.told, self.hold, self.plan = told, hold, plan or PLAN
-        self.requests: list[Request] = []
-        self.stop = Stop()
+        self.requests: list[SetupRequest] = []
+        self.stop = StopFlag()
 
-    def __call__(self, request: Request, stop: Stop) -> Script:
+    def __call__(self, request: SetupRequest, stop: StopFlag) -> Script:
         self.requests.append(request)
         self.stop = stop
         return self

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
@@ -54,7 +54,7 @@ def tiny_run(family: str, folder: Path, **export: Any) -> RunFolder:
     project = Project(
         name="Harbour",
         model=ModelSpec(source=str(base), device="cpu"),
-        dataset=DatasetSpec(sources=(Source(path=str(folder / "rows.jsonl")),)),
+        dataset=DatasetSpec(sources=(DataSource(path=str(folder / "rows.jsonl")),)),
         export=ExportSpec(llama_cpp=str(own), **{"ollama_create": False} | export),
     )
     run = run_folder.create(folder / "runs", project, folder)

@@ -20,8 +20,8 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import download, web
-from lora_studio.setup.download import File
-from lora_studio.setup.tools import CancelledError, Log, Stop
+from lora_studio.setup.download import DownloadFile
+from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
 from tests.helpers import certificates
 from tests.helpers.wheel_index import Index, make_wheel, serve
 
@@ -38,20 +38,20 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield made
 
 
-def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> File:
+def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> DownloadFile:
     """The file of a package as an index would tell of it."""
     wheel = next(file for file in index.wheels if file.startswith(name))
     content = index.wheels[wheel]
     digest = hashlib.sha256(content).hexdigest()
     size = len(content) if known else None
-    return File(wheel, f"{index.url}/files/{wheel}", folder / wheel, size, digest)
+    return DownloadFile(wheel, f"{index.url}/files/{wheel}", folder / wheel, size, digest)
 
 
-def fetch(files: list[File], folder: Path, stop: Stop | None = None) -> list[float]:
+def fetch(files: list[DownloadFile], folder: Path, stop: StopFlag | None = None) -> list[float]:
     """Fetches and gives how far it was, told again and again."""
-    log = Log(folder / "log.txt")
+    log = SetupLog(folder / "log.txt")
     try:
-        told = list(download.fetch(files, "Downloading", stop or Stop(), log))
+        told = list(download.fetch(files, "Downloading", stop or StopFlag(), log))
     finally:
         log.close()
     assert all(one.total == told[0].total for one in told)
@@ -162,12 +162,12 @@ def test_a_server_that_is_busy_for_long_is_not_waited_for_and_says_how_long(
 
 
 def test_a_size_is_asked_for_again_of_a_busy_server(index: Index, tmp_path: Path) -> None:
-    log = Log(tmp_path / "log.txt")
+    log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
     index.busy[file.name] = (503, 2, "")
-    assert download.measured([file], Stop(), log)[0].size == len(index.wheels[file.name])
+    assert download.measured([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
     index.refused[file.name] = 405
-    assert download.measured([file], Stop(), log)[0].size is None
+    assert download.measured([file], StopFlag(), log)[0].size is None
     log.close()
 
 
@@ -177,11 +177,11 @@ def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
 ) -> None:
     monkeypatch.setattr(web, "_TIMEOUT", 120.0)
     monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended when it is over
-    stop = Stop()
-    log = Log(tmp_path / "log.txt")
+    stop = StopFlag()
+    log = SetupLog(tmp_path / "log.txt")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/alpha.whl"
-        file = File("alpha.whl", url, tmp_path / "alpha.whl", 1000 if known else None)
+        file = DownloadFile("alpha.whl", url, tmp_path / "alpha.whl", 1000 if known else None)
 
         def work() -> None:
             if known:
@@ -201,7 +201,7 @@ def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
         server = threading.Thread(target=cancel_once_asked)
         server.start()
         try:
-            with pytest.raises(CancelledError):
+            with pytest.raises(SetupCancelledError):
                 work()
         finally:
             server.join()
@@ -224,16 +224,16 @@ def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
 
 
 def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
-    file, stop = file_of(index, "alpha", tmp_path), Stop()
+    file, stop = file_of(index, "alpha", tmp_path), StopFlag()
     index.held[file.name] = 2 << 16
-    log = Log(tmp_path / "log.txt")
+    log = SetupLog(tmp_path / "log.txt")
 
     def cancel_in_the_middle() -> None:
         for event in download.fetch([file], "Downloading", stop, log):
             if event.done > 100_000:
                 stop.ask()
 
-    with pytest.raises(CancelledError):
+    with pytest.raises(SetupCancelledError):
         cancel_in_the_middle()
     log.close()
     came = file.part.stat().st_size
@@ -275,18 +275,18 @@ def test_files_of_this_machine_are_taken_and_checked(index: Index, tmp_path: Pat
     source.write_bytes(index.wheels[source.name])
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     target = tmp_path / "downloads" / source.name
-    file = File(source.name, source.as_uri(), target, source.stat().st_size, digest)
+    file = DownloadFile(source.name, source.as_uri(), target, source.stat().st_size, digest)
     fetch([file], tmp_path)
     assert target.read_bytes() == source.read_bytes()
-    wrong = File(source.name, source.as_uri(), tmp_path / "other.whl", None, "0" * 64)
+    wrong = DownloadFile(source.name, source.as_uri(), tmp_path / "other.whl", None, "0" * 64)
     with pytest.raises(ProblemError, match="checksum"):
         fetch([wrong], tmp_path)
 
 
 def test_sizes_that_an_index_does_not_tell_are_asked_for(index: Index, tmp_path: Path) -> None:
-    log = Log(tmp_path / "log.txt")
+    log = SetupLog(tmp_path / "log.txt")
     file = file_of(index, "alpha", tmp_path, known=False)
-    assert download.measured([file], Stop(), log)[0].size == len(index.wheels[file.name])
+    assert download.measured([file], StopFlag(), log)[0].size == len(index.wheels[file.name])
     log.close()
 
 
@@ -351,7 +351,7 @@ def test_a_proxy_of_pips_settings_is_used_for_files_too(
         monkeypatch.setenv("PIP_PROXY", f"127.0.0.1:{proxy.getsockname()[1]}")
         url = "http://files.example/alpha.whl"
         with pytest.raises(ProblemError, match="404"):
-            fetch([File("alpha.whl", url, tmp_path / "alpha.whl", 10)], tmp_path)
+            fetch([DownloadFile("alpha.whl", url, tmp_path / "alpha.whl", 10)], tmp_path)
         server.join()
     assert asked == [b"GET http://files.example/alpha.whl HTTP/1.1"]
 
@@ -390,9 +390,9 @@ def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
         file = file_of(index, "alpha", tmp_path, known=False)
         with pytest.raises(ProblemError) as fetched:
             fetch([file], tmp_path)
-        log = Log(tmp_path / "sizes.txt")
+        log = SetupLog(tmp_path / "sizes.txt")
         with pytest.raises(ProblemError) as measured:
-            download.measured([file], Stop(), log)
+            download.measured([file], StopFlag(), log)
         log.close()
     for caught in (fetched, measured):
         assert caught.value.problems[0].code == "engine.clock"
@@ -405,5 +405,5 @@ def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
 
 def test_an_address_that_is_none_is_given_up_at_once(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
-        fetch([File("a.whl", "http://host:port/a.whl", tmp_path / "a.whl")], tmp_path)
+        fetch([DownloadFile("a.whl", "http://host:port/a.whl", tmp_path / "a.whl")], tmp_path)
     assert caught.value.problems[0].code == "engine.download"

@@ -14,12 +14,12 @@ from lora_studio import __main__
 from lora_studio.cli.app import app
 from lora_studio.core.system import offline
 from lora_studio.setup import engines, folders
-from lora_studio.setup.folders import Root
+from lora_studio.setup.folders import EngineRoot
 from tests.setup.test_engines import make
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "my engines"))
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
@@ -34,7 +34,7 @@ def told(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_status_says_what_is_used_where_and_on_what(root: Root) -> None:
+def test_status_says_what_is_used_where_and_on_what(root: EngineRoot) -> None:
     status = told(engine("status", "--json"))
     assert status["engine"] is None
     assert status["folder"] == str(root.path)
@@ -46,28 +46,30 @@ def test_status_says_what_is_used_where_and_on_what(root: Root) -> None:
     assert status["python"] == str(made.python)
 
 
-def test_status_of_an_engine_of_another_version_fails_and_says_how_to_update(root: Root) -> None:
+def test_status_of_an_engine_of_another_version_fails_and_says_how_to_update(
+    root: EngineRoot,
+) -> None:
     engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
     result = engine("status", "--json")
     assert result.exit_code == 1
     assert told(result)["problems"][0]["code"] == "engine.version"
 
 
-def test_the_list_marks_the_one_in_use(root: Root) -> None:
+def test_the_list_marks_the_one_in_use(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
     engines.switch(make(root, "cpu-1"), root)
     listed = {one["name"]: one["in_use"] for one in told(engine("list", "--json"))}
     assert listed == {"cpu-1": True, "cuda-1": False}
 
 
-def test_use_and_rollback_switch_between_engines(root: Root) -> None:
+def test_use_and_rollback_switch_between_engines(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda")
     engines.switch(make(root, "cpu-1"), root)
     assert told(engine("use", "cuda", "--json"))["name"] == "cuda-1"
     assert told(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
-def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: Root) -> None:
+def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: EngineRoot) -> None:
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch(make(root, "cpu-1"), root)
     said = " ".join(engine("use", "cuda").stdout.split())
@@ -76,7 +78,7 @@ def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: Ro
     assert "version" not in engine("use", "cpu").stdout
 
 
-def test_removing_tells_how_far_it_is_of_how_many_bytes(root: Root) -> None:
+def test_removing_tells_how_far_it_is_of_how_many_bytes(root: EngineRoot) -> None:
     old = make(root, "cpu-1", bytes="5000")
     (old.folder / "library").write_bytes(bytes(5000))
     lines = [json.loads(line) for line in engine("remove", "cpu-1", "--json").stdout.splitlines()]
@@ -92,14 +94,14 @@ def test_the_help_says_in_which_form_each_use_tells_its_outcome() -> None:
     )
 
 
-def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: Root) -> None:
+def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: EngineRoot) -> None:
     make(root, "cpu-1")
     result = engine("use", "rocm", "--json")
     assert result.exit_code == 2
     assert "cpu-1" in told(result)["problems"][0]["remedy"]
 
 
-def test_removing_needs_a_name_or_the_word_all(root: Root) -> None:
+def test_removing_needs_a_name_or_the_word_all(root: EngineRoot) -> None:
     made = make(root, "cpu-1")
     assert engine("remove", "--yes").exit_code == 2
     assert made.folder.exists()
@@ -108,14 +110,17 @@ def test_removing_needs_a_name_or_the_word_all(root: Root) -> None:
     assert [item.name for item in root.path.iterdir()] == ["holiday.jpg"]
 
 
-def test_a_check_without_an_engine_is_a_problem(root: Root) -> None:
+def test_a_check_without_an_engine_is_a_problem(root: EngineRoot) -> None:
     result = engine("check", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout.splitlines()[-1])["problem"]["code"] == "engine.missing"
 
 
 def test_the_wheel_folder_of_an_engine_is_not_taken_for_offline_mode(
-    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: EngineRoot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     arguments = ["engine", "install", "--offline", str(tmp_path), "--yes", "--json"]
@@ -147,7 +152,7 @@ def test_offline_mode_may_be_said_before_and_after_a_verb(
      ("wheelhouse", "out", "--platform", "amiga")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_before_anything_is_done(
-    root: Root, arguments: tuple[str, ...]
+    root: EngineRoot, arguments: tuple[str, ...]
 ) -> None:
     assert engine(*arguments).exit_code == 2
     assert not root.path.exists()

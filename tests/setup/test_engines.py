@@ -15,18 +15,18 @@ from lora_studio.client import worker
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import engines, folders, removal
 from lora_studio.setup.engines import Engine
-from lora_studio.setup.folders import Root
+from lora_studio.setup.folders import EngineRoot
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     """An empty place for engines, with a blank and an accent in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng" / "engine"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
     return folders.root()
 
 
-def make(root: Root, name: str, **facts: str) -> Engine:
+def make(root: EngineRoot, name: str, **facts: str) -> Engine:
     """A finished engine whose Python is a link to the running one."""
     values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
     engine = Engine.model_validate(
@@ -38,12 +38,12 @@ def make(root: Root, name: str, **facts: str) -> Engine:
     return engine
 
 
-def test_without_an_engine_workers_run_in_this_interpreter(root: Root) -> None:
+def test_without_an_engine_workers_run_in_this_interpreter(root: EngineRoot) -> None:
     assert engines.python() is None
     assert worker.engine_command()[0] == sys.executable
 
 
-def test_workers_run_in_the_engine_that_was_switched_to(root: Root) -> None:
+def test_workers_run_in_the_engine_that_was_switched_to(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     engines.switch(engine, root)
     assert engines.python() == engine.python
@@ -51,14 +51,14 @@ def test_workers_run_in_the_engine_that_was_switched_to(root: Root) -> None:
 
 
 def test_the_variable_comes_before_an_engine_that_was_set_up(
-    root: Root, monkeypatch: pytest.MonkeyPatch
+    root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines.switch(make(root, "cpu-1"), root)
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "my-python -m engine")
     assert worker.engine_command() == ["my-python", "-m", "engine"]
 
 
-def test_an_engine_of_another_version_is_never_used_silently(root: Root) -> None:
+def test_an_engine_of_another_version_is_never_used_silently(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
     with pytest.raises(ProblemError) as caught:
         worker.engine_command()
@@ -68,7 +68,7 @@ def test_an_engine_of_another_version_is_never_used_silently(root: Root) -> None
     assert "engine update" in str(problem.remedy)
 
 
-def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: Root) -> None:
+def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     engines.switch(engine, root)
     engine.python.unlink()
@@ -78,7 +78,7 @@ def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: Root) 
     assert caught.value.problems[0].where.file == str(engine.python)
 
 
-def test_rollback_goes_back_and_forth(root: Root) -> None:
+def test_rollback_goes_back_and_forth(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
     engines.switch(old, root)
     engines.switch(new, root)
@@ -86,13 +86,15 @@ def test_rollback_goes_back_and_forth(root: Root) -> None:
     assert engines.rollback(root).name == "cpu-2"
 
 
-def test_a_rollback_without_an_earlier_engine_is_refused(root: Root) -> None:
+def test_a_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1"), root)
     with pytest.raises(ProblemError, match="no earlier engine"):
         engines.rollback(root)
 
 
-def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(root: Root) -> None:
+def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(
+    root: EngineRoot,
+) -> None:
     made = [make(root, f"cpu-{n}") for n in range(1, 4)]
     make(root, "cuda-1", variant="cuda")
     for engine in made:
@@ -100,13 +102,13 @@ def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(root:
     assert [one.name for one in engines.outdated(root, made[-1])] == ["cpu-1"]
 
 
-def test_a_folder_without_a_manifest_is_no_engine(root: Root) -> None:
+def test_a_folder_without_a_manifest_is_no_engine(root: EngineRoot) -> None:
     (root.engines / "cpu-9" / "venv").mkdir(parents=True)
     assert engines.installed() == []
     assert [folder.name for folder in engines.unfinished(root)] == ["cpu-9"]
 
 
-def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: Root) -> None:
+def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: EngineRoot) -> None:
     old, new = make(root, "cpu-1"), make(root, "cpu-2")
     engines.switch(old, root)
     engines.switch(new, root)
@@ -115,7 +117,7 @@ def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: Root) -> 
     assert engines.current() == engines.find("cpu-1")
 
 
-def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: Root) -> None:
+def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     job = subprocess.Popen(
         [str(engine.python), "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
@@ -131,7 +133,7 @@ def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: Root) -> None:
 
 
 def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
-    root: Root, tmp_path: Path
+    root: EngineRoot, tmp_path: Path
 ) -> None:
     kept = tmp_path / "models"
     kept.mkdir()
@@ -151,7 +153,7 @@ def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
     assert (kept / "mine.txt").read_text() == "mine"
 
 
-def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: Root) -> None:
+def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: EngineRoot) -> None:
     engine = make(root, "cpu-1")
     (engine.folder / "part").mkdir()
     next(engines.deleting(engine.folder))
@@ -159,7 +161,7 @@ def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: Root) -> 
     assert [folder.name for folder in engines.unfinished(root)] == ["cpu-1"]
 
 
-def test_in_a_python_of_the_users_only_workers_of_ours_count(root: Root) -> None:
+def test_in_a_python_of_the_users_only_workers_of_ours_count(root: EngineRoot) -> None:
     facts = {"interpreter": sys.executable}
     folder = root.engines / "own-1"
     folder.mkdir(parents=True)
@@ -176,7 +178,9 @@ def test_in_a_python_of_the_users_only_workers_of_ours_count(root: Root) -> None
         job.communicate(b"\n")
 
 
-def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(root: Root) -> None:
+def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(
+    root: EngineRoot,
+) -> None:
     idle, busy, before, now = (make(root, f"cpu-{n}") for n in range(4))
     make(root, "cuda-1", variant="cuda")
     own = make(root, "own-1")
@@ -191,13 +195,13 @@ def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(root
     assert {one.name for one in engines.outdated(root, now)} == {idle.name, busy.name}
 
 
-def test_a_pointer_that_is_damaged_counts_as_none(root: Root) -> None:
+def test_a_pointer_that_is_damaged_counts_as_none(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1"), root)
     root.current.write_text('{"current": "cp')
     assert engines.current() is None
 
 
-def test_a_second_set_up_at_the_same_time_is_refused(root: Root) -> None:
+def test_a_second_set_up_at_the_same_time_is_refused(root: EngineRoot) -> None:
     with root.locked(), pytest.raises(ProblemError, match="under way"), root.locked():
         pass
 

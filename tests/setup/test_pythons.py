@@ -17,8 +17,8 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import pythons, tools
-from lora_studio.setup.folders import VARIABLE, Root
-from lora_studio.setup.tools import Log, Stop
+from lora_studio.setup.folders import VARIABLE, EngineRoot
+from lora_studio.setup.tools import SetupLog, StopFlag
 
 RELEASE, NAME = (
     "20261110",
@@ -32,16 +32,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "Zoë engines"))
-    root = Root(tmp_path / "Zoë engines")
+    root = EngineRoot(tmp_path / "Zoë engines")
     root.path.mkdir()
     return root
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Log]:
-    made = Log(tmp_path / "log.txt")
+def log(tmp_path: Path) -> Iterator[SetupLog]:
+    made = SetupLog(tmp_path / "log.txt")
     yield made
     made.close()
 
@@ -98,19 +98,21 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     thread.join()
 
 
-def test_a_program_file_that_is_named_is_examined(root: Root, log: Log) -> None:
-    found = pythons.find(sys.executable, root, Stop(), log)
+def test_a_program_file_that_is_named_is_examined(root: EngineRoot, log: SetupLog) -> None:
+    found = pythons.find(sys.executable, root, StopFlag(), log)
     assert found is not None
     assert found.path == Path(sys.executable)
     assert found.version == sys.version.split()[0]
 
 
-def test_a_file_that_is_no_python_is_refused_by_name(tmp_path: Path, root: Root, log: Log) -> None:
+def test_a_file_that_is_no_python_is_refused_by_name(
+    tmp_path: Path, root: EngineRoot, log: SetupLog
+) -> None:
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho no\n")
     script.chmod(0o755)
     with pytest.raises(ProblemError) as caught:
-        pythons.find(str(script), root, Stop(), log)
+        pythons.find(str(script), root, StopFlag(), log)
     assert caught.value.problems[0].where.file == str(script)
 
 
@@ -122,36 +124,41 @@ def test_a_file_that_is_no_python_is_refused_by_name(tmp_path: Path, root: Root,
     ],
 )
 def test_pythons_that_cannot_be_looked_for_are_not_taken_for_none(
-    tmp_path: Path, root: Root, log: Log, monkeypatch: pytest.MonkeyPatch, said: str, code: str
+    tmp_path: Path,
+    root: EngineRoot,
+    log: SetupLog,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    code: str,
 ) -> None:
     script = tmp_path / "uv"
     script.write_text(f"#!/bin/sh\necho '{said}'\nexit 2\n")
     script.chmod(0o755)
     monkeypatch.setenv(tools.VARIABLE, str(script))
     with pytest.raises(ProblemError) as caught:
-        pythons.find(None, root, Stop(), log)
+        pythons.find(None, root, StopFlag(), log)
     assert caught.value.problems[0].code == code
 
 
 @pytest.mark.slow
 def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
-    root: Root, log: Log, bare: None, mirror: Path
+    root: EngineRoot, log: SetupLog, bare: None, mirror: Path
 ) -> None:
-    assert pythons.find(None, root, Stop(), log) is None
-    stages = list(pythons.standalone(root, "3.12", None, Stop(), log))
+    assert pythons.find(None, root, StopFlag(), log) is None
+    stages = list(pythons.standalone(root, "3.12", None, StopFlag(), log))
     assert {event.stage for event in stages if event.kind == "progress"} == {"Downloading Python"}
-    found = pythons.find("3.12", root, Stop(), log)
+    found = pythons.find("3.12", root, StopFlag(), log)
     assert found is not None
     assert root.pythons in found.path.parents
 
 
 @pytest.mark.slow
 def test_a_standalone_build_with_another_checksum_is_refused_and_not_kept(
-    root: Root, log: Log, bare: None, mirror: Path
+    root: EngineRoot, log: SetupLog, bare: None, mirror: Path
 ) -> None:
     mirror.write_bytes(mirror.read_bytes() + b"x")
     with pytest.raises(ProblemError) as caught:
-        list(pythons.standalone(root, "3.12", None, Stop(), log))
+        list(pythons.standalone(root, "3.12", None, StopFlag(), log))
     assert caught.value.problems[0].code == "engine.python_install"
     assert "mismatch" in str(caught.value.problems[0].what)
     assert not list(root.downloads.rglob("*.tar.gz"))
@@ -159,11 +166,11 @@ def test_a_standalone_build_with_another_checksum_is_refused_and_not_kept(
 
 @pytest.mark.slow
 def test_a_build_in_a_wheel_folder_needs_no_network(
-    tmp_path: Path, root: Root, log: Log, bare: None, mirror: Path
+    tmp_path: Path, root: EngineRoot, log: SetupLog, bare: None, mirror: Path
 ) -> None:
     folder = tmp_path / "wheels"
     (folder / "python").mkdir(parents=True)
     mirror.parent.rename(folder / "python" / RELEASE)
-    told = list(pythons.standalone(root, "3.12", folder, Stop(), log))
+    told = list(pythons.standalone(root, "3.12", folder, StopFlag(), log))
     assert not told
-    assert pythons.find("3.12", root, Stop(), log) is not None
+    assert pythons.find("3.12", root, StopFlag(), log) is not None

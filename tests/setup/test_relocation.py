@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from lora_studio.setup import relocation
-from lora_studio.setup.folders import Root
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.tools import StopFlag
 
 
 def test_files_that_engines_share_are_shared_in_the_new_place(tmp_path: Path) -> None:
-    old, new = Root(tmp_path / "old"), Root(tmp_path / "new")
+    old, new = EngineRoot(tmp_path / "old"), EngineRoot(tmp_path / "new")
     first, second = old.engines / "cpu-1" / "torch.so", old.engines / "cpu-2" / "torch.so"
     for file in (first, second):
         file.parent.mkdir(parents=True)
@@ -19,13 +19,13 @@ def test_files_that_engines_share_are_shared_in_the_new_place(tmp_path: Path) ->
     os.link(first, second)
     total = relocation._size((old.engines, old.pythons))
     assert total == 1000
-    told = list(relocation._copy(old, new, total, Stop()))
+    told = list(relocation._copy(old, new, total, StopFlag()))
     assert new.engines.joinpath("cpu-1/torch.so").samefile(new.engines / "cpu-2" / "torch.so")
     assert told[0].kind == "progress"
 
 
 def test_links_into_the_old_folder_lead_into_the_new_one(tmp_path: Path) -> None:
-    old, new = Root(tmp_path / "old"), Root(tmp_path / "new")
+    old, new = EngineRoot(tmp_path / "old"), EngineRoot(tmp_path / "new")
     python = old.pythons / "cpython-3.12" / "bin" / "python3"
     link = old.engines / "cpu-1" / "venv" / "bin" / "python"
     outside = link.with_name("python3")
@@ -36,7 +36,7 @@ def test_links_into_the_old_folder_lead_into_the_new_one(tmp_path: Path) -> None
     outside.symlink_to("/usr/bin/python3")
     config = old.engines / "cpu-1" / "venv" / "pyvenv.cfg"
     config.write_text(f"home = {python.parent}\n")
-    list(relocation._copy(old, new, 0, Stop()))
+    list(relocation._copy(old, new, 0, StopFlag()))
     relocation._repoint(new.engines / "cpu-1", old.path, new.path)
     moved = new.engines / "cpu-1" / "venv"
     assert (moved / "bin" / "python").readlink() == new.pythons / "cpython-3.12" / "bin" / "python3"

@@ -21,11 +21,19 @@ import lora_studio
 from lora_studio import __version__
 from lora_studio.core.problems import Problem
 from lora_studio.setup import app_wheel, engines, folders, operations, plan, web
-from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, Warned, parse
-from lora_studio.setup.folders import Root
-from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.events import (
+    EngineReady,
+    Event,
+    Failed,
+    Progress,
+    SetupPlanned,
+    Warned,
+    parse,
+)
+from lora_studio.setup.folders import EngineRoot
+from lora_studio.setup.operations import EngineSetup, SetupRequest
 from lora_studio.setup.resolve import remedy_for
-from lora_studio.setup.tools import Stop, find_uv
+from lora_studio.setup.tools import StopFlag, find_uv
 from tests.helpers import certificates
 from tests.helpers.ports import free_port
 from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
@@ -55,7 +63,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineRoot:
     """A place for engines with blanks, accents and letters of other scripts in its path."""
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng 李" / "lora studio"))
     return folders.root()
@@ -68,9 +76,9 @@ def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str
     monkeypatch.setenv(app_wheel.VARIABLE, str(folder / wheel[0]))
 
 
-def run(request: Request | None = None) -> list[Event]:
+def run(request: SetupRequest | None = None) -> list[Event]:
     """A set-up from its plan to its end."""
-    work = SetUp(request or Request(variant="cpu"), Stop())
+    work = EngineSetup(request or SetupRequest(variant="cpu"), StopFlag())
     return list(work.carry_out())
 
 
@@ -86,10 +94,12 @@ def problem(told: list[Event]) -> Problem:
     return told[-1].problem
 
 
-def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root: Root) -> None:
+def test_an_engine_is_planned_installed_tried_and_switched_to(
+    index: Index, root: EngineRoot
+) -> None:
     told = run()
     made = ready(told)
-    planned = next(event for event in told if isinstance(event, Planned))
+    planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert planned.packages == 3
     assert planned.download == sum(len(content) for content in index.wheels.values())
     stages = list(dict.fromkeys(event.stage for event in told if isinstance(event, Progress)))
@@ -106,7 +116,7 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root
 
 
 def test_what_jobs_import_is_compiled_before_the_switch_and_nothing_else(
-    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     files = {
@@ -127,15 +137,15 @@ def test_what_jobs_import_is_compiled_before_the_switch_and_nothing_else(
 
 
 def test_an_update_downloads_only_what_has_changed(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = ready(run())
     index.sent.clear()
     index.add(make_wheel("alpha", "1.1"))
-    told = run(Request(mode="update"))
+    told = run(SetupRequest(mode="update"))
     second = ready(told)
     assert list(index.sent) == ["alpha-1.1-py3-none-any.whl"]
-    planned = next(event for event in told if isinstance(event, Planned))
+    planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert planned.kept == 1
     new = engines.named(second.name)
     assert new.packages["alpha"].version == "1.1"
@@ -148,16 +158,16 @@ def test_an_update_downloads_only_what_has_changed(
     assert Path(first.python).exists()
 
 
-def test_a_repair_downloads_only_what_is_damaged(index: Index, root: Root) -> None:
+def test_a_repair_downloads_only_what_is_damaged(index: Index, root: EngineRoot) -> None:
     first = engines.named(ready(run()).name)
     (engines.site_packages(first) / "beta" / "__init__.py").write_text("raise SystemExit")
     index.sent.clear()
-    second = ready(run(Request(mode="repair")))
+    second = ready(run(SetupRequest(mode="repair")))
     assert list(index.sent) == ["beta-1.0-py3-none-any.whl"]
     subprocess.run([second.python, "-c", "import beta, torch"], check=True)
 
 
-def test_a_repair_takes_over_no_byte_code(index: Index, root: Root) -> None:
+def test_a_repair_takes_over_no_byte_code(index: Index, root: EngineRoot) -> None:
     first = engines.named(ready(run()).name)
     site = engines.site_packages(first)
     code = next((site / "torch" / "__pycache__").glob("__init__.*.pyc"))
@@ -165,18 +175,18 @@ def test_a_repair_takes_over_no_byte_code(index: Index, root: Root) -> None:
     code.write_bytes(head)
     import_it = "import torch; torch.__version__"
     assert subprocess.run([first.python, "-c", import_it], capture_output=True).returncode
-    second = ready(run(Request(mode="repair")))
+    second = ready(run(SetupRequest(mode="repair")))
     subprocess.run([second.python, "-c", import_it], check=True)
 
 
 def test_an_update_keeps_packages_when_python_has_had_a_repair_of_its_own(
-    index: Index, root: Root
+    index: Index, root: EngineRoot
 ) -> None:
     first = engines.named(ready(run()).name)
     series = ".".join(first.python_version.split(".")[:2])
     engines.write_manifest(first.model_copy(update={"python_version": f"{series}.0"}))
     index.sent.clear()
-    ready(run(Request(mode="update")))
+    ready(run(SetupRequest(mode="update")))
     assert not index.sent
 
 
@@ -190,12 +200,12 @@ def test_folders_of_the_users_are_never_taken_for_those_of_a_set_up(
         file.write_text("mine")
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setenv(folders.VARIABLE, str(home))
-    list(operations.make_wheelhouse(tmp_path / "wheels", Request(variant="cpu"), Stop()))
+    list(operations.make_wheelhouse(tmp_path / "wheels", SetupRequest(variant="cpu"), StopFlag()))
     ready(run())
-    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
     monkeypatch.delenv(folders.VARIABLE)
-    assert Path(ready(run(Request(variant="cpu", to=home))).folder).is_relative_to(home)
-    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    assert Path(ready(run(SetupRequest(variant="cpu", to=home))).folder).is_relative_to(home)
+    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
     assert [file.read_text() for file in kept] == ["mine"] * 4
     assert len(list(home.iterdir())) == 4
 
@@ -205,16 +215,16 @@ def test_removing_engines_of_a_variable_forgets_no_folder_that_was_chosen(
 ) -> None:
     monkeypatch.delenv(folders.VARIABLE, raising=False)
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    first = ready(run(Request(variant="cpu", to=tmp_path / "other disk")))
+    first = ready(run(SetupRequest(variant="cpu", to=tmp_path / "other disk")))
     monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "for now"))
     ready(run())
-    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    assert list(operations.remove("", StopFlag()))[-1].kind == "done"
     monkeypatch.delenv(folders.VARIABLE)
     assert str(engines.python()) == first.python
 
 
 def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_is_used(
-    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outdated = ready(run())
     ready(run())
@@ -235,9 +245,11 @@ def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_
     assert not engines.find(outdated.name, root)
 
 
-def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root: Root) -> None:
+def test_two_engines_lie_side_by_side_and_either_can_be_used(
+    index: Index, root: EngineRoot
+) -> None:
     processor = ready(run())
-    graphics = ready(run(Request(variant="cuda", torch=app_wheel.STANDARD)))
+    graphics = ready(run(SetupRequest(variant="cuda", torch=app_wheel.STANDARD)))
     assert engines.current() == engines.find(graphics.name)
     engines.switch(engines.named("cpu"), root)
     assert str(engines.python()) == processor.python
@@ -248,7 +260,7 @@ def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root:
 )
 def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
     index: Index,
-    root: Root,
+    root: EngineRoot,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     there: tuple[str, ...],
@@ -256,7 +268,7 @@ def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
     more = ("unsloth; extra == 'unsloth'", "liger-kernel; extra == 'liger'")
     _bring_own(tmp_path, monkeypatch, own_wheel(more=more))
     index.add(*map(make_wheel, there))
-    work = SetUp(Request(variant="cuda", torch=app_wheel.STANDARD), Stop())
+    work = EngineSetup(SetupRequest(variant="cuda", torch=app_wheel.STANDARD), StopFlag())
     told = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
     assert work.plan is not None
     assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta", *there}
@@ -264,10 +276,12 @@ def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
     assert told == [code for name, code in lacks.items() if name not in there]
 
 
-def test_an_engine_that_fails_its_trial_is_never_switched_to(index: Index, root: Root) -> None:
+def test_an_engine_that_fails_its_trial_is_never_switched_to(
+    index: Index, root: EngineRoot
+) -> None:
     first = ready(run())
     index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))
-    told = run(Request(mode="update"))
+    told = run(SetupRequest(mode="update"))
     assert problem(told).code == "engine.check"
     assert "peft" in str(problem(told).what)
     assert str(engines.python()) == first.python
@@ -275,7 +289,7 @@ def test_an_engine_that_fails_its_trial_is_never_switched_to(index: Index, root:
 
 
 def test_a_worker_of_another_version_is_found_out_before_the_switch(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bring_own(tmp_path, monkeypatch, own_wheel(speaks="0.0.1"))
     assert problem(run()).code == "engine.version"
@@ -283,7 +297,7 @@ def test_a_worker_of_another_version_is_found_out_before_the_switch(
 
 
 def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
-    index: Index, root: Root
+    index: Index, root: EngineRoot
 ) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.cut[torch] = (100_000, 1)
@@ -297,14 +311,16 @@ def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
     assert index.sent[torch] == len(index.wheels[torch])
 
 
-def test_a_wrong_checksum_is_a_problem_and_nothing_is_installed(index: Index, root: Root) -> None:
+def test_a_wrong_checksum_is_a_problem_and_nothing_is_installed(
+    index: Index, root: EngineRoot
+) -> None:
     index.falsified.add("beta-1.0-py3-none-any.whl")
     assert problem(run()).code == "engine.checksum"
     assert engines.installed() == []
 
 
 def test_too_small_a_disk_is_said_before_anything_is_downloaded(
-    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
         total, used, free = 10**9, 10**9 - 5000, 5000
@@ -318,7 +334,7 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(
 
 @pytest.mark.skipif(os.name == "nt", reason="the uv that finds the disk full is a shell script")
 def test_a_disk_that_gets_full_while_packages_are_looked_for_is_called_full(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = "cause: failed to write to file `x`: No space left on device (os error 28)"
     script = tmp_path / "uv"
@@ -333,7 +349,7 @@ def test_a_disk_that_gets_full_while_packages_are_looked_for_is_called_full(
 
 
 def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
-    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
@@ -356,7 +372,7 @@ def test_the_remedy_is_that_of_the_reason_why_the_network_is_closed(said: str, w
 
 @pytest.mark.parametrize("year", [2001, 2090])
 def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     other = Index(wheels=index.wheels)
     certificate = certificates.make(tmp_path, datetime(year, 1, 1), datetime(year + 1, 1, 1))
@@ -372,7 +388,7 @@ def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
 
 
 def test_an_index_whose_certificate_is_of_this_time_is_used(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Index(wheels=index.wheels)
     certificate = certificates.make(tmp_path, datetime(2001, 1, 1), datetime(2091, 1, 1))
@@ -423,7 +439,7 @@ def apart(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("stage", ["Downloading", "Checking"])
 def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
-    index: Index, root: Root, tmp_path: Path, apart: list[str], stage: str
+    index: Index, root: EngineRoot, tmp_path: Path, apart: list[str], stage: str
 ) -> None:
     before = ready(run()).name
     index.add(torch_wheel("2.6", padding=300_000))
@@ -451,13 +467,13 @@ def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
     assert current is not None
     assert current.name == before
     assert current.python.exists()
-    assert ready(run(Request(mode="update"))).name != before
+    assert ready(run(SetupRequest(mode="update"))).name != before
     assert index.starts.count((torch, 0)) == 1
     assert not list(engines.unfinished(root))
 
 
 def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     program = Path(lora_studio.__file__).parents[1] / "packaging" / "cutting_proxy.py"
@@ -473,7 +489,7 @@ def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         told = run()
         ready(told)
-        planned = next(event for event in told if isinstance(event, Planned))
+        planned = next(event for event in told if isinstance(event, SetupPlanned))
         until = time.monotonic() + 300  # it writes what it has counted ten times a second
         while int(counted.read_text() or 0) <= planned.download:
             assert time.monotonic() < until
@@ -484,7 +500,7 @@ def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
 
 
 def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "no folder"
     home.write_text("")
@@ -494,24 +510,24 @@ def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
 
 
 def test_in_offline_mode_only_a_wheel_folder_will_do(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "wheels"
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     assert not root.cache.exists()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("UV_OFFLINE", "1")
     index.starts.clear()
     assert problem(run()).code == "offline"
-    ready(run(Request(wheelhouse=folder)))
+    ready(run(SetupRequest(wheelhouse=folder)))
     assert not index.starts
 
 
-def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: Root) -> None:
+def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: EngineRoot) -> None:
     first = ready(run())
-    stop = Stop()
+    stop = StopFlag()
     last: Event | None = None
-    for event in SetUp(Request(variant="cpu"), stop).carry_out():
+    for event in EngineSetup(SetupRequest(variant="cpu"), stop).carry_out():
         last = event
         if isinstance(event, Progress) and event.stage == "Installing":
             stop.ask()
@@ -522,10 +538,10 @@ def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: Ro
 
 
 def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "Räder für später"
-    made = list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    made = list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     assert made[-1].kind == "done"
     assert len(list(folder.glob("*.whl"))) == 4
     monkeypatch.delenv(
@@ -533,23 +549,23 @@ def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
     )  # a checkout would have to build its own with the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
-    told = run(Request(wheelhouse=folder))
+    told = run(SetupRequest(wheelhouse=folder))
     ready(told)
     assert not index.starts
-    planned = next(event for event in told if isinstance(event, Planned))
+    planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert planned.download == 0
 
 
 def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_made_for(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _bring_own(tmp_path, monkeypatch, own_wheel(more=("gamma",)))
     _, gamma = make_wheel("gamma")
     for system in ("macosx_14_0_arm64", "manylinux_2_28_x86_64", "win_amd64"):
         index.add((f"gamma-1.0-py3-none-{system}.whl", gamma))
     folder = tmp_path / "wheels"
-    request = Request(variant="cpu", python="3.12")
-    made = list(operations.make_wheelhouse(folder, request, Stop(), platform="macos"))
+    request = SetupRequest(variant="cpu", python="3.12")
+    made = list(operations.make_wheelhouse(folder, request, StopFlag(), platform="macos"))
     assert made[-1].kind == "done", made[-1]
     assert [one.name for one in folder.glob("gamma*")] == [
         "gamma-1.0-py3-none-macosx_14_0_arm64.whl"
@@ -557,38 +573,38 @@ def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_
 
 
 def test_a_wheel_folder_that_lacks_something_is_named(
-    index: Index, root: Root, tmp_path: Path
+    index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     (folder / "beta-1.0-py3-none-any.whl").unlink()
-    found = problem(run(Request(wheelhouse=folder)))
+    found = problem(run(SetupRequest(wheelhouse=folder)))
     assert found.code == "engine.wheelhouse"
     assert "beta" in str(found.what)
 
 
 def test_a_wheel_folder_that_lost_every_wheel_sends_nobody_to_the_network(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "wheels"
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     for wheel in folder.glob("*.whl"):
         wheel.unlink()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for name in ("HTTPS_PROXY", "HTTP_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
-        assert problem(run(Request(wheelhouse=folder))).code == "engine.wheelhouse"
+        assert problem(run(SetupRequest(wheelhouse=folder))).code == "engine.wheelhouse"
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
 
 
 def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
-    index: Index, root: Root, tmp_path: Path
+    index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
-    work = SetUp(Request(variant="cpu", wheelhouse=folder), Stop())
+    list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
+    work = EngineSetup(SetupRequest(variant="cpu", wheelhouse=folder), StopFlag())
     assert list(work.prepare())[-1].kind == "done"
     assert work.plan is not None
     assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta"}
@@ -597,25 +613,27 @@ def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
 
 
 def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_installed(
-    index: Index, root: Root, tmp_path: Path
+    index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     folder = tmp_path / "wheels"
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    list(operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag()))
     torch = folder / "torch-2.5-py3-none-any.whl"
     content = bytearray(torch.read_bytes())
     content[len(content) // 2] ^= 1
     torch.write_bytes(content)
-    found = problem(run(Request(wheelhouse=folder)))
+    found = problem(run(SetupRequest(wheelhouse=folder)))
     assert (found.code, found.where.file) == ("engine.wheelhouse", str(torch))
     assert "damaged" in str(found.what)
     assert not list(root.engines.glob("*"))
     index.starts.clear()
-    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))  # as the remedy says
+    list(
+        operations.make_wheelhouse(folder, SetupRequest(variant="cpu"), StopFlag())
+    )  # as the remedy says
     assert [name for name, _ in index.starts] == [torch.name]
-    ready(run(Request(wheelhouse=folder)))
+    ready(run(SetupRequest(wheelhouse=folder)))
 
 
-def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: Root) -> None:
+def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: EngineRoot) -> None:
     root.path.mkdir(parents=True)
     (root.path / "setup.lock").touch()  # of a set-up before
     root.downloads.write_text("not a folder")
@@ -626,7 +644,7 @@ def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: Ro
 
 
 def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
-    index: Index, root: Root
+    index: Index, root: EngineRoot
 ) -> None:
     left = root.engines / "cpu-20200101-000000"
     (left / "venv").mkdir(parents=True)
@@ -651,7 +669,7 @@ def test_engines_move_to_another_folder_and_work_there(
     target = tmp_path / "andere Platte"
     target.mkdir()
     (target / "holiday.jpg").write_text("not ours")
-    told = list(operations.move(target, Stop()))
+    told = list(operations.move(target, StopFlag()))
     assert told[-1].kind == "done", told[-1]
     assert folders.root().path == target / "LoRA Studio engine"
     python = engines.python()
@@ -670,9 +688,9 @@ def test_another_folder_is_used_from_the_moment_its_engine_works(
     monkeypatch.delenv(folders.VARIABLE, raising=False)
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     first = ready(run())
-    elsewhere = Request(variant="cpu", to=tmp_path / "other disk")
-    planned = list(SetUp(elsewhere, Stop()).prepare())
-    assert next(one for one in planned if isinstance(one, Planned)).folder == str(elsewhere.to)
+    elsewhere = SetupRequest(variant="cpu", to=tmp_path / "other disk")
+    planned = list(EngineSetup(elsewhere, StopFlag()).prepare())
+    assert next(one for one in planned if isinstance(one, SetupPlanned)).folder == str(elsewhere.to)
     assert folders.root().path == folders.default()
     index.refused = {"torch-2.5-py3-none-any.whl": 404}
     problem(run(elsewhere))
@@ -694,25 +712,27 @@ def test_a_first_set_up_in_another_folder_goes_on_there(
     monkeypatch.delenv(folders.VARIABLE, raising=False)
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     index.refused = {"torch-2.5-py3-none-any.whl": 404}
-    problem(run(Request(variant="cpu", to=tmp_path / "other disk")))
+    problem(run(SetupRequest(variant="cpu", to=tmp_path / "other disk")))
     index.refused = {}
     assert Path(ready(run()).folder).is_relative_to(tmp_path / "other disk")
 
 
-def test_a_folder_is_not_chosen_where_the_environment_names_one(index: Index, root: Root) -> None:
-    refused = problem(run(Request(variant="cpu", to=root.path.parent / "other")))
+def test_a_folder_is_not_chosen_where_the_environment_names_one(
+    index: Index, root: EngineRoot
+) -> None:
+    refused = problem(run(SetupRequest(variant="cpu", to=root.path.parent / "other")))
     assert refused.code == "engine.folder"
     assert folders.VARIABLE in str(refused.what)
 
 
 def test_an_existing_python_is_used_and_left_as_it_is(
-    index: Index, root: Root, tmp_path: Path
+    index: Index, root: EngineRoot, tmp_path: Path
 ) -> None:
     before = ready(run())
     existing = Path(before.python)
-    ready(list(operations.use_python(existing, Stop())))
+    ready(list(operations.use_python(existing, StopFlag())))
     ready(
-        list(operations.use_python(existing, Stop()))
+        list(operations.use_python(existing, StopFlag()))
     )  # as a repair does, in the same second perhaps
     assert [one.name for one in engines.installed()][1:] == [before.name]
     earlier = engines.before()
@@ -729,7 +749,7 @@ def test_an_existing_python_is_used_and_left_as_it_is(
     try:
         while not engines.at_work(engine):
             assert at_work.poll() is None
-        again = ready(list(operations.use_python(existing, Stop())))
+        again = ready(list(operations.use_python(existing, StopFlag())))
     finally:
         at_work.communicate(b"\n")
     current = engines.usable()
@@ -738,7 +758,7 @@ def test_an_existing_python_is_used_and_left_as_it_is(
 
 
 def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
-    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = tmp_path / "bare python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
@@ -748,13 +768,13 @@ def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
         for file in package.rglob("*.py"):
             archive.write(file, Path("lora_studio") / file.relative_to(package))
     monkeypatch.setenv(app_wheel.VARIABLE, str(whole))
-    told = list(operations.use_python(engines.venv_python(bare), Stop()))
+    told = list(operations.use_python(engines.venv_python(bare), StopFlag()))
     assert problem(told).code == "engine.python_lacks"
     assert " -m pip install torch transformers " in str(problem(told).remedy)
     assert engines.current() is None
 
 
-def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root) -> None:
+def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: EngineRoot) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.held[torch] = 2 << 16
     command = [sys.executable, "-m", "lora_studio", "engine", "install", "--for", "cpu", "--json"]
@@ -777,7 +797,7 @@ def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root)
 
 @pytest.mark.skipif(os.name == "nt", reason="a Python of an environment is a link only elsewhere")
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process alone")
-def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: Root) -> None:
+def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: EngineRoot) -> None:
     torch = "torch-2.5-py3-none-any.whl"
     index.held[torch] = 2 << 16
     process = subprocess.Popen(
@@ -797,7 +817,7 @@ def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: Root) 
 
 
 def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
-    index: Index, root: Root
+    index: Index, root: EngineRoot
 ) -> None:
     left = root.engines / "cpu-20200101-000000"
     python = engines.venv_python(left / "venv")
@@ -824,8 +844,10 @@ def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
         writer.communicate()
 
 
-def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(index: Index, root: Root) -> None:
-    work = SetUp(Request(variant="cpu"), Stop()).carry_out()
+def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(
+    index: Index, root: EngineRoot
+) -> None:
+    work = EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out()
     for event in work:
         if isinstance(event, Progress) and event.stage == "Checking" and event.done:
             break
@@ -838,7 +860,7 @@ def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(index: Index, ro
 
 @pytest.mark.skipif(os.name == "nt", reason="the uv whose cache is damaged is a shell script")
 def test_packages_that_cannot_be_installed_are_tried_once_more_with_an_empty_cache(
-    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, root: EngineRoot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = tmp_path / "uv"
     script.write_text(

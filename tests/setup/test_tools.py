@@ -13,7 +13,7 @@ import pytest
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.setup import tools
-from lora_studio.setup.tools import CancelledError, Log, Stop
+from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
 
 
 def script(text: str) -> list[object]:
@@ -21,11 +21,11 @@ def script(text: str) -> list[object]:
 
 
 def failing(text: str, tmp_path: Path) -> ProblemError:
-    log = Log(tmp_path / "setup.log")
+    log = SetupLog(tmp_path / "setup.log")
     with pytest.raises(ProblemError) as caught:
         tools.checked(
             script(f"import sys; print({text!r}); sys.exit(1)"), environment=os.environ,
-            stop=Stop(), log=log, code="engine.install", what="It failed", remedy="Again.",
+            stop=StopFlag(), log=log, code="engine.install", what="It failed", remedy="Again.",
         )  # fmt: skip
     log.close()
     return caught.value
@@ -58,7 +58,7 @@ def test_a_full_disk_is_recognised_whoever_says_so(tmp_path: Path) -> None:
 
 
 def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    stop, log, note = Stop(), Log(tmp_path / "setup.log"), tmp_path / "pid"
+    stop, log, note = StopFlag(), SetupLog(tmp_path / "setup.log"), tmp_path / "pid"
     text = (
         "import subprocess, sys, time; from pathlib import Path\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -71,7 +71,7 @@ def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
         stop.ask()
 
     threading.Thread(target=cancel_once_started).start()
-    with pytest.raises(CancelledError):
+    with pytest.raises(SetupCancelledError):
         tools.run(script(text), environment=os.environ, stop=stop, log=log)
     log.close()
     child = int(note.read_text())
@@ -82,7 +82,7 @@ def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
 
 
 def test_passwords_in_addresses_are_never_logged(tmp_path: Path) -> None:
-    log = Log(tmp_path / "setup.log")
+    log = SetupLog(tmp_path / "setup.log")
     log.write("index https://me:s3cret@index.example/simple and http://token@h/x")
     log.close()
     text = (tmp_path / "setup.log").read_text()
@@ -94,7 +94,7 @@ def test_passwords_in_addresses_are_never_logged(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    log = Log(blocked / "setup.log")
+    log = SetupLog(blocked / "setup.log")
     log.write("nobody reads this")
     log.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lora_studio.core import formatting
-from lora_studio.core.curves.verdict import Verdict
+from lora_studio.core.curves.verdict import TrainingVerdict
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix
 from lora_studio.core.training.optimizers import OPTIMIZERS
@@ -17,7 +17,7 @@ _HIGHEST_RANK, _LOWEST_RANK = 128, 8
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecipeFacts:
     """What a training ran with; `steps_per_epoch` in optimizer steps."""
 
     training: TrainingSpec
@@ -25,7 +25,7 @@ class Recipe:
     steps_per_epoch: float = 1.0
 
 
-def fixes(verdict: Verdict, recipe: Recipe) -> list[Fix]:
+def fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
     """Changes that a verdict calls for, the likeliest to help first; [] where all is well."""
     match verdict.kind:
         case "diverged":
@@ -49,7 +49,7 @@ def _calmer(training: TrainingSpec) -> Iterator[Fix]:
         yield _training("Warm up over 10 % of the steps", "warmup_share", 0.1)
 
 
-def _less(verdict: Verdict, recipe: Recipe) -> Iterator[Fix]:
+def _less(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
     training, lora = recipe.training, recipe.lora
     # To half epochs: where exactly the curve turned is mostly chance.
     epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
@@ -64,7 +64,7 @@ def _less(verdict: Verdict, recipe: Recipe) -> Iterator[Fix]:
         yield _training("Keep the best adapter", "keep_best", True)
 
 
-def _bolder(recipe: Recipe) -> Iterator[Fix]:
+def _bolder(recipe: RecipeFacts) -> Iterator[Fix]:
     training = recipe.training
     about = OPTIMIZERS[training.optimizer]
     rate = max(3 * training.learning_rate, about.lowest)

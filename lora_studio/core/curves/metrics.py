@@ -20,7 +20,7 @@ STEP_VALUES = (
 LOAD_VALUES = ("gpu_percent", "gpu_celsius", "cpu_percent")
 
 
-class Column:
+class MetricColumn:
     """Numbers by ascending step in compact arrays: 16 bytes for each."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Column:
         del self.steps[size:], self.values[size:]
 
 
-class Series:
+class MetricSeries:
     """The metrics of a run, event by event.
 
     A training that goes on from a checkpoint says so (`TrainingStarted.step`, `Recovered.step`):
@@ -57,16 +57,16 @@ class Series:
 
     def __init__(self) -> None:
         """Nothing yet."""
-        self.steps = {name: Column() for name in STEP_VALUES}
-        self.load: dict[str, Column] = {}
-        self.figures: dict[str, Column] = {}
-        self.evaluations = Column()
-        self.evaluation_figures: dict[str, Column] = {}
+        self.steps = {name: MetricColumn() for name in STEP_VALUES}
+        self.load: dict[str, MetricColumn] = {}
+        self.figures: dict[str, MetricColumn] = {}
+        self.evaluations = MetricColumn()
+        self.evaluation_figures: dict[str, MetricColumn] = {}
         self.checkpoints: list[int] = []
         self.recoveries: list[events.Recovered] = []
 
     @property
-    def loss(self) -> Column:
+    def loss(self) -> MetricColumn:
         """Training loss of each step, nats per trained token or as the objective has it."""
         return self.steps["loss"]
 
@@ -108,7 +108,7 @@ class Series:
             column.rewind(step)
         self.checkpoints = _until(self.checkpoints, step)
 
-    def columns(self) -> dict[str, Column]:
+    def columns(self) -> dict[str, MetricColumn]:
         """Everything that has numbers by step, under the names of a table."""
         return {
             **self.steps,
@@ -123,7 +123,7 @@ class Series:
         return "".join(csv_lines({"": self}))
 
 
-def csv_lines(runs: Mapping[str, Series]) -> Iterator[str]:
+def csv_lines(runs: Mapping[str, MetricSeries]) -> Iterator[str]:
     """A table of runs by name, line by line; the first column names the run where there are several."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -138,8 +138,8 @@ def csv_lines(runs: Mapping[str, Series]) -> Iterator[str]:
             out.truncate()
 
 
-def _cells(run: Series, names: Iterable[str]) -> Iterator[list[str]]:
-    columns = [run.columns().get(name, Column()) for name in names]
+def _cells(run: MetricSeries, names: Iterable[str]) -> Iterator[list[str]]:
+    columns = [run.columns().get(name, MetricColumn()) for name in names]
     places = [0] * len(columns)
     for step in run.loss.steps:
         line = [str(step)]
@@ -152,24 +152,26 @@ def _cells(run: Series, names: Iterable[str]) -> Iterator[list[str]]:
         yield line
 
 
-def series(stream: Iterable[object]) -> Series:
+def series(stream: Iterable[object]) -> MetricSeries:
     """The metrics in a stream of events."""
-    found = Series()
+    found = MetricSeries()
     for event in stream:
         found.take(event)
     return found
 
 
-def of_run(run: RunFolder) -> Series:
+def of_run(run: RunFolder) -> MetricSeries:
     """The metrics of a run as its folder tells them."""
     return series(run.events())
 
 
-def _put_all(columns: dict[str, Column], step: int, figures: Mapping[str, float | None]) -> None:
+def _put_all(
+    columns: dict[str, MetricColumn], step: int, figures: Mapping[str, float | None]
+) -> None:
     for name, value in figures.items():
         if value is None:
             continue
-        columns.setdefault(name, Column()).put(step, value)
+        columns.setdefault(name, MetricColumn()).put(step, value)
 
 
 def _until(steps: list[int], step: int) -> list[int]:

@@ -6,7 +6,7 @@ import math
 
 from lora_studio.core import formatting
 from lora_studio.core.curves import verdict
-from lora_studio.core.curves.verdict import Point, Verdict
+from lora_studio.core.curves.verdict import Point, TrainingVerdict
 from lora_studio.core.protocol import events
 
 #: Steps over which a smoothed loss forgets half.
@@ -21,7 +21,7 @@ _ZEROES = 5
 _NOTICEABLE = 0.02
 
 
-class Watch:
+class TrainingMonitor:
     """Fed with the events of a training, at constant cost for each; says what is wrong, if anything.
 
     Diverging: the loss is no number, or its smoothed value is half above its lowest and a quarter of
@@ -48,7 +48,7 @@ class Watch:
                 kept = [point for point in self._evaluations if point[0] < event.step]
                 self._evaluations = [*kept, (event.step, event.loss)]
 
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> TrainingVerdict | None:
         """What is wrong now; None while nothing is."""
         if not self._is_finite:
             return verdict.diverged("The loss is no longer a number.")
@@ -71,7 +71,7 @@ class Watch:
         if self._steps <= _FIRST or self._smooth < self._lowest:
             self._lowest = self._smooth
 
-    def _diverging(self) -> Verdict | None:
+    def _diverging(self) -> TrainingVerdict | None:
         if self._steps < _ENOUGH:
             return None
         began = sum(self._first) / len(self._first)
@@ -82,7 +82,7 @@ class Watch:
             f"The loss is rising: from {formatting.loss(self._lowest)} to {formatting.loss(self._smooth)}."
         )
 
-    def _overfitting(self) -> Verdict | None:
+    def _overfitting(self) -> TrainingVerdict | None:
         if len(self._evaluations) < 3:
             return None
         best_step, best = min(self._evaluations, key=lambda point: point[1])
@@ -91,7 +91,7 @@ class Watch:
             return None
         return verdict.overfitting(best_step, best, last[-1])
 
-    def _not_learning(self) -> Verdict | None:
+    def _not_learning(self) -> TrainingVerdict | None:
         if self._steps < max(_PATIENT_STEPS, _PATIENT_SHARE * self._planned):
             return None
         began = sum(self._first) / len(self._first)

@@ -24,7 +24,7 @@ _ENOUGH_STEPS = 8
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TrainingVerdict:
     """How a training went: `what` is the finding, `advice` what to do about it.
 
     `best_step` is where eval loss was lowest, of an overfitting.
@@ -45,7 +45,7 @@ class Verdict:
         return f"{self.what} {self.advice}".strip()
 
 
-def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict:
+def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> TrainingVerdict:
     """Judges the training losses, and the validation losses where there are at least two.
 
     Diverged: a loss that is not finite, or an end more than half above the start. Overfitting:
@@ -60,7 +60,7 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict
         return diverged("The loss is no longer a number.")
     if len(losses) < _ENOUGH_STEPS and len(evaluations) < 2:
         taken = formatting.plural(len(losses), "step")
-        return Verdict(
+        return TrainingVerdict(
             "too_short",
             f"{taken} are too few to judge the curve."
             if len(losses) != 1
@@ -86,7 +86,7 @@ def _fell(values: Sequence[float]) -> bool:
     return last < first * (1 - _NOTICEABLE)
 
 
-def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> Verdict:
+def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingVerdict:
     first, last = evaluations[0][1], evaluations[-1][1]
     best_step, best = min(evaluations, key=lambda point: point[1])
     if last > best * (1 + _NOTICEABLE) and (best_step > evaluations[0][0] or fell):
@@ -100,9 +100,9 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> Verdict:
     return _improved("Eval loss", first, last)
 
 
-def overfitting(best_step: int, best: float, last: float) -> Verdict:
+def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
     """Eval loss has turned after `best_step`."""
-    return Verdict(
+    return TrainingVerdict(
         "overfitting",
         f"Eval loss was lowest, {formatting.loss(best)}, at step {formatting.number(best_step)} and has risen "
         f"to {formatting.loss(last)} since.",
@@ -111,7 +111,7 @@ def overfitting(best_step: int, best: float, last: float) -> Verdict:
     )
 
 
-def _judge_training(losses: Sequence[Point]) -> Verdict:
+def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
     first, last = _ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
         return not_learning("The loss", first, last)
@@ -147,15 +147,15 @@ def _from_to(first: float, last: float) -> str:
     return f"{formatting.loss(first)} → {formatting.loss(last)}"
 
 
-def diverged(what: str) -> Verdict:
+def diverged(what: str) -> TrainingVerdict:
     """The loss has left where it can come back from."""
     advice = "Lower the learning rate to a third, or lengthen the warm-up, and train again."
-    return Verdict("diverged", what, advice)
+    return TrainingVerdict("diverged", what, advice)
 
 
-def not_learning(name: str, first: float, last: float) -> Verdict:
+def not_learning(name: str, first: float, last: float) -> TrainingVerdict:
     """A loss that stays where it was."""
-    return Verdict(
+    return TrainingVerdict(
         "not_learning",
         f"{name} hardly moved ({_from_to(first, last)}).",
         "Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a "
@@ -163,20 +163,22 @@ def not_learning(name: str, first: float, last: float) -> Verdict:
     )
 
 
-def zero_gradient() -> Verdict:
+def zero_gradient() -> TrainingVerdict:
     """No step moves anything."""
-    return Verdict(
+    return TrainingVerdict(
         "zero_gradient",
         "The gradient is zero: nothing that trains has any effect on the loss.",
         "Adapt more layers, and look at the coloured tokens of a few rows: some have to train.",
     )
 
 
-def _still_falling(name: str, first: float, last: float) -> Verdict:
+def _still_falling(name: str, first: float, last: float) -> TrainingVerdict:
     what = f"{name} fell {_from_to(first, last)} and was still falling."
-    return Verdict("still_falling", what, "Train longer for more, or go on with this adapter.")
+    return TrainingVerdict(
+        "still_falling", what, "Train longer for more, or go on with this adapter."
+    )
 
 
-def _improved(name: str, first: float, last: float) -> Verdict:
+def _improved(name: str, first: float, last: float) -> TrainingVerdict:
     what = f"{name} fell {_from_to(first, last)} and levelled off."
-    return Verdict("improved", what, "Go on to Merge.")
+    return TrainingVerdict("improved", what, "Go on to Merge.")

@@ -92,7 +92,7 @@ class Message(BaseModel):
     untrained: tuple[tuple[int, int], ...] = ()
 
 
-class Source(BaseModel):
+class DataSource(BaseModel):
     """Where rows come from: a file, a folder of files, or a dataset id on the hub.
 
     `mapping` says which column or template fills each slot of the format; empty is as detected.
@@ -123,7 +123,7 @@ class Source(BaseModel):
 class DatasetSpec(Spec):
     """Which rows are trained on and how they are rendered."""
 
-    sources: tuple[Source, ...] = setting(
+    sources: tuple[DataSource, ...] = setting(
         (),
         "Data",
         "Files, folders of files or hub datasets whose rows are trained on, mixed by weight.",
@@ -252,7 +252,7 @@ class DatasetSpec(Spec):
         help_topic="data",
     )
 
-    def resolved_sources(self, folder: Path) -> tuple[Source, ...]:
+    def resolved_sources(self, folder: Path) -> tuple[DataSource, ...]:
         """The sources with local paths made absolute against `folder`."""
         return tuple(
             source

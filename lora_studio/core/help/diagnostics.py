@@ -33,7 +33,7 @@ _LOG_BYTES, _EVENT_LINES = 200_000, 2_000
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveEntry:
     """One file of the bundle: its name, what it is in a sentence, and all of its text."""
 
     name: str
@@ -69,12 +69,12 @@ def take(found: dict[str, Any], event: object) -> None:
                 found["problems"].append(told)
 
 
-def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]:
+def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[ArchiveEntry]:
     """Everything that goes in; `place` is a project's file or folder, whose latest run goes in too."""
     redact = Redactor(folders={str(_folder_of(place)): "PROJECT"} if place else {})
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     found = [
-        Entry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
+        ArchiveEntry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
         _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
         _log(
             "setup.log", "What set-ups of the engine did.", paths.log_folder() / "setup.log", redact
@@ -85,7 +85,7 @@ def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]
     return [entry for entry in found if entry.text]
 
 
-def write(entries: Iterable[Entry], file: Path) -> None:
+def write(entries: Iterable[ArchiveEntry], file: Path) -> None:
     """Writes the bundle as a ZIP archive, in one step; raises OSError."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -98,13 +98,13 @@ def _folder_of(place: Path) -> Path:
     return (place if place.is_dir() else place.parent).absolute()
 
 
-def _of_project(place: Path, redact: Redactor) -> Iterator[Entry]:
+def _of_project(place: Path, redact: Redactor) -> Iterator[ArchiveEntry]:
     try:
         draft = project.load(place)
     except ProblemError as error:
-        yield Entry("project.txt", "Why the project could not be read.", redact(str(error)))
+        yield ArchiveEntry("project.txt", "Why the project could not be read.", redact(str(error)))
         return
-    yield Entry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
+    yield ArchiveEntry("project.json", "Settings of the project, without texts and names.", redact(_settings(draft)))  # fmt: skip
     runs = folder.list_runs(draft.folder / "runs") if draft.folder else []
     if runs:
         yield from _of_run(runs[0], redact)
@@ -143,12 +143,14 @@ def _setting(step: Any, name: str, value: object) -> object:
     return f"[{len(str(value))} characters]"
 
 
-def _of_run(run: RunFolder, redact: Redactor) -> Iterator[Entry]:
+def _of_run(run: RunFolder, redact: Redactor) -> Iterator[ArchiveEntry]:
     lines = _last_bytes(run.events_file, 20 * _LOG_BYTES).splitlines()[-_EVENT_LINES:]
     told = [json.dumps(without_texts(event), ensure_ascii=False) for event in _parsed(lines)]
-    yield Entry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(told)))  # fmt: skip
+    yield ArchiveEntry("run/events.jsonl", "What the latest run told, without any text of yours.", redact("\n".join(told)))  # fmt: skip
     manifest = json.dumps(without_texts(run.manifest()), indent=2, ensure_ascii=False)
-    yield Entry("run/manifest.json", "Versions and numbers of the latest run.", redact(manifest))
+    yield ArchiveEntry(
+        "run/manifest.json", "Versions and numbers of the latest run.", redact(manifest)
+    )
     about = "What the libraries printed during the latest run. Read it: a library may quote data."
     yield _log("run/log.txt", about, run.log_file, redact)
 
@@ -161,8 +163,8 @@ def _parsed(lines: Iterable[str]) -> Iterator[Any]:
             continue  # the first one may be cut, the last one half-written
 
 
-def _log(name: str, about: str, file: Path, redact: Redactor) -> Entry:
-    return Entry(name, about, redact(_last_bytes(file, _LOG_BYTES)))
+def _log(name: str, about: str, file: Path, redact: Redactor) -> ArchiveEntry:
+    return ArchiveEntry(name, about, redact(_last_bytes(file, _LOG_BYTES)))
 
 
 def _last_bytes(file: Path, size: int) -> str:

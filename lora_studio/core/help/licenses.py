@@ -13,7 +13,7 @@ _LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
-class Package:
+class LicensedPackage:
     """An installed package; `licence` is an SPDX expression where the package gives one."""
 
     name: str
@@ -21,12 +21,12 @@ class Package:
     licence: str
 
 
-def packages(root: str = "lora-studio") -> list[Package]:
+def packages(root: str = "lora-studio") -> list[LicensedPackage]:
     """The package `root` and everything installed that it needs, extras included, by name.
 
     Optional groups that only developers need are not followed; what is not installed is left out.
     """
-    found: dict[str, Package] = {}
+    found: dict[str, LicensedPackage] = {}
     waiting = [root]
     while waiting:
         name = waiting.pop()
@@ -37,7 +37,7 @@ def packages(root: str = "lora-studio") -> list[Package]:
             about = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        found[key] = Package(about.name, about.version, licence_of(about.metadata))
+        found[key] = LicensedPackage(about.name, about.version, licence_of(about.metadata))
         waiting += [
             match[0]
             for needed in about.requires or []

@@ -76,7 +76,7 @@ class AdapterFacts(_Facts):
     layers: tuple[LayerFacts, ...] = ()
 
 
-class Fit(_Facts):
+class AdapterFit(_Facts):
     """Whether an adapter fits a model; `reason` says why not, `warning` what to mind."""
 
     model: str

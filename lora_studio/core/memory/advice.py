@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lora_studio.core import formatting
-from lora_studio.core.memory.estimate import MemoryEstimate, Plan, estimate
+from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
 from lora_studio.core.problems import Fix, Problem, Step, Where
 
 #: Bounds of the two fields, and the shortest limit that is worth proposing, in tokens.
@@ -16,12 +16,12 @@ _MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
 
 
 @dataclass(frozen=True)
-class Change:
+class MemoryChange:
     """Settings that make a training smaller, in words and as steps, fields and values."""
 
     title: str
     changes: tuple[tuple[Step, str, Any], ...]
-    plan: Plan
+    plan: MemoryPlan
 
     @property
     def fix(self) -> Fix:
@@ -30,14 +30,14 @@ class Change:
         return Fix(label=self.title, step=step, field=field, value=value, also=tuple(others))
 
 
-def with_micro_batch(plan: Plan, micro_batch: int) -> Plan:
+def with_micro_batch(plan: MemoryPlan, micro_batch: int) -> MemoryPlan:
     """The same effective batch in other parts; `micro_batch` has to divide it."""
     accumulation = plan.training.effective_batch // micro_batch
     update = {"micro_batch": micro_batch, "gradient_accumulation": accumulation}
     return replace(plan, training=plan.training.model_copy(update=update))
 
 
-def micro_batches(plan: Plan) -> list[int]:
+def micro_batches(plan: MemoryPlan) -> list[int]:
     """Micro-batches that the effective batch can be made of, the largest first."""
     whole = plan.training.effective_batch
     return [
@@ -47,7 +47,7 @@ def micro_batches(plan: Plan) -> list[int]:
     ]
 
 
-def largest_micro_batch_that_fits(plan: Plan) -> int | None:
+def largest_micro_batch_that_fits(plan: MemoryPlan) -> int | None:
     """The largest one with the same effective batch; None where not even the smallest fits.
 
     Found by halving: a smaller one never takes more.
@@ -59,7 +59,7 @@ def largest_micro_batch_that_fits(plan: Plan) -> int | None:
     return sizes[place] if place < len(sizes) else None
 
 
-def cheapest_change(plan: Plan) -> Change | None:
+def cheapest_change(plan: MemoryPlan) -> MemoryChange | None:
     """The change that costs least and makes the training fit; None where none of them does.
 
     In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
@@ -73,7 +73,7 @@ def cheapest_change(plan: Plan) -> Change | None:
     return None
 
 
-def problem(plan: Plan, found: MemoryEstimate) -> Problem | None:
+def problem(plan: MemoryPlan, found: MemoryEstimate) -> Problem | None:
     """That a training does not fit, with the change that helps; None if it fits."""
     if found.fits is not False or found.available is None:
         return None
@@ -98,30 +98,30 @@ _NO_CHANGE = {
 }
 
 
-def _ladder(plan: Plan) -> Iterator[Change]:
+def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
     """Ever dearer changes, each with the largest micro-batch that fits on top where that helps."""
-    yield from _smaller(Change("", (), plan))
-    current = Change("", (), plan)
+    yield from _smaller(MemoryChange("", (), plan))
+    current = MemoryChange("", (), plan)
     for rung in (_checkpointing, _optimizer, _divided, _quantised):
         if (next_one := rung(current)) is None:
             continue
         current = next_one
         yield current
         yield from _smaller(current)
-    if (shorter := _shorter(Change("", (), plan))) is not None:
+    if (shorter := _shorter(MemoryChange("", (), plan))) is not None:
         yield shorter
     if (shorter := _shorter(_with(current, *_fields(current.plan, 1)))) is not None:
         yield shorter
 
 
-def _smaller(change: Change) -> Iterator[Change]:
+def _smaller(change: MemoryChange) -> Iterator[MemoryChange]:
     """The largest smaller micro-batch that fits."""
     size = largest_micro_batch_that_fits(change.plan)
     if size is not None and size < change.plan.training.micro_batch:
         yield _with(change, *_fields(change.plan, size))
 
 
-def _fields(plan: Plan, size: int) -> tuple[str, Plan, list[tuple[Step, str, Any]]]:
+def _fields(plan: MemoryPlan, size: int) -> tuple[str, MemoryPlan, list[tuple[Step, str, Any]]]:
     smaller = with_micro_batch(plan, size)
     accumulation = smaller.training.gradient_accumulation
     changes: list[tuple[Step, str, Any]] = [
@@ -131,26 +131,26 @@ def _fields(plan: Plan, size: int) -> tuple[str, Plan, list[tuple[Step, str, Any
     return f"micro-batch {size} × accumulation {accumulation}", smaller, changes
 
 
-def _checkpointing(change: Change) -> Change | None:
+def _checkpointing(change: MemoryChange) -> MemoryChange | None:
     if change.plan.checkpoints:
         return None
     return _with(change, *_recipe(change.plan, "gradient checkpointing", "gradient_checkpointing", "on"))  # fmt: skip
 
 
-def _optimizer(change: Change) -> Change | None:
+def _optimizer(change: MemoryChange) -> MemoryChange | None:
     if change.plan.training.optimizer != "adamw" or change.plan.kind == "mps":
         return None
     return _with(change, *_recipe(change.plan, "8-bit AdamW", "optimizer", "adamw_8bit"))
 
 
 def _recipe(
-    plan: Plan, title: str, field: str, value: str
-) -> tuple[str, Plan, list[tuple[Step, str, Any]]]:
+    plan: MemoryPlan, title: str, field: str, value: str
+) -> tuple[str, MemoryPlan, list[tuple[Step, str, Any]]]:
     training = plan.training.model_copy(update={field: value})
     return title, replace(plan, training=training), [("training", field, value)]
 
 
-def _divided(change: Change) -> Change | None:
+def _divided(change: MemoryChange) -> MemoryChange | None:
     """Weights that every GPU held are divided among them."""
     plan = change.plan
     model = plan.model.model_copy(update={"sharding": "shard"})
@@ -160,7 +160,7 @@ def _divided(change: Change) -> Change | None:
     return _with(change, "weights divided among the GPUs", after, [("model", "sharding", "shard")])
 
 
-def _quantised(change: Change) -> Change | None:
+def _quantised(change: MemoryChange) -> MemoryChange | None:
     """bitsandbytes is not for Apple's GPUs; values taken out of the weights need exact ones."""
     plan = change.plan
     done = plan.precision == "4bit" or plan.inspected.prequantized is not None
@@ -171,7 +171,7 @@ def _quantised(change: Change) -> Change | None:
     return _with(change, "4-bit weights", replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
 
 
-def _shorter(change: Change) -> Change | None:
+def _shorter(change: MemoryChange) -> MemoryChange | None:
     """The longest limit that fits, found by halving."""
     plan = change.plan
     fitting, too_long = 0, min(plan.limit, max(plan.rows.longest, _SHORTEST)) // _GRAIN
@@ -189,8 +189,10 @@ def _shorter(change: Change) -> Change | None:
     return _with(change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)])
 
 
-def _with(change: Change, title: str, plan: Plan, fields: list[tuple[Step, str, Any]]) -> Change:
+def _with(
+    change: MemoryChange, title: str, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
+) -> MemoryChange:
     """A change and one more."""
     kept = tuple(item for item in change.changes if item[:2] not in {each[:2] for each in fields})
     both = f"{change.title}, {title}" if change.title else title[0].upper() + title[1:]
-    return Change(both, (*kept, *fields), plan)
+    return MemoryChange(both, (*kept, *fields), plan)

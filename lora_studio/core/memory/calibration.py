@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.core.memory.estimate import RECOMPUTING, MemoryEstimate, Plan
+from lora_studio.core.memory.estimate import RECOMPUTING, MemoryEstimate, MemoryPlan
 from lora_studio.core.protocol.events import Device
 from lora_studio.core.system import files, paths
 
@@ -17,7 +17,7 @@ from lora_studio.core.system import files, paths
 LOWEST, HIGHEST, _WEIGHT = 0.5, 2.0, 0.5
 
 
-class Learned(BaseModel):
+class CalibrationRecord(BaseModel):
     """Of one device and precision.
 
     `factor` is measured over estimated memory, of the part that no formula gives exactly.
@@ -40,12 +40,12 @@ class Learned(BaseModel):
 
     def after(
         self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
-    ) -> Learned:
+    ) -> CalibrationRecord:
         """With one more run: `ratio` is measured over estimated memory of that part, which was a
         `share` of all: the smaller, the less is to be learned of it."""
         moved = self.factor * ratio ** (_WEIGHT * share)
         speeds = {**self.tokens_per_s, source: speed} if speed > 0 else self.tokens_per_s
-        return Learned(
+        return CalibrationRecord(
             factor=min(HIGHEST, max(LOWEST, moved)),
             runs=self.runs + 1,
             work_per_s=speed * parameters if speed > 0 else self.work_per_s,
@@ -53,20 +53,20 @@ class Learned(BaseModel):
         )
 
 
-class Machine(BaseModel):
+class MachineCalibration(BaseModel):
     """Everything learned, by device and precision."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    learned: dict[str, Learned] = Field(default_factory=dict)
+    learned: dict[str, CalibrationRecord] = Field(default_factory=dict)
 
-    def of(self, device: str, precision: str) -> Learned:
+    def of(self, device: str, precision: str) -> CalibrationRecord:
         """What is known of a device (`name_of`) at a precision; nothing, at first."""
-        return self.learned.get(f"{device} · {precision}", Learned())
+        return self.learned.get(f"{device} · {precision}", CalibrationRecord())
 
-    def with_(self, device: str, precision: str, learned: Learned) -> Machine:
+    def with_(self, device: str, precision: str, learned: CalibrationRecord) -> MachineCalibration:
         """The same with another entry."""
-        return Machine(learned={**self.learned, f"{device} · {precision}": learned})
+        return MachineCalibration(learned={**self.learned, f"{device} · {precision}": learned})
 
 
 def name_of(device: Device) -> str:
@@ -74,14 +74,14 @@ def name_of(device: Device) -> str:
     return "cpu" if device.name == "cpu" else device.title
 
 
-def corrected(plan: Plan, known: Machine) -> Plan:
+def corrected(plan: MemoryPlan, known: MachineCalibration) -> MemoryPlan:
     """The plan with what is known of its device."""
     learned = known.of(name_of(plan.device), plan.precision)
     speed = learned.speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
 
 
-def learn(plan: Plan, told: MemoryEstimate, peak: int, speed: float) -> None:
+def learn(plan: MemoryPlan, told: MemoryEstimate, peak: int, speed: float) -> None:
     """Keeps what a training took, in bytes and tokens per second, beside what was told of it."""
     known = load()
     name = name_of(plan.device)
@@ -102,15 +102,15 @@ def file() -> Path:
     return paths.data_folder() / "machine.json"
 
 
-def load() -> Machine:
+def load() -> MachineCalibration:
     """What is known; nothing where the file is missing or damaged: it will be learned anew."""
     try:
-        return Machine.model_validate_json(file().read_bytes())
+        return MachineCalibration.model_validate_json(file().read_bytes())
     except (OSError, ValidationError):
-        return Machine()
+        return MachineCalibration()
 
 
-def save(machine: Machine) -> None:
+def save(machine: MachineCalibration) -> None:
     """Keeps it; a disk that cannot be written to costs no more than what would have been learned."""
     with contextlib.suppress(OSError):
         files.write_atomic(file(), machine.model_dump_json(indent=2))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory.rows import STEPS_GROUPED, Rows
+from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
 from lora_studio.core.memory.weights import BYTES, are_divided, dequantised_bytes, held_bytes
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.model.spec import ModelSpec
@@ -118,7 +118,7 @@ class MemoryEstimate(BaseModel):
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """All that an estimate follows from. `correction` is what earlier runs on this device showed,
     `ranks` how many processes train together where that is not as many as the project names devices.
     """
@@ -127,7 +127,7 @@ class Plan:
     model: ModelSpec
     lora: LoraSpec
     training: TrainingSpec
-    rows: Rows
+    rows: RowStatistics
     limit: int
     device: Device
     correction: float = 1.0
@@ -211,7 +211,7 @@ class Plan:
         return self.rows.in_micro_batch(self.micro_batch, among, self.limit)
 
 
-def estimate(plan: Plan) -> MemoryEstimate:
+def estimate(plan: MemoryPlan) -> MemoryEstimate:
     """The peak of a training, and the time it takes. Cheap: some microseconds per kind of layer."""
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
     # Processes on the processor share one memory, each GPU has its own.
@@ -253,7 +253,7 @@ def optimizer_bytes(name: Optimizer, trained: int) -> int:
     return round(OPTIMIZERS[name].state_bytes * scales * trained)
 
 
-def _activations(plan: Plan, tokens: int) -> tuple[float, float]:
+def _activations(plan: MemoryPlan, tokens: int) -> tuple[float, float]:
     """What is kept of all layers until the backward pass, and what that needs for one besides.
 
     With checkpointing the input of each layer alone is kept, by Unsloth's outside the GPU, and one
@@ -278,7 +278,7 @@ def _widest(shape: ModelShape) -> int:
     return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
 
 
-def _held(plan: Plan, tokens: int, kept: float) -> float:
+def _held(plan: MemoryPlan, tokens: int, kept: float) -> float:
     """What the allocator holds without anybody using it. glibc leaves gaps between tensors that are
     kept, which the temporary ones of a layer need again and again in other sizes."""
     if plan.kind == "cpu":
@@ -286,7 +286,7 @@ def _held(plan: Plan, tokens: int, kept: float) -> float:
     return plan.constants.reserved * kept
 
 
-def block_bytes(plan: Plan) -> float:
+def block_bytes(plan: MemoryPlan) -> float:
     """Bytes per token that one block of a decoder keeps for its backward pass, without adapters.
 
     A norm keeps its input, most in 32-bit as they compute in it. Attention (Dao 2023) keeps queries, keys,
@@ -306,7 +306,7 @@ def block_bytes(plan: Plan) -> float:
     return norms + attention + mlp + size * routed
 
 
-def adapter_bytes(plan: Plan) -> float:
+def adapter_bytes(plan: MemoryPlan) -> float:
     """Bytes per token that the adapters of one block keep.
 
     An A matrix needs its input, the B matrix what A gave. Layers that read the same tensor keep it
@@ -334,14 +334,14 @@ def adapter_bytes(plan: Plan) -> float:
     return own + sum(shared.values())
 
 
-def adapted(plan: Plan) -> Sequence[LinearLayers]:
+def adapted(plan: MemoryPlan) -> Sequence[LinearLayers]:
     """The linear layers that get an adapter."""
     found = plan.inspected.adapter
     names = {name.rpartition(".")[2] for name in found.targets} if found else set()
     return [layer for layer in plan.shape.linear if layer.name in names]
 
 
-def adapted_experts(plan: Plan) -> int:
+def adapted_experts(plan: MemoryPlan) -> int:
     """Bytes of adapted stacked experts: their weights with the update are computed and kept."""
     found = plan.inspected.adapter
     names = {layer.name for layer in plan.shape.linear}
@@ -351,7 +351,7 @@ def adapted_experts(plan: Plan) -> int:
     return plan.bytes_each * plan.shape.expert_parameters if stacked else 0
 
 
-def _adapted_blocks(plan: Plan) -> tuple[int, int]:
+def _adapted_blocks(plan: MemoryPlan) -> tuple[int, int]:
     """The first block that has adapters, before which nothing is kept, and how many have some."""
     chosen = plan.lora.block_numbers()
     if not chosen or plan.lora.modules_to_save:
@@ -359,7 +359,7 @@ def _adapted_blocks(plan: Plan) -> tuple[int, int]:
     return chosen[0], len(chosen)
 
 
-def _logits(plan: Plan, tokens: int) -> float:
+def _logits(plan: MemoryPlan, tokens: int) -> float:
     """Logits of one piece, their gradient in their place, and on a GPU their softmax in 32-bit; where
     the output layer trains, all logits, with softmax and gradient, twice in 32-bit each."""
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
@@ -370,7 +370,7 @@ def _logits(plan: Plan, tokens: int) -> float:
     return (plan.constants.logit * size + in_full) * min(whole, LOGITS_AT_ONCE)
 
 
-def seconds(plan: Plan) -> float | None:
+def seconds(plan: MemoryPlan) -> float | None:
     """The time of the whole training at the speed that earlier runs had, each on one device."""
     if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, advice
-from lora_studio.core.memory.estimate import Plan, estimate
-from lora_studio.core.memory.rows import Rows
-from lora_studio.core.model.catalog import ModelEntry, Outline
+from lora_studio.core.memory.estimate import MemoryPlan, estimate
+from lora_studio.core.memory.rows import RowStatistics
+from lora_studio.core.model.catalog import ModelEntry, ModelOutline
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.model.spec import ModelSpec, Precision
 from lora_studio.core.protocol.events import Device, ModelInspected
@@ -33,7 +33,7 @@ _TRIED: tuple[Precision, ...] = ("auto", "8bit", "4bit")
 
 
 @dataclass(frozen=True)
-class Fit:
+class ModelFit:
     """Bytes that training would take at `precision`, the most exact that fits or else 4-bit, and that
     the device has free. `eased`: with micro-batches of one row and activations computed twice, which
     the engine also falls back to."""
@@ -55,27 +55,27 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """How training would go, whatever the model."""
 
     model: ModelSpec
     lora: LoraSpec
     training: TrainingSpec
-    rows: Rows
+    rows: RowStatistics
     limit: int
     device: Device
 
 
-def plain(device: Device) -> Settings:
+def plain(device: Device) -> FitSettings:
     """The defaults, with rows as long as these allow."""
     from lora_studio.core.dataset.spec import DatasetSpec
 
     limit = DatasetSpec().max_length
-    rows = Rows(heaviest={1: (limit,)}, longest=limit)
-    return Settings(ModelSpec(), LoraSpec(), TrainingSpec(), rows, limit, device)
+    rows = RowStatistics(heaviest={1: (limit,)}, longest=limit)
+    return FitSettings(ModelSpec(), LoraSpec(), TrainingSpec(), rows, limit, device)
 
 
-def fit(entry: ModelEntry, settings: Settings) -> Fit | None:
+def fit(entry: ModelEntry, settings: FitSettings) -> ModelFit | None:
     """Whether training on a model fits; None where not even its size is known."""
     inspected = outline(entry)
     if inspected is None:
@@ -85,7 +85,7 @@ def fit(entry: ModelEntry, settings: Settings) -> Fit | None:
         if precision != "auto" and inspected.prequantized:
             break
         model = settings.model.model_copy(update={"precision": precision})
-        plan = Plan(
+        plan = MemoryPlan(
             inspected=inspected,
             model=model,
             lora=settings.lora,
@@ -98,13 +98,13 @@ def fit(entry: ModelEntry, settings: Settings) -> Fit | None:
         plan = replace(plan, inspected=inspected.model_copy(update={"adapter": counted}))
         for tried in (plan, _eased(plan)):
             needed = estimate(tried).total
-            found = Fit(precision, needed, settings.device.free_bytes, tried is not plan)
+            found = ModelFit(precision, needed, settings.device.free_bytes, tried is not plan)
             if found.fits:
                 return found
     return found
 
 
-def _eased(plan: Plan) -> Plan:
+def _eased(plan: MemoryPlan) -> MemoryPlan:
     """The same effective batch with the least memory."""
     least = advice.with_micro_batch(plan, 1)
     recomputing = least.training.model_copy(update={"gradient_checkpointing": "on"})
@@ -138,7 +138,7 @@ def outline(entry: ModelEntry) -> ModelInspected | None:
     )
 
 
-def fits_first(found: Fit | None) -> int:
+def fits_first(found: ModelFit | None) -> int:
     """A key that sorts what fits before what does not, and that before what nothing is known of."""
     return 2 if found is None else 0 if found.fits else 1
 
@@ -153,7 +153,7 @@ def _prequantized(entry: ModelEntry) -> str | None:
     return "4bit" if entry.stored in ("gptq", "awq", "bitsandbytes") else None
 
 
-def _completed(outline: Outline, parameters: int | None) -> Outline:
+def _completed(outline: ModelOutline, parameters: int | None) -> ModelOutline:
     if outline.hidden_size and outline.layers:
         return outline.model_copy(
             update={
@@ -177,7 +177,7 @@ def _completed(outline: Outline, parameters: int | None) -> Outline:
     embeddings = _VOCABULARY * width * (1 if parameters < _TIED_BELOW else 2)
     attention = layers * 2 * width * (width + width * kv_heads // heads)
     inner = (parameters - embeddings - attention) // (3 * layers * width)
-    return Outline(
+    return ModelOutline(
         layers=layers,
         hidden_size=width,
         intermediate_size=max(width, inner),
@@ -187,7 +187,7 @@ def _completed(outline: Outline, parameters: int | None) -> Outline:
     )
 
 
-def _shape(known: Outline) -> ModelShape:
+def _shape(known: ModelOutline) -> ModelShape:
     """A block as Llama has it: q, k, v, o and a gated MLP (Touvron et al. 2023)."""
     head = known.hidden_size // known.heads if known.heads else known.hidden_size
     width, inner, keys = known.hidden_size, known.intermediate_size, known.kv_heads * head

@@ -17,7 +17,7 @@ STEPS_GROUPED = 50
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowStatistics:
     """How many tokens are computed at once and in all, for any micro-batch and limit.
 
     `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
@@ -69,7 +69,9 @@ class Rows:
         return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
 
 
-def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0) -> Rows:
+def rows_of(
+    lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0
+) -> RowStatistics:
     """The rows as they were measured; `share` of them is kept for validation."""
     cut = 0.0
     for left, right, many, fewer in zip(
@@ -78,7 +80,7 @@ def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: floa
         width = right - max(left, limit)
         cut += max(0, width) * (many + fewer) / 2
     whole = lengths.tokens if task == "text" else max(0.0, lengths.tokens - cut)
-    return Rows(
+    return RowStatistics(
         heaviest=lengths.heaviest,
         longest=lengths.percentiles.get(100, 0),
         trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lora_studio.core.memory.estimate import Plan
+    from lora_studio.core.memory.estimate import MemoryPlan
 
 #: Bytes of a number in the formats that are computed with.
 BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
@@ -18,7 +18,7 @@ DIVIDED_ABOVE = 0.7
 _WHOLE_BLOCKS = 2
 
 
-def held_bytes(plan: Plan) -> int:
+def held_bytes(plan: MemoryPlan) -> int:
     """Of one process: all of them, or its part of those that are divided and the blocks at work.
 
     On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
@@ -33,7 +33,7 @@ def held_bytes(plan: Plan) -> int:
     return undivided + round(blocks / plan.processes) + round(at_work * blocks)
 
 
-def are_divided(plan: Plan) -> bool:
+def are_divided(plan: MemoryPlan) -> bool:
     """Whether each process holds a part of them, as `engine/training/distributed/sharding.py` decides."""
     sharding = plan.model.sharding
     if plan.processes == 1 or sharding == "replicate" or plan.precision not in BYTES:
@@ -42,7 +42,7 @@ def are_divided(plan: Plan) -> bool:
     return sharding == "shard" or (plan.kind == "cuda" and too_large)
 
 
-def weight_bytes(plan: Plan) -> int:
+def weight_bytes(plan: MemoryPlan) -> int:
     """The frozen base weights.
 
     Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
@@ -63,7 +63,7 @@ def weight_bytes(plan: Plan) -> int:
     return exact + round(quantised / 2 + scales)
 
 
-def _block_weights(plan: Plan) -> int:
+def _block_weights(plan: MemoryPlan) -> int:
     """Bytes of what can be divided: all but embeddings and the output layer, which stay whole."""
     model, shape = plan.inspected, plan.shape
     known = sum(layer.parameters for layer in shape.linear) + shape.expert_parameters
@@ -71,7 +71,7 @@ def _block_weights(plan: Plan) -> int:
     return BYTES[plan.precision] * (known or max(0, model.parameters - ends))
 
 
-def dequantised_bytes(plan: Plan) -> int:
+def dequantised_bytes(plan: MemoryPlan) -> int:
     """The largest layer's weights, which are unpacked, or narrowed, for their product."""
     if plan.precision in BYTES:
         return 0

@@ -14,7 +14,7 @@ Place = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
 LOCAL: tuple[Place, ...] = ("folder", "cache", "ollama", "lm_studio")
 
 
-class Outline(BaseModel):
+class ModelOutline(BaseModel):
     """Numbers of a decoder's configuration; 0 where it does not state them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class ModelEntry(BaseModel):
     architecture: str = ""
     stored: str = ""
     licence: str = ""
-    outline: Outline = Outline()
+    outline: ModelOutline = ModelOutline()
     gated: bool = False
     missing: int = 0
     refusal: str = ""
@@ -109,7 +109,7 @@ def refusal_of(architectures: object) -> str:
     return ""
 
 
-def outline_of(config: Mapping[str, Any]) -> Outline:
+def outline_of(config: Mapping[str, Any]) -> ModelOutline:
     """The numbers of a config.json, those of its text part where it has several."""
     text = config.get("text_config")
     found = {**config, **text} if isinstance(text, Mapping) else dict(config)
@@ -122,7 +122,7 @@ def outline_of(config: Mapping[str, Any]) -> Outline:
         return 0
 
     heads = number("num_attention_heads", "n_head")
-    return Outline(
+    return ModelOutline(
         layers=number("num_hidden_layers", "n_layer"),
         hidden_size=number("hidden_size", "n_embd"),
         intermediate_size=number("intermediate_size", "n_inner"),

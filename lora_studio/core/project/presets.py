@@ -91,7 +91,7 @@ FIELDS: tuple[Place, ...] = tuple(
 
 
 @dataclass(frozen=True)
-class Difference:
+class PresetDifference:
     """What a preset would change in a project: one field, from one value to another."""
 
     step: Step
@@ -124,10 +124,10 @@ def values(preset: Preset) -> dict[Place, Any]:
     }
 
 
-def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[Difference]:
+def differences(get: Callable[[Step, str], Any], preset: Preset) -> list[PresetDifference]:
     """What a preset would change; `get` answers with the value of a field as it stands."""
     return [
-        Difference(step, name, get(step, name), after)
+        PresetDifference(step, name, get(step, name), after)
         for (step, name), after in values(preset).items()
         if get(step, name) != after
     ]
@@ -138,7 +138,7 @@ def current(get: Callable[[Step, str], Any]) -> Preset | None:
     return next((preset for preset in PRESETS if not differences(get, preset)), None)
 
 
-def apply(draft: Draft, preset: Preset) -> list[Difference]:
+def apply(draft: Draft, preset: Preset) -> list[PresetDifference]:
     """Changes a draft and returns what was changed."""
     found = differences(draft.get, preset)
     for change in found:

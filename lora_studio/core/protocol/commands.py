@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
-from lora_studio.core.chat import Asked, Speaker
+from lora_studio.core.chat import ChatQuestion, Speaker
 from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.lora.adapters import AdapterMix, Method, WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.templates.server.terms import Request
+from lora_studio.core.templates.server.terms import RenderRequest
 
 TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 
@@ -151,7 +151,7 @@ class AskChat(_Command):
     kind: Literal["ask_chat"] = "ask_chat"
     model: ModelSpec
     chat_template: str = "model"
-    asked: tuple[Asked, ...] = Field(min_length=1)
+    asked: tuple[ChatQuestion, ...] = Field(min_length=1)
 
 
 class ShowPrompt(_Command):
@@ -346,7 +346,7 @@ class RenderTemplate(_Command):
 
     kind: Literal["render_template"] = "render_template"
     template: str
-    request: Request
+    request: RenderRequest
     today: date | None = None
 
 
@@ -417,7 +417,7 @@ class Pause(_Command):
     target: str
 
 
-class Checkpoint(_Command):
+class SaveCheckpoint(_Command):
     """Writes a checkpoint of the training `target` after this step."""
 
     kind: Literal["checkpoint"] = "checkpoint"
@@ -440,7 +440,7 @@ Question = (
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
     | OpenChat | AskChat | ShowPrompt
 )  # fmt: skip
-Control = Cancel | Stop | Pause | Checkpoint | Shutdown
+Control = Cancel | Stop | Pause | SaveCheckpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Job | Question | Control] = TypeAdapter(Command)

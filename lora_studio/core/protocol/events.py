@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from lora_studio.core.dataset.spec import Fix, Message, RowFormat, Task
 from lora_studio.core.export import What
-from lora_studio.core.lora.adapters import AdapterFacts, Fit, Method
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, Method
 from lora_studio.core.memory.estimate import MemoryEstimate
 from lora_studio.core.model.catalog import ModelEntry, Place
 from lora_studio.core.model.shape import ModelShape
@@ -530,7 +530,7 @@ class AdaptersFound(_Event):
 
     kind: Literal["adapters_found"] = "adapters_found"
     adapters: tuple[AdapterFacts, ...]
-    fits: dict[str, Fit] = Field(default_factory=dict)
+    fits: dict[str, AdapterFit] = Field(default_factory=dict)
 
 
 class AdapterShown(_Event):
@@ -538,7 +538,7 @@ class AdapterShown(_Event):
 
     kind: Literal["adapter_shown"] = "adapter_shown"
     adapter: AdapterFacts
-    fit: Fit | None = None
+    fit: AdapterFit | None = None
 
 
 class AdapterCombined(_Event):

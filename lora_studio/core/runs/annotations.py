@@ -22,7 +22,7 @@ def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-class Grid(BaseModel):
+class GridSettings(BaseModel):
     """The search that a run is part of: its name, and the one or two settings that it varies.
 
     A setting is named as on the command line: `training.learning_rate`.
@@ -34,7 +34,7 @@ class Grid(BaseModel):
     fields: tuple[str, ...] = Field(min_length=1, max_length=2)
 
 
-class About(BaseModel):
+class RunAnnotations(BaseModel):
     """`title` is "" where the run goes by its moment and its project's name."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -42,4 +42,4 @@ class About(BaseModel):
     title: str = ""
     tags: Annotated[tuple[str, ...], AfterValidator(clean_tags)] = ()
     notes: str = ""
-    grid: Grid | None = None
+    grid: GridSettings | None = None

@@ -11,7 +11,7 @@ from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.runs import facts, folder, table
-from lora_studio.core.runs.annotations import About, Grid
+from lora_studio.core.runs.annotations import GridSettings, RunAnnotations
 from lora_studio.core.runs.folder import RunFolder
 
 #: More runs than this at once are a mistake.
@@ -23,7 +23,7 @@ Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and i
 def again(run: RunFolder) -> RunFolder:
     """A new run with the settings of another one; raises ProblemError."""
     made = folder.create(run.path.parent, run.load_project(), run.path)
-    made.write_about(About(tags=run.about().tags))
+    made.write_about(RunAnnotations(tags=run.about().tags))
     return made
 
 
@@ -41,7 +41,7 @@ def go_on(run: RunFolder) -> RunFolder:
     made = folder.create(
         run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
     )  # fmt: skip
-    made.write_about(About(tags=run.about().tags, notes=f"Goes on from {run.path.name}."))
+    made.write_about(RunAnnotations(tags=run.about().tags, notes=f"Goes on from {run.path.name}."))
     return made
 
 
@@ -61,14 +61,14 @@ def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
             raise ProblemError(wrong[0])
         frozen.append((values, changed.freeze()))
     name = f"grid {datetime.now():%d %b %H:%M:%S}"
-    about = Grid(name=name, fields=tuple(setting for setting, _ in axes))
+    about = GridSettings(name=name, fields=tuple(setting for setting, _ in axes))
     for values, project in frozen:
         run = folder.create(draft.folder / "runs", project, draft.folder)
         said = (
             f"{setting.partition('.')[2]}={table.flat(value)}"
             for (setting, _), value in zip(axes, values, strict=True)
         )
-        run.write_about(About(tags=(name, *said), grid=about))
+        run.write_about(RunAnnotations(tags=(name, *said), grid=about))
         yield run
 
 

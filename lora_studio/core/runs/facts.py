@@ -49,7 +49,7 @@ _PLACES = {name: number for number, name in enumerate(DEFAULTS)}
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenSettings:
     """The settings a run was begun with; `data` are the short names of its sources."""
 
     name: str
@@ -57,7 +57,7 @@ class Frozen:
     data: tuple[str, ...]
 
 
-def frozen_settings(run: RunFolder) -> Frozen:
+def frozen_settings(run: RunFolder) -> FrozenSettings:
     """The settings of a run that are not at their defaults, unchecked; raises ValueError saying why."""
     try:
         document = tomllib.loads(run.project_file.read_text("utf-8"))
@@ -81,7 +81,7 @@ def frozen_settings(run: RunFolder) -> Frozen:
             if setting in DEFAULTS and value != _plain(DEFAULTS[setting]):
                 settings[setting] = value
     sources = settings.get("dataset.sources", [])
-    return Frozen(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
+    return FrozenSettings(str(document.get("name", run.path.name)), settings, tuple(_data(sources)))
 
 
 def default(setting: str) -> Any:
@@ -114,7 +114,7 @@ def _data(sources: Any) -> Iterator[str]:
 
 
 @dataclass
-class Told:
+class RunProgress:
     """What the events of a run have told, up to byte `position` of its file.
 
     `records` are the evaluations with the lowest loss so far, as (step, loss): with these the best one
@@ -136,7 +136,7 @@ class Told:
     problem: str = ""
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Told:
+    def of(cls, plain: Mapping[str, Any]) -> RunProgress:
         """Out of what `dataclasses.asdict` made of one."""
         values = dict(plain)
         values["state"] = StateFold(**values["state"])
@@ -185,16 +185,16 @@ class Told:
         self.records = [record for record in self.records if record[0] <= step]
 
 
-def events_since(run: RunFolder, told: Told) -> Told:
+def events_since(run: RunFolder, told: RunProgress) -> RunProgress:
     """Goes on reading the events of a run where it was left; from the beginning where the file is
     another one. Of steps only the last one is parsed, of which there may be millions before."""
     try:
         file = run.events_file.open("rb")
     except OSError:
-        return Told()
+        return RunProgress()
     with file:
         if os.fstat(file.fileno()).st_size < told.position:
-            told = Told()
+            told = RunProgress()
         file.seek(told.position)
         last_step = b""
         for line in file:
@@ -211,13 +211,13 @@ def events_since(run: RunFolder, told: Told) -> Told:
     return told
 
 
-def _take_line(told: Told, line: bytes) -> None:
+def _take_line(told: RunProgress, line: bytes) -> None:
     if line:
         with contextlib.suppress(ValidationError):
             told.take(events.parse(line))
 
 
-def why_ended(told: Told) -> str:
+def why_ended(told: RunProgress) -> str:
     """What can be said of a worker that ended without a word."""
     if told.time and psutil.boot_time() > told.time:
         return "The computer was switched off or restarted meanwhile."
@@ -228,7 +228,7 @@ def why_ended(told: Told) -> str:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class RunSizes:
     """Bytes on disk of a run and of its checkpoints."""
 
     total: int = 0
@@ -237,7 +237,7 @@ class Sizes:
     has_adapter: bool = False
 
 
-def sizes(run: RunFolder) -> Sizes:
+def sizes(run: RunFolder) -> RunSizes:
     """Looks at every file; what vanishes meanwhile does not count."""
     steps = 0
     with contextlib.suppress(OSError):
@@ -246,7 +246,7 @@ def sizes(run: RunFolder) -> Sizes:
     adapter = (run.adapter / "adapter_config.json").is_file() or any(
         (run.adapter / name).is_file() for name in ("adapter_model.safetensors",)
     )
-    return Sizes(_bytes(str(run.path)), checkpoints, steps, adapter)
+    return RunSizes(_bytes(str(run.path)), checkpoints, steps, adapter)
 
 
 def _bytes(folder: str) -> int:

@@ -24,7 +24,7 @@ from lora_studio.core.project import project
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Event
-from lora_studio.core.runs.annotations import About
+from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.core.runs.state import State, StateFold
 from lora_studio.core.system import memory_limits
 from lora_studio.core.system.files import reason_of, write_atomic
@@ -274,14 +274,14 @@ class RunFolder:
         content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
         write_atomic(self.manifest_file, content + "\n")
 
-    def about(self) -> About:
+    def about(self) -> RunAnnotations:
         """What the user says about the run; nothing where that is missing or damaged."""
         try:
-            return About.model_validate_json(self.about_file.read_bytes())
+            return RunAnnotations.model_validate_json(self.about_file.read_bytes())
         except (OSError, ValidationError):
-            return About()
+            return RunAnnotations()
 
-    def write_about(self, about: About) -> None:
+    def write_about(self, about: RunAnnotations) -> None:
         """Keeps what the user says about the run; raises ProblemError, also where it was deleted."""
         if not self.path.is_dir():
             raise _not_written(self.about_file, OSError("the run is gone"))

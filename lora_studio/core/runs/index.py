@@ -15,8 +15,8 @@ from typing import Any, Literal
 from lora_studio import __version__
 from lora_studio.core.runs import facts as run_facts
 from lora_studio.core.runs import state as run_state
-from lora_studio.core.runs.annotations import About
-from lora_studio.core.runs.facts import Told
+from lora_studio.core.runs.annotations import RunAnnotations
+from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 
@@ -34,7 +34,7 @@ _FORMAT = f"LoRA Studio runs 2 {__version__}"
 #: Modification of what a summary is made of: (nanoseconds, bytes) of each file, nanoseconds of folders.
 Stamp = tuple[int, ...]
 
-NOTHING_SAID = About()
+NOTHING_SAID = RunAnnotations()
 
 Settings = dict[str, Any]  # "training.learning_rate" -> value
 
@@ -69,7 +69,7 @@ class RunSummary:
     reason: str = ""
     command: str = ""
     has_adapter: bool = False
-    about: About = NOTHING_SAID
+    about: RunAnnotations = NOTHING_SAID
     settings: Settings = field(default_factory=dict)
 
     @property
@@ -177,7 +177,9 @@ class RunIndex:
     def _read(self, name: str, stamp: Stamp) -> None:
         before = self._entries.get(name)
         folder = RunFolder(self.runs / name)
-        told = run_facts.events_since(folder, Told.of(before.told) if before else Told())
+        told = run_facts.events_since(
+            folder, RunProgress.of(before.told) if before else RunProgress()
+        )
         self._entries[name] = _Entry(stamp, asdict(told), _summary(folder, told))
         self._changed = True
 
@@ -187,7 +189,7 @@ class RunIndex:
         for entry in self._entries.values():
             if not entry.told["command"] or entry.summary.state == "unreadable":
                 continue
-            told = Told.of(entry.told)
+            told = RunProgress.of(entry.told)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
             state: RowState = "running" if is_running else told.state.state
             reason = run_facts.why_ended(told) if state == "interrupted" else ""
@@ -216,7 +218,7 @@ def read(runs: Path) -> list[RunSummary]:
 # --- one run --------------------------------------------------------------------------------------
 
 
-def _summary(run: RunFolder, told: Told) -> RunSummary:
+def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
     about = run.about()
     sizes = run_facts.sizes(run)
     known: dict[str, Any] = {
@@ -335,5 +337,5 @@ def _from_line(line: bytes) -> tuple[str, _Entry]:
     plain = json.loads(line)
     summary = plain["summary"]
     if "about" in summary:
-        summary["about"] = About.model_validate(summary["about"])
+        summary["about"] = RunAnnotations.model_validate(summary["about"])
     return plain["run"], _Entry(tuple(plain["stamp"]), plain["told"], RunSummary(**summary))

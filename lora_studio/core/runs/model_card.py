@@ -27,7 +27,7 @@ _ROWS = 12
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """What a card is made of: settings, manifest, events and self-test of a run.
 
     `licence` is the base model's, None where it does not say; `files` are the uploaded ones.
@@ -41,7 +41,7 @@ class Facts:
     files: Sequence[tuple[str, int]] = field(default_factory=tuple)
 
 
-def card(what: What, repository: str, facts: Facts) -> str:
+def card(what: What, repository: str, facts: CardFacts) -> str:
     """The whole README.md: metadata for the hub, then text for people."""
     parts = [
         _metadata(what, facts),
@@ -67,7 +67,7 @@ def _base_name(project: Project) -> str:
     return base_id(project) or PurePath(project.model.source.removeprefix("builtin:")).name
 
 
-def _metadata(what: What, facts: Facts) -> str:
+def _metadata(what: What, facts: CardFacts) -> str:
     """The YAML block; every value is JSON, which is YAML too and needs no quoting rules."""
     entries: dict[str, Any] = {"library_name": _LIBRARY[what], "pipeline_tag": "text-generation"}
     if base := base_id(facts.project):
@@ -81,7 +81,7 @@ def _metadata(what: What, facts: Facts) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _opening(what: What, facts: Facts) -> str:
+def _opening(what: What, facts: CardFacts) -> str:
     base = _base_name(facts.project)
     linked = f"[{base}](https://huggingface.co/{base})" if base_id(facts.project) else base
     thing = {
@@ -92,7 +92,7 @@ def _opening(what: What, facts: Facts) -> str:
     return thing
 
 
-def _usage(what: What, repository: str, facts: Facts) -> str:
+def _usage(what: What, repository: str, facts: CardFacts) -> str:
     if what == "gguf":
         rows = [f"| {name} | {formatting.size(size)} |" for name, size in facts.files]
         table = "\n".join(["| File | Size |", "|---|---|", *rows])
@@ -110,7 +110,7 @@ def _usage(what: What, repository: str, facts: Facts) -> str:
     return f"```python\n{load}\n{tokenizer}\n```"
 
 
-def _training(facts: Facts) -> str:
+def _training(facts: CardFacts) -> str:
     project, manifest = facts.project, facts.manifest
     lora, training = project.lora, project.training
     data = manifest.get("dataset", {})
@@ -189,7 +189,7 @@ def _selftest(found: dict[str, Any]) -> str:
     )
 
 
-def _licence(facts: Facts) -> str:
+def _licence(facts: CardFacts) -> str:
     base = _base_name(facts.project)
     if facts.licence:
         return f"## Licence\n\nThat of {base}: {facts.licence}."

@@ -25,7 +25,7 @@ FILE, _LOCK = "queue.json", ".queue.lock"
 _PATIENCE = 5.0
 
 
-class Entry(BaseModel):
+class QueuedRun(BaseModel):
     """A run by the name of its folder; `resume` goes on with a training that has begun."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,12 +34,12 @@ class Entry(BaseModel):
     resume: bool = False
 
 
-class Queue(BaseModel):
+class QueueFile(BaseModel):
     """What waits, the next first. `paused`: nothing starts by itself."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[QueuedRun, ...] = ()
     paused: bool = False
 
     @property
@@ -48,17 +48,17 @@ class Queue(BaseModel):
         return [entry.run for entry in self.entries]
 
 
-def load(runs: Path) -> Queue:
+def load(runs: Path) -> QueueFile:
     """The queue of a runs folder; empty where there is none or the file is damaged."""
     try:
-        found = Queue.model_validate_json((runs / FILE).read_bytes())
+        found = QueueFile.model_validate_json((runs / FILE).read_bytes())
     except (OSError, ValidationError):
-        return Queue()
+        return QueueFile()
     there = (entry for entry in found.entries if RunFolder(runs / entry.run).project_file.is_file())
     return found.model_copy(update={"entries": tuple(there)})
 
 
-def add(runs: Path, entries: Iterable[Entry]) -> Queue:
+def add(runs: Path, entries: Iterable[QueuedRun]) -> QueueFile:
     """Puts runs at the end; one that waits already keeps its place. Raises ProblemError."""
     with _changing(runs) as found:
         known = set(found[0].names)
@@ -67,7 +67,7 @@ def add(runs: Path, entries: Iterable[Entry]) -> Queue:
     return found[0]
 
 
-def remove(runs: Path, names: Iterable[str]) -> Queue:
+def remove(runs: Path, names: Iterable[str]) -> QueueFile:
     """Takes runs out; their folders stay. Raises ProblemError."""
     gone = set(names)
     with _changing(runs) as found:
@@ -76,7 +76,7 @@ def remove(runs: Path, names: Iterable[str]) -> Queue:
     return found[0]
 
 
-def move(runs: Path, name: str, place: int) -> Queue:
+def move(runs: Path, name: str, place: int) -> QueueFile:
     """Moves a run to a place, 0 being the next to start. Raises ProblemError."""
     with _changing(runs) as found:
         entries = list(found[0].entries)
@@ -87,14 +87,14 @@ def move(runs: Path, name: str, place: int) -> Queue:
     return found[0]
 
 
-def set_paused(runs: Path, paused: bool) -> Queue:
+def set_paused(runs: Path, paused: bool) -> QueueFile:
     """Whether runs start by themselves. Raises ProblemError."""
     with _changing(runs) as found:
         found[0] = found[0].model_copy(update={"paused": paused})
     return found[0]
 
 
-def take(runs: Path) -> Entry | None:
+def take(runs: Path) -> QueuedRun | None:
     """Takes the next one out, for whoever starts it; None when nothing waits or the queue is paused.
 
     No two programs get the same one. Raises ProblemError.
@@ -108,7 +108,7 @@ def take(runs: Path) -> Entry | None:
 
 
 @contextlib.contextmanager
-def _changing(runs: Path) -> Iterator[list[Queue]]:
+def _changing(runs: Path) -> Iterator[list[QueueFile]]:
     """Gives the queue in a list, writes what is in it afterwards where that differs."""
     try:
         runs.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.core.chat import AnySpeaker, GgufFile, InOllama, OnBase, WholeModel
+from lora_studio.core.chat import (
+    AdapterSpeaker,
+    AnySpeaker,
+    GgufSpeaker,
+    ModelSpeaker,
+    OllamaSpeaker,
+)
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
@@ -15,7 +21,7 @@ _CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SpeakerOption:
     """One that can be chosen: what it is within its group, such as a run."""
 
     group: str
@@ -23,23 +29,25 @@ class Choice:
     speaker: AnySpeaker
 
 
-def adapter(folder: Path | str, weight: float = 1.0) -> OnBase:
+def adapter(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
     """One adapter on the base."""
-    return OnBase(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
+    return AdapterSpeaker(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
 
 
-def of_run(run: RunFolder) -> list[Choice]:
+def of_run(run: RunFolder) -> list[SpeakerOption]:
     """What a run has made so far: adapter, checkpoints from the latest on, merged model, GGUF files."""
     name = run_names.of_folder(run)
     found = []
     if (run.adapter / _CONFIG).is_file():
-        found.append(Choice(name, "Adapter", adapter(run.adapter)))
+        found.append(SpeakerOption(name, "Adapter", adapter(run.adapter)))
     for step in reversed(run.checkpoint_steps()):
         if (run.checkpoint(step) / _CONFIG).is_file():
-            found.append(Choice(name, f"Checkpoint, step {step:,}", adapter(run.checkpoint(step))))
+            found.append(
+                SpeakerOption(name, f"Checkpoint, step {step:,}", adapter(run.checkpoint(step)))
+            )
     if (run.merged / "config.json").is_file():
-        found.append(Choice(name, "Merged model", WholeModel(folder=str(run.merged))))
-    return [*found, *(Choice(name, file.name, gguf(run, file)) for file in gguf_files(run))]
+        found.append(SpeakerOption(name, "Merged model", ModelSpeaker(folder=str(run.merged))))
+    return [*found, *(SpeakerOption(name, file.name, gguf(run, file)) for file in gguf_files(run))]
 
 
 def gguf_files(run: RunFolder) -> list[Path]:
@@ -49,21 +57,21 @@ def gguf_files(run: RunFolder) -> list[Path]:
     return sorted(file for file in run.gguf.glob("*.gguf") if not file.stem.endswith("-adapter"))
 
 
-def gguf(run: RunFolder, file: Path) -> GgufFile:
+def gguf(run: RunFolder, file: Path) -> GgufSpeaker:
     """A run's GGUF file, rendered with the chat template that was trained with."""
     folders = (run.merged, run.adapter)
     named = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
-    return GgufFile(file=str(file), tokenizer=str(named))
+    return GgufSpeaker(file=str(file), tokenizer=str(named))
 
 
-def of_adapters(folders: Iterable[str]) -> Iterator[Choice]:
+def of_adapters(folders: Iterable[str]) -> Iterator[SpeakerOption]:
     """Adapters from anywhere."""
     for folder in folders:
         path = Path(folder)
         if (path / _CONFIG).is_file():
-            yield Choice("Adapter library", path.name, adapter(path))
+            yield SpeakerOption("Adapter library", path.name, adapter(path))
 
 
-def in_ollama(names: Iterable[str], host: str) -> list[Choice]:
+def in_ollama(names: Iterable[str], host: str) -> list[SpeakerOption]:
     """The models of a server."""
-    return [Choice("Ollama", name, InOllama(name=name, host=host)) for name in names]
+    return [SpeakerOption("Ollama", name, OllamaSpeaker(name=name, host=host)) for name in names]

@@ -23,7 +23,7 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceIdentity:
     """A device by what tells it from all others of this machine, and what a person calls it."""
 
     key: str
@@ -31,7 +31,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """Who uses a device: its run, what it does there, and its process."""
 
     run: str = ""
@@ -39,7 +39,7 @@ class Holder:
     pid: int = 0
 
     @classmethod
-    def of(cls, content: dict[str, object]) -> Holder:
+    def of(cls, content: dict[str, object]) -> LockHolder:
         """Out of what a lock file holds, whatever that is."""
         pid = content.get("pid", 0)
         return cls(
@@ -49,19 +49,21 @@ class Holder:
         )
 
 
-def lock_of(device: Device) -> FileLock:
+def lock_of(device: DeviceIdentity) -> FileLock:
     """The lock of a device."""
     return FileLock(_folder() / f"{_UNSAFE.sub('-', device.key)}.lock")
 
 
-def holder_of(device: Device) -> Holder | None:
+def holder_of(device: DeviceIdentity) -> LockHolder | None:
     """Who uses a device now, None when nobody does."""
     content = lock_of(device).holder()
-    return Holder.of(content) if content else None
+    return LockHolder.of(content) if content else None
 
 
 def take(
-    devices: Sequence[Device], own: Holder, waits: Callable[[Device, Holder], object]
+    devices: Sequence[DeviceIdentity],
+    own: LockHolder,
+    waits: Callable[[DeviceIdentity, LockHolder], object],
 ) -> list[FileLock]:
     """Waits until all devices are free and takes them; release the locks to give them back.
 
@@ -93,7 +95,7 @@ def take(
     return taken
 
 
-def busy(device: Device, holder: Holder) -> Problem:
+def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
     """Why a job waits."""
     run = Path(holder.run) if holder.run else None
     doing = holder.doing or "another job"

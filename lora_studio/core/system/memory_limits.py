@@ -21,7 +21,7 @@ _PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
-class Group:
+class ControlGroup:
     """A control group that accounts for memory; every question answers None where nobody can tell."""
 
     folder: Path
@@ -55,9 +55,9 @@ class Group:
         return _entries(self.folder / name).get("oom_kill")
 
 
-def groups(pid: int | str = "self") -> list[Group]:
+def groups(pid: int | str = "self") -> list[ControlGroup]:
     """The groups that a process is in, the innermost first; all their limits hold."""
-    found: list[Group] = []
+    found: list[ControlGroup] = []
     with contextlib.suppress(OSError, ValueError):
         mounts = dict(_mounts())
         for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
@@ -96,7 +96,7 @@ class KillCounter:
     def __init__(self, pid: int) -> None:
         """Takes a first look."""
         self._pid = pid
-        self._group: Group | None = None
+        self._group: ControlGroup | None = None
         self._before: int | None = None
         self._last: int | None = None
         self.look()
@@ -117,7 +117,7 @@ class KillCounter:
         return now is not None and self._before is not None and now > self._before
 
     @staticmethod
-    def _count_of(group: Group | None) -> int | None:
+    def _count_of(group: ControlGroup | None) -> int | None:
         """Of the innermost group; of the whole machine where it is in none."""
         if group is not None and (found := group.kills()) is not None:
             return found
@@ -143,7 +143,7 @@ def has_risen(before: Any) -> bool:
             return False
         if before["group"] is not None:
             folder, version, count = before["group"]
-            if (now := Group(Path(folder), version).kills()) is not None:
+            if (now := ControlGroup(Path(folder), version).kills()) is not None:
                 return now > int(count)
         now = _entries(_PROC / "vmstat").get("oom_kill")
         return now is not None and before["all"] is not None and now > int(before["all"])
@@ -170,13 +170,13 @@ def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:
             yield 1, (Path(point), root)
 
 
-def _upwards(point: Path, root: str, path: str, version: Literal[1, 2]) -> Iterator[Group]:
+def _upwards(point: Path, root: str, path: str, version: Literal[1, 2]) -> Iterator[ControlGroup]:
     inside = path.removeprefix(root) if root != "/" else path
     folder = point / inside.lstrip("/")
     if not folder.is_dir():
         folder = point  # a container that sees the names outside of it
     while True:
-        yield Group(folder, version)
+        yield ControlGroup(folder, version)
         if folder in (point, folder.parent):
             return
         folder = folder.parent

@@ -14,21 +14,25 @@ from datetime import date
 from lora_studio.core import formatting
 from lora_studio.core.templates import constructs
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import WITHOUT, Feature, Plan, Proven
+from lora_studio.core.templates.derivation import (
+    WITHOUT,
+    DerivationPlan,
+    ProvenTemplate,
+    TemplateFeature,
+)
 from lora_studio.core.templates.probing.decision_trees import NotDerivableError
-from lora_studio.core.templates.probing.prober import ODD_PADDING, Prober, Renderer
+from lora_studio.core.templates.probing.prober import ODD_PADDING, Prober, ProbeRenderer
 from lora_studio.core.templates.server.data import Message
-from lora_studio.core.templates.server.terms import Alternative as Alternative
 from lora_studio.core.templates.server.terms import DerivedTemplate as DerivedTemplate
-from lora_studio.core.templates.server.terms import Difference as Difference
+from lora_studio.core.templates.server.terms import TemplateAlternative
 
-__all__ = ["Alternative", "DerivedTemplate", "Difference", "derive", "derive_from"]
+__all__ = ["DerivedTemplate", "TemplateAlternative", "derive", "derive_from"]
 
 MOST_STOPS = 6
 
 
 def derive(
-    render: Renderer,
+    render: ProbeRenderer,
     *,
     bos: str = "",
     server_adds_bos: bool = False,
@@ -68,18 +72,20 @@ def derive(
     )
 
 
-def _with_any_padding(prober: Prober, frozen: date | None) -> tuple[Plan, Proven, list[str]]:
+def _with_any_padding(
+    prober: Prober, frozen: date | None
+) -> tuple[DerivationPlan, ProvenTemplate, list[str]]:
     """The plan, what it yields and why more is left out; odd white space is probed where the usual
     leads to nothing. Raises NotDerivableError."""
-    usual: tuple[Plan, Proven, list[str]] | NotDerivableError
+    usual: tuple[DerivationPlan, ProvenTemplate, list[str]] | NotDerivableError
     try:
-        plan = Plan.probe(prober)
+        plan = DerivationPlan.probe(prober)
         usual = plan, *_richest(plan, frozen)
     except NotDerivableError as error:
         usual = error
     if isinstance(usual, NotDerivableError) or usual[1].difference is not None:
         with contextlib.suppress(NotDerivableError):
-            plan = Plan.probe(replace(prober, padding=ODD_PADDING, _seen={}))
+            plan = DerivationPlan.probe(replace(prober, padding=ODD_PADDING, _seen={}))
             proven, left_out = _richest(plan, frozen)
             if proven.difference is None:
                 return plan, proven, left_out
@@ -88,7 +94,7 @@ def _with_any_padding(prober: Prober, frozen: date | None) -> tuple[Plan, Proven
     return usual
 
 
-def _richest(plan: Plan, frozen: date | None) -> tuple[Proven, list[str]]:
+def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[str]]:
     """The proven TEMPLATE with the most features, and why others are left out.
 
     Everything at once is tried first. Where that fails, features are added one by one, so that each
@@ -102,12 +108,12 @@ def _richest(plan: Plan, frozen: date | None) -> tuple[Proven, list[str]]:
         if not plan.features:
             raise
     proven = plan.with_features(frozenset()).prove(frozen)
-    kept, notes = frozenset[Feature](), list[str]()
+    kept, notes = frozenset[TemplateFeature](), list[str]()
     if proven.difference is not None:
         return proven, []
-    for feature in (feature for feature in Feature if feature in plan.features):
+    for feature in (feature for feature in TemplateFeature if feature in plan.features):
         reason = ""
-        for forbidden in (plan.forbidden, *(WITHOUT if feature is Feature.CALLS else ())):
+        for forbidden in (plan.forbidden, *(WITHOUT if feature is TemplateFeature.CALLS else ())):
             less = replace(plan, forbidden=forbidden)
             try:
                 richer = less.with_features(kept | {feature}).prove(frozen)
@@ -150,7 +156,9 @@ def derive_from(
     if frozen_date is None and "strftime_now" in template.source:
         fixed = attempt(template, today)
         if fixed.proven:
-            other = Alternative(what=f"with {today:%d %B %Y} as a fixed date", derived=fixed)
+            other = TemplateAlternative(
+                what=f"with {today:%d %B %Y} as a fixed date", derived=fixed
+            )
             return derived.model_copy(update={"alternative": other})
     suspected = constructs.suspects(template)
     groups = [[construct] for construct in suspected]
@@ -159,13 +167,13 @@ def derive_from(
         found = attempt(constructs.without(template, group))
         if found.proven:
             names = formatting.listed([str(construct) for construct in group])
-            other = Alternative(what=f"without {names}", derived=found)
+            other = TemplateAlternative(what=f"without {names}", derived=found)
             reason = f"{derived.reason.rstrip('.')}: a Go template cannot express {names}."
             return derived.model_copy(update={"reason": reason, "alternative": other})
     return derived
 
 
-def _accepted(render: Renderer) -> tuple[Renderer, str, tuple[str, ...]]:
+def _accepted(render: ProbeRenderer) -> tuple[ProbeRenderer, str, tuple[str, ...]]:
     """The renderer that accepts our messages, its text for a greeting, and notes about it.
 
     Templates of models that see pictures may want a content as a list of parts; those of models
@@ -184,7 +192,7 @@ def _accepted(render: Renderer) -> tuple[Renderer, str, tuple[str, ...]]:
     raise NotDerivableError(f"the chat template refuses a single user message: {refusal}")
 
 
-def _renderers(render: Renderer) -> Iterator[tuple[Renderer] | tuple[Renderer, str]]:
+def _renderers(render: ProbeRenderer) -> Iterator[tuple[ProbeRenderer] | tuple[ProbeRenderer, str]]:
     yield (render,)
 
     def in_parts(messages: list[Message], add_generation_prompt: bool, **variables: object) -> str:

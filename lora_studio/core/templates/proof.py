@@ -15,7 +15,7 @@ from typing import Any
 from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
 from lora_studio.core.templates.probing.prober import THINK_END, Prober
 from lora_studio.core.templates.server.data import Message, Tool, prepare, template_data
-from lora_studio.core.templates.server.terms import Difference as Difference
+from lora_studio.core.templates.server.terms import RenderDifference
 
 # One day in each month, so that every name of a month or weekday is seen; the first two differ in
 # all digits.
@@ -115,7 +115,7 @@ _THOUGHTS = ("I should look.", "First this,\nthen that.", "\nwith line feeds\n")
 
 
 @dataclass(frozen=True)
-class Case:
+class ProofCase:
     """A conversation to compare on, with the tools on offer and what is asked about thinking."""
 
     messages: list[Message]
@@ -123,12 +123,12 @@ class Case:
     think: bool | None = None
 
     @classmethod
-    def of(cls, difference: Difference) -> Case:
+    def of(cls, difference: RenderDifference) -> ProofCase:
         """The conversation on which two renderings parted."""
         return cls([*difference.messages], difference.tools, difference.think)
 
 
-def without(ability: str, case: Case) -> Case:
+def without(ability: str, case: ProofCase) -> ProofCase:
     """The conversation with something plain in place of what needs one of three abilities."""
     if ability == "terse_tools":
         tools = tuple(
@@ -174,7 +174,7 @@ def conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
 
 
 @dataclass(frozen=True)
-class Abilities:
+class TemplateAbilities:
     """What the conversations of a proof may make use of, beyond users, answers and system texts."""
 
     thinks_in_answers: bool = False
@@ -205,7 +205,7 @@ _BEYOND_PLAIN = (
 )  # fmt: skip
 
 
-def cases(able: Abilities) -> Iterator[Case]:
+def cases(able: TemplateAbilities) -> Iterator[ProofCase]:
     """The conversations of a proof: first those that use an ability, which tell the most."""
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
@@ -213,13 +213,13 @@ def cases(able: Abilities) -> Iterator[Case]:
         known = TOOLS + TERSE_TOOLS * now.terse_tools
         tools = tuple(dice.sample(known, dice.randint(1, 3))) if now.tools else ()
         think = dice.choice((None, False, True)) if able.switch else None
-        yield Case(_with_abilities(dice, now), tools, think)
+        yield ProofCase(_with_abilities(dice, now), tools, think)
     for messages in conversations(thinks=able.thinks_in_answers):
         if able.empty_system or messages[0] != {"role": "system", "content": ""}:
-            yield Case(messages)
+            yield ProofCase(messages)
 
 
-def _with_abilities(dice: random.Random, able: Abilities) -> list[Message]:
+def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Message]:
     messages: list[Message] = []
     if able.system and (told := dice.randrange(5)) < 3:
         text = "" if told == 2 and able.empty_system else dice.choice(_CONTENTS)
@@ -246,7 +246,7 @@ def _with_abilities(dice: random.Random, able: Abilities) -> list[Message]:
     return messages
 
 
-def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
+def _round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
     """An assistant message that calls tools, and what they return."""
     content = dice.choice(("", "Let me see."))
     content = content if able.content_beside_calls else ""
@@ -273,14 +273,14 @@ def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
         }
 
 
-def _thoughtful(dice: random.Random, able: Abilities, content: str) -> Message:
+def _thoughtful(dice: random.Random, able: TemplateAbilities, content: str) -> Message:
     message: Message = {"role": "assistant", "content": content}
     if able.thoughts and dice.random() < 0.6:
         message["thinking"] = dice.choice(_THOUGHTS)
     return message
 
 
-class Proof:
+class TemplateProof:
     """Compares one TEMPLATE with the original chat template."""
 
     def __init__(self, prober: Prober, template: str, *, may_refuse_tools: bool = False) -> None:
@@ -294,7 +294,9 @@ class Proof:
         self.template = template
         self.parsed = GoTemplate(template)
 
-    def run(self, talks: Iterable[Case], days: Sequence[date]) -> tuple[int, Difference | None]:
+    def run(
+        self, talks: Iterable[ProofCase], days: Sequence[date]
+    ) -> tuple[int, RenderDifference | None]:
         """How many renderings were compared, and the first difference if there was one.
 
         The first conversations are compared on every day, the others on two.
@@ -308,14 +310,14 @@ class Proof:
                     return checked, difference
         return checked, None
 
-    def original(self, case: Case, today: date) -> str | None:
+    def original(self, case: ProofCase, today: date) -> str | None:
         """The chat template's own text less the BOS, None where it refuses."""
         try:
             return self.prober.text(case.messages, case.tools, case.think, today.strftime)
         except Exception:  # foreign code may raise anything
             return None
 
-    def derived(self, case: Case, today: date) -> str | None:
+    def derived(self, case: ProofCase, today: date) -> str | None:
         """The TEMPLATE's text, None where it raises."""
         try:
             data = template_data(case.messages, case.tools, case.think)
@@ -323,7 +325,7 @@ class Proof:
         except GoTemplateError:
             return None
 
-    def difference(self, given: Case, sent: Case, today: date) -> Difference | None:
+    def difference(self, given: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
         """Where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
         expected, actual = self.original(given, today), self.derived(sent, today)
         if expected == actual or (expected is None and given.tools and self.may_refuse_tools):
@@ -332,7 +334,7 @@ class Proof:
         pairs = enumerate(zip(one, two, strict=False))
         place = next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))
         around = slice(max(0, place - 40), place + 40)
-        return Difference(
+        return RenderDifference(
             messages=tuple(sent.messages),
             tools=tuple(dict(tool) for tool in sent.tools),
             think=sent.think,
@@ -345,7 +347,7 @@ class Proof:
     def limits(self, today: date) -> Iterator[str]:
         """The unusual conversations on which original and TEMPLATE part, in words."""
         for text, short in _UNUSUAL.items():
-            case = Case(_spelt_out(short))
+            case = ProofCase(_spelt_out(short))
             if self.difference(case, case, today):
                 yield text
 

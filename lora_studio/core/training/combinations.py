@@ -13,7 +13,7 @@ from lora_studio.core.problems import Fix, Problem, Step, Where
 from lora_studio.core.training.spec import TrainingSpec
 
 
-class Chosen(NamedTuple):
+class Combination(NamedTuple):
     """The three steps whose choices depend on each other."""
 
     model: ModelSpec
@@ -22,13 +22,13 @@ class Chosen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class CombinationRule:
     """One reason why choices cannot go together; `when` tells whether it holds for a project."""
 
     code: str
     step: Step
     field: str
-    when: Callable[[Chosen], bool]
+    when: Callable[[Combination], bool]
     what: str
     remedy: str
     fix: Fix | None = None
@@ -48,9 +48,9 @@ _USUAL_START = Fix(label="Begin as usual", step="lora", field="init", value="def
 _OPEN = Fix(label="Leave the backend open", step="training", field="backend", value="auto")
 _OR_PEFT = "Change it, or leave the choice of the backend open."
 
-_RULES: tuple[Rule, ...] = (
+_RULES: tuple[CombinationRule, ...] = (
     *(
-        Rule(
+        CombinationRule(
             "lora.init_needs_exact_base",
             "lora",
             "init",
@@ -61,7 +61,7 @@ _RULES: tuple[Rule, ...] = (
         )
         for init, name in (("pissa", "PiSSA"), ("olora", "OLoRA"))
     ),
-    Rule(
+    CombinationRule(
         "lora.loftq_needs_4bit",
         "lora",
         "init",
@@ -70,7 +70,7 @@ _RULES: tuple[Rule, ...] = (
         "Hold the base in 4-bit, or begin as usual.",
         _USUAL_START,
     ),
-    Rule(
+    CombinationRule(
         "lora.dora_on_8bit",
         "lora",
         "use_dora",
@@ -81,7 +81,7 @@ _RULES: tuple[Rule, ...] = (
         "Hold the base in 4 or 16 bits, or do without DoRA.",
         Fix(label="Do without DoRA", step="lora", field="use_dora", value=False),
     ),
-    Rule(
+    CombinationRule(
         "lora.orthogonal_on_quantised",
         "lora",
         "init",
@@ -90,7 +90,7 @@ _RULES: tuple[Rule, ...] = (
         "Hold the base in 16-bit, or begin as usual.",
         _USUAL_START,
     ),
-    Rule(
+    CombinationRule(
         "lora.orthogonal_needs_even_ranks",
         "lora",
         "init",
@@ -102,7 +102,7 @@ _RULES: tuple[Rule, ...] = (
         "Make every rank even, or begin as usual.",
         _USUAL_START,
     ),
-    Rule(
+    CombinationRule(
         "model.sharding_quantised",
         "model",
         "sharding",
@@ -111,7 +111,7 @@ _RULES: tuple[Rule, ...] = (
         "Hold the base in 16-bit, or let every device hold all of it.",
         Fix(label="All on each", step="model", field="sharding", value="replicate"),
     ),
-    Rule(
+    CombinationRule(
         "training.checkpointing_of_unsloth",
         "training",
         "gradient_checkpointing",
@@ -126,8 +126,10 @@ _RULES: tuple[Rule, ...] = (
 )
 
 #: What Unsloth lacks or is no faster with. Rules for whoever asks for it, reasons against it else.
-_UNSLOTH: tuple[Rule, ...] = tuple(
-    Rule(f"training.unsloth_{code}", cast(Step, step), field, when, what, _OR_PEFT, _OPEN)
+_UNSLOTH: tuple[CombinationRule, ...] = tuple(
+    CombinationRule(
+        f"training.unsloth_{code}", cast(Step, step), field, when, what, _OR_PEFT, _OPEN
+    )
     for code, step, field, when, what in (
         (
             "device",
@@ -212,37 +214,39 @@ _UNSLOTH: tuple[Rule, ...] = tuple(
 
 def check(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> list[Problem]:
     """Every choice that cannot go together with another one, at its field."""
-    chosen = Chosen(model, lora, training)
+    chosen = Combination(model, lora, training)
     rules = (*_RULES, *_UNSLOTH) if training.backend == "unsloth" else _RULES
     return [rule.problem() for rule in rules if rule.when(chosen)]
 
 
 def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> str | None:
     """Why Unsloth would not do, as the end of a sentence; None where no choice speaks against it."""
-    chosen = Chosen(model, lora, training)
+    chosen = Combination(model, lora, training)
     found = next((rule.what.rstrip(".") for rule in _UNSLOTH if rule.when(chosen)), None)
     if found is None or found.startswith("Unsloth"):
         return found
     return found[0].lower() + found[1:]
 
 
-def blocked(chosen: Chosen, step: Step, field: str, values: list[Any]) -> dict[Any, str]:
+def blocked(chosen: Combination, step: Step, field: str, values: list[Any]) -> dict[Any, str]:
     """Which of the values of a field cannot go with the other choices, and why."""
     return _blocked(_looked_at(chosen), step, field, tuple(values))
 
 
-def _looked_at(chosen: Chosen) -> Chosen:
+def _looked_at(chosen: Combination) -> Combination:
     """The choices without numbers that no rule looks at: while a slider moves, all is known already."""
     update = {"rank": 2 + chosen.lora.rank % 2, "alpha": 1, "dropout": 0.0}
     return chosen._replace(lora=chosen.lora.model_copy(update=update))
 
 
 @functools.lru_cache(maxsize=256)
-def _blocked(chosen: Chosen, step: Step, field: str, values: tuple[Any, ...]) -> dict[Any, str]:
+def _blocked(
+    chosen: Combination, step: Step, field: str, values: tuple[Any, ...]
+) -> dict[Any, str]:
     return {value: why for value in values for why in _against(chosen, step, field, value)}
 
 
-def _against(chosen: Chosen, step: Step, field: str, value: Any) -> Iterator[str]:
+def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[str]:
     """Reasons that come up when a field takes a value, beyond those that hold anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
@@ -255,11 +259,11 @@ def _against(chosen: Chosen, step: Step, field: str, value: Any) -> Iterator[str
             return
 
 
-def _begins(chosen: Chosen, init: str) -> bool:
+def _begins(chosen: Combination, init: str) -> bool:
     return chosen.lora.init == init and not chosen.lora.start_from
 
 
-def _is_quantised(chosen: Chosen) -> bool:
+def _is_quantised(chosen: Combination) -> bool:
     return chosen.model.precision in ("4bit", "8bit")
 
 

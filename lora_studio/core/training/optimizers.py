@@ -23,7 +23,7 @@ Library = Literal["torch", "transformers", "bitsandbytes", "schedulefree"]
 
 
 @dataclass(frozen=True)
-class About:
+class OptimizerInfo:
     """Facts of one optimizer.
 
     `state_bytes` is what it keeps for each trained parameter, in bytes; paged state can be pushed
@@ -41,38 +41,38 @@ class About:
     schedule_free: bool = False
 
 
-def _lion(title: str, state_bytes: float, *, paged: bool = False) -> About:
+def _lion(title: str, state_bytes: float, *, paged: bool = False) -> OptimizerInfo:
     """Its steps are signs: it takes a third to a tenth of AdamW's rate."""
-    return About(title, "bitsandbytes", state_bytes, usual=5e-5, highest=5e-4, paged=paged)
+    return OptimizerInfo(title, "bitsandbytes", state_bytes, usual=5e-5, highest=5e-4, paged=paged)
 
 
-def _schedule_free(title: str) -> About:
+def _schedule_free(title: str) -> OptimizerInfo:
     """Averages over its path: it takes more than AdamW's rate."""
-    return About(title, "schedulefree", 8, usual=1e-3, highest=2e-2, schedule_free=True)
+    return OptimizerInfo(title, "schedulefree", 8, usual=1e-3, highest=2e-2, schedule_free=True)
 
 
-OPTIMIZERS: dict[Optimizer, About] = {
-    "adamw": About("AdamW", "torch", 8),
-    "adamw_8bit": About("AdamW 8-bit", "bitsandbytes", 2),
-    "paged_adamw": About("AdamW, paged", "bitsandbytes", 8, paged=True),
-    "paged_adamw_8bit": About("AdamW 8-bit, paged", "bitsandbytes", 2, paged=True),
+OPTIMIZERS: dict[Optimizer, OptimizerInfo] = {
+    "adamw": OptimizerInfo("AdamW", "torch", 8),
+    "adamw_8bit": OptimizerInfo("AdamW 8-bit", "bitsandbytes", 2),
+    "paged_adamw": OptimizerInfo("AdamW, paged", "bitsandbytes", 8, paged=True),
+    "paged_adamw_8bit": OptimizerInfo("AdamW 8-bit, paged", "bitsandbytes", 2, paged=True),
     "lion": _lion("Lion", 4),
     "lion_8bit": _lion("Lion 8-bit", 1),
     "paged_lion": _lion("Lion, paged", 4, paged=True),
     "paged_lion_8bit": _lion("Lion 8-bit, paged", 1, paged=True),
-    "ademamix": About("AdEMAMix", "bitsandbytes", 12),
-    "ademamix_8bit": About("AdEMAMix 8-bit", "bitsandbytes", 3),
-    "paged_ademamix": About("AdEMAMix, paged", "bitsandbytes", 12, paged=True),
-    "paged_ademamix_8bit": About("AdEMAMix 8-bit, paged", "bitsandbytes", 3, paged=True),
+    "ademamix": OptimizerInfo("AdEMAMix", "bitsandbytes", 12),
+    "ademamix_8bit": OptimizerInfo("AdEMAMix 8-bit", "bitsandbytes", 3),
+    "paged_ademamix": OptimizerInfo("AdEMAMix, paged", "bitsandbytes", 12, paged=True),
+    "paged_ademamix_8bit": OptimizerInfo("AdEMAMix 8-bit, paged", "bitsandbytes", 3, paged=True),
     # One value for each row and each column of a matrix; those of an adapter are narrow.
-    "adafactor": About("Adafactor", "transformers", 0.5),
-    "sgd": About("SGD with momentum", "torch", 4, usual=0.1, lowest=5e-3, highest=1.0),
-    "adagrad": About("Adagrad", "torch", 4, usual=1e-2, lowest=5e-4, highest=0.1),
-    "rmsprop": About("RMSprop", "torch", 4),
-    "rmsprop_8bit": About("RMSprop 8-bit", "bitsandbytes", 1),
+    "adafactor": OptimizerInfo("Adafactor", "transformers", 0.5),
+    "sgd": OptimizerInfo("SGD with momentum", "torch", 4, usual=0.1, lowest=5e-3, highest=1.0),
+    "adagrad": OptimizerInfo("Adagrad", "torch", 4, usual=1e-2, lowest=5e-4, highest=0.1),
+    "rmsprop": OptimizerInfo("RMSprop", "torch", 4),
+    "rmsprop_8bit": OptimizerInfo("RMSprop 8-bit", "bitsandbytes", 1),
     "schedule_free_adamw": _schedule_free("AdamW, schedule-free"),
     "schedule_free_radam": _schedule_free("RAdam, schedule-free"),
-    "schedule_free_sgd": About(
+    "schedule_free_sgd": OptimizerInfo(
         "SGD, schedule-free", "schedulefree", 4, usual=1.0, lowest=5e-3, highest=1.0,
         schedule_free=True,
     ),

@@ -9,19 +9,19 @@ from typing import Protocol
 import peft
 
 from lora_studio.core.project.project import Project
-from lora_studio.engine.model.loading import Loaded
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.model.loading import LoadedModel
+from lora_studio.engine.runtime.channel import JobContext
 
 
 @dataclass
-class Tuned:
+class AdaptedModel:
     """A base model wrapped with an adapter that trains; `base.model` is the wrapped model's own.
 
     `initial_adapter` is the folder of the adapter as it began, where that changed the base weights;
     `start` that of an adapter made earlier, where training goes on from one.
     """
 
-    base: Loaded
+    base: LoadedModel
     model: peft.PeftModel
     initial_adapter: Path | None = None
     start: Path | None = None
@@ -41,7 +41,7 @@ def make(name: str) -> Backend:
 class Backend(Protocol):
     """Loads the base model of a project and wraps it; both emit what they found."""
 
-    def prepare(self, project: Project, job: Job, scratch: Path) -> Tuned:
+    def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
         """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted.
 
         `scratch` is a folder for what has to be remembered until the end of the training.

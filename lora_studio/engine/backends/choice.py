@@ -15,7 +15,7 @@ from lora_studio.core.system import paths
 from lora_studio.core.training import combinations
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import sources
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Kinds of models (`model_type`) that Unsloth has fast layers of its own for; without experts, which
 #: it would adapt unasked.
@@ -28,7 +28,7 @@ _FAST = (
 _SETTINGS = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 
 
-def settle(run: RunFolder, job: Job, *, resume: bool = False) -> str:
+def settle(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
     """"peft" or "unsloth", which is imported then, for this process only; says why, and notes it.
 
     A resumed training keeps the backend it began with. Raises ProblemError where choices cannot go
@@ -51,7 +51,7 @@ def settle(run: RunFolder, job: Job, *, resume: bool = False) -> str:
     return name
 
 
-def _choose(project: Project, job: Job) -> tuple[str, str]:
+def _choose(project: Project, job: JobContext) -> tuple[str, str]:
     """The name and the reason for it."""
     wanted = project.training.backend
     if wanted != "auto":
@@ -62,7 +62,7 @@ def _choose(project: Project, job: Job) -> tuple[str, str]:
     return ("peft", reason) if reason else ("unsloth", "it is faster for this model on this GPU")
 
 
-def _against_unsloth(project: Project, job: Job) -> str | None:
+def _against_unsloth(project: Project, job: JobContext) -> str | None:
     """Why Unsloth would not do or not pay, as the end of a sentence. The cheapest questions first."""
     if importlib.util.find_spec("unsloth") is None:
         return "Unsloth is not installed"
@@ -80,7 +80,7 @@ def _against_unsloth(project: Project, job: Job) -> str | None:
     return None
 
 
-def _import_unsloth(project: Project, why: str, job: Job) -> tuple[str, str]:
+def _import_unsloth(project: Project, why: str, job: JobContext) -> tuple[str, str]:
     """Imports it; where that fails and it was not asked for by name, PEFT takes its place."""
     os.environ.update(_SETTINGS)
     # Where it keeps code that it generates; by itself it would take the current folder.

@@ -14,11 +14,11 @@ import torch
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
-from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
 #: Of PEFT's settings, what `get_peft_model` of Unsloth takes by these names.
@@ -33,7 +33,7 @@ _CHECKPOINTING: dict[str, bool | str] = {"off": False, "on": True, "unsloth": "u
 class UnslothBackend:
     """One GPU, or a processor; the adapter's initial values follow from the project's seed."""
 
-    def prepare(self, project: Project, job: Job, scratch: Path) -> Tuned:
+    def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
         """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
         from unsloth import FastLanguageModel
 
@@ -59,10 +59,10 @@ class UnslothBackend:
         _check_shape(wrapped, targets)
         attach.train_in_32_bit(wrapped)
         job.emit(attach.count(wrapped))
-        return Tuned(loaded, wrapped)
+        return AdaptedModel(loaded, wrapped)
 
 
-def _load(fast: Any, project: Project, job: Job) -> loading.Loaded:
+def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     """The base as Unsloth loads it; raises ProblemError."""
     spec = project.model
     folder = loading.resolve(spec, job)
@@ -98,7 +98,7 @@ def _load(fast: Any, project: Project, job: Job) -> loading.Loaded:
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
     words = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-    loaded = loading.Loaded(
+    loaded = loading.LoadedModel(
         model=model,
         tokenizer=loading.load_tokenizer(folder, project.dataset),
         folder=folder,

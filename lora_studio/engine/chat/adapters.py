@@ -14,10 +14,10 @@ from lora_studio.engine import generation
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 
-def answer(project: Project, command: commands.Generate, job: Job) -> None:
+def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
     """Answers every conversation with each mix; raises ProblemError.
 
     Each adapter is in memory once, however many mixes it takes part in; a switch sets scales and
@@ -29,7 +29,7 @@ def answer(project: Project, command: commands.Generate, job: Job) -> None:
         if not fit.fits:
             raise adapter_files.foreign(Path(folder), fit.reason.rstrip("."))
     loaded = loading.load(generation.widened(project.model, job), job, project.dataset)
-    switch = Switch(loaded.model)
+    switch = AdapterSwitch(loaded.model)
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)
         source: commands.TextSource = "tuned" if mix.adapters else "base"
@@ -37,7 +37,7 @@ def answer(project: Project, command: commands.Generate, job: Job) -> None:
 
 
 @dataclass
-class _Named(Job):
+class _Named(JobContext):
     """A job whose answers carry the name of the mix that gave them."""
 
     mix: str = ""
@@ -49,7 +49,7 @@ class _Named(Job):
         super().emit(event)
 
 
-class Switch:
+class AdapterSwitch:
     """A base model and the adapters that were loaded onto it so far."""
 
     def __init__(self, base: Any) -> None:

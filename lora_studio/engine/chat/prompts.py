@@ -9,13 +9,14 @@ from pathlib import Path
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from lora_studio.core.chat import InOllama
+from lora_studio.core.chat import OllamaSpeaker
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.go.rendering import GoTemplateError
-from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.core.templates.server.rendering import render_as_server
+from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import store
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.tokens import encoder
@@ -55,11 +56,11 @@ def of_llama(
     return events.PromptShown(text=text, tokens=found)
 
 
-def of_ollama(speaker: InOllama, messages: Sequence[Message]) -> events.PromptShown:
+def of_ollama(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
     """What the server's TEMPLATE makes of a conversation; it keeps the tokens to itself."""
     stored = store.show(speaker.host, speaker.name)
     turns = tuple({"role": each.role, "content": each.content} for each in messages)
-    request = Request(messages=turns, system=stored.system)
+    request = RenderRequest(messages=turns, system=stored.system)
     note = "Ollama turns this text into tokens itself and tells only how many they are."
     try:
         return events.PromptShown(text=render_as_server(stored.template, request), note=note)

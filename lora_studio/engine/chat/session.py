@@ -14,12 +14,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.chat import (
+    AdapterSpeaker,
     AnySpeaker,
-    Asked,
-    GgufFile,
-    InOllama,
-    OnBase,
-    WholeModel,
+    ChatQuestion,
+    GgufSpeaker,
+    ModelSpeaker,
+    OllamaSpeaker,
 )
 from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.lora.adapters import AdapterMix
@@ -27,20 +27,26 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import device_locks
-from lora_studio.core.system.device_locks import Device, Holder
+from lora_studio.core.system.device_locks import DeviceIdentity, LockHolder
 from lora_studio.engine import generation
 from lora_studio.engine.chat import (
     prompts,
     streams,
     turn_scheduler,
 )
-from lora_studio.engine.chat.adapters import Switch
-from lora_studio.engine.chat.streams import Clocked, OllamaStream, Stream, TokenStream, TorchTokens
+from lora_studio.engine.chat.adapters import AdapterSwitch
+from lora_studio.engine.chat.streams import (
+    AnswerStream,
+    OllamaStream,
+    TimedStream,
+    TokenStream,
+    TorchTokens,
+)
 from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.runtime.llama import Llama
 
@@ -52,9 +58,9 @@ _CONTEXT = 4096
 class _InTorch:
     """A model in torch, and the adapters on it so far."""
 
-    loaded: loading.Loaded
-    switch: Switch
-    end: generation.TurnEnd
+    loaded: loading.LoadedModel
+    switch: AdapterSwitch
+    end: generation.TurnEndCriteria
 
     def close(self) -> None:
         """Its memory goes with it."""
@@ -70,7 +76,7 @@ class _InLlama:
 
     llama: Llama
     tokenizer: PreTrainedTokenizerBase
-    end: generation.TurnEnd
+    end: generation.TurnEndCriteria
     size: int
 
     def close(self) -> None:
@@ -88,10 +94,10 @@ class Session:
     def __init__(self) -> None:
         """Nothing is loaded before it is needed."""
         self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
-        self._job: Job | None = None
+        self._job: JobContext | None = None
 
     def carry_out(
-        self, command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: Job
+        self, command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: JobContext
     ) -> None:
         """One command of a chat; raises ProblemError."""
         self._job = job
@@ -115,12 +121,12 @@ class Session:
 
     # --- answers ------------------------------------------------------------------------------
 
-    def _answer(self, base: _Base, asked: Sequence[Asked], job: Job) -> None:
-        clocked: dict[int, Clocked] = {}
+    def _answer(self, base: _Base, asked: Sequence[ChatQuestion], job: JobContext) -> None:
+        clocked: dict[int, TimedStream] = {}
         with self._closing(clocked, job):
             for each in asked:
                 with turn_scheduler.refusing(each.column, clocked, job):
-                    clocked[each.column] = Clocked(self._stream(base, each, job))
+                    clocked[each.column] = TimedStream(self._stream(base, each, job))
             self._tell_ready(job)
             told = dict.fromkeys(clocked, ("", 0.0))
             active = dict(clocked)
@@ -130,7 +136,7 @@ class Session:
                         told[column] = turn_scheduler.advance(column, active, told[column], job)
 
     @contextmanager
-    def _closing(self, clocked: dict[int, Clocked], job: Job) -> Iterator[None]:
+    def _closing(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
         """On a cancel what has been said so far is told as it stands."""
         try:
             yield
@@ -144,9 +150,9 @@ class Session:
             for each in clocked.values():
                 each.stream.close()
 
-    def _stream(self, base: _Base, asked: Asked, job: Job) -> Stream:
+    def _stream(self, base: _Base, asked: ChatQuestion, job: JobContext) -> AnswerStream:
         speaker, sampling = asked.speaker, asked.sampling
-        if isinstance(speaker, InOllama):
+        if isinstance(speaker, OllamaSpeaker):
             return OllamaStream(speaker.host, speaker.name, asked.messages, sampling)
         held = self._open(base, speaker, job)
         if isinstance(held, _InLlama):
@@ -172,7 +178,9 @@ class Session:
             len(ids),
         )
 
-    def _stream_of_llama(self, base: _Base, held: _InLlama, asked: Asked, job: Job) -> Stream:
+    def _stream_of_llama(
+        self, base: _Base, held: _InLlama, asked: ChatQuestion, job: JobContext
+    ) -> AnswerStream:
         sampling = asked.sampling
         ids = held.llama.tokenize(prompts.rendered(held.tokenizer, asked.messages))
         needed = len(ids) + sampling.max_tokens + 8
@@ -200,9 +208,9 @@ class Session:
     # --- prompts ------------------------------------------------------------------------------
 
     def _prompt(
-        self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: Job
+        self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: JobContext
     ) -> events.PromptShown:
-        if isinstance(speaker, InOllama):
+        if isinstance(speaker, OllamaSpeaker):
             return prompts.of_ollama(speaker, messages)
         held = self._open(base, speaker, job)
         if isinstance(held, _InLlama):
@@ -212,10 +220,10 @@ class Session:
     # --- what is loaded -----------------------------------------------------------------------
 
     def _open(
-        self, base: _Base, speaker: AnySpeaker, job: Job, context: int = 0
+        self, base: _Base, speaker: AnySpeaker, job: JobContext, context: int = 0
     ) -> _InTorch | _InLlama:
         """The model of a speaker; loaded now unless it was before. Raises ProblemError."""
-        if isinstance(speaker, InOllama):
+        if isinstance(speaker, OllamaSpeaker):
             raise TypeError("a server loads its models itself")
         key = self._key(base, speaker)
         held = self._held.pop(key, None)
@@ -225,17 +233,17 @@ class Session:
         if held is None:
             held = self._loaded(lambda: self._load(base, speaker, context, job), key)
         self._held[key] = held
-        if isinstance(speaker, OnBase) and isinstance(held, _InTorch):
+        if isinstance(speaker, AdapterSpeaker) and isinstance(held, _InTorch):
             _check_fit(speaker, held, base, job)
         return held
 
     def _load(
-        self, base: _Base, speaker: AnySpeaker, context: int, job: Job
+        self, base: _Base, speaker: AnySpeaker, context: int, job: JobContext
     ) -> _InTorch | _InLlama:
         match speaker:
-            case GgufFile():
+            case GgufSpeaker():
                 return _load_gguf(speaker, context, base, job, self._is_cancelled)
-            case WholeModel():
+            case ModelSpeaker():
                 if not (Path(speaker.folder) / "config.json").is_file():
                     raise fail(
                         "chat.no_model",
@@ -254,7 +262,7 @@ class Session:
                 loaded = loading.load(generation.widened(base.spec, job), job, dataset)
         loaded.model.eval()
         end = generation.turn_end(loaded.tokenizer, loaded.model.generation_config.eos_token_id)
-        return _InTorch(loaded, Switch(loaded.model), end)
+        return _InTorch(loaded, AdapterSwitch(loaded.model), end)
 
     def _is_cancelled(self) -> bool:
         """Asked by llama.cpp, which outlives the command that loaded it."""
@@ -279,16 +287,16 @@ class Session:
 
     def _key(self, base: _Base, speaker: AnySpeaker) -> tuple[Any, ...]:
         match speaker:
-            case OnBase():
+            case AdapterSpeaker():
                 return ("base", base.spec.model_dump_json(), base.chat_template)
-            case WholeModel():
+            case ModelSpeaker():
                 stamp = _stamp(Path(speaker.folder) / "config.json")
                 return ("model", speaker.folder, stamp, base.spec.device)
-            case GgufFile():
+            case GgufSpeaker():
                 return ("gguf", speaker.file, _stamp(Path(speaker.file)))
         return ("ollama",)
 
-    def _tell_ready(self, job: Job) -> None:
+    def _tell_ready(self, job: JobContext) -> None:
         devices = (
             str(held.loaded.device) if isinstance(held, _InTorch) else "llama.cpp"
             for held in self._held.values()
@@ -308,7 +316,7 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
     """The GPU is the chat's while it answers, and not while nobody asks; a job that has it goes on
     undisturbed: raises ProblemError."""
 
-    def refuse(device: Device, holder: Holder) -> None:
+    def refuse(device: DeviceIdentity, holder: LockHolder) -> None:
         run = f" of the run {Path(holder.run).name}" if holder.run else ""
         raise fail(
             "chat.device_busy",
@@ -316,9 +324,9 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
             "Let the models answer on the processor, or wait until that has ended.",
         )
 
-    needed = any(not isinstance(each, InOllama) for each in speakers)
+    needed = any(not isinstance(each, OllamaSpeaker) for each in speakers)
     devices = device_lock.lockable(base.spec) if needed else []
-    locks = device_locks.take(devices, Holder("", "the playground"), refuse)
+    locks = device_locks.take(devices, LockHolder("", "the playground"), refuse)
     try:
         yield
     finally:
@@ -335,7 +343,7 @@ class _Base:
 
 
 def _load_gguf(
-    speaker: GgufFile, context: int, base: _Base, job: Job, cancelled: Callable[[], bool]
+    speaker: GgufSpeaker, context: int, base: _Base, job: JobContext, cancelled: Callable[[], bool]
 ) -> _InLlama:
     file = Path(speaker.file)
     if not file.is_file():
@@ -356,14 +364,14 @@ def _load_gguf(
             tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
             end = generation.turn_end(tokenizer)
         else:
-            tokenizer, end = prompts.renderer(llama, file), generation.TurnEnd(())
+            tokenizer, end = prompts.renderer(llama, file), generation.TurnEndCriteria(())
     except BaseException:
         llama.close()
         raise
     return _InLlama(llama, tokenizer, end, file.stat().st_size)
 
 
-def _check_fit(speaker: OnBase, held: _InTorch, base: _Base, job: Job) -> None:
+def _check_fit(speaker: AdapterSpeaker, held: _InTorch, base: _Base, job: JobContext) -> None:
     """PEFT itself would use what fits of an adapter and only warn about the rest."""
     for each in speaker.adapters:
         if held.switch.has(Path(each.folder)):
@@ -375,7 +383,9 @@ def _check_fit(speaker: OnBase, held: _InTorch, base: _Base, job: Job) -> None:
 
 
 def _mix(speaker: AnySpeaker) -> AdapterMix:
-    return AdapterMix(name="", adapters=speaker.adapters if isinstance(speaker, OnBase) else ())
+    return AdapterMix(
+        name="", adapters=speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
+    )
 
 
 def _stamp(file: Path) -> int:

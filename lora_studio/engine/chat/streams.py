@@ -15,7 +15,7 @@ from transformers import GenerationConfig, StoppingCriteria
 from lora_studio.core.chat import Sampling
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.export.ollama import server
-from lora_studio.engine.generation import TurnEnd
+from lora_studio.engine.generation import TurnEndCriteria
 from lora_studio.engine.runtime.failures import CancelledError
 
 #: Longest wait for a server's next piece while other columns want to go on, in seconds.
@@ -24,7 +24,7 @@ _NAP = 0.02
 Ending = Literal["end", "length", "stopped"]
 
 
-class Stream(Protocol):
+class AnswerStream(Protocol):
     """One answer under way. `lane` names what only one stream can use at a time, "" for nothing."""
 
     lane: str
@@ -45,10 +45,10 @@ class Stream(Protocol):
         """Ends whatever is still at work for it."""
 
 
-class Clocked:
+class TimedStream:
     """A stream with the time it took: of its own steps alone, others' do not count."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: AnswerStream) -> None:
         """Nothing has been computed yet."""
         self.stream = stream
         self.seconds = self.first_s = 0.0
@@ -73,7 +73,7 @@ class TokenStream:
         tokens: Iterator[int] | TorchTokens,
         decode: Callable[[list[int]], str],
         ends: Callable[[int], bool],
-        end: TurnEnd,
+        end: TurnEndCriteria,
         prompt_tokens: int,
         lane: str = "",
     ) -> None:
@@ -279,7 +279,9 @@ class OllamaStream:
         }
         self._asked = (host, name, tuple(messages), options)
         self._pieces: list[str] = []
-        self._came: queue.SimpleQueue[server.Reply | BaseException | None] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[server.OllamaReply | BaseException | None] = (
+            queue.SimpleQueue()
+        )
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ollama", daemon=True)
         self.tokens = self.prompt_tokens = 0

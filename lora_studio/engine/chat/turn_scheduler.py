@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lora_studio.core.protocol import events
-from lora_studio.engine.chat.streams import Clocked, Stream
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.chat.streams import AnswerStream, TimedStream
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, problem_from
 
 #: Seconds between two tellings of a growing answer: as often as an eye sees it grow.
@@ -19,7 +19,7 @@ TELL_EVERY = 0.05
 _TURN = 0.1
 
 
-def next_of_each_lane(active: dict[int, Clocked]) -> list[int]:
+def next_of_each_lane(active: dict[int, TimedStream]) -> list[int]:
     """The columns whose turn it is: of those that share a lane only the first."""
     taken: set[str] = set()
     chosen = []
@@ -31,7 +31,7 @@ def next_of_each_lane(active: dict[int, Clocked]) -> list[int]:
 
 
 def advance(
-    column: int, active: dict[int, Clocked], told: tuple[str, float], job: Job
+    column: int, active: dict[int, TimedStream], told: tuple[str, float], job: JobContext
 ) -> tuple[str, float]:
     """Lets one answer go on for a moment and tells what is new; the text told and when."""
     clocked, until = active[column], time.perf_counter() + _TURN
@@ -48,7 +48,7 @@ def advance(
     return told
 
 
-def tell(column: int, stream: Stream, before: str, job: Job) -> tuple[str, float]:
+def tell(column: int, stream: AnswerStream, before: str, job: JobContext) -> tuple[str, float]:
     """Tells what is different from what was told `before`; the text as it is now, and when."""
     text = stream.text()
     if text != before:
@@ -66,7 +66,7 @@ def _common(one: str, other: str) -> int:
     return next((place for place, (a, b) in enumerate(pairs) if a != b), len(other))
 
 
-def answered(column: int, clocked: Clocked) -> events.Answered:
+def answered(column: int, clocked: TimedStream) -> events.Answered:
     """An answer that has come to its end."""
     stream = clocked.stream
     return events.Answered(
@@ -81,7 +81,7 @@ def answered(column: int, clocked: Clocked) -> events.Answered:
 
 
 @contextmanager
-def refusing(column: int, streams: dict[int, Clocked], job: Job) -> Iterator[None]:
+def refusing(column: int, streams: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
     """A column that cannot answer says so and leaves the others alone."""
     try:
         yield

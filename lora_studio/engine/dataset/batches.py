@@ -56,7 +56,7 @@ class Batch:
         return self.owners * max(self.lengths) + self.sources - starts[self.owners]
 
 
-class Plan:
+class BatchPlan:
     """The order of training: step number -> micro-batches of row indices.
 
     Every epoch goes through all rows once, in an order drawn from (seed, epoch). A step takes the

@@ -20,13 +20,13 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import LengthsMeasured, Skipped
 from lora_studio.engine.dataset import prepare
 from lora_studio.engine.dataset.rows import mixture, token_cache
-from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import Fitting
 from lora_studio.engine.dataset.rows.token_cache import MANY
 from lora_studio.engine.dataset.rows.token_table import TokenTable
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoder
 
 #: Rows that a first estimate rests on, spread over each source.
@@ -40,7 +40,7 @@ _PERCENTILES = (50, 90, 95, 99, 100)
 _DRAWN, _ORDERS, _PER_STEP = 50_000, 3, 1024
 
 
-def measure(command: commands.MeasureDataset, job: Job) -> None:
+def measure(command: commands.MeasureDataset, job: JobContext) -> None:
     """Emits an estimate where all rows take a while, then the lengths of all; raises ProblemError."""
     spec = command.dataset
     rows = mixture.open(spec, job)
@@ -57,7 +57,7 @@ def measure(command: commands.MeasureDataset, job: Job) -> None:
     job.emit(lengths(columns, spec, skipped, complete=True))
 
 
-def tables(spec: DatasetSpec, model: ModelSpec, job: Job) -> list[TokenTable]:
+def tables(spec: DatasetSpec, model: ModelSpec, job: JobContext) -> list[TokenTable]:
     """All rows of a dataset in a model's tokens, one table a source; raises ProblemError."""
     rows = mixture.open(spec, job)
     folder = sources.resolve_tokenizer(model, job)
@@ -66,7 +66,7 @@ def tables(spec: DatasetSpec, model: ModelSpec, job: Job) -> list[TokenTable]:
 
 
 @dataclass(frozen=True)
-class Columns:
+class LengthTable:
     """Lengths [rows] and trained ranges [ranges, 2] of rows that count `weight` times each.
 
     `computed` [rows] are the tokens that a row costs: of pairs those of both sides.
@@ -80,7 +80,11 @@ class Columns:
 
 
 def lengths(
-    columns: Sequence[Columns], spec: DatasetSpec, skipped: tuple[Skipped, ...], *, complete: bool
+    columns: Sequence[LengthTable],
+    spec: DatasetSpec,
+    skipped: tuple[Skipped, ...],
+    *,
+    complete: bool,
 ) -> LengthsMeasured:
     """The counts of all rows together."""
     edges = _edges(columns, spec.max_length)
@@ -118,7 +122,7 @@ def _behind(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.
     return found
 
 
-def _edges(columns: Sequence[Columns], limit: int) -> NDArray[np.int64]:
+def _edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
     """Even steps of the grain up to where nearly all rows end, then ever larger ones."""
     every = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     longest = int(every.max(initial=0))
@@ -131,7 +135,7 @@ def _edges(columns: Sequence[Columns], limit: int) -> NDArray[np.int64]:
     return np.unique(chosen).astype(np.int64)
 
 
-def _percentiles(columns: Sequence[Columns]) -> dict[int, int]:
+def _percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
     """Lengths that so many percent of the rows do not exceed, each row by its weight."""
     length = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     if not len(length):
@@ -144,7 +148,7 @@ def _percentiles(columns: Sequence[Columns]) -> dict[int, int]:
     return dict(zip(_PERCENTILES, found.tolist(), strict=True))
 
 
-def _epoch(columns: Sequence[Columns]) -> NDArray[np.int64]:
+def _epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
     """The tokens of the rows of one epoch, [rows]; of more rows than `_DRAWN`, as many of them."""
     wanted = sum(part.weight * len(part.computed) for part in columns)
     share = min(1.0, _DRAWN / max(1.0, wanted))
@@ -176,9 +180,9 @@ def heaviest(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _columns(table: TokenTable, weight: float) -> Columns:
+def _columns(table: TokenTable, weight: float) -> LengthTable:
     ranges = np.concatenate([*table.spans(), np.zeros((0, 2), np.int32)])
-    return Columns(
+    return LengthTable(
         table.length.astype(np.int64),
         table.computed.astype(np.int64),
         ranges.astype(np.int64),
@@ -187,10 +191,12 @@ def _columns(table: TokenTable, weight: float) -> Columns:
     )
 
 
-def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> LengthsMeasured:
+def _estimate(
+    rows: MixedRows, tokenizer: PreTrainedTokenizerBase, job: JobContext
+) -> LengthsMeasured:
     """Lengths of some rows of each source, counted as if they were all."""
     encoder = Encoder(tokenizer, rows.spec)
-    found: list[Columns] = []
+    found: list[LengthTable] = []
     total = sum(len(store) for store in rows.stores)
     for source, weight in enumerate(prepare.weights(rows)[: len(rows.spec.sources)]):
         count = len(rows.stores[source])
@@ -212,7 +218,7 @@ def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> Lengt
                 computed.append(sum(len(side.ids) for side in sides))
                 tokens += computed[-1]
         found.append(
-            Columns(
+            LengthTable(
                 np.asarray(length, np.int64),
                 np.asarray(computed, np.int64),
                 np.asarray(ranges, np.int64).reshape(-1, 2),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.samples import UnusableRow
-from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, Message, Source
+from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource, Message
 from lora_studio.core.formatting import number, plural
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands
@@ -30,7 +30,7 @@ from lora_studio.engine.dataset.rows.chains import MEANT
 from lora_studio.engine.dataset.rows.scan import FirstRows
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore
 from lora_studio.engine.dataset.rows.verdicts import Verdicts
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Rows that the first answer rests on.
 _FIRST_ROWS = 200
@@ -48,7 +48,7 @@ _searches: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
 # --- what a dataset holds -------------------------------------------------------------------------
 
 
-def inspect(command: commands.InspectDataset, job: Job) -> None:
+def inspect(command: commands.InspectDataset, job: JobContext) -> None:
     """Emits what the first rows say at once, then what all rows say; raises ProblemError.
 
     Sources that are small or known from before need no first answer. One that cannot be read is
@@ -79,14 +79,14 @@ def inspect(command: commands.InspectDataset, job: Job) -> None:
     job.emit(_inspected(found, preview, is_complete=True))
 
 
-def _first(source: Source, job: Job) -> FirstRows | ProblemError:
+def _first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
     try:
         return scan.first_rows(source, _FIRST_ROWS, job)
     except ProblemError as error:
         return error
 
 
-def _opened(source: Source, job: Job) -> tuple[RowStore, SourceFound]:
+def _opened(source: DataSource, job: JobContext) -> tuple[RowStore, SourceFound]:
     store = scan.open_store(source, job)
     return store, mixture.described(source, store, mixture.recognised(store, source))
 
@@ -145,7 +145,7 @@ def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> l
     ]
 
 
-def _unreadable(source: Source, problems: Sequence[Problem]) -> SourceFound:
+def _unreadable(source: DataSource, problems: Sequence[Problem]) -> SourceFound:
     return SourceFound(
         path=source.path,
         container="",
@@ -192,7 +192,7 @@ def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
 # --- rows by pages --------------------------------------------------------------------------------
 
 
-def read(command: commands.ReadRows, job: Job) -> None:
+def read(command: commands.ReadRows, job: JobContext) -> None:
     """Emits one page of the rows that are asked for; raises ProblemError.
 
     A source that cannot be read has no rows, unless there is no other.
@@ -238,7 +238,7 @@ def _has(positions: Positions, position: int) -> bool:
 
 
 def _matching(
-    command: commands.ReadRows, store: RowStore, found: SourceFound, job: Job
+    command: commands.ReadRows, store: RowStore, found: SourceFound, job: JobContext
 ) -> Positions:
     """Positions (from 0) of the rows of a source that are asked for, in order."""
     chosen: Positions = range(len(store))
@@ -259,7 +259,7 @@ def _matching(
 # --- search ---------------------------------------------------------------------------------------
 
 
-def search(store: RowStore, words: str, job: Job) -> NDArray[np.int64]:
+def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
     """Positions of the rows with a text in any of their values, whatever its case.
 
     Rows are compared as JSON first, which goes at the speed of the disk. Where the words stand in

@@ -15,24 +15,24 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture, token_cache
-from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.sequences import Fitting, Selection, fitting, select
-from lora_studio.engine.dataset.rows.token_cache import Part
-from lora_studio.engine.dataset.rows.token_table import NAMED, Left, TokenTable
-from lora_studio.engine.dataset.splitting import Split
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.dataset.rows.token_cache import TokenPart
+from lora_studio.engine.dataset.rows.token_table import NAMED, SkippedRow, TokenTable
+from lora_studio.engine.dataset.splitting import DatasetSplit
+from lora_studio.engine.runtime.channel import JobContext
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedDataset:
     """Rows for training and validation; `split` says where in the sources they are.
 
     `training` is one epoch: a row of weight 2 is in it twice. `fingerprint` stands for it, token by
     token and in its order.
     """
 
-    rows: Rows
-    split: Split
+    rows: MixedRows
+    split: DatasetSplit
     training: Selection
     validation: Selection
     ready: events.DatasetReady
@@ -40,7 +40,9 @@ class Prepared:
     fingerprint: str
 
 
-def prepare(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, seed: int, job: Job) -> Prepared:
+def prepare(
+    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, seed: int, job: JobContext
+) -> PreparedDataset:
     """Reads, tokenises and splits a dataset; raises ProblemError when nothing is left to train on."""
     rows = mixture.open(spec, job)
     tables = tokenise(rows, tokenizer, job)
@@ -64,40 +66,44 @@ def prepare(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, seed: int, jo
         trained_tokens=training.targets(),
     )
     warnings = tuple(_warnings(training, validation))
-    return Prepared(rows, divided, training, validation, ready, warnings, _fingerprint(training))
+    return PreparedDataset(
+        rows, divided, training, validation, ready, warnings, _fingerprint(training)
+    )
 
 
-def tokenise(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> list[TokenTable]:
+def tokenise(
+    rows: MixedRows, tokenizer: PreTrainedTokenizerBase, job: JobContext
+) -> list[TokenTable]:
     """All sources in tokens, one table each."""
     return token_cache.tokenise(parts(rows), tokenizer, rows.spec, rows.task, job)
 
 
-def parts(rows: Rows) -> list[Part]:
+def parts(rows: MixedRows) -> list[TokenPart]:
     """The sources as they are tokenised."""
     return [
-        Part(store, found.format, found.mapping)
+        TokenPart(store, found.format, found.mapping)
         for store, found in zip(rows.stores, rows.found, strict=True)
         if found.format is not None  # `dataset.open` refuses others
     ]
 
 
-def weights(rows: Rows) -> list[float]:
+def weights(rows: MixedRows) -> list[float]:
     """How often a row of each source is seen in an epoch; once where it is not trained on."""
     given = [source.weight for source in rows.spec.sources]
     return given + [1.0] * (len(rows.stores) - len(given))
 
 
 def left_out(
-    tables: Sequence[TokenTable], fits: Fitting, divided: Split | None = None
+    tables: Sequence[TokenTable], fits: Fitting, divided: DatasetSplit | None = None
 ) -> tuple[Skipped, ...]:
     """Rows left out by reason, over all sources, the most frequent first."""
-    total: dict[str, Left] = {}
+    total: dict[str, SkippedRow] = {}
     for left in (*(table.skipped for table in tables), fits.left):
         for reason, entry in left.items():
-            total.setdefault(reason, Left()).add(entry.rows, entry.count)
+            total.setdefault(reason, SkippedRow()).add(entry.rows, entry.count)
     for reason, places in (divided.dropped if divided else {}).items():
         rows = [row + 1 for _, row in places[:NAMED]]
-        total.setdefault(reason, Left()).add(rows, len(places))
+        total.setdefault(reason, SkippedRow()).add(rows, len(places))
     ordered = sorted(total.items(), key=lambda item: -item[1].count)
     return tuple(Skipped(reason=r, count=e.count, rows=tuple(e.rows)) for r, e in ordered)
 

@@ -10,17 +10,17 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import RowPreview, RowShown
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from lora_studio.engine.runtime.channel import Job
-from lora_studio.engine.tokens.encoder import Encoder, Tokenised, fault_of
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.tokens.encoder import Encoder, TokenizedText, fault_of
 
 #: Encoders by model and settings: a user looks at one row after another.
 _encoders: dict[tuple[str, ...], Encoder] = {}
 
 
-def show(command: commands.ShowRow, job: Job) -> None:
+def show(command: commands.ShowRow, job: JobContext) -> None:
     """Emits the row; one that cannot be used comes with the reason. Raises ProblemError."""
     spec = command.dataset
     rows = mixture.open(spec, job)
@@ -76,7 +76,9 @@ def _shown(
     )
 
 
-def _remarks(tokenised: list[Tokenised] | UnusableRow, command: commands.ShowRow) -> list[Problem]:
+def _remarks(
+    tokenised: list[TokenizedText] | UnusableRow, command: commands.ShowRow
+) -> list[Problem]:
     """What of a usable row does not train or is not in the text, by the way of the template."""
     sides = tokenised if isinstance(tokenised, list) else []
     found = []
@@ -134,7 +136,7 @@ def _problem(reason: str, command: commands.ShowRow) -> Problem:
     )
 
 
-def _encoder(model: ModelSpec, spec: DatasetSpec, job: Job) -> Encoder:
+def _encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
     folder = sources.resolve_tokenizer(model, job)
     key = (str(folder), str(model.trust_remote_code), spec.model_dump_json())
     if key not in _encoders:
@@ -144,7 +146,7 @@ def _encoder(model: ModelSpec, spec: DatasetSpec, job: Job) -> Encoder:
     return _encoders[key]
 
 
-def _no_such_row(rows: Rows, command: commands.ShowRow) -> ProblemError:
+def _no_such_row(rows: MixedRows, command: commands.ShowRow) -> ProblemError:
     if command.source >= len(rows.stores):
         what = f"There is no source {command.source + 1}: there are {len(rows.stores)}."
     else:

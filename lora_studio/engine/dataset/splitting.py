@@ -30,11 +30,11 @@ from lora_studio.core.dataset.repairs import REASONS
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality import facts as quality_facts
-from lora_studio.engine.dataset.quality.dataset_comparison import Compared, Mask
-from lora_studio.engine.dataset.quality.facts import Facts, RowId
-from lora_studio.engine.dataset.quality.near_duplicates import Groups, Hashes, mixed
-from lora_studio.engine.dataset.rows.mixture import Rows
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
+from lora_studio.engine.dataset.quality.facts import RowFacts, RowId
+from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups, Hashes, mixed
+from lora_studio.engine.dataset.rows.mixture import MixedRows
+from lora_studio.engine.runtime.channel import JobContext
 
 #: How far the rows held out may be from the share asked for, as a part of it.
 _TOLERANCE = 0.1
@@ -82,7 +82,7 @@ def _unpacked(packed: int) -> RowId:
 
 
 @dataclass(frozen=True)
-class Split:
+class DatasetSplit:
     """All rows that were to be divided, each in one place, in the order of the sources.
 
     `dropped` are those that recorded repairs of the whole dataset leave out, by reason.
@@ -93,7 +93,9 @@ class Split:
     dropped: dict[str, RowIds]
 
 
-def split(rows: Rows, seed: int, job: Job, usable: NDArray[np.int64] | None = None) -> Split:
+def split(
+    rows: MixedRows, seed: int, job: JobContext, usable: NDArray[np.int64] | None = None
+) -> DatasetSplit:
     """Leaves out what the recorded repairs leave out and divides the rest; raises CancelledError.
 
     `usable` are (source, index) pairs, [rows, 2], without those that prove of no use later on;
@@ -104,7 +106,7 @@ def split(rows: Rows, seed: int, job: Job, usable: NDArray[np.int64] | None = No
     holds_out = not spec.validation_file and (spec.validation_share or spec.validation_count)
     if usable is not None and not holds_out and not {*spec.fixes} & dataset_comparison.WHOLE:
         is_training = usable[:, 0] < len(spec.sources)
-        return Split(RowIds(*usable[is_training].T), RowIds(*usable[~is_training].T), {})
+        return DatasetSplit(RowIds(*usable[is_training].T), RowIds(*usable[~is_training].T), {})
     file = rows.stores[0].folder / f"split-{_key(rows, seed, usable)}"
     if (kept := _kept(file)) is not None:
         return kept
@@ -116,7 +118,9 @@ def split(rows: Rows, seed: int, job: Job, usable: NDArray[np.int64] | None = No
     return found
 
 
-def _divided(rows: Rows, compared: Compared, seed: int, usable: NDArray[np.int64] | None) -> Split:
+def _divided(
+    rows: MixedRows, compared: ComparisonResult, seed: int, usable: NDArray[np.int64] | None
+) -> DatasetSplit:
     spec, facts = rows.spec, compared.facts
     there = np.ones(len(facts), dtype=bool)
     if usable is not None:
@@ -134,10 +138,10 @@ def _divided(rows: Rows, compared: Compared, seed: int, usable: NDArray[np.int64
             groups[there], numbers[groups[there]], spec.validation_share, spec.validation_count
         )
         held_out[np.flatnonzero(there)[chosen]] = True
-    return Split(_ids(facts, there & ~held_out), _ids(facts, held_out), dropped)
+    return DatasetSplit(_ids(facts, there & ~held_out), _ids(facts, held_out), dropped)
 
 
-def _key(rows: Rows, seed: int, usable: NDArray[np.int64] | None) -> str:
+def _key(rows: MixedRows, seed: int, usable: NDArray[np.int64] | None) -> str:
     """Stands for all that a split rests on."""
     spec = rows.spec
     facts: list[Any] = [
@@ -154,14 +158,14 @@ def _key(rows: Rows, seed: int, usable: NDArray[np.int64] | None) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keep(file: Path, found: Split) -> None:
+def _keep(file: Path, found: DatasetSplit) -> None:
     """The reasons in JSON on a line, then for each place how many rows, and the rows."""
     parts = [found.training, found.validation, *found.dropped.values()]
     head = json.dumps([[*found.dropped], [len(part) for part in parts]]).encode()
     write_atomic(file, head + b"\n" + b"".join(part.packed.tobytes() for part in parts))
 
 
-def _kept(file: Path) -> Split | None:
+def _kept(file: Path) -> DatasetSplit | None:
     try:
         head, _, data = file.read_bytes().partition(b"\n")
         reasons, counts = json.loads(head)
@@ -171,7 +175,7 @@ def _kept(file: Path) -> Split | None:
     if sum(counts) != len(packed):
         return None
     parts = [RowIds.of_packed(part) for part in np.split(packed, np.cumsum(counts)[:-1])]
-    return Split(parts[0], parts[1], dict(zip(reasons, parts[2:], strict=True)))
+    return DatasetSplit(parts[0], parts[1], dict(zip(reasons, parts[2:], strict=True)))
 
 
 def choose(
@@ -209,9 +213,9 @@ def choose(
     return held_out[members]
 
 
-def _groups(rows: Rows, compared: Compared, there: Mask) -> NDArray[np.int64]:
+def _groups(rows: MixedRows, compared: ComparisonResult, there: Mask) -> NDArray[np.int64]:
     """The first row, of those that are there, of the group of each."""
-    joined = Groups(len(there))
+    joined = DuplicateGroups(len(there))
     joined.join_equal(np.where(there, compared.leaders, np.arange(len(there)) + len(there)))
     column = compared.facts["group"]
     if column.any():
@@ -224,5 +228,5 @@ def _groups(rows: Rows, compared: Compared, there: Mask) -> NDArray[np.int64]:
     return joined.leaders()
 
 
-def _ids(facts: Facts, mask: Mask) -> RowIds:
+def _ids(facts: RowFacts, mask: Mask) -> RowIds:
     return RowIds(facts["source"][mask], facts["index"][mask])

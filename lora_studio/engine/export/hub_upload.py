@@ -14,16 +14,22 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.model_card import Facts
+from lora_studio.core.runs.model_card import CardFacts
 from lora_studio.engine.hub.models import network_errors
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _CARD = "README.md"
 
 
 def push(
-    run: RunFolder, project: Project, repository: str, what: What, job: Job, *, private: bool = True
+    run: RunFolder,
+    project: Project,
+    repository: str,
+    what: What,
+    job: JobContext,
+    *,
+    private: bool = True,
 ) -> None:
     """Uploads in one commit, with a card made of the run; emits `Pushed`. Raises ProblemError.
 
@@ -97,7 +103,7 @@ def _contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
 
 
 def _upload(
-    api: Any, repository: str, what: What, contents: dict[str, Path | bytes], job: Job
+    api: Any, repository: str, what: What, contents: dict[str, Path | bytes], job: JobContext
 ) -> None:
     """Sends large files one after another, then makes one commit of all."""
     from huggingface_hub import CommitOperationAdd
@@ -120,14 +126,14 @@ def _size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _facts(run: RunFolder, project: Project, files: list[Path]) -> Facts:
+def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
     try:
         selftest: dict[str, Any] = json.loads(run.selftest_file.read_text("utf-8"))
     except (OSError, ValueError):
         selftest = {}
     manifest = run.manifest()
     base = manifest.get("base_model", {}).get("folder")
-    return Facts(
+    return CardFacts(
         project=project,
         manifest=manifest,
         events=tuple(run.events()),

@@ -11,7 +11,7 @@ from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Under which publisher the files are listed.
 PUBLISHER = "lora-studio"
@@ -20,7 +20,7 @@ PUBLISHER = "lora-studio"
 _HOMES = (".lmstudio/models", ".cache/lm-studio/models")
 
 
-def place(project: Project, files: Iterable[Path], job: Job) -> None:
+def place(project: Project, files: Iterable[Path], job: JobContext) -> None:
     """Links the files there, or copies them to another disk; a warning where there is no folder.
 
     Raises ProblemError when the folder that the user named is none, or the disk is full.

@@ -9,12 +9,12 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
 from lora_studio.engine.hub import models
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _WHERE = Where(step="model", field="source")
 
 
-def account(job: Job) -> events.AccountFound:
+def account(job: JobContext) -> events.AccountFound:
     """Whose token is used, without a token where there is none or the hub cannot be asked."""
     import huggingface_hub
 
@@ -30,7 +30,7 @@ def account(job: Job) -> events.AccountFound:
     return events.AccountFound(name=name, has_token=True, from_environment=from_environment)
 
 
-def sign_in(token: str, job: Job) -> events.AccountFound:
+def sign_in(token: str, job: JobContext) -> events.AccountFound:
     """Keeps a token that the hub takes; raises ProblemError for one that it does not."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -68,7 +68,7 @@ def sign_in(token: str, job: Job) -> events.AccountFound:
     return account(job)
 
 
-def sign_out(job: Job) -> events.AccountFound:
+def sign_out(job: JobContext) -> events.AccountFound:
     """Takes the token out of the hub's store; one in the environment stays."""
     import huggingface_hub
     from huggingface_hub import constants

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import split_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.hub import models
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _DATA = re.compile(
     r"\.(parquet|jsonl?|ndjson|csv|tsv|arrow|txt|md)(\.(gz|bz2|xz|zst|lz4))?\Z|\.zip\Z",
@@ -39,7 +39,7 @@ class _Plan:
     default: str
 
 
-def fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
+def fetch(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     """(file, name) of the subset and split of a hub dataset, from the hub's own cache where it is.
 
     A worker asks the hub about a dataset once in ten minutes: turning a page should not wait for it.
@@ -52,7 +52,7 @@ def fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
     return files
 
 
-def _fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
+def _fetch(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     import huggingface_hub
 
     with models.reported(source.path, source.revision, "dataset"):
@@ -75,7 +75,7 @@ def _fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
     return [(Path(folder) / name, name) for name in wanted]
 
 
-def _listing(source: Source) -> list[str]:
+def _listing(source: DataSource) -> list[str]:
     """The files of a revision; those on this computer where the hub is not to be had."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -160,7 +160,7 @@ def _by_split(data: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _chosen(plan: _Plan, names: list[str], source: Source) -> list[str]:
+def _chosen(plan: _Plan, names: list[str], source: DataSource) -> list[str]:
     """The files of the subset and split that are meant; raises ProblemError that lists what there is."""
     if not any(files for splits in plan.files.values() for files in splits.values()):
         script = any(name.endswith(".py") for name in names)

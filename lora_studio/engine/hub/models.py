@@ -16,7 +16,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.engine.hub import download
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Configuration and tokenizer; never pickles, other frameworks' weights or pictures.
 _SMALL = ["*.json", "tokenizer.model", "*.jinja", "*.txt", "*.tiktoken", "LICENSE*", "README.md"]
@@ -34,7 +34,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 @dataclass(frozen=True)
-class Outlined:
+class RemoteModelInfo:
     """A hub model without its weights: its folder in the cache, which may hold all or the small
     files only, the headers of its weights as `model_sources.safetensors_headers` has them, the bytes
     of all files that training needs, and how many of these are still to be fetched.
@@ -47,7 +47,7 @@ class Outlined:
     gated: bool
 
 
-def fetch(repository: str, revision: str, job: Job, *, own_code: bool = False) -> Path:
+def fetch(repository: str, revision: str, job: JobContext, *, own_code: bool = False) -> Path:
     """The snapshot folder of a hub model in the hub's own cache; raises ProblemError.
 
     What an earlier attempt fetched is not fetched again. `own_code`: with the model's Python files.
@@ -77,7 +77,9 @@ def fetch(repository: str, revision: str, job: Job, *, own_code: bool = False) -
         return _snapshot(repository, revision, patterns, _adding(added))
 
 
-def outline(repository: str, revision: str, job: Job, *, own_code: bool = False) -> Outlined:
+def outline(
+    repository: str, revision: str, job: JobContext, *, own_code: bool = False
+) -> RemoteModelInfo:
     """What is known of a hub model before its weights are fetched; raises ProblemError."""
     import huggingface_hub
 
@@ -86,7 +88,7 @@ def outline(repository: str, revision: str, job: Job, *, own_code: bool = False)
         if needed is None:  # no hub: what is on this computer is all there is
             folder = _snapshot(repository, revision, _patterns(own_code, weights=True), None)
             size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-            return Outlined(folder, _headers_on_disk(folder), size, 0, gated=False)
+            return RemoteModelInfo(folder, _headers_on_disk(folder), size, 0, gated=False)
         job.progress("looking at the model", 0, None)
         folder = _snapshot(repository, revision, _patterns(own_code, weights=False), None)
         if not needed.missing:
@@ -101,7 +103,7 @@ def outline(repository: str, revision: str, job: Job, *, own_code: bool = False)
                 for name, x in file.tensors.items()
             }
         job.check()
-        return Outlined(folder, headers, needed.bytes, needed.missing_weights, needed.gated)
+        return RemoteModelInfo(folder, headers, needed.bytes, needed.missing_weights, needed.gated)
 
 
 def small_files(repository: str, revision: str, *, own_code: bool = False) -> Path:
@@ -323,7 +325,7 @@ def network_errors() -> tuple[type[BaseException], ...]:
     return (httpx.HTTPError, ConnectionError, TimeoutError)
 
 
-def bar_for(job: Job, stage: str) -> type[tqdm]:
+def bar_for(job: JobContext, stage: str) -> type[tqdm]:
     """A progress bar that shows nothing itself, reports to the job and lets a cancel through."""
 
     class Bar(tqdm):

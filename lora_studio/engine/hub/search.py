@@ -12,7 +12,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
 from lora_studio.engine.hub import models
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -27,7 +27,7 @@ _MORE = 3
 _DTYPES = {"BF16": ("bf16", 2), "F16": ("fp16", 2), "F32": ("fp32", 4)}
 
 
-def search(command: SearchModels, job: Job) -> list[ModelEntry]:
+def search(command: SearchModels, job: JobContext) -> list[ModelEntry]:
     """Models of the hub that can be a base, in the hub's order; raises ProblemError.
 
     Models without safetensors files are left out: nothing else is ever loaded.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Stored
+from lora_studio.engine.model.safetensors_files import StoredTensor
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -45,14 +45,14 @@ class Layer:
     """
 
     module: str
-    a: Stored
-    b: Stored
+    a: StoredTensor
+    b: StoredTensor
     rank: int
     scale: float
     of: Literal["linear", "embedding", "parameter"] = "linear"
     depth: int = 0
-    magnitude: Stored | None = None
-    bias: Stored | None = None
+    magnitude: StoredTensor | None = None
+    bias: StoredTensor | None = None
 
     @property
     def experts(self) -> int:
@@ -72,7 +72,7 @@ class Adapter:
     config: dict[str, Any]
     weight: float = 1.0
     layers: list[Layer] = field(default_factory=list)
-    replacements: dict[str, Stored] = field(default_factory=dict)
+    replacements: dict[str, StoredTensor] = field(default_factory=dict)
     trained_whole: set[str] = field(default_factory=set)
     complication: str | None = None
 
@@ -86,7 +86,7 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
     """The adapter in a folder; raises ProblemError when it is none or does not fit its settings."""
     config = read_config(folder)
     adapter = Adapter(folder, config, weight, complication=_complication(folder, config))
-    modules: dict[str, dict[str, Stored]] = {}
+    modules: dict[str, dict[str, StoredTensor]] = {}
     for tensor in safetensors_files.header(_weights_file(folder)):
         name = tensor.name.removeprefix(_PREFIX)
         if match := _LORA.match(name):
@@ -216,7 +216,7 @@ def _complication(folder: Path, config: dict[str, Any]) -> str | None:
     return None
 
 
-def _layer(adapter: Adapter, module: str, held: dict[str, Stored]) -> Layer:
+def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Layer:
     folder, config = adapter.folder, adapter.config
     table = "A-table" in held or "B-table" in held
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))

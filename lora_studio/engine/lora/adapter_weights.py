@@ -8,7 +8,7 @@ import peft
 import torch
 
 
-class MisfitError(Exception):
+class AdapterMismatchError(Exception):
     """What of an adapter's weights has no place in a model, or the other way round, in a few words."""
 
 
@@ -20,10 +20,12 @@ def put(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
     try:
         result: Any = peft.set_peft_model_state_dict(model, state)
     except (ValueError, KeyError, RuntimeError) as error:
-        raise MisfitError(str(error).strip().split("\n")[-1].strip().rstrip(".")) from error
+        raise AdapterMismatchError(
+            str(error).strip().split("\n")[-1].strip().rstrip(".")
+        ) from error
     # Of the adapter itself: a reference of preference training may lie beside it.
     empty = [name for name in result.missing_keys if "default" in name.split(".")]
     if result.unexpected_keys:
-        raise MisfitError(f"the model has no {result.unexpected_keys[0]}")
+        raise AdapterMismatchError(f"the model has no {result.unexpected_keys[0]}")
     if empty:
-        raise MisfitError(f"it lacks {empty[0]}")
+        raise AdapterMismatchError(f"it lacks {empty[0]}")

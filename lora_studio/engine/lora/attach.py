@@ -23,7 +23,7 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
@@ -49,7 +49,7 @@ class Targets:
 
 
 def attach(
-    model: PreTrainedModel, spec: LoraSpec, job: Job, *, gradient_checkpointing: bool = False
+    model: PreTrainedModel, spec: LoraSpec, job: JobContext, *, gradient_checkpointing: bool = False
 ) -> peft.PeftModel:
     """Wraps a model with an adapter in 32-bit: a fresh one, whose initial values come from torch's
     seed, or the one that `spec` starts from.
@@ -93,7 +93,7 @@ def _in_format(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -> 
     return output.to(dtype) if isinstance(output, torch.Tensor) else output
 
 
-def shape(model: PreTrainedModel, spec: LoraSpec, job: Job) -> peft.LoraConfig:
+def shape(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
     """PEFT's settings of the adapter on this model; emits Warned where a layer is left out.
 
     Raises ProblemError when nothing would train.
@@ -150,7 +150,7 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
     )
 
 
-def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
+def inspect(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelInspected:
     """Facts of a model and of the adapter it would get; from headers, no weights are read."""
     looked = sources.look(spec, job)
     folder = looked.folder

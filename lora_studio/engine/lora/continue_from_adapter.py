@@ -52,7 +52,7 @@ def attach(base: PreTrainedModel, shape: peft.LoraConfig, folder: Path) -> peft.
     try:
         model = peft.get_peft_model(base, shape, autocast_adapter_dtype=True)
         adapter_weights.put(model, peft.load_peft_weights(str(folder), device="cpu"))
-    except adapter_weights.MisfitError as error:
+    except adapter_weights.AdapterMismatchError as error:
         raise _foreign(str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise _foreign(str(error).strip().split("\n")[-1].strip().rstrip(".")) from error

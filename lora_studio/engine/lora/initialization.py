@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _FIELD = Where(step="lora", field="init")
@@ -71,7 +71,7 @@ def lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
 
 
 @torch.no_grad()
-def make_up_for_rounding(model: peft.PeftModel, folder: Path, job: Job) -> None:
+def make_up_for_rounding(model: peft.PeftModel, folder: Path, job: JobContext) -> None:
     """LoftQ with one step: s·B·A becomes the best approximation of W − Q at its rank.
 
     `folder` holds the weights W before they were quantised to Q. Computed in 32-bit on the processor,

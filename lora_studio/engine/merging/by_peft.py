@@ -11,7 +11,7 @@ import torch
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 
 def merge(
@@ -20,7 +20,7 @@ def merge(
     target: Path,
     dtype: torch.dtype,
     shard_limit: str,
-    job: Job,
+    job: JobContext,
 ) -> int:
     """Writes the merged model into `target`; returns how many layers changed.
 
@@ -79,7 +79,7 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
     try:
         wrapped = get_peft_model(model, config)
         adapter_weights.put(wrapped, load_peft_weights(str(adapter.folder), device="cpu"))
-    except adapter_weights.MisfitError as error:
+    except adapter_weights.AdapterMismatchError as error:
         raise adapter_files.foreign(adapter.folder, str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise adapter_files.foreign(

@@ -26,15 +26,15 @@ from lora_studio.engine.lora.adapter_files import Adapter, Layer
 from lora_studio.engine.merging.model_files import copy_tokenizer
 from lora_studio.engine.merging.plan import equal
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Planned, Stored
+from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: A and B of one module in 32 bits, and the scale of their product.
 Factors = tuple[torch.Tensor, torch.Tensor, float]
 
 
-def combine(command: CombineAdapters, job: Job) -> events.AdapterCombined:
+def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined:
     """Writes the new adapter into the folder `out`; raises ProblemError."""
     merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
     out = Path(command.out)
@@ -108,11 +108,11 @@ def _check(
             )
 
 
-def _along(merged: Sequence[Adapter]) -> dict[str, Stored]:
+def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
     """Tensors that came along untrained, such as the embedding of a vocabulary that was enlarged;
     raises ProblemError when two adapters bring different ones.
     """
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             if name in found and not equal(found[name], stored):
@@ -134,8 +134,8 @@ def _write(
     command: CombineAdapters,
     modules: dict[str, list[Layer]],
     rank: int,
-    along: dict[str, Stored],
-    job: Job,
+    along: dict[str, StoredTensor],
+    job: JobContext,
 ) -> None:
     """One module in memory at a time: A and B of one are made together and written in turn."""
     made: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -157,7 +157,7 @@ def _write(
 
         return make
 
-    tensors: list[tuple[Planned, Callable[[], torch.Tensor]]] = []
+    tensors: list[tuple[PlannedFile, Callable[[], torch.Tensor]]] = []
     for module, layers in modules.items():
         inputs, outputs = layers[0].a.shape[1], layers[0].b.shape[0]
         table = layers[0].of == "embedding"
@@ -165,10 +165,10 @@ def _write(
         for which, (name, shape) in enumerate(
             zip(names, ((rank, inputs), (outputs, rank)), strict=True)
         ):
-            planned = Planned(f"base_model.model.{module}.{name}", "F32", shape)
+            planned = PlannedFile(f"base_model.model.{module}.{name}", "F32", shape)
             tensors.append((planned, half(module, layers, which)))
     for stored in along.values():
-        tensors.append((Planned(stored.name, stored.dtype, stored.shape), stored.read))
+        tensors.append((PlannedFile(stored.name, stored.dtype, stored.shape), stored.read))
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
     job.progress("combining", len(modules), len(modules), "layers")
 

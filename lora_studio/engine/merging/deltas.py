@@ -16,7 +16,7 @@ from typing import Protocol
 
 import torch
 
-from lora_studio.engine.model.safetensors_files import Stored
+from lora_studio.engine.model.safetensors_files import StoredTensor
 
 #: Changes a block, the rows `first` to `last` of the weight, and returns it in its data type.
 Apply = Callable[[torch.Tensor, int, int], torch.Tensor]
@@ -29,7 +29,7 @@ BLOCK = 1 << 17
 _FEWEST_ROWS = 64
 
 
-class Update(Protocol):
+class WeightDelta(Protocol):
     """A change of one weight."""
 
     @property
@@ -53,7 +53,7 @@ class Update(Protocol):
 
 
 @dataclass(frozen=True)
-class Factor:
+class LowRankFactor:
     """One half of B·A, or the part of it that belongs to one of several experts.
 
     PEFT stacks the experts of a layer: A is [experts · rank, in], B is [out, rank · experts] with
@@ -61,7 +61,7 @@ class Factor:
     `first` and `last` bound the rows of B that are used.
     """
 
-    stored: Stored
+    stored: StoredTensor
     is_a: bool
     experts: int = 1
     expert: int = 0
@@ -89,21 +89,21 @@ class Factor:
 
 
 @functools.lru_cache(maxsize=2)
-def _in_32_bits(stored: Stored) -> torch.Tensor:
+def _in_32_bits(stored: StoredTensor) -> torch.Tensor:
     """The B of all experts of a layer, which follow each other in a model's files."""
     return stored.read().float()
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRankDelta:
     """W' = W + scale · B·A; A is [rank, in], B is [out, rank].
 
     `transposed`: the weight is stored [in, out] and gets (B·A)ᵀ. `rounded`: the update is brought
     into the weight's data type before it is added, as PEFT does for embeddings and bare parameters.
     """
 
-    a: Factor
-    b: Factor
+    a: LowRankFactor
+    b: LowRankFactor
     scale: float
     transposed: bool = False
     rounded: bool = False
@@ -152,14 +152,14 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Dora:
+class DoraDelta:
     """W' = m / ‖W + ΔW‖ · (W + ΔW), norms over each output's inputs (Liu et al. 2024, DoRA).
 
     ΔW is that of `low_rank`, `magnitude` is m [out].
     """
 
-    low_rank: LowRank
-    magnitude: Stored
+    low_rank: LowRankDelta
+    magnitude: StoredTensor
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,10 +200,10 @@ class Dora:
 
 
 @dataclass(frozen=True)
-class Stacked:
+class StackedDelta:
     """Updates of all experts of a layer whose weights are one tensor [experts, …]."""
 
-    parts: tuple[LowRank, ...]
+    parts: tuple[LowRankDelta, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -235,10 +235,10 @@ class Stacked:
 
 
 @dataclass(frozen=True)
-class Bias:
+class BiasDelta:
     """b' = b + scale · the bias of the adapter's B (`lora_bias`)."""
 
-    bias: Stored
+    bias: StoredTensor
     scale: float
 
     @property

@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from lora_studio.core.lora.adapters import Fit
+from lora_studio.core.lora.adapters import AdapterFit
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -17,10 +17,10 @@ from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import library, model_files
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 
-def adapter(run: RunFolder, source: Path, job: Job) -> None:
+def adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     """Copies an adapter into a run after seeing that it fits the run's model; raises ProblemError.
 
     Where the adapter brings no tokenizer, the model's is put beside it, as training does.
@@ -58,7 +58,7 @@ def adapter(run: RunFolder, source: Path, job: Job) -> None:
     )
 
 
-def model(run: RunFolder, job: Job) -> None:
+def model(run: RunFolder, job: JobContext) -> None:
     """Puts the run's model into it as its merged model; raises ProblemError.
 
     Weights on the same disk are linked, which takes no space; else they are copied.
@@ -124,7 +124,7 @@ def _can_link(files: list[Path], target: Path) -> bool:
     return True
 
 
-def _does_not_fit(source: Path, fit: Fit) -> Exception:
+def _does_not_fit(source: Path, fit: AdapterFit) -> Exception:
     return fail(
         "adapters.does_not_fit",
         fit.reason or f"The adapter does not fit {fit.model}.",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.lora.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
@@ -21,13 +21,13 @@ from lora_studio.engine.merging import (
 )
 from lora_studio.engine.merging.plan import NeedsPeftError
 from lora_studio.engine.model import safetensors_files, sources
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Folders inside the one that is searched: PROJECT/runs/RUN/checkpoints/STEP/adapter.
 _DEPTH = 5
 
 
-def find(folders: Sequence[Path], job: Job) -> list[AdapterFacts]:
+def find(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts]:
     """Every adapter in these folders, the newest first; one that cannot be read says why."""
     found: dict[Path, AdapterFacts] = {}
     for folder in folders:
@@ -37,7 +37,7 @@ def find(folders: Sequence[Path], job: Job) -> list[AdapterFacts]:
     return sorted(found.values(), key=lambda facts: facts.changed, reverse=True)
 
 
-def show(folder: Path, spec: ModelSpec | None, job: Job) -> events.AdapterShown:
+def show(folder: Path, spec: ModelSpec | None, job: JobContext) -> events.AdapterShown:
     """An adapter with the norm of each layer's update, and whether it fits a model."""
     facts = describe(folder, norms_for=job)
     if facts.problem is not None:
@@ -47,7 +47,7 @@ def show(folder: Path, spec: ModelSpec | None, job: Job) -> events.AdapterShown:
     )
 
 
-def describe(folder: Path, norms_for: Job | None = None) -> AdapterFacts:
+def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
     """What an adapter's settings and headers say; with a job also its norms, layer by layer."""
     file = folder / adapter_files.WEIGHTS
     run = next((str(p) for p in folder.parents[:3] if RunFolder(p).project_file.is_file()), None)
@@ -86,7 +86,7 @@ def describe(folder: Path, norms_for: Job | None = None) -> AdapterFacts:
     )
 
 
-def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
+def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
     """Whether each tensor of an adapter has its place in a model; no weights are read.
 
     Raises ProblemError when the folder holds no adapter that can be read.
@@ -99,10 +99,10 @@ def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
     except NeedsPeftError as error:
         return _fit_in_memory(adapter, spec, base, str(error))
     except ProblemError as error:
-        return Fit(model=spec.source, fits=False, reason=str(error.problems[0].what))
+        return AdapterFit(model=spec.source, fits=False, reason=str(error.problems[0].what))
     changed = sum(output.changed for output in outputs)
     warning = _other_base(adapter, spec, base)
-    return Fit(
+    return AdapterFit(
         model=spec.source,
         fits=True,
         reason=f"All its layers have their place: {changed} tensors change.",
@@ -110,26 +110,26 @@ def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
     )
 
 
-def fits(found: Sequence[AdapterFacts], spec: ModelSpec, job: Job) -> dict[str, Fit]:
+def fits(found: Sequence[AdapterFacts], spec: ModelSpec, job: JobContext) -> dict[str, AdapterFit]:
     """Of each usable adapter whether it fits a model; {} when there is no such model."""
     try:
         sources.resolve(spec, job)
     except ProblemError:
         return {}
-    told: dict[str, Fit] = {}
+    told: dict[str, AdapterFit] = {}
     for number, facts in enumerate(found):
         job.progress("comparing with the model", number, len(found), "adapters")
         if facts.problem is None:
             try:
                 told[facts.folder] = fit(Path(facts.folder), spec, job)
             except ProblemError as error:
-                told[facts.folder] = Fit(
+                told[facts.folder] = AdapterFit(
                     model=spec.source, fits=False, reason=str(error.problems[0].what)
                 )
     return told
 
 
-def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> Fit:
+def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> AdapterFit:
     """Whether the modules of an adapter exist in the model as it is in memory, without its weights:
     its files may call them by other names.
     """
@@ -139,13 +139,13 @@ def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> F
     for layer in adapter.layers:
         if layer.module not in modules:
             reason = f"The model has no {layer.module}."
-            return Fit(model=spec.source, fits=False, reason=reason)
+            return AdapterFit(model=spec.source, fits=False, reason=reason)
         weight = getattr(modules[layer.module], "weight", None)
         wanted = {(layer.b.shape[0], layer.a.shape[1]), (layer.a.shape[1], layer.b.shape[0])}
         if layer.of != "parameter" and (weight is None or tuple(weight.shape) not in wanted):
             reason = f"{layer.module} has another shape in this model."
-            return Fit(model=spec.source, fits=False, reason=reason)
-    return Fit(model=spec.source, fits=True, warning=f"PEFT merges it, in memory: {why}.")
+            return AdapterFit(model=spec.source, fits=False, reason=reason)
+    return AdapterFit(model=spec.source, fits=True, warning=f"PEFT merges it, in memory: {why}.")
 
 
 def _places(folder: Path, depth: int) -> Iterator[Path]:
@@ -163,7 +163,7 @@ def _places(folder: Path, depth: int) -> Iterator[Path]:
             yield from _places(entry, depth - 1)
 
 
-def _layer(layer: Layer, norms_for: Job | None) -> LayerFacts:
+def _layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
     norm = None
     if norms_for is not None:
         norms_for.check()

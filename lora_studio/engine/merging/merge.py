@@ -33,11 +33,17 @@ from lora_studio.engine.merging import (
     plan as merging_plan,
 )
 from lora_studio.engine.merging import shards as merging_shards
-from lora_studio.engine.merging.plan import HEAD, NeedsPeftError, Output, Source, embedding_of
-from lora_studio.engine.merging.shards import Record, Shard
+from lora_studio.engine.merging.plan import (
+    HEAD,
+    MergedTensor,
+    NeedsPeftError,
+    WeightSource,
+    embedding_of,
+)
+from lora_studio.engine.merging.shards import Shard, ShardRecord
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -46,7 +52,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class MergePlan:
     """What a merge will do. Without `shards`, PEFT does it in memory, for the reason `by_peft`."""
 
     shards: tuple[Shard, ...]
@@ -55,7 +61,7 @@ class Plan:
     dtype: torch.dtype
 
     @property
-    def outputs(self) -> list[Output]:
+    def outputs(self) -> list[MergedTensor]:
         """Every tensor of the merged model."""
         return [output for shard in self.shards for output in shard.outputs]
 
@@ -80,7 +86,7 @@ class Plan:
         return HEAD in ends and (ends[HEAD] or ends.get(embedding_of(ends), False))
 
 
-def merge(run: RunFolder, job: Job) -> None:
+def merge(run: RunFolder, job: JobContext) -> None:
     """Merges the adapter of a run, and further ones that are named; raises ProblemError.
 
     The base is the 16-bit original where it is at hand, whatever precision was trained in.
@@ -92,7 +98,7 @@ def merge(run: RunFolder, job: Job) -> None:
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
 
 
-def merge_adapters(command: MergeAdapters, job: Job) -> None:
+def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
     """Merges adapters into a base model, outside any run; raises ProblemError."""
     out = Path(command.out)
     if out.exists() and not (out / "config.json").is_file() and any(out.iterdir()):
@@ -115,13 +121,13 @@ def merge_adapters(command: MergeAdapters, job: Job) -> None:
     merge_into(out, base, merged, command.merging, job, trust=trust)
 
 
-def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
+def preview(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.MergePlanned:
     """What merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
     merged = _adapters(run, spec)
     base = base_of(project.model, spec, job)
     plan = make_plan(base, merged, spec)
-    record = Record(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
+    record = ShardRecord(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
     finished = record.finished_bytes(plan.shards)
     warning = prequantized.warning(base)
     return events.MergePlanned(
@@ -161,7 +167,7 @@ def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
     return [adapter_files.read(Path(each.folder), each.weight) for each in chosen(run, spec)]
 
 
-def base_of(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
+def base_of(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
     """The model that is merged into: the 16-bit original of one that is quantised, where it is at
     hand, unless another was chosen. Raises ProblemError.
     """
@@ -179,7 +185,7 @@ def merge_into(
     base: Path,
     merged: Sequence[Adapter],
     spec: MergingSpec,
-    job: Job,
+    job: JobContext,
     *,
     trust: bool = False,
 ) -> None:
@@ -202,7 +208,7 @@ def merge_into(
 
 
 def merge_folders(
-    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, job: Job
+    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, job: JobContext
 ) -> events.Merged:
     """Writes the merged model into the folder `target`; what an earlier attempt at the same merge
     has finished there is kept. Raises ProblemError.
@@ -210,7 +216,7 @@ def merge_folders(
     plan = make_plan(base, merged, spec)
     if problem := prequantized.warning(base):
         job.emit(events.Warned(problem=problem))
-    record = Record(target, _key(base, merged, plan))
+    record = ShardRecord(target, _key(base, merged, plan))
     disk.require(target, plan.bytes - record.finished_bytes(plan.shards), "The merged model")
     changed = plan.changed
     if plan.by_peft is None:
@@ -233,7 +239,7 @@ def merge_folders(
 
 
 def write_settings(
-    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, plan: Plan
+    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, plan: MergePlan
 ) -> None:
     """Everything of the merged model but its weights: settings, tokenizer, chat template."""
     model_files.copy(base, merged[0].folder, target)
@@ -241,7 +247,7 @@ def write_settings(
     model_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
 
 
-def settings_of(run: RunFolder, job: Job) -> dict[str, Any]:
+def settings_of(run: RunFolder, job: JobContext) -> dict[str, Any]:
     """The settings that the merged model of a run has, or would have; raises ProblemError."""
     if run.has_merged:
         return model_files.read_config(run.merged)
@@ -252,10 +258,10 @@ def settings_of(run: RunFolder, job: Job) -> dict[str, Any]:
     return model_files.settings(before, dtype, plan.outputs, untied=plan.untied)
 
 
-def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Plan:
+def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> MergePlan:
     """What the merge will do, from the headers of the files alone; raises ProblemError."""
     settings = model_files.read_config(base)
-    tensors: Mapping[str, Source] = prequantized.unpacked(base, safetensors_files.index(base))
+    tensors: Mapping[str, WeightSource] = prequantized.unpacked(base, safetensors_files.index(base))
     dtype = _DTYPES.get(spec.dtype)
     common = dtype or _common_dtype(tensors.values())
     try:
@@ -265,12 +271,12 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Plan:
             max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
             for t in tensors.values()
         )
-        return Plan((), str(error), size, common)
+        return MergePlan((), str(error), size, common)
     cut = tuple(merging_shards.cut(outputs, int(spec.shard_size_gb * 1e9)))
-    return Plan(cut, None, sum(shard.bytes for shard in cut), common)
+    return MergePlan(cut, None, sum(shard.bytes for shard in cut), common)
 
 
-def _key(base: Path, merged: Sequence[Adapter], plan: Plan) -> str:
+def _key(base: Path, merged: Sequence[Adapter], plan: MergePlan) -> str:
     """Stands for everything that the bytes of the merged model follow from."""
     files = [file for file in sorted(base.iterdir()) if file.suffix in (".safetensors", ".json")]
     facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -298,7 +304,7 @@ def stored_in(base: Path) -> torch.dtype:
     return _common_dtype(prequantized.unpacked(base, safetensors_files.index(base)).values())
 
 
-def _common_dtype(tensors: Iterable[Source]) -> torch.dtype:
+def _common_dtype(tensors: Iterable[WeightSource]) -> torch.dtype:
     """The data type that most values of a model are stored in."""
     sizes: Counter[str] = Counter()
     for tensor in tensors:

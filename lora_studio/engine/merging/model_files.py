@@ -13,7 +13,7 @@ import torch
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging.plan import Output, embedding_of
+from lora_studio.engine.merging.plan import MergedTensor, embedding_of
 from lora_studio.engine.model import safetensors_files
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
@@ -52,7 +52,7 @@ def write_config(
     base: Path,
     target: Path,
     dtype: torch.dtype | None,
-    outputs: Sequence[Output],
+    outputs: Sequence[MergedTensor],
     *,
     untied: bool,
 ) -> None:
@@ -66,7 +66,7 @@ def write_config(
 def settings(
     before: dict[str, Any],
     dtype: torch.dtype | None,
-    outputs: Sequence[Output],
+    outputs: Sequence[MergedTensor],
     *,
     untied: bool,
 ) -> dict[str, Any]:

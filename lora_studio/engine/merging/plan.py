@@ -12,9 +12,16 @@ import torch
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
-from lora_studio.engine.merging.deltas import Bias, Dora, Factor, LowRank, Stacked, Update
+from lora_studio.engine.merging.deltas import (
+    BiasDelta,
+    DoraDelta,
+    LowRankDelta,
+    LowRankFactor,
+    StackedDelta,
+    WeightDelta,
+)
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Planned, Stored
+from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 
 HEAD = "lm_head.weight"
 #: What the embedding is called in the families that have one tensor for it and the head.
@@ -36,7 +43,7 @@ class NeedsPeftError(Exception):
     """The merge cannot be done tensor by tensor; the message says why."""
 
 
-class Source(Protocol):
+class WeightSource(Protocol):
     """A tensor that can be read in rows: as it is stored, or as what its packed values stand for."""
 
     @property
@@ -53,13 +60,13 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Output:
+class MergedTensor:
     """One tensor of the merged model: its source, and what is done to it, in that order."""
 
     name: str
-    source: Source
+    source: WeightSource
     dtype: torch.dtype
-    updates: tuple[Update, ...] = ()
+    updates: tuple[WeightDelta, ...] = ()
     replaced: bool = False
 
     @property
@@ -72,22 +79,22 @@ class Output:
         """Whether its bytes are those of its source."""
         return (
             not self.updates
-            and isinstance(self.source, Stored)
+            and isinstance(self.source, StoredTensor)
             and self.source.dtype == self.planned.dtype
         )
 
     @property
-    def planned(self) -> Planned:
+    def planned(self) -> PlannedFile:
         """As it will be in the file."""
-        return Planned(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
+        return PlannedFile(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
 
 
 def make(
-    tensors: dict[str, Source],
+    tensors: dict[str, WeightSource],
     merged: Sequence[Adapter],
     dtype: torch.dtype | None,
     settings: dict[str, Any],
-) -> list[Output]:
+) -> list[MergedTensor]:
     """Every tensor of the merged model in the order of the base's files.
 
     `dtype` is what floating-point tensors are brought into, None for what they have; `settings` are
@@ -112,7 +119,7 @@ def make(
         for adapter, update in updates.get(name, ()):
             _check(adapter, name, source, update.shape)
         result.append(
-            Output(
+            MergedTensor(
                 name,
                 source,
                 dtype if dtype is not None and source.floating else stored,
@@ -123,9 +130,11 @@ def make(
     return result
 
 
-def _replacements(sources: dict[str, Source], merged: Sequence[Adapter]) -> dict[str, Stored]:
+def _replacements(
+    sources: dict[str, WeightSource], merged: Sequence[Adapter]
+) -> dict[str, StoredTensor]:
     """Tensors that an adapter brings whole, by their name in the base's files."""
-    found: dict[str, Stored] = {}
+    found: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             place = _name(name, sources)
@@ -145,9 +154,9 @@ def _replacements(sources: dict[str, Source], merged: Sequence[Adapter]) -> dict
 
 
 def _untie(
-    sources: dict[str, Source],
-    new: dict[str, Stored],
-    updates: dict[str, list[tuple[Adapter, Update]]],
+    sources: dict[str, WeightSource],
+    new: dict[str, StoredTensor],
+    updates: dict[str, list[tuple[Adapter, WeightDelta]]],
     merged: Sequence[Adapter],
 ) -> None:
     """Gives the model a head of its own where head and embedding were one tensor and no longer are.
@@ -172,10 +181,10 @@ def _untie(
 
 
 def _updates(
-    sources: dict[str, Source], merged: Sequence[Adapter], settings: dict[str, Any]
-) -> dict[str, list[tuple[Adapter, Update]]]:
+    sources: dict[str, WeightSource], merged: Sequence[Adapter], settings: dict[str, Any]
+) -> dict[str, list[tuple[Adapter, WeightDelta]]]:
     """What changes each tensor, in the order of the adapters."""
-    found: dict[str, list[tuple[Adapter, Update]]] = {}
+    found: dict[str, list[tuple[Adapter, WeightDelta]]] = {}
     for adapter in merged:
         for layer in adapter.layers:
             for name, update in _of_layer(adapter, layer, sources, settings):
@@ -184,15 +193,15 @@ def _updates(
 
 
 def _of_layer(
-    adapter: Adapter, layer: Layer, sources: dict[str, Source], settings: dict[str, Any]
-) -> Iterable[tuple[str, Update]]:
+    adapter: Adapter, layer: Layer, sources: dict[str, WeightSource], settings: dict[str, Any]
+) -> Iterable[tuple[str, WeightDelta]]:
     if layer.of == "parameter":
         yield from _of_parameter(adapter, layer, sources, settings)
         return
     embedding = layer.of == "embedding"
-    change = LowRank(
-        Factor(layer.a, is_a=True),
-        Factor(layer.b, is_a=False),
+    change = LowRankDelta(
+        LowRankFactor(layer.a, is_a=True),
+        LowRankFactor(layer.b, is_a=False),
         layer.scale,
         transposed=embedding or adapter.transposed,
         rounded=embedding,
@@ -203,14 +212,14 @@ def _of_layer(
     if layer.magnitude is None:
         yield name, change
     else:
-        yield name, Dora(replace(change, rounded=False), layer.magnitude)
+        yield name, DoraDelta(replace(change, rounded=False), layer.magnitude)
     if layer.bias is not None:
-        yield _name(f"{layer.module}.bias", sources), Bias(layer.bias, layer.scale)
+        yield _name(f"{layer.module}.bias", sources), BiasDelta(layer.bias, layer.scale)
 
 
 def _of_parameter(
-    adapter: Adapter, layer: Layer, sources: dict[str, Source], settings: dict[str, Any]
-) -> Iterable[tuple[str, Update]]:
+    adapter: Adapter, layer: Layer, sources: dict[str, WeightSource], settings: dict[str, Any]
+) -> Iterable[tuple[str, WeightDelta]]:
     """Updates of a bare parameter: of a matrix, of stacked experts, or of experts kept apart.
 
     The names in an adapter do not say which parameter of a module they are of; shapes do.
@@ -221,14 +230,16 @@ def _of_parameter(
         each = adapter_files.of_parameter(adapter, layer, target)
         found = sources.get(f"{layer.module}.{target}")
         if found is not None and found.shape == (outputs, inputs) and each.experts == 1:
-            change = LowRank(Factor(each.a, True), Factor(each.b, False), each.scale, rounded=True)
+            change = LowRankDelta(
+                LowRankFactor(each.a, True), LowRankFactor(each.b, False), each.scale, rounded=True
+            )
             yield found.name, change
             return
         stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
         if found is not None and found.shape in stacked:
             transposed = _is_transposed(found, (outputs, inputs), settings)
             experts = tuple(_expert(each, e, transposed) for e in range(each.experts))
-            yield found.name, Stacked(experts)
+            yield found.name, StackedDelta(experts)
             return
         parts = _parts(each, target, sources)
         if sum(sources[name].shape[0] for name in parts) == outputs and all(
@@ -240,8 +251,8 @@ def _of_parameter(
 
 
 def _apart(
-    layer: Layer, first_expert: Sequence[str], sources: dict[str, Source]
-) -> Iterable[tuple[str, Update]]:
+    layer: Layer, first_expert: Sequence[str], sources: dict[str, WeightSource]
+) -> Iterable[tuple[str, WeightDelta]]:
     """Updates of experts whose weights are tensors of their own."""
     if _of_expert(first_expert[0], layer.experts) in sources:
         raise NeedsPeftError(f"{layer.module} has more experts than the adapter")
@@ -263,13 +274,13 @@ def _of_expert(first_expert: str, expert: int) -> str:
 
 def _expert(
     layer: Layer, expert: int, transposed: bool, first: int = 0, last: int | None = None
-) -> LowRank:
-    a = Factor(layer.a, True, layer.experts, expert)
-    b = Factor(layer.b, False, layer.experts, expert, first, last)
-    return LowRank(a, b, layer.scale, transposed=transposed, rounded=True)
+) -> LowRankDelta:
+    a = LowRankFactor(layer.a, True, layer.experts, expert)
+    b = LowRankFactor(layer.b, False, layer.experts, expert, first, last)
+    return LowRankDelta(a, b, layer.scale, transposed=transposed, rounded=True)
 
 
-def _parts(layer: Layer, target: str, sources: dict[str, Source]) -> list[str]:
+def _parts(layer: Layer, target: str, sources: dict[str, WeightSource]) -> list[str]:
     """Names of the first expert's tensors that make up a stacked parameter; [] if there are none."""
     modules = [layer.module, *(layer.module.replace(*pair) for pair in _EXPERT_MODULES)]
     for module in modules:
@@ -280,7 +291,9 @@ def _parts(layer: Layer, target: str, sources: dict[str, Source]) -> list[str]:
     return []
 
 
-def _is_transposed(stacked: Source, wanted: tuple[int, int], settings: dict[str, Any]) -> bool:
+def _is_transposed(
+    stacked: WeightSource, wanted: tuple[int, int], settings: dict[str, Any]
+) -> bool:
     """Whether stacked experts are [experts, in, out], which PEFT tells by the model's code."""
     if wanted[0] != wanted[1]:
         return stacked.shape[1:] != wanted
@@ -297,7 +310,7 @@ def embedding_of(tensors: Iterable[str]) -> str:
     return found[0] if tied else ""
 
 
-def _name(name: str, tensors: dict[str, Source]) -> str:
+def _name(name: str, tensors: dict[str, WeightSource]) -> str:
     """The name in the base's files of a tensor of the model in memory."""
     if name in tensors or (name == HEAD and embedding_of(tensors)):
         return name
@@ -308,7 +321,7 @@ def _name(name: str, tensors: dict[str, Source]) -> str:
     raise NeedsPeftError(f"the base model's files hold no {name}")
 
 
-def _check(adapter: Adapter, name: str, stored: Source, shape: tuple[int, ...]) -> None:
+def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, ...]) -> None:
     if stored.shape != shape:
         raise adapter_files.foreign(
             adapter.folder, f"{name} is {_words(stored.shape)} there and {_words(shape)} here"
@@ -317,7 +330,7 @@ def _check(adapter: Adapter, name: str, stored: Source, shape: tuple[int, ...]) 
         raise NeedsPeftError(f"{name} is stored as {stored.dtype}")
 
 
-def equal(one: Source, other: Source) -> bool:
+def equal(one: WeightSource, other: WeightSource) -> bool:
     """Whether two tensors hold the same values, whatever their data types."""
     if one.shape != other.shape:
         return False

@@ -16,24 +16,24 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.engine.merging.model_files import read_config
-from lora_studio.engine.merging.plan import Source
+from lora_studio.engine.merging.plan import WeightSource
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Stored
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.model.safetensors_files import StoredTensor
+from lora_studio.engine.runtime.channel import JobContext
 
 _METHOD = "bitsandbytes"
 _SUFFIX = re.compile(r"-(unsloth-)?bnb-(4|8)bit\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedWeight:
     """A weight stored in 4 or 8 bits, given back in 16.
 
     `parts` are the packed values and what belongs to them, by the name behind the weight's own.
     """
 
     name: str
-    parts: tuple[tuple[str, Stored], ...]
+    parts: tuple[tuple[str, StoredTensor], ...]
     shape: tuple[int, ...]
     dtype: str
 
@@ -54,7 +54,7 @@ class Packed:
         return _unpack(self)[first:last].clone()
 
 
-def unpacked(base: Path, tensors: dict[str, Stored]) -> Mapping[str, Source]:
+def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, WeightSource]:
     """The tensors of a model, packed ones in 16 bits; raises ProblemError for another kind."""
     settings = _settings(base)
     if not settings:
@@ -67,8 +67,8 @@ def unpacked(base: Path, tensors: dict[str, Stored]) -> Mapping[str, Source]:
             "Choose the original 16-bit model as the base of the merge.",
             where=Where(step="model", field="source", file=str(base)),
         )
-    found: dict[str, Source] = {}
-    beside: dict[str, dict[str, Stored]] = {}
+    found: dict[str, WeightSource] = {}
+    beside: dict[str, dict[str, StoredTensor]] = {}
     for name, tensor in tensors.items():
         module, of_weight, part = name.partition(".weight.")
         if of_weight:
@@ -99,7 +99,7 @@ def warning(base: Path) -> Problem | None:
     )
 
 
-def original(base: Path, spec: ModelSpec, job: Job) -> Path:
+def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
     """The 16-bit original of a base that is quantised, where it lies in the hub's cache, else the
     base itself.
 
@@ -132,17 +132,19 @@ def _settings(base: Path) -> dict[str, Any]:
     return found
 
 
-def _packed(base: Path, name: str, tensor: Stored, parts: dict[str, Stored]) -> Packed:
+def _packed(
+    base: Path, name: str, tensor: StoredTensor, parts: dict[str, StoredTensor]
+) -> PackedWeight:
     held = (("", tensor), *parts.items())
     if "SCB" in parts:  # only the model's settings tell what it was before
         config = read_config(base)
         before = config.get("dtype") or config.get("torch_dtype") or "float16"
-        return Packed(name, held, tensor.shape, _dtype(str(before)))
+        return PackedWeight(name, held, tensor.shape, _dtype(str(before)))
     state = _state(parts)
-    return Packed(name, held, tuple(state["shape"]), _dtype(state["dtype"]))
+    return PackedWeight(name, held, tuple(state["shape"]), _dtype(state["dtype"]))
 
 
-def _state(parts: dict[str, Stored]) -> dict[str, Any]:
+def _state(parts: dict[str, StoredTensor]) -> dict[str, Any]:
     """Shape and data type of a 4-bit weight, stored as JSON in a tensor of bytes."""
     stored = next(value for key, value in parts.items() if key.startswith("quant_state."))
     state: dict[str, Any] = json.loads(bytes(stored.read().tolist()))
@@ -154,7 +156,7 @@ def _dtype(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _unpack(packed: Packed) -> torch.Tensor:
+def _unpack(packed: PackedWeight) -> torch.Tensor:
     """The weight as bitsandbytes computes it: from 4 bits in 16, from 8 bits in 32."""
     from bitsandbytes import functional
 

@@ -21,10 +21,10 @@ from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.merging import deltas
 from lora_studio.engine.merging.deltas import Apply
-from lora_studio.engine.merging.plan import Output
+from lora_studio.engine.merging.plan import MergedTensor
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Planned, Stored
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
+from lora_studio.engine.runtime.channel import JobContext
 
 #: What is finished of an unfinished merge.
 RECORD = "unfinished.json"
@@ -38,10 +38,10 @@ class Shard:
     """One file of the merged model."""
 
     file: str
-    outputs: tuple[Output, ...]
+    outputs: tuple[MergedTensor, ...]
 
     @property
-    def planned(self) -> list[Planned]:
+    def planned(self) -> list[PlannedFile]:
         """Its tensors as they will be in the file."""
         return [output.planned for output in self.outputs]
 
@@ -51,9 +51,9 @@ class Shard:
         return sum(planned.bytes for planned in self.planned)
 
 
-def cut(outputs: Sequence[Output], limit: int) -> list[Shard]:
+def cut(outputs: Sequence[MergedTensor], limit: int) -> list[Shard]:
     """Tensors by file: as many in each as fit into `limit` bytes, but at least one."""
-    groups: list[list[Output]] = [[]]
+    groups: list[list[MergedTensor]] = [[]]
     size = 0
     for output in outputs:
         if groups[-1] and size + output.planned.bytes > limit:
@@ -65,7 +65,7 @@ def cut(outputs: Sequence[Output], limit: int) -> list[Shard]:
     return [Shard(name, tuple(group)) for name, group in zip(names, groups, strict=True)]
 
 
-class Record:
+class ShardRecord:
     """Which shards of this very merge are finished, with a sum of what was computed in each.
 
     `key` stands for everything that the result follows from. A folder begun for another key is
@@ -99,7 +99,7 @@ class Record:
         """Size of what need not be written again."""
         return sum(shard.bytes for shard in shards if self.knows(shard))
 
-    def holds(self, shard: Shard, job: Job) -> bool:
+    def holds(self, shard: Shard, job: JobContext) -> bool:
         """Whether the shard is there, complete, and just as it was written.
 
         Copied tensors are compared with their source, computed ones with the sum of their words.
@@ -116,7 +116,7 @@ class Record:
         sums = []
         for output, position in zip(shard.outputs, positions, strict=False):
             planned = output.planned
-            written = Stored(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
+            written = StoredTensor(planned.name, file, planned.dtype, planned.shape, position, position + planned.bytes)  # fmt: skip
             for first, last in _blocks(output):
                 job.check()
                 block = safetensors_files.raw_bytes(written.rows(first, last))
@@ -131,7 +131,7 @@ class Record:
         self._file.unlink(missing_ok=True)
 
 
-def write(shards: Sequence[Shard], folder: Path, record: Record, job: Job) -> None:
+def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobContext) -> None:
     """Writes all shards that are not finished yet, and the index if there are several.
 
     Raises ProblemError when a value is not finite. Memory: a few blocks for each thread and the two
@@ -167,7 +167,7 @@ def write_index(shards: Sequence[Shard], folder: Path) -> None:
     write_atomic(folder / safetensors_files.INDEX, json.dumps(index, indent=2) + "\n")
 
 
-def values(output: Output) -> torch.Tensor:
+def values(output: MergedTensor) -> torch.Tensor:
     """One tensor of the merged model in memory, bit for bit as `write` puts it into a file.
 
     Raises ProblemError when a value is not finite.
@@ -186,7 +186,7 @@ def values(output: Output) -> torch.Tensor:
     return result
 
 
-def memory(output: Output, threads: int) -> int:
+def memory(output: MergedTensor, threads: int) -> int:
     """Bytes that are held while a tensor is computed: its factors, and for each thread a block as
     read, as summed and as written, with two more in 32 bits.
     """
@@ -195,12 +195,12 @@ def memory(output: Output, threads: int) -> int:
     values = max((last - first for first, last in _blocks(output)), default=0)
     values *= math.prod(output.source.shape[1:])
     factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
-    packed = 0 if isinstance(output.source, Stored) else 3 * output.planned.bytes
+    packed = 0 if isinstance(output.source, StoredTensor) else 3 * output.planned.bytes
     return factors + packed + threads * values * (2 * output.dtype.itemsize + 8)
 
 
 def _write_shard(
-    shard: Shard, file: Path, pool: ThreadPoolExecutor, job: Job, progress: tuple[int, int]
+    shard: Shard, file: Path, pool: ThreadPoolExecutor, job: JobContext, progress: tuple[int, int]
 ) -> str:
     """Writes one file; returns the sum of its computed tensors."""
     header, positions = safetensors_files.file_header(shard.planned)
@@ -210,7 +210,7 @@ def _write_shard(
         opened.write(header)
         opened.truncate(positions[-1])
         for output, position in zip(shard.outputs, positions, strict=False):
-            if isinstance(output.source, Stored) and output.copied:
+            if isinstance(output.source, StoredTensor) and output.copied:
                 output.source.copy_to(opened, position, job.check)
             else:
                 sums += _compute(output, file, position, pool, job)
@@ -222,7 +222,7 @@ def _write_shard(
 
 
 def _compute(
-    output: Output, file: Path, position: int, pool: ThreadPoolExecutor, job: Job
+    output: MergedTensor, file: Path, position: int, pool: ThreadPoolExecutor, job: JobContext
 ) -> list[int]:
     """Writes one tensor, its blocks shared out among the threads; returns the sum of each block."""
     changes = [update.load() for update in output.updates]
@@ -240,12 +240,12 @@ def _compute(
 
 
 def _block(
-    output: Output,
+    output: MergedTensor,
     changes: list[Apply],
     block: tuple[int, int],
     file: BinaryIO,
     position: int,
-    job: Job,
+    job: JobContext,
 ) -> int:
     """Reads, changes, checks and writes some rows; returns the sum of their words."""
     job.check()
@@ -255,7 +255,7 @@ def _block(
     return _sum(safetensors_files.raw_bytes(value))
 
 
-def _changed(output: Output, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
+def _changed(output: MergedTensor, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
     """Some rows as they will be; raises ProblemError when a value is not finite."""
     # First into the data type it will have: so does a model that is loaded in it and merged.
     value = output.source.rows(*block).to(output.dtype)
@@ -268,7 +268,7 @@ def _changed(output: Output, changes: list[Apply], block: tuple[int, int]) -> to
     return value
 
 
-def _blocks(output: Output) -> list[tuple[int, int]]:
+def _blocks(output: MergedTensor) -> list[tuple[int, int]]:
     """Ranges of rows that are computed at once."""
     source = output.source
     if any(update.whole for update in output.updates):

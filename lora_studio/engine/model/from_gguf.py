@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine.model.gguf_tokenizer import Header, save_tokenizer
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 from lora_studio.engine.runtime.llama import Llama
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 
-def convert(file: Path, folder: Path, job: Job) -> None:
+def convert(file: Path, folder: Path, job: JobContext) -> None:
     """Writes the model of a GGUF file into `folder`; raises ProblemError by name when it cannot.
 
     What comes out is proven: it predicts what llama.cpp predicts from the file itself.
@@ -25,7 +25,7 @@ def convert(file: Path, folder: Path, job: Job) -> None:
 
     job.progress("reading model file", 0, None)
     reader = _open(file)
-    header = Header(reader)
+    header = GgufTokenizerHeader(reader)
     _check_architecture(file, header.text("general.architecture"))
     dtype = _dtype(reader)
     tokenizer = save_tokenizer(header, folder)
@@ -60,7 +60,7 @@ def convert(file: Path, folder: Path, job: Job) -> None:
     (folder / "README.md").write_text(card, "utf-8")
 
 
-def _config(file: Path, header: Header, reader: Any) -> PreTrainedConfig:
+def _config(file: Path, header: GgufTokenizerHeader, reader: Any) -> PreTrainedConfig:
     """transformers' reading of the header, with what it leaves at its own defaults set right."""
     from transformers import AutoConfig
 
@@ -81,7 +81,9 @@ def _config(file: Path, header: Header, reader: Any) -> PreTrainedConfig:
     return config
 
 
-def _set_rope(file: Path, header: Header, reader: Any, config: PreTrainedConfig) -> None:
+def _set_rope(
+    file: Path, header: GgufTokenizerHeader, reader: Any, config: PreTrainedConfig
+) -> None:
     """Scaled rotary positions, which transformers passes over; raises ProblemError when unknown.
 
     Llama 3.1 and later come with one divisor per frequency. It is 1 for high frequencies and
@@ -126,7 +128,7 @@ _SAMPLE = (
 )
 
 
-def _prove(file: Path, model: PreTrainedModel, tokenizer: Any, job: Job) -> None:
+def _prove(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext) -> None:
     """Compares tokens and predictions with llama.cpp's on a sample; raises ProblemError."""
     import torch
 

@@ -69,7 +69,7 @@ SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
 }
 
 
-class Header:
+class GgufTokenizerHeader:
     """The metadata of an open GGUF file, by key."""
 
     def __init__(self, reader: Any) -> None:
@@ -92,7 +92,7 @@ class Header:
         return list(dict.fromkeys(int(value) for value in ids if value is not None))
 
 
-def save_tokenizer(header: Header, folder: Path) -> PreTrainedTokenizerFast:
+def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedTokenizerFast:
     """Writes the tokenizer, its chat template and, of a SentencePiece one, `tokenizer.model`.
 
     Raises ProblemError by name for a kind that is not known.
@@ -127,7 +127,7 @@ def save_tokenizer(header: Header, folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _byte_level(header: Header, tokens: list[str]) -> Tokenizer:
+def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
     name = header.text("tokenizer.ggml.pre")
     if name not in SPLITS:
         raise _unknown("way of splitting text", name or "(none)", SPLITS)
@@ -147,7 +147,7 @@ def _byte_level(header: Header, tokens: list[str]) -> Tokenizer:
 
 
 def _sentencepiece(
-    header: Header, tokens: list[str], types: list[int], scores: list[float]
+    header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
 ) -> Tokenizer:
     """BPE whose merges are ordered by the score of what they yield, as SentencePiece does it."""
     vocabulary = {token: index for index, token in enumerate(tokens)}
@@ -179,7 +179,9 @@ def _sentencepiece(
     return backend
 
 
-def _model_file(header: Header, tokens: list[str], types: list[int], scores: list[float]) -> bytes:
+def _model_file(
+    header: GgufTokenizerHeader, tokens: list[str], types: list[int], scores: list[float]
+) -> bytes:
     """`tokenizer.model`, which conversion back to GGUF reads instead of tokenizer.json."""
     # Generated code: its classes exist at run time only.
     protobuf: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")

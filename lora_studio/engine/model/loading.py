@@ -28,11 +28,11 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.sources import licence, stored_dtype
 from lora_studio.engine.model.tokenizer import load_tokenizer
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
 __all__ = [
-    "Loaded", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "licence", "load",
+    "LoadedModel", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "licence", "load",
     "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve", "stored_dtype",
     "weight_bytes",
 ]  # fmt: skip
@@ -46,7 +46,7 @@ _HEADS = ("lm_head", "embed_out", "output_layer")
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A base model in memory. `precision` is how its linear weights are held."""
 
     model: PreTrainedModel
@@ -57,14 +57,18 @@ class Loaded:
     dtype: torch.dtype
 
 
-def resolve(spec: ModelSpec, job: Job) -> Path:
+def resolve(spec: ModelSpec, job: JobContext) -> Path:
     """The local Hugging Face folder of the model; fetched or converted when needed."""
     return sources.resolve(spec, job)
 
 
 def load(
-    spec: ModelSpec, job: Job, chat_template: DatasetSpec | None = None, *, training: bool = False
-) -> Loaded:
+    spec: ModelSpec,
+    job: JobContext,
+    chat_template: DatasetSpec | None = None,
+    *,
+    training: bool = False,
+) -> LoadedModel:
     """Loads model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
 
     `chat_template` is the dataset spec that chooses the template. With `training`, what would keep
@@ -107,7 +111,7 @@ def load(
         raise sources.unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
     job.check()
     model.config.use_cache = not training
-    loaded = Loaded(
+    loaded = LoadedModel(
         model=model,
         tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
         folder=folder,
@@ -119,7 +123,7 @@ def load(
     return loaded
 
 
-def announce(loaded: Loaded, spec: ModelSpec, seconds: float, job: Job) -> None:
+def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobContext) -> None:
     """Emits ModelLoaded."""
     job.emit(
         events.ModelLoaded(

@@ -39,7 +39,7 @@ _COPY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """One tensor on disk; `start` and `end` are byte offsets in its file."""
 
     name: str
@@ -86,7 +86,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedFile:
     """A tensor to be written, known before it is computed."""
 
     name: str
@@ -99,18 +99,18 @@ class Planned:
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
-def index(folder: Path) -> dict[str, Stored]:
+def index(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of a Hugging Face model, in the order of its files.
 
     Raises ProblemError when there are no safetensors files or one of them is missing or torn.
     """
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, StoredTensor] = {}
     for file in _files(folder):
         tensors |= {tensor.name: tensor for tensor in header(file)}
     return tensors
 
 
-def header(file: Path) -> list[Stored]:
+def header(file: Path) -> list[StoredTensor]:
     """The tensors of one file; raises ProblemError when it is no complete safetensors file."""
     try:
         with file.open("rb") as opened:
@@ -121,7 +121,7 @@ def header(file: Path) -> list[Stored]:
         entries.pop("__metadata__", None)
         base = 8 + length
         found = [
-            Stored(
+            StoredTensor(
                 name,
                 file,
                 entry["dtype"],
@@ -162,7 +162,7 @@ def shard_names(count: int) -> list[str]:
     return [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
 
 
-def file_header(tensors: list[Planned]) -> tuple[bytes, list[int]]:
+def file_header(tensors: list[PlannedFile]) -> tuple[bytes, list[int]]:
     """The first bytes of a file with these tensors, and at which byte the data of each begins.
 
     The last position is the size of the file.
@@ -180,7 +180,7 @@ def file_header(tensors: list[Planned]) -> tuple[bytes, list[int]]:
     return struct.pack("<Q", len(raw)) + raw, [8 + len(raw) + end for end in ends]
 
 
-def save(file: Path, tensors: Iterable[tuple[Planned, Callable[[], torch.Tensor]]]) -> None:
+def save(file: Path, tensors: Iterable[tuple[PlannedFile, Callable[[], torch.Tensor]]]) -> None:
     """Writes a file whose tensors are made one at a time; a reader never sees half of it."""
     listed = list(tensors)
     header_bytes, _ = file_header([planned for planned, _ in listed])

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.model.catalog import ModelEntry, Outline, Place, outline_of, refusal_of
+from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place, outline_of, refusal_of
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import reason_of
 from lora_studio.engine.export.lm_studio import homes as lm_studio_homes
 from lora_studio.engine.hub import models
 from lora_studio.engine.model import gguf_header, sources
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Levels below a folder that are looked through, as publisher/model/file has them, and one more.
 _DEPTH = 3
@@ -27,7 +27,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _PICKLED = "Its weights are pickles, a format that can run any code when it is opened."
 
 
-def scan(place: Place, folders: Sequence[Path], job: Job) -> list[ModelEntry]:
+def scan(place: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
     """Every model of one place, by title; `folders` are those of the place `folder`.
 
     Raises CancelledError when the user does not want to wait.
@@ -64,7 +64,7 @@ def looked_through(place: Place, folders: Sequence[Path]) -> list[Path]:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _walk(top: Path, place: Place, job: Job) -> Iterator[ModelEntry]:
+def _walk(top: Path, place: Place, job: JobContext) -> Iterator[ModelEntry]:
     """Models in a folder and what lies in it; hidden folders are passed over."""
     waiting = [(top.expanduser(), 0)]
     while waiting:
@@ -184,7 +184,7 @@ def of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
         architecture=kind,
         stored=_file_type(facts.values.get("general.file_type")),
         licence=str(facts.values.get("general.license", "")),
-        outline=Outline(
+        outline=ModelOutline(
             layers=facts.number("block_count"),
             hidden_size=facts.number("embedding_length"),
             intermediate_size=facts.number("feed_forward_length"),
@@ -220,7 +220,7 @@ def _file_type(number: object) -> str:
 # --- the hub's cache --------------------------------------------------------------------------
 
 
-def _cache(job: Job) -> Iterator[ModelEntry]:
+def _cache(job: JobContext) -> Iterator[ModelEntry]:
     """Models in the cache that all tools of the hub share; each revision that a name points to."""
     import huggingface_hub
     from huggingface_hub.errors import CacheNotFound
@@ -276,7 +276,7 @@ def ollama_stores() -> list[Path]:
     return [folder for folder in wanted if (folder / "manifests").is_dir()]
 
 
-def _ollama(store: Path, job: Job) -> Iterator[ModelEntry]:
+def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
     """Models of a server's store, by what its manifests say."""
     registry = store / "manifests"
     for manifest in sorted(path for path in registry.rglob("*") if path.is_file()):

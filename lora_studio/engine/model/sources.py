@@ -13,12 +13,12 @@ from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSp
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import folder_atomic, reason_of
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _SOURCE = Where(step="model", field="source")
 
 
-def resolve(spec: ModelSpec, job: Job) -> Path:
+def resolve(spec: ModelSpec, job: JobContext) -> Path:
     """The local Hugging Face folder of a model; fetched or converted once, then cached.
 
     Raises ProblemError when there is none to be had, CancelledError when the user cancels.
@@ -56,7 +56,7 @@ def resolve(spec: ModelSpec, job: Job) -> Path:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ModelLocation:
     """A model of which no weights were read: headers as `safetensors_headers` has them, the bytes of
     its files, those that are still to be fetched, and whether its terms have to be accepted."""
 
@@ -67,20 +67,22 @@ class Looked:
     gated: bool = False
 
 
-def look(spec: ModelSpec, job: Job) -> Looked:
+def look(spec: ModelSpec, job: JobContext) -> ModelLocation:
     """What there is of a model, without fetching weights from the hub; raises as `resolve` does."""
     if spec.kind != "hub" or Path(spec.source).is_dir():
         folder = resolve(spec, job)
         headers = safetensors_headers(folder)
-        return Looked(folder, headers, sum(x.stat().st_size for x in folder.glob("*.safetensors")))
+        return ModelLocation(
+            folder, headers, sum(x.stat().st_size for x in folder.glob("*.safetensors"))
+        )
     from lora_studio.engine.hub import models
 
     found = models.outline(spec.source, spec.revision, job, own_code=spec.trust_remote_code)
     check_architecture(found.folder)
-    return Looked(found.folder, found.headers, found.bytes, found.missing, found.gated)
+    return ModelLocation(found.folder, found.headers, found.bytes, found.missing, found.gated)
 
 
-def resolve_tokenizer(spec: ModelSpec, job: Job) -> Path:
+def resolve_tokenizer(spec: ModelSpec, job: JobContext) -> Path:
     """The folder of a model's tokenizer and configuration: of a hub model these alone are fetched.
 
     Raises as `resolve` does.
@@ -155,7 +157,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def from_gguf(file: Path, job: Job) -> Path:
+def from_gguf(file: Path, job: JobContext) -> Path:
     """The folder that a GGUF file was turned into; done once for each content."""
     if not file.is_file():
         raise fail(
@@ -178,7 +180,7 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "config.json").is_file()
 
 
-def _content_hash(file: Path, job: Job) -> str:
+def _content_hash(file: Path, job: JobContext) -> str:
     """First 24 hex digits of the SHA-256 of the file and of how it is converted."""
     digest = hashlib.sha256(b"v2")
     total = file.stat().st_size

@@ -206,7 +206,7 @@ class Inbox:
                 self.flags(command.target).stop.set()
             case commands.Pause():
                 self.flags(command.target).pause.set()
-            case commands.Checkpoint():
+            case commands.SaveCheckpoint():
                 self.flags(command.target).checkpoint.set()
             case commands.Shutdown():
                 self._on_command(None)
@@ -215,7 +215,7 @@ class Inbox:
 
 
 @dataclass
-class Job:
+class JobContext:
     """What a step of the engine needs of the world around it."""
 
     id: str

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Ended:
+class ChildExit:
     """How a child ended: its exit status (negative: a signal) and its last lines."""
 
     status: int
@@ -37,7 +37,7 @@ def python(program: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-u", "-m", __name__, program, *arguments]
 
 
-def run(command: Sequence[str], job: Job, on_line: Callable[[str], None]) -> Ended:
+def run(command: Sequence[str], job: JobContext, on_line: Callable[[str], None]) -> ChildExit:
     """Runs a command to its end, passing on each line it prints; kills it on a cancel.
 
     Raises OSError when it cannot be started.
@@ -63,7 +63,7 @@ def run(command: Sequence[str], job: Job, on_line: Callable[[str], None]) -> End
             except queue.Empty:
                 continue
             if line is None:
-                return Ended(process.wait(), tuple(last))
+                return ChildExit(process.wait(), tuple(last))
             last.append(line)
             on_line(line)
     finally:

@@ -20,7 +20,7 @@ from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ def in_processes(
     work: Callable[[P], R],
     pieces: Iterable[P],
     processes: int,
-    job: Job,
+    job: JobContext,
     *,
     doing: str,
     preload: Sequence[str] = (),
@@ -85,7 +85,7 @@ def in_processes(
 
 
 def _done_here(
-    work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: Job
+    work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: JobContext
 ) -> Iterator[Future[R]]:
     """Pieces that this process does until the first of those begun elsewhere is done."""
     while not (begun.done() and any(future.done() for future in begun.result())):

@@ -44,7 +44,7 @@ class Cause:
 
 
 @dataclass(frozen=True)
-class Merging:
+class MergeFacts:
     """How much of each module's update is in the merged weights: 1 all, 0 nothing.
 
     The least-squares factor f of W' − W ≈ f · s·B·A: f = ⟨W' − W, s·B·A⟩ / ⟨s·B·A, s·B·A⟩. Modules
@@ -101,7 +101,7 @@ def of_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Ca
     return found.found()
 
 
-def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
+def merging(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
     """Compares base and merged weights with the adapter's updates; raises ProblemError."""
     before, after = (
         prequantized.unpacked(base, safetensors_files.index(base)),
@@ -130,7 +130,7 @@ def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
     untied = head in after and head not in before and not adapter.replacements
     untied = untied and not torch.equal(after[head].read(), after[table].read())
     blurred = math.sqrt(errors / sizes) if rounded and sizes else None
-    return Merging(factors, frozenset(untouched), untied, blurred, stored)
+    return MergeFacts(factors, frozenset(untouched), untied, blurred, stored)
 
 
 def _update(rows: torch.Tensor, layer: Layer) -> torch.Tensor:

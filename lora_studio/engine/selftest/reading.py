@@ -15,7 +15,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import generation
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.tokens import encoder as token_encoder
 
@@ -34,7 +34,7 @@ ANSWER_TOKENS = 48
 
 
 @dataclass(frozen=True)
-class Case:
+class SelfTestCase:
     """One conversation: its text, its tokens as trained on, and where answer tokens are predicted.
 
     `positions` index into `ids`: the prediction at a position is of the token behind it. `prompt`
@@ -49,14 +49,16 @@ class Case:
     prompt: str = ""
 
 
-def cases(folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBase) -> list[Case]:
+def cases(
+    folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBase
+) -> list[SelfTestCase]:
     spec = project.dataset.model_copy(
         update={"max_length": min(project.dataset.max_length, LENGTH), "too_long": "cut"}
     )
     encoder = token_encoder.Encoder(tokenizer, spec)
     end = generation.turn_end(tokenizer)
     last = None if end.text else end.ids[-1]
-    cases: list[Case] = []
+    cases: list[SelfTestCase] = []
     positions = 0
     for held_out in folder.heldout():
         sample = _trained(held_out)
@@ -67,7 +69,7 @@ def cases(folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBas
             continue
         chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
         prompt = _prompt(tokenizer, sample)
-        cases.append(Case(sample, text, encoded.ids.tolist(), chosen, last, prompt))
+        cases.append(SelfTestCase(sample, text, encoded.ids.tolist(), chosen, last, prompt))
         positions += len(chosen)
         if len(cases) >= CONVERSATIONS and positions >= POSITIONS:
             break
@@ -103,14 +105,14 @@ def _spread(positions: list[int]) -> list[int]:
     return [positions[pick] for pick in picks]
 
 
-def stop_faults(cases: list[Case], stops_at: Callable[[int], bool]) -> Iterator[str]:
+def stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> Iterator[str]:
     for end in {case.end for case in cases} - {None}:
         assert end is not None
         if not stops_at(end):
             yield f"it does not stop at token {end}, which ends an answer"
 
 
-def token_fault(cases: list[Case], tokenize: Callable[[str], Sequence[int]]) -> str | None:
+def token_fault(cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[int]]) -> str | None:
     """Where the stage's tokenizer parts from the one that was trained with."""
     for number, case in enumerate(cases, 1):
         expected, found = case.ids, list(tokenize(case.text))[: len(case.ids)]
@@ -122,7 +124,7 @@ def token_fault(cases: list[Case], tokenize: Callable[[str], Sequence[int]]) -> 
     return None
 
 
-def read_in_torch(network: Any, case: Case) -> np.ndarray:
+def read_in_torch(network: Any, case: SelfTestCase) -> np.ndarray:
     """Logits of a case by a model in torch."""
     ids = torch.tensor([case.ids], device=network.device)
     positions = torch.tensor(case.positions, device=network.device)
@@ -143,7 +145,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def answers_in_torch(
-    network: Any, tokenizer: PreTrainedTokenizerBase, cases: list[Case], stage: str, job: Job
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    cases: list[SelfTestCase],
+    stage: str,
+    job: JobContext,
 ) -> list[str]:
     """Greedy answers to the first questions, one after another: padding would change rounding."""
     ends = list(generation.turn_end(tokenizer, network.generation_config.eos_token_id).ids)
@@ -160,14 +166,18 @@ def answers_in_torch(
         ids.pop("token_type_ids", None)
         with torch.inference_mode():
             output = network.generate(
-                **ids, generation_config=settings, stopping_criteria=[generation.HeedCancel(job)]
+                **ids,
+                generation_config=settings,
+                stopping_criteria=[generation.CancelCriteria(job)],
             )
         answer = output[0, ids.input_ids.shape[1] :].tolist()
         answers.append(tokenizer.decode(answer, skip_special_tokens=True))
     return answers
 
 
-def answers_of_llama(llama: Llama, cases: list[Case], stage: str, job: Job) -> list[str]:
+def answers_of_llama(
+    llama: Llama, cases: list[SelfTestCase], stage: str, job: JobContext
+) -> list[str]:
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
         job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")

@@ -37,7 +37,7 @@ from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.selftest import (
     causes,
@@ -45,7 +45,7 @@ from lora_studio.engine.selftest import (
     reading,
 )
 from lora_studio.engine.selftest.causes import Cause
-from lora_studio.engine.selftest.reading import Case
+from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.tokens import encoder
 
 
@@ -53,7 +53,7 @@ def run(
     folder: RunFolder,
     project: Project,
     files: Mapping[str, Path],
-    job: Job,
+    job: JobContext,
     *,
     fresh: bool = False,
 ) -> list[events.SelfTested]:
@@ -84,11 +84,11 @@ def run(
 def _test(
     folder: RunFolder,
     project: Project,
-    cases: list[Case],
+    cases: list[SelfTestCase],
     files: Mapping[str, Path],
     earlier: dict[str, Any] | None,
     scratch: Path,
-    job: Job,
+    job: JobContext,
 ) -> list[events.SelfTested]:
     reference = _reference(folder, project, cases, scratch, job)
     answers = {"base + adapter": reference.answers}
@@ -117,7 +117,7 @@ def _test(
     return results
 
 
-def _side_by_side(cases: list[Case], answers: dict[str, list[str]]) -> list[dict[str, str]]:
+def _side_by_side(cases: list[SelfTestCase], answers: dict[str, list[str]]) -> list[dict[str, str]]:
     """One row for each question: what was asked, and each stage's answer."""
     asked = [case.prompt for case in cases if case.prompt][: reading.ANSWERS]
     return [
@@ -159,7 +159,7 @@ def _earlier(folder: RunFolder) -> dict[str, Any] | None:
     return found | {"stages": stages, "answers": answers, "passed": stages[0]["passed"]}
 
 
-def _tell(earlier: dict[str, Any], job: Job) -> events.SelfTested:
+def _tell(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
     """Emits the merged stage's earlier result once more."""
     result = events.SelfTested.model_validate(earlier["stages"][0])
     job.emit(events.Log(text="The merged model was tested before and has not changed since."))
@@ -190,7 +190,7 @@ class Stage:
     """
 
     name: str
-    read: Callable[[Case], np.ndarray]
+    read: Callable[[SelfTestCase], np.ndarray]
     token_fault: str | None
     faults: tuple[str, ...]
     find_cause: Callable[[], Cause]
@@ -198,13 +198,13 @@ class Stage:
 
 
 def _reference(
-    folder: RunFolder, project: Project, cases: list[Case], scratch: Path, job: Job
+    folder: RunFolder, project: Project, cases: list[SelfTestCase], scratch: Path, job: JobContext
 ) -> Reference:
     source = str(merge.base_of(project.model, project.merging, job))
     spec = _plain(project.model).model_copy(update={"source": source})
     loaded = loading.load(generation.widened(spec, job), job)
     mix = AdapterMix(name="merged", adapters=tuple(merge.chosen(folder, project.merging)))
-    tuned = adapters.Switch(loaded.model).to(mix)
+    tuned = adapters.AdapterSwitch(loaded.model).to(mix)
     reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
     del loaded, tuned
     _release()
@@ -212,7 +212,11 @@ def _reference(
 
 
 def _read_reference(
-    tuned: Any, tokenizer: PreTrainedTokenizerBase, cases: list[Case], scratch: Path, job: Job
+    tuned: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    cases: list[SelfTestCase],
+    scratch: Path,
+    job: JobContext,
 ) -> Reference:
     rows = sum(len(case.positions) for case in cases)
     stored: np.memmap | None = None
@@ -239,7 +243,11 @@ def _plain(spec: ModelSpec) -> ModelSpec:
 
 
 def _test_merged(
-    folder: RunFolder, project: Project, cases: list[Case], reference: Reference, job: Job
+    folder: RunFolder,
+    project: Project,
+    cases: list[SelfTestCase],
+    reference: Reference,
+    job: JobContext,
 ) -> tuple[events.SelfTested, list[str]]:
     spec = ModelSpec(
         source=str(folder.merged),
@@ -278,10 +286,10 @@ def _test_gguf(
     name: str,
     file: Path,
     folder: RunFolder,
-    cases: list[Case],
+    cases: list[SelfTestCase],
     reference: Reference,
     inherited: float,
-    job: Job,
+    job: JobContext,
 ) -> tuple[events.SelfTested, list[str]]:
     longest = max(len(case.ids) for case in cases)
     context = longest + reading.ANSWER_TOKENS + 8
@@ -298,7 +306,7 @@ def _test_gguf(
         return result, reading.answers_of_llama(llama, cases, name, job)
 
 
-def _cause_of_gguf(file: Path, folder: RunFolder, job: Job) -> str:
+def _cause_of_gguf(file: Path, folder: RunFolder, job: JobContext) -> str:
     try:
         return causes.of_gguf(file, merge.settings_of(folder, job))
     except ProblemError:
@@ -308,7 +316,9 @@ def _cause_of_gguf(file: Path, folder: RunFolder, job: Job) -> str:
 # --- the verdict ------------------------------------------------------------------------------
 
 
-def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> events.SelfTested:
+def _judge(
+    stage: Stage, cases: list[SelfTestCase], reference: Reference, job: JobContext
+) -> events.SelfTested:
     """Reads every case with a stage and emits how well it agrees."""
     agreeing, divergence, done = 0, 0.0, 0
     for number, case in enumerate(cases):
@@ -414,7 +424,7 @@ def _nothing_held_out() -> Problem:
     )
 
 
-def _tell_how_many(cases: list[Case], job: Job) -> None:
+def _tell_how_many(cases: list[SelfTestCase], job: JobContext) -> None:
     positions = sum(len(case.positions) for case in cases)
     text = f"The self-test reads {len(cases)} conversations with {positions} answer positions"
     if len(cases) < reading.CONVERSATIONS or positions < reading.POSITIONS:

@@ -21,10 +21,10 @@ from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.engine.tokens.chat_format import Tools
 from lora_studio.engine.tokens.exact_rendering import Rendered, render
 from lora_studio.engine.tokens.markers import Span
-from lora_studio.engine.tokens.shape_cache import Renderer
+from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
-    "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "Shown", "Tokenised", "encode",
+    "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "TokenizedText", "TokenizedView", "encode",
     "prompt_ids", "render",
 ]  # fmt: skip
 
@@ -88,7 +88,7 @@ class EncodedLabelled:
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class TokenizedText:
     """A text in tokens, `ids` [length], before any cut: `spans` are the ranges that train, in order.
 
     `unshown` counts reasonings before earlier answers that the template does not show.
@@ -117,7 +117,7 @@ class Tokenised:
 
 
 @dataclass(frozen=True)
-class Shown:
+class TokenizedView:
     """A text with its tokens, whose texts make it up, and the character ranges that train."""
 
     text: str
@@ -147,10 +147,10 @@ class Encoder:
         self._backend.no_truncation()
         self._backend.no_padding()
         try:
-            self._renderer = Renderer(tokenizer, spec.train_on, spec.thinking)
+            self._renderer = ShapeRenderer(tokenizer, spec.train_on, spec.thinking)
             self._answer_renderer = self._renderer
             if spec.train_on == "everything":
-                self._answer_renderer = Renderer(tokenizer, "answers", spec.thinking)
+                self._answer_renderer = ShapeRenderer(tokenizer, "answers", spec.thinking)
         except UnusableRow as error:
             raise fail(
                 "dataset.template_broken",
@@ -185,7 +185,7 @@ class Encoder:
                 raise UnusableRow(fault)
         return [item.cut(limit) for item in result]
 
-    def tokenise(self, samples: Sequence[Sample]) -> list[list[Tokenised] | UnusableRow]:
+    def tokenise(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
         """Each sample in tokens before any cut (of a pair the chosen, then the rejected side), or
         why it is unusable."""
         found: list[list[Rendered] | UnusableRow] = []
@@ -196,7 +196,7 @@ class Encoder:
                 found.append(verdict)
         texts = [side.text for sides in found if isinstance(sides, list) for side in sides]
         encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
-        results: list[list[Tokenised] | UnusableRow] = []
+        results: list[list[TokenizedText] | UnusableRow] = []
         for sample, sides in zip(samples, found, strict=True):
             if isinstance(sides, UnusableRow):
                 results.append(sides)
@@ -208,7 +208,7 @@ class Encoder:
                 results.append(verdict)
         return results
 
-    def show(self, sample: Sample) -> list[Shown]:
+    def show(self, sample: Sample) -> list[TokenizedView]:
         """The text of a sample token by token, of a pair both; raises UnusableRow."""
         return [self._show(sample, side) for side in self._sides(sample)]
 
@@ -237,17 +237,17 @@ class Encoder:
                 return [self._answer_renderer.render(_answered(earlier, [last]), sample.tools)]
         return [self._renderer.render(sample.messages, sample.tools)]
 
-    def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> Tokenised:
+    def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> TokenizedText:
         spans = list(_token_spans(rendered, encoding.offsets))
         ids = np.array(encoding.ids, np.int32)
-        item = Tokenised(ids, spans, rendered.left_out, rendered.unshown)
+        item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
             is_document = sample.task == "text" and sample.untrained is None
             what = "the text is a single token" if is_document else "no answer in it trains"
             raise UnusableRow(what)
         return item
 
-    def _show(self, sample: Sample, rendered: Rendered) -> Shown:
+    def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
         encoding = self._backend.encode(rendered.text, add_special_tokens=False)
         spans = list(_token_spans(rendered, encoding.offsets))
         trained = trained_mask(len(encoding.ids), spans)
@@ -274,7 +274,7 @@ class Encoder:
                     ranges.append((begin, covered))
             text = rendered.text[begin:covered]
             tokens.append(Token(id=index, text=text, state=state, special=index in special))
-        return Shown(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
+        return TokenizedView(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
 
 
 def trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:

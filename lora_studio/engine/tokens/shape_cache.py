@@ -64,7 +64,7 @@ class _Shape:
     added: str
 
 
-class Renderer:
+class ShapeRenderer:
     """Renders conversations for one tokenizer, with the parts that train."""
 
     def __init__(

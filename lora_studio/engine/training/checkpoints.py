@@ -22,7 +22,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import folder_atomic
 from lora_studio.engine.lora.initialization import subtract
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _ADAPTER = "adapter_model.safetensors"
 _STATE = "training.pt"
@@ -84,7 +84,7 @@ def save_adapter(
         tokenizer.save_pretrained(folder)
 
 
-def last_complete(run: RunFolder, job: Job) -> Checkpoint | None:
+def last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
     """The newest checkpoint that can be read; a damaged one is named and passed over."""
     for step in reversed(run.checkpoint_steps()):
         try:

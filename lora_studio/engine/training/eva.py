@@ -11,10 +11,10 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.incremental_pca import IncrementalPCA
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.lora.initialization import lora_layers
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
 
 #: Trained tokens that are looked at, at most, of rows from all over the dataset.
@@ -22,7 +22,9 @@ _TOKENS_SEEN = 1 << 15
 
 
 @torch.no_grad()
-def look_at_data(tuned: Tuned, rows: Sequence[Any], micro_batch: int, job: Job) -> None:
+def look_at_data(
+    tuned: AdaptedModel, rows: Sequence[Any], micro_batch: int, job: JobContext
+) -> None:
     """A becomes the leading principal directions of what each layer is given at the places that
     predict trained tokens; B stays zero. The ranks stay as they are (ρ = 1).
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.runtime.channel import Job
-from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
-def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: Ranks) -> bool:
+def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
     """Whether Liger's kernels are to be tried; every rank does as the first one."""
     return spec.liger == "auto" and ranks.first(_began_with_liger(run)) is not False
 
 
-def tell(run: RunFolder, scorer: Scorer, job: Job, ranks: Ranks) -> None:
+def tell(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
     """Emits how rows, logits and layers are computed, and notes it."""
     job.emit(events.Log(text=scorer.described))
     of_liger = of_ligers(scorer)

@@ -13,9 +13,9 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.backends.backend import Tuned
-from lora_studio.engine.dataset.rows.mixture import Rows
-from lora_studio.engine.dataset.splitting import Split
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.dataset.rows.mixture import MixedRows
+from lora_studio.engine.dataset.splitting import DatasetSplit
 from lora_studio.engine.model import sources
 
 _LIBRARIES = (
@@ -29,7 +29,11 @@ _BORROWED = 32
 
 
 def record_setup(
-    run: RunFolder, project: Project, tuned: Tuned, data: events.DatasetReady, rows: Rows
+    run: RunFolder,
+    project: Project,
+    tuned: AdaptedModel,
+    data: events.DatasetReady,
+    rows: MixedRows,
 ) -> None:
     """Notes everything that is needed to understand or repeat the training."""
     run.update_manifest(
@@ -55,7 +59,7 @@ def record_setup(
     )
 
 
-def write_heldout(run: RunFolder, rows: Rows, split: Split) -> None:
+def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
     """Writes validation rows, one JSON line each, for the self-test to run on.
 
     Without a validation split some training rows serve, and the manifest says so.
@@ -94,7 +98,7 @@ def _versions() -> dict[str, str]:
     return found | {"platform": platform.platform()}
 
 
-def _counts(tuned: Tuned) -> dict[str, Any]:
+def _counts(tuned: AdaptedModel) -> dict[str, Any]:
     from lora_studio.engine.lora import attach
 
     counted = attach.count(tuned.model)

@@ -16,11 +16,11 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine import generation
-from lora_studio.engine.backends.backend import Tuned
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
 from lora_studio.engine.training import checkpoints
-from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import ladder
 
 _T = TypeVar("_T")
@@ -30,7 +30,7 @@ _OPENING = 200
 
 
 @dataclass(frozen=True)
-class Prompt:
+class SamplePrompt:
     """What a person reads, and the text that the model goes on from."""
 
     shown: str
@@ -45,18 +45,18 @@ class Sampler:
         run: RunFolder,
         spec: TrainingSpec,
         rows: int,
-        tuned: Tuned,
+        tuned: AdaptedModel,
         task: Task,
-        job: Job,
+        job: JobContext,
         computing: Callable[[], AbstractContextManager[object]],
-        ranks: Ranks,
+        ranks: ProcessGroup,
     ) -> None:
         """`rows` of those held out are asked as well; `computing` is the context that the model
         computes in, such as autocast. All `ranks` have to ask where each holds a part of the weights."""
         self._run, self._spec, self._tuned, self._job = run, spec, tuned, job
         self._rows, self._task, self._computing = rows, task, computing
         self._ranks = ranks
-        self._prompts: list[Prompt] | None = None
+        self._prompts: list[SamplePrompt] | None = None
         self._base_is_told = False
 
     def begin(self, step: int) -> None:
@@ -93,7 +93,7 @@ class Sampler:
             ladder.release()
             self._job.emit(events.Warned(problem=_no_memory()))
 
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> list[SamplePrompt]:
         """The user's own, then those of the first held-out rows; one that the chat template refuses
         is left out."""
         if self._prompts is None:
@@ -105,18 +105,18 @@ class Sampler:
             self._prompts = self._agreed(found)
         return self._prompts
 
-    def _rendered(self, samples: Sequence[Sample], *, whole: bool) -> Iterator[Prompt]:
+    def _rendered(self, samples: Sequence[Sample], *, whole: bool) -> Iterator[SamplePrompt]:
         for sample in samples:
             if sample.text:
                 text = sample.text if whole else sample.text[:_OPENING]
-                yield Prompt(text, (self._tuned.base.tokenizer.bos_token or "") + text)
+                yield SamplePrompt(text, (self._tuned.base.tokenizer.bos_token or "") + text)
                 continue
             turns = sample.messages if whole else _before_answer(sample.messages)
             try:
                 text = encoder.render(self._tuned.base.tokenizer, turns, sample.tools, prompt=True)
             except UnusableRow:
                 continue
-            yield Prompt(turns[-1].content, text)
+            yield SamplePrompt(turns[-1].content, text)
 
     def _base(self, *, is_base: bool) -> list[tuple[str, str]]:
         """Prompts as shown and the base's answers to them, from the run's folder where they are.
@@ -141,7 +141,7 @@ class Sampler:
             write_atomic(file, text)
         return list(zip(shown, answers, strict=True))
 
-    def _answers(self, prompts: Sequence[Prompt]) -> list[str]:
+    def _answers(self, prompts: Sequence[SamplePrompt]) -> list[str]:
         with self._computing():
             return generation.complete(
                 self._tuned.model,

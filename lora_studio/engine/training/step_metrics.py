@@ -6,20 +6,20 @@ from collections import deque
 from typing import Any
 
 from lora_studio.core.protocol import events
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Steps that speed and the time left are averaged over.
 _WINDOW = 20
 
 
-class Meter:
+class StepMetrics:
     """Speed and time left over the last steps.
 
     Every step is told, however short: a line in `events.jsonl` takes 50 µs, and a curve with gaps
     could not be compared with that of a resumed run.
     """
 
-    def __init__(self, job: Job, steps: int) -> None:
+    def __init__(self, job: JobContext, steps: int) -> None:
         """`steps` is how many the whole training has."""
         self._job = job
         self._steps = steps

@@ -26,7 +26,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.core.training.trackers import PACKAGES, TITLES, not_installed
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
 #: Longest wait for a tracker that has not written everything at the end, in seconds.
@@ -37,7 +37,7 @@ Outcome = Literal["finished", "paused", "cancelled", "failed"]
 _STEP_FIGURES = ("loss", "learning_rate", "grad_norm", "epoch", "tokens_per_s", "memory_bytes")
 
 
-class Sink(Protocol):
+class TrackerSink(Protocol):
     """One tracker at work."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -50,7 +50,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class About:
+class TrackerInfo:
     """What a tracker gets to know of a run. `first` is the step that comes next; `told` and `judged`
     are the last step and evaluation that were told before the training was interrupted."""
 
@@ -90,7 +90,7 @@ def check(spec: TrainingSpec) -> None:
 
 
 @contextlib.contextmanager
-def following(run: RunFolder, project: Project, job: Job, *, resume: bool) -> Iterator[None]:
+def following(run: RunFolder, project: Project, job: JobContext, *, resume: bool) -> Iterator[None]:
     """Within it the chosen trackers get what the job tells of its training.
 
     A training that begins anew begins anew there too; a resumed one goes on without a step twice.
@@ -120,7 +120,9 @@ def following(run: RunFolder, project: Project, job: Job, *, resume: bool) -> It
 class _Follower:
     """The thread that hands events on."""
 
-    def __init__(self, run: RunFolder, project: Project, job: Job, told: int, judged: int) -> None:
+    def __init__(
+        self, run: RunFolder, project: Project, job: JobContext, told: int, judged: int
+    ) -> None:
         self._run, self._project, self._job = run, project, job
         self._told, self._judged = told, judged
         # Of this process: a step that is done over when memory ran out is told the first time.
@@ -129,7 +131,7 @@ class _Follower:
         self._ended_early = False
         self._outcome: Outcome = "finished"
         self._events: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[str, TrackerSink] = {}
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
         self._thread.start()
 
@@ -176,14 +178,14 @@ class _Follower:
 
     def _open(self, step: int) -> None:
         self._run.trackers.mkdir(parents=True, exist_ok=True)
-        about = About(self._run, self._project, step + 1, self._told, self._judged)
+        about = TrackerInfo(self._run, self._project, step + 1, self._told, self._judged)
         for name in self._project.training.trackers:
             try:
                 self._sinks[name] = _SINKS[name](about)
             except Exception as error:
                 self._give_up(name, error)
 
-    def _each(self, do: Callable[[Sink], None]) -> None:
+    def _each(self, do: Callable[[TrackerSink], None]) -> None:
         for name, sink in list(self._sinks.items()):
             try:
                 do(sink)
@@ -220,7 +222,7 @@ def _told_before(run: RunFolder) -> tuple[int, int]:
 class _TensorBoard:
     """Event files in `trackers/tensorboard`; what a resumed training redoes is taken back."""
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: TrackerInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = about.run.trackers / "tensorboard"
@@ -240,7 +242,7 @@ class _TensorBoard:
 class _Unrepeated:
     """For trackers that can take nothing back: what was told before is not told again."""
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: TrackerInfo) -> None:
         self._about = about
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -258,7 +260,7 @@ class _WeightsAndBiases(_Unrepeated):
     WANDB_MODE, WANDB_PROJECT and the like are heeded.
     """
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: TrackerInfo) -> None:
         super().__init__(about)
         import wandb
 
@@ -289,7 +291,7 @@ _MLFLOW_PARAMS = 100
 class _Mlflow(_Unrepeated):
     """The server that MLFLOW_TRACKING_URI names, else files in `trackers/mlflow`."""
 
-    def __init__(self, about: About) -> None:
+    def __init__(self, about: TrackerInfo) -> None:
         super().__init__(about)
         from mlflow import MlflowClient
 
@@ -302,7 +304,7 @@ class _Mlflow(_Unrepeated):
         self._id = about.once("mlflow", lambda: self._start(about))
         self._client.update_run(self._id, status="RUNNING")  # it may have been paused
 
-    def _start(self, about: About) -> str:
+    def _start(self, about: TrackerInfo) -> str:
         from mlflow.entities import Param
 
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", about.project.name)
@@ -331,7 +333,7 @@ class _Mlflow(_Unrepeated):
             self._client.set_terminated(self._id, status)
 
 
-_SINKS: dict[str, Callable[[About], Sink]] = {
+_SINKS: dict[str, Callable[[TrackerInfo], TrackerSink]] = {
     "tensorboard": _TensorBoard,
     "wandb": _WeightsAndBiases,
     "mlflow": _Mlflow,

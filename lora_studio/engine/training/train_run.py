@@ -11,30 +11,30 @@ from peft.helpers import disable_input_dtype_casting
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.backends.backend import Backend, Tuned
+from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import sequence
 from lora_studio.engine.lora import continue_from_adapter
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoints, eva, run_record, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import together
-from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.reproduction import reproduction
-from lora_studio.engine.training.trainer import Data, Loop
+from lora_studio.engine.training.trainer import Trainer, TrainingData
 
 
 def train(
     run: RunFolder,
-    job: Job,
+    job: JobContext,
     *,
     resume: bool = False,
     lower: bool = False,
     backend: Backend | None = None,
-    ranks: Ranks | None = None,
+    ranks: ProcessGroup | None = None,
 ) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it.
 
@@ -62,7 +62,7 @@ def train(
         )
 
 
-def follow(run: RunFolder, ranks: Ranks, job: Job, *, resume: bool) -> None:
+def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Trains as one of several ranks, not the first, in a process of its own."""
     project = continue_from_adapter.keep(run, run.load_project(), resume=True)
     with checkpoints.scratch(run, f"rank-{ranks.index}") as scratch:
@@ -72,8 +72,8 @@ def follow(run: RunFolder, ranks: Ranks, job: Job, *, resume: bool) -> None:
 def _take_part(
     run: RunFolder,
     project: Project,
-    job: Job,
-    ranks: Ranks,
+    job: JobContext,
+    ranks: ProcessGroup,
     scratch: Path,
     *,
     resume: bool,
@@ -100,7 +100,7 @@ def _take_part(
     if model.sharding == "shard":
         ranks.is_sharded = True
         sharding.divide(tuned)
-    loop = Loop(run, project.training, tuned, data, job, ranks, scratch)
+    loop = Trainer(run, project.training, tuned, data, job, ranks, scratch)
     if resume:
         loop.resume()
     loop.align()
@@ -119,8 +119,8 @@ def _take_part(
 
 
 def prepare_data(
-    run: RunFolder, project: Project, tuned: Tuned, job: Job, *, record: bool = True
-) -> Data:
+    run: RunFolder, project: Project, tuned: AdaptedModel, job: JobContext, *, record: bool = True
+) -> TrainingData:
     """Reads, tokenises and splits the dataset; emits DatasetReady and writes the run's record."""
     spec = project.dataset
     prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
@@ -130,7 +130,7 @@ def prepare_data(
     if record:
         run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
         run_record.write_heldout(run, prepared.rows, prepared.split)
-    return Data(
+    return TrainingData(
         prepared.rows.task,
         sequence(prepared.training, prepared.rows.task),
         sequence(prepared.validation, prepared.rows.task),

@@ -24,16 +24,16 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import folder_atomic
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.backends.backend import Tuned
-from lora_studio.engine.dataset.batches import Plan, by_length
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.dataset.batches import BatchPlan, by_length
 from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.load import DeviceLoad
 from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime import failures
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoints, kernel_choice
-from lora_studio.engine.training.distributed.ranks import Again, Ranks
+from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels import compiling
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import ladder
@@ -46,17 +46,17 @@ from lora_studio.engine.training.recipe import (
     optimizers,
     schedules,
 )
-from lora_studio.engine.training.recipe.best_adapter import Best
+from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
 from lora_studio.engine.training.recipe.objectives import Loss
 from lora_studio.engine.training.reproduction import reproduction
 from lora_studio.engine.training.sampling import Sampler
-from lora_studio.engine.training.step_metrics import Meter
+from lora_studio.engine.training.step_metrics import StepMetrics
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """The rows of a run after rendering; they are read from disk one by one.
 
     `training` and `validation` are sequences with `lengths`, of what the task's objective takes.
@@ -68,17 +68,17 @@ class Data:
     fingerprint: str
 
 
-class Loop:
+class Trainer:
     """The optimisation of one adapter, with everything that a checkpoint has to hold."""
 
     def __init__(
         self,
         run: RunFolder,
         spec: TrainingSpec,
-        tuned: Tuned,
-        data: Data,
-        job: Job,
-        ranks: Ranks,
+        tuned: AdaptedModel,
+        data: TrainingData,
+        job: JobContext,
+        ranks: ProcessGroup,
         scratch: Path,
     ) -> None:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
@@ -93,7 +93,7 @@ class Loop:
         self.accelerator = Accelerator(
             cpu=self.device.type == "cpu", mixed_precision="fp16" if is_scaled else "no"
         )
-        self.plan = Plan(
+        self.plan = BatchPlan(
             data.training.lengths,
             spec.micro_batch,
             spec.gradient_accumulation,
@@ -121,12 +121,12 @@ class Loop:
         self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)
         self._lay_out(spec.micro_batch)
         self.scheduler = schedules.make(spec, optimizer, self.steps)
-        self.best = Best(run)
+        self.best = BestAdapterStore(run)
         rows = spec.sample_rows if data.validation else 0
         self.samples = Sampler(run, spec, rows, tuned, data.task, self.job, self._use, ranks)
         # One rank is enough, but it cannot compute alone where each holds a part of the weights.
         self.samples_here = ranks.is_first or ranks.is_sharded
-        self.meter = Meter(job, self.steps)
+        self.meter = StepMetrics(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
         self.rung = ladder.first(spec)
@@ -244,9 +244,9 @@ class Loop:
         self.results["compiled"] = chosen
         compiling.switch(self.model, on=chosen)
 
-    def recipe(self, project: Project) -> reproduction.Recipe:
+    def recipe(self, project: Project) -> reproduction.ReproductionFacts:
         """What is about to be done, for the script that repeats it."""
-        return reproduction.Recipe(
+        return reproduction.ReproductionFacts(
             project,
             self.tuned,
             self.data.task,
@@ -312,7 +312,7 @@ class Loop:
             self.job.check()
             with self._autocast():
                 found = self.objective.loss(rows)
-            if isinstance(rows, Again):
+            if isinstance(rows, DuplicateBatch):
                 self.accelerator.backward(0.0 * found.total)
                 continue
             loss = found.total / weight
@@ -380,7 +380,7 @@ class Loop:
         for batch in batches:
             self.job.check()
             found = self.objective.loss(batch)
-            if isinstance(batch, Again):
+            if isinstance(batch, DuplicateBatch):
                 continue
             totals["loss"] += float(found.total)
             _add(totals, found, 1)
@@ -487,7 +487,7 @@ class Loop:
         if lower:
             self.go_down("The system ended the training because memory ran out.")
 
-    def use(self, rung: ladder.Rung) -> None:
+    def use(self, rung: ladder.MemoryLevel) -> None:
         """Computes with these micro-batches from now on; the rows of a step stay the same."""
         self.rung = rung
         # Every rank gets something to do, be the step cut ever so fine.
@@ -609,7 +609,7 @@ class Loop:
             )
         try:
             adapter_weights.put(self.model, found.adapter)
-        except adapter_weights.MisfitError as error:
+        except adapter_weights.AdapterMismatchError as error:
             raise fail(
                 "training.checkpoint_foreign",
                 f"The checkpoint does not fit the adapter that this engine makes: {error}.",

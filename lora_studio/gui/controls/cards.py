@@ -19,12 +19,12 @@ from PySide6.QtWidgets import (
 
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, restyle
 
 
 @dataclass(frozen=True)
-class Choice:
+class CardOption:
     """A card: the value it stands for, a short title, and one phrase on what it is for."""
 
     value: Hashable
@@ -38,14 +38,14 @@ class CardsControl(Control):
     A value that no card stands for leaves all of them unchosen.
     """
 
-    def __init__(self, choices: Sequence[Choice], parent: QWidget | None = None) -> None:
+    def __init__(self, choices: Sequence[CardOption], parent: QWidget | None = None) -> None:
         """The cards share the width evenly."""
         super().__init__(parent)
         self._group = QButtonGroup(self)
         self.cards = {choice.value: _Card(choice) for choice in choices}
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setSpacing(Space.M)
+        self._grid.setSpacing(Spacing.M)
         self._columns = 0
         for value, card in self.cards.items():
             self._group.addButton(card.radio)
@@ -65,7 +65,7 @@ class CardsControl(Control):
 
     def _width_of(self, columns: int) -> int:
         widest = max(card.minimumSizeHint().width() for card in self.cards.values())
-        return columns * (widest + Space.M) - Space.M
+        return columns * (widest + Spacing.M) - Spacing.M
 
     def _arrange(self, columns: int) -> None:
         if columns == self._columns:
@@ -105,7 +105,7 @@ class CardsControl(Control):
 class _Card(QFrame):
     """A radio button with words around it; the whole surface can be clicked."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: CardOption) -> None:
         super().__init__()
         self.setProperty("surface", "choice")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -116,8 +116,8 @@ class _Card(QFrame):
         self._note.hide()
         self._title = tr(choice.title)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
-        layout.setSpacing(Space.XS)
+        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
+        layout.setSpacing(Spacing.XS)
         layout.addWidget(self.radio)
         layout.addWidget(self._text)
         layout.addStretch(1)

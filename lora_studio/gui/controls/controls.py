@@ -75,7 +75,7 @@ def name_control(control: Control, name: str, description: str = "") -> None:
             choice.setAccessibleDescription(f"{name}. {description}" if description else name)
 
 
-class Line(QLineEdit):
+class LineEdit(QLineEdit):
     """A line that enters on Enter and on leaving, reverts on Esc, steps with the wheel in focus."""
 
     entered = Signal()
@@ -130,7 +130,7 @@ class LineControl(Control):
         super().__init__(parent)
         self._about = about
         self._value: Any = None
-        self.line = Line()
+        self.line = LineEdit()
         self.setFocusProxy(self.line)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -258,7 +258,7 @@ class ListControl(Control):
         """One line; shown with commas."""
         super().__init__(parent)
         self._value: Any = ()
-        self.line = Line()
+        self.line = LineEdit()
         self.setFocusProxy(self.line)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -30,7 +30,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.theme import Spacing, current, pixmap
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 
@@ -121,24 +121,24 @@ class FieldEditor(QWidget):
 
     def _build(self) -> None:
         held = QHBoxLayout()
-        held.setSpacing(Space.S)
+        held.setSpacing(Spacing.S)
         held.addWidget(self.control, 0 if self.about.unit else 1)
         if self.about.unit:
             held.addWidget(label(tr(self.about.unit), "muted"))
             held.addStretch(1)
         sized(self._glyph, width=16, height=16)
         said = column(self.error, row(self._fix_button, None), spacing=0)
-        error = row(self._glyph, said, spacing=Space.XS)
+        error = row(self._glyph, said, spacing=Spacing.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
         error.setStretch(1, 1)
         self._error_row.setLayout(error)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.XS)
-        layout.addLayout(row(self.label, self.mark, None, spacing=Space.XS))
+        layout.setSpacing(Spacing.XS)
+        layout.addLayout(row(self.label, self.mark, None, spacing=Spacing.XS))
         layout.addLayout(held)
         layout.addWidget(self._error_row)
-        foot = row(self.help, self.other_mark, spacing=Space.XS)
+        foot = row(self.help, self.other_mark, spacing=Spacing.XS)
         foot.setStretch(0, 1)
         foot.setAlignment(self.other_mark, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(foot)
@@ -185,7 +185,7 @@ class FieldEditor(QWidget):
         specs = [self.state.spec(step) for step in _TOGETHER]
         if None in specs:
             return
-        chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
+        chosen = combinations.Combination(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
         values = list(self.about.choices)
         found = combinations.blocked(chosen, self.step, self.field, values)
         if found != self._blocked:

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, label
 
 
@@ -21,12 +21,12 @@ class FieldGroup(QWidget):
         self._editors = list(editors)
         self._shown: list[FieldEditor] = []
         self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(Space.XL)
-        self._grid.setVerticalSpacing(Space.L)
+        self._grid.setHorizontalSpacing(Spacing.XL)
+        self._grid.setVerticalSpacing(Spacing.L)
         self._grid.setColumnStretch(0, 1)
         self._grid.setColumnStretch(1, 1)
         head = [label(title, "section")] if title else []
-        self.setLayout(column(*head, self._grid, spacing=Space.S))
+        self.setLayout(column(*head, self._grid, spacing=Spacing.S))
         for made in self._editors:
             made.setParent(self)
         self.show_only([made.field for made in self._editors])

@@ -11,9 +11,9 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
 
 from lora_studio.core.spec import FieldFacts
-from lora_studio.gui.controls.controls import Control, Line
+from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.drag_and_drop import dropped_path
 
@@ -39,14 +39,14 @@ class PathControl(Control):
         self._about = about
         self._value = ""
         self.base: Path | None = None
-        self.line = Line()
+        self.line = LineEdit()
         self.browse = self._browse_button()
         self.setFocusProxy(self.line)
         self.setAcceptDrops(True)
         self.line.setAcceptDrops(False)  # a drop on the line is a drop on the control
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.line, 1)
         layout.addWidget(self.browse)
         self.line.entered.connect(self._leave)

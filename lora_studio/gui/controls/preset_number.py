@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.controls.controls import Control, LineControl
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 
 class PresetNumberControl(Control):
@@ -28,7 +28,7 @@ class PresetNumberControl(Control):
         self.setFocusProxy(self.line.line)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.buttons)
         layout.addWidget(self.line, 1)
         self.buttons.edited.connect(lambda words: self._take(self._presets[words]))

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSlider, QWidget
 
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control, LineControl
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 
 class SliderNumberControl(Control):
@@ -39,7 +39,7 @@ class SliderNumberControl(Control):
         self.setFocusProxy(self.line.line)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.line)
         layout.addWidget(self.slider, 1)
         self.slider.valueChanged.connect(self._moved)

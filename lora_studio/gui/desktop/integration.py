@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject
 
-from lora_studio.client.sleep_inhibitor import Awake
+from lora_studio.client.sleep_inhibitor import SleepInhibitor
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
-from lora_studio.gui.desktop.notifications import News
+from lora_studio.gui.desktop.notifications import Notifications
 from lora_studio.gui.desktop.task_bar import TaskBar
 from lora_studio.gui.jobs.control import DOING, JobControl
 from lora_studio.gui.language import tr
@@ -24,15 +24,15 @@ VISIBLE_AFTER = 10.0
 LOOK_EVERY = 5.0
 
 
-class Manners(QObject):
+class DesktopIntegration(QObject):
     """Follows the jobs of the window; says nothing of the end of a short one."""
 
     def __init__(
         self,
         jobs: JobControl,
-        awake: Awake,
+        awake: SleepInhibitor,
         bar: TaskBar,
-        news: News,
+        news: Notifications,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """The three ways of this system, and a clock in seconds."""

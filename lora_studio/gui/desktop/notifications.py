@@ -16,14 +16,14 @@ _LOG = logging.getLogger("lora_studio")
 _SHOWN_FOR = 15_000
 
 
-class News(Protocol):
+class Notifications(Protocol):
     """One way to tell the user something outside of the window."""
 
     def tell(self, title: str, text: str) -> None:
         """Shows it once; does not wait."""
 
 
-class DesktopNews(QObject):
+class DesktopNotifications(QObject):
     """The tray where there is one, else notify-send; the task bar's entry asks for a look in any case.
 
     Signals:

@@ -9,10 +9,10 @@ from pathlib import Path
 from PySide6.QtCore import QFile, QStandardPaths
 
 from lora_studio.core.problems import Where, fail
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 
 
-def move(places: Sequence[Path], thread: Background) -> list[Path]:
+def move(places: Sequence[Path], thread: BackgroundReader) -> list[Path]:
     """Moves files and folders; returns those that are gone. Raises ProblemError at the first that stays."""
     # WORKAROUND: Qt makes the trash itself, but not the folder that it belongs in.
     home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)

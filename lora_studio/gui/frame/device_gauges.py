@@ -12,7 +12,7 @@ import psutil
 from PySide6.QtCore import QThread, Signal
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 
 #: Seconds between two samples: often enough to watch, too seldom to be felt.
 INTERVAL = 2.0
@@ -23,7 +23,7 @@ _PATIENCE = 300
 
 
 @dataclass(frozen=True)
-class Gpu:
+class GpuSample:
     """One NVIDIA card; memory in bytes, load in percent, None what its driver does not tell."""
 
     name: str
@@ -35,16 +35,16 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Sample:
+class DeviceSample:
     """One look at the machine; memory in bytes, load of all processors together in percent."""
 
     cpu_load: float
     ram_used: int
     ram_total: int
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[GpuSample, ...] = ()
 
 
-class Gauges(LastingThread):
+class DeviceGauges(DetachedThread):
     """Looks at the machine every other second until it is forgotten.
 
     Signals:
@@ -53,7 +53,9 @@ class Gauges(LastingThread):
 
     sampled = Signal(object)
 
-    def __init__(self, read: Callable[[], Sample] | None = None, every: float = INTERVAL) -> None:
+    def __init__(
+        self, read: Callable[[], DeviceSample] | None = None, every: float = INTERVAL
+    ) -> None:
         """`read` looks once, `every` so many seconds."""
         super().__init__()
         self._read = read
@@ -106,12 +108,12 @@ class Nvml:
             # all of which mean that there is nothing to show.
             self._cards = []
 
-    def gpus(self) -> tuple[Gpu, ...]:
+    def gpus(self) -> tuple[GpuSample, ...]:
         """Every card as it is now; one that fell off the bus is left out."""
         found = (self._gpu(card) for card in self._cards)
         return tuple(gpu for gpu in found if gpu is not None)
 
-    def _gpu(self, card: object) -> Gpu | None:
+    def _gpu(self, card: object) -> GpuSample | None:
         ask, library = self._ask, self.library
         memory = ask(library.nvmlDeviceGetMemoryInfo, card)
         name = ask(library.nvmlDeviceGetName, card)
@@ -119,7 +121,7 @@ class Nvml:
             return None
         load = ask(library.nvmlDeviceGetUtilizationRates, card)
         heat = ask(library.nvmlDeviceGetTemperature, card, library.NVML_TEMPERATURE_GPU)
-        return Gpu(
+        return GpuSample(
             name=_text(name),
             uuid=_text(ask(library.nvmlDeviceGetUUID, card) or ""),
             used_bytes=int(memory.used),
@@ -137,8 +139,8 @@ class Nvml:
 
 
 def gpu_of(
-    device: events.Device | None, sample: Sample, environment: Mapping[str, str] = os.environ
-) -> Gpu | None:
+    device: events.Device | None, sample: DeviceSample, environment: Mapping[str, str] = os.environ
+) -> GpuSample | None:
     """The card that a device of the engine means, which numbers only those it may see."""
     if device is None or not device.name.startswith("cuda"):
         return None
@@ -158,13 +160,13 @@ def gpu_of(
     return next((gpu for gpu in sample.gpus if device.title in gpu.name), None)
 
 
-def _reader() -> Callable[[], Sample]:
+def _reader() -> Callable[[], DeviceSample]:
     nvml = Nvml()
     psutil.cpu_percent()  # counted from here: the first answer means nothing
 
-    def read() -> Sample:
+    def read() -> DeviceSample:
         ram = psutil.virtual_memory()
-        return Sample(psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.gpus())
+        return DeviceSample(psutil.cpu_percent(), ram.total - ram.available, ram.total, nvml.gpus())
 
     return read
 

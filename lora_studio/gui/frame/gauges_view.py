@@ -7,9 +7,9 @@ from PySide6.QtWidgets import QProgressBar, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.device_gauges import Gpu, Sample, gpu_of
+from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample, gpu_of
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, restyle, row, set_role
 
 _BAR_WIDTH = 72
@@ -31,7 +31,7 @@ class GaugesView(QWidget):
         """Hidden until something is known."""
         super().__init__(parent)
         self._device: events.Device | None = None
-        self._sample: Sample | None = None
+        self._sample: DeviceSample | None = None
         self._roomy = self._fits = True
         self.name = label("", "muted")
         self.load = label("", "muted")
@@ -41,7 +41,7 @@ class GaugesView(QWidget):
         self.heat = label("", "muted")
         self.machine = label("", "muted")
         self.setLayout(
-            row(self.name, self.load, self.bar, self.memory, self.heat, Space.S, self.machine)
+            row(self.name, self.load, self.bar, self.memory, self.heat, Spacing.S, self.machine)
         )  # fmt: skip
         self.hide()
 
@@ -50,7 +50,7 @@ class GaugesView(QWidget):
         self._device = device
         self._show()
 
-    def show_sample(self, sample: Sample) -> None:
+    def show_sample(self, sample: DeviceSample) -> None:
         """What the machine does now."""
         self._sample = sample
         self._show()
@@ -85,14 +85,14 @@ class GaugesView(QWidget):
         self._show_around(gpu)
         self.changed.emit()
 
-    def _show_gpu(self, gpu: Gpu) -> None:
+    def _show_gpu(self, gpu: GpuSample) -> None:
         self.load.setText(f"{gpu.load} %" if gpu.load is not None else "")
         self._show_memory(gpu.used_bytes, gpu.total_bytes)
         hot = gpu.celsius is not None and gpu.celsius >= _HOT
         self.heat.setText(f"{'▲ ' if hot else ''}{gpu.celsius} °C" if gpu.celsius else "")
         set_role(self.heat, "warn" if hot else "muted")
 
-    def _show_machine(self, sample: Sample) -> None:
+    def _show_machine(self, sample: DeviceSample) -> None:
         self.load.setText(f"{sample.cpu_load:.0f} %")
         self._show_memory(sample.ram_used, sample.ram_total)
         self.heat.setText("")
@@ -114,7 +114,7 @@ class GaugesView(QWidget):
             )
         )
 
-    def _show_around(self, gpu: Gpu | None) -> None:
+    def _show_around(self, gpu: GpuSample | None) -> None:
         """The processor and its memory beside a GPU, and the whole machine in the tooltip."""
         sample = self._sample
         around = ""
@@ -130,14 +130,14 @@ class GaugesView(QWidget):
         self.setAccessibleName(told.replace("\n", "; "))
 
 
-def _name(device: events.Device | None, gpu: Gpu | None) -> str:
+def _name(device: events.Device | None, gpu: GpuSample | None) -> str:
     """What the device is called in little room: a processor needs no further name."""
     if device is not None and device.name != "cpu":
         return _short(device.title)
     return _short(gpu.name) if gpu is not None else tr("Processor")
 
 
-def _told(sample: Sample) -> str:
+def _told(sample: DeviceSample) -> str:
     lines = [
         tr("Processor: {load} % busy, {used} of {total} of memory in use").format(
             load=f"{sample.cpu_load:.0f}",

@@ -20,7 +20,7 @@ from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
 _BAR_WIDTH = 88
@@ -74,8 +74,8 @@ class HeaderBar(QFrame):
         self.queue.hide()
         self._making_room = False
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(Space.L, 0, Space.XL, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(Spacing.L, 0, Spacing.XL, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self._project)
         layout.addWidget(self._saved)
         layout.addStretch(1)
@@ -163,7 +163,7 @@ class JobView(QWidget):
         self._left = label("", "muted")
         self.stop: QPushButton = button(tr("Stop"), icon="stop")
         layout = row(self.open, self._bar, self._left, self.stop)
-        layout.setContentsMargins(Space.L, 0, 0, 0)
+        layout.setContentsMargins(Spacing.L, 0, 0, 0)
         self.setLayout(layout)
         self.hide()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.gui.pages.home.page import HomePage
-from lora_studio.gui.pages.page import Page
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from lora_studio.gui.pages.runs.page import RunsPage
     from lora_studio.gui.pages.settings.page import SettingsPage
 
-MakePages = Callable[[ProjectState, Preferences], Sequence[Page]]
+MakePages = Callable[[ProjectState, Preferences], Sequence[StepPage]]
 
 
-class Furniture(QObject):
+class LazyPages(QObject):
     """Everything that is shown in the window's middle, except Home.
 
     Signals:
@@ -48,10 +48,10 @@ class Furniture(QObject):
         self._state, self._preferences, self._queue = state, preferences, queue
         self._make_pages = make_pages
         self.is_there = False
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, StepPage] = {}
 
     @property
-    def pages(self) -> dict[str, Page]:
+    def pages(self) -> dict[str, StepPage]:
         """The page of each step."""
         self.make()
         return self._pages
@@ -92,14 +92,14 @@ class Furniture(QObject):
         self.made.emit()
 
 
-class Furnished:
+class LazyPage:
     """What a window with furniture offers of it; the first that is asked for has all of it made."""
 
-    furniture: Furniture
+    furniture: LazyPages
     home: HomePage
 
     @property
-    def pages(self) -> dict[str, Page]:
+    def pages(self) -> dict[str, StepPage]:
         """The page of each step."""
         return self.furniture.pages
 
@@ -119,12 +119,12 @@ class Furnished:
         return self.furniture.settings
 
     @property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, AppPage]:
         """What is no step, by its name."""
         found = (self.home, self.runs, self.playground, self.settings)
         return {place.name: place for place in found}
 
     @property
-    def everywhere(self) -> list[Page | Place]:
+    def everywhere(self) -> list[StepPage | AppPage]:
         """All pages and places."""
         return [*self.pages.values(), *self.places.values()]

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap, theme
+from lora_studio.gui.theme import Size, Spacing, body_font, color, current, pixmap, theme
 
 State = Literal["", "todo", "ready", "problem", "running", "paused"]
 
@@ -78,14 +78,14 @@ class RailButton(QAbstractButton):
     def sizeHint(self) -> QSize:
         """As wide as the rail, as high as its one or two lines."""
         title, said = _heights()
-        lines = title + said + Space.S if self._state.state else title + Space.XL
+        lines = title + said + Spacing.S if self._state.state else title + Spacing.XL
         return QSize(self._needed(), max(lines, 46 if self._state.state else 38))
 
     def _needed(self) -> int:
         """The width that the title takes in the bold type of the current place."""
         title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
-        around = 2 * Space.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _END + Space.S
-        return max(WIDTH - 2 * Space.S, around + title)
+        around = 2 * Spacing.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _END + Spacing.S
+        return max(WIDTH - 2 * Spacing.S, around + title)
 
     def event(self, event: QEvent) -> bool:
         """Repaints when the mouse comes or goes."""
@@ -102,11 +102,11 @@ class RailButton(QAbstractButton):
         tint = palette.disabled if not enabled else palette.accent if here else palette.muted
         middle = self.height() // 2
         side, mark = Size.scaled(_ICON), Size.scaled(_GLYPH)
-        icon = self._mirrored(QRect(Space.M, middle - side // 2, side, side))
+        icon = self._mirrored(QRect(Spacing.M, middle - side // 2, side, side))
         painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint, _ICON))
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
-        left = Space.M + side + Space.M
+        left = Spacing.M + side + Spacing.M
         width = self.width() - left - mark - _END
         if not self._state.words:
             painter.drawText(
@@ -142,11 +142,11 @@ class RailButton(QAbstractButton):
         if self.isChecked() or (self.underMouse() and self.isEnabled()):
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(color("selected" if self.isChecked() else "hover"))
-            painter.drawRoundedRect(area, Space.RADIUS_CONTROL, Space.RADIUS_CONTROL)
+            painter.drawRoundedRect(area, Spacing.RADIUS_CONTROL, Spacing.RADIUS_CONTROL)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(color("accent"), 1.5))
-            painter.drawRoundedRect(area, Space.RADIUS_CONTROL, Space.RADIUS_CONTROL)
+            painter.drawRoundedRect(area, Spacing.RADIUS_CONTROL, Spacing.RADIUS_CONTROL)
 
 
 def _heights() -> tuple[int, int]:
@@ -173,7 +173,7 @@ class Rail(QFrame):
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
         self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(Space.S, Space.M, Space.S, Space.M)
+        self._layout.setContentsMargins(Spacing.S, Spacing.M, Spacing.S, Spacing.M)
         self._layout.setSpacing(2)
         self._fit()
         theme().changed.connect(self._fit)
@@ -189,10 +189,10 @@ class Rail(QFrame):
 
     def _fit(self) -> None:
         """All titles in full, however long their language and large their type."""
-        wanted = (button.sizeHint().width() + 2 * Space.S for button in self._buttons.values())
+        wanted = (button.sizeHint().width() + 2 * Spacing.S for button in self._buttons.values())
         self.setFixedWidth(max(wanted, default=WIDTH))
 
-    def add_gap(self, height: int = Space.M) -> None:
+    def add_gap(self, height: int = Spacing.M) -> None:
         """A distance between groups."""
         self._layout.addSpacing(height)
 

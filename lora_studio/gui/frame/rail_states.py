@@ -7,11 +7,11 @@ from lora_studio.gui.frame.rail import RailState
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.launcher import STEP_OF
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 
 
-def of_step(page: Page, state: ProjectState, jobs: JobControl) -> RailState:
+def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     """The state of the step that a page is about; that of a job at work comes before its problems."""
     if state.draft.path is None:
         return RailState("todo", "")

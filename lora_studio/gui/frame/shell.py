@@ -19,27 +19,27 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.desktop import task_bar
-from lora_studio.gui.desktop.integration import Manners
-from lora_studio.gui.desktop.notifications import DesktopNews
+from lora_studio.gui.desktop.integration import DesktopIntegration
+from lora_studio.gui.desktop.notifications import DesktopNotifications
 from lora_studio.gui.frame import layout, rail_states
 from lora_studio.gui.frame.actions import Actions
-from lora_studio.gui.frame.device_gauges import Gauges
+from lora_studio.gui.frame.device_gauges import DeviceGauges
 from lora_studio.gui.frame.header_bar import HeaderBar
-from lora_studio.gui.frame.lazy_pages import Furnished, Furniture, MakePages
+from lora_studio.gui.frame.lazy_pages import LazyPage, LazyPages, MakePages
 from lora_studio.gui.frame.rail import Rail, RailState
 from lora_studio.gui.help.commands import HelpCommands
 from lora_studio.gui.help.tour import Tour
 from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.inspector import Inspector
-from lora_studio.gui.jobs.launcher import STEP_OF, JobFlow
+from lora_studio.gui.jobs.launcher import STEP_OF, JobLauncher
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.home.interrupted import Interrupted
 from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.lora.library import AdapterLibrary
-from lora_studio.gui.pages.page import Page
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
 from lora_studio.gui.pages.settings.update_check import UpdateCheck
@@ -56,13 +56,13 @@ from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.drag_and_drop import dropped_project
 from lora_studio.gui.window import wiring
 from lora_studio.gui.window.appearance import Appearance
-from lora_studio.gui.window.closing import Closing
+from lora_studio.gui.window.closing import CloseGuard
 
 #: Milliseconds after which a window that was shown is painted: now there is time for the rest.
 _PAINTED = 300
 
 
-class Window(QMainWindow, Furnished):
+class Window(QMainWindow, LazyPage):
     """One project at a time, one heavy job at a time.
 
     Signals:
@@ -83,15 +83,15 @@ class Window(QMainWindow, Furnished):
         self.state = ProjectState(self.messages, self)
         self.inspector = Inspector(self)
         self.jobs = JobControl(self)
-        self.gauges = Gauges()
+        self.gauges = DeviceGauges()
         self._painted = QTimer(self, singleShot=True, interval=_PAINTED)
         self._painted.timeout.connect(self.gauges.start)
-        self.news = DesktopNews(self)
-        self.manners = Manners(
+        self.news = DesktopNotifications(self)
+        self.manners = DesktopIntegration(
             self.jobs, sleep_inhibitor.of_system(), task_bar.of_system(), self.news
         )
         self.actions_ = Actions(self, self.state.undo)
-        self.flow = JobFlow(self.state, self.jobs, self)
+        self.flow = JobLauncher(self.state, self.jobs, self)
         self.projects = ProjectCommands(self.state, self.preferences, self)
         self.cluster = ClusterExport(self.state, self)
         self.help = HelpCommands(self)
@@ -99,12 +99,14 @@ class Window(QMainWindow, Furnished):
         self.lock = ProjectLock(self)
         self.engine = EngineManager(self.messages, self)
         self.updates = UpdateCheck(preferences, self.messages, self)
-        self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
+        self.closing = CloseGuard(
+            self.state, self.jobs, self.flow, self.projects, self.cluster, self
+        )
         self.library = AdapterLibrary(self.state, self.preferences, self)
         self.interrupted = Interrupted(self.messages, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
-        self.furniture = Furniture(self.state, preferences, self.queue, make_pages, self)
+        self.furniture = LazyPages(self.state, preferences, self.queue, make_pages, self)
         self.appearance = Appearance(self)
         self.furniture.made.connect(self._furnished)
         self.header = HeaderBar(self.actions_.menu)
@@ -139,7 +141,7 @@ class Window(QMainWindow, Furnished):
     def place(self) -> str:
         """The name of the place or the step that is shown."""
         shown = self.stack.currentWidget()
-        return shown.step if isinstance(shown, Page) else cast(Place, shown).name
+        return shown.step if isinstance(shown, StepPage) else cast(AppPage, shown).name
 
     def go(self, name: str) -> None:
         """Shows a place or the page of a step; steps need a project."""
@@ -175,7 +177,7 @@ class Window(QMainWindow, Furnished):
         if widget is not None:
             widget.commit()
 
-    def neighbour(self, page: Page, direction: int) -> None:
+    def neighbour(self, page: StepPage, direction: int) -> None:
         names = ["home", *self.pages]
         index = names.index(page.step) + direction
         if 0 <= index < len(names):

@@ -7,13 +7,13 @@ from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.model.page import ModelPage
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 
 
-def pages(state: ProjectState, preferences: Preferences) -> list[Page]:
+def pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
     """Makes all pages over one project; `preferences` outlive it."""
     return [
         ModelPage(state, preferences),

@@ -21,8 +21,8 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
-from lora_studio.gui.threads import Background
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.dialog import Dialog
@@ -70,14 +70,14 @@ class AboutDialog(Dialog):
                 label(tr("LoRA Studio is free software under the Apache License 2.0."), wrap=True),
                 label(tr(_ICONS), "muted", wrap=True),
                 self.table,
-                spacing=Space.M,
+                spacing=Spacing.M,
             )
         )
         self.add_button(button(tr("Copy versions"), self._copy, icon="copy"))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
         self.table.setRowCount(1)
         self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
-        self._reading = Background(lambda work: list(work.gently(licenses.packages())), self)
+        self._reading = BackgroundReader(lambda work: list(work.gently(licenses.packages())), self)
         self._reading.done.connect(self._fill)
         self._reading.start()
         self.finished.connect(self._reading.drop)
@@ -85,7 +85,7 @@ class AboutDialog(Dialog):
     def _show(self, *_: object) -> None:
         self.facts.show_facts(versions(self._state.facts.devices))
 
-    def _fill(self, found: list[licenses.Package]) -> None:
+    def _fill(self, found: list[licenses.LicensedPackage]) -> None:
         self.table.setRowCount(len(found))
         for row, package in enumerate(found):
             for place, text in enumerate((package.name, package.version, package.licence)):

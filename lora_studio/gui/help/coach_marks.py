@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space, color
+from lora_studio.gui.theme import Spacing, color
 from lora_studio.gui.widgets.basics import button, label, row
 
 _WIDTH = 340
@@ -45,8 +45,8 @@ class CoachMarks(QWidget):
         self.back = button(tr("Back"), lambda: self.moved.emit(-1))
         self.next = button(tr("Next"), lambda: self.moved.emit(1), kind="primary")
         self._layout = layout = QVBoxLayout(self.bubble)
-        layout.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.M)
-        layout.setSpacing(Space.M)
+        layout.setContentsMargins(Spacing.CARD, Spacing.CARD, Spacing.CARD, Spacing.M)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.title)
         layout.addWidget(self.text)
         layout.addLayout(row(self.place, self.skip, None, self.back, self.next))
@@ -144,7 +144,7 @@ class CoachMarks(QWidget):
         if light.isEmpty():
             self.bubble.move(room.center() - QPoint(size.width() // 2, size.height() // 2))
         else:
-            gap = Space.M
+            gap = Spacing.M
             top = min(max(light.top(), room.top()), room.bottom() - size.height())
             left = min(max(light.left(), room.left()), room.right() - size.width())
             places = (

@@ -20,7 +20,7 @@ KIND_WORDS: dict[Kind, str] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class SearchEntry:
     """One thing to go to or to do. `detail` is searched too, `place` and `keys` are only shown."""
 
     kind: Kind
@@ -31,7 +31,7 @@ class Entry:
     keys: str = ""
 
 
-def find(entries: Iterable[Entry], typed: str) -> list[Entry]:
+def find(entries: Iterable[SearchEntry], typed: str) -> list[SearchEntry]:
     """What fits, the best first; everything in its own order while nothing is typed.
 
     Every word has to be found. One that begins a word of the title counts most, then one within the
@@ -46,7 +46,7 @@ def find(entries: Iterable[Entry], typed: str) -> list[Entry]:
     return [entry for _, entry in sorted(found, key=lambda item: item[0])]
 
 
-def _cost(entry: Entry, words: list[str]) -> tuple[int, int] | None:
+def _cost(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
     title, detail = _plain(entry.title), _plain(f"{entry.detail} {entry.place}")
     total = 0
     for word in words:

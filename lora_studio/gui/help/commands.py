@@ -15,9 +15,9 @@ from lora_studio.gui.frame import offline_mode
 from lora_studio.gui.help import palette_entries, shortcut_sheet
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
-from lora_studio.gui.help.palette import Palette
+from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
-from lora_studio.gui.problems.problem_dialog import ProblemHelp, open_place
+from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_place
 from lora_studio.gui.problems.remedies import what_now
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class HelpCommands(QObject):
 
     def find(self) -> None:
         """Ctrl+K: anything by its name."""
-        if self._is_free(Palette):
+        if self._is_free(CommandPalette):
             self._window.commit()
-            dialog = Palette(palette_entries.entries(self._window), self._window)
+            dialog = CommandPalette(palette_entries.entries(self._window), self._window)
             dialog.open()
             dialog.line.setFocus()
 
@@ -78,7 +78,7 @@ class HelpCommands(QObject):
 
     def explain(self, problem: Problem) -> None:
         """Tells more about a problem."""
-        dialog = ProblemHelp(problem, self._window)
+        dialog = ProblemDialog(problem, self._window)
         dialog.jump.connect(self._window.jump)
         dialog.fix.connect(self._window.apply_fix)
         dialog.engine.connect(self._window.engine.solve)

@@ -16,14 +16,14 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
-from lora_studio.core.help.diagnostics import Entry
+from lora_studio.core.help.diagnostics import ArchiveEntry
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import reason_of
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import monospace_family
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -69,17 +69,17 @@ class DiagnosticsDialog(Dialog):
         self.add_button(button(tr("Cancel"), self.reject))
         self.save = self.add_button(button(tr("Write…"), self._ask, kind="primary"), default=True)
         self.save.setEnabled(False)
-        self._entries: list[Entry] = []
+        self._entries: list[ArchiveEntry] = []
         self.list.currentRowChanged.connect(self._show)
         report = diagnostics.here()
         if devices is not None:
             diagnostics.take(report, devices)
-        self._work = Background(lambda _: diagnostics.collect(report, project), self)
+        self._work = BackgroundReader(lambda _: diagnostics.collect(report, project), self)
         self._work.done.connect(self._fill)
         self._work.start()
         self.finished.connect(self._work.drop)
 
-    def chosen(self) -> list[Entry]:
+    def chosen(self) -> list[ArchiveEntry]:
         """What is ticked."""
         return [
             entry
@@ -97,7 +97,7 @@ class DiagnosticsDialog(Dialog):
         self.accept()
         self.written.emit(file)
 
-    def _fill(self, entries: list[Entry]) -> None:
+    def _fill(self, entries: list[ArchiveEntry]) -> None:
         self._entries = entries
         for entry in entries:
             item = QListWidgetItem(f"{entry.name}   {formatting.size(len(entry.text.encode()))}")

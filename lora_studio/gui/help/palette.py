@@ -27,9 +27,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.gui.help.command_search import KIND_WORDS, Entry, find
+from lora_studio.gui.help.command_search import KIND_WORDS, SearchEntry, find
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Size, Space, body_font, color
+from lora_studio.gui.theme import Size, Spacing, body_font, color
 from lora_studio.gui.widgets.basics import label
 
 _WIDTH, _ROWS = 620, 9
@@ -42,9 +42,9 @@ class _Found(QAbstractListModel):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.entries: list[Entry] = []
+        self.entries: list[SearchEntry] = []
 
-    def show(self, entries: list[Entry]) -> None:
+    def show(self, entries: list[SearchEntry]) -> None:
         self.beginResetModel()
         self.entries = entries
         self.endResetModel()
@@ -73,18 +73,18 @@ class _Line(QStyledItemDelegate):
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         """Two lines of text."""
         metrics = option.fontMetrics
-        return QSize(_WIDTH, 2 * metrics.height() + Space.M)
+        return QSize(_WIDTH, 2 * metrics.height() + Spacing.M)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
         """Draws one entry."""
-        entry: Entry = index.data(Qt.ItemDataRole.UserRole)
+        entry: SearchEntry = index.data(Qt.ItemDataRole.UserRole)
         area: QRect = option.rect
         painter.save()
         if option.state & QStyle.StateFlag.State_Selected:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(color("selected"))
             painter.drawRoundedRect(area.adjusted(1, 1, -1, -1), 6, 6)
-        inner = area.adjusted(Space.M, Space.XS, -Space.M, -Space.XS)
+        inner = area.adjusted(Spacing.M, Spacing.XS, -Spacing.M, -Spacing.XS)
         side = entry.keys or " · ".join(
             part for part in (entry.place, tr(KIND_WORDS[entry.kind])) if part
         )
@@ -109,16 +109,16 @@ class _Line(QStyledItemDelegate):
         )
         painter.setFont(body_font())
         painter.setPen(color("text"))
-        room = inner.width() - width - Space.M
+        room = inner.width() - width - Spacing.M
         title = painter.fontMetrics().elidedText(entry.title, Qt.TextElideMode.ElideRight, room)
         painter.drawText(upper, near | middle, title)
         painter.restore()
 
 
-class Palette(QDialog):
+class CommandPalette(QDialog):
     """Closes when something is chosen, with Esc, or with a click beside it."""
 
-    def __init__(self, entries: Sequence[Entry], parent: QWidget) -> None:
+    def __init__(self, entries: Sequence[SearchEntry], parent: QWidget) -> None:
         """Over the upper part of `parent`; shows everything until something is typed."""
         super().__init__(parent, Qt.WindowType.Dialog | Qt.WindowType.FramelessWindowHint)
         self.setWindowTitle(tr("Find anything"))
@@ -136,8 +136,8 @@ class Palette(QDialog):
         self.list.setItemDelegate(_Line(self.list))
         self.nothing = label("", "muted", wrap=True)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.line)
         layout.addWidget(self.nothing)
         layout.addWidget(self.list, 1)
@@ -149,7 +149,7 @@ class Palette(QDialog):
         self._place(parent)
 
     @property
-    def found(self) -> list[Entry]:
+    def found(self) -> list[SearchEntry]:
         """What fits, the best first."""
         return self._model.entries
 
@@ -193,8 +193,8 @@ class Palette(QDialog):
 
     def _place(self, parent: QWidget) -> None:
         metrics = self.fontMetrics()
-        height = _ROWS * (2 * metrics.height() + Space.M) + 80
-        width = min(Size.scaled(_WIDTH), parent.width() - 2 * Space.XL)
-        self.setFixedSize(width, min(height, parent.height() - 2 * Space.XL))
+        height = _ROWS * (2 * metrics.height() + Spacing.M) + 80
+        width = min(Size.scaled(_WIDTH), parent.width() - 2 * Spacing.XL)
+        self.setFixedSize(width, min(height, parent.height() - 2 * Spacing.XL))
         middle = parent.mapToGlobal(parent.rect().center())
         self.move(middle.x() - width // 2, parent.mapToGlobal(parent.rect().topLeft()).y() + 64)

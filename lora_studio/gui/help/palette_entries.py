@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from lora_studio.core.project.project import SPECS
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.help.command_search import Entry, Kind
+from lora_studio.gui.help.command_search import Kind, SearchEntry
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.widgets.basics import Card
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lora_studio.gui.frame.shell import Window
 
 
-def entries(window: Window) -> list[Entry]:
+def entries(window: Window) -> list[SearchEntry]:
     """Commands that can be given now, places, settings of the open project, recent projects."""
     return [
         *_actions(window),
@@ -37,26 +37,26 @@ def keys_of(action: QAction) -> str:
     return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
 
 
-def _actions(window: Window) -> Iterator[Entry]:
+def _actions(window: Window) -> Iterator[SearchEntry]:
     for name, action in window.actions_.commands.items():
         if action.isEnabled() and name != "find":
             title = action.text().removesuffix("…")
             kind: Kind = "page" if name.startswith("go_") else "command"
             detail = action.statusTip()
-            yield Entry(kind, title, action.trigger, detail, keys=keys_of(action))
+            yield SearchEntry(kind, title, action.trigger, detail, keys=keys_of(action))
 
 
-def _buttons(window: Window) -> Iterator[Entry]:
+def _buttons(window: Window) -> Iterator[SearchEntry]:
     """What can be pressed on the page that is shown."""
     shown = window.stack
     place = window.title_of(window.place)
     for button in shown.findChildren(QPushButton):
         if button.text() and button.isVisible() and button.isEnabled():
             tip = button.toolTip().partition("\n")[0]
-            yield Entry("command", button.text().removesuffix("…"), button.click, tip, place)
+            yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, place)
 
 
-def _settings(window: Window) -> Iterator[Entry]:
+def _settings(window: Window) -> Iterator[SearchEntry]:
     if not window.has_project:
         return
     for step, page in window.pages.items():
@@ -64,22 +64,22 @@ def _settings(window: Window) -> Iterator[Entry]:
             about = tell_facts(SPECS[editor.step], field)
             value = _shown(editor)
             detail = f"{value} – {about.description}" if value else about.description
-            yield Entry(
+            yield SearchEntry(
                 "setting", about.title, _jumping(window, step, field), detail, tr(page.title)
             )
 
 
-def _program_settings(window: Window) -> Iterator[Entry]:
+def _program_settings(window: Window) -> Iterator[SearchEntry]:
     """What is set for the program rather than for a project: its controls, and the cards they are on."""
     page = window.settings
     place, seen = tr(page.title), set[str]()
     for control in page.findChildren(Control):
         if name := control.accessibleName():
             seen.add(name)
-            yield Entry("setting", name, _focusing(window, control), "", place)
+            yield SearchEntry("setting", name, _focusing(window, control), "", place)
     for card in page.findChildren(Card):
         if (title := card.title.text()) and title not in seen:
-            yield Entry("setting", title, _focusing(window, card), "", place)
+            yield SearchEntry("setting", title, _focusing(window, card), "", place)
 
 
 def _shown(editor: FieldEditor) -> str:
@@ -93,10 +93,10 @@ def _shown(editor: FieldEditor) -> str:
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 
-def _projects(window: Window) -> Iterator[Entry]:
+def _projects(window: Window) -> Iterator[SearchEntry]:
     for file in window.preferences.recent_projects():
         if file != window.state.draft.path:
-            yield Entry("project", file.stem, _opening(window, file), str(file.parent))
+            yield SearchEntry("project", file.stem, _opening(window, file), str(file.parent))
 
 
 def _jumping(window: Window, step: str, field: str) -> Callable[[], None]:

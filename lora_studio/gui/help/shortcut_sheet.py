@@ -10,10 +10,10 @@ from PySide6.QtGui import QAction, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractButton, QGridLayout, QScrollArea, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.page import Page
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.page import StepPage
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -69,9 +69,9 @@ class ShortcutSheet(Dialog):
         inner = QWidget()
         inner.setObjectName("scrolled")
         grid = QGridLayout(inner)
-        grid.setContentsMargins(0, 0, Space.L, 0)
-        grid.setHorizontalSpacing(Space.XL)
-        grid.setVerticalSpacing(Space.S)
+        grid.setContentsMargins(0, 0, Spacing.L, 0)
+        grid.setHorizontalSpacing(Spacing.XL)
+        grid.setVerticalSpacing(Spacing.S)
         grid.setColumnStretch(1, 1)
         place: str | None = None
         for item in found:
@@ -87,7 +87,7 @@ class ShortcutSheet(Dialog):
         area = QScrollArea(widgetResizable=True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setMinimumSize(max(Size.scaled(480), inner.sizeHint().width() + Space.L), 420)
+        area.setMinimumSize(max(Size.scaled(480), inner.sizeHint().width() + Spacing.L), 420)
         area.setAccessibleName(tr("Keyboard shortcuts"))
         area.setWidget(inner)
         self.body.addWidget(area)
@@ -107,7 +107,7 @@ def _place(item: QObject) -> str:
     """The title of the page that something is on, "" where it belongs to the window."""
     above: QObject | None = item
     while above is not None:
-        if isinstance(above, Page | Place):
+        if isinstance(above, StepPage | AppPage):
             return tr(above.title)
         above = above.parent()
     return ""

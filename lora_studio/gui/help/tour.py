@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Stop:
+class TourStop:
     """One place to stand at: where, what is lit there, and what is said."""
 
     place: str
@@ -26,10 +26,10 @@ class Stop:
     text: str
 
 
-def stops() -> tuple[Stop, ...]:
+def stops() -> tuple[TourStop, ...]:
     """All of them, in the order of the tour."""
     return (
-        Stop(
+        TourStop(
             "home",
             lambda window: window.home.sample,
             mark("Welcome"),
@@ -38,7 +38,7 @@ def stops() -> tuple[Stop, ...]:
                 "rows of data, and everything set."
             ),
         ),
-        Stop(
+        TourStop(
             "model",
             lambda window: window.rail,
             mark("Six steps"),
@@ -47,7 +47,7 @@ def stops() -> tuple[Stop, ...]:
                 "Visit them in any order."
             ),
         ),
-        Stop(
+        TourStop(
             "model",
             lambda window: window.pages["model"].header.primary,
             mark("One main button"),
@@ -56,7 +56,7 @@ def stops() -> tuple[Stop, ...]:
                 "from anywhere on the page."
             ),
         ),
-        Stop(
+        TourStop(
             "dataset",
             lambda window: window.pages["dataset"].area,
             mark("Your examples"),
@@ -65,7 +65,7 @@ def stops() -> tuple[Stop, ...]:
                 "and faults are found before they cost a training."
             ),
         ),
-        Stop(
+        TourStop(
             "training",
             lambda window: window.pages["training"].header.primary,
             mark("Training"),
@@ -74,7 +74,7 @@ def stops() -> tuple[Stop, ...]:
                 "at any step, and survives a crash."
             ),
         ),
-        Stop(
+        TourStop(
             "export",
             lambda window: window.pages["export"].area,
             mark("Proven in Ollama"),
@@ -83,7 +83,7 @@ def stops() -> tuple[Stop, ...]:
                 "run. You see how well they agree."
             ),
         ),
-        Stop(
+        TourStop(
             "runs",
             lambda window: window.rail.button("runs"),
             mark("Runs and Playground"),
@@ -92,7 +92,7 @@ def stops() -> tuple[Stop, ...]:
                 "you talk to base and tuned model side by side."
             ),
         ),
-        Stop(
+        TourStop(
             "home",
             lambda window: window.header,
             mark("From anywhere"),

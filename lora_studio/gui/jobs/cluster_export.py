@@ -14,9 +14,9 @@ from lora_studio.core.project import checks
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.threads import Unwanted
+from lora_studio.gui.threads import ObsoleteResult
 
 #: Seconds between two tellings how far the copying is.
 _TELL_EVERY = 0.1
@@ -106,7 +106,7 @@ class ClusterExport(QObject):
         self.ended.emit()
 
 
-class _Writing(LastingThread):
+class _Writing(DetachedThread):
     """Signals:
     advanced(share): from 0 to 1.
     ended(problem): None where the folder is written, or was not wanted any more.
@@ -130,14 +130,14 @@ class _Writing(LastingThread):
             )
         except ProblemError as error:
             problem = error.problems[0]
-        except Unwanted:
+        except ObsoleteResult:
             self.cancelled = True
         if not self.silent:
             self.ended.emit(problem)
 
     def _tell(self, size: int, total: int) -> None:
         if self.isInterruptionRequested():
-            raise Unwanted
+            raise ObsoleteResult
         self._copied += size
         now = time.monotonic()
         if now - self._told > _TELL_EVERY and not self.silent:

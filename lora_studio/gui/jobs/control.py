@@ -38,7 +38,7 @@ RunJob = (
 
 
 @dataclass(frozen=True)
-class Advance:
+class JobProgress:
     """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
 
     doing: str = ""
@@ -64,7 +64,7 @@ class JobControl(QObject):
         super().__init__(parent)
         self.run: RunFolder | None = None
         self.kind = ""
-        self.advance = Advance()
+        self.advance = JobProgress()
         self.stopping = False
         self._id = ""
         self._live = False
@@ -110,7 +110,7 @@ class JobControl(QObject):
     def detach(self) -> None:
         """Lets the job go on alone and forgets it."""
         self._leave_thread()
-        self.run, self.kind, self.advance, self.stopping = None, "", Advance(), False
+        self.run, self.kind, self.advance, self.stopping = None, "", JobProgress(), False
         self.changed.emit()
 
     def stop(self) -> None:
@@ -134,13 +134,13 @@ class JobControl(QObject):
 
     def checkpoint(self) -> None:
         """Asks for a checkpoint after this step."""
-        self._control(commands.Checkpoint(target=self._id))
+        self._control(commands.SaveCheckpoint(target=self._id))
 
     # --- inside -------------------------------------------------------------------------------
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
         self.run, self._live, self.stopping = run, live, False
-        self.kind, self._id, self.advance = "", "", Advance()
+        self.kind, self._id, self.advance = "", "", JobProgress()
         self._thread = thread
         thread.event_received.connect(self._take)
         thread.ended.connect(self._thread_ended)
@@ -173,7 +173,7 @@ class JobControl(QObject):
 
     def _begin(self, kind: str, command_id: str) -> None:
         self.kind, self._id, self.stopping = kind, command_id, False
-        self.advance = Advance(doing=DOING[kind])
+        self.advance = JobProgress(doing=DOING[kind])
         self.changed.emit()
 
     def _take(self, event: events.Event) -> None:
@@ -182,14 +182,16 @@ class JobControl(QObject):
                 self._begin(event.command, event.id)
             case events.Progress() if event.id == self._id:
                 share = event.done / event.total if event.total else None
-                self._advance(Advance(event.stage or DOING.get(self.kind, ""), share, event.eta_s))
+                self._advance(
+                    JobProgress(event.stage or DOING.get(self.kind, ""), share, event.eta_s)
+                )
             case events.StepDone() if event.id == self._id:
-                self._advance(Advance(DOING["train"], event.step / event.steps, event.eta_s))
+                self._advance(JobProgress(DOING["train"], event.step / event.steps, event.eta_s))
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:
             self._end(event)
 
-    def _advance(self, advance: Advance) -> None:
+    def _advance(self, advance: JobProgress) -> None:
         self.advance = advance
         if not self._tell.isActive():
             self._tell.start()
@@ -197,7 +199,7 @@ class JobControl(QObject):
     def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
         self._tell.stop()
         kind, self.kind, self._id = self.kind, "", ""
-        self.advance, self.stopping = Advance(), False
+        self.advance, self.stopping = JobProgress(), False
         if self._thread is not None:
             self._thread.close()
         self.changed.emit()

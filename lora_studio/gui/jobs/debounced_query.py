@@ -22,7 +22,7 @@ def named_model(model: ModelSpec) -> ModelSpec:
     return ModelSpec(**{name: getattr(model, name) for name in NAMING})
 
 
-class Inquiry(QObject):
+class DebouncedQuery(QObject):
     """Makes one kind of question from the project and watches for its answer.
 
     Signals:

@@ -35,7 +35,7 @@ _DONE = {
 }
 
 
-class JobFlow(QObject):
+class JobLauncher(QObject):
     """Starts jobs on the open project and says how they ended.
 
     Signals:

@@ -13,7 +13,7 @@ from lora_studio.gui.jobs.worker_thread import WorkerThread
 IDLE = 15 * 60 * 1000
 
 
-class ChatLink(QObject):
+class OnDemandWorker(QObject):
     """One worker process at a time, which may hold models between two questions.
 
     Signals:

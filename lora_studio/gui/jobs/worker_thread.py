@@ -15,7 +15,7 @@ from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
@@ -25,7 +25,7 @@ _SLICE = 0.008
 _AHEAD = 1000
 
 
-class WorkerThread(LastingThread):
+class WorkerThread(DetachedThread):
     """Carries the events of one worker into the window's thread, in order and in small slices.
 
     The slices keep the window alive when a run of many steps is read again from its beginning.

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, flowing, label
 
 
@@ -25,8 +25,8 @@ class PageHeader(QWidget):
         extra = flowing()
         self.extra = cast(FlowLayout, extra.layout())
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.S)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(Spacing.PAGE, Spacing.L, Spacing.PAGE, Spacing.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.title)
         layout.addWidget(extra, 1)
         layout.addWidget(self.back)

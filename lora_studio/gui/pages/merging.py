@@ -13,33 +13,33 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
-from lora_studio.gui.jobs.debounced_query import Inquiry
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.export.quant_table import badge
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
+    CollapsibleSection,
     FlowLayout,
-    More,
     button,
     column,
     label,
     row,
     set_role,
 )
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
 
-class MergingPage(Page):
+class MergingPage(StepPage):
     """Merges the adapter of the run that the window follows, or one from elsewhere."""
 
     step = "merging"
@@ -54,7 +54,7 @@ class MergingPage(Page):
         self.tested: events.SelfTested | None = None
         self.plan: events.MergePlanned | None = None
         self.shard: events.ShardWritten | None = None
-        self.inquiry = Inquiry(self._question, self)
+        self.inquiry = DebouncedQuery(self._question, self)
         self.inquiry.ask.connect(self.ask)
         self.inquiry.outdated.connect(self.question_outdated)
         self.what = label(role="section", wrap=True)
@@ -99,7 +99,7 @@ class MergingPage(Page):
             ),
             self.add_editor("dtype"),
         )
-        more = More()
+        more = CollapsibleSection()
         more.add(self.add_editor("base"), self.add_editor("shard_size_gb"))
         settings.add(more)
         chosen = Card(tr("Adapters"))
@@ -112,7 +112,9 @@ class MergingPage(Page):
             ways.addWidget(way)
         result.add(ways)
         self.body.addWidget(
-            Columns(column(settings, chosen, None, spacing=Space.L), column(result, None))
+            ResponsiveColumns(
+                column(settings, chosen, None, spacing=Spacing.L), column(result, None)
+            )
         )
         self.body.addStretch(1)
 

@@ -14,10 +14,10 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.frame import PageHeader
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 
-class Page(QWidget):
+class StepPage(QWidget):
     """Base of the six steps. A page puts its cards into `body` and places editors by hand.
 
     Signals:
@@ -81,8 +81,8 @@ class Page(QWidget):
         inner = QWidget()
         inner.setObjectName("scrolled")
         self.body = QVBoxLayout(inner)
-        self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE, Space.PAGE)
-        self.body.setSpacing(Space.L)
+        self.body.setContentsMargins(Spacing.PAGE, Spacing.S, Spacing.PAGE, Spacing.PAGE)
+        self.body.setSpacing(Spacing.L)
         self.area.setWidget(inner)
         self.area.verticalScrollBar().rangeChanged.connect(self._make_room)
         layout = QVBoxLayout(self)
@@ -109,7 +109,7 @@ class Page(QWidget):
         if found is None:
             return
         self.reveal(found)
-        self.area.ensureWidgetVisible(found, 0, Space.XXL)
+        self.area.ensureWidgetVisible(found, 0, Spacing.XXL)
         found.focus()
 
     def reveal(self, found: FieldEditor) -> None:
@@ -156,10 +156,10 @@ class Page(QWidget):
     def _make_room(self, _lowest: int, highest: int) -> None:
         """Lets the scroll bar into the margin, so that cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
-        left, right = Space.PAGE, Space.PAGE - bar
+        left, right = Spacing.PAGE, Spacing.PAGE - bar
         if self.isRightToLeft():  # margins are not mirrored, and the bar is at the left
             left, right = right, left
-        self.body.setContentsMargins(left, Space.S, right, Space.PAGE)
+        self.body.setContentsMargins(left, Spacing.S, right, Spacing.PAGE)
 
     def refresh(self, *_: object) -> None:
         """Brings the primary button and the rail in line with `missing`."""

@@ -9,10 +9,10 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.frame import PageHeader
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 
-class Place(QWidget):
+class AppPage(QWidget):
     """Base of Home, Runs, Playground and Settings. A place puts its parts into `body`.
 
     Signals:
@@ -41,8 +41,8 @@ class Place(QWidget):
         inner = QWidget()
         inner.setObjectName("scrolled")
         self.body = QVBoxLayout(inner)
-        self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE, Space.PAGE)
-        self.body.setSpacing(Space.L)
+        self.body.setContentsMargins(Spacing.PAGE, Spacing.S, Spacing.PAGE, Spacing.PAGE)
+        self.body.setSpacing(Spacing.L)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)

@@ -31,7 +31,7 @@ class _View(pg.PlotWidget):
 
     def __init__(self, chart: Chart, show_all: Callable[[], None]) -> None:
         super().__init__(
-            chart, axisItems={"bottom": _WholeNumbers("bottom"), "left": Scale("left")}
+            chart, axisItems={"bottom": _WholeNumbers("bottom"), "left": AxisScale("left")}
         )
         self._show_all = show_all
 
@@ -70,7 +70,7 @@ class _WholeNumbers(_Axis):
         ]
 
 
-class Scale(_Axis):
+class AxisScale(_Axis):
     """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002.
 
     In a low chart some are left out, so that none stands on another.
@@ -117,7 +117,7 @@ class Chart(QWidget):
         y_label: str,
         parent: QWidget | None = None,
         *,
-        palette: theme.Palette | None = None,
+        palette: theme.ColorPalette | None = None,
     ) -> None:
         """Labels name the quantity with its unit. With a `palette` it does not follow the theme."""
         super().__init__(parent)
@@ -189,7 +189,7 @@ class Chart(QWidget):
 
     # --- colours ------------------------------------------------------------------------------
 
-    def colors(self) -> theme.Palette:
+    def colors(self) -> theme.ColorPalette:
         """The colours it is painted in."""
         return self._palette or theme.current()
 

@@ -13,8 +13,8 @@ from lora_studio.gui import theme
 from lora_studio.gui.language import mark
 from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.chart import Chart
-from lora_studio.gui.plots.trace import Marks, Trace
-from lora_studio.gui.theme import Palette
+from lora_studio.gui.plots.trace import Trace, TraceMarkers
+from lora_studio.gui.theme import ColorPalette
 
 #: Room around the curves, as a share of what they span.
 _PAD_X, _PAD_Y = 0.015, 0.06
@@ -47,7 +47,7 @@ class CurveChart(Chart):
     following_changed = Signal()
 
     def __init__(
-        self, y_label: str, parent: QWidget | None = None, *, palette: Palette | None = None
+        self, y_label: str, parent: QWidget | None = None, *, palette: ColorPalette | None = None
     ) -> None:
         """Empty; `y_label` names the quantity with its unit. Without one it is named inside."""
         super().__init__(mark("step"), y_label, parent, palette=palette)
@@ -60,7 +60,7 @@ class CurveChart(Chart):
         self._leader: CurveChart | None = None
         self._box = self._plot.getViewBox()
         self._box.disableAutoRange()
-        self.marks = Marks(self.colors)
+        self.marks = TraceMarkers(self.colors)
         self._plot.addItem(self.marks, ignoreBounds=True)
         self.tags = tags.Tags(self.colors, lambda: self._traces)
         self.tags.setZValue(_ABOVE)
@@ -111,7 +111,7 @@ class CurveChart(Chart):
 
     def caption_height(self) -> int:
         """Pixels that the caption takes at the top, 0 without one."""
-        return theme.Size.CAPTION + theme.Space.S if self._caption.text.strip() else 0
+        return theme.Size.CAPTION + theme.Spacing.S if self._caption.text.strip() else 0
 
     def set_scale(self, scale: float) -> None:
         """What values are multiplied with on the axis."""

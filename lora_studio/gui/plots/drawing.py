@@ -12,8 +12,8 @@ from lora_studio.gui.plots.history import Curve
 from lora_studio.gui.plots.legend import Entry
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.trace import Look, MarkKind, Trace
-from lora_studio.gui.theme import Palette
+from lora_studio.gui.plots.trace import MarkKind, Trace, TraceStyle
+from lora_studio.gui.theme import ColorPalette
 
 #: Runs that can be shown beside one: as many as there are colours to tell them apart.
 MOST_OTHERS = 4
@@ -25,11 +25,11 @@ MARK_GLYPHS: dict[MarkKind, str] = {
 _NARROWEST = 5
 
 
-def _role(name: str) -> Callable[[Palette], str]:
+def _role(name: str) -> Callable[[ColorPalette], str]:
     return lambda palette: str(getattr(palette, name))
 
 
-def _series(index: int) -> Callable[[Palette], str]:
+def _series(index: int) -> Callable[[ColorPalette], str]:
     """Colours of other runs; the first two of the set are those of the loss and the eval loss."""
     return lambda palette: palette.series[2 + index]
 
@@ -106,7 +106,7 @@ class Drawing:
         own = self._line(self.run, loss, _role("loss"), 2.0)
         evaluated = Trace(
             self.run.evaluations.curve("loss"),
-            Look(_role("evaluation"), 1.5, 0.75, dots=3.5),
+            TraceStyle(_role("evaluation"), 1.5, 0.75, dots=3.5),
             self.chart.colors, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
         )  # fmt: skip
         self.chart.set_traces([*own[:-1], *behind, evaluated, own[-1]])
@@ -115,7 +115,7 @@ class Drawing:
     def _of_other(self, index: int, run: RunCurves) -> list[Trace]:
         loss, color = measures.of("loss"), _series(index)
         evaluated = Trace(
-            run.evaluations.curve("loss"), Look(color, 1.0, 0.6, dots=2.5), self.chart.colors,
+            run.evaluations.curve("loss"), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.colors,
             title=tr("eval loss, {letter}").format(letter=_letter(index)), measure=loss, mark="●", sparse=True, tag=_letter(index),
         )  # fmt: skip
         return [evaluated, *self._line(run, loss, color, 1.6, index)]
@@ -134,7 +134,7 @@ class Drawing:
         self,
         run: RunCurves,
         measure: Measure,
-        color: Callable[[Palette], str],
+        color: Callable[[ColorPalette], str],
         width: float,
         index: int | None = None,
     ) -> list[Trace]:
@@ -144,10 +144,10 @@ class Drawing:
         name = _of(measure.name_inside(), tag)
         made = partial(Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag)
         if not (measure.jagged and self.share):
-            return [made(Look(color, 1.0 if measure.jagged else width), title=name)]
+            return [made(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]
         title = name if tag else tr("smoothed")
-        smooth = made(Look(color, width), smoothing=self.width_for, title=title)
-        return [smooth] if tag else [made(Look(color, 1.0, 0.3), title=name), smooth]
+        smooth = made(TraceStyle(color, width), smoothing=self.width_for, title=title)
+        return [smooth] if tag else [made(TraceStyle(color, 1.0, 0.3), title=name), smooth]
 
 
 def _of(name: str, tag: str) -> str:

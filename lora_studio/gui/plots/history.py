@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from lora_studio.core.curves.metrics import Column
+from lora_studio.core.curves.metrics import MetricColumn
 
 Values = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class _Growing:
         self.size = min(self.size, size)
 
 
-class History:
+class MetricHistory:
     """Quantities by ascending step; one that was not measured at a step is NaN there.
 
     Adding a point costs an append to a list; arrays grow by many at once, or when somebody looks.
@@ -70,7 +70,7 @@ class History:
         ):  # nobody looks: a million at once would take a second
             self.flush()
 
-    def fill(self, columns: Mapping[str, Column]) -> None:
+    def fill(self, columns: Mapping[str, MetricColumn]) -> None:
         """Takes whole columns at once, into an empty history."""
         known = {name: column for name, column in columns.items() if len(column)}
         every = [np.frombuffer(column.steps, np.int64) for column in known.values()]
@@ -169,7 +169,7 @@ class Curve:
     of any window from two of their entries. Both grow with the history and are never made anew.
     """
 
-    def __init__(self, history: History, name: str) -> None:
+    def __init__(self, history: MetricHistory, name: str) -> None:
         """Use `History.curve`."""
         self.history, self.name = history, name
         self._sums, self._counts = _Growing(0.0, 1), _Growing(0.0, 1)

@@ -9,11 +9,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
 from lora_studio.gui import theme
-from lora_studio.gui.theme import Palette, Space
+from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import FlowLayout
 
 #: What a curve is called, its mark, and its colour in a palette.
-Entry = tuple[str, str, Callable[[Palette], str]]
+Entry = tuple[str, str, Callable[[ColorPalette], str]]
 
 
 class Legend(QWidget):
@@ -22,7 +22,7 @@ class Legend(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty."""
         super().__init__(parent)
-        self._flow = FlowLayout(self, Space.L)
+        self._flow = FlowLayout(self, Spacing.L)
         self._keys: list[_Key] = []
 
     def set_entries(self, entries: Sequence[Entry]) -> None:

@@ -21,7 +21,7 @@ GRAIN = 8
 _BINS = 48
 
 
-class Lengths:
+class LengthData:
     """Counts of a measured dataset at any length, between its edges by a straight line."""
 
     def __init__(self, measured: events.LengthsMeasured) -> None:
@@ -62,7 +62,7 @@ class LengthHistogram(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until lengths are set."""
         super().__init__(parent)
-        self._lengths: Lengths | None = None
+        self._lengths: LengthData | None = None
         self._limit = 2048
         self._too_long: Literal["cut", "skip"] = "cut"
         self._edges: Values = np.empty(0)
@@ -76,8 +76,8 @@ class LengthHistogram(QWidget):
         self.fit = button("", lambda: self._choose(self._fitting()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.Space.S)
-        layout.addSpacing(theme.Space.XS)
+        layout.setSpacing(theme.Spacing.S)
+        layout.addSpacing(theme.Spacing.XS)
         layout.addLayout(row(self.sentence, self.fit))
         layout.addWidget(self.chart, 1)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -88,7 +88,7 @@ class LengthHistogram(QWidget):
 
     def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
         """How long the rows are; None while nobody knows."""
-        self._lengths = Lengths(measured) if measured is not None and measured.rows else None
+        self._lengths = LengthData(measured) if measured is not None and measured.rows else None
         self._bin()
         self._say()
 

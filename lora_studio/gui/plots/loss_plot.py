@@ -24,11 +24,11 @@ from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
 from lora_studio.gui.plots.history import Curve
 from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.plot_bar import PlotBar
-from lora_studio.gui.plots.readout import Readout, Value
+from lora_studio.gui.plots.readout import Readout, ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
 #: Milliseconds between two paintings of a chart that gets data all the time.
@@ -164,18 +164,18 @@ class LossPlot(QWidget):
         """The run whose steps are read: this one as soon as it has any."""
         return next((run for run in (self.run, *self.others) if len(run.steps)), self.run)
 
-    def _values(self, at: float) -> list[Value]:
+    def _values(self, at: float) -> list[ReadoutValue]:
         palette = theme.current()
         low, high = self.chart.x_range()
         reach = max(0.5, 0.006 * (high - low))
-        found: list[Value] = []
+        found: list[ReadoutValue] = []
         for trace in self.drawing.shown():
             text = _value_at(trace.curve, at, trace.width(), reach if trace.sparse else None)
             if text is not None:
                 color = trace.look.color(palette)
-                found.append(Value(trace.title, trace.measure.say(text), color, trace.mark))
+                found.append(ReadoutValue(trace.title, trace.measure.say(text), color, trace.mark))
         found += [
-            Value(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
+            ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
             for kind in self.run.marks_near(at, reach)
         ]
         return found
@@ -265,7 +265,7 @@ class LossPlot(QWidget):
         self.strip.follow(self.chart)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.bar)
         layout.addWidget(self.legend)
         layout.addWidget(self.chart, 3)
@@ -289,7 +289,7 @@ class LossPlot(QWidget):
         self._describe()
 
 
-def _colour_of_mark(kind: str) -> Callable[[theme.Palette], str]:
+def _colour_of_mark(kind: str) -> Callable[[theme.ColorPalette], str]:
     return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]  # a kind of mark, as a plot knows it
 
 

@@ -11,14 +11,14 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import Drawing
 from lora_studio.gui.plots.legend import Entry
-from lora_studio.gui.theme import Palette, Size, Space
+from lora_studio.gui.theme import ColorPalette, Size, Spacing
 
 #: Pixels of a picture for one pixel of a screen: letters stay readable on paper and slides.
 SCALE = 2.0
 
 
 def picture(
-    shown: Drawing, size: QSize, palette: Palette, title: str, entries: list[Entry]
+    shown: Drawing, size: QSize, palette: ColorPalette, title: str, entries: list[Entry]
 ) -> QImage:
     """What two charts show, with a title and a legend; `size` is in pixels of the picture."""
     image = QImage(size, QImage.Format.Format_RGB32)
@@ -28,20 +28,20 @@ def picture(
     painter = QPainter(image)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     top = _write_head(painter, width, palette, title, entries)
-    area = QSize(width - 2 * Space.L, height - top - Space.L)
+    area = QSize(width - 2 * Spacing.L, height - top - Spacing.L)
     charts = _charts(shown, area, palette)
-    charts.render(painter, QPoint(Space.L, top), QRegion(), QWidget.RenderFlag.DrawChildren)
+    charts.render(painter, QPoint(Spacing.L, top), QRegion(), QWidget.RenderFlag.DrawChildren)
     painter.end()
     charts.deleteLater()
     return image
 
 
-def _charts(shown: Drawing, size: QSize, palette: Palette) -> QWidget:
+def _charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
     """The same charts once more, in other colours and of another size."""
     holder = QWidget()
     layout = QVBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(Space.S)
+    layout.setSpacing(Spacing.S)
     chart, strip = (
         CurveChart(tr("loss (nats per token)"), palette=palette),
         CurveChart("", palette=palette),
@@ -66,24 +66,24 @@ def _charts(shown: Drawing, size: QSize, palette: Palette) -> QWidget:
 
 
 def _write_head(
-    painter: QPainter, width: int, palette: Palette, title: str, entries: list[Entry]
+    painter: QPainter, width: int, palette: ColorPalette, title: str, entries: list[Entry]
 ) -> int:
     """Title and legend; returns where the charts begin."""
     painter.setFont(theme.body_font(Size.SECTION, bold=True))
     painter.setPen(QColor(palette.text))
-    line = QRectF(Space.L, Space.L, width - 2 * Space.L, 20)
+    line = QRectF(Spacing.L, Spacing.L, width - 2 * Spacing.L, 20)
     painter.drawText(line, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, title)
     font = theme.body_font(Size.CAPTION)
     painter.setFont(font)
     metrics = QFontMetricsF(font)
-    x, y = float(Space.L), line.bottom() + Space.L
+    x, y = float(Spacing.L), line.bottom() + Spacing.L
     for name, mark, color in entries:
         wide = metrics.horizontalAdvance(f"{mark}  {name}")
-        if x > Space.L and x + wide > width - Space.L:
-            x, y = float(Space.L), y + 18
+        if x > Spacing.L and x + wide > width - Spacing.L:
+            x, y = float(Spacing.L), y + 18
         painter.setPen(QColor(color(palette)))
         painter.drawText(QPointF(x, y), mark)
         painter.setPen(QColor(palette.muted))
         painter.drawText(QPointF(x + metrics.horizontalAdvance(f"{mark}  "), y), name)
-        x += wide + Space.L
-    return round(y) + Space.M
+        x += wide + Spacing.L
+    return round(y) + Spacing.M

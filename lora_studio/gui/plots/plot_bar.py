@@ -12,7 +12,7 @@ from lora_studio.core import formatting
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.drawing import MOST_OTHERS
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 
 #: Shares of all steps that the slider offers to average over.
@@ -145,7 +145,7 @@ class PlotBar(QWidget):
         caption.setBuddy(self.smoothing)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.strip)
         layout.addWidget(self.show_all)
         layout.addStretch(1)

@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
 from lora_studio.gui import theme
 from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.curve_chart import CurveChart, axis_width
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 
 @dataclass(frozen=True)
-class Value:
+class ReadoutValue:
     """One line: what it is, its value in words, and a mark in the colour of its curve."""
 
     name: str
@@ -35,7 +35,7 @@ class Readout(QFrame):
         self._text = QLabel(textFormat=Qt.TextFormat.RichText)
         self._text.setProperty("role", "caption")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.M, Space.S, Space.M, Space.S)
+        layout.setContentsMargins(Spacing.M, Spacing.S, Spacing.M, Spacing.S)
         layout.addWidget(self._text)
         self._words, self._is_left = "", True
         self._chart = chart
@@ -46,7 +46,7 @@ class Readout(QFrame):
         """What is read out, as one sentence; empty when nothing is."""
         return self._words
 
-    def show_values(self, head: str, values: list[Value], *, at: float) -> None:
+    def show_values(self, head: str, values: list[ReadoutValue], *, at: float) -> None:
         """Shows a heading and values: on the right, where losses leave most room, or on the left where
         the step that is read out would be covered."""
         self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
@@ -62,7 +62,7 @@ class Readout(QFrame):
         low, high = self._chart.x_range()
         width = self._chart.width()
         pixel = axis_width() + (at - low) / max(high - low, 1e-9) * (width - axis_width())
-        self._is_left = pixel > self._right() - Space.M
+        self._is_left = pixel > self._right() - Spacing.M
         self._place()
         self.show()
         self.raise_()
@@ -80,13 +80,13 @@ class Readout(QFrame):
 
     def _place(self) -> None:
         lowest = max(0, self._chart.height() - self.height())
-        top = min(Space.S + self._chart.caption_height(), lowest)
+        top = min(Spacing.S + self._chart.caption_height(), lowest)
         self.move(
-            axis_width() + Space.M if self._is_left else self._right(),
-            top if self._is_left else Space.S,
+            axis_width() + Spacing.M if self._is_left else self._right(),
+            top if self._is_left else Spacing.S,
         )
 
     def _right(self) -> int:
         """Where it begins at the right: the letters of runs stay to be seen."""
         letters = tags.room() if self._chart.has_letters else 0
-        return self._chart.width() - self.width() - Space.M - letters
+        return self._chart.width() - self.width() - Spacing.M - letters

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lora_studio.core.curves.metrics import LOAD_VALUES, Series
+from lora_studio.core.curves.metrics import LOAD_VALUES, MetricSeries
 from lora_studio.core.protocol import events
-from lora_studio.gui.plots.history import History
+from lora_studio.gui.plots.history import MetricHistory
 from lora_studio.gui.plots.trace import MarkKind
 
 #: Fields of StepDone that are plotted; the objective's own figures come on top.
@@ -21,13 +21,13 @@ class RunCurves:
     def __init__(self, name: str = "") -> None:
         """`name` tells the run from others."""
         self.name = name
-        self.steps, self.evaluations = History(), History()
+        self.steps, self.evaluations = MetricHistory(), MetricHistory()
         self._marks: list[tuple[float, MarkKind]] = []
         self._notes: tuple[float, ...] = ()
         self._kinds: dict[MarkKind, None] = {}
 
     @classmethod
-    def of_series(cls, name: str, found: Series) -> RunCurves:
+    def of_series(cls, name: str, found: MetricSeries) -> RunCurves:
         """The curves of a run that was read as a whole."""
         made = cls(name)
         columns = {name: found.columns()[name] for name in STEP_FIELDS if name in found.columns()}

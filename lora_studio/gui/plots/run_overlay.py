@@ -19,11 +19,11 @@ from lora_studio.gui.plots.history import Curve
 from lora_studio.gui.plots.legend import Entry, Legend
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.plots.plot_bar import SMOOTHING
-from lora_studio.gui.plots.readout import Readout, Value
+from lora_studio.gui.plots.readout import Readout, ReadoutValue
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.trace import Look, Trace
+from lora_studio.gui.plots.trace import Trace, TraceStyle
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Palette, Space
+from lora_studio.gui.theme import ColorPalette, Spacing
 from lora_studio.gui.widgets.basics import button, flowing, label, row
 
 #: Runs in one chart: as many as there are colours to tell them apart.
@@ -36,7 +36,7 @@ _NARROWEST = 5
 _LOWEST = 110
 
 
-def letter_color(index: int) -> Callable[[Palette], str]:
+def letter_color(index: int) -> Callable[[ColorPalette], str]:
     """The colour of a run by its place among those shown."""
     return lambda palette: palette.series[index]
 
@@ -117,7 +117,9 @@ class RunOverlay(QWidget):
         self.chart.set_cursor(at)
         palette = theme.current()
         values = [
-            Value(trace.title, trace.measure.say(value), trace.look.color(palette), trace.mark)
+            ReadoutValue(
+                trace.title, trace.measure.say(value), trace.look.color(palette), trace.mark
+            )
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := _value(trace, at)) is not None
         ]
@@ -229,11 +231,11 @@ class RunOverlay(QWidget):
         make = partial(Trace, palette=self.chart.colors, measure=measure, title=tag, tag=tag)
         if self.measure.startswith(_EVAL):
             curve = run.evaluations.curve(measure.name)
-            return [make(curve, Look(color, 1.6, dots=3.0), mark="●", sparse=True)]
+            return [make(curve, TraceStyle(color, 1.6, dots=3.0), mark="●", sparse=True)]
         curve = run.steps.curve(measure.name)
         if not (measure.jagged and SMOOTHING[self.smoothing.value()]):
-            return [make(curve, Look(color, 1.2 if measure.jagged else 1.6), mark="━")]
-        return [make(curve, Look(color, 2.0), smoothing=self._width, mark="━")]
+            return [make(curve, TraceStyle(color, 1.2 if measure.jagged else 1.6), mark="━")]
+        return [make(curve, TraceStyle(color, 2.0), smoothing=self._width, mark="━")]
 
     def _width(self, curve: Curve) -> int:
         return max(_NARROWEST, round(SMOOTHING[self.smoothing.value()] * len(curve.steps)))
@@ -246,7 +248,7 @@ class RunOverlay(QWidget):
         caption.setBuddy(self.smoothing)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         smooth = QWidget()
         smooth.setLayout(row(caption, self.smoothing))
         how = flowing(smooth, self.log)
@@ -257,7 +259,7 @@ class RunOverlay(QWidget):
         surface = QFrame()
         surface.setProperty("surface", "card")
         inside = QVBoxLayout(surface)
-        inside.setContentsMargins(Space.S, Space.XS, Space.S, Space.XS)
+        inside.setContentsMargins(Spacing.S, Spacing.XS, Spacing.S, Spacing.XS)
         inside.addWidget(self.chart)
         layout.addWidget(surface, 1)
 

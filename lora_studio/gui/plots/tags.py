@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QPainter, QTransform
 from lora_studio.gui import theme
 from lora_studio.gui.plots.history import Values
 from lora_studio.gui.plots.trace import PixelItem, Trace
-from lora_studio.gui.theme import Palette
+from lora_studio.gui.theme import ColorPalette
 
 #: Side of a letter's box at 100 %, its distance from the end of the line, and how far it is moved at a
 #: time to be free; in pixels.
@@ -29,7 +29,7 @@ class Tags(PixelItem):
     """Letters that touch neither a line nor one another, as far as there is room."""
 
     def __init__(
-        self, palette: Callable[[], Palette], traces: Callable[[], Sequence[Trace]]
+        self, palette: Callable[[], ColorPalette], traces: Callable[[], Sequence[Trace]]
     ) -> None:
         """`traces` are those that are drawn."""
         super().__init__(palette)

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 from lora_studio.gui.language import mark
 from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.measures import Measure
-from lora_studio.gui.theme import Palette
+from lora_studio.gui.theme import ColorPalette
 
 #: Pixels between two points of a smoothed line: wide lines cost by the point.
 _SMOOTH_EVERY = 3
@@ -30,15 +30,15 @@ _FIRST = 2.5
 
 
 @dataclass(frozen=True)
-class Look:
+class TraceStyle:
     """How a curve is drawn: a role or colour of the palette, width in pixels, 0..1 of the colour."""
 
-    color: Callable[[Palette], str]
+    color: Callable[[ColorPalette], str]
     width: float = 1.0
     strength: float = 1.0
     dots: float = 0.0  # radius in pixels
 
-    def pen(self, palette: Palette) -> QPen:
+    def pen(self, palette: ColorPalette) -> QPen:
         """The pen; a pale colour is mixed, not transparent: overlaps stay even, painting fast."""
         made = QPen(mixed(self.color(palette), palette.card, self.strength))
         made.setWidthF(self.width)
@@ -56,7 +56,7 @@ def mixed(color: str, background: str, strength: float) -> QColor:
 class PixelItem(pg.GraphicsObject):
     """Covers the whole view and is painted in pixels."""
 
-    def __init__(self, palette: Callable[[], Palette]) -> None:
+    def __init__(self, palette: Callable[[], ColorPalette]) -> None:
         super().__init__()
         self.palette = palette
 
@@ -88,8 +88,8 @@ class Trace(PixelItem):
     def __init__(
         self,
         curve: Curve,
-        look: Look,
-        palette: Callable[[], Palette],
+        look: TraceStyle,
+        palette: Callable[[], ColorPalette],
         smoothing: Callable[[Curve], int] | None = None,
         *,
         title: str = "",
@@ -215,15 +215,15 @@ _MARK_ROLES: dict[MarkKind, str] = {
 _ASIDE: dict[MarkKind, float] = {"paused": -_MARK - 1, "resumed": _MARK + 1}
 
 
-def mark_color(kind: MarkKind, palette: Palette) -> str:
+def mark_color(kind: MarkKind, palette: ColorPalette) -> str:
     """The colour of a kind of mark."""
     return str(getattr(palette, _MARK_ROLES[kind]))
 
 
-class Marks(PixelItem):
+class TraceMarkers(PixelItem):
     """Shapes along the lower edge: what happened at a step; notes hang from the upper one."""
 
-    def __init__(self, palette: Callable[[], Palette]) -> None:
+    def __init__(self, palette: Callable[[], ColorPalette]) -> None:
         super().__init__(palette)
         self._steps: dict[MarkKind, Values] = {}
         self._shown: list[tuple[float, MarkKind]] = []

@@ -7,10 +7,10 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.problems.messages import Level, Message
+from lora_studio.gui.problems.messages import Level, Toast
 from lora_studio.gui.problems.remedies import what_now
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Space, current, pixmap, theme
+from lora_studio.gui.theme import Role, Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
 #: Milliseconds that good news stays, and those for which it stays wherever the user goes.
@@ -39,7 +39,7 @@ class MessageBar(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "header")
         self.setAccessibleName(tr("Message"))
-        self._message: Message | None = None
+        self._message: Toast | None = None
         self._glyph = QLabel()
         sized(self._glyph, width=20, height=20)
         self._text = label("", wrap=True)
@@ -51,8 +51,8 @@ class MessageBar(QFrame):
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(Spacing.XL, Spacing.S, Spacing.XL, Spacing.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self._glyph)
         layout.addWidget(self._text, 1)
         layout.addWidget(self.action)
@@ -66,7 +66,7 @@ class MessageBar(QFrame):
         """What is shown, empty while nothing is."""
         return self._text.text() if not self.isHidden() else ""
 
-    def show_message(self, message: Message) -> None:
+    def show_message(self, message: Toast) -> None:
         """Shows a message instead of the one before."""
         self._message = message
         problem = message.problem

@@ -13,7 +13,7 @@ Level = Literal["info", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Message:
+class Toast:
     """What is shown: one sentence, and the problem behind it where there is one."""
 
     level: Level
@@ -33,24 +33,24 @@ class Messages(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         """No view yet: messages wait."""
         super().__init__(parent)
-        self._waiting: list[Message] = []
+        self._waiting: list[Toast] = []
         self._connected = False
 
     def info(self, text: str) -> None:
         """Something went well and the user wants to know."""
-        self._post(Message("info", text))
+        self._post(Toast("info", text))
 
     def warning(self, text: str) -> None:
         """Something needs attention and stops nothing."""
-        self._post(Message("warning", text))
+        self._post(Toast("warning", text))
 
     def error(self, text: str) -> None:
         """Something did not go as the user wished."""
-        self._post(Message("error", text))
+        self._post(Toast("error", text))
 
     def problem(self, problem: Problem) -> None:
         """A problem that belongs to no field, or that ended something the user had started."""
-        self._post(Message(problem.severity, str(problem.what), problem))
+        self._post(Toast(problem.severity, str(problem.what), problem))
 
     def connect_view(self) -> None:
         """From now on messages are passed on; those that waited come at once."""
@@ -59,7 +59,7 @@ class Messages(QObject):
         for message in waiting:
             self.posted.emit(message)
 
-    def _post(self, message: Message) -> None:
+    def _post(self, message: Toast) -> None:
         if self._connected:
             self.posted.emit(message)
         else:

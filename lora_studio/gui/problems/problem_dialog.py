@@ -11,13 +11,13 @@ from lora_studio.core.project.project import SPECS
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell, tell_facts
 from lora_studio.gui.problems.remedies import explained, what_now
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import docs_viewer
 from lora_studio.gui.widgets.basics import button, column, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 
 
-class ProblemHelp(Dialog):
+class ProblemDialog(Dialog):
     """The end of every "What now?".
 
     Signals:
@@ -43,7 +43,7 @@ class ProblemHelp(Dialog):
         if place:
             parts.append(label(place, "caption", wrap=True))
         parts.append(label(tr("Code: {code}").format(code=problem.code), "caption"))
-        self.body.addLayout(column(*parts, spacing=Space.M))
+        self.body.addLayout(column(*parts, spacing=Spacing.M))
         self._add_docs(parent)
         self.copy = self.add_button(button(tr("Copy"), self._copy, icon="copy"))
         self.add_button(button(tr("Diagnostics file…"), self._diagnose))

@@ -18,7 +18,7 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.problems.remedies import STEP_TITLES
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
+from lora_studio.gui.theme import Role, Spacing, current, pixmap, set_icon, theme
 from lora_studio.gui.widgets.basics import button, label, line
 from lora_studio.gui.widgets.glyph import ElidedLink
 
@@ -49,7 +49,7 @@ class ProblemStrip(QFrame):
         sized(self._glyph, width=16, height=16)
         self._count = label("", "label")
         self._line = QHBoxLayout()
-        self._line.setSpacing(Space.XS)
+        self._line.setSpacing(Spacing.XS)
         self._more = button("", self._toggle, kind="link")
         self._more.setAccessibleName(tr("All problems"))
         self._list = QScrollArea(widgetResizable=True)
@@ -58,8 +58,8 @@ class ProblemStrip(QFrame):
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.hide()
         top = QHBoxLayout()
-        top.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
-        top.setSpacing(Space.S)
+        top.setContentsMargins(Spacing.XL, Spacing.S, Spacing.XL, Spacing.S)
+        top.setSpacing(Spacing.S)
         top.addWidget(self._glyph)
         top.addWidget(self._count)
         top.addLayout(self._line, 1)
@@ -142,7 +142,7 @@ class ProblemStrip(QFrame):
         inner = QWidget()
         inner.setObjectName("scrolled")
         rows = QVBoxLayout(inner)
-        rows.setContentsMargins(Space.XL, 0, Space.XL, Space.S)
+        rows.setContentsMargins(Spacing.XL, 0, Spacing.XL, Spacing.S)
         rows.setSpacing(0)
         for problem in self._problems:
             rows.addWidget(line())
@@ -161,7 +161,7 @@ class ProblemStrip(QFrame):
         sized(place, width=84)
         made = QHBoxLayout()
         made.setContentsMargins(0, 6, 0, 6)
-        made.setSpacing(Space.S)
+        made.setSpacing(Spacing.S)
         made.addWidget(glyph)
         made.addWidget(place)
         made.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)

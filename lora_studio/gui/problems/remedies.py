@@ -54,7 +54,7 @@ PLACE_TITLES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class WhatNow:
+class SuggestedActions:
     """The first thing to press, what it says, and the step or place that a `jump` leads to."""
 
     deed: Deed
@@ -62,39 +62,39 @@ class WhatNow:
     place: str = ""
 
 
-def what_now(problem: Problem) -> WhatNow:
+def what_now(problem: Problem) -> SuggestedActions:
     """The fix where there is one, else the place, else the file, else an explanation by its code."""
     if problem.fix is not None:
-        return WhatNow("fix", tell(problem.fix.label))
+        return SuggestedActions("fix", tell(problem.fix.label))
     if problem.code.endswith("offline") and offline.is_on():
-        return WhatNow("online", tr("Turn offline mode off"))
+        return SuggestedActions("online", tr("Turn offline mode off"))
     if problem.code in _TOKEN_HELPS:
-        return WhatNow("sign_in", tr("Sign in…"))
+        return SuggestedActions("sign_in", tr("Sign in…"))
     if problem.code == "project.open_elsewhere":
-        return WhatNow("raise", tr("Show that window"))
+        return SuggestedActions("raise", tr("Show that window"))
     if problem.code == "run.interrupted":
-        return WhatNow("resume", tr("Resume"))
+        return SuggestedActions("resume", tr("Resume"))
     family = problem.code.partition(".")[0]
     if (step := problem.where.step) is not None:
         return _leading_to(step)
     if problem.code in _MEMORY:
         return _leading_to("training")
     if family == "engine":
-        return WhatNow("engine", tr("Set up the engine…"))
+        return SuggestedActions("engine", tr("Set up the engine…"))
     file = Path(problem.where.file) if problem.where.file else None
     if file is not None and file.is_dir():
-        return WhatNow("file", tr("Open folder"))
+        return SuggestedActions("file", tr("Open folder"))
     if file is not None and file.is_file():
         log = file.suffix in (".txt", ".log")
-        return WhatNow("file", tr("Open log") if log else tr("Open file"))
+        return SuggestedActions("file", tr("Open log") if log else tr("Open file"))
     if (place := _PLACES.get(problem.code) or _PLACES.get(family)) is not None:
         return _leading_to(place)
-    return WhatNow("explain", tr("What now?"))
+    return SuggestedActions("explain", tr("What now?"))
 
 
-def _leading_to(place: str) -> WhatNow:
+def _leading_to(place: str) -> SuggestedActions:
     titles = STEP_TITLES | PLACE_TITLES
-    return WhatNow("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
+    return SuggestedActions("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
 
 
 #: What is behind the problems of each kind, by the first part of their code.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 
 #: One source with the fields that differ from their defaults; always has "path".
 Plain = dict[str, Any]
@@ -44,7 +44,7 @@ def with_changed(value: object, index: int, **fields: Any) -> list[Plain]:
         name: item
         for name, item in changed.items()
         if name == "path"
-        or item != Source.model_fields[name].get_default(call_default_factory=True)
+        or item != DataSource.model_fields[name].get_default(call_default_factory=True)
     }
     return sources
 
@@ -66,7 +66,7 @@ def moved(sources: Sequence[Plain], folder: Path) -> list[Plain]:
 
 def is_hub(source: Plain) -> bool:
     """Whether a source is spelled as a dataset on the hub."""
-    return Source(path=source["path"]).is_hub
+    return DataSource(path=source["path"]).is_hub
 
 
 def rows_per_epoch(sources: Sequence[Plain], used: Sequence[int]) -> int:
@@ -88,8 +88,8 @@ def narrowed(dataset: DatasetSpec, fields: Iterable[str]) -> DatasetSpec:
 def _one(item: object) -> Plain:
     if isinstance(item, str) and item:
         return {"path": item}
-    if isinstance(item, Source):
+    if isinstance(item, DataSource):
         return item.model_dump(exclude_defaults=True)
     if isinstance(item, dict) and isinstance(item.get("path"), str) and item["path"]:
-        return cast(Plain, {name: item[name] for name in item if name in Source.model_fields})
+        return cast(Plain, {name: item[name] for name in item if name in DataSource.model_fields})
     return {}

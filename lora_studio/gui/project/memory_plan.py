@@ -6,15 +6,15 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, calibration, model_fit, plan_device
-from lora_studio.core.memory.estimate import Plan
-from lora_studio.core.memory.rows import Rows, rows_of
+from lora_studio.core.memory.estimate import MemoryPlan
+from lora_studio.core.memory.rows import RowStatistics, rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.project.state import ProjectState
 
 
-def of(state: ProjectState, precision: str = "") -> Plan | None:
+def of(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     """The plan, also with another precision than the project's.
 
     None while a value is invalid, or model or device are not known yet.
@@ -41,7 +41,7 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
     device = plan_device.meant(facts.devices, model.device)
     if device is None:
         return None
-    plan = Plan(
+    plan = MemoryPlan(
         inspected=counted(facts.model, lora),
         model=model,
         lora=lora,
@@ -53,7 +53,7 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
     return calibration.corrected(plan, calibration.load())
 
 
-def settings(state: ProjectState) -> model_fit.Settings | None:
+def settings(state: ProjectState) -> model_fit.FitSettings | None:
     """How training would go with any other model; None while a value is invalid or no device known."""
     model, lora, dataset, training = (
         state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
@@ -68,7 +68,7 @@ def settings(state: ProjectState) -> model_fit.Settings | None:
     ):
         return None
     rows, limit = _rows(state, dataset), dataset.max_length
-    return model_fit.Settings(model, lora, training, rows, limit, place)
+    return model_fit.FitSettings(model, lora, training, rows, limit, place)
 
 
 def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
@@ -87,9 +87,9 @@ def device(state: ProjectState) -> events.Device | None:
     )
 
 
-def _rows(state: ProjectState, dataset: DatasetSpec) -> Rows:
+def _rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:
     lengths, data = state.facts.lengths, state.facts.dataset
     if lengths is None:
-        return Rows(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
+        return RowStatistics(heaviest={1: (dataset.max_length,)}, longest=dataset.max_length)
     share = 0.0 if dataset.validation_file else dataset.validation_share
     return rows_of(lengths, data.task if data else None, dataset.max_length, share)

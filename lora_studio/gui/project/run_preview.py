@@ -17,7 +17,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitPreview:
     """Rows of one epoch to train on and rows to validate on; `separate`: those from a file."""
 
     train: int
@@ -35,7 +35,7 @@ class Split:
         )
 
 
-def split(state: ProjectState) -> Split | None:
+def split(state: ProjectState) -> SplitPreview | None:
     """How the rows are divided, None while nothing is known of the dataset."""
     data = state.facts.dataset
     share, count = (state.get("dataset", name) for name in ("validation_share", "validation_count"))
@@ -48,7 +48,7 @@ def split(state: ProjectState) -> Split | None:
         data_sources.plain(state.get("dataset", "sources")), [item.used for item in data.sources]
     )
     kept = per_epoch * (used - held) / used if used else 0.0
-    return Split(train=round(kept), validation=held, separate=separate)
+    return SplitPreview(train=round(kept), validation=held, separate=separate)
 
 
 def steps_in_words(training: TrainingSpec, rows: int | None) -> str:

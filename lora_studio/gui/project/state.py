@@ -22,14 +22,14 @@ from lora_studio.core.spec import FieldFacts, Spec, all_facts
 from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.project import data_sources
-from lora_studio.gui.project.undo import UNSET, Change, Edit, History, restore
+from lora_studio.gui.project.undo import UNSET, Change, Edit, UndoStack, restore
 
 #: Milliseconds without a change after which a project that has a file saves itself.
 AUTOSAVE_DELAY = 800
 
 
 @dataclass
-class Facts:
+class ProjectFacts:
     """The latest answers of the inspector and of the run; None while there is none."""
 
     model: events.ModelInspected | None = None
@@ -86,7 +86,7 @@ class ProjectState(QObject):
         self.messages = messages or Messages(self)
         self.draft = Draft()
         self._specs: dict[Step, Spec | None] = {}  # as they are resolved now
-        self.facts = Facts()
+        self.facts = ProjectFacts()
         self.run: RunFolder | None = None
         #: Kind of the job under way: "train", "merge", "export", or "" for none.
         self.running = ""
@@ -218,7 +218,7 @@ class ProjectState(QObject):
             ]
             self.undo.push(Edit(self._put, title, before, real, merges=merges))
 
-    def take_history(self, kept: History) -> None:
+    def take_history(self, kept: UndoStack) -> None:
         """Everything can be undone and redone that could be in another window on the same project."""
         restore(self.undo, kept, self._put, self._title)
 
@@ -323,7 +323,7 @@ class ProjectState(QObject):
         self.opening.emit()
         self.draft, self._specs = draft, {}
         self.undo.clear()
-        self.facts = Facts(devices=self.facts.devices)
+        self.facts = ProjectFacts(devices=self.facts.devices)
         self._reported = {}
         self.run, self.running, self.stopping = None, "", False
         self._problems = checks.check(draft)

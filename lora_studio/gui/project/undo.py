@@ -70,20 +70,20 @@ class Edit(QUndoCommand):
 
 
 @dataclass(frozen=True)
-class History:
+class UndoStack:
     """What a stack holds, and how many of its edits are done: those after `place` can be redone."""
 
     edits: tuple[Edit, ...]
     place: int
 
 
-def history(stack: QUndoStack) -> History:
+def history(stack: QUndoStack) -> UndoStack:
     """What can be undone and redone."""
     found = (stack.command(index) for index in range(stack.count()))
-    return History(tuple(edit for edit in found if isinstance(edit, Edit)), stack.index())
+    return UndoStack(tuple(edit for edit in found if isinstance(edit, Edit)), stack.index())
 
 
-def restore(stack: QUndoStack, kept: History, put: Put, titled: Callable[[Edit], str]) -> None:
+def restore(stack: QUndoStack, kept: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:
     """Fills an empty stack with what another one held; values stay as they are and count as saved.
 
     `titled` names each edit anew.

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Role, Space, set_icon
+from lora_studio.gui.theme import Role, Spacing, set_icon
 
 LabelRole = Literal[
     "body", "title", "section", "label", "muted", "caption", "ok", "warn", "error", "accent"
@@ -98,12 +98,12 @@ def tool_button(
     return made
 
 
-def row(*parts: QWidget | QLayout | int | None, spacing: int = Space.S) -> QHBoxLayout:
+def row(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.S) -> QHBoxLayout:
     """Side by side; None is a stretch, a number a distance."""
     return _filled(QHBoxLayout(), parts, spacing)
 
 
-def column(*parts: QWidget | QLayout | int | None, spacing: int = Space.ROW) -> QVBoxLayout:
+def column(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.ROW) -> QVBoxLayout:
     """One above the other; None is a stretch, a number a distance."""
     return _filled(QVBoxLayout(), parts, spacing)
 
@@ -111,7 +111,7 @@ def column(*parts: QWidget | QLayout | int | None, spacing: int = Space.ROW) -> 
 def titled(title: str, part: QWidget) -> QWidget:
     """A part with its name above it."""
     made = QWidget()
-    made.setLayout(column(label(title, "label"), part, spacing=Space.XS))
+    made.setLayout(column(label(title, "label"), part, spacing=Spacing.XS))
     return made
 
 
@@ -130,10 +130,10 @@ class Card(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "card")
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.CARD)
-        outer.setSpacing(Space.M)
+        outer.setContentsMargins(Spacing.CARD, Spacing.CARD, Spacing.CARD, Spacing.CARD)
+        outer.setSpacing(Spacing.M)
         self.head = QHBoxLayout()
-        self.head.setSpacing(Space.S)
+        self.head.setSpacing(Spacing.S)
         self.title = label(title, "section")
         if not title:
             self.title.hide()
@@ -142,7 +142,7 @@ class Card(QFrame):
             self.head.addStretch(1)
             outer.addLayout(self.head)
         self.body = QVBoxLayout()
-        self.body.setSpacing(Space.ROW)
+        self.body.setSpacing(Spacing.ROW)
         outer.addLayout(self.body)
 
     def add(self, *parts: QWidget | QLayout) -> None:
@@ -154,7 +154,7 @@ class Card(QFrame):
                 self.body.addWidget(part)
 
 
-class More(QWidget):
+class CollapsibleSection(QWidget):
     """A section that stays folded until someone asks for more."""
 
     def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
@@ -166,8 +166,8 @@ class More(QWidget):
         self._opener.setCheckable(True)
         self._inner = QWidget()
         self.body = QVBoxLayout(self._inner)
-        self.body.setContentsMargins(0, Space.S, 0, 0)
-        self.body.setSpacing(Space.ROW)
+        self.body.setContentsMargins(0, Spacing.S, 0, 0)
+        self.body.setSpacing(Spacing.ROW)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
@@ -211,8 +211,8 @@ class EmptyState(QWidget):
         """All in the middle of the room there is."""
         super().__init__(parent)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
-        layout.setSpacing(Space.M)
+        layout.setContentsMargins(Spacing.XL, Spacing.XL, Spacing.XL, Spacing.XL)
+        layout.setSpacing(Spacing.M)
         layout.addStretch(1)
         headings: tuple[tuple[str, LabelRole], ...] = ((title, "section"), (text, "muted"))
         for words, role in headings:
@@ -232,7 +232,7 @@ class FlowLayout(QLayout):
     """Side by side, going on in the next row where the width ends; mirrored from right to left."""
 
     def __init__(
-        self, parent: QWidget | None = None, spacing: int = Space.S, *, at_end: bool = False
+        self, parent: QWidget | None = None, spacing: int = Spacing.S, *, at_end: bool = False
     ) -> None:
         """No margins of its own. `at_end` pushes each row to where lines of text end."""
         super().__init__(parent)

@@ -7,13 +7,13 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLayout, QWidget
 
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 #: Qt's QWIDGETSIZE_MAX: no limit.
 _WIDEST = 16_777_215
 
 
-class Columns(QWidget):
+class ResponsiveColumns(QWidget):
     """Keeps the upper edges in line; either part may be a widget or a layout."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Columns(QWidget):
         self._parts = [_widget(left), _widget(right)]
         self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._box.setContentsMargins(0, 0, 0, 0)
-        self._box.setSpacing(Space.L)
+        self._box.setSpacing(Spacing.L)
         self._right_width = right_width
         for part, share in zip(self._parts, stretch, strict=True):
             self._box.addWidget(part, share)

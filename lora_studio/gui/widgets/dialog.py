@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core.project import project
 from lora_studio.gui.jobs.control import DOING
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, column, label, row
 
@@ -43,8 +43,8 @@ class Dialog(QDialog):
         self.body = column()
         self.buttons = row(None)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.L)
-        layout.setSpacing(Space.L)
+        layout.setContentsMargins(Spacing.XL, Spacing.XL, Spacing.XL, Spacing.L)
+        layout.setSpacing(Spacing.L)
         layout.addWidget(label(title, "section"))
         layout.addWidget(self.text)
         layout.addLayout(self.body)
@@ -91,9 +91,9 @@ class NewProjectDialog(Dialog):
         self._path = label("", "caption", wrap=True)
         self._error = label("", "error", wrap=True)
         self._make = button(tr("Create"), self._accept, kind="primary")
-        self.body.addLayout(column(_buddy(tr("Name"), self.name), self.name, spacing=Space.XS))
+        self.body.addLayout(column(_buddy(tr("Name"), self.name), self.name, spacing=Spacing.XS))
         held = row(self.place, button(tr("Browse…"), self._browse, icon="folder"))
-        place_column = column(_buddy(tr("Folder"), self.place), spacing=Space.XS)
+        place_column = column(_buddy(tr("Folder"), self.place), spacing=Spacing.XS)
         place_column.addLayout(held)
         self.body.addLayout(place_column)
         self.body.addWidget(self._path)

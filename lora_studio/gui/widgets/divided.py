@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QSplitter, QWidget
 
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column
 
 
@@ -22,7 +22,7 @@ def divided(
     for number, part in enumerate((first, second)):
         holder = QWidget()
         inside = column(part)
-        before, after = (Space.M, 0) if number else (0, Space.M)
+        before, after = (Spacing.M, 0) if number else (0, Spacing.M)
         if across and QGuiApplication.isRightToLeft():
             before, after = after, before
         inside.setContentsMargins(

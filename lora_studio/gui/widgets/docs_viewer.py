@@ -17,7 +17,7 @@ from lora_studio.core.help import topics
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, row
 
 _WIDTH, _HEIGHT, _LIST_WIDTH = 880, 620, 210
@@ -44,9 +44,9 @@ class DocsViewer(QDialog):
         self._fill()
         close = button(tr("Close"), self.close)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.L, Space.L, Space.L, Space.L)
-        layout.setSpacing(Space.M)
-        held = row(self.topics, self.page, spacing=Space.M)
+        layout.setContentsMargins(Spacing.L, Spacing.L, Spacing.L, Spacing.L)
+        layout.setSpacing(Spacing.M)
+        held = row(self.topics, self.page, spacing=Spacing.M)
         held.setStretch(1, 1)
         layout.addLayout(held)
         layout.addLayout(row(None, close))
@@ -69,7 +69,7 @@ class DocsViewer(QDialog):
 
     def _fill(self) -> None:
         document = self.page.document()
-        document.setDocumentMargin(Space.L)
+        document.setDocumentMargin(Spacing.L)
         document.setDefaultFont(theme.body_font(Size.BODY))
         self._headings = {}
         self.page.setMarkdown(topics.text())
@@ -127,8 +127,8 @@ def _give_air(document: QTextDocument) -> None:
         cursor.setPosition(block.position())
         shape = block.blockFormat()
         heading = shape.headingLevel()
-        shape.setTopMargin(Space.XL if heading else Space.S)
-        shape.setBottomMargin(Space.XS)
+        shape.setTopMargin(Spacing.XL if heading else Spacing.S)
+        shape.setBottomMargin(Spacing.XS)
         cursor.setBlockFormat(shape)
         block = block.next()
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
 #: Where a line of a value may end.
@@ -40,8 +40,8 @@ class FactList(QWidget):
         self._labels: list[tuple[QLabel, QLabel]] = []
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(Space.L)
-        self._grid.setVerticalSpacing(Space.S)
+        self._grid.setHorizontalSpacing(Spacing.L)
+        self._grid.setVerticalSpacing(Spacing.S)
         self._grid.setColumnStretch(1, 1)
 
     def show_facts(self, facts: Sequence[Fact]) -> None:
@@ -71,7 +71,7 @@ class FactList(QWidget):
             ),
             default=0,
         )
-        room = min(longest + Space.XS, Size.scaled(_LONGEST))
+        room = min(longest + Spacing.XS, Size.scaled(_LONGEST))
         needed = widest + self._grid.horizontalSpacing() + room
         least = super().minimumSizeHint()
         return QSize(max(least.width(), needed), least.height())

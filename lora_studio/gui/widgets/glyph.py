@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Space, current, pixmap, theme
+from lora_studio.gui.theme import Role, Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import LabelRole, label, row, set_role
 
 _GLYPHS: dict[Role, str] = {
@@ -44,7 +44,7 @@ class Glyph(QLabel):
         self.setPixmap(pixmap(self._name, getattr(current(), self._role), 16))
 
 
-class Statement(QWidget):
+class StatusLabel(QWidget):
     """A sentence with the sign of its gravity before it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -52,7 +52,7 @@ class Statement(QWidget):
         super().__init__(parent)
         self._glyph = Glyph()
         self._words = label(wrap=True)
-        layout = row(self._glyph, self._words, spacing=Space.S)
+        layout = row(self._glyph, self._words, spacing=Spacing.S)
         layout.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
         layout.setStretch(1, 1)
         self.setLayout(layout)
@@ -101,7 +101,7 @@ class ElidedLink(QPushButton):
         return metrics.elidedText(self.text(), Qt.TextElideMode.ElideRight, room)
 
 
-class Elided(QLabel):
+class ElidedLabel(QLabel):
     """One line that ends in … where the room ends; the tooltip has all of it."""
 
     def __init__(self, text: str = "", role: LabelRole = "body") -> None:

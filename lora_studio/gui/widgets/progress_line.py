@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
 _UNITS = 1000
@@ -25,7 +25,7 @@ class ProgressLine(QWidget):
         self.bar.setRange(0, _UNITS)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addLayout(row(self.doing, None, self.left))
         layout.addWidget(self.bar)
 

@@ -8,7 +8,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
 _NOTHING = "–"
@@ -50,8 +50,8 @@ class StatTiles(QWidget):
         self.tiles = {key: StatTile(tr(name)) for key, name in names.items()}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.M)
+        grid.setHorizontalSpacing(Spacing.L)
+        grid.setVerticalSpacing(Spacing.M)
         for index, tile in enumerate(self.tiles.values()):
             grid.addWidget(tile, *divmod(index, columns))
         for column in range(columns):

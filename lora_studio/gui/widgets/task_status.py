@@ -9,7 +9,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import inside, mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
 _UNITS = 1000
@@ -47,7 +47,7 @@ class TaskStatus(QWidget):
             "close", tr("Cancel"), lambda: self.cancel_clicked.emit(self.kind)
         )
         self.resume = button(tr("Go on"), lambda: self.resume_clicked.emit(self.kind), kind="link")
-        self.setLayout(row(self.words, self.bar, self.cancel, self.resume, spacing=Space.S))
+        self.setLayout(row(self.words, self.bar, self.cancel, self.resume, spacing=Spacing.S))
         self.show_nothing()
 
     def show_running(self, kind: str, progress: events.Progress | None) -> None:

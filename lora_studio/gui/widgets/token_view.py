@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol.events import Token
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.theme import Space, color, current, theme
+from lora_studio.gui.theme import Spacing, color, current, theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
 
 #: Tokens painted at first; a row of a hundred thousand would take seconds.
@@ -40,13 +40,13 @@ class TokenView(QWidget):
         self._starts: list[int] = []  # position in the document of each painted token
         self._all, self._training = False, training
         self.box = _TokenBox(self._paint, self.token_at)
-        self.about = Elided("", "caption")
+        self.about = ElidedLabel("", "caption")
         self.more = button("", self._show_all, kind="link")
         self.total = label(role="caption")
         self._keys = {state: label(role="caption") for state in (*_STATES, "special")}
         self._empty = tr("Choose a model to see the tokens of this row.")
         legend = QWidget()
-        flow = FlowLayout(legend, spacing=Space.M)
+        flow = FlowLayout(legend, spacing=Spacing.M)
         for key in (self.total, *self._keys.values()):
             key.setTextFormat(Qt.TextFormat.RichText)
             key.setToolTip(tr(_HELP) if training else "")
@@ -54,8 +54,8 @@ class TokenView(QWidget):
         for state in _STATES:
             self._keys[state].setVisible(training)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.S, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(legend)
         layout.addWidget(self.box, 1)
         layout.addWidget(self.more)
@@ -116,7 +116,7 @@ class TokenView(QWidget):
             if before is not None and _opens_turn(before, token):
                 if not cursor.atBlockStart():
                     cursor.insertBlock()
-                cursor.setBlockFormat(spaced(Space.S))
+                cursor.setBlockFormat(spaced(Spacing.S))
             self._starts.append(cursor.position())
             first, *rest = _visible(token).split("\n")
             cursor.insertText(first, looks.of(token, number))

@@ -7,13 +7,13 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.launcher import JobFlow
+from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.dialog import ClosingDialog, CopyingDialog, UnsavedDialog
 
 
-class Closing(QObject):
+class CloseGuard(QObject):
     """Asks about one thing after the other and closes when nothing is left to ask.
 
     Signals:
@@ -26,7 +26,7 @@ class Closing(QObject):
         self,
         state: ProjectState,
         jobs: JobControl,
-        flow: JobFlow,
+        flow: JobLauncher,
         projects: ProjectCommands,
         cluster: ClusterExport,
         window: QWidget,

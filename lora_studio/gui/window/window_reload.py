@@ -14,7 +14,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.undo import history
 
 
-class Renewal(QObject):
+class WindowReload(QObject):
     """Holds the window that is shown, and puts another in its place when the language changes.
 
     A job goes on meanwhile, and the new window follows it.

@@ -11,7 +11,7 @@ from lora_studio.core.runs import speakers
 from lora_studio.gui.frame import offline_mode
 from lora_studio.gui.help import palette_entries
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.problems.remedies import PLACE_TITLES, STEP_TITLES
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _talk(window: Window, speaker: AnySpeaker) -> None:
     window.playground.talk_to(speaker)
 
 
-def _wire_page(window: Window, page: Page) -> None:
+def _wire_page(window: Window, page: StepPage) -> None:
     page.continue_clicked.connect(lambda: window.neighbour(page, 1))
     page.back_clicked.connect(lambda: window.neighbour(page, -1))
     page.ask.connect(window.inspector.ask)

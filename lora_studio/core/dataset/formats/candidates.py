@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.columns import Column, Columns, first, named, optional
+from lora_studio.core.dataset.formats.columns import Columns, DataColumn, first, named, optional
 from lora_studio.core.dataset.formats.multiple_choice import template_of
 from lora_studio.core.dataset.formats.paired_columns import sides
 from lora_studio.core.dataset.formats.values import key_of
@@ -14,7 +14,7 @@ from lora_studio.core.dataset.spec import RowFormat
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FormatCandidate:
     """One reading of the columns.
 
     `weight` ranks readings of the same rows: pairs say more than their parts, a conversation more
@@ -31,7 +31,7 @@ class Candidate:
     guessed: bool = False
 
 
-def candidates(columns: Columns) -> list[Candidate]:
+def candidates(columns: Columns) -> list[FormatCandidate]:
     """All readings, the most telling first; [] where no columns fit any format."""
     finders = (
         _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
@@ -43,7 +43,7 @@ def candidates(columns: Columns) -> list[Candidate]:
 # --- pairs and labels -------------------------------------------------------------------------
 
 
-def _preference(columns: Columns) -> list[Candidate]:
+def _preference(columns: Columns) -> list[FormatCandidate]:
     rejected = first(columns, formats_columns.REJECTED)
     chosen = first(columns, formats_columns.CHOSEN)
     talk = _first(formats_columns.conversations(columns))
@@ -54,7 +54,7 @@ def _preference(columns: Columns) -> list[Candidate]:
         if talk is None or talk.kind != "turns":
             return []
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
-        return [Candidate("preference", mapping, 1.0, 0.9)]
+        return [FormatCandidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
     asked = _asked(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
@@ -65,19 +65,19 @@ def _preference(columns: Columns) -> list[Candidate]:
         mapping = {"prompt": talk.name}
     mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _extras(columns)
     sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
-    return [Candidate("preference", mapping, 1.0, sure)]
+    return [FormatCandidate("preference", mapping, 1.0, sure)]
 
 
-def _ranked(columns: Columns) -> list[Candidate]:
+def _ranked(columns: Columns) -> list[FormatCandidate]:
     """Several answers to a prompt, with a rank or a score each."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
     if column is None or not (asked := _asked(columns, besides=(column,))):
         return []
     mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
-    return [Candidate("preference", mapping, 0.95, 0.85)]
+    return [FormatCandidate("preference", mapping, 0.95, 0.85)]
 
 
-def _rated(columns: Columns) -> list[Candidate]:
+def _rated(columns: Columns) -> list[FormatCandidate]:
     """Several answers to a prompt, with their ratings in a column beside."""
     answers = [
         item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
@@ -87,10 +87,10 @@ def _rated(columns: Columns) -> list[Candidate]:
         return []
     mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
     mapping |= {"better": ratings.name} | _extras(columns)
-    return [Candidate("preference", mapping, 0.95, 0.8)]
+    return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
-def _listed(columns: Columns) -> list[Candidate]:
+def _listed(columns: Columns) -> list[FormatCandidate]:
     """Instructions with two answers each in a list, the better one first."""
     column = first(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
@@ -102,10 +102,10 @@ def _listed(columns: Columns) -> list[Candidate]:
     ):
         return []
     mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
-    return [Candidate("preference", mapping, 0.95, 0.8)]
+    return [FormatCandidate("preference", mapping, 0.95, 0.8)]
 
 
-def _compared(columns: Columns) -> list[Candidate]:
+def _compared(columns: Columns) -> list[FormatCandidate]:
     """Two answers in columns of their own, and one that says which is better."""
     found = []
     for slots in sides(columns):
@@ -113,17 +113,17 @@ def _compared(columns: Columns) -> list[Candidate]:
         asked = _asked(columns, besides) or _talk_before(columns, besides)
         mapping = asked | slots | _extras(columns)
         sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
-        found.append(Candidate("preference", mapping, 1.0, sure))
+        found.append(FormatCandidate("preference", mapping, 1.0, sure))
     return found
 
 
-def _talk_before(columns: Columns, besides: tuple[Column, ...]) -> dict[str, str]:
+def _talk_before(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
     rest = [item for item in columns if item not in besides]
     history = first(rest, formats_columns.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
 
-def _kto(columns: Columns) -> list[Candidate]:
+def _kto(columns: Columns) -> list[FormatCandidate]:
     label = next((item for item in named(columns, formats_columns.LABELS) if item.is_label), None)
     if label is None or first(columns, formats_columns.CHOICES, "texts", "object", "list"):
         return []
@@ -138,14 +138,14 @@ def _kto(columns: Columns) -> list[Candidate]:
         if not asked and before is not None and 2 * before.asking > before.filled:
             asked = {"prompt": before.name}
         mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
-        return [Candidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
+        return [FormatCandidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
         mapping = {"completion": talk.name, "label": label.name} | _extras(columns)
-        return [Candidate("kto", mapping, weight, sure)]
+        return [FormatCandidate("kto", mapping, weight, sure)]
     return []
 
 
-def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]:
+def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Where the prompt of an answer stands, with the input that belongs to an instruction."""
     found = [item for item in formats_columns.questions(columns) if item not in besides]
     # A prompt column is what was asked in full, also where its parts have columns too.
@@ -164,7 +164,7 @@ def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]
 # --- conversations ----------------------------------------------------------------------------
 
 
-def _conversation(columns: Columns) -> list[Candidate]:
+def _conversation(columns: Columns) -> list[FormatCandidate]:
     found = []
     rest = formats_columns.conversations(columns)
     for rank, column in enumerate(rest):
@@ -177,14 +177,14 @@ def _conversation(columns: Columns) -> list[Candidate]:
         mapping = {slot: column.name} | _extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
         certainty = sure * (0.85 if rivals else 1.0)
-        found.append(Candidate(row_format, mapping, weight, certainty, slot, rivals))
+        found.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
     return found[:3]
 
 
 # --- questions and answers --------------------------------------------------------------------
 
 
-def _question_and_answer(columns: Columns) -> list[Candidate]:
+def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
     choices = first(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
     answers = formats_columns.answers(columns) or _queries(columns) or _written_labels(columns)
     if choices is not None and (keyed := named(columns, formats_columns.CHOICE_ANSWERS)):
@@ -223,16 +223,16 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
     exact = answer.key in formats_columns.ANSWERS and asked[0].key in formats_columns.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
-    return [Candidate(row_format, mapping, weight, sure, slot, rivals)]
+    return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
 
 
-def _queries(columns: Columns) -> list[Column]:
+def _queries(columns: Columns) -> list[DataColumn]:
     """A query beside the question that it answers, in the language of a database."""
     query = first(columns, ("query",), "text")
     return [query] if query is not None and first(columns, ("question",), "text") else []
 
 
-def _written_labels(columns: Columns) -> list[Column]:
+def _written_labels(columns: Columns) -> list[DataColumn]:
     """Labels beside a prompt that are texts and no classes."""
     label = first(columns, ("label", "labels"), "text")
     asked = first(columns, formats_columns.PROMPTS, "text")
@@ -241,7 +241,7 @@ def _written_labels(columns: Columns) -> list[Column]:
 
 
 def _asked_as(
-    columns: Columns, asked: Column, answer: Column, choices: Column | None
+    columns: Columns, asked: DataColumn, answer: DataColumn, choices: DataColumn | None
 ) -> tuple[RowFormat, dict[str, str]]:
     """The format that fits what is asked, and the slots of the question."""
     rest = [item for item in columns if item not in (asked, answer)]
@@ -280,23 +280,23 @@ def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     return {} if is_switch else {"thinking": found.name}
 
 
-def _continued(columns: Columns, answer: Column) -> list[Candidate]:
+def _continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
     """Conversations that the user ends, with the answer in a column of its own."""
     talk = _first([item for item in formats_columns.conversations(columns) if item != answer])
     if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
         return []
     mapping = {"prompt": talk.name, "completion": answer.name} | _extras(columns)
-    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.97, 0.85)]
+    return [FormatCandidate("prompt_completion", mapping | _thinking(columns, mapping), 0.97, 0.85)]
 
 
 def _with_choices(
-    mapping: dict[str, str], asked: Column, template: str
+    mapping: dict[str, str], asked: DataColumn, template: str
 ) -> tuple[RowFormat, dict[str, str]]:
     context = {"context": mapping["context"]} if "context" in mapping else {}
     return "question_answer", {"question": asked.name, **context, "choices": template}
 
 
-def _transformed(columns: Columns) -> list[Candidate]:
+def _transformed(columns: Columns) -> list[FormatCandidate]:
     """A text and what is made of it: its summary, its translation."""
     target = next(
         (item for item in named(columns, formats_columns.TARGETS[:-1]) if item.kind == "text"), None
@@ -313,10 +313,10 @@ def _transformed(columns: Columns) -> list[Candidate]:
     if source is None or target is None or source == target:
         return []
     mapping = {"question": source.name, "answer": target.name} | _extras(columns)
-    return [Candidate("question_answer", mapping, 0.7, 0.8)]
+    return [FormatCandidate("question_answer", mapping, 0.7, 0.8)]
 
 
-def _prompted(columns: Columns) -> list[Candidate]:
+def _prompted(columns: Columns) -> list[FormatCandidate]:
     """A text and the prompt it was written from, as in synthetic text books."""
     usual = (*formats_columns.PROMPTS, *formats_columns.INSTRUCTIONS, "question", "query", "input")
     asked = first(columns, usual, "text")
@@ -324,16 +324,16 @@ def _prompted(columns: Columns) -> list[Candidate]:
     if asked is None or text is None or _is_other(columns):
         return []
     mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
-    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.6, 0.7)]
+    return [FormatCandidate("prompt_completion", mapping | _thinking(columns, mapping), 0.6, 0.7)]
 
 
 # --- texts ------------------------------------------------------------------------------------
 
 
-def _text(columns: Columns) -> list[Candidate]:
+def _text(columns: Columns) -> list[FormatCandidate]:
     pieces = first(columns, ("segments",), "list")
     if pieces is not None and 2 * pieces.segmented > pieces.filled:
-        return [Candidate("text", {"text": pieces.name}, 0.5, 0.95)]
+        return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = first(columns, formats_columns.TEXTS, "text")
     if column is None or _is_other(columns):
         return []
@@ -345,10 +345,10 @@ def _text(columns: Columns) -> list[Candidate]:
     if column.key in formats_columns.CONTEXTS and asked:
         return []  # what is asked about it is more than that
     sure = 0.97 if column.key == "text" else 0.85
-    return [Candidate("text", {"text": column.name}, 0.5, sure)]
+    return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
 
 
-def _guess(columns: Columns) -> list[Candidate]:
+def _guess(columns: Columns) -> list[FormatCandidate]:
     """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
     aside = formats_columns.TOOLS + formats_columns.SYSTEMS
     texts = [item for item in formats_columns.free_texts(columns) if item.key not in aside]
@@ -367,9 +367,9 @@ def _guess(columns: Columns) -> list[Candidate]:
         ):
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
-        return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
+        return [FormatCandidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
     if len(texts) == 1 and not formats_columns.questions(columns) and not is_nested:
-        return [Candidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
+        return [FormatCandidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
 
 
@@ -395,5 +395,5 @@ def _extras(columns: Columns) -> dict[str, str]:
     return mapping
 
 
-def _first(found: Sequence[Column]) -> Column | None:
+def _first(found: Sequence[DataColumn]) -> DataColumn | None:
     return found[0] if found else None

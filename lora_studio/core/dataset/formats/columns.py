@@ -173,7 +173,7 @@ _USUAL = {
 
 
 @dataclass(frozen=True)
-class Column:
+class DataColumn:
     """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
 
     `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
@@ -216,17 +216,17 @@ class Column:
         return 0 < self.filled == self.truths
 
 
-Columns = Sequence[Column]
+Columns = Sequence[DataColumn]
 
 
-def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[Column]:
+def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[DataColumn]:
     """Every column of some rows, in the order of `names`, then as they come by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
     return [_column(name, rows) for name in order]
 
 
-def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
+def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     kinds: Counter[Kind] = Counter()
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
@@ -254,7 +254,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
             trees += is_tree(value)
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
     few = frozenset(words) if is_few else frozenset()
-    return Column(
+    return DataColumn(
         name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
         ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
     )  # fmt: skip
@@ -302,19 +302,19 @@ def _list_kind(value: Sequence[Any]) -> Kind:
     return "turns" if style_of(value) else "list"
 
 
-def named(columns: Columns, names: Sequence[str]) -> list[Column]:
+def named(columns: Columns, names: Sequence[str]) -> list[DataColumn]:
     """The columns with one of these names and a value, those named first before others."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     found = [column for column in columns if column.filled and column.key in ranks]
     return sorted(found, key=lambda column: (ranks[column.key], column.name))
 
 
-def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
     """The best column by name, of these kinds if any are given."""
     return next((item for item in named(columns, names) if not kinds or item.kind in kinds), None)
 
 
-def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
     """The same for a slot that may stay empty: also a column without a value in these rows, for the
     rows that are not among them."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
@@ -329,7 +329,7 @@ def names_known(given: Iterable[str]) -> int:
     return len({key_of(name) for name in given} & _USUAL)
 
 
-def conversations(columns: Columns) -> list[Column]:
+def conversations(columns: Columns) -> list[DataColumn]:
     """Columns that hold whole conversations, those with a usual name first."""
     outputs = {"completion", "response", "output"}
     others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
@@ -354,29 +354,31 @@ def conversations(columns: Columns) -> list[Column]:
     return turns_first + sorted(by_kind, key=lambda column: column.name)
 
 
-def contexts(columns: Columns) -> list[Column]:
+def contexts(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what a question is about, the likeliest first."""
     return _with_endings(columns, named(columns, CONTEXTS), ("context",))
 
 
-def questions(columns: Columns) -> list[Column]:
+def questions(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what is asked, the likeliest first."""
     exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, _TO_QUESTION)
 
 
-def _is_kind_of_task(column: Column) -> bool:
+def _is_kind_of_task(column: DataColumn) -> bool:
     """Whether a column says of what kind the task of its row is, such as `qa`, and not what to do."""
     return column.key == "task" and 2 * column.phrased <= column.filled
 
 
-def answers(columns: Columns) -> list[Column]:
+def answers(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what is answered, the likeliest first."""
     return _with_endings(columns, named(columns, ANSWERS), _TO_ANSWER)
 
 
-def _with_endings(columns: Columns, exact: list[Column], endings: Sequence[str]) -> list[Column]:
+def _with_endings(
+    columns: Columns, exact: list[DataColumn], endings: Sequence[str]
+) -> list[DataColumn]:
     rest = [
         column
         for column in columns
@@ -408,7 +410,7 @@ def is_single_turn(columns: Columns) -> bool:
     return who is not None and first(columns, ("content", "value", "text"), "text") is not None
 
 
-def free_texts(columns: Columns) -> list[Column]:
+def free_texts(columns: Columns) -> list[DataColumn]:
     """Text columns whose names do not say that they only describe the row, in the file's order."""
     return [
         column

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
-from lora_studio.core.dataset.formats.candidates import Candidate, candidates
-from lora_studio.core.dataset.formats.columns import Column, profile
+from lora_studio.core.dataset.formats.candidates import FormatCandidate, candidates
+from lora_studio.core.dataset.formats.columns import DataColumn, profile
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.mapping import check, filled, names_in, needed
 from lora_studio.core.dataset.formats.ranking import NEITHER, is_pair
@@ -25,7 +25,7 @@ from lora_studio.core.dataset.spec import FORMAT_TITLES, TASKS, RowFormat, Task
 from lora_studio.core.formatting import listed, number, percent, plural
 from lora_studio.core.problems import Problem
 
-__all__ = ["Verdict", "convert", "detect"]
+__all__ = ["FormatVerdict", "convert", "detect"]
 
 #: Rows that a reading is tried on: 500 tell a share to about four hundredths, within 0.1 s.
 _TRIED = 500
@@ -38,7 +38,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FormatVerdict:
     """What rows are; `format` and `task` are None where nothing can be trained on them.
 
     `mapping` says which column or template fills each slot. `confidence` is 0 to 1, `evidence` a
@@ -60,7 +60,7 @@ def detect(
     columns: Iterable[str] = (),
     chosen: Literal["auto"] | RowFormat = "auto",
     mapping: Mapping[str, str] | None = None,
-) -> Verdict:
+) -> FormatVerdict:
     """What some rows of a source are; it never raises.
 
     `rows` should be from all over the source; what is not an object among them is passed over.
@@ -87,13 +87,13 @@ def detect(
 class _Tried:
     """A reading with what came of it: rows converted, reasons of the others."""
 
-    candidate: Candidate
+    candidate: FormatCandidate
     rows: int
     used: int
     reasons: Counter[str]
 
     @classmethod
-    def on(cls, rows: Rows, candidate: Candidate) -> _Tried:
+    def on(cls, rows: Rows, candidate: FormatCandidate) -> _Tried:
         reasons: Counter[str] = Counter()
         for row in rows:
             try:
@@ -119,7 +119,9 @@ class _Tried:
         return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
 
 
-def _readings(sample: Rows, columns: Sequence[Column], order: Iterable[str]) -> list[Candidate]:
+def _readings(
+    sample: Rows, columns: Sequence[DataColumn], order: Iterable[str]
+) -> list[FormatCandidate]:
     """The readings of all columns together and of the commonest shapes of rows, each once."""
     order = list(order)
     found = candidates(columns)
@@ -129,7 +131,7 @@ def _readings(sample: Rows, columns: Sequence[Column], order: Iterable[str]) -> 
         for shape in commonest:
             alike = [row for row in sample if frozenset(row) == shape]
             found += candidates(profile(alike, [name for name in order if name in shape]))
-    unique: dict[tuple[str, str], Candidate] = {}
+    unique: dict[tuple[str, str], FormatCandidate] = {}
     for candidate in found:
         unique.setdefault((candidate.format, str(sorted(candidate.mapping.items()))), candidate)
     return list(unique.values())
@@ -145,9 +147,9 @@ def _others(fitting: Sequence[_Tried]) -> tuple[RowFormat, ...]:
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 
-def _verdict(best: _Tried, sample: Rows, others: tuple[RowFormat, ...] = ()) -> Verdict:
+def _verdict(best: _Tried, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
     candidate = best.candidate
-    return Verdict(
+    return FormatVerdict(
         format=candidate.format,
         task=TASKS[candidate.format],
         mapping=dict(candidate.mapping),
@@ -239,7 +241,7 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
     return found
 
 
-def _is_paired_by_order(candidate: Candidate, sample: Rows) -> bool:
+def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
     """Whether nothing but their order says which of two answers is the better one."""
     mapping = candidate.mapping
     name = mapping.get("chosen", "")
@@ -247,7 +249,7 @@ def _is_paired_by_order(candidate: Candidate, sample: Rows) -> bool:
     return is_one and "better" not in mapping and any(is_pair(row.get(name)) for row in sample)
 
 
-def _several_answers(candidate: Candidate, sample: Rows) -> int:
+def _several_answers(candidate: FormatCandidate, sample: Rows) -> int:
     """How many rows have a list of different answers, of which the first alone is learnt."""
     slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
     name = candidate.mapping.get(slots.get(candidate.format, ""), "")
@@ -260,7 +262,7 @@ def _holds_several(value: Any) -> bool:
     return is_list and len({text for text in value if text.strip()}) > 1
 
 
-def _is_unanswered(row: Mapping[str, Any], candidate: Candidate) -> bool:
+def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
     """Whether the conversation of a row goes on after its last answer."""
     if candidate.format not in ("messages", "sharegpt"):
         return False
@@ -286,11 +288,11 @@ def _split_in_words(mapping: Mapping[str, str], sample: Rows) -> bool:
 
 def _as_told(
     sample: Rows,
-    columns: Sequence[Column],
+    columns: Sequence[DataColumn],
     tried: Sequence[_Tried],
     chosen: Literal["auto"] | RowFormat,
     given: dict[str, str],
-) -> Verdict:
+) -> FormatVerdict:
     """The verdict with a format or a mapping that the user chose."""
     names = [column.name for column in columns]
     row_format = _format_of(chosen, given, tried)
@@ -311,9 +313,11 @@ def _as_told(
     if missing:
         problems.append(_unfilled(row_format, missing, names))
     if problems:
-        return Verdict(None, None, mapping, 0.0, str(problems[0].what), problems=tuple(problems))
+        return FormatVerdict(
+            None, None, mapping, 0.0, str(problems[0].what), problems=tuple(problems)
+        )
     sure = 1.0 if given or detected is None else detected.sure
-    told = _Tried.on(sample, Candidate(row_format, mapping, 1.0, sure))
+    told = _Tried.on(sample, FormatCandidate(row_format, mapping, 1.0, sure))
     if not told.used:
         reason = max(sorted(told.reasons), key=lambda text: told.reasons[text])
         return _refusal(_none_usable(row_format, reason), mapping=mapping)
@@ -363,7 +367,7 @@ def _none_usable(row_format: RowFormat, reason: str) -> Problem:
 # --- refused ----------------------------------------------------------------------------------
 
 
-def _nothing_fits(sample: Rows, columns: Sequence[Column], tried: Sequence[_Tried]) -> Problem:
+def _nothing_fits(sample: Rows, columns: Sequence[DataColumn], tried: Sequence[_Tried]) -> Problem:
     """Why no reading converts any row."""
     best = min(tried, key=_Tried.rank, default=None)
     if best is None or not best.reasons:
@@ -386,8 +390,10 @@ def _nothing_fits(sample: Rows, columns: Sequence[Column], tried: Sequence[_Trie
     return _none_usable(best.candidate.format, reason)
 
 
-def _refusal(*problems: Problem, mapping: Mapping[str, str] | None = None) -> Verdict:
-    return Verdict(None, None, dict(mapping or {}), 0.0, str(problems[0].what), problems=problems)
+def _refusal(*problems: Problem, mapping: Mapping[str, str] | None = None) -> FormatVerdict:
+    return FormatVerdict(
+        None, None, dict(mapping or {}), 0.0, str(problems[0].what), problems=problems
+    )
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

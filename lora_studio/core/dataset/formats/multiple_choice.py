@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lora_studio.core.dataset.formats.columns import Column, Columns
+from lora_studio.core.dataset.formats.columns import Columns, DataColumn
 from lora_studio.core.dataset.formats.values import answer_of, parsed, text_of
 from lora_studio.core.dataset.samples import UnusableRow
 
@@ -19,10 +19,10 @@ _CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)
 _FEWEST = {"answer": 3}
 
 
-def template_of(columns: Columns, answer: Column) -> str:
+def template_of(columns: Columns, answer: DataColumn) -> str:
     """A template of the columns that hold one choice each, labelled as the answers count them; ""
     where there are no such columns, or the answers do not say which choice they mean."""
-    stems: dict[str, dict[str, Column]] = {}
+    stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
         found = _CHOICE.fullmatch(column.key)
         if found and column is not answer and column.kind in ("text", "number"):
@@ -47,7 +47,7 @@ def _are_in_a_row(suffixes: Sequence[str]) -> bool:
     return list(suffixes) == [str(one) for one in row][: len(suffixes)]
 
 
-def _is_meant(answer: Column, stem: str, suffixes: Sequence[str]) -> bool:
+def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
     """Whether answers speak of these columns: by their letters or numbers, or, where the columns are
     called choices, by whatever they say."""
     numbers = {str(number) for number in range(len(suffixes) + 1)}
@@ -58,7 +58,7 @@ def _is_meant(answer: Column, stem: str, suffixes: Sequence[str]) -> bool:
     return is_label or bool(stem)
 
 
-def _labels_for(answer: Column, suffixes: Sequence[str]) -> list[str]:
+def _labels_for(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
     """The labels of choices: letters, but numbers where answers are numbers that count otherwise."""
     count = len(suffixes)
     given = {int(word) for word in answer.words if word.isdecimal()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lora_studio.core.dataset.formats.columns import Column, Columns
+from lora_studio.core.dataset.formats.columns import Columns, DataColumn
 from lora_studio.core.dataset.formats.ranking import is_tie, letter_of
 
 #: Names of columns that come in twos: response_0 and response_1, answer_a and answer_b.
@@ -32,9 +32,9 @@ def sides(columns: Columns) -> Iterator[dict[str, str]]:
             yield {"chosen": first.name, "rejected": second.name, "better": pointer.name}
 
 
-def couples(columns: Columns) -> Iterator[tuple[tuple[str, Column], tuple[str, Column]]]:
+def couples(columns: Columns) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
     """Every two columns of one name but for the letter or the number at its end, with these."""
-    stems: dict[str, dict[str, Column]] = {}
+    stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
         found = _SIDE.fullmatch(column.key)
         if found and column.kind in ("text", "turns", "turn", "texts"):
@@ -54,7 +54,7 @@ def _scores(columns: Columns, one: str, other: str) -> str:
     return ""
 
 
-def _pointer(columns: Columns, suffixes: str) -> Column | None:
+def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
     """The column that says which side is better, if its values can be meant in one way alone."""
     for name in _POINTERS:
         column = next((item for item in columns if item.key == name and item.words), None)
@@ -68,7 +68,7 @@ def _pointer(columns: Columns, suffixes: str) -> Column | None:
     return None
 
 
-def _letters(column: Column) -> bool:
+def _letters(column: DataColumn) -> bool:
     """Whether a column says a or b, in whatever words."""
     said = [word for word in column.words if not is_tie(word)]
     return bool(said) and all(map(letter_of, said))

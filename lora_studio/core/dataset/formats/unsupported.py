@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.columns import Column, Columns, first, named
+from lora_studio.core.dataset.formats.columns import Columns, DataColumn, first, named
 from lora_studio.core.dataset.formats.paired_columns import couples
 from lora_studio.core.dataset.formats.turns import style_of
 from lora_studio.core.dataset.formats.values import MEDIA_KEYS
@@ -169,7 +169,7 @@ def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
     return _prompts_only(held) if held else None
 
 
-def _prompts_only(held: Sequence[Column]) -> Problem:
+def _prompts_only(held: Sequence[DataColumn]) -> Problem:
     return refused(
         "prompts_only",
         f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",
@@ -202,6 +202,6 @@ def _parallel(rows: Rows, steps: str, labels: str) -> float:
     return sum(map(alike, rows)) / max(1, len(rows))
 
 
-def _named(columns: Sequence[Column]) -> str:
+def _named(columns: Sequence[DataColumn]) -> str:
     noun = "column" if len(columns) == 1 else "columns"
     return f"{noun} {listed([f'“{column.name}”' for column in columns])}"

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from lora_studio.core.templates.go.tree import (
-    Action,
-    Branch,
-    Call,
-    Chain,
-    Command,
-    Const,
-    Dot,
-    Field,
-    Function,
+    ActionNode,
+    BranchNode,
+    CallNode,
+    ChainNode,
+    CommandNode,
+    ConstantNode,
+    DotNode,
+    FieldNode,
+    FunctionNode,
     GoTemplateError,
-    Jump,
-    Nil,
+    JumpNode,
+    NilNode,
     Node,
     Operand,
-    Pipe,
-    Range,
-    Text,
-    Tree,
-    Variable,
+    PipeNode,
+    RangeNode,
+    TemplateTree,
+    TextNode,
+    VariableNode,
 )
 
 COMPARISONS = frozenset(["eq", "ne", "lt", "le", "gt", "ge"])
@@ -57,7 +57,7 @@ _TERMINATED = frozenset(["field", "variable", "word", "dot"])
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class GoToken:
     """One lexical item; kinds are the group names above plus text, end_action and end_of_file."""
 
     kind: str
@@ -65,7 +65,7 @@ class Token:
     position: int
 
 
-def lex(source: str) -> Iterator[Token]:
+def lex(source: str) -> Iterator[GoToken]:
     """Yields the tokens of `source`; comments and trimmed white space are left out."""
     at = 0
     trim_next = False
@@ -77,15 +77,15 @@ def lex(source: str) -> Iterator[Token]:
             text = text.lstrip(SPACES)
         if start < 0:
             if text:
-                yield Token("text", text, text_at)
-            yield Token("end_of_file", "", len(source))
+                yield GoToken("text", text, text_at)
+            yield GoToken("end_of_file", "", len(source))
             return
         at = start + 2
         if source[at : at + 1] == "-" and source[at + 1 : at + 2] in tuple(SPACES):
             text = text.rstrip(SPACES)
             at += 2
         if text:
-            yield Token("text", text, text_at)
+            yield GoToken("text", text, text_at)
         if source.startswith("/*", at):
             at, trim_next = _skip_comment(source, at)
             continue
@@ -110,7 +110,7 @@ def _at_right_delimiter(source: str, at: int) -> tuple[int, bool] | None:
     return None
 
 
-def _lex_action(source: str, at: int) -> Generator[Token, None, tuple[int, bool]]:
+def _lex_action(source: str, at: int) -> Generator[GoToken, None, tuple[int, bool]]:
     opened, depth = at, 0
     while (closing := _at_right_delimiter(source, at)) is None:
         if at >= len(source):
@@ -127,10 +127,10 @@ def _lex_action(source: str, at: int) -> Generator[Token, None, tuple[int, bool]
             raise GoTemplateError("unexpected right paren", source, match.start())
         if kind in _TERMINATED and not _terminated(source, at):
             raise GoTemplateError(f"bad character {source[at]!r}", source, at)
-        yield Token(kind, text, match.start())
+        yield GoToken(kind, text, match.start())
     if depth:
         raise GoTemplateError("unclosed left paren", source, at)
-    yield Token("end_action", "}}", at)
+    yield GoToken("end_action", "}}", at)
     return closing
 
 
@@ -138,13 +138,13 @@ def _terminated(source: str, at: int) -> bool:
     return at >= len(source) or source[at] in SPACES + ".,|:()" or source.startswith("}}", at)
 
 
-def parse(source: str) -> Tree:
+def parse(source: str) -> TemplateTree:
     """Parses a template; raises GoTemplateError with the place of what Go would refuse, too."""
     parser = _Parser(source)
     root, ended_by = parser.nodes()
     if ended_by != "end_of_file":
         parser.fail(f"unexpected {{{{{ended_by}}}}}")
-    return Tree(source, root, parser.defined)
+    return TemplateTree(source, root, parser.defined)
 
 
 class _Parser:
@@ -159,23 +159,23 @@ class _Parser:
         self.nesting = 0
         self.defined: dict[str, tuple[Node, ...]] = {}
 
-    def fail(self, what: str, token: Token | None = None) -> NoReturn:
+    def fail(self, what: str, token: GoToken | None = None) -> NoReturn:
         raise GoTemplateError(what, self.source, (token or self.peek()).position)
 
-    def peek(self) -> Token:
+    def peek(self) -> GoToken:
         return self.tokens[min(self.index, len(self.tokens) - 1)]
 
-    def next(self) -> Token:
+    def next(self) -> GoToken:
         token = self.peek()
         self.index += 1
         return token
 
-    def skip_space(self) -> Token:
+    def skip_space(self) -> GoToken:
         while self.peek().kind == "space":
             self.index += 1
         return self.peek()
 
-    def take(self, kind: str, wanted: str) -> Token:
+    def take(self, kind: str, wanted: str) -> GoToken:
         if self.skip_space().kind != kind:
             self.fail(f"expected {wanted}, found {self.peek().text or 'the end'!r}")
         return self.next()
@@ -197,7 +197,7 @@ class _Parser:
                 ended_by = token.kind
                 break
             if token.kind == "text":
-                found.append(Text(token.text.encode()))
+                found.append(TextNode(token.text.encode()))
                 continue
             self.index -= 1
             if (ended_by := self.word()) in ("end", "else"):
@@ -227,10 +227,10 @@ class _Parser:
             if not self.loops:
                 self.fail(f"{{{{{keyword}}}}} outside {{{{range}}}}", start)
             self.take("end_action", "}}")
-            return Jump(keyword == "break")
-        return Action(self.pipeline("command", "end_action"))
+            return JumpNode(keyword == "break")
+        return ActionNode(self.pipeline("command", "end_action"))
 
-    def branch(self, keyword: str) -> Branch:
+    def branch(self, keyword: str) -> BranchNode:
         scope = len(self.variables)
         pipe = self.pipeline(keyword, "end_action")
         then, ended_by = self.nodes()
@@ -243,7 +243,7 @@ class _Parser:
         else:
             otherwise = self.rest(ended_by)
         del self.variables[scope:]
-        return Branch(pipe, then, otherwise, moves_dot=keyword == "with")
+        return BranchNode(pipe, then, otherwise, moves_dot=keyword == "with")
 
     def rest(self, ended_by: str) -> tuple[Node, ...]:
         """What follows a body: nothing, or the nodes between {{else}} and {{end}}."""
@@ -256,7 +256,7 @@ class _Parser:
         self.take("end_action", "}}")
         return otherwise
 
-    def loop(self) -> Range:
+    def loop(self) -> RangeNode:
         scope = len(self.variables)
         pipe = self.pipeline("range", "end_action")
         self.loops += 1
@@ -264,18 +264,18 @@ class _Parser:
         self.loops -= 1
         otherwise = self.rest(ended_by)
         del self.variables[scope:]
-        return Range(pipe, body, otherwise)
+        return RangeNode(pipe, body, otherwise)
 
-    def call(self, start: Token) -> Call:
+    def call(self, start: GoToken) -> CallNode:
         name = self.name("template")
         pipe = None
         if self.skip_space().kind == "end_action":
             self.index += 1
         else:
             pipe = self.pipeline("template clause", "end_action")
-        return Call(name, pipe, start.position)
+        return CallNode(name, pipe, start.position)
 
-    def definition(self, start: Token, *, is_block: bool) -> Call | None:
+    def definition(self, start: GoToken, *, is_block: bool) -> CallNode | None:
         name = self.name("block" if is_block else "define")
         pipe = self.pipeline("block clause", "end_action") if is_block else None
         if not is_block:
@@ -292,7 +292,7 @@ class _Parser:
         if self.defined.get(name):
             self.fail(f"multiple definition of template {name!r}", start)
         self.defined[name] = body
-        return Call(name, pipe, start.position) if is_block else None
+        return CallNode(name, pipe, start.position) if is_block else None
 
     def name(self, clause: str) -> str:
         token = self.skip_space()
@@ -301,10 +301,10 @@ class _Parser:
         self.index += 1
         return self.unquote(token).decode(errors="replace")
 
-    def pipeline(self, context: str, end: str) -> Pipe:
+    def pipeline(self, context: str, end: str) -> PipeNode:
         start = self.skip_space()
         declares, assigns = self.declarations(context)
-        commands: list[Command] = []
+        commands: list[CommandNode] = []
         while self.skip_space().kind != end:
             commands.append(self.command())
             if self.peek().kind == "pipe":
@@ -313,9 +313,9 @@ class _Parser:
         if not commands:
             self.fail(f"missing value for {context}", start)
         for stage, command in enumerate(commands[1:], 2):
-            if isinstance(command.operands[0], Const | Nil | Dot):
+            if isinstance(command.operands[0], ConstantNode | NilNode | DotNode):
                 self.fail(f"non executable command in pipeline stage {stage}", start)
-        return Pipe(tuple(commands), start.position, declares, assigns)
+        return PipeNode(tuple(commands), start.position, declares, assigns)
 
     def declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
         """`$x :=`, `$x =` or, in a range, `$i, $x :=`; takes nothing when it is none of them."""
@@ -338,7 +338,7 @@ class _Parser:
         self.index = begin
         return (), False
 
-    def command(self) -> Command:
+    def command(self) -> CommandNode:
         start = self.skip_space()
         operands: list[Operand] = []
         while self.skip_space().kind not in ("end_action", "close", "pipe"):
@@ -347,7 +347,7 @@ class _Parser:
                 self.fail(f"unexpected {self.peek().text!r} in operand")
         if not operands:
             self.fail("empty command", start)
-        return Command(tuple(operands), start.position)
+        return CommandNode(tuple(operands), start.position)
 
     def operand(self) -> Operand:
         term = self.term()
@@ -357,47 +357,47 @@ class _Parser:
         if not names:
             return term
         match term:
-            case Field(first):
-                return Field((*first, *names))
-            case Variable(name):
-                return Variable(name, tuple(names))
-            case Const() | Nil() | Dot():
+            case FieldNode(first):
+                return FieldNode((*first, *names))
+            case VariableNode(name):
+                return VariableNode(name, tuple(names))
+            case ConstantNode() | NilNode() | DotNode():
                 self.fail("unexpected . after term")
-        return Chain(term, tuple(names))
+        return ChainNode(term, tuple(names))
 
     def term(self) -> Operand:
         token = self.next()
         match token.kind:
             case "word" if token.text in ("true", "false"):
-                return Const(token.text == "true")
+                return ConstantNode(token.text == "true")
             case "word" if token.text == "nil":
-                return Nil()
+                return NilNode()
             case "word":
                 return self.function(token)
             case "dot":
-                return Dot()
+                return DotNode()
             case "field":
-                return Field((token.text[1:],))
+                return FieldNode((token.text[1:],))
             case "variable":
                 if token.text[1:] not in self.variables:
                     self.fail(f"undefined variable {token.text}", token)
-                return Variable(token.text[1:])
+                return VariableNode(token.text[1:])
             case "string" | "raw":
-                return Const(self.unquote(token))
+                return ConstantNode(self.unquote(token))
             case "char" | "number":
-                return Const(self.number(token))
+                return ConstantNode(self.number(token))
             case "open":
                 return self.pipeline("parenthesized pipeline", "close")
         self.fail(f"unexpected {token.text!r}", token)
 
-    def function(self, token: Token) -> Function:
+    def function(self, token: GoToken) -> FunctionNode:
         if token.text in UNSUPPORTED_FUNCTIONS:
             self.fail(f"function {token.text!r} is not supported here", token)
         if token.text not in FUNCTIONS:
             self.fail(f"function {token.text!r} not defined", token)
-        return Function(token.text)
+        return FunctionNode(token.text)
 
-    def number(self, token: Token) -> int | float:
+    def number(self, token: GoToken) -> int | float:
         text = token.text
         if token.kind == "char":
             characters = self.unquote(token).decode(errors="replace")
@@ -412,7 +412,7 @@ class _Parser:
         except ValueError:
             self.fail(f"bad number syntax: {text!r}", token)
 
-    def unquote(self, token: Token) -> bytes:
+    def unquote(self, token: GoToken) -> bytes:
         if token.kind == "raw":
             return token.text[1:-1].replace("\r", "").encode()
         try:

@@ -27,25 +27,25 @@ from lora_studio.core.templates.go.functions import (
 )
 from lora_studio.core.templates.go.parsing import parse
 from lora_studio.core.templates.go.tree import (
-    Action,
-    Branch,
-    Call,
-    Chain,
-    Command,
-    Const,
-    Dot,
-    Field,
-    Function,
+    ActionNode,
+    BranchNode,
+    CallNode,
+    ChainNode,
+    CommandNode,
+    ConstantNode,
+    DotNode,
+    FieldNode,
+    FunctionNode,
     GoTemplateError,
-    Jump,
-    Nil,
+    JumpNode,
+    NilNode,
     Node,
     Operand,
-    Pipe,
-    Range,
-    Text,
-    Tree,
-    Variable,
+    PipeNode,
+    RangeNode,
+    TemplateTree,
+    TextNode,
+    VariableNode,
 )
 
 __all__ = ["GoTemplate", "GoTemplateError", "JsonList", "JsonMap", "Struct", "render"]
@@ -56,7 +56,7 @@ MAX_DEPTH = 100_000  # Go's own limit on templates that call templates
 class GoTemplate:
     """A parsed template that can be rendered many times."""
 
-    def __init__(self, source: str | Tree) -> None:
+    def __init__(self, source: str | TemplateTree) -> None:
         """Parses `source`, unless it is a tree; raises GoTemplateError with line and column."""
         self.tree = parse(source) if isinstance(source, str) else source
         self._memory = _Memory(self.tree)
@@ -106,7 +106,7 @@ class _Memory:
     _numbers: ClassVar[dict[object, int]] = {}
     _known: ClassVar[dict[tuple[int, bytes, date], bytes]] = {}
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: TemplateTree) -> None:
         self._calls = {name: set(_called(body)) for name, body in tree.defined.items()}
         self._shapes = {name: _shape(body) for name, body in tree.defined.items()}
         self._own: dict[str, int] = {}
@@ -149,11 +149,11 @@ def _shape(node: object) -> object:
 def _called(nodes: tuple[Node, ...]) -> Iterator[str]:
     for node in nodes:
         match node:
-            case Call():
+            case CallNode():
                 yield node.name
-            case Branch():
+            case BranchNode():
                 yield from _called(node.then + node.otherwise)
-            case Range():
+            case RangeNode():
                 yield from _called(node.body + node.otherwise)
 
 
@@ -181,7 +181,7 @@ _NOTHING = object()  # "no value comes down the pipeline", which is not the same
 class _Run:
     """One rendering: the output so far and the variables in scope, innermost last."""
 
-    def __init__(self, tree: Tree, today: date, memory: _Memory) -> None:
+    def __init__(self, tree: TemplateTree, today: date, memory: _Memory) -> None:
         self.tree = tree
         self.memory = memory
         self.today = today
@@ -212,19 +212,19 @@ class _Run:
 
     def step(self, node: Node, dot: Value) -> _TailCall | None:
         match node:
-            case Text(text):
+            case TextNode(text):
                 self.output.append(text)
-            case Action(pipe):
+            case ActionNode(pipe):
                 value = self.pipeline(pipe, dot)
                 if not pipe.declares:
                     self.write(value, pipe.position)
-            case Branch():
+            case BranchNode():
                 return self.branch(node, dot)
-            case Range():
+            case RangeNode():
                 return self.loop(node, dot)
-            case Call():
+            case CallNode():
                 return self.call(node, dot)
-            case Jump(breaks):
+            case JumpNode(breaks):
                 raise _Jump(breaks)
         return None
 
@@ -234,7 +234,7 @@ class _Run:
         except CallError as error:
             raise self.fail(str(error), position) from None
 
-    def branch(self, node: Branch, dot: Value) -> _TailCall | None:
+    def branch(self, node: BranchNode, dot: Value) -> _TailCall | None:
         scope = len(self.variables)
         value = self.pipeline(node.pipe, dot)
         if is_true(value):
@@ -244,7 +244,7 @@ class _Run:
         del self.variables[scope:]
         return call
 
-    def loop(self, node: Range, dot: Value) -> _TailCall | None:
+    def loop(self, node: RangeNode, dot: Value) -> _TailCall | None:
         scope = len(self.variables)
         items = self.iterate(node.pipe, self.pipeline(node.pipe, dot))
         inner = len(self.variables)
@@ -266,7 +266,7 @@ class _Run:
         if call is not None:
             self.invoke(call)
 
-    def iterate(self, pipe: Pipe, value: Value) -> list[tuple[Value, Value]]:
+    def iterate(self, pipe: PipeNode, value: Value) -> list[tuple[Value, Value]]:
         if value is None:
             return []
         if isinstance(value, list):
@@ -281,7 +281,7 @@ class _Run:
             return [(None, number) for number in range(value)]
         raise self.fail(f"range can't iterate over {type_name(value)}", pipe.position)
 
-    def bind(self, pipe: Pipe, key: Value, item: Value, scope: int) -> None:
+    def bind(self, pipe: PipeNode, key: Value, item: Value, scope: int) -> None:
         names = pipe.declares
         for place, value in enumerate((key, item) if len(names) == 2 else (item,)):
             if place >= len(names):
@@ -297,7 +297,7 @@ class _Run:
                 self.variables[place] = (name, value)
                 return
 
-    def call(self, node: Call, dot: Value) -> _TailCall | None:
+    def call(self, node: CallNode, dot: Value) -> _TailCall | None:
         body = self.tree.defined.get(node.name)
         if body is None:
             raise self.fail(f'template "{node.name}" not defined', node.position)
@@ -323,7 +323,7 @@ class _Run:
 
     # ---------------------------------------------------------------------------- expressions
 
-    def pipeline(self, pipe: Pipe, dot: Value) -> Value:
+    def pipeline(self, pipe: PipeNode, dot: Value) -> Value:
         value: Value = _NOTHING
         for command in pipe.commands:
             value = self.command(command, dot, value)
@@ -334,13 +334,13 @@ class _Run:
                 self.variables.append((name, value))
         return value
 
-    def command(self, command: Command, dot: Value, piped: Value) -> Value:
+    def command(self, command: CommandNode, dot: Value, piped: Value) -> Value:
         first, *others = command.operands
-        if isinstance(first, Function):
+        if isinstance(first, FunctionNode):
             return self.function(first.name, others, dot, piped, command.position)
         if others or piped is not _NOTHING:
             raise self.fail("can't give argument to non-function", command.position)
-        if isinstance(first, Nil):
+        if isinstance(first, NilNode):
             raise self.fail("nil is not a command", command.position)
         return self.operand(first, dot, command.position)
 
@@ -375,21 +375,21 @@ class _Run:
 
     def operand(self, operand: Operand, dot: Value, position: int) -> Value:
         match operand:
-            case Const(value):
+            case ConstantNode(value):
                 return value
-            case Nil():
+            case NilNode():
                 return None
-            case Dot():
+            case DotNode():
                 return dot
-            case Field(names):
+            case FieldNode(names):
                 return self.fields(dot, names, position)
-            case Variable(name, names):
+            case VariableNode(name, names):
                 return self.fields(self.lookup(name), names, position)
-            case Function(name):
+            case FunctionNode(name):
                 return self.function(name, [], dot, _NOTHING, position)
-            case Chain(start, names):
+            case ChainNode(start, names):
                 return self.fields(self.operand(start, dot, position), names, position)
-            case Pipe():
+            case PipeNode():
                 return self.pipeline(operand, dot)
 
     def lookup(self, name: str) -> Value:

@@ -17,31 +17,31 @@ class GoTemplateError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Const:
+class ConstantNode:
     """A literal: true, 3, 2.5, 'x', "text"; strings are UTF-8 bytes as in Go."""
 
     value: bool | int | float | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Nil:
+class NilNode:
     """The word nil."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dot:
+class DotNode:
     """The cursor itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldNode:
     """.Name.Name: names looked up from the cursor."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
+class VariableNode:
     """$name.Name: `name` without its dollar sign; the empty name is the data given to render."""
 
     name: str
@@ -49,14 +49,14 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class FunctionNode:
     """The name of a function."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class ChainNode:
     """(pipeline).Name.Name or function.Name."""
 
     start: Operand
@@ -64,7 +64,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandNode:
     """Operands of one pipeline stage; the first one decides what happens to the others."""
 
     operands: tuple[Operand, ...]
@@ -72,72 +72,81 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Pipe:
+class PipeNode:
     """Stages that hand their value to the next; `declares` names the variables that get it."""
 
-    commands: tuple[Command, ...]
+    commands: tuple[CommandNode, ...]
     position: int
     declares: tuple[str, ...] = ()
     assigns: bool = False
 
 
-Operand = Const | Nil | Dot | Field | Variable | Function | Chain | Pipe
+Operand = (
+    ConstantNode
+    | NilNode
+    | DotNode
+    | FieldNode
+    | VariableNode
+    | FunctionNode
+    | ChainNode
+    | PipeNode
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextNode:
     """Literal output."""
 
     value: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class ActionNode:
     """{{pipeline}}: prints the value unless it declares a variable."""
 
-    pipe: Pipe
+    pipe: PipeNode
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
+class BranchNode:
     """{{if}} or {{with}}; `moves_dot` tells the two apart."""
 
-    pipe: Pipe
+    pipe: PipeNode
     then: tuple[Node, ...]
     otherwise: tuple[Node, ...]
     moves_dot: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class RangeNode:
     """{{range}}; `otherwise` is rendered when nothing is iterated."""
 
-    pipe: Pipe
+    pipe: PipeNode
     body: tuple[Node, ...]
     otherwise: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallNode:
     """{{template "name" pipeline}}."""
 
     name: str
-    pipe: Pipe | None
+    pipe: PipeNode | None
     position: int
 
 
 @dataclass(frozen=True, slots=True)
-class Jump:
+class JumpNode:
     """{{break}} or {{continue}}."""
 
     breaks: bool
 
 
-Node = Text | Action | Branch | Range | Call | Jump
+Node = TextNode | ActionNode | BranchNode | RangeNode | CallNode | JumpNode
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class TemplateTree:
     """A parsed template: its own nodes and those of every {{define}}."""
 
     source: str

@@ -15,7 +15,7 @@ class NotDerivableError(Exception):
     """The template does something that the derivation does not model; the text says what."""
 
 
-class Trim(StrEnum):
+class TrimPart(StrEnum):
     """White space that the template takes off one side of a content."""
 
     NONE = "nothing"
@@ -40,36 +40,36 @@ class Trim(StrEnum):
 
 
 _TRIMMED = {
-    Trim.NONE: "", Trim.NEWLINES: "\n", Trim.ALL: None, Trim.SPACES: " ", Trim.LINES: " \n",
-    Trim.PLAIN: " \t\n\r",
+    TrimPart.NONE: "", TrimPart.NEWLINES: "\n", TrimPart.ALL: None, TrimPart.SPACES: " ", TrimPart.LINES: " \n",
+    TrimPart.PLAIN: " \t\n\r",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedPart:
     """Fixed text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SystemPart:
     """The system text, trimmed on each side; `json` where it is written as a JSON string."""
 
-    left: Trim = Trim.NONE
-    right: Trim = Trim.NONE
+    left: TrimPart = TrimPart.NONE
+    right: TrimPart = TrimPart.NONE
     json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Date:
+class DatePart:
     """The current date in a strftime format."""
 
     form: str
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldPart:
     """A text of the message, trimmed on each side; `json` where it is written as a JSON string.
 
     `after_think` is set where an answer loses all up to its last </think>; it tells how the
@@ -77,10 +77,10 @@ class Field:
     """
 
     name: Literal["Content", "Thinking", "ToolName", "ToolCallID"]
-    left: Trim = Trim.NONE
-    right: Trim = Trim.NONE
+    left: TrimPart = TrimPart.NONE
+    right: TrimPart = TrimPart.NONE
     json: bool = False
-    after_think: tuple[Trim, Trim] | None = None
+    after_think: tuple[TrimPart, TrimPart] | None = None
 
 
 #: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many;
@@ -89,7 +89,7 @@ Layout = Literal["spaced", "compact", "python"] | int
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class ValuePart:
     """A value of the tool, parameter, call or argument at hand, or the list of all tools.
 
     With a layout it is written as JSON, without one as plain text. `python`: where it is no text, it
@@ -106,7 +106,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class LoopPart:
     """`unit` for each tool, parameter, call … with `separator` in between.
 
     `choices` are what a parameter may be, `required` the names of the parameters that must be given.
@@ -126,7 +126,7 @@ CountOf = Literal["user", "tool", "row", "turn", "message", "call", "made"]
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountPart:
     """How many of something came before, and `start` more: the number of a round or message.
 
     "turn" counts all messages but those of the system, "row" the results of tools directly before,
@@ -137,14 +137,14 @@ class Count:
     start: int
 
 
-Part = Fixed | System | Date | Field | Value | Count | Loop
+Part = FixedPart | SystemPart | DatePart | FieldPart | ValuePart | CountPart | LoopPart
 #: What is written for one message, from behind the one before it.
 Turn = tuple[Part, ...]
 
 P = TypeVar("P")
 
 
-class Fact(StrEnum):
+class ProbedFact(StrEnum):
     """What a template may ask about a turn and its place."""
 
     SYSTEM = "a system text is given"
@@ -166,7 +166,7 @@ class Fact(StrEnum):
     NO_THINK = "thinking is switched off"
 
 
-class Trait(StrEnum):
+class ProbedTrait(StrEnum):
     """What a template may ask about a tool or a parameter of one."""
 
     STRING = "it is a text"
@@ -189,18 +189,18 @@ class Trait(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PositionPart:
     """Whether at least `count` messages come before, or after; of those before, a system's counts."""
 
     side: Literal["before", "after"]
     count: int
 
 
-Question = Fact | Trait | Place
+Question = ProbedFact | ProbedTrait | PositionPart
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProbeSample:
     """One observed turn and the facts about it that may have decided its form.
 
     `counts` are the numbers that the turn could write, less what a count starts with.
@@ -213,7 +213,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoicePart:
     """A question and the forms that follow from either answer."""
 
     fact: Question
@@ -221,10 +221,10 @@ class Choice:
     no: Form
 
 
-Form = Turn | Choice
+Form = Turn | ChoicePart
 
 
-def fit(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
+def fit(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts` that explains every sample; raises when none does."""
     if alike := _alike_but_different(samples, facts):
         first, second = alike
@@ -241,7 +241,7 @@ class _Fitter:
     A set of samples is a number with a bit for each: hashing turns would take most of the time.
     """
 
-    def __init__(self, samples: Sequence[Sample], facts: Sequence[Question]) -> None:
+    def __init__(self, samples: Sequence[ProbeSample], facts: Sequence[Question]) -> None:
         asked = frozenset(facts)
         places = list(dict.fromkeys((sample.facts & asked, sample.turn) for sample in samples))
         self.all = (1 << len(places)) - 1
@@ -281,7 +281,7 @@ class _Fitter:
             first = self._fit(yes, limit - 1)
             second = first and self._fit(samples & ~where, limit - first[0])
             if first and second:
-                best = first[0] + second[0], Choice(fact, first[1], second[1])
+                best = first[0] + second[0], ChoicePart(fact, first[1], second[1])
                 limit = best[0] - 1
                 if best[0] == len(turns):
                     break
@@ -293,10 +293,10 @@ class _Fitter:
 
 
 def _alike_but_different(
-    samples: Sequence[Sample], facts: Sequence[Question]
-) -> tuple[Sample, Sample] | None:
+    samples: Sequence[ProbeSample], facts: Sequence[Question]
+) -> tuple[ProbeSample, ProbeSample] | None:
     """Two samples that no tree over `facts` can tell apart."""
-    seen: dict[frozenset[Question], Sample] = {}
+    seen: dict[frozenset[Question], ProbeSample] = {}
     for sample in samples:
         other = seen.setdefault(sample.facts & frozenset(facts), sample)
         if other.turn != sample.turn:
@@ -306,7 +306,7 @@ def _alike_but_different(
 
 def turns_of(form: Form) -> Iterator[Turn]:
     """Every turn that a tree ends in."""
-    if isinstance(form, Choice):
+    if isinstance(form, ChoicePart):
         yield from turns_of(form.yes)
         yield from turns_of(form.no)
     else:
@@ -317,35 +317,35 @@ def parts_of(turn: Sequence[Part]) -> Iterator[Part]:
     """Every part of a turn, those inside loops too."""
     for part in turn:
         yield part
-        if isinstance(part, Loop):
+        if isinstance(part, LoopPart):
             for unit in turns_of(part.unit):
                 yield from parts_of(unit)
 
 
-def joined(parts: Sequence[P]) -> tuple[P | Fixed, ...]:
+def joined(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
     """The same with neighbouring fixed texts in one and without empty ones."""
-    merged: list[P | Fixed] = []
+    merged: list[P | FixedPart] = []
     for part in parts:
-        if isinstance(part, Fixed) and merged and isinstance(last := merged[-1], Fixed):
-            merged[-1] = Fixed(last.text + part.text)
-        elif part != Fixed(""):
+        if isinstance(part, FixedPart) and merged and isinstance(last := merged[-1], FixedPart):
+            merged[-1] = FixedPart(last.text + part.text)
+        elif part != FixedPart(""):
             merged.append(part)
     return tuple(merged)
 
 
-def loop_over_arguments(turn: Sequence[Part]) -> Loop | None:
+def loop_over_arguments(turn: Sequence[Part]) -> LoopPart | None:
     """The loop over the arguments of a call, if the turn has one."""
-    loops = (part for part in parts_of(turn) if isinstance(part, Loop))
+    loops = (part for part in parts_of(turn) if isinstance(part, LoopPart))
     return next((loop for loop in loops if loop.over == "arguments"), None)
 
 
-def with_loops(form: Form, change: Callable[[Loop], Loop]) -> Form:
+def with_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
     """The same with every loop changed, those inside others first."""
-    if isinstance(form, Choice):
+    if isinstance(form, ChoicePart):
         return replace(form, yes=with_loops(form.yes, change), no=with_loops(form.no, change))
     return tuple(
         change(replace(part, unit=with_loops(part.unit, change)))
-        if isinstance(part, Loop)
+        if isinstance(part, LoopPart)
         else part
         for part in form
     )
@@ -353,12 +353,12 @@ def with_loops(form: Form, change: Callable[[Loop], Loop]) -> Form:
 
 def without_system_text(turn: Turn) -> Turn:
     """The turn as it reads when the system text is empty."""
-    return joined([part for part in turn if not isinstance(part, System)])
+    return joined([part for part in turn if not isinstance(part, SystemPart)])
 
 
-def changed(turn: Turn, change: Callable[[Field], Field]) -> Turn:
+def changed(turn: Turn, change: Callable[[FieldPart], FieldPart]) -> Turn:
     """The turn with every field of the message replaced."""
-    return tuple(change(part) if isinstance(part, Field) else part for part in turn)
+    return tuple(change(part) if isinstance(part, FieldPart) else part for part in turn)
 
 
 def without_thoughts(turn: Turn) -> Turn:
@@ -369,7 +369,7 @@ def without_thoughts(turn: Turn) -> Turn:
 def _where_they_part(one: Turn, two: Turn) -> tuple[str, str]:
     """The texts of two turns around the first difference; … stands for what is no fixed text."""
     first, second = (
-        "".join(part.text if isinstance(part, Fixed) else "…" for part in turn)
+        "".join(part.text if isinstance(part, FixedPart) else "…" for part in turn)
         for turn in (one, two)
     )
     pairs = enumerate(zip(first, second, strict=False))

@@ -13,15 +13,15 @@ from dataclasses import replace
 from itertools import product
 
 from lora_studio.core.templates.probing.decision_trees import (
-    Count,
     CountOf,
-    Fixed,
+    CountPart,
+    FixedPart,
     Form,
     NotDerivableError,
     Part,
-    Place,
+    PositionPart,
+    ProbeSample,
     Question,
-    Sample,
     fit,
     joined,
     turns_of,
@@ -29,10 +29,12 @@ from lora_studio.core.templates.probing.decision_trees import (
 
 #: How far from the start or the end of a conversation a message may be treated in its own way.
 FARTHEST = 8
-_PLACES = tuple(Place(side, n) for side in ("before", "after") for n in range(1, FARTHEST + 1))
+_PLACES = tuple(
+    PositionPart(side, n) for side in ("before", "after") for n in range(1, FARTHEST + 1)
+)
 
 
-def by_place(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
+def by_place(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts`, with counts and places where nothing else explains a turn.
 
     Raises NotDerivableError, in the words of the attempt without them.
@@ -51,21 +53,21 @@ def by_place(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
     raise refusal
 
 
-def _numbered(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+def _numbered(samples: Sequence[ProbeSample]) -> Iterator[list[ProbeSample]]:
     """The samples with counts in place of numbers, for everything that may be counted."""
     counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool", "row")
     for of, start, first in product(counted, (1, 0), (False, True)):
-        made = [_with_count(sample, Count(of, start), first=first) for sample in samples]
+        made = [_with_count(sample, CountPart(of, start), first=first) for sample in samples]
         if made != list(samples):
             yield made
 
 
-def _with_count(sample: Sample, count: Count, *, first: bool) -> Sample:
+def _with_count(sample: ProbeSample, count: CountPart, *, first: bool) -> ProbeSample:
     """The sample with a count in place of its number, wherever that stands or where it is `first`."""
     number = dict(sample.counts).get(count.of, 0) + count.start
     parts: list[Part] = []
     for part in sample.turn:
-        if isinstance(part, Fixed):
+        if isinstance(part, FixedPart):
             most = 0 if not first else -1 if count in parts else 1
             pieces = (
                 [part.text]
@@ -73,7 +75,7 @@ def _with_count(sample: Sample, count: Count, *, first: bool) -> Sample:
                 else re.split(rf"(?<!\d){number}(?!\d)", part.text, maxsplit=most)
             )
             for n, text in enumerate(pieces):
-                parts += [count] * (n > 0) + [Fixed(text)]
+                parts += [count] * (n > 0) + [FixedPart(text)]
         else:
             parts.append(part)
     return replace(sample, turn=joined(parts))

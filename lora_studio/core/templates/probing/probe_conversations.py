@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from lora_studio.core.templates.probing.decision_trees import CountOf, Fact, Place, Role, Trait
+from lora_studio.core.templates.probing.decision_trees import (
+    CountOf,
+    PositionPart,
+    ProbedFact,
+    ProbedTrait,
+    Role,
+)
 from lora_studio.core.templates.server.data import Message, Tool
 
 SYSTEM_MARK = "Zs0sZ"
@@ -20,7 +26,7 @@ SystemState = Literal["absent", "given", "empty"]
 
 
 @dataclass(frozen=True)
-class Manner:
+class ProbeStyle:
     """How a chat template wants calls and thoughts handed to it.
 
     Templates agree on role and content and on little else. `thoughts` is the key of a message that
@@ -74,7 +80,7 @@ def call_mark(number: int, *, numbers: bool = False) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Offer:
+class ToolOffer:
     """What marked tools are like: how many parameters each has, and what all of these are like.
 
     `items` is the type of the items of a list, empty where they are not described; `about` says
@@ -92,25 +98,25 @@ class Offer:
     apart: bool = False
 
     @property
-    def of_parameter(self) -> frozenset[Trait]:
+    def of_parameter(self) -> frozenset[ProbedTrait]:
         """What is true of each parameter."""
         true = {
-            Trait[self.type.upper()]: True,
-            Trait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
-            Trait.ITEMS: self.items != "",
-            Trait.ENUM: self.enum,
-            Trait.ABOUT: self.about,
-            Trait.REQUIRED: self.required,
+            ProbedTrait[self.type.upper()]: True,
+            ProbedTrait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
+            ProbedTrait.ITEMS: self.items != "",
+            ProbedTrait.ENUM: self.enum,
+            ProbedTrait.ABOUT: self.about,
+            ProbedTrait.REQUIRED: self.required,
         }
         return frozenset(trait for trait, holds in true.items() if holds)
 
     @property
-    def of_tool(self) -> frozenset[Trait]:
+    def of_tool(self) -> frozenset[ProbedTrait]:
         """What is true of each tool."""
         true = {
-            Trait.PARAMETERS: self.parameters > 0,
-            Trait.SOME_REQUIRED: self.required and self.parameters > 0,
-            Trait.DESCRIBED: self.described,
+            ProbedTrait.PARAMETERS: self.parameters > 0,
+            ProbedTrait.SOME_REQUIRED: self.required and self.parameters > 0,
+            ProbedTrait.DESCRIBED: self.described,
         }
         return frozenset(trait for trait, holds in true.items() if holds)
 
@@ -127,10 +133,10 @@ class Offer:
 
 
 #: What most conversations offer.
-PLAIN_OFFER = Offer()
+PLAIN_OFFER = ToolOffer()
 
 
-def tool_mark(number: int, offer: Offer = PLAIN_OFFER) -> dict[str, Any]:
+def tool_mark(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, Any]:
     """A tool with marks for name, description and parameters, in the order of OpenAI's."""
     marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
     properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
@@ -143,7 +149,7 @@ def tool_mark(number: int, offer: Offer = PLAIN_OFFER) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Talk:
+class ProbeConversation:
     """A conversation in short: `shape` has a word a message.
 
     u is a user, a an assistant, t the result of a tool, s a system text in between; c is a call, cc are two, Cc and Ccc the
@@ -155,10 +161,10 @@ class Talk:
     system: SystemState = "absent"
     tools: int = 0
     think: bool | None = None
-    offer: Offer = PLAIN_OFFER
+    offer: ToolOffer = PLAIN_OFFER
 
     @classmethod
-    def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> Talk:
+    def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> ProbeConversation:
         """The marked conversation that has the shape of a given one."""
         system: SystemState = "absent"
         words: list[str] = []
@@ -229,17 +235,17 @@ class Talk:
             ("message", len(before) + system),
         )
 
-    def places(self, place: int | None) -> frozenset[Place]:
+    def places(self, place: int | None) -> frozenset[PositionPart]:
         """Whether so many messages come before or after a place."""
         words = len(self.words)
         before = (words if place is None else place) + (self.system != "absent")
         after = 0 if place is None else words - place - 1
         return frozenset(
-            [Place("before", count) for count in range(1, before + 1)]
-            + [Place("after", count) for count in range(1, after + 1)]
+            [PositionPart("before", count) for count in range(1, before + 1)]
+            + [PositionPart("after", count) for count in range(1, after + 1)]
         )
 
-    def facts(self, place: int | None) -> frozenset[Fact]:
+    def facts(self, place: int | None) -> frozenset[ProbedFact]:
         """What is true of the message at a place, None for what follows the last one."""
         words = self.words
         end = len(words) if place is None else place
@@ -248,23 +254,23 @@ class Talk:
         mine = [w for w in before if role_of(w) == role_of(word or "a")]
         left = len(words) - end
         true = {
-            Fact.SYSTEM: self.system == "given",
-            Fact.MESSAGE: self.system != "absent",
-            Fact.TOOLS: self.tools > 0,
-            Fact.CALLS: calls_in(word) > 0,
-            Fact.CONTENT: word.startswith("C"),
-            Fact.THOUGHT: word.endswith("k"),
-            Fact.AFTER_TOOL: before[-1:] == ["t"],
-            Fact.CALLED: any(map(calls_in, before)),
-            Fact.RETURNED: "t" in before,
-            Fact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
-            Fact.LAST: left == (1 if word == "u" else 2),
-            Fact.FINAL: left == 1,
-            Fact.LATEST: "u" not in after,
-            Fact.LEADS: place == 0,
-            Fact.BEFORE_USERS: "u" not in before,
-            Fact.ANSWERED: place is None and role_of(words[-1]) == "assistant",
-            Fact.NO_THINK: self.think is False,
+            ProbedFact.SYSTEM: self.system == "given",
+            ProbedFact.MESSAGE: self.system != "absent",
+            ProbedFact.TOOLS: self.tools > 0,
+            ProbedFact.CALLS: calls_in(word) > 0,
+            ProbedFact.CONTENT: word.startswith("C"),
+            ProbedFact.THOUGHT: word.endswith("k"),
+            ProbedFact.AFTER_TOOL: before[-1:] == ["t"],
+            ProbedFact.CALLED: any(map(calls_in, before)),
+            ProbedFact.RETURNED: "t" in before,
+            ProbedFact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
+            ProbedFact.LAST: left == (1 if word == "u" else 2),
+            ProbedFact.FINAL: left == 1,
+            ProbedFact.LATEST: "u" not in after,
+            ProbedFact.LEADS: place == 0,
+            ProbedFact.BEFORE_USERS: "u" not in before,
+            ProbedFact.ANSWERED: place is None and role_of(words[-1]) == "assistant",
+            ProbedFact.NO_THINK: self.think is False,
         }
         return frozenset(fact for fact, holds in true.items() if holds)
 
@@ -280,7 +286,7 @@ def role_of(word: str) -> Role:
     return roles.get(word, "assistant")
 
 
-def for_jinja(messages: Sequence[Message], manner: Manner) -> list[Message]:
+def for_jinja(messages: Sequence[Message], manner: ProbeStyle) -> list[Message]:
     """A conversation of the server as the chat template wants it."""
     written = [manner.message(message) for message in messages]
     if manner.matched:

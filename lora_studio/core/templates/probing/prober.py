@@ -14,36 +14,41 @@ from itertools import product
 from typing import Any, Protocol
 
 from lora_studio.core.templates.probing.decision_trees import (
-    Count,
-    Date,
-    Field,
-    Fixed,
+    CountPart,
+    DatePart,
+    FieldPart,
+    FixedPart,
     Form,
-    Loop,
+    LoopPart,
     NotDerivableError,
     Part,
-    Sample,
-    System,
-    Trim,
+    ProbeSample,
+    SystemPart,
+    TrimPart,
     Turn,
-    Value,
+    ValuePart,
     joined,
     with_loops,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
-    Manner,
-    Talk,
+    ProbeConversation,
+    ProbeStyle,
     calls_in,
     for_jinja,
     role_of,
 )
-from lora_studio.core.templates.probing.value_finder import Folder, Found, Item, find_values
+from lora_studio.core.templates.probing.value_finder import (
+    Item,
+    JsonFolder,
+    ValueMatch,
+    find_values,
+)
 from lora_studio.core.templates.server.data import Message, Tool
 
 THINK_END = "</think>"
 
 
-class Renderer(Protocol):
+class ProbeRenderer(Protocol):
     """Renders a conversation with the original template; raises when the template refuses it."""
 
     def __call__(
@@ -66,9 +71,9 @@ class DateMarks:
         """The literal and date parts of `text`."""
         for place, piece in enumerate(re.split(r"Zd(\d+)dZ", text)):
             if place % 2:
-                yield Date(self.forms[int(piece)])
+                yield DatePart(self.forms[int(piece)])
             elif piece:
-                yield Fixed(piece)
+                yield FixedPart(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +82,18 @@ class Padding:
 
     left: str
     right: str
-    trims: tuple[Trim, ...]
+    trims: tuple[TrimPart, ...]
 
 
 #: Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
-USUAL_PADDING = Padding("\n\n \t ", " \t\n\n\n\n\n", (Trim.NONE, Trim.NEWLINES, Trim.ALL))
+USUAL_PADDING = Padding(
+    "\n\n \t ", " \t\n\n\n\n\n", (TrimPart.NONE, TrimPart.NEWLINES, TrimPart.ALL)
+)
 #: For what takes off some kinds of white space only: what a kind leaves stands first or last.
 ODD_PADDING = Padding(
     " \n\t\u00a0 \n",
     "\n \u00a0\t\t\n\n\n\n   ",
-    (Trim.NONE, Trim.SPACES, Trim.LINES, Trim.PLAIN, Trim.ALL),
+    (TrimPart.NONE, TrimPart.SPACES, TrimPart.LINES, TrimPart.PLAIN, TrimPart.ALL),
 )
 
 Write = Callable[[str], str]
@@ -118,17 +125,19 @@ class _Mark:
         """Whether white space is put around it in the second rendering."""
         return self.kind in _PADDED and not self.json
 
-    def part(self, left: Trim, right: Trim, after_think: tuple[Trim, Trim] | None) -> Part:
+    def part(
+        self, left: TrimPart, right: TrimPart, after_think: tuple[TrimPart, TrimPart] | None
+    ) -> Part:
         match self.kind:
             case "s":
-                return System(left, right, self.json)
+                return SystemPart(left, right, self.json)
             case "k":
-                return Field("Thinking", left, right)
+                return FieldPart("Thinking", left, right)
             case "m":
-                return Field("ToolName")
+                return FieldPart("ToolName")
             case "i":
-                return Field("ToolCallID")
-        return Field("Content", left, right, self.json, after_think)
+                return FieldPart("ToolCallID")
+        return FieldPart("Content", left, right, self.json, after_think)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +168,18 @@ class Prober:
     trimmed.
     """
 
-    render: Renderer
+    render: ProbeRenderer
     strip: str = ""
-    manner: Manner = field(default_factory=Manner)
+    manner: ProbeStyle = field(default_factory=ProbeStyle)
     think_name: str = ""
     other_unit: Turn = ()
     offer: tuple[Form, Form] | None = None
-    numbering: Count | None = None
+    numbering: CountPart | None = None
     first_call_only: bool = False
     padding: Padding = USUAL_PADDING
     dates: DateMarks = field(default_factory=DateMarks)
-    _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
-    _folder: Folder = field(default_factory=Folder)
+    _seen: dict[ProbeConversation, list[ProbeSample] | Exception] = field(default_factory=dict)
+    _folder: JsonFolder = field(default_factory=JsonFolder)
 
     def text(
         self,
@@ -190,11 +199,11 @@ class Prober:
             raise NotDerivableError(f"only some conversations begin with {self.strip!r}")
         return text.removeprefix(self.strip)
 
-    def talk(self, talk: Talk, write: Write = lambda mark: mark) -> str:
+    def talk(self, talk: ProbeConversation, write: Write = lambda mark: mark) -> str:
         """The rendering of a marked conversation."""
         return self.text(talk.messages(write), talk.tool_list(), talk.think)
 
-    def samples(self, talk: Talk) -> list[Sample]:
+    def samples(self, talk: ProbeConversation) -> list[ProbeSample]:
         """What is written for every message of a conversation, and after the last.
 
         Raises what the template raises, or NotDerivableError; a second time without rendering.
@@ -209,7 +218,7 @@ class Prober:
             raise found
         return found
 
-    def _observe(self, talk: Talk) -> Iterator[Sample]:
+    def _observe(self, talk: ProbeConversation) -> Iterator[ProbeSample]:
         text = self.talk(talk)
         quoted = self._quoted(talk, text)
         plain = _cut(text, quoted)
@@ -224,11 +233,11 @@ class Prober:
         turns = self._turns(talk, plain, trims, thinks)
         for place, word in enumerate(talk.words):
             facts = talk.facts(place) | talk.places(place)
-            yield Sample(role_of(word), facts, turns[place], talk.counts(place))
+            yield ProbeSample(role_of(word), facts, turns[place], talk.counts(place))
         facts = talk.facts(None) | talk.places(None)
-        yield Sample("tail", facts, turns[None], talk.counts(None))
+        yield ProbeSample("tail", facts, turns[None], talk.counts(None))
 
-    def _quoted(self, talk: Talk, text: str) -> frozenset[str]:
+    def _quoted(self, talk: ProbeConversation, text: str) -> frozenset[str]:
         """The contents that are written as JSON in the rendering, with their quotation marks."""
         marks = {mark for mark in re.findall(rf'"({_NAMES})"', text) if mark[1] in "uabs"}
         if not marks:
@@ -241,29 +250,29 @@ class Prober:
 
     def _turns(
         self,
-        talk: Talk,
+        talk: ProbeConversation,
         plain: _Pieces,
-        trims: Sequence[tuple[Trim, Trim]],
-        thinks: Mapping[str, tuple[Trim, Trim]],
+        trims: Sequence[tuple[TrimPart, TrimPart]],
+        thinks: Mapping[str, tuple[TrimPart, TrimPart]],
     ) -> dict[int | None, Turn]:
         """The parts of each message; under None those of the tail."""
         callers = [place for place, word in enumerate(talk.words) for _ in range(calls_in(word))]
         items: list[Item] = []
         for number, gap in enumerate(plain.gaps):
             for piece in find_values(gap, talk.tools, callers, talk.offer):
-                items += [piece] if isinstance(piece, Found) else self.dates.split(piece)
+                items += [piece] if isinstance(piece, ValueMatch) else self.dates.split(piece)
             if number < len(plain.marks):
                 mark = plain.marks[number]
                 part = mark.part(*trims[number], thinks.get(mark.text))
-                items.append(Found(part, mark.place))
+                items.append(ValueMatch(part, mark.place))
         if self.manner.matched:
             items = list(_with_answers(items, talk))
         items = list(self._with_numbers(items))
         turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
         pending: list[Part] = []
         for item in self._folder.fold(items):
-            pending.append(item.value if isinstance(item, Found) else item)
-            if isinstance(item, Found) and item.message is not None:
+            pending.append(item.value if isinstance(item, ValueMatch) else item)
+            if isinstance(item, ValueMatch) and item.message is not None:
                 turns[item.message] += pending
                 pending = []
         turns[None] = pending
@@ -274,18 +283,18 @@ class Prober:
         """The same with counts in place of the numbers of calls, inside a call or in front of it."""
         first: dict[int | None, int] = {}
         for item in items:
-            if isinstance(item, Found) and item.call is not None:
+            if isinstance(item, ValueMatch) and item.call is not None:
                 first.setdefault(item.message, item.call)
         for before, item, after in zip([None, *items], items, [*items[1:], None], strict=False):
-            call = after.call if isinstance(after, Found) else None
-            if self.numbering is None or call is None or not isinstance(item, Fixed):
+            call = after.call if isinstance(after, ValueMatch) else None
+            if self.numbering is None or call is None or not isinstance(item, FixedPart):
                 yield item
                 continue
-            assert isinstance(after, Found)
+            assert isinstance(after, ValueMatch)
             start = first[after.message] if self.numbering.of == "call" else 0
             pattern = rf"(?<!\d){call - start + self.numbering.start}(?!\d)"
             pieces = re.split(pattern, item.text)
-            if not (isinstance(before, Found) and before.call == call):
+            if not (isinstance(before, ValueMatch) and before.call == call):
                 # Numbers further away belong to what is in front of the calls.
                 last = [*re.finditer(pattern, item.text)][-1:]
                 pieces = [item.text[: m.start()] for m in last] + [
@@ -294,12 +303,12 @@ class Prober:
             for number, text in enumerate(pieces or [item.text]):
                 if number:
                     yield replace(after, value=self.numbering, argument=None)
-                yield Fixed(text)
+                yield FixedPart(text)
 
     def _of_any(self, turn: Turn) -> Turn:
         """The turn as it is for tools and arguments other than the marked ones."""
 
-        def change(loop: Loop) -> Loop:
+        def change(loop: LoopPart) -> LoopPart:
             if loop.over == "arguments" and self.other_unit:
                 return replace(loop, other=self.other_unit)
             if loop.over == "calls" and self.first_call_only:
@@ -312,7 +321,9 @@ class Prober:
         assert isinstance(found, tuple)
         return found
 
-    def _after_think(self, talk: Talk, plain: _Pieces) -> dict[str, tuple[Trim, Trim]]:
+    def _after_think(
+        self, talk: ProbeConversation, plain: _Pieces
+    ) -> dict[str, tuple[TrimPart, TrimPart]]:
         """How each answer is trimmed of which only the text after </think> stays."""
         if not any(mark.kind == "a" for mark in plain.marks):
             return {}
@@ -329,7 +340,7 @@ class Prober:
             return {}
         if not bare.marks == padded.marks == plain.marks:
             return {}
-        found: dict[str, tuple[Trim, Trim]] = {}
+        found: dict[str, tuple[TrimPart, TrimPart]] = {}
         for place, mark in enumerate(plain.marks):
             if mark.kind == "a" and bare.gaps[place] == plain.gaps[place]:
                 before, after = plain.gaps[place], plain.gaps[place + 1]
@@ -340,25 +351,25 @@ class Prober:
         return found
 
 
-def _with_answers(items: Sequence[Item], talk: Talk) -> Iterator[Item]:
+def _with_answers(items: Sequence[Item], talk: ProbeConversation) -> Iterator[Item]:
     """The same where the name and id of a call that stand behind its arguments are of its result."""
     fields: dict[Part, Part] = {
-        Value("called"): Field("ToolName"),
-        Value("id"): Field("ToolCallID"),
+        ValuePart("called"): FieldPart("ToolName"),
+        ValuePart("id"): FieldPart("ToolCallID"),
     }
     places = [place for place, word in enumerate(talk.words) if word == "t"]
     complete: set[int | None] = set()
     for item in items:
-        if isinstance(item, Found) and item.call is not None:
+        if isinstance(item, ValueMatch) and item.call is not None:
             if item.value in fields and item.call in complete and item.call < len(places):
-                yield Found(fields[item.value], places[item.call])
+                yield ValueMatch(fields[item.value], places[item.call])
                 continue
-            if isinstance(item.value, Value) and item.value.name in ("arguments", "value"):
+            if isinstance(item.value, ValuePart) and item.value.name in ("arguments", "value"):
                 complete.add(item.call)
         yield item
 
 
-def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:
+def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
     """Raises unless the messages are written in their order, each as often as the template likes.
 
     A content that is nowhere may have been changed rather than left out: the proof tells.
@@ -370,14 +381,14 @@ def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:
         raise NotDerivableError("the content of a user message is left out")
 
 
-def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[Trim, Trim]]:
+def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[TrimPart, TrimPart]]:
     """Left and right trim of each mark, from the gaps with and without padding."""
-    lefts: list[Trim] = []
-    rights: list[Trim] = []
+    lefts: list[TrimPart] = []
+    rights: list[TrimPart] = []
     pads = [False, *(mark.pads for mark in plain.marks), False]
     for place, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
-        before = padding.trims if pads[place] else (Trim.NONE,)
-        after = padding.trims if pads[place + 1] else (Trim.NONE,)
+        before = padding.trims if pads[place] else (TrimPart.NONE,)
+        after = padding.trims if pads[place + 1] else (TrimPart.NONE,)
         for right, left in product(before, after):
             guess = right.right(padding.right) if pads[place] else ""
             guess += gap + (left.left(padding.left) if pads[place + 1] else "")

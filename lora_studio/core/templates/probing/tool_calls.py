@@ -9,18 +9,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lora_studio.core.templates.probing.decision_trees import (
-    Count,
-    Loop,
+    CountPart,
+    LoopPart,
     Turn,
-    Value,
+    ValuePart,
     loop_over_arguments,
 )
-from lora_studio.core.templates.probing.probe_conversations import Manner, Talk
+from lora_studio.core.templates.probing.probe_conversations import ProbeConversation, ProbeStyle
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.value_finder import Folder
+from lora_studio.core.templates.probing.value_finder import JsonFolder
 
-_MANNERS = (Manner(), Manner(arguments="json"), Manner(empty=None), Manner("json", empty=None))
-_NUMBERINGS = (Count("call", 0), Count("made", 0), Count("call", 1), Count("made", 1))
+_MANNERS = (
+    ProbeStyle(),
+    ProbeStyle(arguments="json"),
+    ProbeStyle(empty=None),
+    ProbeStyle("json", empty=None),
+)
+_NUMBERINGS = (
+    CountPart("call", 0),
+    CountPart("made", 0),
+    CountPart("call", 1),
+    CountPart("made", 1),
+)
 
 
 def calling(prober: Prober) -> Prober | None:
@@ -31,7 +41,7 @@ def calling(prober: Prober) -> Prober | None:
     for manner in _MANNERS:
         found = replace(prober, manner=manner)
         for tools in (1, 0):
-            text = text_of(found, Talk("u c t a u", tools=tools)) or ""
+            text = text_of(found, ProbeConversation("u c t a u", tools=tools)) or ""
             if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
                 if _looks_up_calls(found):
                     found = replace(found, manner=replace(manner, matched=True), _seen={})
@@ -42,14 +52,16 @@ def calling(prober: Prober) -> Prober | None:
 
 def _other_unit(prober: Prober) -> Turn:
     """How an argument is written that is no text; empty when it is written as a text is."""
-    messages = Talk("u n t").messages()
+    messages = ProbeConversation("u n t").messages()
 
     def written(value: object) -> str:
         messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": value}
         return prober.text(messages).partition("Zv0vZ")[2][:80]
 
     try:
-        turns = [prober.samples(Talk(shape))[1].turn for shape in ("u cc t t", "u nn t t")]
+        turns = [
+            prober.samples(ProbeConversation(shape))[1].turn for shape in ("u cc t t", "u nn t t")
+        ]
         words, lists = "True" in written(True), "'Zx0xZ'" in written(["Zx0xZ"])
     except Exception:  # foreign code; the proof decides what this means
         return ()
@@ -57,14 +69,14 @@ def _other_unit(prober: Prober) -> Turn:
     if texts is None or numbers is None or texts.separator != numbers.separator:
         return ()
     assert isinstance(numbers.unit, tuple)
-    value = Value("value", python="repr" if words and lists else "words" if words else "")
-    other = tuple(value if part == Value("value") else part for part in numbers.unit)
+    value = ValuePart("value", python="repr" if words and lists else "words" if words else "")
+    other = tuple(value if part == ValuePart("value") else part for part in numbers.unit)
     return () if other == texts.unit else other
 
 
 def _looks_up_calls(prober: Prober) -> bool:
     """Whether more than the ids themselves changes when results have the ids of their calls."""
-    talk = Talk("u cc t t a u")
+    talk = ProbeConversation("u cc t t a u")
     matched = replace(prober, manner=replace(prober.manner, matched=True))
     text, other = text_of(prober, talk), text_of(matched, talk)
     if text is None or other is None:
@@ -74,23 +86,23 @@ def _looks_up_calls(prober: Prober) -> bool:
     return text != other
 
 
-def _numbering(prober: Prober) -> Count | None:
+def _numbering(prober: Prober) -> CountPart | None:
     """How calls are numbered: not at all unless those of a message differ until it is known."""
     for numbering in (None, *_NUMBERINGS):
-        counting = replace(prober, numbering=numbering, _seen={}, _folder=Folder())
+        counting = replace(prober, numbering=numbering, _seen={}, _folder=JsonFolder())
         try:
-            samples = counting.samples(Talk("u ccc t t t ccc t t t"))
+            samples = counting.samples(ProbeConversation("u ccc t t t ccc t t t"))
         except Exception:  # foreign code may raise anything
             continue
         loops = [
-            [part for part in samples[place].turn if isinstance(part, Loop)] for place in (1, 5)
+            [part for part in samples[place].turn if isinstance(part, LoopPart)] for place in (1, 5)
         ]
         if loops[0] == loops[1]:
             return numbering
     return None
 
 
-def text_of(prober: Prober, talk: Talk) -> str | None:
+def text_of(prober: Prober, talk: ProbeConversation) -> str | None:
     """The rendering of a marked conversation, None where the chat template refuses it."""
     try:
         return prober.talk(talk)

@@ -13,32 +13,36 @@ from contextlib import suppress
 from dataclasses import replace
 
 from lora_studio.core.templates.probing.decision_trees import (
-    Fixed,
+    FixedPart,
     Form,
-    Loop,
+    LoopPart,
     NotDerivableError,
     Part,
-    Sample,
-    Trait,
+    ProbedTrait,
+    ProbeSample,
     Turn,
-    Value,
+    ValuePart,
     fit,
     joined,
     parts_of,
     turns_of,
     with_loops,
 )
-from lora_studio.core.templates.probing.probe_conversations import PLAIN_OFFER, Offer, Talk
+from lora_studio.core.templates.probing.probe_conversations import (
+    PLAIN_OFFER,
+    ProbeConversation,
+    ToolOffer,
+)
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.probing.value_finder import LAYOUTS, dump
 
 _TYPES = ("string", "integer", "number", "boolean", "array", "object")
-_OF_TOOL = (Trait.PARAMETERS, Trait.SOME_REQUIRED, Trait.DESCRIBED)
-_OF_PARAMETER = tuple(trait for trait in Trait if trait not in _OF_TOOL)
+_OF_TOOL = (ProbedTrait.PARAMETERS, ProbedTrait.SOME_REQUIRED, ProbedTrait.DESCRIBED)
+_OF_PARAMETER = tuple(trait for trait in ProbedTrait if trait not in _OF_TOOL)
 _KINDS = (
-    *(Offer(type=name) for name in _TYPES),
-    *(Offer(type="array", items=name) for name in _TYPES[:4]),
-    Offer(enum=True),
+    *(ToolOffer(type=name) for name in _TYPES),
+    *(ToolOffer(type="array", items=name) for name in _TYPES[:4]),
+    ToolOffer(enum=True),
 )
 
 
@@ -53,23 +57,23 @@ def offered(prober: Prober) -> tuple[Form, Form] | None:
     unit = _turn(plain.unit)
     if any(map(_is_parameters, unit)):
         return plain.unit, _of_any(prober, plain)
-    if sum(isinstance(part, Value) for part in unit) > 1:
+    if sum(isinstance(part, ValuePart) for part in unit) > 1:
         with suppress(NotDerivableError):
             return plain.unit, _of_any(prober, plain)
     return None
 
 
-def _of_any(prober: Prober, plain: Loop) -> Form:
+def _of_any(prober: Prober, plain: LoopPart) -> Form:
     """How any tool is written, as told by tools of every kind."""
     loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
     names = _list_of_required(_turn(plain.unit), loose) if loose else None
-    of_tools: list[Sample] = []
-    of_parameters: list[list[tuple[Offer, Turn]]] = []
+    of_tools: list[ProbeSample] = []
+    of_parameters: list[list[tuple[ToolOffer, Turn]]] = []
     for offer in _offers():
         if (whole := _unit(prober, offer, plain)) is None:
             continue
         unit, loops = _apart(whole, names if offer.required else None)
-        of_tools.append(Sample("offer", offer.of_tool, unit))
+        of_tools.append(ProbeSample("offer", offer.of_tool, unit))
         of_parameters = of_parameters or [[] for _ in loops]
         if offer.parameters and len(loops) != len(of_parameters):
             raise NotDerivableError("parameters of some tools only are written")
@@ -79,7 +83,7 @@ def _of_any(prober: Prober, plain: Loop) -> Form:
     return with_loops(fit(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
 
 
-def _offers() -> Iterator[Offer]:
+def _offers() -> Iterator[ToolOffer]:
     plain = replace(PLAIN_OFFER, apart=True)
     for kind in _KINDS:
         for about in (True, False):
@@ -91,15 +95,15 @@ def _offers() -> Iterator[Offer]:
         yield replace(plain, parameters=0, described=described)
 
 
-def _tools_loop(prober: Prober, offer: Offer) -> Loop | None:
+def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
     """The loop over tools in what is written of one user message."""
-    samples = prober.samples(Talk("u", tools=2, offer=offer))
-    loops = [part for sample in samples for part in sample.turn if isinstance(part, Loop)]
+    samples = prober.samples(ProbeConversation("u", tools=2, offer=offer))
+    loops = [part for sample in samples for part in sample.turn if isinstance(part, LoopPart)]
     found = [loop for loop in loops if loop.over == "tools"]
     return found[0] if len(found) == 1 else None
 
 
-def _unit(prober: Prober, offer: Offer, plain: Loop) -> Turn | None:
+def _unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
     """What is written of each tool; None where the chat template refuses such tools."""
     try:
         loop = _tools_loop(prober, offer)
@@ -118,17 +122,17 @@ def _turn(form: Form) -> Turn:
 
 
 def _is_parameters(part: Part) -> bool:
-    return isinstance(part, Loop) and part.over == "parameters"
+    return isinstance(part, LoopPart) and part.over == "parameters"
 
 
 def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     """Which loop over parameters lists those that must be given: it is gone where none must."""
-    loops = [part for part in strict if isinstance(part, Loop) and _is_parameters(part)]
+    loops = [part for part in strict if isinstance(part, LoopPart) and _is_parameters(part)]
     less = len(loops) - sum(map(_is_parameters, loose))
     bare = [
         place
         for place, loop in enumerate(loops)
-        if {p.name for p in parts_of(_turn(loop.unit)) if isinstance(p, Value)} == {"parameter"}
+        if {p.name for p in parts_of(_turn(loop.unit)) if isinstance(p, ValuePart)} == {"parameter"}
     ]
     if not less:
         return None
@@ -137,19 +141,21 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     return bare[-1]
 
 
-def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[Loop]]:
+def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
     """What is written around the parameters, with numbers in place of what is for each, and that."""
     parts: list[Part] = []
-    loops: list[Loop] = []
+    loops: list[LoopPart] = []
     place = 0
     for part in unit:
-        if isinstance(part, Loop) and _is_parameters(part):
+        if isinstance(part, LoopPart) and _is_parameters(part):
             if place == names:
                 of_each = _turn(part.unit)
-                needed = tuple(Value("needed") if isinstance(p, Value) else p for p in of_each)
-                parts.append(Loop("required", needed, part.separator))
+                needed = tuple(
+                    ValuePart("needed") if isinstance(p, ValuePart) else p for p in of_each
+                )
+                parts.append(LoopPart("required", needed, part.separator))
             else:
-                parts.append(replace(part, unit=(Fixed(str(len(loops))),)))
+                parts.append(replace(part, unit=(FixedPart(str(len(loops))),)))
                 loops.append(part)
             place += 1
         else:
@@ -157,42 +163,42 @@ def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[Loop]]:
     return tuple(parts), loops
 
 
-def _filled(loop: Loop, units: Sequence[Form]) -> Loop:
+def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
     """A loop over parameters with the form in place of its number."""
     if loop.over != "parameters" or not isinstance(loop.unit, tuple):
         return loop
     number = loop.unit[0]
-    assert isinstance(number, Fixed)
+    assert isinstance(number, FixedPart)
     return replace(loop, unit=units[int(number.text)])
 
 
-def _parameter_form(seen: Sequence[tuple[Offer, Turn]]) -> Form:
+def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
     """The tree for a parameter, with its type written by name where that makes for fewer forms."""
     forms = [
-        fit([Sample("parameter", offer.of_parameter, _general(turn, offer, named=named))
+        fit([ProbeSample("parameter", offer.of_parameter, _general(turn, offer, named=named))
              for offer, turn in seen], _OF_PARAMETER)
         for named in (True, False)
     ]  # fmt: skip
     return min(forms, key=lambda form: sum(1 for _ in turns_of(form)))
 
 
-def _general(turn: Turn, offer: Offer, *, named: bool) -> Turn:
+def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
     """The turn with values in place of the items' description and, if `named`, of the type."""
-    values: dict[str, Value] = {}
+    values: dict[str, ValuePart] = {}
     if offer.items:
         for layout in LAYOUTS:
-            values.setdefault(dump({"type": offer.items}, layout), Value("items", layout))
+            values.setdefault(dump({"type": offer.items}, layout), ValuePart("items", layout))
     patterns = [re.escape(text) for text in values]
     if named:
-        values[offer.type] = Value("type")
+        values[offer.type] = ValuePart("type")
         patterns.append(rf"(?<![^\W\d_]){offer.type}(?![^\W\d_])")
     if not patterns:
         return turn
     parts: list[Part] = []
     for part in turn:
-        if isinstance(part, Fixed):
+        if isinstance(part, FixedPart):
             pieces = re.split(f"({'|'.join(patterns)})", part.text)
-            parts += [values[text] if n % 2 else Fixed(text) for n, text in enumerate(pieces)]
+            parts += [values[text] if n % 2 else FixedPart(text) for n, text in enumerate(pieces)]
         else:
             parts.append(part)
     return joined(parts)

@@ -14,18 +14,18 @@ from functools import cache
 from typing import Any, Literal
 
 from lora_studio.core.templates.probing.decision_trees import (
-    Fixed,
+    FixedPart,
     Layout,
-    Loop,
+    LoopPart,
     NotDerivableError,
     Part,
     Turn,
-    Value,
+    ValuePart,
     joined,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     PLAIN_OFFER,
-    Offer,
+    ToolOffer,
     call_mark,
     tool_mark,
 )
@@ -43,7 +43,7 @@ def dump(value: Any, layout: Layout) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ValueMatch:
     """A part and whose it is: the message, the tool, or the call and, within it, the argument.
 
     Within a tool the parameter, within that one of the values that it may have.
@@ -59,8 +59,8 @@ class Found:
 
 
 def find_values(
-    text: str, tools: int, callers: Sequence[int], offer: Offer = PLAIN_OFFER
-) -> Iterator[str | Found]:
+    text: str, tools: int, callers: Sequence[int], offer: ToolOffer = PLAIN_OFFER
+) -> Iterator[str | ValueMatch]:
     """The text in pieces: values of so many marked tools and of calls, and what is in between.
 
     `callers` are the places of the messages that make the calls. Raises NotDerivableError when a
@@ -89,22 +89,24 @@ def _checked(text: str) -> str:
 
 @cache
 def _known(
-    tools: int, callers: tuple[int, ...], offer: Offer
-) -> tuple[dict[str, Found], re.Pattern[str] | None]:
-    known: dict[str, Found] = {}
+    tools: int, callers: tuple[int, ...], offer: ToolOffer
+) -> tuple[dict[str, ValueMatch], re.Pattern[str] | None]:
+    known: dict[str, ValueMatch] = {}
     marked = [tool_mark(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
         if tools and not offer.apart:
-            known[dump(marked, layout)] = Found(Value("tools", layout))
-            known[dump(functions, layout)] = Found(Value("functions", layout))
+            known[dump(marked, layout)] = ValueMatch(ValuePart("tools", layout))
+            known[dump(functions, layout)] = ValueMatch(ValuePart("functions", layout))
         for number, tool in enumerate(marked):
             for name, value in _values_of(tool, apart=offer.apart).items():
-                known[dump(value, layout)] = Found(Value(name, layout), tool=number)
+                known[dump(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
     for number, tool in enumerate(marked):
-        known[tool["function"]["name"]] = Found(Value("name"), tool=number)
+        known[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
         if offer.described:
-            known[tool["function"]["description"]] = Found(Value("description"), tool=number)
+            known[tool["function"]["description"]] = ValueMatch(
+                ValuePart("description"), tool=number
+            )
         _add_parameters(known, number, tool["function"]["parameters"])
     for number, message in enumerate(callers):
         _add_call(known, number, message)
@@ -129,48 +131,48 @@ def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _add_parameters(known: dict[str, Found], tool: int, parameters: dict[str, Any]) -> None:
+def _add_parameters(known: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]) -> None:
     for place, (name, schema) in enumerate(parameters["properties"].items()):
-        found = Found(Value("parameter"), tool=tool, parameter=place)
+        found = ValueMatch(ValuePart("parameter"), tool=tool, parameter=place)
         known[name] = found
         values: dict[Any, Any] = {"property": schema}
         if "description" in schema:
             values["about"] = schema["description"]
-            known[schema["description"]] = replace(found, value=Value("about"))
+            known[schema["description"]] = replace(found, value=ValuePart("about"))
         if "enum" in schema:
             values["enum"] = schema["enum"]
         for layout in LAYOUTS:
             for what, value in values.items():
                 # A description without quotation marks looks alike in every layout: spaced is JSON.
-                known.setdefault(dump(value, layout), replace(found, value=Value(what, layout)))
+                known.setdefault(dump(value, layout), replace(found, value=ValuePart(what, layout)))
         for number, choice in enumerate(schema.get("enum", ())):
-            known[choice] = replace(found, value=Value("choice"), choice=number)
+            known[choice] = replace(found, value=ValuePart("choice"), choice=number)
 
 
-def _add_call(known: dict[str, Found], number: int, message: int) -> None:
+def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
     numbers = call_mark(number, numbers=True)["function"]["arguments"]
     for place, value in enumerate(numbers.values()):
-        known[str(value)] = Found(Value("value"), message, call=number, argument=place)
+        known[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
     call = call_mark(number)
     function = call["function"]
     for layout in LAYOUTS:
-        known[dump(function["arguments"], layout)] = Found(
-            Value("arguments", layout), message, call=number
+        known[dump(function["arguments"], layout)] = ValueMatch(
+            ValuePart("arguments", layout), message, call=number
         )
-    known[function["name"]] = Found(Value("called"), message, call=number)
-    known[call["id"]] = Found(Value("id"), message, call=number)
+    known[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
+    known[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
     for place, (key, value) in enumerate(function["arguments"].items()):
-        known[key] = Found(Value("key"), message, call=number, argument=place)
-        known[value] = Found(Value("value"), message, call=number, argument=place)
+        known[key] = ValueMatch(ValuePart("key"), message, call=number, argument=place)
+        known[value] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
         spaced: Layout = "spaced"
-        known[dump(value, spaced)] = Found(
-            Value("value", spaced), message, call=number, argument=place
+        known[dump(value, spaced)] = ValueMatch(
+            ValuePart("value", spaced), message, call=number, argument=place
         )
 
 
 # ----------------------------------------------------------------------------------------- folding
 
-Item = Part | Found
+Item = Part | ValueMatch
 _Over = Literal["tools", "parameters", "choices", "calls", "arguments"]
 
 
@@ -184,7 +186,7 @@ class _Frame:
 
 
 @dataclass
-class Folder:
+class JsonFolder:
     """Makes loops of what was found; remembers how a loop goes on that is seen with one item.
 
     Conversations with several tools and calls have to come first.
@@ -209,15 +211,15 @@ class Folder:
             units, betweens = _units(members, index, over)
             before, after = _pop_text(out, -1), _pop_text(rest, 0)
             frame = self._frame(over, units[0], (before, after), betweens)
-            unit = joined((Fixed(frame.lead), *units[0], Fixed(frame.trail)))
-            first = next(item for item in members if isinstance(item, Found))
-            loop = Loop(over, unit, frame.separator)
+            unit = joined((FixedPart(frame.lead), *units[0], FixedPart(frame.trail)))
+            first = next(item for item in members if isinstance(item, ValueMatch))
+            loop = LoopPart(over, unit, frame.separator)
             out += [
-                Fixed(before[: len(before) - len(frame.lead)]),
+                FixedPart(before[: len(before) - len(frame.lead)]),
                 replace(first, value=loop, **{index: None}),
             ]
-            rest.insert(0, Fixed(after[len(frame.trail) :]))
-        return [item for item in out + rest if item != Fixed("")]
+            rest.insert(0, FixedPart(after[len(frame.trail) :]))
+        return [item for item in out + rest if item != FixedPart("")]
 
     def _frame(
         self, over: _Over, unit: Turn, around: tuple[str, str], betweens: list[str]
@@ -228,7 +230,7 @@ class Folder:
             fits = [f for f in known if before.endswith(f.lead) and after.startswith(f.trail)]
             return max(fits, key=lambda frame: len(frame.lead + frame.trail), default=_Frame())
         between = betweens[0]
-        if over == "parameters" or Value("name") in unit:
+        if over == "parameters" or ValuePart("name") in unit:
             # What stands behind each is alike whether it has a description or not.
             trail = _shared(after, between).removesuffix("<")
             between = between[len(trail) :]
@@ -246,7 +248,7 @@ class Folder:
 
 def _pop_text(items: list[Item], place: int) -> str:
     """Takes the item at one end away if it is fixed text."""
-    if items and isinstance(item := items[place], Fixed):
+    if items and isinstance(item := items[place], FixedPart):
         del items[place]
         return item.text
     return ""
@@ -290,17 +292,17 @@ def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn]
         if number is None:
             pending.append(item)
             continue
-        plain = [part.value if isinstance(part, Found) else part for part in pending]
+        plain = [part.value if isinstance(part, ValueMatch) else part for part in pending]
         if number == last:
             units[-1] += plain
         else:
             if units:
-                texts = [part.text for part in plain if isinstance(part, Fixed)]
+                texts = [part.text for part in plain if isinstance(part, FixedPart)]
                 if len(texts) != len(plain):
                     raise NotDerivableError(f"something stands between {over}")
                 betweens.append("".join(texts))
             units.append([])
-        units[-1].append(item.value if isinstance(item, Found) else item)
+        units[-1].append(item.value if isinstance(item, ValueMatch) else item)
         last, pending = number, []
     turns = [joined(unit) for unit in units]
     if len(set(turns)) > 1 or len(set(betweens)) > 1:

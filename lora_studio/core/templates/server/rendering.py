@@ -12,26 +12,26 @@ from datetime import date
 
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.go.tree import (
-    Action,
-    Branch,
-    Command,
-    Field,
+    ActionNode,
+    BranchNode,
+    CommandNode,
+    FieldNode,
     Node,
-    Pipe,
-    Range,
-    Tree,
+    PipeNode,
+    RangeNode,
+    TemplateTree,
 )
 from lora_studio.core.templates.server.data import Message, prepare, template_data
-from lora_studio.core.templates.server.terms import Request as Request
+from lora_studio.core.templates.server.terms import RenderRequest
 
 
-def render_as_server(source: str, request: Request, *, today: date | None = None) -> str:
+def render_as_server(source: str, request: RenderRequest, *, today: date | None = None) -> str:
     """The prompt that a server would make of a request; raises GoTemplateError."""
     template = GoTemplate(source)
     names = set(_names(template.tree))
     if not names & {"messages", "response"}:
         # What cannot show an answer gets one at its end.
-        response = Action(Pipe((Command((Field(("Response",)),), 0),), 0))
+        response = ActionNode(PipeNode((CommandNode((FieldNode(("Response",)),), 0),), 0))
         template = GoTemplate(replace(template.tree, root=(*template.tree.root, response)))
     if request.prompt and request.suffix:
         given = {"Prompt": request.prompt, "Suffix": request.suffix, "Response": ""}
@@ -59,7 +59,7 @@ def _in_exchanges(
         if slot:
             now[slot] = message["content"]
     # What {{define}} declares is unknown to the shortened template, as it is on the server.
-    shortened = Tree(template.tree.source, _up_to_response(template.tree.root, [False]), {})
+    shortened = TemplateTree(template.tree.source, _up_to_response(template.tree.root, [False]), {})
     return text + GoTemplate(shortened).render(now | extra, today=today)
 
 
@@ -69,20 +69,20 @@ def _up_to_response(nodes: tuple[Node, ...], found: list[bool]) -> tuple[Node, .
         if found[0]:
             break
         match node:
-            case Branch():
+            case BranchNode():
                 then = _up_to_response(node.then, found)
                 node = replace(node, then=then, otherwise=_up_to_response(node.otherwise, found))
-            case Range():
+            case RangeNode():
                 body = _up_to_response(node.body, found)
                 node = replace(node, body=body, otherwise=_up_to_response(node.otherwise, found))
-            case Action(pipe):
+            case ActionNode(pipe):
                 operands = [o for command in pipe.commands for o in command.operands]
-                found[0] = any(isinstance(o, Field) and "Response" in o.names for o in operands)
+                found[0] = any(isinstance(o, FieldNode) and "Response" in o.names for o in operands)
         kept.append(node)
     return tuple(kept)
 
 
-def _names(tree: Tree) -> Iterator[str]:
+def _names(tree: TemplateTree) -> Iterator[str]:
     """The names of all fields that a template asks for, in small letters."""
     todo: list[object] = [tree.root, *tree.defined.values()]
     while todo:

@@ -17,7 +17,7 @@ Message = dict[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 
 
-class Request(BaseModel):
+class RenderRequest(BaseModel):
     """What to render: a conversation, with tools and a system prompt of the model if any.
 
     `system` is the model's own (SYSTEM in a Modelfile): it counts where the conversation does not
@@ -55,7 +55,7 @@ class Request(BaseModel):
         return messages
 
 
-class Difference(BaseModel):
+class RenderDifference(BaseModel):
     """The first place where the two renderings of a conversation part.
 
     `position` counts characters from the start; `expected` (the original's) and `actual` are the
@@ -91,7 +91,7 @@ class DerivedTemplate(BaseModel):
     stops: tuple[str, ...] = ()
     proven: bool = False
     conversations: int = 0
-    first_difference: Difference | None = None
+    first_difference: RenderDifference | None = None
     reason: str = ""
     system: Literal["used", "ignored", "refused"] = "used"
     tools: bool = False
@@ -100,7 +100,7 @@ class DerivedTemplate(BaseModel):
     notes: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    alternative: Alternative | None = None
+    alternative: TemplateAlternative | None = None
 
     @property
     def verdict(self) -> str:
@@ -111,7 +111,7 @@ class DerivedTemplate(BaseModel):
         return f"The TEMPLATE is proven: {self.conversations} renderings were equal{extras}."
 
 
-class Alternative(BaseModel):
+class TemplateAlternative(BaseModel):
     """A proven TEMPLATE for less than the chat template does; `what` says what it gives up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -9,33 +9,33 @@ from datetime import date
 
 from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import (
-    Count,
-    Date,
-    Fact,
-    Field,
-    Fixed,
+    CountPart,
+    DatePart,
+    FieldPart,
+    FixedPart,
     Form,
-    Loop,
+    LoopPart,
     NotDerivableError,
     Part,
-    Place,
+    PositionPart,
+    ProbedFact,
+    ProbedTrait,
     Question,
     Role,
-    System,
-    Trait,
-    Trim,
-    Value,
+    SystemPart,
+    TrimPart,
+    ValuePart,
     joined,
 )
 from lora_studio.core.templates.probing.prober import THINK_END
 from lora_studio.core.templates.writing.json_writer import JsonWriter
-from lora_studio.core.templates.writing.pieces import Act, If, Item, either, literal
+from lora_studio.core.templates.writing.pieces import ActionPiece, IfPiece, Item, either, literal
 
 SYSTEM_REFUSED = "the chat template takes no system message"
 
 
 @dataclass(frozen=True)
-class Forms:
+class CallForms:
     """All that a chat template does: one tree per kind of place, None for one that it lacks.
 
     With a tree for `system`, which is for system messages between others, the system text is that of
@@ -51,7 +51,7 @@ class Forms:
     tail: Form
     tool: Form | None = None
     system: Form | None = None
-    refuses_system: Fact | None = None
+    refuses_system: ProbedFact | None = None
     frozen: date | None = None
     thoughts: tuple[str, str] | None = None
     call: str | None = None
@@ -78,31 +78,43 @@ _WEEKDAYS = {
 _YEARS = range(2024, 2100)
 
 _CALLS = "$calls"
-_CONDITIONS: dict[Fact | Trait, str] = {
-    Fact.MESSAGE: "$told",
-    Fact.TOOLS: "$.Tools",
-    Fact.CALLS: _CALLS,
-    Fact.CONTENT: ".Content",
-    Fact.THOUGHT: ".Thinking",
-    Fact.AFTER_TOOL: "$after_tool",
-    Fact.CALLED: "$called",
-    Fact.RETURNED: "$returned",
-    Fact.FINAL: "eq (len (slice $.Messages $i)) 1",
-    Fact.LATEST: "ge $i $latest",
-    Fact.LEADS: "$leads",
-    Fact.BEFORE_USERS: "$first",
-    Fact.ANSWERED: "$answered",
-    Fact.NO_THINK: "and $.IsThinkSet (not $.Think)",
-    Trait.ENUM: ".Enum",
-    Trait.ITEMS: ".Items",
-    Trait.ABOUT: ".Description",
-    Trait.REQUIRED: "$needed",
-    Trait.PARAMETERS: ".Function.Parameters.Properties",
-    Trait.SOME_REQUIRED: ".Function.Parameters.Required",
-    Trait.DESCRIBED: ".Function.Description",
+_CONDITIONS: dict[ProbedFact | ProbedTrait, str] = {
+    ProbedFact.MESSAGE: "$told",
+    ProbedFact.TOOLS: "$.Tools",
+    ProbedFact.CALLS: _CALLS,
+    ProbedFact.CONTENT: ".Content",
+    ProbedFact.THOUGHT: ".Thinking",
+    ProbedFact.AFTER_TOOL: "$after_tool",
+    ProbedFact.CALLED: "$called",
+    ProbedFact.RETURNED: "$returned",
+    ProbedFact.FINAL: "eq (len (slice $.Messages $i)) 1",
+    ProbedFact.LATEST: "ge $i $latest",
+    ProbedFact.LEADS: "$leads",
+    ProbedFact.BEFORE_USERS: "$first",
+    ProbedFact.ANSWERED: "$answered",
+    ProbedFact.NO_THINK: "and $.IsThinkSet (not $.Think)",
+    ProbedTrait.ENUM: ".Enum",
+    ProbedTrait.ITEMS: ".Items",
+    ProbedTrait.ABOUT: ".Description",
+    ProbedTrait.REQUIRED: "$needed",
+    ProbedTrait.PARAMETERS: ".Function.Parameters.Properties",
+    ProbedTrait.SOME_REQUIRED: ".Function.Parameters.Required",
+    ProbedTrait.DESCRIBED: ".Function.Description",
 }
-_TYPES = (Trait.STRING, Trait.INTEGER, Trait.NUMBER, Trait.BOOLEAN, Trait.ARRAY, Trait.OBJECT)
-_ITEM_TYPES = (Trait.OF_STRING, Trait.OF_INTEGER, Trait.OF_NUMBER, Trait.OF_BOOLEAN)
+_TYPES = (
+    ProbedTrait.STRING,
+    ProbedTrait.INTEGER,
+    ProbedTrait.NUMBER,
+    ProbedTrait.BOOLEAN,
+    ProbedTrait.ARRAY,
+    ProbedTrait.OBJECT,
+)
+_ITEM_TYPES = (
+    ProbedTrait.OF_STRING,
+    ProbedTrait.OF_INTEGER,
+    ProbedTrait.OF_NUMBER,
+    ProbedTrait.OF_BOOLEAN,
+)
 _CONDITIONS |= {trait: f'eq $type "{trait.name.lower()}"' for trait in _TYPES}
 _CONDITIONS |= {trait: f'eq $items "{trait.name.lower()[3:]}"' for trait in _ITEM_TYPES}
 _VALUES = {
@@ -114,7 +126,7 @@ _VALUES = {
 }  # fmt: skip
 
 
-def emit(forms: Forms) -> str:
+def emit(forms: CallForms) -> str:
     """The TEMPLATE text; raises NotDerivableError for a date that Go cannot write."""
     return _Emitter(forms).template()
 
@@ -122,7 +134,7 @@ def emit(forms: Forms) -> str:
 class _Emitter:
     """Collects the definitions and variables that the body turns out to need."""
 
-    def __init__(self, forms: Forms) -> None:
+    def __init__(self, forms: CallForms) -> None:
         self.forms = forms
         self.defines: dict[str, str] = {}
         self.facts: set[tuple[Role, Question]] = set()
@@ -137,23 +149,23 @@ class _Emitter:
         system = self.code(self.items("system", self.forms.system)) if self.forms.system else ""
         tail = self.code(self.items("tail", self.forms.tail))
         user += "{{$first = false}}" * self.needs_first
-        if self.asks(Fact.CALLS):
+        if self.asks(ProbedFact.CALLS):
             assistant = f"{{{{{_CALLS} := .ToolCalls}}}}{assistant}"
         assistant += "{{$unanswered = false}}" * self.needs_unanswered
-        if self.asks(Fact.AFTER_TOOL):
+        if self.asks(ProbedFact.AFTER_TOOL):
             # A system message writes nothing, wherever it stands.
             user += "{{$after_tool = false}}"
             assistant += "{{$after_tool = false}}"
             tool += "{{$after_tool = true}}"
-        if self.asks(Fact.CALLED):
+        if self.asks(ProbedFact.CALLED):
             assistant += "{{if .ToolCalls}}{{$called = true}}{{end}}"
-        if self.asks(Fact.RETURNED):
+        if self.asks(ProbedFact.RETURNED):
             tool += "{{$returned = true}}"
-        if self.asks(Fact.LEADS):
+        if self.asks(ProbedFact.LEADS):
             user += "{{$leads = false}}"
             assistant += "{{$leads = false}}"
             tool += "{{$leads = false}}" * bool(tool)
-        if self.asks(Fact.ANSWERED):
+        if self.asks(ProbedFact.ANSWERED):
             user += "{{$answered = false}}"
             tool += "{{$answered = false}}" * bool(tool)
             system += "{{$answered = false}}" * (self.forms.system is not None)
@@ -165,8 +177,8 @@ class _Emitter:
             user += "{{$rows = 0}}"
             assistant += "{{$rows = 0}}"
         system = system and f"{{{{if $i}}}}{system}{{{{end}}}}"
-        counted = (Fact.LAST, Fact.LATEST, Fact.FINAL)
-        placed = any(isinstance(asked, Place) for _, asked in self.facts)
+        counted = (ProbedFact.LAST, ProbedFact.LATEST, ProbedFact.FINAL)
+        placed = any(isinstance(asked, PositionPart) for _, asked in self.facts)
         placed = placed or "message" in self.counted or any(map(self.asks, counted))
         place = "$i, $_ := " * (bool(system) or placed)
         body, marks = f'{{{{if eq .Role "user"}}}}{user}', ""
@@ -195,11 +207,11 @@ class _Emitter:
 
     @property
     def needs_first(self) -> bool:
-        return ("user", Fact.FIRST) in self.facts or self.asks(Fact.BEFORE_USERS)
+        return ("user", ProbedFact.FIRST) in self.facts or self.asks(ProbedFact.BEFORE_USERS)
 
     @property
     def needs_unanswered(self) -> bool:
-        return bool(self.facts & {("assistant", Fact.FIRST), ("tail", Fact.FIRST)})
+        return bool(self.facts & {("assistant", ProbedFact.FIRST), ("tail", ProbedFact.FIRST)})
 
     def preamble(self) -> str:
         text = ""
@@ -210,7 +222,7 @@ class _Emitter:
                 '{{if eq .Role "system"}}{{if not $i}}{{$told = true}}{{$system = .Content}}'
                 '{{else if not $told}}{{$system = ""}}{{end}}{{end}}{{end}}'
             )
-        elif refuses is Fact.MESSAGE or self.asks(Fact.MESSAGE):
+        elif refuses is ProbedFact.MESSAGE or self.asks(ProbedFact.MESSAGE):
             text += (
                 "{{$told := false}}{{range .Messages}}"
                 '{{if eq .Role "system"}}{{$told = true}}{{end}}{{end}}'
@@ -219,34 +231,34 @@ class _Emitter:
             # An undefined template is the only error a TEMPLATE can raise in words of its own.
             condition = self.condition("user", refuses)
             text += f'{{{{if {condition}}}}}{{{{template "{SYSTEM_REFUSED}" .}}}}{{{{end}}}}'
-        if self.asks(Fact.LATEST):
+        if self.asks(ProbedFact.LATEST):
             text += (
                 "{{$latest := -1}}{{range $i, $_ := .Messages}}"
                 '{{if eq .Role "user"}}{{$latest = $i}}{{end}}{{end}}'
             )
         for of in sorted(self.counted - {"message", "call"}):
             text += f"{{{{${of}s := 0}}}}"
-        text += "{{$after_tool := false}}" * self.asks(Fact.AFTER_TOOL)
-        text += "{{$called := false}}" * self.asks(Fact.CALLED)
-        text += "{{$returned := false}}" * self.asks(Fact.RETURNED)
-        text += "{{$leads := true}}" * self.asks(Fact.LEADS)
-        text += "{{$answered := false}}" * self.asks(Fact.ANSWERED)
+        text += "{{$after_tool := false}}" * self.asks(ProbedFact.AFTER_TOOL)
+        text += "{{$called := false}}" * self.asks(ProbedFact.CALLED)
+        text += "{{$returned := false}}" * self.asks(ProbedFact.RETURNED)
+        text += "{{$leads := true}}" * self.asks(ProbedFact.LEADS)
+        text += "{{$answered := false}}" * self.asks(ProbedFact.ANSWERED)
         text += "{{$first := true}}" * self.needs_first
         return text + "{{$unanswered := true}}" * self.needs_unanswered
 
     def condition(self, role: Role, fact: Question) -> str:
         match fact:
-            case Place("before", count):
+            case PositionPart("before", count):
                 return f"ge {'(len $.Messages)' if role == 'tail' else '$i'} {count}"
-            case Place("after", count):
+            case PositionPart("after", count):
                 return f"gt (len (slice $.Messages $i)) {count}"
-            case Fact.SYSTEM:
+            case ProbedFact.SYSTEM:
                 return self.system
-            case Fact.FIRST:
+            case ProbedFact.FIRST:
                 return "$first" if role == "user" else "$unanswered"
-            case Fact.LAST:
+            case ProbedFact.LAST:
                 return f"eq (len (slice $.Messages $i)) {1 if role == 'user' else 2}"
-        assert isinstance(fact, Fact | Trait)
+        assert isinstance(fact, ProbedFact | ProbedTrait)
         return _CONDITIONS[fact]
 
     def items(self, role: Role, form: Form) -> tuple[Item, ...]:
@@ -258,28 +270,28 @@ class _Emitter:
 
     def part(self, part: Part) -> list[Item]:
         match part:
-            case Fixed():
+            case FixedPart():
                 return [part]
-            case System(json=True):
-                return [Act(self.json.write(f"json {self.system}", "spaced"))]
-            case System(left, right):
-                return [Act(self.trimmed(self.system, left, right))]
-            case Date(form):
+            case SystemPart(json=True):
+                return [ActionPiece(self.json.write(f"json {self.system}", "spaced"))]
+            case SystemPart(left, right):
+                return [ActionPiece(self.trimmed(self.system, left, right))]
+            case DatePart(form):
                 if self.forms.frozen:
-                    return [Fixed(self.forms.frozen.strftime(form))]
+                    return [FixedPart(self.forms.frozen.strftime(form))]
                 return self.date(form)
-            case Field():
-                return [Act(self.field(part))]
-            case Count(of, start):
+            case FieldPart():
+                return [ActionPiece(self.field(part))]
+            case CountPart(of, start):
                 self.counted.add(of)
                 code = {"message": "$i", "call": "$n"}.get(of, f"${of}s")
-                return [Act(f"{{{{{_plus_one(code) if start else code}}}}}")]
-            case Value():
-                return [Act(self.value(part))]
-            case Loop():
+                return [ActionPiece(f"{{{{{_plus_one(code) if start else code}}}}}")]
+            case ValuePart():
+                return [ActionPiece(self.value(part))]
+            case LoopPart():
                 return [self.loop(part)]
 
-    def field(self, field: Field) -> str:
+    def field(self, field: FieldPart) -> str:
         value = f".{field.name}"
         if field.json:
             return self.json.write(f"json {value}", "spaced")
@@ -287,7 +299,7 @@ class _Emitter:
             return self.trimmed(value, field.left, field.right)
         return self.after_think(value, field.after_think, (field.left, field.right))
 
-    def value(self, value: Value) -> str:
+    def value(self, value: ValuePart) -> str:
         if value.name in _VALUES:
             code = _VALUES[value.name]
             if value.layout is not None:
@@ -299,26 +311,28 @@ class _Emitter:
             )
         return self.json.tool(value.name, value.layout or "spaced")
 
-    def loop(self, loop: Loop) -> Item:
+    def loop(self, loop: LoopPart) -> Item:
         separator = literal(loop.separator)
         match loop.over:
             case "arguments":
-                return Act(self.arguments(loop, separator))
+                return ActionPiece(self.arguments(loop, separator))
             case "tools":
                 unit = self.items("offer", loop.unit)
                 head = "{{range $n, $tool := $.Tools}}"
                 separator = separator and f"{{{{if $n}}}}{separator}{{{{end}}}}"
-                return Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+                return ActionPiece(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
             case "parameters":
-                return Act(self.parameters(loop, separator))
+                return ActionPiece(self.parameters(loop, separator))
             case "choices" | "required":
                 unit = self.items("parameter", loop.unit)
                 over = ".Enum" if loop.over == "choices" else ".Function.Parameters.Required"
                 separator = separator and f"{{{{if $c}}}}{separator}{{{{end}}}}"
-                return Act(f"{{{{range $c, $_ := {over}}}}}{separator}{self.code(unit)}{{{{end}}}}")
+                return ActionPiece(
+                    f"{{{{range $c, $_ := {over}}}}}{separator}{self.code(unit)}{{{{end}}}}"
+                )
         return self.calls(loop, separator)
 
-    def arguments(self, loop: Loop, separator: str) -> str:
+    def arguments(self, loop: LoopPart, separator: str) -> str:
         unit = self.items("assistant", loop.unit)
         head = "{{range $key, $value := .Function.Arguments}}"
         if loop.other:
@@ -326,7 +340,7 @@ class _Emitter:
             unit = either('eq (slice (json $value) 0 1) "\\""', unit, other)
         return _separated(head, separator, self.code(unit))
 
-    def parameters(self, loop: Loop, separator: str) -> str:
+    def parameters(self, loop: LoopPart, separator: str) -> str:
         """The loop over the parameters of the tool at hand, with what is asked about each."""
         code = self.code(self.items("parameter", loop.unit))
         asked = {fact for role, fact in self.facts if role == "parameter"}
@@ -335,14 +349,14 @@ class _Emitter:
             head += "{{$type := print .Type}}"
         if asked.intersection(_ITEM_TYPES):
             head += '{{$items := ""}}{{if .Items}}{{$items = print (index .Items "type")}}{{end}}'
-        if Trait.REQUIRED in asked:
+        if ProbedTrait.REQUIRED in asked:
             head += (
                 "{{$needed := false}}{{range $tool.Function.Parameters.Required}}"
                 "{{if eq . $name}}{{$needed = true}}{{end}}{{end}}"
             )
         return _separated(head, separator, code)
 
-    def calls(self, loop: Loop, separator: str) -> Item:
+    def calls(self, loop: LoopPart, separator: str) -> Item:
         unit = self.items("assistant", loop.unit)
         opening = f"{{{{if $n}}}}{separator}{{{{end}}}}" * bool(separator)
         numbered = "call" in self.counted or loop.first_only
@@ -350,26 +364,28 @@ class _Emitter:
         code = self.code(unit) + self.one_more("made")
         if loop.first_only:
             code = f"{{{{if not $n}}}}{code}{{{{end}}}}"
-        return Act(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
+        return ActionPiece(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions
 
-    def trimmed(self, value: str, left: Trim, right: Trim) -> str:
+    def trimmed(self, value: str, left: TrimPart, right: TrimPart) -> str:
         """Code that prints `value` less white space: a template that calls itself per character."""
-        if left is right is Trim.NONE:
+        if left is right is TrimPart.NONE:
             return f"{{{{{value}}}}}"
         sides = {"before": left, "after": right}
-        kept = [f"{trim} {side}" for side, trim in sides.items() if trim is not Trim.NONE]
+        kept = [f"{trim} {side}" for side, trim in sides.items() if trim is not TrimPart.NONE]
         name = f"less {' and '.join(kept)}"
         if name not in self.defines:
-            if left is Trim.NONE:
+            if left is TrimPart.NONE:
                 self.defines[name] = _trimmer(name, right, "{{.}}", at_end=True)
             else:
-                then = self.trimmed(".", Trim.NONE, right)
+                then = self.trimmed(".", TrimPart.NONE, right)
                 self.defines[name] = _trimmer(name, left, then, at_end=False)
         return f'{{{{template "{name}" {value}}}}}'
 
-    def after_think(self, value: str, rest: tuple[Trim, Trim], whole: tuple[Trim, Trim]) -> str:
+    def after_think(
+        self, value: str, rest: tuple[TrimPart, TrimPart], whole: tuple[TrimPart, TrimPart]
+    ) -> str:
         """Code that prints what follows the last </think>, or all when there is none."""
         name = f"answer without thoughts, less {', '.join([*rest, *whole])}"
         if name not in self.defines:
@@ -390,25 +406,25 @@ class _Emitter:
         items: list[Item] = []
         for bare, directive in re.findall(r"([^%]+)|%(-?.)", form.replace("%F", "%Y-%m-%d")):
             if bare:
-                items.append(Fixed(bare))
+                items.append(FixedPart(bare))
             elif directive == "%":
-                items.append(Fixed("%"))
+                items.append(FixedPart("%"))
             elif directive in _SLICES:
                 start, stop = _SLICES[directive]
-                items.append(Act(f"{{{{slice currentDate {start} {stop}}}}}"))
+                items.append(ActionPiece(f"{{{{slice currentDate {start} {stop}}}}}"))
             elif directive in _MONTHS:
-                items.append(Act(self.month(directive)))
+                items.append(ActionPiece(self.month(directive)))
             elif directive in _WEEKDAYS:
-                items.append(Act(self.weekday(directive)))
+                items.append(ActionPiece(self.weekday(directive)))
             elif directive in ("-d", "-m", "e"):
-                items.append(Act(self.unpadded(directive)))
+                items.append(ActionPiece(self.unpadded(directive)))
             else:
                 raise NotDerivableError(
                     f"it writes the date with strftime_now({form!r}); a TEMPLATE knows the date "
                     f"as YYYY-MM-DD only, so %{directive} can be written with a frozen date only"
                 )
         joined = "{{slice currentDate 0 4}}-{{slice currentDate 5 7}}-{{slice currentDate 8 10}}"
-        return [Act("{{currentDate}}")] if self.code(tuple(items)) == joined else items
+        return [ActionPiece("{{currentDate}}")] if self.code(tuple(items)) == joined else items
 
     def month(self, directive: str) -> str:
         name = {"B": "month"}.get(directive, "short month")
@@ -461,16 +477,16 @@ class _Emitter:
 
     def item(self, item: Item) -> str:
         match item:
-            case Fixed(text):
+            case FixedPart(text):
                 return literal(text)
-            case Act(code):
+            case ActionPiece(code):
                 return code
-            case If(condition, yes, no):
+            case IfPiece(condition, yes, no):
                 if not yes:
                     negated = condition if " " not in condition else f"({condition})"
                     return f"{{{{if not {negated}}}}}{self.code(no)}{{{{end}}}}"
                 text = f"{{{{if {condition}}}}}{self.code(yes)}"
-                if len(no) == 1 and isinstance(no[0], If) and no[0].yes:
+                if len(no) == 1 and isinstance(no[0], IfPiece) and no[0].yes:
                     return f"{text}{{{{else {self.item(no[0])[2:]}"
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
 
@@ -502,7 +518,7 @@ def _separated(head: str, separator: str, code: str) -> str:
     return f"{{{{$more := false}}}}{head}{between}{code}{{{{end}}}}"
 
 
-def _trimmer(name: str, trim: Trim, then: str, *, at_end: bool) -> str:
+def _trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> str:
     """A definition that drops one character after another at one end, then goes on with `then`."""
     tests = ""
     for size, blanks in _BLANKS_BY_SIZE.items():

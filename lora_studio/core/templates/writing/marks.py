@@ -12,7 +12,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from lora_studio.core.templates.probing.decision_trees import Fact, Field, Fixed, Loop, Sample, Turn
+from lora_studio.core.templates.probing.decision_trees import (
+    FieldPart,
+    FixedPart,
+    LoopPart,
+    ProbedFact,
+    ProbeSample,
+    Turn,
+)
 from lora_studio.core.templates.writing.pieces import literal
 
 #: Of chat templates that cut thoughts out of earlier answers, or that begin them in the prompt.
@@ -20,18 +27,18 @@ USUAL = ("<think>", "</think>")
 MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 
 
-def thought_marks(samples: Sequence[Sample]) -> tuple[str, str] | None:
+def thought_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
     """What the model writes before and behind its thoughts; None where it writes none."""
     tails = [sample for sample in samples if sample.role == "tail"]
     prompts = _prompts(samples)
-    closed = [fixed_end(tail.turn) for tail in tails if Fact.NO_THINK in tail.facts]
+    closed = [fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK in tail.facts]
     answers = [sample.turn for sample in samples if sample.role == "assistant"]
     found = Counter(pair for turn in answers for pair in _around(turn, prompts))
     found = found or Counter(pair for prompt in closed for pair in _skipped(prompt, prompts))
     if found:
         return found.most_common(1)[0][0]
     cuts = any(
-        isinstance(part, Field) and part.after_think is not None
+        isinstance(part, FieldPart) and part.after_think is not None
         for turn in answers
         for part in turn
     )
@@ -39,15 +46,15 @@ def thought_marks(samples: Sequence[Sample]) -> tuple[str, str] | None:
     return USUAL if cuts or begun else None
 
 
-def call_mark(samples: Sequence[Sample]) -> str | None:
+def call_mark(samples: Sequence[ProbeSample]) -> str | None:
     """What the model writes before its first call, with the brace of JSON; None where none calls."""
     prompts, thoughts = _prompts(samples), thought_marks(samples)
     found = Counter[str]()
     for sample in samples:
         for place, part in enumerate(sample.turn):
-            if isinstance(part, Loop) and part.over == "calls":
+            if isinstance(part, LoopPart) and part.over == "calls":
                 unit = part.unit[0] if isinstance(part.unit, tuple) and part.unit else None
-                opens = unit.text if isinstance(unit, Fixed) else ""
+                opens = unit.text if isinstance(unit, FixedPart) else ""
                 before, brace, _ = (fixed_end(sample.turn[:place]) + opens).partition("{")
                 own = _beyond(before, prompts)
                 mark = _from_last_mark(before) if own is None else own
@@ -57,25 +64,25 @@ def call_mark(samples: Sequence[Sample]) -> str | None:
     return mark if mark and literal(mark + " ") == mark + " " else None
 
 
-def _prompts(samples: Sequence[Sample]) -> list[str]:
+def _prompts(samples: Sequence[ProbeSample]) -> list[str]:
     """What conversations end with, unless thinking is switched off."""
     tails = [sample for sample in samples if sample.role == "tail"]
-    return [fixed_end(tail.turn) for tail in tails if Fact.NO_THINK not in tail.facts]
+    return [fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK not in tail.facts]
 
 
 def fixed_end(turn: Turn) -> str:
     """The fixed text that a turn ends with."""
-    return turn[-1].text if turn and isinstance(turn[-1], Fixed) else ""
+    return turn[-1].text if turn and isinstance(turn[-1], FixedPart) else ""
 
 
 def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The marks around thoughts that an answer follows."""
     for place, part in enumerate(turn):
-        if not (isinstance(part, Field) and part.name == "Thinking"):
+        if not (isinstance(part, FieldPart) and part.name == "Thinking"):
             continue
         before, rest = fixed_end(turn[:place]), turn[place + 1 :]
-        between = rest[0].text if rest and isinstance(rest[0], Fixed) else ""
-        answers = any(isinstance(p, Field) and p.name == "Content" for p in rest[1:2])
+        between = rest[0].text if rest and isinstance(rest[0], FixedPart) else ""
+        answers = any(isinstance(p, FieldPart) and p.name == "Content" for p in rest[1:2])
         begins = _beyond_prompt(before, prompts)
         ends = between.strip() if answers else next(iter(MARK.findall(between)), "")
         yield from _readable(begins, ends)

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.templates.go.functions import quote
-from lora_studio.core.templates.probing.decision_trees import Fixed, joined
+from lora_studio.core.templates.probing.decision_trees import FixedPart, joined
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ActionPiece:
     """An action, or several."""
 
     code: str
 
 
 @dataclass(frozen=True, slots=True)
-class If:
+class IfPiece:
     """One or the other, by a condition."""
 
     condition: str
@@ -26,7 +26,7 @@ class If:
     no: tuple[Item, ...]
 
 
-Item = Fixed | Act | If
+Item = FixedPart | ActionPiece | IfPiece
 
 
 # What may not stand in a TEMPLATE as it is: delimiters, Modelfile quotes, a brace that would touch
@@ -60,12 +60,14 @@ def either(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Ite
     after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
     choice: tuple[Item, ...] = ()
     if yes or no:
-        choice = (If(condition, _mirrored(yes), _mirrored(no)),)
+        choice = (IfPiece(condition, _mirrored(yes), _mirrored(no)),)
     return (*before, *choice, *_mirrored(after))
 
 
 def _mirrored(items: Sequence[Item]) -> tuple[Item, ...]:
-    return tuple(Fixed(i.text[::-1]) if isinstance(i, Fixed) else i for i in reversed(items))
+    return tuple(
+        FixedPart(i.text[::-1]) if isinstance(i, FixedPart) else i for i in reversed(items)
+    )
 
 
 def _common_prefix(
@@ -80,11 +82,11 @@ def _common_prefix(
             second.pop(0)
             continue
         head, other = first[0], second[0]
-        if isinstance(head, Fixed) and isinstance(other, Fixed):
+        if isinstance(head, FixedPart) and isinstance(other, FixedPart):
             size = _shared(head.text, other.text, mirrored=mirrored)
             if size:
-                common.append(Fixed(head.text[:size]))
-                first[0], second[0] = Fixed(head.text[size:]), Fixed(other.text[size:])
+                common.append(FixedPart(head.text[:size]))
+                first[0], second[0] = FixedPart(head.text[size:]), FixedPart(other.text[size:])
                 first, second = [*joined(first)], [*joined(second)]
         break
     return tuple(common), tuple(first), tuple(second)

@@ -33,7 +33,7 @@ _COMMA_TOO_MANY = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
 
 
 @dataclass
-class Block:
+class RowBlock:
     """Rows that follow one another: four lists of one length.
 
     `raws` are JSON objects, empty where `faults` says why a row is unusable. `lines` count from 1
@@ -58,7 +58,7 @@ class Block:
 
 
 @dataclass
-class Notes:
+class ReadNotes:
     """What was met while reading: columns in order, and odd spellings that were read all the same.
 
     `oddities` maps what it is to the number of rows and the number of the first. Where rows are
@@ -90,7 +90,7 @@ def values_of(raw: bytes | str) -> dict[str, Any]:
         return json.loads(raw)
 
 
-def judged(text: bytes, row: int, notes: Notes, encoding: str = "UTF-8") -> tuple[bytes, str]:
+def judged(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") -> tuple[bytes, str]:
     """The row as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
     try:
         value = orjson.loads(text)
@@ -102,7 +102,9 @@ def judged(text: bytes, row: int, notes: Notes, encoding: str = "UTF-8") -> tupl
     return _object_of(value, text, row, notes)
 
 
-def sound(raws: list[bytes], lines: list[int], offsets: list[int], notes: Notes) -> Block | None:
+def sound(
+    raws: list[bytes], lines: list[int], offsets: list[int], notes: ReadNotes
+) -> RowBlock | None:
     """The rows if every one is an object; None where one is not, and has to be looked at alone.
 
     Nearly all blocks are sound. Without a step in Python for each row, these take half the time.
@@ -116,11 +118,11 @@ def sound(raws: list[bytes], lines: list[int], offsets: list[int], notes: Notes)
     if not notes.columns.keys() >= set().union(*values):
         for row in values:
             notes.meet(row)
-    return Block(raws, lines, offsets, [""] * len(raws))
+    return RowBlock(raws, lines, offsets, [""] * len(raws))
 
 
 def _judged_again(
-    text: bytes, error: orjson.JSONDecodeError, row: int, notes: Notes, encoding: str
+    text: bytes, error: orjson.JSONDecodeError, row: int, notes: ReadNotes, encoding: str
 ) -> tuple[bytes, str]:
     """What a strict parser refuses: faults by name, and spellings of other programs."""
     try:
@@ -188,7 +190,7 @@ def _is_strict(text: str) -> bool:
     return True
 
 
-def _object_of(value: Any, text: bytes, row: int, notes: Notes) -> tuple[bytes, str]:
+def _object_of(value: Any, text: bytes, row: int, notes: ReadNotes) -> tuple[bytes, str]:
     """A row that is no object: cells under a header, the turns of a conversation, a prompt with its
     completion. All else has no one meaning and is a fault."""
     if not isinstance(value, list) or not value:
@@ -221,15 +223,15 @@ def _is_pair(value: Any) -> bool:
     )
 
 
-def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[Block]:
+def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[RowBlock]:
     """Rows that come one by one, as blocks that grow from a few rows to a few thousand."""
-    block, size, limit = Block(), 0, 64
+    block, size, limit = RowBlock(), 0, 64
     for raw, line, offset, fault in rows:
         block.add(raw, line, offset, fault)
         size += len(raw)
         if len(block) >= limit or size >= BLOCK_BYTES:
             yield block
-            block, size, limit = Block(), 0, min(limit * 4, BLOCK_ROWS)
+            block, size, limit = RowBlock(), 0, min(limit * 4, BLOCK_ROWS)
     if len(block):
         yield block
 

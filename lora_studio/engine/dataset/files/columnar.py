@@ -11,7 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from lora_studio.engine.dataset.files.blocks import BLOCK_BYTES, Block, Notes, distinct, written
+from lora_studio.engine.dataset.files.blocks import (
+    BLOCK_BYTES,
+    ReadNotes,
+    RowBlock,
+    distinct,
+    written,
+)
 from lora_studio.engine.dataset.files.sniffing import Container, problem
 from lora_studio.engine.dataset.rows import cache
 
@@ -23,7 +29,7 @@ _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 _BROKEN = "this part of the file is damaged"
 
 
-def columnar_blocks(container: Container, notes: Notes) -> Iterator[tuple[Block, float]]:
+def columnar_blocks(container: Container, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
     """Blocks of rows, and after each the share of the file that is read; raises ProblemError."""
     with _as_file(container) as path:
         try:
@@ -53,7 +59,7 @@ def _as_file(container: Container) -> Iterator[Path]:
         yield copy
 
 
-def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
+def _parquet(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
     import pyarrow.parquet as pq  # a tenth of a second
 
     with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -78,7 +84,7 @@ def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
                 yield _lost(lost), min(1.0, done / total)
 
 
-def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
+def _arrow(path: Path, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
     with pa.OSFile(str(path)) as file:
         size = max(1, file.size())
         if file.read(6) == b"ARROW1":
@@ -102,7 +108,7 @@ def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
                 yield from ((block, share) for block in _sliced(batch, notes))
 
 
-def _sliced(batch: pa.RecordBatch, notes: Notes) -> Iterator[Block]:
+def _sliced(batch: pa.RecordBatch, notes: ReadNotes) -> Iterator[RowBlock]:
     wanted = set(_columns(batch.schema))
     batch = batch.select([place for place, name in enumerate(batch.schema.names) if name in wanted])
     size = _rows_of(batch.nbytes, batch.num_rows)
@@ -124,8 +130,8 @@ def _columns(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if not _INDEX.fullmatch(name) and name not in named]
 
 
-def _block(batch: pa.RecordBatch, notes: Notes) -> Block:
-    block = Block()
+def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
+    block = RowBlock()
     if len(set(batch.schema.names)) < batch.num_columns:
         batch = batch.rename_columns(distinct(batch.schema.names))
     notes.columns |= dict.fromkeys(batch.schema.names)
@@ -152,8 +158,8 @@ def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
         return None
 
 
-def _lost(rows: int) -> Block:
-    block = Block()
+def _lost(rows: int) -> RowBlock:
+    block = RowBlock()
     for _ in range(rows):
         block.add(b"", 0, -1, _BROKEN)
     return block

@@ -17,7 +17,7 @@ from lora_studio.engine.dataset.files import (
     nested_rows,
 )
 from lora_studio.engine.dataset.files.blocks import without_extra_commas
-from lora_studio.engine.dataset.files.json_splitter import Splitter
+from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 
 JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json table"]
 
@@ -146,7 +146,7 @@ def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
 
 def _first_value(start: bytes, depth: int) -> bytes | None:
     """The first object or list at a depth; None when it does not end here."""
-    splitter, begin, size = Splitter(depth), 0, 4096
+    splitter, begin, size = JsonSplitter(depth), 0, 4096
     while begin < len(start):
         found = splitter.feed(start[begin : begin + size])
         if item := next((item for item in found if not item.is_loose), None):
@@ -158,7 +158,7 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
 def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
     """The shape of rows that are inside of others, where one of the first is, or lists, where the first
     one is; its names where it has names and the second as many cells."""
-    found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
+    found = [item for item in JsonSplitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
     rows = [loaded(item.text) for item in found]
     if any(map(envelopes.is_envelope, rows)):
         return replace(shape, is_enveloped=True)

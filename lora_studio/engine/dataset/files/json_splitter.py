@@ -34,7 +34,7 @@ _FILLING = b" \t\r\n,"
 _OVERLAP = 4096
 
 
-class Item(NamedTuple):
+class JsonItem(NamedTuple):
     """One piece of the stream, from `{` or `[` to its end.
 
     `is_loose`: what stood between such pieces; `is_overlong`: the beginning of a row over MAX_ROW.
@@ -47,7 +47,7 @@ class Item(NamedTuple):
     is_overlong: bool = False
 
 
-class Splitter:
+class JsonSplitter:
     """Finds the objects and lists at one depth of a stream that is fed in chunks.
 
     `depth` brackets are open around the items: 0 for objects one after another, 1 for the items of
@@ -70,12 +70,12 @@ class Splitter:
         #: Whether the list that holds the items has ended (with `depth` 2 and more).
         self.is_over = False
 
-    def feed(self, chunk: bytes) -> list[Item]:
+    def feed(self, chunk: bytes) -> list[JsonItem]:
         """The items that end in this chunk."""
         chunk = self._held + chunk
         kept = len(chunk.rstrip(b"\\"))
         chunk, self._held = chunk[:kept], chunk[kept:]
-        found: list[Item] = []
+        found: list[JsonItem] = []
         if self._is_skipping:
             chunk = self._skip(chunk)
         self._take_all(chunk, found)
@@ -83,35 +83,35 @@ class Splitter:
             self._cut_overlong(found)
         return found
 
-    def finish(self) -> list[Item]:
+    def finish(self) -> list[JsonItem]:
         """What is left when the stream has ended: an item without its end, text after the list."""
         rest, at = bytes(self._pending) + self._held, self._pending_at
         self._pending, self._held = bytearray(), b""
         if self._is_skipping or self.is_over:
             return []
         if self._in_item:
-            return self.salvage(Item(rest, *at))
-        return [] if _is_filling(rest) else [Item(rest, *at, is_loose=True)]
+            return self.salvage(JsonItem(rest, *at))
+        return [] if _is_filling(rest) else [JsonItem(rest, *at, is_loose=True)]
 
-    def salvage(self, item: Item) -> list[Item]:
+    def salvage(self, item: JsonItem) -> list[JsonItem]:
         """Divides an item that does not parse wherever another one seems to begin in it."""
         starts = [match.start(1) for match in self._mark.finditer(item.text)] if self._mark else []
         edges = sorted({0, *starts, len(item.text)})
-        pieces: list[Item] = []
+        pieces: list[JsonItem] = []
         line = item.line
         for start, end in itertools.pairwise(edges):
             text = item.text[start:end]
-            pieces.append(Item(text, item.offset + start, line))
+            pieces.append(JsonItem(text, item.offset + start, line))
             line += text.count(b"\n")
         return pieces
 
     # --- brackets ---------------------------------------------------------------------------------
 
-    def _take_all(self, chunk: bytes, found: list[Item]) -> None:
+    def _take_all(self, chunk: bytes, found: list[JsonItem]) -> None:
         while chunk and not self.is_over:
             chunk = self._take(chunk, found)
 
-    def _take(self, chunk: bytes, found: list[Item]) -> bytes:
+    def _take(self, chunk: bytes, found: list[JsonItem]) -> bytes:
         """Cuts a chunk up, as far as its brackets make sense, and returns the rest."""
         data = np.frombuffer(chunk, dtype=np.uint8)
         places, kinds, lines = self._structure(data)
@@ -167,7 +167,7 @@ class Splitter:
         places: list[int],
         starts: list[bool],
         lines: list[int],
-        found: list[Item],
+        found: list[JsonItem],
     ) -> None:
         """Adds the pieces between the places where items start and end."""
         position = 0
@@ -178,13 +178,13 @@ class Splitter:
             )
             if is_start:
                 if not _is_filling(text):
-                    found.append(Item(text, *self._pending_at, is_loose=True))
+                    found.append(JsonItem(text, *self._pending_at, is_loose=True))
                 if self._mark is None:
                     self._before = text
                     self._mark = _mark(text, chunk[place : place + _OVERLAP])
             else:
                 self._mark = self._mark or _mark(self._before, text)
-                found.append(Item(text, *self._pending_at))
+                found.append(JsonItem(text, *self._pending_at))
             self._pending.clear()
             self._in_item = is_start
             self._pending_at = (self._offset + end, line)
@@ -193,19 +193,19 @@ class Splitter:
 
     # --- overlong items ---------------------------------------------------------------------------
 
-    def _cut_overlong(self, found: list[Item]) -> None:
+    def _cut_overlong(self, found: list[JsonItem]) -> None:
         """Finds items again in a pending text that grew too long, or gives its beginning up."""
-        item = Item(bytes(self._pending), *self._pending_at)
+        item = JsonItem(bytes(self._pending), *self._pending_at)
         self._pending.clear()
         if not self._in_item:
-            found.append(Item(item.text[:_OVERLAP], item.offset, item.line, is_loose=True))
+            found.append(JsonItem(item.text[:_OVERLAP], item.offset, item.line, is_loose=True))
             return
         self._mark = self._mark or _mark(self._before, item.text[:_OVERLAP])
         *pieces, last = self.salvage(item)
         found += pieces
         self._depth, self._in_string, self._in_item = self._base, False, False
         if len(last.text) > MAX_ROW:
-            found.append(Item(last.text[:_OVERLAP], last.offset, last.line, is_overlong=True))
+            found.append(JsonItem(last.text[:_OVERLAP], last.offset, last.line, is_overlong=True))
             self._is_skipping = True
             return
         self._offset, self._line = self._pending_at = last.offset, last.line

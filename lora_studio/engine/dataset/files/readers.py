@@ -11,8 +11,8 @@ import orjson
 
 from lora_studio.engine.dataset.files import csv_tables
 from lora_studio.engine.dataset.files.blocks import (
-    Block,
-    Notes,
+    ReadNotes,
+    RowBlock,
     in_blocks,
     judged,
     sound,
@@ -22,7 +22,7 @@ from lora_studio.engine.dataset.files.blocks import (
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.envelopes import SEVERAL, leaves_out, opened
 from lora_studio.engine.dataset.files.json_kinds import loaded, rows_of_table
-from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, Item, Splitter
+from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import NO_QUESTIONS, places_of, questions_of
 from lora_studio.engine.dataset.files.sniffing import Container, problem
 
@@ -37,7 +37,7 @@ _INSTANCES = "the rows are instances inside of instructions; each is read with i
 _SPACE = b" \t\r\n"
 
 
-def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+def blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """The rows of a file that is no Parquet or Arrow; raises ProblemError when there are none."""
     notes.are_lists = bool(container.shape and container.shape.are_lists)
     notes.header = container.shape.header if container.shape else ()
@@ -59,7 +59,7 @@ def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
 # --- JSON -----------------------------------------------------------------------------------------
 
 
-def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """One row a line; empty lines are none."""
     judge = _Judge(container, stream, notes)
     rest, line, is_skipping = b"", 0, False
@@ -70,7 +70,7 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
             line += len(lines)
             yield block
             lines = []
-        block = Block()
+        block = RowBlock()
         for text in lines:
             line += 1
             if is_skipping:
@@ -84,17 +84,17 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
             rest, is_skipping = b"", True
         yield block
     if (stripped := rest.strip(_SPACE)) and not is_skipping:
-        block = Block()
+        block = RowBlock()
         judge.add(block, stripped, line + 1, stream.offset - len(rest))
         yield block
 
 
-def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """The items of a list, or objects one after another."""
     assert container.shape is not None
     inside = container.shape.offset
     depth = 2 if inside else 1 if container.kind == "json list" else 0
-    splitter: Splitter | None = None
+    splitter: JsonSplitter | None = None
     judge = _Judge(container, stream, notes)
     seen = b""
     for chunk in stream.chunks():
@@ -104,7 +104,7 @@ def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
                 continue
             line = 1 + seen.count(b"\n", 0, inside)
             start = stream.offset + len(chunk) - len(seen) + inside
-            splitter = Splitter(depth, offset=start, line=line)
+            splitter = JsonSplitter(depth, offset=start, line=line)
             chunk, seen = seen[inside:], b""
         yield judge.block(splitter, splitter.feed(chunk))
         if splitter.is_over:
@@ -116,7 +116,7 @@ def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
 class _Judge:
     """Turns texts that should be rows into rows, several of them where questions are nested."""
 
-    def __init__(self, container: Container, stream: ByteStream, notes: Notes) -> None:
+    def __init__(self, container: Container, stream: ByteStream, notes: ReadNotes) -> None:
         assert container.shape is not None
         self._encoding = container.encoding.title
         self._stream, self._notes = stream, notes
@@ -125,9 +125,9 @@ class _Judge:
         self._is_inside = bool(self._is_nested or self._is_enveloped or self._about)
         self._header: list[str] | None = list(notes.header) or None  # until it was met
         # Rows have other columns than the articles they are in.
-        self._articles = Notes(oddities=notes.oddities)
+        self._articles = ReadNotes(oddities=notes.oddities)
 
-    def sound_lines(self, lines: list[bytes], line: int, start: int) -> Block | None:
+    def sound_lines(self, lines: list[bytes], line: int, start: int) -> RowBlock | None:
         """The lines behind line `line`, which begin at `start`, if every one is a row."""
         count = len(lines)
         if not count or self._is_inside:
@@ -138,7 +138,7 @@ class _Judge:
         numbers = list(range(line + 1, line + 1 + count))
         return sound(raws, numbers, offsets.tolist(), self._notes)
 
-    def block(self, splitter: Splitter, items: list[Item]) -> Block:
+    def block(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
         """The rows that the pieces of a splitter are."""
         is_plain = not self._is_inside
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
@@ -146,7 +146,7 @@ class _Judge:
             texts, lines = [item.text for item in items], [item.line for item in items]
             if found := sound(texts, lines, offsets, self._notes):
                 return found
-        block = Block()
+        block = RowBlock()
         for item in items:
             if item.is_loose:
                 self._add_loose(block, item)
@@ -156,24 +156,24 @@ class _Judge:
                 self._add_item(block, splitter, item)
         return block
 
-    def add(self, block: Block, text: bytes, line: int, offset: int) -> None:
+    def add(self, block: RowBlock, text: bytes, line: int, offset: int) -> None:
         """Takes the row that a text is, or those in it."""
         self._add_judged(block, text, line, offset, *self._judged(block, text))
 
-    def add_raw(self, block: Block, raw: bytes, line: int, offset: int, fault: str = "") -> None:
+    def add_raw(self, block: RowBlock, raw: bytes, line: int, offset: int, fault: str = "") -> None:
         """Takes one row."""
         block.add(raw, line, offset if self._stream.is_exact else -1, fault)
 
-    def _judged(self, block: Block, text: bytes) -> tuple[bytes, str]:
+    def _judged(self, block: RowBlock, text: bytes) -> tuple[bytes, str]:
         notes = self._articles if self._is_inside else self._notes
         return judged(text, self._number(block), notes, self._encoding)
 
-    def _number(self, block: Block) -> int:
+    def _number(self, block: RowBlock) -> int:
         """The number of the next row."""
         return self._notes.rows + len(block) + 1
 
     def _add_judged(
-        self, block: Block, text: bytes, line: int, offset: int, raw: bytes, fault: str
+        self, block: RowBlock, text: bytes, line: int, offset: int, raw: bytes, fault: str
     ) -> None:
         if self._header and loaded(text) == self._header:
             self._header = None
@@ -209,7 +209,7 @@ class _Judge:
         self._notes.meet(values)
         return (b"", fault) if fault else written(values)
 
-    def _add_item(self, block: Block, splitter: Splitter, item: Item) -> None:
+    def _add_item(self, block: RowBlock, splitter: JsonSplitter, item: JsonItem) -> None:
         text = item.text.strip(_SPACE)
         raw, fault = self._judged(block, text)
         pieces = splitter.salvage(item) if fault else []
@@ -221,7 +221,7 @@ class _Judge:
             text = piece.text.strip(_SPACE + b",").rstrip(_SPACE + b",]")
             self.add(block, text, piece.line, piece.offset)
 
-    def _add_loose(self, block: Block, item: Item) -> None:
+    def _add_loose(self, block: RowBlock, item: JsonItem) -> None:
         """What stands between items: values that are no objects, or something that is no JSON."""
         text = item.text.strip(_SPACE + b",[]")
         try:
@@ -261,7 +261,7 @@ def _document(container: Container, stream: ByteStream) -> Any:
 
 
 def _listed(
-    container: Container, stream: ByteStream, notes: Notes
+    container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[tuple[bytes, int, int, str]]:
     """The rows of a table that is written as lists."""
     columns, rows = rows_of_table(_document(container, stream))
@@ -272,7 +272,7 @@ def _listed(
 
 
 def _columns(
-    container: Container, stream: ByteStream, notes: Notes
+    container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[tuple[bytes, int, int, str]]:
     """The rows of an object with a list, or an object by row number, per column."""
     document = _document(container, stream)
@@ -294,7 +294,7 @@ def _columns(
 
 
 def _table(
-    container: Container, stream: ByteStream, notes: Notes
+    container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[tuple[bytes, int, int, str]]:
     assert container.dialect is not None
     names = csv_tables.column_names(container.dialect)
@@ -314,7 +314,7 @@ def _table(
 
 
 def _texts(
-    container: Container, stream: ByteStream, notes: Notes
+    container: Container, stream: ByteStream, notes: ReadNotes
 ) -> Iterator[tuple[bytes, int, int, str]]:
     """A document, or the parts of a large one; blank lines between parts are not lost but ended."""
     notes.columns |= {"text": None}

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.spec import Fix
-from lora_studio.engine.dataset.quality.facts import Facts, Reader
+from lora_studio.engine.dataset.quality.facts import RowFacts, RowFactsReader
 from lora_studio.engine.dataset.quality.keys import sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
-    Comparison,
-    Groups,
+    DuplicateGroups,
     Hashes,
+    NearDuplicateSearch,
     join_near,
     mixed,
 )
-from lora_studio.engine.dataset.rows.mixture import Rows
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.dataset.rows.mixture import MixedRows
+from lora_studio.engine.runtime.channel import JobContext
 
 Mask = NDArray[np.bool_]
 
@@ -32,44 +32,46 @@ _ENOUGH = 20
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """All usable rows with what relates them.
 
     `leaders` is the first row of the group of equal and nearly equal rows that each is in;
     `held_out` marks the rows of the validation file.
     """
 
-    facts: Facts
+    facts: RowFacts
     leaders: NDArray[np.int64]
     held_out: Mask
 
 
-def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
+def compare(
+    rows: MixedRows, facts: RowFacts, fixes: Collection[Fix], job: JobContext
+) -> ComparisonResult:
     """Finds the groups of equal and nearly equal rows; raises CancelledError.
 
     The facts lose their sketches by it.
     """
-    reader = Reader(rows, fixes)
+    reader = RowFactsReader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:
         return sides_of(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
 
-    groups = Groups(len(facts))
+    groups = DuplicateGroups(len(facts))
     groups.join_equal(facts["near"])
     join_near(
         groups,
         lambda band: facts["bands"][:, band],
         facts["prints"],
-        Comparison(sides, facts.common),
+        NearDuplicateSearch(sides, facts.common),
         job,
     )
     facts.forget_sketches()
     held_out = facts["source"] >= len(rows.spec.sources)
-    return Compared(facts, groups.leaders(), held_out)
+    return ComparisonResult(facts, groups.leaders(), held_out)
 
 
 def left_out(
-    compared: Compared, fixes: Collection[Fix], there: Mask
+    compared: ComparisonResult, fixes: Collection[Fix], there: Mask
 ) -> tuple[dict[Fix, Mask], dict[Fix, Mask]]:
     """By repair: which of the rows that are there it is about, and which it leaves out if recorded.
 
@@ -103,22 +105,22 @@ def _later(keys: NDArray[Any], there: Mask) -> Mask:
     return there & ~first_of_each(keys, there)
 
 
-def duplicates(compared: Compared, there: Mask) -> Mask:
+def duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Rows that equal an earlier one."""
     return _later(compared.facts["exact"], there)
 
 
-def near_duplicates(compared: Compared, there: Mask) -> Mask:
+def near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
     """Rows that nearly equal an earlier one and equal none."""
     return _later(compared.leaders, there & ~duplicates(compared, there))
 
 
-def leaked(compared: Compared, there: Mask) -> Mask:
+def leaked(compared: ComparisonResult, there: Mask) -> Mask:
     """Rows that equal or nearly equal one of the validation file."""
     return there & np.isin(compared.leaders, compared.leaders[compared.held_out])
 
 
-def contradictions(compared: Compared, there: Mask) -> Mask:
+def contradictions(compared: ComparisonResult, there: Mask) -> Mask:
     """Both rows of which one prefers, or calls good, what the other rejects, or calls bad."""
     facts = compared.facts
     pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
@@ -133,7 +135,7 @@ def contradictions(compared: Compared, there: Mask) -> Mask:
     return swapped | (labelled & np.isin(judged, np.intersect1d(good, bad)))
 
 
-def conflicting_answers(compared: Compared, there: Mask) -> Mask:
+def conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
     """Conversations with the same question as another, and another answer."""
     facts = compared.facts
     asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
@@ -142,7 +144,7 @@ def conflicting_answers(compared: Compared, there: Mask) -> Mask:
     return asked & np.isin(facts["prompt"], prompts[counts > 1])
 
 
-def foreign_shapes(compared: Compared, there: Mask) -> Mask:
+def foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
     """Rows in whose source nine in ten rows have another shape, incompatible with theirs.
 
     Shapes are incompatible when they share no column or differ in the kind of a column; a column
@@ -199,7 +201,7 @@ def _differ(kind: str, usual: str) -> bool:
     return bool(fields) and not {*fields.rstrip(")").split()} & {*usual_fields.rstrip(")").split()}
 
 
-def outliers(compared: Compared, there: Mask) -> Mask:
+def outliers(compared: ComparisonResult, there: Mask) -> Mask:
     """Rows far longer than the rest of their source.
 
     Beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
@@ -229,7 +231,7 @@ def _joint(*keys: Hashes) -> Hashes:
 
 
 #: What finds the rows that such a repair is about, in the order the repairs are made in.
-_FINDERS: dict[Fix, Callable[[Compared, Mask], Mask]] = {
+_FINDERS: dict[Fix, Callable[[ComparisonResult, Mask], Mask]] = {
     "drop_contradictions": contradictions,
     "drop_minority_schema": foreign_shapes,
     "drop_outliers": outliers,

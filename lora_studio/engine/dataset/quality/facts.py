@@ -36,10 +36,10 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     sketch,
 )
 from lora_studio.engine.dataset.rows import cache, mixture
-from lora_studio.engine.dataset.rows.mixture import Rows
+from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, batch_at
 from lora_studio.engine.runtime import process_pool
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: A row by the position of its source and its own in it, both from 0.
 RowId = tuple[int, int]
@@ -75,20 +75,20 @@ _COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
 
 
 @dataclass
-class Tally:
+class FactCounts:
     """How many rows something is true of, and the first of them."""
 
     count: int = 0
     rows: list[RowId] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: FactCounts) -> None:
         """Counts the rows of another tally too."""
         self.count += other.count
         self.rows = [*self.rows, *other.rows][:_NAMED]
 
 
 @dataclass
-class Facts:
+class RowFacts:
     """Facts of the usable rows, one element a row in every array, in the order of the sources.
 
     `left_out` are the other rows by reason, `faults` the rows with each fault, before repairs;
@@ -97,8 +97,8 @@ class Facts:
 
     columns: dict[str, NDArray[Any]]
     common: Hashes
-    left_out: dict[str, Tally] = field(default_factory=dict)
-    faults: dict[Fault, Tally] = field(default_factory=dict)
+    left_out: dict[str, FactCounts] = field(default_factory=dict)
+    faults: dict[Fault, FactCounts] = field(default_factory=dict)
     shapes: dict[int, str] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
@@ -114,17 +114,19 @@ class Facts:
         for name in ("bands", "prints"):
             self.columns.pop(name, None)
 
-    def add(self, other: Facts) -> None:
+    def add(self, other: RowFacts) -> None:
         """Takes what another such object counted, but for its columns."""
         for reason, tally in other.left_out.items():
-            self.left_out.setdefault(reason, Tally()).add(tally)
+            self.left_out.setdefault(reason, FactCounts()).add(tally)
         for fault, tally in other.faults.items():
-            self.faults.setdefault(fault, Tally()).add(tally)
+            self.faults.setdefault(fault, FactCounts()).add(tally)
         if len(self.shapes) < _SHAPES:
             self.shapes |= other.shapes
 
 
-def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool = False) -> Facts:
+def measure(
+    rows: MixedRows, fixes: Collection[Fix], job: JobContext, *, with_faults: bool = False
+) -> RowFacts:
     """The facts of all rows after the row-wise repairs among `fixes`; raises CancelledError.
 
     Faults of rows before those repairs, which take a third of the time, only `with_faults`.
@@ -149,10 +151,10 @@ def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool =
     return facts
 
 
-class Reader:
+class RowFactsReader:
     """Single rows in any order, from the mapped files: a store reads a whole batch for each."""
 
-    def __init__(self, rows: Rows, fixes: Collection[Fix]) -> None:
+    def __init__(self, rows: MixedRows, fixes: Collection[Fix]) -> None:
         """Of all sources, after the row-wise repairs among `fixes`."""
         self._rows, self._fixes = rows, fixes
         self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
@@ -169,7 +171,7 @@ class Reader:
         return repair(converted(self._rows, source, values), self._fixes)
 
 
-def converted(rows: Rows, source: int, values: dict[str, Any]) -> Sample:
+def converted(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
     """The sample of a row without what is added to every row, its system prompt; raises UnusableRow.
 
     What is said of all rows tells none from another, and may change without moving any.
@@ -190,26 +192,26 @@ def converted(rows: Rows, source: int, values: dict[str, Any]) -> Sample:
 class _Work:
     """What a process needs to read a piece of the rows."""
 
-    rows: Rows
+    rows: MixedRows
     fixes: frozenset[Fix]
     with_faults: bool
     common: Hashes
 
-    def read(self, piece: tuple[int, int]) -> Facts:
+    def read(self, piece: tuple[int, int]) -> RowFacts:
         """The facts of the rows in one batch of a source."""
         source, batch = piece
-        facts = Facts({}, self.common)
+        facts = RowFacts({}, self.common)
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
         contexts: list[int] = []
         for index, values, fault in _raw(self.rows.stores[source], batch):
-            here = Tally(1, [(source, index)])
+            here = FactCounts(1, [(source, index)])
             try:
                 if values is None:
                     raise UnusableRow(fault)
                 sample = self._repaired(source, values, facts, here)
             except UnusableRow as verdict:
-                facts.left_out.setdefault(str(verdict), Tally()).add(here)
+                facts.left_out.setdefault(str(verdict), FactCounts()).add(here)
                 continue
             sides.append(sides_of(sample))
             contexts.append(key_of(context_of(sample)))
@@ -235,11 +237,13 @@ class _Work:
         facts.columns |= {"bands": bands, "prints": prints}
         return facts
 
-    def _repaired(self, source: int, values: dict[str, Any], facts: Facts, here: Tally) -> Sample:
+    def _repaired(
+        self, source: int, values: dict[str, Any], facts: RowFacts, here: FactCounts
+    ) -> Sample:
         sample = converted(self.rows, source, values)
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in faults(sample):
-                facts.faults.setdefault(kind, Tally()).add(here)
+                facts.faults.setdefault(kind, FactCounts()).add(here)
         return repair(sample, self.fixes)
 
     def _shape(self, source: int, values: dict[str, Any]) -> str:
@@ -268,11 +272,11 @@ def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | No
         yield first + place, values, fault
 
 
-def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
+def _common(rows: MixedRows, fixes: Collection[Fix], total: int, job: JobContext) -> Hashes:
     """Boilerplate, told from rows all over the dataset, equal ones taken once."""
     step = max(1, total // _SAMPLED)
     found: dict[Sides, None] = {}
-    reader = Reader(rows, fixes)
+    reader = RowFactsReader(rows, fixes)
     for source, store in enumerate(rows.stores):
         for index in range(0, len(store), step):
             job.check()
@@ -283,17 +287,17 @@ def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
     return boilerplate(list(found))
 
 
-def _room(total: int, common: Hashes) -> Facts:
+def _room(total: int, common: Hashes) -> RowFacts:
     """Arrays for so many rows: in memory, or in files that go when the facts do."""
     if total < _IN_FILES:
-        return Facts(
+        return RowFacts(
             {name: np.zeros((total, *shape), kind) for name, (kind, shape) in _COLUMNS.items()},
             common,
         )
     # Where it is deleted later on if this process dies.
     cache.root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=cache.root()))
-    facts = Facts(
+    facts = RowFacts(
         {
             name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))
             for name, (kind, shape) in _COLUMNS.items()
@@ -305,8 +309,8 @@ def _room(total: int, common: Hashes) -> Facts:
 
 
 def _results(
-    work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: Job
-) -> Iterator[Facts]:
+    work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
+) -> Iterator[RowFacts]:
     """What each piece yields, in order; by several processes where there are many rows."""
     cores = min(process_pool.cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:

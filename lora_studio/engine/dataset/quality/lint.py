@@ -15,12 +15,12 @@ from lora_studio.core.formatting import number, plural
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality import facts as quality_facts
-from lora_studio.engine.dataset.quality.dataset_comparison import Compared, Mask
-from lora_studio.engine.dataset.quality.facts import Facts, RowId, Tally
+from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
+from lora_studio.engine.dataset.quality.facts import FactCounts, RowFacts, RowId
 from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, KINDS
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.chains import MEANT
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
     from lora_studio.engine.dataset.rows.token_table import TokenTable
@@ -36,13 +36,13 @@ _LONGER = 4
 
 
 @dataclass
-class Report:
+class LintReport:
     """Findings as they are made."""
 
     fixes: Sequence[Fix]
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, code: str, tally: Tally, reason: str = "", **more: Any) -> None:
+    def add(self, code: str, tally: FactCounts, reason: str = "", **more: Any) -> None:
         """Reports some rows, if there are any."""
         if not tally.count:
             return
@@ -60,7 +60,7 @@ class Report:
         )
 
 
-def lint(spec: DatasetSpec, job: Job, tables: Sequence[TokenTable] = ()) -> DatasetLinted:
+def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) -> DatasetLinted:
     """Looks for every fault; raises ProblemError or CancelledError.
 
     A finding whose repair is recorded is `fixed`, and the rows that repair leaves out are not
@@ -70,7 +70,7 @@ def lint(spec: DatasetSpec, job: Job, tables: Sequence[TokenTable] = ()) -> Data
     rows = mixture.open(spec.model_copy(update={"fixes": ()}), job)
     facts = quality_facts.measure(rows, spec.fixes, job, with_faults=True)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
-    report = Report(spec.fixes)
+    report = LintReport(spec.fixes)
     _add_rows_alone(report, facts)
     there = _add_compared(report, compared)
     _add_answers(report, compared, there)
@@ -82,9 +82,9 @@ def lint(spec: DatasetSpec, job: Job, tables: Sequence[TokenTable] = ()) -> Data
     return DatasetLinted(rows=looked_at, findings=tuple(report.findings))
 
 
-def _add_rows_alone(report: Report, facts: Facts) -> None:
+def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
     """What single rows show, and those that no sample could be made of."""
-    empty = Tally()
+    empty = FactCounts()
     for reason, tally in facts.left_out.items():
         if reason in (*REASONS.values(), *MEANT):
             continue
@@ -93,7 +93,7 @@ def _add_rows_alone(report: Report, facts: Facts) -> None:
         else:
             report.add("lint.left_out", tally, reason)
     for code, fault in FAULTS.items():
-        tally = facts.faults.get(fault, Tally())
+        tally = facts.faults.get(fault, FactCounts())
         if code == "lint.empty_turns" and empty.count:
             # Rows whose only answer is empty are left out whether or not it is asked for.
             fixed = not tally.count or "drop_empty_turns" in report.fixes
@@ -103,7 +103,7 @@ def _add_rows_alone(report: Report, facts: Facts) -> None:
             report.add(code, tally)
 
 
-def _add_compared(report: Report, compared: Compared) -> Mask:
+def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
     """What comparing rows shows; returns the rows that recorded repairs leave."""
     everything = np.ones(len(compared.facts), dtype=bool)
     about, out = dataset_comparison.left_out(compared, report.fixes, everything)
@@ -113,7 +113,7 @@ def _add_compared(report: Report, compared: Compared) -> Mask:
         tally = _tally(compared.facts, about[fix])
         match code:
             case "lint.contradictions":
-                tally.add(compared.facts.faults.get("same_pair", Tally()))
+                tally.add(compared.facts.faults.get("same_pair", FactCounts()))
                 report.add(code, tally)
             case "lint.duplicates":
                 near_too = "drop_near_duplicates" in report.fixes
@@ -125,7 +125,7 @@ def _add_compared(report: Report, compared: Compared) -> Mask:
     return everything & ~compared.held_out
 
 
-def _reason(code: str, facts: Facts, about: Mask) -> str:
+def _reason(code: str, facts: RowFacts, about: Mask) -> str:
     if not about.any():
         return ""
     if code == "lint.outliers":
@@ -137,12 +137,12 @@ def _reason(code: str, facts: Facts, about: Mask) -> str:
     return ""
 
 
-def _add_answers(report: Report, compared: Compared, there: Mask) -> None:
+def _add_answers(report: LintReport, compared: ComparisonResult, there: Mask) -> None:
     found = dataset_comparison.conflicting_answers(compared, there)
     report.add("lint.conflicting_answers", _tally(compared.facts, found))
 
 
-def _add_labels(report: Report, facts: Facts, there: Mask) -> None:
+def _add_labels(report: LintReport, facts: RowFacts, there: Mask) -> None:
     labels = facts["label"]
     marks = {"good": there & (labels == 1), "bad": there & (labels == 0)}
     counts = {name: int(mask.sum()) for name, mask in marks.items()}
@@ -158,9 +158,9 @@ def _add_labels(report: Report, facts: Facts, there: Mask) -> None:
         report.add("lint.rare_label", _tally(facts, marks[rare]), reason)
 
 
-def _add_tokens(report: Report, tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
+def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
     """What only tokens show: answers behind the limit, whole or in part."""
-    cut, late, needed = Tally(), Tally(), 0
+    cut, late, needed = FactCounts(), FactCounts(), 0
     for source, table in enumerate(tables[: len(spec.sources)]):
         limits = np.minimum(table.length, spec.max_length)
         is_late = table.first >= spec.max_length
@@ -180,15 +180,15 @@ def _add_tokens(report: Report, tables: Sequence[TokenTable], spec: DatasetSpec)
     report.add("lint.nothing_to_train", late, reason, change=longer_change)
 
 
-def _marked(source: int, rows: NDArray[Any], mask: Mask) -> Tally:
+def _marked(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
     found = rows[mask]
-    return Tally(len(found), [(source, int(row)) for row in found[:_NAMED]])
+    return FactCounts(len(found), [(source, int(row)) for row in found[:_NAMED]])
 
 
-def _tally(facts: Facts, mask: Mask) -> Tally:
-    return Tally(int(mask.sum()), list(_named(facts, np.flatnonzero(mask)[:_NAMED])))
+def _tally(facts: RowFacts, mask: Mask) -> FactCounts:
+    return FactCounts(int(mask.sum()), list(_named(facts, np.flatnonzero(mask)[:_NAMED])))
 
 
-def _named(facts: Facts, positions: NDArray[np.int64]) -> Iterator[RowId]:
+def _named(facts: RowFacts, positions: NDArray[np.int64]) -> Iterator[RowId]:
     for position in positions:
         yield int(facts["source"][position]), int(facts["index"][position])

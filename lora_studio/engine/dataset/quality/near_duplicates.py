@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 K = 9
 THRESHOLD = 0.6
@@ -212,7 +212,7 @@ def similarity(one: Hashes, other: Hashes, common: Hashes) -> float:
     return shared / (len(one) + len(other) - shared)
 
 
-class Comparison:
+class NearDuplicateSearch:
     """The exact test of pairs of rows; keeps the shingles of rows that come up again."""
 
     def __init__(self, sides_of: Callable[[int], Sides], common: Hashes) -> None:
@@ -248,7 +248,7 @@ class Comparison:
         return self._kept[index]
 
 
-class Groups:
+class DuplicateGroups:
     """Disjoint groups of rows 0 … n - 1; the leader of a group is its first row."""
 
     def __init__(self, rows: int) -> None:
@@ -286,11 +286,11 @@ class Groups:
 
 
 def join_near(
-    groups: Groups,
+    groups: DuplicateGroups,
     keys: Callable[[int], NDArray[np.uint32]],
     prints: NDArray[np.uint8],
-    comparison: Comparison,
-    job: Job,
+    comparison: NearDuplicateSearch,
+    job: JobContext,
 ) -> None:
     """Joins nearly equal rows into groups; `keys` yields the keys of a band, in row order.
 
@@ -321,7 +321,10 @@ def join_near(
 
 
 def _candidates(
-    keys: NDArray[np.uint32], next_keys: NDArray[np.uint32], prints: NDArray[np.uint8], job: Job
+    keys: NDArray[np.uint32],
+    next_keys: NDArray[np.uint32],
+    prints: NDArray[np.uint8],
+    job: JobContext,
 ) -> NDArray[np.int64]:
     """Pairs with equal keys whose sketches agree well enough, as first * rows + second, sorted."""
     # Rows that share the next band's key as well come to stand side by side.

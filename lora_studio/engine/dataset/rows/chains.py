@@ -26,10 +26,10 @@ from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, RowFormat
 from lora_studio.core.formatting import number, plural
 from lora_studio.core.problems import Problem, Where
-from lora_studio.engine.dataset.files.blocks import Block, values_of, written
-from lora_studio.engine.dataset.rows.links import Links, Names
+from lora_studio.engine.dataset.files.blocks import RowBlock, values_of, written
+from lora_studio.engine.dataset.rows.links import LinkColumns, RowLinks
 from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts, batch_at
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
 #: What else of a turn goes with its text.
@@ -62,17 +62,17 @@ _CIRCLE = "the rows before it lead back to it"
 _TOO_LONG = "too many rows are before it"
 
 
-def with_conversations(store: RowStore, job: Job) -> ScanFacts:
+def with_conversations(store: RowStore, job: JobContext) -> ScanFacts:
     """The facts of a scan whose rows have got the conversations before them; its file is replaced.
 
     Where rows do not name others, or are of no kind that goes on with others, all stays as it is.
     Raises CancelledError.
     """
     facts = store.facts
-    names = Names.of(facts.columns)
+    names = LinkColumns.of(facts.columns)
     if names is None:
         return facts
-    links = Links.of(store, names, job)
+    links = RowLinks.of(store, names, job)
     if not links.count and not links.lost.any():
         return facts
     reading = _reading(store)
@@ -171,7 +171,9 @@ def _reading(store: RowStore) -> _Reading | None:
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
-def _no_conversations(store: RowStore, links: Links, reading: _Reading | None, parent: str) -> str:
+def _no_conversations(
+    store: RowStore, links: RowLinks, reading: _Reading | None, parent: str
+) -> str:
     """Why rows are no turns of conversations although they name others, "" where they may be."""
     if reading is not None and reading.column in store.facts.columns:
         return _OTHER_KIND
@@ -188,7 +190,7 @@ def _no_conversations(store: RowStore, links: Links, reading: _Reading | None, p
     return _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
 
 
-def _are_variants(store: RowStore, links: Links, reading: _Reading) -> bool:
+def _are_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
     """Whether most rows ask what the row that they name asks, with more to it or in other words."""
     if reading.format is None:
         return False
@@ -232,13 +234,13 @@ def _plain(turn: Message) -> dict[str, Any]:
 class _Chains:
     """The rows of a store anew, each with what stands before it."""
 
-    def __init__(self, store: RowStore, links: Links, reading: _Reading) -> None:
+    def __init__(self, store: RowStore, links: RowLinks, reading: _Reading) -> None:
         self._store, self._links, self._reading = store, links, reading
         self._batches: dict[int, pa.RecordBatch] = {}  # places in the mapped file
         self._said = functools.lru_cache(maxsize=4096)(self._said_in)
         self._best = self._ranked() if reading.column == "messages" else {}
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[RowBlock]:
         """All rows in order, block by block."""
         try:
             for index, (_, start) in enumerate(self._store.facts.batches):
@@ -248,8 +250,8 @@ class _Chains:
             self._batches.clear()
             self._file.close()
 
-    def _block(self, batch: pa.RecordBatch, start: int) -> Block:
-        block = Block()
+    def _block(self, batch: pa.RecordBatch, start: int) -> RowBlock:
+        block = RowBlock()
         named = (batch.column(name).to_pylist() for name in ("line", "offset", "fault"))
         for place, (line, offset, fault) in enumerate(zip(*named, strict=True)):
             raw, why = (b"", fault) if fault else self._row(start + place)
@@ -359,7 +361,7 @@ _VARIANTS = "names rows that ask nearly the same, so that they are variants and 
 _TOO_MUCH = "names other rows, but with all that was said before them they would take too much room"
 
 
-def _told(parent: str, links: Links, reading: _Reading, facts: ScanFacts) -> Iterator[Problem]:
+def _told(parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts) -> Iterator[Problem]:
     remedy = "To read every row by itself, map no column to history, or remove that column."
     if reading.format is None:
         remedy = "Look at some rows. If they are no conversations, remove that column."
@@ -375,7 +377,7 @@ def _told(parent: str, links: Links, reading: _Reading, facts: ScanFacts) -> Ite
 
 
 def _parents_missing(
-    parent: str, links: Links, reading: _Reading | None, facts: ScanFacts
+    parent: str, links: RowLinks, reading: _Reading | None, facts: ScanFacts
 ) -> Problem:
     lost = plural(int(np.count_nonzero(links.lost)), "row")
     begins = "It begins a conversation."

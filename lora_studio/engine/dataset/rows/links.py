@@ -14,7 +14,7 @@ from lora_studio.core.dataset.formats.values import is_blank, key_of
 from lora_studio.engine.dataset.files.blocks import values_of
 from lora_studio.engine.dataset.quality.near_duplicates import Hashes, mixed
 from lora_studio.engine.dataset.rows.store import Positions, RowStore
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _IDS = ("id", "messageid", "msgid", "uuid", "rowid", "sampleid", "turnid", "nodeid")
 _PARENTS = (
@@ -36,7 +36,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Names:
+class LinkColumns:
     """Columns: of ids, of which the one counts whose ids are named, of the rows before, of whole
     conversations."""
 
@@ -45,7 +45,7 @@ class Names:
     scope: str | None
 
     @classmethod
-    def of(cls, columns: tuple[str, ...]) -> Names | None:
+    def of(cls, columns: tuple[str, ...]) -> LinkColumns | None:
         """The columns by their names, None without ids or rows before."""
         keys = {key_of(name): name for name in reversed(columns)}
         before = next((key for key in _PARENTS if key in keys), None)
@@ -58,7 +58,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Links:
+class RowLinks:
     """Of every row the position of the one before it (-1: none) and of the first of its conversation.
 
     Rows whose row before is missing alike are in one conversation, too. `unclear` marks rows that name
@@ -86,7 +86,7 @@ class Links:
         return len(np.unique(self.before[self.before >= 0]))
 
     @classmethod
-    def of(cls, store: RowStore, names: Names, job: Job) -> Links:
+    def of(cls, store: RowStore, names: LinkColumns, job: JobContext) -> RowLinks:
         """Reads all rows once; raises CancelledError."""
         columns = [*names.own, names.before, *([names.scope] if names.scope else [])]
         hashes, sizes = _hashed(store, columns, job)
@@ -103,7 +103,7 @@ class Links:
         return cls(before, trees, unclear, circular, too_long, lost, growth, int(sizes.sum()))
 
 
-def _hashed(store: RowStore, columns: list[str], job: Job) -> tuple[list[Hashes], Positions]:
+def _hashed(store: RowStore, columns: list[str], job: JobContext) -> tuple[list[Hashes], Positions]:
     """What stands for the values of some columns, and the bytes of each row."""
     rows = len(store)
     found = [np.zeros(rows, np.uint64) for _ in columns]

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.faults import texts
-from lora_studio.core.dataset.formats.detection import Verdict, convert, detect
+from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
 from lora_studio.core.dataset.formats.mapping import names_in
 from lora_studio.core.dataset.media_placeholders import may_hold_mark, media_mark
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Message, RowFormat, Source, Task
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, RowFormat, Task
 from lora_studio.core.formatting import number, plural
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol.events import SourceFound
 from lora_studio.engine.dataset.quality.near_duplicates import mixed
 from lora_studio.engine.dataset.rows.scan import open_store
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Rows that a format is told from, and the number of places in a source that they are taken from.
 _EVIDENCE, _PLACES = 500, 20
@@ -34,11 +34,11 @@ _TRIED, _LONGEST = 20, 65_536
 
 #: What sources were recognised as, by the content of their files and what is chosen for them.
 _REMEMBERED = 64
-_verdicts: dict[tuple[str, str], Verdict] = {}
+_verdicts: dict[tuple[str, str], FormatVerdict] = {}
 
 
 @dataclass(frozen=True)
-class Rows:
+class MixedRows:
     """All sources of a dataset, read; after those of the spec comes that of its validation file.
 
     `found` says what each source is, without counts of usable rows: only what looks at every row
@@ -80,7 +80,7 @@ def _with_system(sample: Sample, prompt: str) -> Sample:
     return replace(sample, messages=(system, *sample.messages))
 
 
-def open(spec: DatasetSpec, job: Job) -> Rows:  # noqa: A001 - dataset.open is what it does
+def open(spec: DatasetSpec, job: JobContext) -> MixedRows:  # noqa: A001 - dataset.open is what it does
     """Every source of a dataset, scanned or from the cache; raises ProblemError.
 
     A source that nothing can be trained on is an error here, and so are sources of different tasks.
@@ -109,17 +109,17 @@ def open(spec: DatasetSpec, job: Job) -> Rows:  # noqa: A001 - dataset.open is w
     task, problems = common_task(found)
     if task is None:
         raise ProblemError(problems)
-    return Rows(spec, task, tuple(found), tuple(stores))
+    return MixedRows(spec, task, tuple(found), tuple(stores))
 
 
-def sources_of(spec: DatasetSpec) -> tuple[Source, ...]:
+def sources_of(spec: DatasetSpec) -> tuple[DataSource, ...]:
     """The sources of a spec, that of its validation file as the last one."""
     if not spec.validation_file:
         return spec.sources
-    return (*spec.sources, Source(path=spec.validation_file, split="validation"))
+    return (*spec.sources, DataSource(path=spec.validation_file, split="validation"))
 
 
-def recognised(store: RowStore, source: Source) -> Verdict:
+def recognised(store: RowStore, source: DataSource) -> FormatVerdict:
     """What the rows of a source are, told from rows all over it.
 
     Remembered, since it takes a tenth of a second and every page of rows asks for it.
@@ -132,7 +132,7 @@ def recognised(store: RowStore, source: Source) -> Verdict:
     return _verdicts[key]
 
 
-def _recognised(store: RowStore, source: Source) -> Verdict:
+def _recognised(store: RowStore, source: DataSource) -> FormatVerdict:
     rows = evidence(store)
     values = [row.values for row in rows]
     verdict = detect(values, store.facts.columns, source.format, source.mapping)
@@ -142,7 +142,7 @@ def _recognised(store: RowStore, source: Source) -> Verdict:
     return replace(verdict, evidence=str(problem.what), problems=(problem,))
 
 
-def _faults_alone(store: RowStore, source: Source) -> Problem:
+def _faults_alone(store: RowStore, source: DataSource) -> Problem:
     reason, (_, rows) = max(store.facts.faults.items(), key=lambda entry: entry[1][0])
     first = store.raw(rows[0] - 1)
     return Problem(
@@ -164,7 +164,7 @@ def _place(store: RowStore, row: RawRow) -> Where:
     )
 
 
-def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterator[Problem]:
+def _marks(store: RowStore, rows: Sequence[RawRow], verdict: FormatVerdict) -> Iterator[Problem]:
     """A warning where rows hold marks of pictures, films or sounds, which nothing is put for."""
     found = [(row, mark) for row in rows if (mark := _mark(row, verdict))]
     if not found:
@@ -188,7 +188,7 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterato
     )
 
 
-def _mark(row: RawRow, verdict: Verdict) -> str:
+def _mark(row: RawRow, verdict: FormatVerdict) -> str:
     """The mark in what a row is trained as, "" for none."""
     if verdict.format is None or not may_hold_mark(row.raw):
         return ""
@@ -215,15 +215,15 @@ def evidence(store: RowStore) -> list[RawRow]:
     return found
 
 
-def described(source: Source, store: RowStore, verdict: Verdict) -> SourceFound:
+def described(source: DataSource, store: RowStore, verdict: FormatVerdict) -> SourceFound:
     """What a scanned source is, before its rows are judged one by one (`rows` is None)."""
     rows = map(store.raw, range(len(store)))
     return outlined(source, verdict, rows, store.title, store.facts.columns, store.facts.problems)
 
 
 def outlined(
-    source: Source,
-    verdict: Verdict,
+    source: DataSource,
+    verdict: FormatVerdict,
     rows: Iterable[RawRow],
     title: str,
     columns: tuple[str, ...],
@@ -249,7 +249,7 @@ def outlined(
     )
 
 
-def _located(problems: Sequence[Problem], source: Source) -> list[Problem]:
+def _located(problems: Sequence[Problem], source: DataSource) -> list[Problem]:
     """The problems of a verdict with the source they are about."""
     where = {"step": "dataset", "field": "sources", "file": source.path}
     return [

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError, Where
-from lora_studio.engine.dataset.files.blocks import Block, Notes, values_of
+from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, values_of
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
 from lora_studio.engine.dataset.files.readers import blocks
 from lora_studio.engine.dataset.files.sniffing import Container, open_stream, problem
@@ -32,7 +32,7 @@ from lora_studio.engine.dataset.rows.store import (
     ScannedFile,
     titles_of,
 )
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Raised whenever a scan of the same file would come out differently.
 VERSION = 9
@@ -48,7 +48,7 @@ class FirstRows:
     is_all: bool
 
 
-def open_store(source: Source, job: Job) -> RowStore:
+def open_store(source: DataSource, job: JobContext) -> RowStore:
     """The scanned rows of a source, from the cache where they are; raises ProblemError."""
     files = files_of(source, job)
     key = _key(files)
@@ -63,13 +63,13 @@ def open_store(source: Source, job: Job) -> RowStore:
     return RowStore(kept, facts)
 
 
-def first_rows(source: Source, count: int, job: Job) -> FirstRows:
+def first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
     """The beginning of a source, read at once and without a scan; raises ProblemError."""
     files = files_of(source, job)
     if (store := _cached(_key(files))) is not None:
         found = tuple(store.raw(position) for position in range(min(count, len(store))))
         return FirstRows(found, store.facts.columns, store.title, is_all=True)
-    notes = Notes()
+    notes = ReadNotes()
     rows: list[RawRow] = []
     titles: list[str] = []
     damage: ProblemError | None = None
@@ -113,9 +113,9 @@ def _key(files: SourceFiles) -> str:
 class _Scan:
     """Reads every row of a source into an Arrow file."""
 
-    def __init__(self, files: SourceFiles, folder: Path, job: Job) -> None:
+    def __init__(self, files: SourceFiles, folder: Path, job: JobContext) -> None:
         self._files, self._folder, self._job = files, folder, job
-        self._notes = Notes()
+        self._notes = ReadNotes()
         self._problems: list[Problem] = []
         self._scanned: list[ScannedFile] = []
         sizes = {one.file: one.file.stat().st_size for one in files.candidates}
@@ -193,8 +193,8 @@ class _End:
 
 
 def _blocks(
-    container: Container, notes: Notes, end: _End | None = None
-) -> Iterator[tuple[Block, float]]:
+    container: Container, notes: ReadNotes, end: _End | None = None
+) -> Iterator[tuple[RowBlock, float]]:
     """Blocks of rows with the bytes of the file read so far; what is known at last goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
@@ -211,7 +211,7 @@ def _blocks(
             end.sha256, end.broken = stream.sha256(), stream.broken
 
 
-def _rows_of(block: Block, number: int, most: int) -> list[RawRow]:
+def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:
     zipped = zip(block.raws, block.lines, block.offsets, block.faults, strict=True)
     return [
         RawRow(
@@ -230,7 +230,7 @@ def _rows_of(block: Block, number: int, most: int) -> list[RawRow]:
 # --- problems -------------------------------------------------------------------------------------
 
 
-def _empty(source: Source) -> ProblemError:
+def _empty(source: DataSource) -> ProblemError:
     path = Path(source.path)
     return problem(path, "dataset.empty", f"{path.name} has no rows.", "Choose a file with rows.")
 
@@ -284,7 +284,7 @@ def _broken_off(container: Container, reason: str) -> Problem:
     )
 
 
-def _oddities(notes: Notes, source: Source) -> Iterator[Problem]:
+def _oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
     for what, (count, row) in notes.oddities.items():
         yield Problem(
             code="dataset.odd_spelling",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from lora_studio.core.dataset.spec import DatasetSpec, Task
-from lora_studio.engine.dataset.rows.token_table import Left, TokenTable
+from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
 from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedLabelled,
@@ -166,7 +166,7 @@ class Fitting:
     """The rows that a limit leaves: `usable[t]` says it for each of table t's rows, `left` why not."""
 
     usable: list[np.ndarray]
-    left: dict[str, Left] = field(default_factory=dict)
+    left: dict[str, SkippedRow] = field(default_factory=dict)
 
 
 def fitting(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitting:
@@ -181,7 +181,7 @@ def fitting(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitt
         found.usable.append(usable)
         for place in np.flatnonzero(~usable):
             reason = fault_of(int(table.length[place]), int(table.first[place]), spec)
-            found.left.setdefault(reason, Left()).add([int(table.row[place]) + 1])
+            found.left.setdefault(reason, SkippedRow()).add([int(table.row[place]) + 1])
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import split_of
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.engine.dataset.files import archives
@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.files.sniffing import (
     unreadable,
 )
 from lora_studio.engine.hub import datasets
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Files of a folder at most; a folder with more is hardly one that was meant.
 _MOST_FILES = 100_000
@@ -46,7 +46,7 @@ _NO_DATA = re.compile(
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FileCandidate:
     """A file that may have rows; `member` is its name in an archive, `name` that for messages."""
 
     file: Path
@@ -58,11 +58,11 @@ class Candidate:
 class SourceFiles:
     """The files a source consists of, in order, and those left out with the reason."""
 
-    source: Source
-    candidates: list[Candidate] = field(default_factory=list)
+    source: DataSource
+    candidates: list[FileCandidate] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
-    def containers(self, job: Job) -> Iterator[Container]:
+    def containers(self, job: JobContext) -> Iterator[Container]:
         """The files that have rows, recognised one by one; the others go to `left_out`.
 
         Raises ProblemError when there is none.
@@ -101,7 +101,7 @@ class SourceFiles:
         )
 
 
-def files_of(source: Source, job: Job) -> SourceFiles:
+def files_of(source: DataSource, job: JobContext) -> SourceFiles:
     """Every file that a source may have rows in; raises ProblemError when it cannot be found."""
     path = Path(source.path)
     result = SourceFiles(source)
@@ -125,7 +125,7 @@ def files_of(source: Source, job: Job) -> SourceFiles:
             f"{path.name} could not be read: there is no such file or folder.",
             "Choose the file again.",
         )
-    members: list[Candidate] = []
+    members: list[FileCandidate] = []
     for file, name in files:
         try:
             members += _members(file, name)
@@ -174,19 +174,19 @@ def _locked(folder: Path) -> OSError | None:
         return error
 
 
-def _members(file: Path, name: str) -> Iterator[Candidate]:
+def _members(file: Path, name: str) -> Iterator[FileCandidate]:
     """The file itself, or what a ZIP or tar archive holds."""
     try:
         entries = archives.entries_of(file)
     except FAULTS as error:
         raise unreadable(file, error) from error
     if entries is None:
-        yield Candidate(file, name)
+        yield FileCandidate(file, name)
         return
     refuse_documents(file, entries)
     if not entries:
         raise problem(file, "dataset.empty", f"{file.name} is empty.", "Choose a file with rows.")
-    yield from (Candidate(file, f"{name}/{entry}", entry) for entry in sorted(entries))
+    yield from (FileCandidate(file, f"{name}/{entry}", entry) for entry in sorted(entries))
 
 
 def no_data(name: str) -> str:
@@ -202,7 +202,9 @@ def no_data(name: str) -> str:
     return "not a file of rows" if _NO_DATA.search(last) else ""
 
 
-def _of_split(candidates: list[Candidate], split: str, result: SourceFiles) -> Iterator[Candidate]:
+def _of_split(
+    candidates: list[FileCandidate], split: str, result: SourceFiles
+) -> Iterator[FileCandidate]:
     """Those of the split that is meant, where the names speak of it and of others too."""
     meant = split_of(split) or split
     splits = {one.name: split_of(one.name) for one in candidates if not no_data(one.name)}
@@ -215,7 +217,7 @@ def _of_split(candidates: list[Candidate], split: str, result: SourceFiles) -> I
             yield candidate
 
 
-def _left_out(names: list[str], reason: str, source: Source) -> Problem:
+def _left_out(names: list[str], reason: str, source: DataSource) -> Problem:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return Problem(
         code="dataset.files_left_out",

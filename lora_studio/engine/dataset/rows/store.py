@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.problems import Problem
 from lora_studio.core.system.files import write_atomic
-from lora_studio.engine.dataset.files.blocks import Block, values_of
+from lora_studio.engine.dataset.files.blocks import RowBlock, values_of
 from lora_studio.engine.dataset.rows import cache
 
 #: Positions of rows, from 0.
@@ -104,7 +104,7 @@ class RowWriter:
         self._stream.close()
         self._sink.close()
 
-    def write(self, block: Block) -> None:
+    def write(self, block: RowBlock) -> None:
         """Takes the rows of a block, at least one."""
         for index, fault in enumerate(block.faults if any(block.faults) else ()):
             if fault:
@@ -116,7 +116,7 @@ class RowWriter:
         self.rows += len(block)
 
 
-def _batch(block: Block, number: int) -> pa.RecordBatch:
+def _batch(block: RowBlock, number: int) -> pa.RecordBatch:
     """The rows as Arrow data."""
     count = len(block)
     numbers = (np.arange(number, number + count), block.lines, block.offsets)

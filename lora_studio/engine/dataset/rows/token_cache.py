@@ -35,12 +35,12 @@ from lora_studio.core.system.files import folder_atomic, write_atomic
 from lora_studio.engine.dataset.files.blocks import values_of
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
-from lora_studio.engine.dataset.rows.token_table import Left, TokenTable
+from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
 from lora_studio.engine.runtime import process_pool
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.source_digest import source_digest
-from lora_studio.engine.tokens.encoder import Encoder, Tokenised
+from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 
 #: Rows of a chunk and of a batch within it; at most so many tokens are held before they are written.
 #: Chunks are small enough for all processes to end at about the same time.
@@ -58,7 +58,7 @@ _STAGE = "tokenising rows"
 
 
 @dataclass(frozen=True)
-class Part:
+class TokenPart:
     """The rows of one source and how they become samples."""
 
     store: RowStore
@@ -71,11 +71,11 @@ class Part:
 
 
 def tokenise(
-    parts: Sequence[Part],
+    parts: Sequence[TokenPart],
     tokenizer: PreTrainedTokenizerBase,
     spec: DatasetSpec,
     task: Task,
-    job: Job,
+    job: JobContext,
 ) -> list[TokenTable]:
     """Every part in tokens, from the cache where it is known; raises ProblemError."""
     stands_for = tokenizer_key(tokenizer)
@@ -102,7 +102,7 @@ def tokenise(
 
 
 def are_known(
-    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
+    parts: Sequence[TokenPart], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
 ) -> bool:
     """Whether all parts are in the cache."""
     stands_for = tokenizer_key(tokenizer)
@@ -120,7 +120,7 @@ def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest.hexdigest()
 
 
-def _folder(part: Part, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
+def _folder(part: TokenPart, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
     facts = [
         source_digest(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
         spec.train_on, spec.thinking, sorted(spec.fixes),
@@ -150,7 +150,7 @@ def _sweep(kept: Sequence[Path]) -> None:
 class _Work:
     """One part to be tokenised into a folder; goes to every worker once."""
 
-    part: Part
+    part: TokenPart
     tokenizer: PreTrainedTokenizerBase
     spec: DatasetSpec
     task: Task
@@ -165,7 +165,9 @@ class _Work:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "encoder"}
 
-    def chunk(self, begin: int, job: Job | None = None, done: int = 0, total: int = 0) -> _Result:
+    def chunk(
+        self, begin: int, job: JobContext | None = None, done: int = 0, total: int = 0
+    ) -> _Result:
         """Tokenises the rows of one chunk into a file of its own.
 
         Raises CancelledError. `done` of `total` rows are what `job` is told at the begin.
@@ -219,10 +221,10 @@ class _Result:
 
     file: str
     digest: str
-    skipped: dict[str, Left]
+    skipped: dict[str, SkippedRow]
 
     def skip(self, reason: str, row: int) -> None:
-        self.skipped.setdefault(reason, Left()).add([row + 1])
+        self.skipped.setdefault(reason, SkippedRow()).add([row + 1])
 
 
 class _Writer:
@@ -254,7 +256,7 @@ class _Writer:
         self._stream.close()
         self._sink.close()
 
-    def add(self, row: int, sides: Sequence[Tokenised], label: bool | None) -> None:
+    def add(self, row: int, sides: Sequence[TokenizedText], label: bool | None) -> None:
         columns = self._columns
         columns["row"].append(row)
         columns["left_out"].append(sum(side.left_out for side in sides))
@@ -291,7 +293,7 @@ def _lists(rows: list[np.ndarray]) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(edges), pa.array(values, pa.int32()))
 
 
-def _run(work: _Work, done: int, total: int, job: Job) -> None:
+def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
     """All chunks of a part, and `about.json` once they are there."""
     begins = range(0, max(len(work.part), 1), work.rows)
     results: list[_Result] = []
@@ -306,10 +308,10 @@ def _run(work: _Work, done: int, total: int, job: Job) -> None:
         ):
             results.append(result)
             job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
-    skipped: dict[str, Left] = {}
+    skipped: dict[str, SkippedRow] = {}
     for result in results:
         for reason, left in result.skipped.items():
-            skipped.setdefault(reason, Left()).add(left.rows, left.count)
+            skipped.setdefault(reason, SkippedRow()).add(left.rows, left.count)
     about = {
         "rows": len(work.part),
         "files": [result.file for result in results],

@@ -11,14 +11,14 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from lora_studio.engine.tokens.encoder import Tokenised
+from lora_studio.engine.tokens.encoder import TokenizedText
 
 #: Row numbers named for each reason to leave rows out.
 NAMED = 10
 
 
 @dataclass
-class Left:
+class SkippedRow:
     """Rows left out for one reason: how many, and the first few, counted from 1."""
 
     count: int = 0
@@ -44,7 +44,7 @@ class TokenTable:
         about = json.loads((folder / "about.json").read_text("utf-8"))
         self.digest: str = about["digest"]
         self.rows_read: int = about["rows"]
-        self.skipped = {reason: Left(*entry) for reason, entry in about["skipped"].items()}
+        self.skipped = {reason: SkippedRow(*entry) for reason, entry in about["skipped"].items()}
         files = [str(folder / name) for name in about["files"]]
         self.data = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
         table = self.data.data.table
@@ -69,11 +69,11 @@ class TokenTable:
         """How many rows are usable whatever their length."""
         return len(self.row)
 
-    def item(self, place: int, side: str = "") -> Tokenised:
+    def item(self, place: int, side: str = "") -> TokenizedText:
         """A row in tokens by its place in the table; of a pair, `side` "rejected_" is the other."""
         ids = self._lists[f"{side}ids"][place]
         edges = self._lists[f"{side}spans"][place].reshape(-1, 2)
-        return Tokenised(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[place]))
+        return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[place]))
 
     def trained_within(self, limits: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Trained tokens before position `limits` of the rows at `places`, both [rows]."""

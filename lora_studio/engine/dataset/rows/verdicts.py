@@ -20,7 +20,7 @@ from lora_studio.engine.dataset.files.blocks import values_of
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime import process_pool
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import source_digest
 
 #: Rows from which other processes help; each needs half a second and 60 MB to begin.
@@ -66,7 +66,7 @@ class Verdicts:
         return np.flatnonzero((self.codes == 0) == (which == "used"))
 
 
-def of_source(store: RowStore, found: SourceFound, spec: DatasetSpec, job: Job) -> Verdicts:
+def of_source(store: RowStore, found: SourceFound, spec: DatasetSpec, job: JobContext) -> Verdicts:
     """The verdict on every row of a source; raises CancelledError."""
     work = _Work(store, found.format, found.mapping, spec.model_copy(update={"system_prompt": ""}))
     file = store.folder / f"verdicts-{work.key()}"
@@ -137,7 +137,7 @@ class _Work:
         return ""
 
 
-def _results(work: _Work, job: Job) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
+def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
     """(codes, reasons) of every batch in order, by several processes where there is much to do."""
     batches = range(len(work.store.facts.batches))
     cores = min(process_pool.cores(), _MOST_PROCESSES)

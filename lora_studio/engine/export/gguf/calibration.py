@@ -7,27 +7,27 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
-from lora_studio.core.dataset.spec import DatasetSpec, Source
+from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder as token_encoder
 
 #: Rows beyond these are not rendered: far more than any matrix reads.
 _ROWS = 2000
 
 
-def of_run(run: RunFolder, project: Project, job: Job) -> list[list[int]]:
+def of_run(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
     """Token ids of a run's training rows, without those held out; raises ProblemError."""
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
     kept_out = {_key(sample) for sample in run.heldout()}
     return _ids(project.dataset, tokenizer, kept_out, job)
 
 
-def of_file(data: str, folder: Path, job: Job, *, trust: bool) -> list[list[int]]:
+def of_file(data: str, folder: Path, job: JobContext, *, trust: bool) -> list[list[int]]:
     """Token ids of the rows in a data file, rendered by the model in `folder`."""
     if not data:
         raise fail(
@@ -36,12 +36,12 @@ def of_file(data: str, folder: Path, job: Job, *, trust: bool) -> list[list[int]
             "Name a file of rows with --data, or choose quantisations that need no matrix.",
             where=Where(step="export", field="imatrix"),
         )
-    spec = DatasetSpec(sources=(Source(path=data),))
+    spec = DatasetSpec(sources=(DataSource(path=data),))
     return _ids(spec, loading.load_tokenizer(folder, trust=trust), set(), job)
 
 
 def _ids(
-    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, kept_out: set[str], job: Job
+    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, kept_out: set[str], job: JobContext
 ) -> list[list[int]]:
     rows = mixture.open(spec, job)
     encoder = token_encoder.Encoder(tokenizer, spec)

@@ -27,25 +27,25 @@ from lora_studio.core.system.locks import FileLock
 from lora_studio.engine.export.gguf import calibration, direct_gguf, imatrix, quantizer
 from lora_studio.engine.export.gguf.converter import (
     FirstPass,
-    OtherWayError,
+    UnsupportedModelError,
     convert,
     convert_adapter,
     model_name,
 )
-from lora_studio.engine.export.gguf.direct_gguf import Source
+from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.export.gguf.quantizer import quantize
 from lora_studio.engine.merging import prequantized
 from lora_studio.engine.merging.plan import NeedsPeftError
-from lora_studio.engine.model.safetensors_files import Planned
+from lora_studio.engine.model.safetensors_files import PlannedFile
 from lora_studio.engine.runtime import disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """What to make of a Hugging Face folder, and where.
 
     `model` gives the model, within the scratch folder where it is on no disk yet; `whole` gives it
@@ -54,8 +54,8 @@ class Plan:
     wanted.
     """
 
-    model: Callable[[Path], Source]
-    whole: Callable[[Path, str], Source]
+    model: Callable[[Path], TensorSource]
+    whole: Callable[[Path, str], TensorSource]
     name: str
     spec: ExportSpec
     scratch: Path
@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Made:
+class GgufFiles:
     """The files by quantisation, and with what they were made, for the record.
 
     `model` has at least settings and tokenizer, `converted` is what the quantiser started from, None
@@ -84,17 +84,17 @@ class Made:
         return found
 
 
-def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
+def write(run: RunFolder, project: Project, job: JobContext) -> dict[Quantization, Path]:
     """Writes every chosen GGUF file of a run; raises ProblemError."""
     with writing(run, project, job) as made:
         return made.files
 
 
 @contextmanager
-def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
+def writing(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufFiles]:
     """The same; the converted file is there until the block ends."""
     model, whole = _sources(run, project, job)
-    plan = Plan(
+    plan = ConversionPlan(
         model=model,
         whole=whole,
         name=project.name,
@@ -111,8 +111,8 @@ def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
 
 
 def _sources(
-    run: RunFolder, project: Project, job: Job
-) -> tuple[Callable[[Path], Source], Callable[[Path, str], Source]]:
+    run: RunFolder, project: Project, job: JobContext
+) -> tuple[Callable[[Path], TensorSource], Callable[[Path, str], TensorSource]]:
     """The merged model of a run, or base and adapter in its place; raises ProblemError."""
     trust = project.model.trust_remote_code
     if not goes_straight(project.export, has_merged=run.has_merged):
@@ -132,10 +132,10 @@ def _sources(
     if problem := prequantized.warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
-    def whole(scratch: Path, reason: str) -> Source:
+    def whole(scratch: Path, reason: str) -> TensorSource:
         return direct_gguf.copy_for_a_while(recipe, scratch, reason, job, trust=trust)
 
-    def model(scratch: Path) -> Source:
+    def model(scratch: Path) -> TensorSource:
         try:
             return direct_gguf.lay_out(recipe, scratch, trust=trust)
         except NeedsPeftError as error:
@@ -159,7 +159,7 @@ def scratch_of(run: RunFolder) -> Path:
 
 
 @contextmanager
-def making(plan: Plan, job: Job) -> Iterator[Made]:
+def making(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
     """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
 
     The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
@@ -175,7 +175,7 @@ def making(plan: Plan, job: Job) -> Iterator[Made]:
         shutil.rmtree(plan.scratch, ignore_errors=True)
 
 
-def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
+def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> GgufFiles:
     source = plan.model(plan.scratch)
     first = first_pass(source.tensors, wanted)
     _require_space(plan, source, first, wanted)
@@ -212,12 +212,12 @@ def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
         job.emit(event)
         files[quantization] = Path(event.file)
         record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
-    return Made(files, source.folder, converted if converted.exists() else None, record)
+    return GgufFiles(files, source.folder, converted if converted.exists() else None, record)
 
 
 def _convert(
-    plan: Plan, source: Source, target: Path, kind: FirstPass, job: Job
-) -> tuple[Source, str]:
+    plan: ConversionPlan, source: TensorSource, target: Path, kind: FirstPass, job: JobContext
+) -> tuple[TensorSource, str]:
     """Writes the file that all others are made of; which source it was made of, and by what."""
     name = model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
@@ -226,7 +226,7 @@ def _convert(
         job.emit(events.Log(text=text))
     try:
         tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
-    except OtherWayError:
+    except UnsupportedModelError:
         source = plan.whole(plan.scratch, "this llama.cpp cannot read weights as they are merged")
         tool = convert(source.folder, target, name, llama_cpp, job, kind=kind)
     if source.passing:
@@ -235,7 +235,7 @@ def _convert(
     return source, tool
 
 
-def first_pass(tensors: Sequence[Planned], wanted: Sequence[Quantization]) -> FirstPass:
+def first_pass(tensors: Sequence[PlannedFile], wanted: Sequence[Quantization]) -> FirstPass:
     """The type of the file that all others are made of."""
     widths: Counter[str] = Counter()
     for tensor in tensors:
@@ -247,7 +247,7 @@ def first_pass(tensors: Sequence[Planned], wanted: Sequence[Quantization]) -> Fi
 
 
 def _importance(
-    plan: Plan, wanted: Sequence[Quantization], converted: Path, job: Job
+    plan: ConversionPlan, wanted: Sequence[Quantization], converted: Path, job: JobContext
 ) -> Path | None:
     if not any(wants_imatrix(plan.spec, quantization) for quantization in wanted):
         return None
@@ -262,7 +262,7 @@ def _importance(
 
 
 def _expected_sizes(
-    plan: Plan, converted: Path, wanted: Sequence[Quantization], job: Job
+    plan: ConversionPlan, converted: Path, wanted: Sequence[Quantization], job: JobContext
 ) -> dict[Quantization, int]:
     """What each file will weigh, by the quantiser's dry run; raises ProblemError for a full disk."""
     expected: dict[Quantization, int] = {}
@@ -282,7 +282,7 @@ def _expected_sizes(
     return expected
 
 
-def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
+def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> GgufFiles:
     """Makes the files of any Hugging Face folder in `command.out`; raises ProblemError."""
     out = Path(command.out)
     scratch = out / ".gguf.tmp"
@@ -296,7 +296,7 @@ def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
             where=Where(file=str(out)),
         )
     name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
-    plan = Plan(
+    plan = ConversionPlan(
         model=lambda _: direct_gguf.of_folder(model),
         whole=lambda _, __: direct_gguf.of_folder(model),
         name=name,
@@ -315,7 +315,9 @@ def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_adapter(run: RunFolder, project: Project, model: Path, scratch: Path, job: Job) -> None:
+def _write_adapter(
+    run: RunFolder, project: Project, model: Path, scratch: Path, job: JobContext
+) -> None:
     part = scratch / "adapter.gguf"
     tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
     written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
@@ -329,7 +331,7 @@ def _write_adapter(run: RunFolder, project: Project, model: Path, scratch: Path,
 
 
 def _require_space(
-    plan: Plan, source: Source, first: FirstPass, wanted: Sequence[Quantization]
+    plan: ConversionPlan, source: TensorSource, first: FirstPass, wanted: Sequence[Quantization]
 ) -> None:
     """By rule of thumb, before the converter runs; exactly when its file is there."""
     parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full
 
 _SCRIPT = "convert_hf_to_gguf.py"
@@ -27,7 +27,7 @@ FirstPass = Literal["F32", "BF16", "F16"]
 _PERCENT = re.compile(r"Writing:\s*(\d+)%")
 
 
-class OtherWayError(Exception):
+class UnsupportedModelError(Exception):
     """The converter reads weights in a way that is not known here."""
 
 
@@ -36,7 +36,7 @@ def convert(
     target: Path,
     name: str,
     llama_cpp: str,
-    job: Job,
+    job: JobContext,
     *,
     kind: FirstPass = "F16",
     outline: bool = False,
@@ -60,7 +60,9 @@ def convert(
     return tool
 
 
-def convert_adapter(adapter: Path, base: Path, target: Path, llama_cpp: str, job: Job) -> str:
+def convert_adapter(
+    adapter: Path, base: Path, target: Path, llama_cpp: str, job: JobContext
+) -> str:
     """Writes the adapter alone as a GGUF file and says which llama.cpp did; raises ProblemError.
 
     Of `base` only settings and tokenizer are read. In 32 bits, as it was trained.
@@ -74,7 +76,9 @@ def convert_adapter(adapter: Path, base: Path, target: Path, llama_cpp: str, job
     return tool
 
 
-def _run_converter(command: list[str], stage: str, model: Path, target: Path, job: Job) -> None:
+def _run_converter(
+    command: list[str], stage: str, model: Path, target: Path, job: JobContext
+) -> None:
     job.progress(stage, 0, 100, "%")
 
     def heed(line: str) -> None:
@@ -85,7 +89,7 @@ def _run_converter(command: list[str], stage: str, model: Path, target: Path, jo
 
     ended = child_process.run(command, job, heed)
     if ended.status == converter_program.OTHER_WAY:
-        raise OtherWayError
+        raise UnsupportedModelError
     if ended.status != 0 or not target.is_file():
         raise _failed(ended, model, target)
 
@@ -146,7 +150,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
     )
 
 
-def _failed(ended: child_process.Ended, merged: Path, target: Path) -> ProblemError:
+def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> ProblemError:
     said = "\n".join(ended.lines)
     where = Where(file=str(merged))
     for line in ended.lines:
@@ -188,7 +192,7 @@ def _failed(ended: child_process.Ended, merged: Path, target: Path) -> ProblemEr
     )
 
 
-def _last_words(ended: child_process.Ended) -> str:
+def _last_words(ended: child_process.ChildExit) -> str:
     """The line that says why: an exception's, else the last that is no mere information."""
     lines = [line for line in ended.lines if not line.startswith(("INFO:", "WARNING:", "  "))]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|ERROR:", line)]

@@ -60,7 +60,7 @@ def _merge_while_reading(gguf: Any, recipe: Path) -> None:
         sys.exit(OTHER_WAY)
     from lora_studio.engine.export.gguf import direct_gguf
 
-    as_stored, reader = stored.mmap_bytes, direct_gguf.Reader(recipe)
+    as_stored, reader = stored.mmap_bytes, direct_gguf.MergedTensorReader(recipe)
 
     def merged(self: Any) -> Any:
         place = self.data_range

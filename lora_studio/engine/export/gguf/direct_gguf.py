@@ -28,10 +28,10 @@ from lora_studio.engine.lora import adapter_files as adapters
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.merging import merge as merging
 from lora_studio.engine.merging import model_files, shards
-from lora_studio.engine.merging.plan import NeedsPeftError, Output
+from lora_studio.engine.merging.plan import MergedTensor, NeedsPeftError
 from lora_studio.engine.model import safetensors_files
-from lora_studio.engine.model.safetensors_files import Planned, Stored
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Beside the folder of headers: what its weights are made of.
 RECIPE = "recipe.json"
@@ -41,7 +41,7 @@ RECIPE = "recipe.json"
 _FOLDER = "merged"
 
 
-class Recipe(BaseModel):
+class DirectMerge(BaseModel):
     """What is merged into what, as the child is told."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,26 +56,26 @@ class Recipe(BaseModel):
 
 
 @dataclass(frozen=True)
-class Source:
+class TensorSource:
     """A model folder as the converter gets it, and its tensors; with a `recipe` headers only.
 
     `passing`: it is gone after the export.
     """
 
     folder: Path
-    tensors: tuple[Planned, ...]
+    tensors: tuple[PlannedFile, ...]
     recipe: Path | None = None
     passing: bool = False
 
 
-def of_folder(folder: Path, *, passing: bool = False) -> Source:
+def of_folder(folder: Path, *, passing: bool = False) -> TensorSource:
     """A model whose weights are in a folder; raises ProblemError."""
     found = safetensors_files.index(folder).values()
-    tensors = tuple(Planned(tensor.name, tensor.dtype, tensor.shape) for tensor in found)
-    return Source(folder, tensors, passing=passing)
+    tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in found)
+    return TensorSource(folder, tensors, passing=passing)
 
 
-def recipe_of(run: RunFolder, project: Project, job: Job) -> Recipe:
+def recipe_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
     """What the merged model of a run is made of; raises ProblemError.
 
     bfloat16 has 8 bits for a value's digits: rounding to it changes the small updates of a short training
@@ -88,10 +88,10 @@ def recipe_of(run: RunFolder, project: Project, job: Job) -> Recipe:
     asked_for = spec.dtype != "auto" or "BF16" in project.export.quantizations
     if not asked_for and merging.stored_in(base) == torch.bfloat16:
         spec = spec.model_copy(update={"dtype": "fp16"})
-    return Recipe(base=base, adapters=chosen, merging=spec)
+    return DirectMerge(base=base, adapters=chosen, merging=spec)
 
 
-def lay_out(recipe: Recipe, scratch: Path, *, trust: bool) -> Source:
+def lay_out(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
     """Makes the folder of headers within `scratch`.
 
     Raises NeedsPeftError where the merge cannot be done tensor by tensor, and ProblemError.
@@ -111,12 +111,12 @@ def lay_out(recipe: Recipe, scratch: Path, *, trust: bool) -> Source:
         shards.write_index(plan.shards, folder)
     write_atomic(scratch / RECIPE, recipe.model_dump_json())
     planned = tuple(output.planned for output in plan.outputs)
-    return Source(folder, planned, scratch / RECIPE, passing=True)
+    return TensorSource(folder, planned, scratch / RECIPE, passing=True)
 
 
 def copy_for_a_while(
-    recipe: Recipe, scratch: Path, reason: str, job: Job, *, trust: bool
-) -> Source:
+    recipe: DirectMerge, scratch: Path, reason: str, job: JobContext, *, trust: bool
+) -> TensorSource:
     """A merged model within `scratch`, where the straight way is barred for a reason; raises
     ProblemError.
     """
@@ -130,15 +130,15 @@ def copy_for_a_while(
     return of_folder(folder, passing=True)
 
 
-class Reader:
+class MergedTensorReader:
     """In the child: the bytes of a merged tensor by file, place and length."""
 
     def __init__(self, recipe: Path) -> None:
         """Plans the merge anew from the headers that the parent planned it from."""
-        found = Recipe.model_validate(json.loads(recipe.read_text("utf-8")))
+        found = DirectMerge.model_validate(json.loads(recipe.read_text("utf-8")))
         plan = merging.make_plan(found.base, found.read(), found.merging)
         self._folder = (recipe.parent / _FOLDER).resolve()
-        self._outputs: dict[tuple[str, int, int], Output] = {}
+        self._outputs: dict[tuple[str, int, int], MergedTensor] = {}
         for shard in plan.shards:
             _, positions = safetensors_files.file_header(shard.planned)
             for output, position in zip(shard.outputs, positions, strict=False):
@@ -155,6 +155,6 @@ class Reader:
             return np.empty(0, np.uint8)
         output = self._outputs[Path(file).name, offset, size]
         source = output.source
-        if output.copied and isinstance(source, Stored):
+        if output.copied and isinstance(source, StoredTensor):
             return np.memmap(source.file, np.uint8, mode="c", offset=source.start, shape=size)
         return safetensors_files.raw_bytes(shards.values(output))

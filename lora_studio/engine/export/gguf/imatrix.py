@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lora_studio.core.problems import ProblemError, fail
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
 
 #: Tokens that are read, and of how many at most in one conversation. llama.cpp's users take 50,000
@@ -49,7 +49,7 @@ _F32, _I32 = 0, 26  # enum ggml_type
 
 
 @dataclass
-class Sums:
+class ActivationSums:
     """What is known of one weight: `squares` float64 [experts, columns], `counts` [experts]."""
 
     squares: np.ndarray
@@ -57,10 +57,10 @@ class Sums:
 
 
 @dataclass
-class Collector:
+class ActivationCollector:
     """Adds up the squared inputs of every product with a weight of a layer."""
 
-    found: dict[str, Sums] = field(default_factory=dict)
+    found: dict[str, ActivationSums] = field(default_factory=dict)
     error: Exception | None = None
 
     def __call__(self, address: int, ask: bool) -> bool:
@@ -83,7 +83,7 @@ class Collector:
         values = _array(inputs, np.float32)
         columns, experts = int(weight.ne[0]), int(weight.ne[2])
         sums = self.found.setdefault(
-            name, Sums(np.zeros((experts, columns)), np.zeros(experts, np.int64))
+            name, ActivationSums(np.zeros((experts, columns)), np.zeros(experts, np.int64))
         )
         if _is_routed(node):
             # values [tokens, 1 or experts per token, columns]; ids [tokens, experts per token]
@@ -105,8 +105,8 @@ class Collector:
 
 
 def measure(
-    file: Path, conversations: Sequence[Sequence[int]], job: Job, *, tokens: int = TOKENS
-) -> dict[str, Sums]:
+    file: Path, conversations: Sequence[Sequence[int]], job: JobContext, *, tokens: int = TOKENS
+) -> dict[str, ActivationSums]:
     """Reads conversations (token ids) with a GGUF model until `tokens` are read.
 
     The conversations are spread evenly over those given. Raises ProblemError.
@@ -119,7 +119,7 @@ def measure(
             "Choose quantisations that need none, such as Q4_K_M.",
         )
     total = sum(map(len, chosen))
-    collector = Collector()
+    collector = ActivationCollector()
     longest = max(map(len, chosen))
     done = 0
     with Llama(
@@ -148,7 +148,7 @@ def spread(conversations: list[list[int]], tokens: int) -> list[list[int]]:
     return [conversations[pick] for pick in dict.fromkeys(picks.tolist())]
 
 
-def _checked(found: dict[str, Sums]) -> dict[str, Sums]:
+def _checked(found: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
     """Raises ProblemError for what would spoil a file: nothing, or values that are no numbers."""
     if not found:
         raise fail(
@@ -170,7 +170,7 @@ def _checked(found: dict[str, Sums]) -> dict[str, Sums]:
 # --- the file ---------------------------------------------------------------------------------
 
 
-def write(found: dict[str, Sums], file: Path, source: str) -> None:
+def write(found: dict[str, ActivationSums], file: Path, source: str) -> None:
     """Writes llama.cpp's GGUF form of an importance matrix, which its own tools read too."""
     import gguf
 

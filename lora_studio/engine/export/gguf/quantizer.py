@@ -19,7 +19,7 @@ from typing import Any
 from lora_studio.core.export import QUANTIZATIONS, Quantization
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process, disk
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full
 from lora_studio.engine.runtime.llama import threads
 
@@ -45,7 +45,7 @@ def quantize(
     target: Path,
     quantization: Quantization,
     llama_cpp: str,
-    job: Job,
+    job: JobContext,
     *,
     imatrix: Path | None = None,
 ) -> str:
@@ -82,7 +82,7 @@ def quantize(
 
 
 def sizes(
-    source: Path, quantizations: Sequence[Quantization], job: Job, *, imatrix: bool = False
+    source: Path, quantizations: Sequence[Quantization], job: JobContext, *, imatrix: bool = False
 ) -> dict[Quantization, int]:
     """Bytes of the file that each quantisation of `source` would be, by the packaged library.
 
@@ -124,7 +124,9 @@ def find(llama_cpp: str) -> tuple[Path | None, str]:
     return None, f"packaged llama.cpp (llama-cpp-py-sync {metadata.version('llama-cpp-py-sync')})"
 
 
-def _failed(ended: child_process.Ended, quantization: Quantization, target: Path) -> ProblemError:
+def _failed(
+    ended: child_process.ChildExit, quantization: Quantization, target: Path
+) -> ProblemError:
     said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
     if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
         return ProblemError(disk_full(f"quantising to {quantization}", target))

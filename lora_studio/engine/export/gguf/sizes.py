@@ -14,14 +14,14 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.export.gguf import direct_gguf, quantizer
 from lora_studio.engine.export.gguf.conversion import first_pass
 from lora_studio.engine.export.gguf.converter import convert
-from lora_studio.engine.export.gguf.direct_gguf import Source
+from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.merging import merge
 from lora_studio.engine.merging.plan import NeedsPeftError
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 
-def estimate(command: commands.EstimateSizes, job: Job) -> events.SizesEstimated:
+def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEstimated:
     """By the quantiser itself, for what the run would export, or for a model; raises ProblemError."""
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
@@ -35,7 +35,7 @@ def estimate(command: commands.EstimateSizes, job: Job) -> events.SizesEstimated
 
 
 @contextmanager
-def _of_run(run: RunFolder, spec: ExportSpec, job: Job) -> Iterator[Source]:
+def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[TensorSource]:
     """What a run would export: its merged model, or its adapter on its base."""
     if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
@@ -54,7 +54,7 @@ def _of_run(run: RunFolder, spec: ExportSpec, job: Job) -> Iterator[Source]:
         yield source
 
 
-def of_source(source: Source, spec: ExportSpec, job: Job) -> events.SizesEstimated:
+def of_source(source: TensorSource, spec: ExportSpec, job: JobContext) -> events.SizesEstimated:
     """The converter writes the file's outline, without weights, and the quantiser is asked in a dry
     run. Exact for the packaged llama.cpp; raises ProblemError.
     """

@@ -23,7 +23,7 @@ from lora_studio.core.templates.server.data import template_data
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import llama
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Conversations whose token ids are compared, and those that the server counts tokens of.
 _COMPARED, _COUNTED = 24, 3
@@ -66,7 +66,7 @@ def compare_ids(
     tokenizer: PreTrainedTokenizerBase,
     gguf: Path,
     derived: DerivedTemplate,
-    job: Job,
+    job: JobContext,
 ) -> Problem | None:
     """The problem when Ollama would read other tokens than the tokenizer gives, None else.
 
@@ -161,8 +161,8 @@ def count_prompts(
     project: Project,
     gguf: Path,
     derived: DerivedTemplate,
-    recipe: server.Recipe,
-    job: Job,
+    recipe: server.CreateRequest,
+    job: JobContext,
 ) -> int:
     """Asks the server how many tokens prompts have; raises ProblemError when ours differ.
 

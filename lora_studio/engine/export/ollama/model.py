@@ -27,7 +27,7 @@ from lora_studio.engine.export.ollama import (
 )
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime import llama
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Longest answer of the test chat, in tokens.
 _TRIAL_TOKENS = 48
@@ -35,7 +35,9 @@ _TRIAL_TOKENS = 48
 _WHERE = Where(step="export")
 
 
-def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedTemplate | None:
+def describe(
+    run: RunFolder, project: Project, gguf: Path, job: JobContext
+) -> DerivedTemplate | None:
     """Derives the TEMPLATE from the chat template that was trained with and writes the Modelfile.
 
     Returns None, with a warning, when no TEMPLATE could be proven equal to the chat template, as
@@ -74,7 +76,7 @@ def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedT
 
 
 def create(
-    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate, job: Job
+    run: RunFolder, project: Project, gguf: Path, derived: DerivedTemplate, job: JobContext
 ) -> None:
     """Creates the model and tries it out; a warning, no failure, where no server answers."""
     try:
@@ -88,7 +90,7 @@ def create(
     _create_on(found, run, project, gguf, derived, job)
 
 
-def create_of_run(command: commands.CreateOllama, job: Job) -> None:
+def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     """Creates the model of a run that was exported before; raises ProblemError."""
     run = RunFolder(Path(command.run))
     project = _as_asked(run.load_project(), command)
@@ -129,12 +131,12 @@ def _create_on(
     project: Project,
     gguf: Path,
     derived: DerivedTemplate,
-    job: Job,
+    job: JobContext,
 ) -> None:
     """Creates the model, reads back what was stored, counts tokens, asks a first question."""
     spec = project.export
     derived = _for_server(run, project, gguf, derived, found, job)
-    recipe = server.Recipe(
+    recipe = server.CreateRequest(
         name=server.model_name(project),
         template=derived.template,
         stops=derived.stops,
@@ -161,7 +163,7 @@ def _for_server(
     gguf: Path,
     derived: DerivedTemplate,
     found: events.OllamaFound,
-    job: Job,
+    job: JobContext,
 ) -> DerivedTemplate:
     """The TEMPLATE as this server takes it: an older one cannot write the current date."""
     release = _release(found.version)
@@ -230,7 +232,7 @@ def _no_file(run: RunFolder, quantization: str) -> ProblemError:
 
 
 def _derive(
-    tokenizer: PreTrainedTokenizerBase, gguf: Path, job: Job, frozen_date: date | None = None
+    tokenizer: PreTrainedTokenizerBase, gguf: Path, job: JobContext, frozen_date: date | None = None
 ) -> events.TemplateDerived:
     special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
     end = generation.turn_end(tokenizer)
@@ -258,7 +260,7 @@ def _not_proven(derived: DerivedTemplate) -> Problem:
     )
 
 
-def _try_out(run: RunFolder, host: str, name: str, job: Job) -> None:
+def _try_out(run: RunFolder, host: str, name: str, job: JobContext) -> None:
     """Asks the new model a first question; a server that cannot run it says why."""
     rows = (sample.messages for sample in run.heldout() if sample.messages)
     asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)

@@ -25,7 +25,7 @@ from lora_studio.core.export import suggested_ollama_name
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ _NO_MODEL = re.compile(r"model ['\"](.+)['\"] not found")
 
 
 @dataclass(frozen=True)
-class Server:
+class OllamaClient:
     """Where a server is. `host` is safe to show: a password of the address is only in `headers`."""
 
     host: str
@@ -70,7 +70,7 @@ class Server:
         }
 
 
-def server(host: str) -> Server:
+def server(host: str) -> OllamaClient:
     """The server meant by an address, else by OLLAMA_HOST, else on this computer.
 
     `user:password@` in an address becomes a Basic authorisation header (RFC 7617). What names a
@@ -83,7 +83,7 @@ def server(host: str) -> Server:
     return named
 
 
-def _place(address: str) -> Server:
+def _place(address: str) -> OllamaClient:
     credentials, at, _ = re.sub(r"^\w+://", "", address).partition("/")[0].rpartition("@")
     headers = {}
     if at:
@@ -102,7 +102,7 @@ def _place(address: str) -> Server:
             "Write it like http://127.0.0.1:11434.",
             where=_WHERE,
         ) from None
-    return Server(url, headers)
+    return OllamaClient(url, headers)
 
 
 def find(host: str) -> events.OllamaFound:
@@ -130,7 +130,7 @@ def _details(model: ollama.ListResponse.Model) -> events.OllamaModel:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CreateRequest:
     """What the model in Ollama is made of, besides the weights."""
 
     name: str
@@ -140,7 +140,7 @@ class Recipe:
     parameters: Mapping[str, float | int] = field(default_factory=dict)
 
 
-def create(host: str, gguf: Path, recipe: Recipe, job: Job) -> str:
+def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str:
     """Uploads a GGUF file and creates the model; returns the file's digest. Raises ProblemError."""
     place = server(host)
     with problems(place):
@@ -151,7 +151,7 @@ def create(host: str, gguf: Path, recipe: Recipe, job: Job) -> str:
 
 
 @dataclass(frozen=True)
-class Reply:
+class OllamaReply:
     """An answer or a piece of it; `finished` unless it was cut at the limit of tokens, `prompt` its
     prompt's tokens; of pieces the `last` one has the counts."""
 
@@ -163,8 +163,8 @@ class Reply:
 
 
 def chat(
-    host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any], job: Job
-) -> Reply:
+    host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any], job: JobContext
+) -> OllamaReply:
     """One answer of a model in Ollama; raises ProblemError with the server's reason.
 
     `options` are Ollama's: num_predict, temperature, top_p, seed.
@@ -172,7 +172,7 @@ def chat(
     place = server(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
 
-    def ask() -> Reply:
+    def ask() -> OllamaReply:
         pieces: list[str] = []
         whole = _Whole()
         with place.client() as client:
@@ -182,7 +182,7 @@ def chat(
                 if part.done:
                     finished = part.done_reason != "length"
                     asked = part.prompt_eval_count or 0
-                    return Reply("".join(pieces), part.eval_count or 0, finished, asked)
+                    return OllamaReply("".join(pieces), part.eval_count or 0, finished, asked)
         raise fail(
             "ollama.interrupted",
             f"The Ollama server at {place.host} broke off its answer.",
@@ -195,7 +195,7 @@ def chat(
 
 def stream(
     host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any]
-) -> Iterator[Reply]:
+) -> Iterator[OllamaReply]:
     """The pieces of an answer as they come; the last one has its counts. Raises ProblemError.
 
     Blocks in the network: to be called in a thread of its own.
@@ -205,7 +205,7 @@ def stream(
     whole = _Whole()
     with problems(place), place.client() as client:
         for part in client.chat(name, turns, stream=True, options=dict(options)):
-            yield Reply(
+            yield OllamaReply(
                 whole.text(part),
                 part.eval_count or 0 if part.done else 1,
                 bool(part.done) and part.done_reason != "length",
@@ -235,7 +235,7 @@ def model_name(project: Project) -> str:
     return project.export.ollama_name or suggested_ollama_name(project.name)
 
 
-def answer(project: Project, command: commands.Generate, job: Job) -> None:
+def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
     """Answers conversations with a project's model in Ollama; raises ProblemError."""
     options = {
         "num_predict": command.max_tokens,
@@ -257,7 +257,7 @@ def answer(project: Project, command: commands.Generate, job: Job) -> None:
         )
 
 
-def _version(place: Server, http: httpx.Client) -> str:
+def _version(place: OllamaClient, http: httpx.Client) -> str:
     answer = http.get("/api/version")
     answer.raise_for_status()
     try:
@@ -271,7 +271,7 @@ def _version(place: Server, http: httpx.Client) -> str:
         ) from None
 
 
-def _digest(file: Path, job: Job) -> str:
+def _digest(file: Path, job: JobContext) -> str:
     total = file.stat().st_size
     digest = hashlib.sha256()
     with file.open("rb") as opened:
@@ -281,7 +281,7 @@ def _digest(file: Path, job: Job) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _upload(place: Server, file: Path, digest: str, job: Job) -> None:
+def _upload(place: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
     """Sends the file unless the server has it from before."""
     with place.http(_PATIENT) as http:
         if http.head(f"/api/blobs/{digest}").is_success:
@@ -295,14 +295,16 @@ def _upload(place: Server, file: Path, digest: str, job: Job) -> None:
         answer.raise_for_status()
 
 
-def _chunks(file: Path, size: int, job: Job) -> Iterator[bytes]:
+def _chunks(file: Path, size: int, job: JobContext) -> Iterator[bytes]:
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
             job.progress("uploading to Ollama", opened.tell(), size, "bytes")
             yield chunk
 
 
-def _create(place: Server, gguf: Path, digest: str, recipe: Recipe, job: Job) -> None:
+def _create(
+    place: OllamaClient, gguf: Path, digest: str, recipe: CreateRequest, job: JobContext
+) -> None:
     parameters: dict[str, Any] = dict(recipe.parameters)
     if recipe.stops:
         parameters["stop"] = list(recipe.stops)
@@ -327,7 +329,7 @@ def _create(place: Server, gguf: Path, digest: str, recipe: Recipe, job: Job) ->
         )
 
 
-def _heeding(job: Job, work: Callable[[], T]) -> T:
+def _heeding(job: JobContext, work: Callable[[], T]) -> T:
     """Waits for work that may block in the network, and leaves it behind on a cancel."""
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -350,7 +352,7 @@ def _heeding(job: Job, work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def problems(place: Server) -> Iterator[None]:
+def problems(place: OllamaClient) -> Iterator[None]:
     """Turns what the network and the server say into problems."""
     try:
         yield
@@ -378,7 +380,7 @@ def _said(response: httpx.Response) -> str:
         return response.text.strip().split("\n")[0][:200] or response.reason_phrase
 
 
-def _not_reached(place: Server, error: Exception) -> ProblemError:
+def _not_reached(place: OllamaClient, error: Exception) -> ProblemError:
     if "CERTIFICATE" in str(error).upper():
         return fail(
             "ollama.certificate",
@@ -396,7 +398,7 @@ def _not_reached(place: Server, error: Exception) -> ProblemError:
     )
 
 
-def _refused(place: Server, status: int, said: str) -> ProblemError:
+def _refused(place: OllamaClient, status: int, said: str) -> ProblemError:
     if status in (401, 403):
         return fail(
             "ollama.not_allowed",

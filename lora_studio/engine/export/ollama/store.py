@@ -13,7 +13,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import server as ollama_server
-from lora_studio.engine.export.ollama.server import QUICK, Recipe, problems, server
+from lora_studio.engine.export.ollama.server import QUICK, CreateRequest, problems, server
 
 _WHERE = Where(step="export", field="ollama_name")
 _BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
@@ -86,7 +86,7 @@ def taken(name: str, host: str) -> ProblemError:
     )
 
 
-def differences(recipe: Recipe, digest: str, stored: events.OllamaShown) -> list[str]:
+def differences(recipe: CreateRequest, digest: str, stored: events.OllamaShown) -> list[str]:
     """In words what the server has stored otherwise than it was sent; empty when all is well."""
     sent = {key: value for key, value in recipe.parameters.items() if key != "stop"}
     found = [

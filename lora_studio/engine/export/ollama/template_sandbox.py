@@ -25,10 +25,11 @@ from lora_studio.core.protocol import events
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive_from
-from lora_studio.core.templates.server.rendering import Request, render_as_server
+from lora_studio.core.templates.server.rendering import render_as_server
+from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.core.templates.source import TemplateSource
 from lora_studio.engine.runtime import child_process
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Deriving the largest known templates takes ten seconds and 150 MB on one slow core.
 DERIVE_SECONDS = 180.0
@@ -51,7 +52,7 @@ class _Derive(BaseModel):
 class _Render(BaseModel):
     kind: Literal["render"] = "render"
     template: str
-    request: Request
+    request: RenderRequest
     today: date | None
 
 
@@ -66,7 +67,7 @@ _Work = TypeAdapter[_Derive | _Render](Annotated[_Derive | _Render, Field(discri
 
 def derive(
     source: TemplateSource,
-    job: Job,
+    job: JobContext,
     *,
     eos: tuple[str, ...] = (),
     frozen_date: date | None = None,
@@ -95,9 +96,9 @@ def derive(
 
 def render(
     template: str,
-    request: Request,
+    request: RenderRequest,
     today: date | None,
-    job: Job,
+    job: JobContext,
     *,
     seconds: float = RENDER_SECONDS,
 ) -> events.TemplateRendered:
@@ -114,7 +115,7 @@ def render(
     return events.TemplateRendered(text=found)
 
 
-def _in_child(work: _Derive | _Render, seconds: float, job: Job) -> str:
+def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
     with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
         asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         asked.write_text(work.model_dump_json(), "utf-8")
@@ -139,10 +140,10 @@ def _in_child(work: _Derive | _Render, seconds: float, job: Job) -> str:
         )
 
 
-class _Clock(Job):
+class _Clock(JobContext):
     """A job whose check also ends work that takes too long."""
 
-    def __init__(self, job: Job, deadline: float) -> None:
+    def __init__(self, job: JobContext, deadline: float) -> None:
         super().__init__(job.id, job.channel, job.flags)
         self._deadline = deadline
 

@@ -33,10 +33,10 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.memory_limits import KillCounter
 from lora_studio.engine.devices import devices
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.process_pool import cores
-from lora_studio.engine.training.distributed.ranks import Ranks
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
 #: Ranks wait for each other this long: one may write a checkpoint while the others have nothing to
 #: do. That one has died is seen by other means, at once.
@@ -57,7 +57,7 @@ LOST = 70
 
 
 @dataclass(frozen=True)
-class Meeting:
+class Rendezvous:
     """All that a process needs to find its place among the ranks of a run."""
 
     run: str
@@ -93,17 +93,17 @@ class Meeting:
             timeout=TIMEOUT,
         )
 
-    def follower(self) -> Ranks:
+    def follower(self) -> ProcessGroup:
         """This process as one that the first one started."""
 
         def connect() -> None:
             self.ready_file.touch()
             self.join()
 
-        return Ranks(self.index, self.count, connect, self.device)
+        return ProcessGroup(self.index, self.count, connect, self.device)
 
 
-def launched(run: RunFolder, index: int, count: int) -> Ranks:
+def launched(run: RunFolder, index: int, count: int) -> ProcessGroup:
     """This process as one of those that `accelerate launch` started, perhaps on several nodes.
 
     The environment says where they meet. All but the first wait here until that has loaded
@@ -113,9 +113,9 @@ def launched(run: RunFolder, index: int, count: int) -> Ranks:
     is_cpu = run.load_project().model.devices[0] == "cpu" or not torch.cuda.is_available()
     device = "cpu" if is_cpu else f"cuda:{number}"
     if count == 1:
-        return Ranks(device=device)
+        return ProcessGroup(device=device)
     dist.init_process_group(_transport(device), timeout=TIMEOUT)
-    ranks = Ranks(index, count, device=device)
+    ranks = ProcessGroup(index, count, device=device)
     meet = partial(ranks.gather, None)
 
     def connect() -> None:
@@ -146,8 +146,8 @@ def _stay_on_this_computer() -> None:
 
 @contextmanager
 def together(
-    run: RunFolder, project: Project, job: Job, scratch: Path, *, resume: bool
-) -> Iterator[Ranks]:
+    run: RunFolder, project: Project, job: JobContext, scratch: Path, *, resume: bool
+) -> Iterator[ProcessGroup]:
     """This process as the first of as many ranks as the project has devices, started here.
 
     Whatever ends the block ends them. Raises ProblemError that names the rank when one fails, and for
@@ -155,7 +155,7 @@ def together(
     """
     names = project.model.devices
     if len(names) == 1:
-        yield Ranks()
+        yield ProcessGroup()
         return
     for name in names:
         devices.choose(name)
@@ -164,7 +164,7 @@ def together(
     try:
         if names[0] == "cpu":
             torch.set_num_threads(_threads(len(names)))
-        yield Ranks(0, len(names), team.connect)
+        yield ProcessGroup(0, len(names), team.connect)
     except (ProblemError, CancelledError):
         raise
     except Exception as error:
@@ -181,13 +181,19 @@ class _Team:
     """The other ranks as the first one sees them."""
 
     def __init__(
-        self, run: RunFolder, names: tuple[str, ...], job: Job, scratch: Path, *, resume: bool
+        self,
+        run: RunFolder,
+        names: tuple[str, ...],
+        job: JobContext,
+        scratch: Path,
+        *,
+        resume: bool,
     ) -> None:
         """Starts them: they import what they need and wait for `connect`."""
         self._job = job
         self._ended = threading.Event()
         self._meetings = [
-            Meeting(str(run.path), str(scratch), index, len(names), name, resume)
+            Rendezvous(str(run.path), str(scratch), index, len(names), name, resume)
             for index, name in enumerate(names)
         ]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -278,7 +284,7 @@ def has_lost_others(error: BaseException) -> bool:
     )
 
 
-def _start(meeting: Meeting) -> subprocess.Popen[bytes]:
+def _start(meeting: Rendezvous) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
     if meeting.device == "cpu":
         environment["OMP_NUM_THREADS"] = str(_threads(meeting.count))
@@ -296,7 +302,7 @@ def _threads(processes: int) -> int:
     return max(1, cores() // processes)
 
 
-def _out_of_memory(meeting: Meeting) -> Problem:
+def _out_of_memory(meeting: Rendezvous) -> Problem:
     """Of a rank that the system ended: the training is started again with less (`restarting.py`)."""
     return Problem(
         code="worker.out_of_memory",
@@ -307,11 +313,11 @@ def _out_of_memory(meeting: Meeting) -> Problem:
     )
 
 
-def _name(meeting: Meeting) -> str:
+def _name(meeting: Rendezvous) -> str:
     return f"The process on {meeting.device} ({meeting.index + 1} of {meeting.count})"
 
 
-def _problem_of(meeting: Meeting, code: int) -> Problem:
+def _problem_of(meeting: Rendezvous, code: int) -> Problem:
     """What a rank that ended left behind, in words that name it."""
     who = _name(meeting)
     try:

@@ -21,24 +21,24 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from lora_studio.engine.runtime.channel import Flags, Job
+from lora_studio.engine.runtime.channel import Flags, JobContext
 
 T = TypeVar("T")
 
 
-class Again(list[T]):
+class DuplicateBatch(list[T]):
     """Rows of a micro-batch that another rank computes as well, and counts."""
 
 
 @dataclass
-class Bundle:
+class TensorBundle:
     """Gradients of parameters of a kind in one tensor, and behind them which of these have one."""
 
     members: Sequence[torch.nn.Parameter]
     values: torch.Tensor
 
     @classmethod
-    def of(cls, members: Sequence[torch.nn.Parameter]) -> Bundle:
+    def of(cls, members: Sequence[torch.nn.Parameter]) -> TensorBundle:
         """Takes a copy of what there is."""
         first = members[0]
         has = [float(value.grad is not None) for value in members]
@@ -59,7 +59,7 @@ class Bundle:
 
 
 @dataclass
-class Ranks:
+class ProcessGroup:
     """This process among `count` of them; where it is alone nothing is sent anywhere.
 
     `connect` joins the others, once everything slow is done; before it nothing may be exchanged.
@@ -80,7 +80,7 @@ class Ranks:
         """Whether this is the process that reports, saves and hears the user."""
         return self.index == 0
 
-    def job(self, job: Job) -> Job:
+    def job(self, job: JobContext) -> JobContext:
         """The job as a training on several ranks may look at it.
 
         Its wishes change only where all ranks agree on them (`add`), so that all act on a wish after
@@ -101,7 +101,7 @@ class Ranks:
         own = list(items[self.index :: self.count])
         most = -(-len(items) // self.count)
         if self.is_sharded and len(own) < most:
-            own.append(Again(items[-1]))
+            own.append(DuplicateBatch(items[-1]))
         return own
 
     def gather(self, value: Any) -> list[Any]:
@@ -147,7 +147,7 @@ class Ranks:
         return any(self.gather(is_so))
 
     @torch.no_grad()
-    def bundle(self, parameters: Iterable[torch.nn.Parameter]) -> list[Bundle]:
+    def bundle(self, parameters: Iterable[torch.nn.Parameter]) -> list[TensorBundle]:
         """What `add_gradients` sends: the gradients, end to end for each number format and device.
 
         Nothing is sent yet, so memory may run out here without any other rank waiting for this one.
@@ -159,10 +159,10 @@ class Ranks:
         for parameter in parameters:
             if parameter.requires_grad:
                 kinds[parameter.dtype, parameter.device].append(parameter)
-        return [Bundle.of(members) for members in kinds.values()]
+        return [TensorBundle.of(members) for members in kinds.values()]
 
     @torch.no_grad()
-    def add_gradients(self, bundles: Iterable[Bundle]) -> None:
+    def add_gradients(self, bundles: Iterable[TensorBundle]) -> None:
         """Puts the sum over all ranks in place of each gradient.
 
         A parameter without a gradient on this rank counts as zero; without one on any, it stays so,

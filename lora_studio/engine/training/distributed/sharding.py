@@ -22,15 +22,15 @@ from torch.distributed.device_mesh import init_device_mesh
 from lora_studio.core.memory import weights as memory_weights
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 _HERE = Where(step="model", field="sharding")
 
 
-def settle(spec: ModelSpec, names: Sequence[str], count: int, job: Job) -> ModelSpec:
+def settle(spec: ModelSpec, names: Sequence[str], count: int, job: JobContext) -> ModelSpec:
     """The spec with `sharding` decided: "shard" or "replicate", the same on every rank of a machine.
 
     `names` are the devices of all of the `count` ranks, where they are known, `spec` has this one's.
@@ -44,7 +44,7 @@ def settle(spec: ModelSpec, names: Sequence[str], count: int, job: Job) -> Model
     return spec.model_copy(update={"sharding": "shard" if is_sharded else "replicate"})
 
 
-def _is_wanted(spec: ModelSpec, names: Sequence[str], job: Job) -> bool:
+def _is_wanted(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
     folder = loading.resolve(spec, job)
     stored = loading.prequantized(loading.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
@@ -70,7 +70,7 @@ def _is_wanted(spec: ModelSpec, names: Sequence[str], job: Job) -> bool:
     return weights[name] > memory_weights.DIVIDED_ABOVE * smallest
 
 
-def divide(tuned: Tuned) -> None:
+def divide(tuned: AdaptedModel) -> None:
     """Divides the frozen weights, loaded in main memory, among the ranks, and moves the rest.
 
     Raises ProblemError where the model has no blocks to divide.

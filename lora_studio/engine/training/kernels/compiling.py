@@ -16,7 +16,7 @@ import torch
 from lora_studio.core import formatting
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import events
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Passes that are timed of each kind, the fastest of which counts: other programs run as well.
 _TIMED = 3
@@ -27,7 +27,7 @@ _WORTH = 1.03
 _NAMES = ("mlp", "feed_forward")
 
 
-def choose(model: torch.nn.Module, attempt: Callable[[], object], job: Job) -> bool:
+def choose(model: torch.nn.Module, attempt: Callable[[], object], job: JobContext) -> bool:
     """Compiles the feed-forward parts of a model if that makes `attempt` faster; whether it did.
 
     `attempt` is one pass forward and backward without any effect. What cannot be compiled here is

@@ -14,26 +14,26 @@ import torch
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
-from lora_studio.core.memory.estimate import MemoryEstimate, Plan, estimate
-from lora_studio.core.memory.rows import Rows
+from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
+from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
-from lora_studio.engine.backends.backend import Tuned
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, shape
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 
 #: Steps of a training from which on it says something about this machine.
 _ENOUGH_STEPS = 2
 
 
 @dataclass
-class Fit:
+class MemoryForecast:
     """What was told of a training, and since when it runs, in seconds of the monotonic clock."""
 
-    plan: Plan
+    plan: MemoryPlan
     told: MemoryEstimate
     device: torch.device
     first_step: int
@@ -55,24 +55,24 @@ class Fit:
 
 def tell(
     project: Project,
-    tuned: Tuned,
+    tuned: AdaptedModel,
     task: Task,
     training: Any,
-    job: Job,
+    job: JobContext,
     *,
     step: int = 0,
     ranks: int = 1,
-) -> Fit:
+) -> MemoryForecast:
     """Emits MemoryEstimated. `training` are the rows as a sequence with a selection, `step` is where
     the training goes on, `ranks` how many processes take part."""
     plan = calibration.corrected(_plan(project, tuned, task, training), calibration.load())
     plan = replace(plan, ranks=ranks)
     told = estimate(plan)
     job.emit(events.MemoryEstimated(estimate=told))
-    return Fit(plan, told, tuned.base.device, step, time.monotonic())
+    return MemoryForecast(plan, told, tuned.base.device, step, time.monotonic())
 
 
-def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
+def _plan(project: Project, tuned: AdaptedModel, task: Task, training: Any) -> MemoryPlan:
     selection = training.selection
     tokens = np.asarray(selection.lengths)
     if task == "preference":
@@ -82,7 +82,7 @@ def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
         tokens = np.array(
             [both[t][p] for t, p in zip(selection.table, selection.place, strict=True)], np.int64
         )
-    rows = Rows(
+    rows = RowStatistics(
         heaviest=lengths.heaviest(tokens),
         longest=int(np.max(selection.lengths, initial=0)),
         trained=selection.targets() / max(1, int(tokens.sum())),
@@ -90,7 +90,7 @@ def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
         count=len(tokens),
         task="sft" if task == "text" else task,  # documents are in pieces already
     )
-    return Plan(
+    return MemoryPlan(
         inspected=_inspected(project, tuned),
         model=project.model,
         lora=starting_adapter.effective(project.lora),
@@ -101,7 +101,7 @@ def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
     )
 
 
-def _inspected(project: Project, tuned: Tuned) -> events.ModelInspected:
+def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
     """The facts of the model that is loaded; its outline is read anew, as its layers are wrapped."""
     base = tuned.base
     outline = loading.on_meta(base.folder, project.model)

@@ -26,7 +26,7 @@ class MemoryPressureError(MemoryError):
 
 
 @dataclass(frozen=True)
-class Rung:
+class MemoryLevel:
     """Rows computed at once, and whether activations are computed twice in place of being kept."""
 
     micro_batch: int
@@ -36,19 +36,19 @@ class Rung:
         """Micro-batches of a step; the last may be smaller, so that a step has all its rows."""
         return math.ceil(rows_per_step / self.micro_batch)
 
-    def below(self, *, can_recompute: bool) -> Rung | None:
+    def below(self, *, can_recompute: bool) -> MemoryLevel | None:
         """The next one down: half the rows, then recomputing; None where there is none."""
         if self.micro_batch > 1:
-            return Rung(self.micro_batch // 2, self.recomputing)
-        return Rung(1, True) if can_recompute and not self.recomputing else None
+            return MemoryLevel(self.micro_batch // 2, self.recomputing)
+        return MemoryLevel(1, True) if can_recompute and not self.recomputing else None
 
 
-def first(spec: TrainingSpec, *noted: Any) -> Rung:
+def first(spec: TrainingSpec, *noted: Any) -> MemoryLevel:
     """Where a training begins: at its recipe, or as low as it is `noted` to have gone before."""
-    rungs = [Rung(spec.micro_batch, spec.gradient_checkpointing != "off")]
+    rungs = [MemoryLevel(spec.micro_batch, spec.gradient_checkpointing != "off")]
     for entry in noted:
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            rungs.append(Rung(max(1, int(entry["micro_batch"])), bool(entry["recomputing"])))
+            rungs.append(MemoryLevel(max(1, int(entry["micro_batch"])), bool(entry["recomputing"])))
     return min(rungs, key=lambda rung: (rung.micro_batch, not rung.recomputing))
 
 

@@ -128,7 +128,7 @@ def _limits() -> list[_Limit]:
     return found
 
 
-def _of_group(group: memory_limits.Group, limit: int) -> _Limit:
+def _of_group(group: memory_limits.ControlGroup, limit: int) -> _Limit:
     made = _Limit("its control group", lambda: limit, group.held)
 
     def held() -> int | None:

@@ -35,7 +35,7 @@ def is_exhausted(evaluations: Evaluations, spec: TrainingSpec) -> bool:
     return waited >= spec.early_stopping
 
 
-class Best:
+class BestAdapterStore:
     """The adapters of the best evaluations of a run, on disk; the first rank alone looks after them.
 
     That of the best one is there until the end, and so is that of the best at the last checkpoint:

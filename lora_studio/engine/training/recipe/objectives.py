@@ -21,7 +21,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
-from lora_studio.engine.training.distributed.ranks import Again, Ranks
+from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import ladder
 
@@ -50,7 +50,9 @@ class Objective(Protocol):
         ...
 
 
-def make(spec: TrainingSpec, task: Task, scorer: Scorer, ranks: Ranks | None = None) -> Objective:
+def make(
+    spec: TrainingSpec, task: Task, scorer: Scorer, ranks: ProcessGroup | None = None
+) -> Objective:
     """The objective of a project; raises ProblemError for a batch too small for it."""
     match task:
         case "preference" if spec.preference == "orpo":
@@ -156,8 +158,8 @@ class Kto:
     a step is split does not change its loss.
     """
 
-    def __init__(self, scorer: Scorer, beta: float, ranks: Ranks | None = None) -> None:
-        self.scorer, self.beta, self.ranks = scorer, beta, ranks or Ranks()
+    def __init__(self, scorer: Scorer, beta: float, ranks: ProcessGroup | None = None) -> None:
+        self.scorer, self.beta, self.ranks = scorer, beta, ranks or ProcessGroup()
         self._shift = torch.zeros(())
 
     def weight(self, rows: Sequence[EncodedLabelled]) -> int:
@@ -182,7 +184,7 @@ class Kto:
         def compute() -> None:
             for part in self.ranks.share(parts):
                 value = float(self._rewards(part).sum())
-                own.append(0.0 if isinstance(part, Again) else value)
+                own.append(0.0 if isinstance(part, DuplicateBatch) else value)
 
         why: str | None = None
         if self.ranks.is_sharded:  # the others wait in the middle of a block: there is no way back

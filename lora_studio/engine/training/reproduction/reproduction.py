@@ -29,10 +29,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import folder_atomic, reason_of, write_atomic
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.engine.backends.backend import Tuned
-from lora_studio.engine.dataset.batches import Plan
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.lora import attach
-from lora_studio.engine.runtime.channel import Job
+from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoded
 from lora_studio.engine.training.kernels.logprobs import drops
 from lora_studio.engine.training.recipe import schedules
@@ -56,7 +56,7 @@ _MOST_LINES = 199
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class ReproductionFacts:
     """What a training is about to do, as its objects say rather than as was asked for.
 
     `rows` is a sequence of what the task's objective takes; `packed` says whether rows are computed
@@ -65,10 +65,10 @@ class Recipe:
     """
 
     project: Project
-    tuned: Tuned
+    tuned: AdaptedModel
     task: Task
     rows: Any
-    plan: Plan
+    plan: BatchPlan
     steps: int
     optimizer: torch.optim.Optimizer
     packed: bool
@@ -78,7 +78,7 @@ class Recipe:
     step: int
 
 
-def write(run: RunFolder, recipe: Recipe, job: Job) -> None:
+def write(run: RunFolder, recipe: ReproductionFacts, job: JobContext) -> None:
     """Writes `train.py`, its rows and its lock list into the run folder.
 
     A training never ends for the want of them: what is in the way is told as a warning.
@@ -112,7 +112,7 @@ def is_there(run: RunFolder) -> bool:
 # --- the rows ---------------------------------------------------------------------------------
 
 
-def _write_rows(recipe: Recipe, folder: Path, job: Job) -> None:
+def _write_rows(recipe: ReproductionFacts, folder: Path, job: JobContext) -> None:
     """Rows end to end in files of numpy's, and the order that they are trained in.
 
     Of a pair the chosen answer is row 2 n and the rejected one row 2 n + 1.
@@ -136,7 +136,7 @@ def _write_rows(recipe: Recipe, folder: Path, job: Job) -> None:
     _write_order(recipe, folder)
 
 
-def _lengths(recipe: Recipe) -> Iterator[int]:
+def _lengths(recipe: ReproductionFacts) -> Iterator[int]:
     if recipe.task != "preference":
         yield from recipe.rows.lengths
         return
@@ -144,7 +144,7 @@ def _lengths(recipe: Recipe) -> Iterator[int]:
         yield from (len(part.ids) for part in _parts(recipe, number))
 
 
-def _parts(recipe: Recipe, number: int) -> tuple[Encoded, ...]:
+def _parts(recipe: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
     row = recipe.rows[number]
     match recipe.task:
         case "preference":
@@ -155,7 +155,7 @@ def _parts(recipe: Recipe, number: int) -> tuple[Encoded, ...]:
             return (row,)
 
 
-def _write_order(recipe: Recipe, folder: Path) -> None:
+def _write_order(recipe: ReproductionFacts, folder: Path) -> None:
     """The rows of each micro-batch, [steps, micro-batches, rows]; -1 where there is none."""
     steps = range(recipe.steps)
     shapes = [(len(part), max(map(len, part))) for part in map(recipe.plan.step, steps)]
@@ -185,7 +185,7 @@ class Scripts:
     model: str | None = None
 
 
-def render(run: RunFolder, recipe: Recipe, folder: Path) -> Scripts:
+def render(run: RunFolder, recipe: ReproductionFacts, folder: Path) -> Scripts:
     """The script of a run; `folder` takes what is too long to be read in it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.resources() / "reproduction"),
@@ -225,7 +225,7 @@ def _taken(facts: dict[str, Any]) -> str:
     return "from model import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
-def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def _facts(run: RunFolder, recipe: ReproductionFacts, folder: Path) -> dict[str, Any]:
     project, tuned = recipe.project, recipe.tuned
     spec, dtype = project.training, tuned.base.dtype
     task = spec.preference if recipe.task == "preference" else recipe.task
@@ -269,7 +269,7 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
     )
 
 
-def _reference_drops(tuned: Tuned) -> bool:
+def _reference_drops(tuned: AdaptedModel) -> bool:
     """Whether what answers are compared with would drop anything while it trains: the base, or the adapter
     that was there before. If not, nothing is switched: quantised layers compute otherwise then."""
     trained = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
@@ -277,7 +277,7 @@ def _reference_drops(tuned: Tuned) -> bool:
     return any(drops(layer) for name, layer in layers if not name.endswith(trained))
 
 
-def _widens(tuned: Tuned) -> bool:
+def _widens(tuned: AdaptedModel) -> bool:
     """Whether more trains than PEFT itself puts into 32-bit: modules that train whole, or biases."""
     config = tuned.model.peft_config["default"]
     return tuned.base.dtype != torch.float32 and bool(
@@ -285,7 +285,7 @@ def _widens(tuned: Tuned) -> bool:
     )
 
 
-def notes(recipe: Recipe, backend: str) -> list[str]:
+def notes(recipe: ReproductionFacts, backend: str) -> list[str]:
     """What is not as it was in the run, in whole sentences."""
     spec, found = recipe.project.training, []
     if recipe.project.lora.dropout or spec.neftune_alpha:
@@ -308,7 +308,7 @@ def notes(recipe: Recipe, backend: str) -> list[str]:
     return [textwrap.fill(note, 84) for note in found]
 
 
-def _base(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
+def _base(run: RunFolder, recipe: ReproductionFacts) -> dict[str, Any]:
     """The base model as it can be loaded again: hub id and commit, or a folder."""
     about = run.manifest()["base_model"]
     commit = about["commit"]
@@ -332,7 +332,7 @@ def _base(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _start(run: RunFolder, recipe: Recipe, folder: Path) -> str | None:
+def _start(run: RunFolder, recipe: ReproductionFacts, folder: Path) -> str | None:
     """The place of the adapter that training starts from, in the run folder; None for the values that
     PEFT draws. Those that were computed from the rows or from rounding are kept with the rows.
 
@@ -351,21 +351,21 @@ def _start(run: RunFolder, recipe: Recipe, folder: Path) -> str | None:
     return literal(f"{run.data.name}/initial")
 
 
-def _reference(recipe: Recipe) -> str | None:
+def _reference(recipe: ReproductionFacts) -> str | None:
     """The adapter that answers are compared with, in the script's words; None for the base alone."""
     if recipe.project.lora.changes_base:
         return 'OUT / "initial"'
     return "START" if recipe.tuned.start else None
 
 
-def _subtracts(recipe: Recipe) -> bool:
+def _subtracts(recipe: ReproductionFacts) -> bool:
     """Whether PEFT can make the saved adapter fit the base as it is stored."""
     spec = recipe.project.lora
     has_more = spec.use_dora or spec.modules_to_save or (spec.use_rslora and spec.own_ranks)
     return spec.changes_base and not has_more
 
 
-def _quantization(recipe: Recipe) -> list[str] | None:
+def _quantization(recipe: ReproductionFacts) -> list[str] | None:
     """Settings of the quantisation on loading, None where the weights are loaded as they are."""
     quantizer = getattr(recipe.tuned.base.model, "hf_quantizer", None)
     if quantizer is None or quantizer.pre_quantized:
@@ -381,7 +381,7 @@ def _quantization(recipe: Recipe) -> list[str] | None:
     ]
 
 
-def _adapter(tuned: Tuned) -> dict[str, Any]:
+def _adapter(tuned: AdaptedModel) -> dict[str, Any]:
     """What the adapter's configuration has beyond PEFT's defaults."""
     config, usual = tuned.model.peft_config["default"], peft.LoraConfig()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _ABOUT]

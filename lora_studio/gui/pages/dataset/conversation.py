@@ -11,9 +11,9 @@ from lora_studio.core.dataset.spec import Message
 from lora_studio.core.protocol.events import RowPreview
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Size, Space
+from lora_studio.gui.theme import Size, Spacing
 from lora_studio.gui.widgets.basics import titled
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 
 _ROLES = {
@@ -47,12 +47,12 @@ class MessagesView(RichText):
         cursor = self.emptied()
         caption = Size.CAPTION
         for message in self._messages:
-            above = 0 if self.document().isEmpty() else Space.L
+            above = 0 if self.document().isEmpty() else Spacing.L
             tint = "accent" if message.role == "assistant" else "muted"
             heading = words_in(tint, size=caption, bold=True)
             paragraph(cursor, spaced(above, 2), _heading(message), heading)
             if message.thinking:
-                quoted = spaced(0, Space.XS, Space.M)
+                quoted = spaced(0, Spacing.XS, Spacing.M)
                 paragraph(cursor, quoted, tr("Reasoning"), words_in("muted", size=caption))
                 paragraph(cursor, quoted, message.thinking, words_in("muted", italic=True))
             if message.content:
@@ -60,7 +60,7 @@ class MessagesView(RichText):
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
                 said = tr("calls {name}({arguments})").format(name=call.name, arguments=arguments)
-                paragraph(cursor, spaced(Space.XS), said, words_in("text", mono=True))
+                paragraph(cursor, spaced(Spacing.XS), said, words_in("text", mono=True))
         if self._plain:
             paragraph(cursor, spaced(), self._plain, words_in("text"))
         self.moveCursor(cursor.MoveOperation.Start)
@@ -72,8 +72,8 @@ class ChatView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until `show_row`."""
         super().__init__(parent)
-        self.fault = Statement()
-        self.verdict = Statement()
+        self.fault = StatusLabel()
+        self.verdict = StatusLabel()
         self.messages = MessagesView()
         self.chosen, self.rejected = (
             MessagesView(tr("Chosen answer")),
@@ -83,10 +83,10 @@ class ChatView(QWidget):
         self._pair.setChildrenCollapsible(False)
         for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
             self._pair.addWidget(titled(name, part))
-        self._pair.setHandleWidth(Space.S)
+        self._pair.setHandleWidth(Spacing.S)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.S, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.fault)
         layout.addWidget(self.verdict)
         layout.addWidget(self.messages, 1)

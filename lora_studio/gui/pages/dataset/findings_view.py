@@ -14,7 +14,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.theme import Role, Spacing
 from lora_studio.gui.widgets.basics import button, column, label, line, row
 from lora_studio.gui.widgets.glyph import Glyph
 
@@ -53,7 +53,7 @@ class FindingsView(Control):
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.S, 0, 0)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
         layout.addWidget(self._area)
         self.setFocusProxy(self._area)
         self._fill()
@@ -83,12 +83,12 @@ class FindingsView(Control):
         inner = QWidget()
         inner.setObjectName("scrolled")
         rows = QVBoxLayout(inner)
-        rows.setContentsMargins(0, 0, Space.S, 0)
+        rows.setContentsMargins(0, 0, Spacing.S, 0)
         rows.setSpacing(0)
         found = self._found.findings if self._found else ()
         if text := self._heading(found):
             rows.addWidget(label(text, "muted", wrap=True))
-            rows.addSpacing(Space.S)
+            rows.addSpacing(Spacing.S)
         for finding in found:
             rows.addWidget(line())
             rows.addWidget(self._row(finding))
@@ -175,8 +175,8 @@ def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidg
     """A sign, words, and buttons to the right."""
     made = QWidget()
     glyph = Glyph(icon, role)
-    layout = row(glyph, said, *acts, spacing=Space.M)
-    layout.setContentsMargins(0, Space.M, 0, Space.M)
+    layout = row(glyph, said, *acts, spacing=Spacing.M)
+    layout.setContentsMargins(0, Spacing.M, 0, Spacing.M)
     layout.setAlignment(glyph, Qt.AlignmentFlag.AlignTop)
     layout.setStretch(1, 1)
     for act in acts:

@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
 
 #: Reasons named at once; more are a rarity and stand in the filter of the table.
@@ -32,10 +32,10 @@ class DatasetFooter(QWidget):
         super().__init__(parent)
         self.figures = label(wrap=True)
         self.reasons = QWidget()
-        self._flow = FlowLayout(self.reasons, spacing=Space.L)
-        self.reasons.setContentsMargins(Space.XS, 0, 0, 0)  # a link reaches out to the left
+        self._flow = FlowLayout(self.reasons, spacing=Spacing.L)
+        self.reasons.setContentsMargins(Spacing.XS, 0, 0, 0)  # a link reaches out to the left
         self._shown: tuple[events.Skipped, ...] | None = None
-        self.setLayout(column(self.figures, self.reasons, spacing=Space.XS))
+        self.setLayout(column(self.figures, self.reasons, spacing=Spacing.XS))
 
     def show_figures(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
         """Figures side by side, and why rows are left out."""

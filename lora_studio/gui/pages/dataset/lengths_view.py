@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.plots.length_histogram import LengthHistogram
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
@@ -44,8 +44,8 @@ class LengthsView(QWidget):
         self.tiles = StatTiles(_TILES, columns=4)
         self.note = label(role="muted", wrap=True)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.S, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.histogram, 1)
         layout.addWidget(self.tiles)
         layout.addWidget(self.note)

@@ -15,15 +15,15 @@ from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMAT_TITLES, SLOTS, RowFormat
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.dataset.slot_editor import SlotEditor
 from lora_studio.gui.project.data_sources import Plain, is_hub
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.theme import Role, Spacing
 from lora_studio.gui.widgets.basics import button, column, label, line, row
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 
 _AUTO = "auto"
 _HUB = {"subset": mark("Subset"), "split": mark("Split"), "revision": mark("Revision")}
@@ -49,14 +49,14 @@ class MappingPanel(QWidget):
         self.slots: dict[str, SlotEditor] = {}
         self._names: dict[str, QLabel] = {}
         self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(Space.M)
-        self._grid.setVerticalSpacing(Space.S)
+        self._grid.setHorizontalSpacing(Spacing.M)
+        self._grid.setVerticalSpacing(Spacing.S)
         self._grid.setColumnStretch(1, 1)
         self.others = button("", self._show_others, kind="link")
         self._all = False  # whether the slots that nothing fills are shown
         self.reset = button(tr("Reset to detected"), self._reset, kind="link")
-        self.note = Statement()
-        self.hub = {name: Line() for name in _HUB}
+        self.note = StatusLabel()
+        self.hub = {name: LineEdit() for name in _HUB}
         self._hub_row = QWidget()
         self._build()
 
@@ -74,9 +74,9 @@ class MappingPanel(QWidget):
         layout = column(
             line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
             self.note,
-            spacing=Space.S,
+            spacing=Spacing.S,
         )  # fmt: skip
-        layout.setContentsMargins(0, Space.S, 0, Space.XS)
+        layout.setContentsMargins(0, Spacing.S, 0, Spacing.XS)
         self.setLayout(layout)
         self.format.edited.connect(self._format_chosen)
 

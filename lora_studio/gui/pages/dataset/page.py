@@ -24,12 +24,12 @@ from lora_studio.gui.pages.dataset.lengths_view import LengthsView
 from lora_studio.gui.pages.dataset.queries import DatasetInquiries, Kind
 from lora_studio.gui.pages.dataset.row_browser import RowBrowser
 from lora_studio.gui.pages.dataset.source_list import SourceList
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import data_sources, run_preview
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection, EmptyState, column
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import dropped_paths
 from lora_studio.gui.widgets.task_status import TaskStatus
 
@@ -39,7 +39,7 @@ _ROWS, _LENGTHS, _FINDINGS = range(3)
 _SETTINGS = 320
 
 
-class DatasetPage(Page):
+class DatasetPage(StepPage):
     """Sources above; rows, lengths and findings below them; to the right how rows are used."""
 
     step = "dataset"
@@ -100,13 +100,13 @@ class DatasetPage(Page):
         card.add(self.data)
         self.body.addWidget(sources)
         settings = column(*self._settings(), None)
-        self.body.addWidget(Columns(card, settings, (1, 0), right_width=_SETTINGS), 1)
+        self.body.addWidget(ResponsiveColumns(card, settings, (1, 0), right_width=_SETTINGS), 1)
         self.setAcceptDrops(True)
 
     def _settings(self) -> Sequence[Card]:
         used = Card(tr("How it is used"))
         used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
-        more = More()
+        more = CollapsibleSection()
         more.add(
             self.add_editor("too_long"),
             self.add_editor("thinking", style="combo"),
@@ -116,7 +116,7 @@ class DatasetPage(Page):
         used.add(more)
         validation = Card(tr("Validation"))
         validation.add(self.add_editor("validation_share"))
-        more = More()
+        more = CollapsibleSection()
         more.add(
             self.add_editor("validation_count"),
             self.add_editor("validation_file"),

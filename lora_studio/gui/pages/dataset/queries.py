@@ -13,7 +13,7 @@ from lora_studio.core.problems import Step
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.training.spec import TrainingSpec
-from lora_studio.gui.jobs.debounced_query import Inquiry, named_model
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery, named_model
 from lora_studio.gui.project.data_sources import narrowed
 from lora_studio.gui.project.state import ProjectState
 
@@ -55,7 +55,7 @@ class DatasetInquiries(QObject):
         self._progress: dict[str, events.Progress] = {}
         makers = (self._inspection, self._measuring, self._linting)
         self._inquiries = {
-            kind: Inquiry(make, self) for kind, make in zip(KINDS, makers, strict=True)
+            kind: DebouncedQuery(make, self) for kind, make in zip(KINDS, makers, strict=True)
         }
         for kind, inquiry in self._inquiries.items():
             inquiry.ask.connect(partial(self._begun, kind))
@@ -170,7 +170,7 @@ class DatasetInquiries(QObject):
             self.changed.emit()
         self.ask.emit(question)
 
-    def _take(self, kind: Kind, inquiry: Inquiry, event: object) -> None:
+    def _take(self, kind: Kind, inquiry: DebouncedQuery, event: object) -> None:
         if isinstance(event, events.Progress):
             self._progress[kind] = event
             self.changed.emit()

@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 from lora_studio.core.dataset.spec import DatasetSpec, Task
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.dataset.row_detail import RowDetail
 from lora_studio.gui.pages.dataset.row_model import PAGE
 from lora_studio.gui.pages.dataset.row_table import RowTable
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row, tool_button
 from lora_studio.gui.widgets.divided import divided
 
@@ -43,7 +43,7 @@ class RowBrowser(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until there is a dataset."""
         super().__init__(parent)
-        self.search = Line()
+        self.search = LineEdit()
         self.filter = QComboBox()
         self.clear = tool_button("close", tr("Show all rows (Esc in the search)"), self.show_all)
         self.count = label(role="muted")
@@ -83,8 +83,8 @@ class RowBrowser(QWidget):
         split = divided(Qt.Orientation.Horizontal, self.table, self.detail, (1, 1))
         split.setSizes([500, 500])
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.M, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.M)
         tools = row(self.search, self.filter, self.clear, None, self.count)
         tools.setStretch(0, 1)
         layout.addLayout(tools)

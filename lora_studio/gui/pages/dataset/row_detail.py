@@ -9,9 +9,9 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.dataset.conversation import ChatView
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, label, titled
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 from lora_studio.gui.widgets.token_view import TokenView
 
@@ -29,13 +29,13 @@ class RowDetail(QTabWidget):
         self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
         self.raw = RichText(self._paint_raw, tr("The row as the file has it"))
         self._raw = ""
-        self.problem = Statement()
+        self.problem = StatusLabel()
         self._rejected = titled(tr("Rejected"), self.rejected)
         self._chosen = label(tr("Chosen"), "label")
         tokens = QWidget()
         inside = QVBoxLayout(tokens)
-        inside.setContentsMargins(0, Space.S, 0, 0)
-        inside.setSpacing(Space.XS)
+        inside.setContentsMargins(0, Spacing.S, 0, 0)
+        inside.setSpacing(Spacing.XS)
         inside.addWidget(self.problem)
         inside.addWidget(self._chosen)
         inside.addWidget(self.tokens, 1)

@@ -11,11 +11,11 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.dataset.formats import mapping
 from lora_studio.gui.controls.choices import ComboControl
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _NOTHING, _TEMPLATE = "", "\0template"
 #: How a template writes a line break.
@@ -42,14 +42,14 @@ class SlotEditor(QWidget):
         self._first: Mapping[str, Any] = {}
         self.combo = ComboControl({})
         self.combo.box.setAccessibleName(tr("What fills {name}").format(name=name))
-        self.line = Line()
+        self.line = LineEdit()
         self.line.setAccessibleName(tr("Template for {name}").format(name=name))
         self.line.setPlaceholderText(tr("Click columns below, and write what stands between them"))
-        self.preview = Elided(role="muted")
+        self.preview = ElidedLabel(role="muted")
         self._chips = QWidget()
         self._flow = FlowLayout(self._chips)
         self.combo.setFixedWidth(240)
-        layout = column(row(self.combo, self.preview), self.line, self._chips, spacing=Space.XS)
+        layout = column(row(self.combo, self.preview), self.line, self._chips, spacing=Spacing.XS)
         self.setLayout(layout)
         self.line.hide()
         self._chips.hide()

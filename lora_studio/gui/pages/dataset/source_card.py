@@ -11,15 +11,15 @@ from PySide6.QtWidgets import QFrame, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMAT_TITLES, RowFormat
 from lora_studio.core.protocol import events
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.dataset.mapping_panel import MappingPanel
 from lora_studio.gui.project.data_sources import Plain, is_hub, weight
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Role, Space, set_icon
+from lora_studio.gui.theme import Role, Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
-from lora_studio.gui.widgets.glyph import Elided, Glyph, Statement
+from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph, StatusLabel
 
 #: From this confidence on a format is called certain, and from the next one likely.
 _SURE, _LIKELY = 0.95, 0.7
@@ -42,17 +42,17 @@ class SourceCard(QFrame):
         self.setProperty("surface", "choice")
         self._source: Plain = {}
         self._glyph = Glyph("file", "muted")
-        self.name = Elided(role="label")
-        self.holds = Elided(role="muted")
-        self.weight = Line()
+        self.name = ElidedLabel(role="label")
+        self.holds = ElidedLabel(role="muted")
+        self.weight = LineEdit()
         sized(self.weight, width=64)
         self.opener = button(
             tr("Mapping"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )
         self.opener.setCheckable(True)
         self.remove = tool_button("close", tr("Remove this source"), self.removed.emit)
-        self.verdict = Statement()
-        self.problems = Statement()
+        self.verdict = StatusLabel()
+        self.problems = StatusLabel()
         self.panel = MappingPanel()
         self._build()
 
@@ -67,7 +67,7 @@ class SourceCard(QFrame):
             self._glyph,
             self.name,
             self.holds,
-            Space.S,
+            Spacing.S,
             times,
             self.weight,
             self.opener,
@@ -76,8 +76,8 @@ class SourceCard(QFrame):
         head.setStretch(1, 1)
         head.setStretch(2, 2)
         self.holds.setAlignment(Qt.AlignmentFlag.AlignTrailing | Qt.AlignmentFlag.AlignVCenter)
-        layout = column(head, self.verdict, self.problems, self.panel, spacing=Space.XS)
-        layout.setContentsMargins(Space.M, Space.XS, Space.S, Space.S)
+        layout = column(head, self.verdict, self.problems, self.panel, spacing=Spacing.XS)
+        layout.setContentsMargins(Spacing.M, Spacing.XS, Spacing.S, Spacing.S)
         self.setLayout(layout)
         self.panel.hide()
         self.problems.hide()

@@ -10,11 +10,11 @@ from PySide6.QtCore import QStandardPaths, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.controls.controls import Control, Line
+from lora_studio.gui.controls.controls import Control, LineEdit
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.dataset.source_card import SourceCard
 from lora_studio.gui.project import data_sources
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 
 _FILTER = mark(
@@ -46,7 +46,7 @@ class SourceList(Control):
         self._busy = False
         self.cards: list[SourceCard] = []
         self.zone = QFrame()
-        self.line = Line()
+        self.line = LineEdit()
         self.files = button(tr("Files…"), self._choose_files, icon="file")
         self.folder = button(tr("Folder…"), self._choose_folder, icon="folder")
         self.hub = button(tr("From the hub"), self._type_hub_id, icon="search")
@@ -68,11 +68,11 @@ class SourceList(Control):
         self.folder.setToolTip(tr("Choose a folder of data files"))
         self.hub.setToolTip(tr("Type the id of a dataset on the Hugging Face hub"))
         self.recent.setToolTip(tr("Sources that were used before"))
-        self._list.setSpacing(Space.S)
+        self._list.setSpacing(Spacing.S)
         ways = row(self.line, self.files, self.folder, self.hub, self.recent)
         ways.setStretch(0, 1)
-        inside = column(self._list, self.hint, ways, self.example, spacing=Space.S)
-        inside.setContentsMargins(Space.CARD, Space.M, Space.CARD, Space.M)
+        inside = column(self._list, self.hint, ways, self.example, spacing=Spacing.S)
+        inside.setContentsMargins(Spacing.CARD, Spacing.M, Spacing.CARD, Spacing.M)
         self.zone.setLayout(inside)
         self.zone.setProperty("surface", "drop")
         outer = column(self.zone)

@@ -14,7 +14,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.controls.choices import SegmentsControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -60,7 +60,7 @@ class HubUpload(QWidget):
         self._dialog: PushDialog | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.ROW)
+        layout.setSpacing(Spacing.ROW)
         layout.addWidget(self.what)
         layout.addLayout(row(self.upload, self.look, None))
 
@@ -156,7 +156,7 @@ class PushDialog(Dialog):
             column(
                 label(tr("Repository"), "label"), self.repository,
                 label(tr("What"), "label"), self.what, self.private,
-                label(tr("Model card"), "label"), self.card, spacing=Space.S,
+                label(tr("Model card"), "label"), self.card, spacing=Spacing.S,
             )
         )  # fmt: skip
         self.add_button(button(tr("Cancel"), self.reject))

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, tool_button
 
 
@@ -32,8 +32,8 @@ class OllamaModels(QWidget):
         self._shown: tuple[events.OllamaModel, ...] = ()
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
-        self._grid.setHorizontalSpacing(Space.M)
-        self._grid.setVerticalSpacing(Space.XS)
+        self._grid.setHorizontalSpacing(Spacing.M)
+        self._grid.setVerticalSpacing(Spacing.XS)
         self._grid.setColumnStretch(0, 1)
 
     def show_models(self, models: Sequence[events.OllamaModel]) -> None:

@@ -17,13 +17,13 @@ from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.ollama_models import OllamaModels
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import More, button, label, row, set_role
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import CollapsibleSection, button, label, row, set_role
 
 _STEP: Step = "export"
 
 
-class OllamaServer(QWidget):
+class OllamaServerPanel(QWidget):
     """Whether a server answers, its models, and the button that creates the run's model there.
 
     Signals:
@@ -43,11 +43,11 @@ class OllamaServer(QWidget):
         self.create_button = button(tr("Create in Ollama"), self.request_create, icon="export")
         self.other_name = button(tr("Another name"), self._take_free_name, kind="link")
         self.models = OllamaModels()
-        self.more = More(tr("Models in Ollama"))
+        self.more = CollapsibleSection(tr("Models in Ollama"))
         self.more.add(self.models)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.ROW)
+        layout.setSpacing(Spacing.ROW)
         layout.addWidget(self.server)
         layout.addLayout(row(self.create_button, self.other_name, None))
         layout.addWidget(self.more)

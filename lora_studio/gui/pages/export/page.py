@@ -17,30 +17,30 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.hub_upload import HubUpload
-from lora_studio.gui.pages.export.ollama_server import OllamaServer
+from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.pages.export.queries import ExportQuestions
 from lora_studio.gui.pages.export.results_card import ResultsCard
 from lora_studio.gui.pages.export.template_view import TemplateView
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import (
     Card,
-    More,
+    CollapsibleSection,
     button,
     column,
     label,
     row,
     set_role,
 )
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
 _STEP: Step = "export"
 
 
-class ExportPage(Page):
+class ExportPage(StepPage):
     """Exports the merged model of the run that the window follows."""
 
     step = "export"
@@ -53,7 +53,7 @@ class ExportPage(Page):
         self.creating = JobRecord("create_ollama")
         self.table = QuantTable()
         self.name = LineControl(state.about(_STEP, "ollama_name"))
-        self.ollama = OllamaServer(state)
+        self.ollama = OllamaServerPanel(state)
         self.ollama.ask.connect(self.ask)
         self.ollama.create_requested.connect(self.run_requested)
         self.server = self.ollama.server
@@ -100,7 +100,7 @@ class ExportPage(Page):
         files.add(
             quantizations, self.room, self.add_editor("imatrix"), self.add_editor("self_test")
         )
-        more = More()
+        more = CollapsibleSection()
         for field in ("convert_from", "adapter_gguf", "lm_studio", "lm_studio_folder", "llama_cpp"):
             more.add(self.add_editor(field))
         files.add(more)
@@ -110,8 +110,8 @@ class ExportPage(Page):
         self.body.addWidget(self.results)
         hub = Card(tr("Hugging Face hub"))
         hub.add(self.hub)
-        ollama = column(self._ollama_card(), hub, None, spacing=Space.L)
-        self.body.addWidget(Columns(column(files, None), ollama, (3, 2)))
+        ollama = column(self._ollama_card(), hub, None, spacing=Spacing.L)
+        self.body.addWidget(ResponsiveColumns(column(files, None), ollama, (3, 2)))
         self.template_card = Card(tr("Template"))
         self.template_card.add(self.template)
         self.template_card.hide()
@@ -126,7 +126,7 @@ class ExportPage(Page):
             self.add_editor("system_prompt", style="text"),
             self.ollama,
         )
-        more = More()
+        more = CollapsibleSection()
         for field in ("temperature", "top_p", "num_ctx", "ollama_host"):
             more.add(self.add_editor(field))
         card.add(more)

@@ -16,7 +16,7 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space, color, theme
+from lora_studio.gui.theme import Spacing, color, theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
 
@@ -184,7 +184,7 @@ class QuantTable(Control):
         self.setFocusProxy(self.view)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.view)
         layout.addLayout(row(self.more, None))
         self.rows.ticked.connect(self._ticked)

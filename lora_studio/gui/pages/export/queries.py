@@ -11,7 +11,7 @@ from lora_studio.core.export import ExportSpec
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.jobs.debounced_query import Inquiry, named_model
+from lora_studio.gui.jobs.debounced_query import DebouncedQuery, named_model
 from lora_studio.gui.project.state import ProjectState
 
 
@@ -35,9 +35,9 @@ class ExportQuestions(QObject):
         """`made` gives the run whose files the sizes are about, None before it has something."""
         super().__init__(parent)
         self._state, self._made = state, made
-        self.server = Inquiry(self._server_question, self)
-        self.sizes = Inquiry(self._sizes_question, self)
-        self.template = Inquiry(self._template_question, self)
+        self.server = DebouncedQuery(self._server_question, self)
+        self.sizes = DebouncedQuery(self._sizes_question, self)
+        self.template = DebouncedQuery(self._template_question, self)
         for inquiry in (self.server, self.sizes, self.template):
             inquiry.ask.connect(self.ask)
             inquiry.outdated.connect(self.outdated)

@@ -11,7 +11,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.export.quant_table import badge
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -41,7 +41,7 @@ class ExportResult(QWidget):
         self.stops = label(role="muted", wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         for part in (self.headline, self.files, self.proof, self.stops, self.tabs):
             layout.addWidget(part)
         self._show()

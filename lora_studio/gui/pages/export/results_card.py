@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core.chat import AnySpeaker, InOllama
+from lora_studio.core.chat import AnySpeaker, OllamaSpeaker
 from lora_studio.core.runs import speakers
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
@@ -63,7 +63,7 @@ class ResultsCard(Card):
         """The model in Ollama, else the file that Ollama would have got; None before there is one."""
         created, run = self.result.created, self.state.run
         if created is not None:
-            return InOllama(name=created.name, host=created.host)
+            return OllamaSpeaker(name=created.name, host=created.host)
         models = [event for event in self.result.written if event.quantization != "adapter"]
         if run is None or not models:
             return None

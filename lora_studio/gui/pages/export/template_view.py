@@ -9,9 +9,9 @@ from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import More, label, set_role, titled
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import CollapsibleSection, label, set_role, titled
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
 
 _HEIGHT = 190
@@ -25,17 +25,17 @@ class TemplateView(QWidget):
         super().__init__(parent)
         self.verdict = label(wrap=True)
         self.jinja, self.go = _code(tr("Chat template")), _code(tr("Ollama TEMPLATE"))
-        sides = Columns(
+        sides = ResponsiveColumns(
             titled(tr("Chat template (Jinja)"), self.jinja),
             titled(tr("Ollama TEMPLATE (Go)"), self.go),
         )
         self.facts = FactList()
-        self.limits = More(tr("Where the two differ"))
+        self.limits = CollapsibleSection(tr("Where the two differ"))
         self._limits = label(role="muted", wrap=True)
         self.limits.add(self._limits)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         for part in (self.verdict, sides, self.facts, self.limits):
             layout.addWidget(part)
 

@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.home.recent_projects import ProjectGlance, ProjectScan
-from lora_studio.gui.pages.place import Place
-from lora_studio.gui.theme import Space, current, pixmap, theme
+from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.theme import Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import (
     Card,
     EmptyState,
@@ -23,12 +23,12 @@ from lora_studio.gui.widgets.basics import (
     row,
     tool_button,
 )
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _WIDTH = 760
 
 
-class HomePage(Place):
+class HomePage(AppPage):
     """Three ways to begin above the recent projects, unfinished ones first.
 
     Signals:
@@ -66,8 +66,8 @@ class HomePage(Place):
         inner.setObjectName("scrolled")
         inner.setMaximumWidth(_WIDTH)
         content = QVBoxLayout(inner)
-        content.setContentsMargins(0, Space.XXL, 0, Space.PAGE)
-        content.setSpacing(Space.L)
+        content.setContentsMargins(0, Spacing.XXL, 0, Spacing.PAGE)
+        content.setSpacing(Spacing.L)
         content.addWidget(label(self.title, "title"))
         content.addWidget(
             label(
@@ -85,7 +85,7 @@ class HomePage(Place):
         content.addStretch(1)
         centred = row(None, inner, None, spacing=0)
         centred.setStretch(1, 100)
-        self.body.setContentsMargins(Space.PAGE, 0, Space.PAGE, 0)
+        self.body.setContentsMargins(Spacing.PAGE, 0, Spacing.PAGE, 0)
         self.body.addLayout(centred)
         self._seen: list[ProjectGlance] = []
         theme().changed.connect(self._fill)
@@ -198,7 +198,7 @@ class _ProjectRow(QFrame):
         tint = getattr(current(), "ok" if icon == "check" else role)
         glyph = QLabel()
         glyph.setPixmap(pixmap(icon, tint))
-        folder = Elided(_place(seen.file), "caption")
+        folder = ElidedLabel(_place(seen.file), "caption")
         folder.full = str(seen.file)
         known = seen.seen and not seen.missing
         ago = f" · {_ago(time.time() - seen.changed)}" if known else ""
@@ -210,9 +210,9 @@ class _ProjectRow(QFrame):
             folder,
             spacing=2,
         )
-        layout = row(glyph, names, spacing=Space.M)
+        layout = row(glyph, names, spacing=Spacing.M)
         layout.setStretch(1, 1)
-        layout.setContentsMargins(0, Space.M, 0, Space.M)
+        layout.setContentsMargins(0, Spacing.M, 0, Spacing.M)
         layout.addLayout(self.tools)
         self.setLayout(layout)
 

@@ -9,11 +9,11 @@ from PySide6.QtCore import Signal
 
 from lora_studio.core import formatting as words
 from lora_studio.core.runs import facts, folder
-from lora_studio.core.runs.facts import Told
+from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import State
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 
 #: What the state of the latest run means to the user.
 STATE_WORDS: dict[State, str] = {
@@ -89,12 +89,12 @@ def glance(file: Path) -> ProjectGlance:
     found = ProjectGlance(file, changed, run, run.state())
     if not found.unfinished:
         return found
-    told = facts.events_since(run, Told())
+    told = facts.events_since(run, RunProgress())
     reason = facts.why_ended(told) if found.state == "interrupted" else ""
     return replace(found, step=told.step, steps=told.steps, reason=reason, training=told.training)
 
 
-class ProjectScan(LastingThread):
+class ProjectScan(DetachedThread):
     """Looks at several projects.
 
     Signals:

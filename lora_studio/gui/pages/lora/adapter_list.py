@@ -13,14 +13,14 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, tool_button
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 
 _LARGEST = 10.0
 
 
-class Weight(QDoubleSpinBox):
+class WeightEditor(QDoubleSpinBox):
     """A number that the wheel changes only in focus, so that scrolling a page does not."""
 
     def __init__(self, value: float, name: str) -> None:
@@ -29,7 +29,7 @@ class Weight(QDoubleSpinBox):
         # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
         # style sheet of the window makes the buttons as narrow as nothing instead.
         sized(self, width=64)
-        self.lineEdit().setTextMargins(Space.S, 0, Space.XS, 0)
+        self.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
         self.setAccessibleName(tr("Weight of {name}").format(name=name))
@@ -52,11 +52,11 @@ class AdapterList(Control):
         self._value: tuple[str, ...] = ()
         self.add = button(tr("Add an adapter…"), self.pick, icon="folder")
         self.setFocusProxy(self.add)
-        self._rows = column(spacing=Space.S)
+        self._rows = column(spacing=Spacing.S)
         held = QHBoxLayout()
         held.addWidget(self.add)
         held.addStretch(1)
-        layout = column(self._rows, held, spacing=Space.S)
+        layout = column(self._rows, held, spacing=Spacing.S)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setLayout(layout)
 
@@ -89,10 +89,10 @@ class AdapterList(Control):
         except ProblemError:
             folder, weight = text, 1.0
         name = Path(folder).name or folder
-        shown = Elided()
+        shown = ElidedLabel()
         shown.full = folder
         shown.setText(name)
-        number = Weight(weight, name)
+        number = WeightEditor(weight, name)
         number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
         out = tool_button(
             "close", tr("Take {name} out").format(name=name), lambda: self._change(place, None)

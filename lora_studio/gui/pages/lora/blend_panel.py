@@ -9,14 +9,14 @@ from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import chat
-from lora_studio.core.chat import OnBase
+from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.lora.adapter_list import Weight
-from lora_studio.gui.theme import Space
+from lora_studio.gui.pages.lora.adapter_list import WeightEditor
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import tool_button
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 
 #: A slider goes from nothing to twice as strong as trained; numbers go further, below zero too.
 _STEPS, _LARGEST = 100, 2.0
@@ -39,7 +39,7 @@ class BlendPanel(QWidget):
         self.numbers: list[QDoubleSpinBox] = []
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(Space.XS)
+        self._layout.setSpacing(Spacing.XS)
         self.hide()
 
     def show_adapters(self, adapters: Sequence[WeightedAdapter]) -> None:
@@ -65,11 +65,11 @@ class BlendPanel(QWidget):
 
     def _row(self, place: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = tell(chat.shown(OnBase(adapters=(alone,))))
-        shown = Elided(name, "caption")
+        name = tell(chat.shown(AdapterSpeaker(adapters=(alone,))))
+        shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Strength of {adapter}").format(adapter=name))
-        number = Weight(adapter.weight, name)
+        number = WeightEditor(adapter.weight, name)
         slider.valueChanged.connect(lambda value: self._change(place, value / _STEPS))
         number.valueChanged.connect(lambda value: self._change(place, value))
         out = tool_button(
@@ -80,7 +80,7 @@ class BlendPanel(QWidget):
         made = QWidget()
         layout = QHBoxLayout(made)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(shown, 1)
         layout.addWidget(slider, 1)
         layout.addWidget(number)

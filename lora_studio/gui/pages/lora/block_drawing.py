@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core.lora.spec import Targets
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Size, Space, body_font, color, theme
+from lora_studio.gui.theme import Size, Spacing, body_font, color, theme
 
 Place = Literal["in", "out", "up", "down", "other"]
 
@@ -160,7 +160,7 @@ class BlockDrawing(QWidget):
         for slot in self._of("other"):
             made = self.buttons[slot.name]
             made.setGeometry(left, self.height() - _HEIGHT, made.sizeHint().width(), _HEIGHT)
-            left += made.sizeHint().width() + Space.S
+            left += made.sizeHint().width() + Spacing.S
         self.update()
 
     # --- painting -----------------------------------------------------------------------------

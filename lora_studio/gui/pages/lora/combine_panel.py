@@ -10,14 +10,14 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox, QVBoxLayout, QWidget
 
 from lora_studio.core import chat
-from lora_studio.core.chat import OnBase
+from lora_studio.core.chat import AdapterSpeaker
 from lora_studio.core.lora.adapters import METHODS, AdapterFacts, Method, WeightedAdapter
 from lora_studio.core.protocol import commands
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
@@ -64,7 +64,7 @@ class CombinePanel(QWidget):
         self.density.setAccessibleName(tr("Share of values kept"))
         for number in (self.rank, self.density):
             sized(number, width=72)
-            number.lineEdit().setTextMargins(Space.S, 0, Space.XS, 0)
+            number.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
         self._rank_name, self._density_name = label(tr("Rank")), label(tr("Kept"))
         self.name = QLineEdit()
         self.name.setAccessibleName(tr("Name of the new adapter"))
@@ -75,7 +75,7 @@ class CombinePanel(QWidget):
         numbers = (self._rank_name, self.rank, self._density_name, self.density)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.what)
         layout.addWidget(self.blend)
         layout.addLayout(row(self.method, *numbers, None))
@@ -98,7 +98,10 @@ class CombinePanel(QWidget):
         self._ranks = {rank for each in adapters for rank in each.ranks}
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
-            titles = [tell(chat.shown(OnBase(adapters=(_plain(each),)))) for each in self._adapters]
+            titles = [
+                tell(chat.shown(AdapterSpeaker(adapters=(_plain(each),))))
+                for each in self._adapters
+            ]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
             self.rank.setValue(max(self._ranks, default=16))
         self._refresh()

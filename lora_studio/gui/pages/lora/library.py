@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 
 if TYPE_CHECKING:
-    from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+    from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 
 
 class AdapterLibrary(QObject):
@@ -34,16 +34,18 @@ class AdapterLibrary(QObject):
         """Nothing is looked for before it is opened."""
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
-        self.link = ChatLink(self)
-        self.dialog: AdapterDialog | None = None
+        self.link = OnDemandWorker(self)
+        self.dialog: AdapterLibraryDialog | None = None
 
     def open(self) -> None:
         """Shows the library, or brings it forward."""
         # Imported when it is needed: not every session combines adapters.
-        from lora_studio.gui.pages.lora.library_dialog import AdapterDialog
+        from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 
         if self.dialog is None:
-            self.dialog = AdapterDialog(self._state, self._preferences, self.link, self._window)
+            self.dialog = AdapterLibraryDialog(
+                self._state, self._preferences, self.link, self._window
+            )
             self.dialog.found.connect(self.found)
             for signal, target in (
                 (self.dialog.talk_wanted, self.talk_wanted),

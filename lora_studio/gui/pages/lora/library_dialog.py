@@ -20,11 +20,11 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, formatting
-from lora_studio.core.lora.adapters import AdapterFacts, Fit
+from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
-from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.lora.combine_panel import CombinePanel
@@ -32,19 +32,19 @@ from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
 #: Pixels that the list needs for all its columns.
 _ROOM_FOR_ALL = 480
 
 
-class AdapterDialog(Dialog):
+class AdapterLibraryDialog(Dialog):
     """The list to the left; the chosen adapter and what can be done with it to the right.
 
     Signals:
@@ -57,7 +57,7 @@ class AdapterDialog(Dialog):
     merge_wanted = Signal(str)
 
     def __init__(
-        self, state: ProjectState, preferences: Preferences, link: ChatLink, parent: QWidget
+        self, state: ProjectState, preferences: Preferences, link: OnDemandWorker, parent: QWidget
     ) -> None:
         """Looks at once, in the folders of projects and in those that were added."""
         super().__init__(tr("Adapter library"), "", parent)
@@ -91,13 +91,13 @@ class AdapterDialog(Dialog):
             header.setSectionResizeMode(place, QHeaderView.ResizeMode.Stretch)
         self.table.currentCellChanged.connect(self._chosen)
         self.table.itemChanged.connect(self._ticked)
-        self.status = Statement()
+        self.status = StatusLabel()
         self.add = button(tr("Add a folder…"), self.pick, icon="plus")
         self.again = button(tr("Look again"), self.look, icon="refresh")
 
     def _build_detail(self) -> None:
         self.name = label("", "section", wrap=True)
-        self.fit = Statement()
+        self.fit = StatusLabel()
         self.facts = FactList()
         self.norms = NormBars()
         self.strength = label("", "caption", wrap=True)
@@ -111,7 +111,7 @@ class AdapterDialog(Dialog):
         room = self.screen().availableSize()
         self.resize(QSize(Size.scaled(1120), Size.scaled(680)).boundedTo(room))
         left = QVBoxLayout()
-        left.setSpacing(Space.S)
+        left.setSpacing(Spacing.S)
         left.addWidget(self.table, 1)
         left.addWidget(self.status)
         left.addLayout(row(self.add, self.again, None))
@@ -127,7 +127,7 @@ class AdapterDialog(Dialog):
         inner = QWidget()
         inner.setObjectName("scrolled")
         right = QVBoxLayout(inner)
-        right.setContentsMargins(0, 0, Space.S, 0)
+        right.setContentsMargins(0, 0, Spacing.S, 0)
         right.addWidget(detail)
         right.addStretch(1)
         area = QScrollArea(widgetResizable=True)
@@ -136,7 +136,7 @@ class AdapterDialog(Dialog):
         area.setMinimumSize(Size.scaled(400), 300)
         area.setAccessibleName(tr("About the adapter"))
         sides = QHBoxLayout()
-        sides.setSpacing(Space.L)
+        sides.setSpacing(Spacing.L)
         sides.addLayout(left, 4)
         sides.addWidget(area, 3)
         self.body.addLayout(sides, 1)
@@ -204,7 +204,7 @@ class AdapterDialog(Dialog):
         whole = known is not None and known.source == spec.source and not known.missing_bytes
         return spec if whole or spec.kind == "folder" else None
 
-    def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, Fit]) -> None:
+    def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, AdapterFit]) -> None:
         before = self.chosen()
         wanted = self._choose_next or (before.folder if before is not None else "")
         ticked = {each.folder for each in self._ticked_adapters()}
@@ -334,7 +334,7 @@ def _rank(facts: AdapterFacts) -> str:
     return "" if not high else str(low) if low == high else f"{low}–{high}"
 
 
-def _cells(facts: AdapterFacts, fit: Fit | None) -> tuple[str, ...]:
+def _cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...]:
     base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     usable = facts.problem is None
     fits = "" if usable and fit is None else "✓" if fit is not None and fit.fits else "✗"

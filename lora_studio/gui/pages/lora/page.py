@@ -15,17 +15,17 @@ from lora_studio.core.memory import adapter_size
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.problems import ProblemError, Step
 from lora_studio.core.protocol import events
-from lora_studio.gui.controls.cards import CardsControl, Choice
+from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.preset_number import PresetNumberControl
 from lora_studio.gui.controls.slider_number import SliderNumberControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.lora.block_drawing import USUAL, BlockDrawing, meant_by
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.project.undo import Change
-from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label, set_role
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 
 #: Ranks with what each is for: title and phrase.
 _RANKS = (
@@ -44,7 +44,7 @@ _DROPOUT = {
 _STEP: Step = "lora"
 
 
-class LoraPage(Page):
+class LoraPage(StepPage):
     """The adapter is counted at once where the widths of the layers tell its size, else by the
     inspector, whose latest count is shown meanwhile."""
 
@@ -54,7 +54,9 @@ class LoraPage(Page):
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Cards of ranks on top; strength to the left, layers to the right."""
         super().__init__(state, parent)
-        self.presets = CardsControl([Choice(rank, tr(name), tr(use)) for rank, name, use in _RANKS])
+        self.presets = CardsControl(
+            [CardOption(rank, tr(name), tr(use)) for rank, name, use in _RANKS]
+        )
         self.presets.setAccessibleName(tr("Usual ranks"))
         self.rank = SliderNumberControl(state.about(_STEP, "rank"), _STOPS)
         self.alpha = PresetNumberControl(
@@ -86,7 +88,7 @@ class LoraPage(Page):
             self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
         )
         strength.add(self.add_editor("dropout", control=self.dropout))
-        more = More()
+        more = CollapsibleSection()
         more.add(
             self.add_editor("use_rslora"),
             self.add_editor("use_dora"),
@@ -108,7 +110,7 @@ class LoraPage(Page):
         result.add(self.sentence, self.detail)
         self.body.addWidget(self.presets)
         self.body.addWidget(result)
-        self.body.addWidget(Columns(column(strength, None), column(layers, None), (2, 3)))
+        self.body.addWidget(ResponsiveColumns(column(strength, None), column(layers, None), (2, 3)))
         self.body.addStretch(1)
 
     # --- what the user does -------------------------------------------------------------------

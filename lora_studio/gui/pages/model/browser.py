@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from lora_studio.core.memory import model_fit
-from lora_studio.core.model.catalog import ModelEntry, Outline, Place
+from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
@@ -20,9 +20,9 @@ from lora_studio.gui.pages.model.hub_filters import HubFilters
 from lora_studio.gui.pages.model.model_list import Line, ModelList
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 
 #: What stands for each way: its words and the places behind it.
 _WAYS: dict[str, tuple[str, tuple[Place, ...]]] = {
@@ -47,7 +47,7 @@ BUILTIN = ModelEntry(
     parameters=134_515_008,
     architecture="LlamaForCausalLM",
     licence="apache-2.0",
-    outline=Outline(
+    outline=ModelOutline(
         layers=30, hidden_size=576, intermediate_size=1536, heads=9, kv_heads=3, vocabulary=49_152
     ),
     stored="Q8_0",
@@ -72,7 +72,7 @@ class ModelBrowser(QWidget):
         self,
         finder: ModelFinder,
         preferences: Preferences,
-        settings: Callable[[], model_fit.Settings | None],
+        settings: Callable[[], model_fit.FitSettings | None],
         parent: QWidget | None = None,
     ) -> None:
         """`settings` says how training would go, None while no device is known."""
@@ -92,7 +92,7 @@ class ModelBrowser(QWidget):
         self.add = button(tr("Add a folder…"), self._pick, icon="plus")
         self.list = ModelList()
         self.list.setMinimumHeight(250)
-        self.said = Statement()
+        self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
         self.online = button(tr("Turn offline mode off"), self.online_wanted.emit)
@@ -117,13 +117,13 @@ class ModelBrowser(QWidget):
         models.add(self.filters, self.folders, self.said)
         models.add(row(self.online, self.again, None), self.list)
         models.body.setStretchFactor(self.list, 1)
-        layout = row(where, models, spacing=Space.L)
+        layout = row(where, models, spacing=Spacing.L)
         layout.setStretch(1, 1)
         self.setLayout(layout)
 
     def _fit_ways(self) -> None:
         """As wide as the longest of them in this language and size of text."""
-        needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Space.S
+        needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Spacing.S
         self.ways.setFixedWidth(max(Size.scaled(156), needed))
 
     def changeEvent(self, event: QEvent) -> None:

@@ -11,7 +11,7 @@ from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
 
@@ -30,7 +30,7 @@ class DeviceControl(Control):
         self._several = label(tr("Train on several together, each on a part of every step:"), role="caption")  # fmt: skip
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         for widget in (self.combo, self._several, self._together):
             layout.addWidget(widget)
         self.combo.edited.connect(self._choose)

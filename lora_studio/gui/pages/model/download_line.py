@@ -9,9 +9,9 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, row
-from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
 
@@ -34,13 +34,13 @@ class DownloadLine(QWidget):
         self.start = button("", self.started.emit, icon="download")
         self.stop = button(tr("Cancel"), self.cancelled.emit)
         self.progress = ProgressLine()
-        self.said = Statement()
+        self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.page = button(tr("Open its page"), self.page_clicked.emit, kind="link")
         self.online = button(tr("Turn offline mode off"), self.online_wanted.emit, kind="link")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.said)
         layout.addLayout(row(self.sign_in, self.page, self.online, None))
         layout.addWidget(self.progress)

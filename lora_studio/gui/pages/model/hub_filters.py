@@ -9,7 +9,7 @@ from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 
 #: Bounds of a size in billions of parameters, and its words.
@@ -67,7 +67,7 @@ class HubFilters(QWidget):
         policy = more.sizePolicy()
         policy.setHeightForWidth(True)
         more.setSizePolicy(policy)
-        self.setLayout(column(row(self.line, self.go), more, spacing=Space.S))
+        self.setLayout(column(row(self.line, self.go), more, spacing=Spacing.S))
         self._values = {self.size_of: "", self.licence: "", self.sort: "downloads"}
         self.line.returnPressed.connect(self.search)
         self.open.toggled.connect(lambda _: self.search())

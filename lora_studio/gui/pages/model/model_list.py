@@ -26,19 +26,19 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
-from lora_studio.core.memory.model_fit import Fit
+from lora_studio.core.memory.model_fit import ModelFit
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 
 _BAR, _BAR_WIDTH = 6, 112
 _Index = QModelIndex | QPersistentModelIndex
 
 #: An entry, and how it fits; None while no device is known.
-Line = tuple[ModelEntry, Fit | None]
+Line = tuple[ModelEntry, ModelFit | None]
 
 _ENTRY = Qt.ItemDataRole.UserRole
 
@@ -68,7 +68,7 @@ def _downloads(number: int, *, brief: bool) -> str:
     return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
 
 
-def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
+def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
     """Whether it can be trained on here, in a word or two, with the role of its colour."""
     if entry.refusal:
         return tr("not usable"), "muted"
@@ -157,7 +157,7 @@ class _Lines(QAbstractListModel):
         return None
 
 
-def _tip(entry: ModelEntry, fit: Fit | None) -> str:
+def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
     lines = [entry.title, about(entry)]
     if fit is not None and not entry.refusal:
         needed, free = formatting.memory(fit.needed), formatting.memory(fit.available)
@@ -184,14 +184,14 @@ class _Delegate(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._ground(painter, rect, state)
-        inner = rect.adjusted(Space.M, Space.S, -Space.M, -Space.S)
+        inner = rect.adjusted(Spacing.M, Spacing.S, -Spacing.M, -Spacing.S)
         right_to_left = option.direction == Qt.LayoutDirection.RightToLeft
         width = Size.scaled(_BAR_WIDTH)
         side = QRect(inner.right() - width + 1, inner.top(), width, inner.height())
-        left = inner.adjusted(0, 0, -width - Space.M, 0)
+        left = inner.adjusted(0, 0, -width - Spacing.M, 0)
         if right_to_left:
             side.moveLeft(inner.left())
-            left = inner.adjusted(width + Space.M, 0, 0, 0)
+            left = inner.adjusted(width + Spacing.M, 0, 0, 0)
         # The painter takes left for right by itself where lines run from right to left.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         said, role = verdict(entry, fit)
@@ -241,7 +241,7 @@ class _Delegate(QStyledItemDelegate):
         painter.drawText(room, int(side | upright), shown)
 
     def _bar(
-        self, painter: QPainter, room: QRect, fit: Fit, role: str, *, right_to_left: bool
+        self, painter: QPainter, room: QRect, fit: ModelFit, role: str, *, right_to_left: bool
     ) -> None:
         whole = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)
         path = QPainterPath()

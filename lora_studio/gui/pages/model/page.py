@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
-from lora_studio.core.memory.estimate import Plan, estimate
+from lora_studio.core.memory.estimate import MemoryPlan, estimate
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
 from lora_studio.core.problems import Problem
@@ -21,7 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
 from lora_studio.core.system import offline
 from lora_studio.gui.controls.path import PathControl
-from lora_studio.gui.jobs.debounced_query import NAMING, Inquiry, named_model
+from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, named_model
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.model.browser import ModelBrowser
@@ -31,14 +31,14 @@ from lora_studio.gui.pages.model.finder import ModelFinder
 from lora_studio.gui.pages.model.hub_account import HubAccount
 from lora_studio.gui.pages.model.precision_control import PrecisionControl
 from lora_studio.gui.pages.model.token_dialog import hub_address
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, More, button, column, label, row
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection, button, column, label, row
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 
@@ -55,7 +55,7 @@ _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 _FACTS_WIDTH = 330
 
 
-class ModelPage(Page):
+class ModelPage(StepPage):
     """Asks the inspector about the model and the adapter whenever either changes."""
 
     step = "model"
@@ -70,7 +70,7 @@ class ModelPage(Page):
         """Left where from, in the middle the models of there, right what is known of the chosen one."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
-        self.inquiry = Inquiry(self._question, self)
+        self.inquiry = DebouncedQuery(self._question, self)
         self.inquiry.ask.connect(self.ask)
         self.inquiry.outdated.connect(self.question_outdated)
         self.finder = ModelFinder(self)
@@ -100,9 +100,9 @@ class ModelPage(Page):
         facts.setMinimumWidth(Size.scaled(280))
         facts.add(self.note, self.facts, self.download)
         facts.body.addStretch(1)
-        middle = column(self._source_card(), self.browser, spacing=Space.L)
+        middle = column(self._source_card(), self.browser, spacing=Spacing.L)
         wide = Size.scaled(_FACTS_WIDTH)
-        self.body.addWidget(Columns(middle, facts, (1, 0), right_width=wide))
+        self.body.addWidget(ResponsiveColumns(middle, facts, (1, 0), right_width=wide))
         self.body.addWidget(self._precision_card())
         self.body.addStretch(1)
 
@@ -132,7 +132,7 @@ class ModelPage(Page):
         device = self.add_editor("device", control=self.device)
         device.set_help("")
         card.add(precision, device)
-        more = More()
+        more = CollapsibleSection()
         for field in ("quant_type", "double_quant", "sharding", "revision", "trust_remote_code"):
             more.add(self.add_editor(field))
         card.add(more)
@@ -252,7 +252,7 @@ class ModelPage(Page):
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
         return InspectModel(model=named_model(model), lora=shape)
 
-    def _settings(self) -> model_fit.Settings | None:
+    def _settings(self) -> model_fit.FitSettings | None:
         """How training would go with another model; None while no device is known."""
         plan = memory_plan.settings(self.state)
         device = memory_plan.device(self.state)
@@ -368,7 +368,7 @@ def _said(problem: Problem) -> str:
     return f"{tell(problem.what)} {tell(problem.remedy)}"
 
 
-def _fit(plan: Plan) -> str:
+def _fit(plan: MemoryPlan) -> str:
     """Whether a training fits, with the recipe as it is set."""
     found = estimate(plan)
     if found.fits:

@@ -7,11 +7,11 @@ from typing import Any
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from lora_studio.gui.controls.cards import CardsControl, Choice
+from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control, name_control
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
 _FULL = "16bit"
@@ -23,9 +23,9 @@ _FORMATS = {
     "fp32": "float32",
 }
 _CARDS = (
-    Choice(_FULL, mark("16-bit"), mark("exact and fastest")),
-    Choice("8bit", mark("8-bit"), mark("half the memory, hardly any loss")),
-    Choice("4bit", mark("4-bit"), mark("a quarter of the memory, small loss (QLoRA)")),
+    CardOption(_FULL, mark("16-bit"), mark("exact and fastest")),
+    CardOption("8bit", mark("8-bit"), mark("half the memory, hardly any loss")),
+    CardOption("4bit", mark("4-bit"), mark("a quarter of the memory, small loss (QLoRA)")),
 )
 
 
@@ -44,7 +44,7 @@ class PrecisionControl(Control):
         self.setFocusProxy(self.cards)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(self.cards)
         layout.addWidget(self._format_row)
         self.cards.edited.connect(self._card_chosen)

@@ -16,7 +16,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.gui.theme import Size, Space, color, theme
+from lora_studio.gui.theme import Size, Spacing, color, theme
 from lora_studio.gui.widgets.growing_text import GrowingText
 
 #: What makes an answer Markdown: a fence, heading, list, quote or table, or something set off in a line.
@@ -123,7 +123,7 @@ def _space(block: QTextBlock, following: QTextBlock) -> None:
     in_list = block.textList() is not None and following.textList() is not None
     last = not following.isValid() or QTextCursor(block).currentTable() is not None
     look.setTopMargin(0)
-    look.setBottomMargin(0 if together or last else Space.XS if in_list else Space.S)
+    look.setBottomMargin(0 if together or last else Spacing.XS if in_list else Spacing.S)
     cursor.setBlockFormat(look)
 
 
@@ -132,9 +132,9 @@ def _rule(table: QTextTable) -> None:
     look.setBorderCollapse(True)
     look.setBorder(1)
     look.setBorderBrush(color("line"))
-    look.setCellPadding(Space.XS)
+    look.setCellPadding(Spacing.XS)
     look.setCellSpacing(0)
-    look.setBottomMargin(Space.S)
+    look.setBottomMargin(Spacing.S)
     table.setFormat(look)
 
 

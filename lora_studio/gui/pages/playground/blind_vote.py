@@ -11,7 +11,7 @@ from lora_studio.core import chat
 from lora_studio.core.playground import COLUMNS
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.pages.playground.vote_bar import VoteBar
 
 
@@ -26,7 +26,7 @@ class BlindVote(QObject):
     reordered = Signal()
     voted = Signal()
 
-    def __init__(self, desk: ChatDesk, parent: QObject | None = None) -> None:
+    def __init__(self, desk: ChatController, parent: QObject | None = None) -> None:
         """Off, with the columns as they are numbered."""
         super().__init__(parent)
         self._desk = desk

@@ -8,20 +8,27 @@ from typing import Any
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core import chat
-from lora_studio.core.chat import AnySpeaker, Asked, InOllama, OnBase, Sampling
+from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, ChatQuestion, OllamaSpeaker, Sampling
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.playground import COLUMNS, Answers, Conversation, Take, Turn, Vote
+from lora_studio.core.playground import (
+    COLUMNS,
+    AnswerVersion,
+    Conversation,
+    Turn,
+    TurnAnswers,
+    Vote,
+)
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
-from lora_studio.core.runs.speakers import Choice
-from lora_studio.gui.jobs.worker_on_demand import ChatLink
+from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.playground.store import PlaygroundStore
 from lora_studio.gui.project.state import ProjectState
 
 
-class ChatDesk(QObject):
+class ChatController(QObject):
     """One conversation at a time, in up to three columns that share a worker.
 
     Signals:
@@ -42,11 +49,11 @@ class ChatDesk(QObject):
         """Follows the open project."""
         super().__init__(parent)
         self._state = state
-        self.link = ChatLink(self)
+        self.link = OnDemandWorker(self)
         self.store = PlaygroundStore(self)
         self.kept = self._blank = Conversation()
         self.all: list[Conversation] = []
-        self.choices: tuple[Choice, ...] = ()
+        self.choices: tuple[SpeakerOption, ...] = ()
         self.library: tuple[str, ...] = ()
         self.device = ""  # "": that of the project
         self.waiting: dict[int, str] = {}  # columns without their answer yet -> what is there of it
@@ -144,8 +151,8 @@ class ChatDesk(QObject):
         """One more column: the first that does not answer yet."""
         if len(self.kept.speakers) < COLUMNS:
             others: list[AnySpeaker] = [each.speaker for each in self.choices]
-            free = (each for each in (OnBase(), *others) if each not in self.kept.speakers)
-            added = speaker or next(free, OnBase())
+            free = (each for each in (AdapterSpeaker(), *others) if each not in self.kept.speakers)
+            added = speaker or next(free, AdapterSpeaker())
             speakers = (*self.kept.speakers, added)
             self._become(self.kept.model_copy(update={"speakers": speakers}))
 
@@ -211,7 +218,7 @@ class ChatDesk(QObject):
     def vote(self, columns: Sequence[int], winner: int) -> Vote:
         """Keeps a vote on the last answers; `columns` as they were shown, `winner` a place or -1."""
         turn = self.kept.turns[-1]
-        takes = [turn.of(column).current or Take() for column in columns]
+        takes = [turn.of(column).current or AnswerVersion() for column in columns]
         vote = Vote(
             prompt=turn.user,
             names=tuple(chat.title(take.speaker) for take in takes),
@@ -225,14 +232,14 @@ class ChatDesk(QObject):
         spec = self._spec()
         assert spec is not None
         last = len(self.kept.turns) - 1
-        loaded = tuple(each for each in self.kept.speakers if not isinstance(each, InOllama))
+        loaded = tuple(each for each in self.kept.speakers if not isinstance(each, OllamaSpeaker))
         opened = commands.OpenChat(model=spec, chat_template=self._template(), speakers=loaded)
         about = opened.model_copy(update={"id": ""})
         if about != self._opened and loaded:
             self._opened = about
             self.link.send(opened)
         asked = tuple(
-            Asked(
+            ChatQuestion(
                 column=column,
                 speaker=self.kept.speakers[column],
                 messages=self.kept.messages(column, last),
@@ -286,16 +293,18 @@ class ChatDesk(QObject):
                 speed, ending = event.tokens_per_s, event.ending
                 self._answered(
                     event.column,
-                    Take(text=event.text, tokens=event.tokens, tokens_per_s=speed, ending=ending),
+                    AnswerVersion(
+                        text=event.text, tokens=event.tokens, tokens_per_s=speed, ending=ending
+                    ),
                 )
             case events.AnswerRefused() if event.column in self.waiting:
-                self._answered(event.column, Take(problem=event.problem))
+                self._answered(event.column, AnswerVersion(problem=event.problem))
             case events.PromptShown() if event.id == self._prompting:
                 self.prompt_shown.emit(event)
             case events.Failed() if event.id == self._asking:
                 self._opened = None
                 for column in list(self.waiting):
-                    self._answered(column, Take(problem=event.problem))
+                    self._answered(column, AnswerVersion(problem=event.problem))
                 self._settle()
             case events.Failed():
                 self._opened = None
@@ -304,7 +313,7 @@ class ChatDesk(QObject):
             case events.Done() | events.Cancelled() if event.id == self._asking:
                 self._settle()
 
-    def _answered(self, column: int, take: Take) -> None:
+    def _answered(self, column: int, take: AnswerVersion) -> None:
         take = take.model_copy(update={"speaker": self.kept.speakers[column]})
         last = len(self.kept.turns) - 1
         turn = self.kept.turns[last]
@@ -315,7 +324,7 @@ class ChatDesk(QObject):
         """Nothing more comes: what was said before the worker was ended is kept."""
         for column, text in list(self.waiting.items()):
             if text:
-                self._answered(column, Take(text=text, ending="stopped"))
+                self._answered(column, AnswerVersion(text=text, ending="stopped"))
         self.waiting, self._asking = {}, ""
         self.said.emit("")
         self.changed.emit()
@@ -342,22 +351,22 @@ class ChatDesk(QObject):
             self.kept = self.all[0]
         self.changed.emit()
 
-    def _choices_found(self, choices: list[Choice]) -> None:
-        ollama = [each for each in self.choices if isinstance(each.speaker, InOllama)]
+    def _choices_found(self, choices: list[SpeakerOption]) -> None:
+        ollama = [each for each in self.choices if isinstance(each.speaker, OllamaSpeaker)]
         self.choices = (*choices, *ollama)
-        adapters = [each.speaker for each in choices if isinstance(each.speaker, OnBase)]
-        untouched = self.kept.speakers in ((OnBase(),), self._proposed)
+        adapters = [each.speaker for each in choices if isinstance(each.speaker, AdapterSpeaker)]
+        untouched = self.kept.speakers in ((AdapterSpeaker(),), self._proposed)
         if untouched and adapters and not self.kept.turns and not self.all:
             # What is wanted first: the base beside what was trained last.
-            self._proposed = (OnBase(), adapters[0])
+            self._proposed = (AdapterSpeaker(), adapters[0])
             blank, proposed = self.kept is self._blank, {"speakers": self._proposed}
             self.kept = self.kept.model_copy(update=proposed)
             self._blank = self.kept if blank else self._blank
         self.changed.emit()
 
-    def show_ollama(self, choices: Sequence[Choice]) -> None:
+    def show_ollama(self, choices: Sequence[SpeakerOption]) -> None:
         """The models of the Ollama server."""
-        others = [each for each in self.choices if not isinstance(each.speaker, InOllama)]
+        others = [each for each in self.choices if not isinstance(each.speaker, OllamaSpeaker)]
         self.choices = (*others, *choices)
         self.changed.emit()
 
@@ -371,5 +380,5 @@ class ChatDesk(QObject):
 
 
 def _without(turn: Turn, column: int, columns: int) -> Turn:
-    answers: list[Answers] = [turn.of(place) for place in range(columns) if place != column]
+    answers: list[TurnAnswers] = [turn.of(place) for place in range(columns) if place != column]
     return turn.model_copy(update={"answers": tuple(answers)})

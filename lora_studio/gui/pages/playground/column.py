@@ -5,13 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from lora_studio.core.chat import AnySpeaker, OnBase
+from lora_studio.core.chat import AdapterSpeaker, AnySpeaker
 from lora_studio.core.playground import Conversation
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.lora.blend_panel import BlendPanel
 from lora_studio.gui.pages.playground.speaker_menu import SpeakerMenu
 from lora_studio.gui.pages.playground.turn_view import TurnView, Waiting
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row, tool_button
 
 
@@ -47,8 +47,8 @@ class ChatColumn(QFrame):
         inner = QWidget()
         inner.setObjectName("scrolled")
         self._list = QVBoxLayout(inner)
-        self._list.setContentsMargins(0, 0, Space.S, 0)
-        self._list.setSpacing(Space.L)
+        self._list.setContentsMargins(0, 0, Spacing.S, 0)
+        self._list.setSpacing(Spacing.L)
         self._list.addWidget(self.hint)
         self._list.addStretch(1)
         self.area = QScrollArea(widgetResizable=True)
@@ -56,8 +56,8 @@ class ChatColumn(QFrame):
         self.area.setWidget(inner)
         self.area.setAccessibleName(tr("Conversation"))
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
+        layout.setSpacing(Spacing.S)
         head = row(self.name, self.menu, self.close_)
         head.setStretch(1, 1)
         layout.addLayout(head)
@@ -71,7 +71,7 @@ class ChatColumn(QFrame):
         self._weights.timeout.connect(self._tell_weights)
         self.menu.chosen.connect(self._weights.stop)  # weights of whom has left
         self.menu.chosen.connect(self.speaker_chosen)
-        self._blended: AnySpeaker = OnBase()
+        self._blended: AnySpeaker = AdapterSpeaker()
         self.blend.changed.connect(self._take_weights)
 
     def show_conversation(self, kept: Conversation, *, blind: str = "") -> None:
@@ -81,7 +81,7 @@ class ChatColumn(QFrame):
         self.menu.setVisible(not blind)
         self.name.setText(blind)
         self.name.setVisible(bool(blind))
-        adapters = speaker.adapters if isinstance(speaker, OnBase) else ()
+        adapters = speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
         self.blend.show_adapters(() if blind else adapters)
         while len(self.turns) < len(kept.turns):
             self._add_turn()
@@ -130,7 +130,7 @@ class ChatColumn(QFrame):
         self._follow = True
 
     def _take_weights(self, adapters: object) -> None:
-        self._blended = OnBase(adapters=adapters)
+        self._blended = AdapterSpeaker(adapters=adapters)
         self._weights.start()
 
     def _tell_weights(self) -> None:
@@ -144,4 +144,4 @@ class ChatColumn(QFrame):
 
     def _scrolled(self, value: int) -> None:
         """Whoever scrolls up wants to read; whoever is at the end goes on with it."""
-        self._follow = value >= self.area.verticalScrollBar().maximum() - Space.L
+        self._follow = value >= self.area.verticalScrollBar().maximum() - Spacing.L

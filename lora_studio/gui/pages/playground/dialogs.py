@@ -21,7 +21,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, label
@@ -130,10 +130,10 @@ class TallyDialog(Dialog):
             self.error.show()
 
 
-class Aside(QObject):
+class PanelDialog(QObject):
     """Opens them over the window of a page, each once."""
 
-    def __init__(self, desk: ChatDesk, page: QWidget) -> None:
+    def __init__(self, desk: ChatController, page: QWidget) -> None:
         """Asks `desk` for what is to be shown."""
         super().__init__(page)
         self._desk, self._page = desk, page

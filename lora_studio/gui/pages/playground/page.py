@@ -20,20 +20,20 @@ from lora_studio.core.playground import COLUMNS
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.pages.playground.blind_vote import BlindVote
-from lora_studio.gui.pages.playground.chat_controller import ChatDesk
+from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.pages.playground.column import ChatColumn
-from lora_studio.gui.pages.playground.dialogs import Aside
+from lora_studio.gui.pages.playground.dialogs import PanelDialog
 from lora_studio.gui.pages.playground.history_menu import HistoryMenu
 from lora_studio.gui.pages.playground.prompt_card import PromptCard
 from lora_studio.gui.pages.playground.turn_view import Waiting
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 
 
-class PlaygroundPage(Place):
+class PlaygroundPage(AppPage):
     """Two or three columns with one prompt box.
 
     Signals:
@@ -49,12 +49,12 @@ class PlaygroundPage(Place):
         """Restores the last conversation of the project when there is one."""
         super().__init__(parent, scrolls=False)
         self.state = state
-        self.desk = ChatDesk(state, self)
+        self.desk = ChatController(state, self)
         self.columns = [self._column(number) for number in range(COLUMNS)]
         self.compared = BlindVote(self.desk, self)
         self.blind, self.votes = self.compared.toggle, self.compared.bar
         self.editing: int | None = None
-        self.aside = Aside(self.desk, self)
+        self.aside = PanelDialog(self.desk, self)
         self.card = PromptCard()
         self.prompt = self.card.prompt
         self._build_header()
@@ -100,7 +100,7 @@ class PlaygroundPage(Place):
 
     def _lay_out(self) -> None:
         self.side = QHBoxLayout()
-        self.side.setSpacing(Space.M)
+        self.side.setSpacing(Spacing.M)
         talk = QWidget()
         inside = column(self.side, self.votes, self.card)
         inside.setStretch(0, 1)

@@ -12,7 +12,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.playground.sampling_panel import SamplingPanel, summary
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 
 #: Milliseconds without a key after which what is typed is worth keeping.
@@ -80,7 +80,7 @@ class PromptCard(Card):
         tools = row(settings, self.status, self.on_processor, self.again, self.stop, self.send)
         tools.setStretch(0, 1)
         self.add(self.note, self.system, self.prompt, tools)
-        self.body.setSpacing(Space.S)
+        self.body.setSpacing(Spacing.S)
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
         self._wire()
 

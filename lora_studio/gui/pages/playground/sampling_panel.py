@@ -11,7 +11,7 @@ from lora_studio.core.spec import facts
 from lora_studio.gui.controls.controls import LineControl
 from lora_studio.gui.controls.quantities import parse
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 
 
@@ -32,8 +32,8 @@ class SamplingPanel(QFrame):
         self._sampling = Sampling()
         self.controls: dict[str, LineControl] = {}
         grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.S)
+        grid.setHorizontalSpacing(Spacing.L)
+        grid.setVerticalSpacing(Spacing.S)
         for place, name in enumerate(Sampling.model_fields):
             about = facts(Sampling, name)
             control = LineControl(about)
@@ -52,8 +52,8 @@ class SamplingPanel(QFrame):
         self.greedy.setToolTip(tr("Always the likeliest token: the same answer every time."))
         self.reset = button(tr("Defaults"), lambda: self._set(Sampling()))
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.CARD)
-        layout.setSpacing(Space.M)
+        layout.setContentsMargins(Spacing.CARD, Spacing.CARD, Spacing.CARD, Spacing.CARD)
+        layout.setSpacing(Spacing.M)
         layout.addWidget(label(tr("Sampling"), "section"))
         layout.addLayout(grid)
         layout.addWidget(self.error)
@@ -68,7 +68,7 @@ class SamplingPanel(QFrame):
     def open_at(self, target: QPushButton) -> None:
         """Opens above a button, with the cursor in the first field."""
         self.adjustSize()
-        place = target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Space.XS))
+        place = target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Spacing.XS))
         self.move(place)
         self.show()
         first = next(iter(self.controls.values()))

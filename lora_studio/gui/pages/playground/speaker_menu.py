@@ -9,12 +9,12 @@ from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core import chat
-from lora_studio.core.chat import AnySpeaker, GgufFile, OnBase
+from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, GgufSpeaker
 from lora_studio.core.runs import speakers
-from lora_studio.core.runs.speakers import Choice
+from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.theme import Size, Space, current, pixmap
+from lora_studio.gui.theme import Size, Spacing, current, pixmap
 
 #: Runs that are listed themselves; older ones stand in a menu of their own.
 _RUNS = 12
@@ -36,16 +36,16 @@ class SpeakerMenu(QPushButton):
     def __init__(self, parent: QWidget | None = None) -> None:
         """The base model answers until told otherwise."""
         super().__init__(parent)
-        self._speaker: AnySpeaker = OnBase()
-        self._choices: tuple[Choice, ...] = ()
+        self._speaker: AnySpeaker = AdapterSpeaker()
+        self._choices: tuple[SpeakerOption, ...] = ()
         self._full = ""
         self._menu = QMenu(self)
         self.clicked.connect(self.open_menu)
         self.setProperty("kind", "choice")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.show_speaker(OnBase())
+        self.show_speaker(AdapterSpeaker())
 
-    def show_choices(self, choices: Sequence[Choice]) -> None:
+    def show_choices(self, choices: Sequence[SpeakerOption]) -> None:
         """Everybody there is besides the base."""
         self._choices = tuple(choices)
 
@@ -85,7 +85,7 @@ class SpeakerMenu(QPushButton):
         leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         painter = QPainter(self)
         side = Size.scaled(16)
-        place = Space.S if leftwards else self.width() - side - Space.S
+        place = Spacing.S if leftwards else self.width() - side - Spacing.S
         painter.drawPixmap(place, (self.height() - side) // 2, arrow)
         painter.end()
 
@@ -110,8 +110,8 @@ class SpeakerMenu(QPushButton):
         for old in menu.findChildren(QMenu):
             old.deleteLater()
         menu.clear()
-        self._add(menu, tr("Base model"), OnBase())
-        groups: dict[str, list[Choice]] = {}
+        self._add(menu, tr("Base model"), AdapterSpeaker())
+        groups: dict[str, list[SpeakerOption]] = {}
         for choice in self._choices:
             groups.setdefault(choice.group, []).append(choice)
         own, runs = _parted(groups)
@@ -126,34 +126,34 @@ class SpeakerMenu(QPushButton):
             menu.addMenu(older)
         menu.addSeparator()
         self._add_ollama(menu, groups.get("Ollama", []))
-        blend = [choice for choice in self._choices if isinstance(choice.speaker, OnBase)]
-        if isinstance(self._speaker, OnBase) and blend:
+        blend = [choice for choice in self._choices if isinstance(choice.speaker, AdapterSpeaker)]
+        if isinstance(self._speaker, AdapterSpeaker) and blend:
             self._add_blend(menu, blend)
         menu.addAction(tr("Adapter in a folder…"), self._pick_adapter)
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
         menu.addAction(tr("Adapter library…"), self.library_wanted.emit)
 
-    def _add_group(self, menu: QMenu, title: str, choices: Sequence[Choice]) -> None:
+    def _add_group(self, menu: QMenu, title: str, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(title.replace("&", "&&"))
         for choice in choices:
             self._add(inner, choice.title, choice.speaker)
 
-    def _add_ollama(self, menu: QMenu, choices: Sequence[Choice]) -> None:
+    def _add_ollama(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu("Ollama")
         for choice in choices:
             self._add(inner, choice.title, choice.speaker)
         inner.addAction(tr("Look for models"), self.ollama_wanted.emit)
 
-    def _add_blend(self, menu: QMenu, choices: Sequence[Choice]) -> None:
+    def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(tr("Blend with"))
-        assert isinstance(self._speaker, OnBase)
+        assert isinstance(self._speaker, AdapterSpeaker)
         now = self._speaker.adapters
         for choice in choices:
-            assert isinstance(choice.speaker, OnBase)
+            assert isinstance(choice.speaker, AdapterSpeaker)
             more = choice.speaker.adapters
             if more[0].folder not in {each.folder for each in now}:
                 name = f"{choice.group}: {choice.title}".replace("&", "&&")
-                inner.addAction(name, self._choosing(OnBase(adapters=(*now, *more))))
+                inner.addAction(name, self._choosing(AdapterSpeaker(adapters=(*now, *more))))
 
     def _add(self, menu: QMenu, title: str, speaker: AnySpeaker) -> None:
         action = menu.addAction(title.replace("&", "&&"), self._choosing(speaker))
@@ -173,12 +173,12 @@ class SpeakerMenu(QPushButton):
     def _pick_gguf(self) -> None:
         dialog = QFileDialog(self.window(), tr("GGUF file"), "", tr("GGUF files (*.gguf)"))
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufFile(file=name)))
+        dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufSpeaker(file=name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
 
-def _parted(groups: dict[str, list[Choice]]) -> tuple[list[str], list[str]]:
+def _parted(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
     """Names of what belongs to no run, and of runs; Ollama has a place of its own."""
     own = ("Base", "Adapter library")
     runs = [name for name in groups if name not in (*own, "Ollama")]

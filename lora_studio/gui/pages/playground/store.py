@@ -7,12 +7,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from lora_studio.core.chat import GgufFile
+from lora_studio.core.chat import GgufSpeaker
 from lora_studio.core.playground import Conversation, Playground, Vote
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import folder, speakers
-from lora_studio.core.runs.speakers import Choice
-from lora_studio.gui.threads import Background
+from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.gui.threads import BackgroundReader
 
 #: Milliseconds without a change after which a conversation is saved.
 _PAUSE = 600
@@ -40,8 +40,8 @@ class PlaygroundStore(QObject):
         super().__init__(parent)
         self._place: Playground | None = None
         self._unsaved: dict[str, Conversation] = {}
-        self._works: list[Background] = []
-        self._saving: Background | None = None
+        self._works: list[BackgroundReader] = []
+        self._saving: BackgroundReader | None = None
         self._look: object = None  # stands for the latest look for who can answer
         self._pause = QTimer(self, singleShot=True, interval=_PAUSE)
         self._pause.timeout.connect(self._save_soon)
@@ -62,7 +62,7 @@ class PlaygroundStore(QObject):
         """Looks for who can answer: `own` is the project's model, `folders` hold adapters."""
         place = self._place
 
-        def work(background: Background) -> list[Choice]:
+        def work(background: BackgroundReader) -> list[SpeakerOption]:
             found = _of_model(own)
             for run in background.gently(folder.list_runs(runs)[:_RUNS]):
                 found += speakers.of_run(run)
@@ -87,7 +87,7 @@ class PlaygroundStore(QObject):
         if (place := self._place) is None:
             return
 
-        def work(_: Background) -> list[Vote]:
+        def work(_: BackgroundReader) -> list[Vote]:
             place.vote(vote)
             return place.votes()
 
@@ -122,7 +122,7 @@ class PlaygroundStore(QObject):
             self._pause.start()
             return
 
-        def work(_: Background) -> None:
+        def work(_: BackgroundReader) -> None:
             for conversation in waiting.values():
                 place.save(conversation)
 
@@ -136,27 +136,29 @@ class PlaygroundStore(QObject):
             self.failed.emit(error.problems[0])
 
     def _begin(
-        self, work: Callable[[Background], object], then: Callable[[object], object]
-    ) -> Background:
+        self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
+    ) -> BackgroundReader:
         # The result travels with what is done with it: a signal of a thread that leads to a bare
         # function would call it in that thread. The thread travels too: to delete one whose signal
         # still waits for the window would lose that signal.
         def carry_out(
-            background: Background,
-        ) -> tuple[Background, Callable[[object], object], object]:
+            background: BackgroundReader,
+        ) -> tuple[BackgroundReader, Callable[[object], object], object]:
             try:
                 return background, then, work(background)
             except ProblemError as error:
                 return background, self.failed.emit, error.problems[0]
 
-        thread = Background(carry_out, self)
+        thread = BackgroundReader(carry_out, self)
         thread.done.connect(self._deliver)
         thread.failed.connect(self.failed)
         self._works.append(thread)
         thread.start()
         return thread
 
-    def _deliver(self, outcome: tuple[Background, Callable[[object], object], object]) -> None:
+    def _deliver(
+        self, outcome: tuple[BackgroundReader, Callable[[object], object], object]
+    ) -> None:
         thread, then, result = outcome
         if thread in self._works:
             self._works.remove(thread)
@@ -165,9 +167,9 @@ class PlaygroundStore(QObject):
         then(result)
 
 
-def _of_model(source: str) -> list[Choice]:
+def _of_model(source: str) -> list[SpeakerOption]:
     """The project's own model where it is a GGUF file, as llama.cpp runs it."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():
         return []
-    return [Choice("Base", path.name, GgufFile(file=str(path)))]
+    return [SpeakerOption("Base", path.name, GgufSpeaker(file=str(path)))]

@@ -8,13 +8,13 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.playground import Answers, Take, Turn
+from lora_studio.core.playground import AnswerVersion, Turn, TurnAnswers
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.playground.answer_text import AnswerText, has_markup
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row, tool_button
-from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.glyph import ElidedLabel
 from lora_studio.gui.widgets.growing_text import GrowingText
 
 Waiting = Literal["", "waiting", "answering"]
@@ -38,12 +38,12 @@ class TurnView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until `show_turn`."""
         super().__init__(parent)
-        self._answers = Answers()
+        self._answers = TurnAnswers()
         self._waiting = self._last = self._blind = False
         self.asked = GrowingText(tr("What you asked"))
         self.asked.setProperty("plain", "asked")
         self.answer = AnswerText(tr("Answer"))
-        self.facts = Elided("", "caption")
+        self.facts = ElidedLabel("", "caption")
         self.edit = tool_button("edit", tr("Edit and go on from here"), self.edit_clicked.emit)
         self.copy = tool_button("copy", tr("Copy the answer"), self._copy)
         self.again = tool_button("refresh", tr("Answer again (Ctrl+R)"), self.again_clicked.emit)
@@ -55,11 +55,11 @@ class TurnView(QWidget):
         self.after = tool_button("chevron-right", tr("Next answer"), lambda: self._turn(1))
         self.place = label(role="caption")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, Space.S)
-        layout.setSpacing(Space.XS)
+        layout.setContentsMargins(0, 0, 0, Spacing.S)
+        layout.setSpacing(Spacing.XS)
         layout.addLayout(row(label(tr("You"), "caption"), None, self.edit, spacing=0))
         layout.addWidget(self.asked)
-        layout.addSpacing(Space.XS)
+        layout.addSpacing(Spacing.XS)
         layout.addWidget(self.answer)
         tools = (self.before, self.place, self.after, self.raw, self.again, self.copy, self.tokens)
         layout.addLayout(row(self.facts, *tools, spacing=0))
@@ -134,7 +134,7 @@ class TurnView(QWidget):
         QApplication.clipboard().setText(self.answer.text())
 
 
-def _facts(take: Take) -> str:
+def _facts(take: AnswerVersion) -> str:
     ending = {"length": tr("cut at the limit"), "stopped": tr("stopped")}.get(take.ending, "")
     speed = formatting.rate(take.tokens_per_s, tr("tokens")) if take.tokens_per_s else ""
     parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)

@@ -8,7 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QPushButton, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 
 
@@ -37,7 +37,7 @@ class VoteBar(QFrame):
         self.tie.setShortcut("Alt+0")
         layout = row(self.words, *self.better, self.tie)
         layout.setStretch(0, 1)
-        layout.setContentsMargins(Space.M, Space.S, Space.M, Space.S)
+        layout.setContentsMargins(Spacing.M, Spacing.S, Spacing.M, Spacing.S)
         self.setLayout(layout)
         self.hide()
 

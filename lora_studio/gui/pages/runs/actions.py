@@ -18,7 +18,7 @@ from lora_studio.core.runs import table as run_table
 from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.core.runs.queue import Entry
+from lora_studio.core.runs.queue import QueuedRun
 from lora_studio.core.system.files import write_atomic
 from lora_studio.gui.desktop import trash
 from lora_studio.gui.language import mark, tr, tr_n
@@ -27,9 +27,9 @@ from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.tasks import Tasks
+from lora_studio.gui.tasks import TaskRunner
 from lora_studio.gui.theme import set_icon
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class RunActions(QObject):
         self._state, self._library, self._queue, self._owner = state, library, queue, owner
         self.chosen: list[RunSummary] = []
         self.shown: list[RunSummary] = []
-        self.tasks = Tasks(self._failed, self)
+        self.tasks = TaskRunner(self._failed, self)
         self.actions: dict[str, QAction] = {}
         self.menu = QMenu(owner)
         does = {
@@ -211,9 +211,9 @@ class RunActions(QObject):
     def _search(self, axes: list[Axis]) -> None:
         draft = copy.deepcopy(self._state.draft)
 
-        def work(thread: Background) -> list[Entry]:
+        def work(thread: BackgroundReader) -> list[QueuedRun]:
             made = thread.gently(copies.grid(draft, axes))
-            return [Entry(run=run.path.name) for run in made]
+            return [QueuedRun(run=run.path.name) for run in made]
 
         self._begin(work, self._add_entries)
 
@@ -257,7 +257,7 @@ class RunActions(QObject):
         self.menu.setToolTipsVisible(True)
 
     def _begin(
-        self, work: Callable[[Background], object], then: Callable[[object], object]
+        self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
         """Does work in a thread; what comes of it is of no use once another project is open."""
         folder = self._library.folder
@@ -318,11 +318,11 @@ def _is_cut(run: RunSummary) -> bool:
     return run.resumable and run.state in ("paused", "interrupted", "failed", "stopped")
 
 
-def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: Background) -> list[Entry]:
+def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
     """Entries for runs; those that are to be run again are copied, the others gone on with."""
     entries = []
     for run, copied in thread.gently(wanted):
         begun = not copied and run.events_file.is_file()
         made = copies.again(run) if copied else run
-        entries.append(Entry(run=made.path.name, resume=begun))
+        entries.append(QueuedRun(run=made.path.name, resume=begun))
     return entries

@@ -17,11 +17,11 @@ from PySide6.QtWidgets import (
 from lora_studio.core.project.project import SPECS
 from lora_studio.core.runs import copies, grid_search
 from lora_studio.core.spec import FieldFacts
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.controls.quantities import parse, shown
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell_facts
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
 #: Values that are offered at first, by setting.
@@ -63,8 +63,8 @@ class AxisEditor(QWidget):
             setting: tell_facts(SPECS[copies.split(setting)[0]], about.name)
             for setting, about in grid_search.searchable().items()
         }
-        self.setting, self.numbers, self.choices = QComboBox(), Line(), QWidget()
-        self._flow = FlowLayout(self.choices, Space.M)
+        self.setting, self.numbers, self.choices = QComboBox(), LineEdit(), QWidget()
+        self._flow = FlowLayout(self.choices, Spacing.M)
         self._boxes: list[tuple[QCheckBox, Any]] = []
         self.error = label(role="error", wrap=True)
         self.setting.setAccessibleName(name)
@@ -85,7 +85,7 @@ class AxisEditor(QWidget):
         self.numbers.setAccessibleName(tr("Values of {setting}").format(setting=name))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.XS)
+        layout.setSpacing(Spacing.XS)
         caption = label(name, "label")
         caption.setBuddy(self.setting)
         for part in (caption, self.setting, self.numbers, self.choices, self.error):

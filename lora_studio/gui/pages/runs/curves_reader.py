@@ -13,7 +13,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunSummary
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.threads import Background
+from lora_studio.gui.threads import BackgroundReader
 
 #: Seconds between two readings of a run that goes on: the whole of it is read each time.
 _AGAIN = 10.0
@@ -35,7 +35,7 @@ class RunCurvesReader(QObject):
         super().__init__(parent)
         self._curves: dict[str, RunCurves] = {}
         self._as_of: dict[str, tuple[float, float]] = {}  # change of the run, moment of reading
-        self._threads: dict[str, Background] = {}
+        self._threads: dict[str, BackgroundReader] = {}
 
     def curves(self, name: str) -> RunCurves:
         """The curves of a run as far as they are read."""
@@ -63,7 +63,7 @@ class RunCurvesReader(QObject):
             self._drop(name)
 
     def _begin(self, name: str, run: RunFolder) -> None:
-        thread = Background(partial(_series_of, run), self)
+        thread = BackgroundReader(partial(_series_of, run), self)
         thread.done.connect(partial(self._was_read, name))
         thread.failed.connect(partial(self._not_read, name))
         thread.finished.connect(partial(self._ended, name, thread))
@@ -71,7 +71,7 @@ class RunCurvesReader(QObject):
         thread.start()
 
     def _was_read(self, name: str, found: object) -> None:
-        assert isinstance(found, metrics.Series)
+        assert isinstance(found, metrics.MetricSeries)
         if name in self._curves:
             self._curves[name] = RunCurves.of_series(self._curves[name].name, found)
             self.changed.emit()
@@ -80,7 +80,7 @@ class RunCurvesReader(QObject):
         self._as_of.pop(name, None)
         self.failed.emit(name, problem)
 
-    def _ended(self, name: str, thread: Background) -> None:
+    def _ended(self, name: str, thread: BackgroundReader) -> None:
         if self._threads.get(name) is thread:
             del self._threads[name]
             thread.deleteLater()
@@ -91,6 +91,6 @@ class RunCurvesReader(QObject):
             thread.deleteLater()
 
 
-def _series_of(run: RunFolder, thread: Background) -> metrics.Series:
+def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # a run that cannot be read says so; `events` passes it over
     return metrics.series(thread.gently(run.events()))

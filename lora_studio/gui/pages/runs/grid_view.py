@@ -26,7 +26,7 @@ from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.pages.runs.settings_view import value_in_words
 from lora_studio.gui.pages.runs.table_model import STATES
 from lora_studio.gui.plots.trace import mixed
-from lora_studio.gui.theme import Space, body_font, current, theme
+from lora_studio.gui.theme import Spacing, body_font, current, theme
 from lora_studio.gui.widgets.basics import label
 
 _NAME = Qt.ItemDataRole.UserRole
@@ -60,8 +60,8 @@ class GridView(QWidget):
         self.table.verticalHeader().setHighlightSections(False)
         self.axes, self.words = label(role="caption", wrap=True), label(wrap=True)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.M, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.choice)
         layout.addWidget(self.axes)
         layout.addWidget(self.table, 1)

@@ -12,8 +12,8 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
-from lora_studio.gui.lasting_thread import LastingThread
-from lora_studio.gui.threads import Unwanted
+from lora_studio.gui.lasting_thread import DetachedThread
+from lora_studio.gui.threads import ObsoleteResult
 
 #: Seconds of reading after which the window gets its turn, and how long that is.
 _TURN, _REST = 0.003, 0.001
@@ -102,7 +102,7 @@ class RunLibrary(QObject):
             self.refresh()
 
 
-class _Scan(LastingThread):
+class _Scan(DetachedThread):
     """One look: first what the cache knows, then what is true.
 
     Signals:
@@ -121,7 +121,7 @@ class _Scan(LastingThread):
         """Passes lists on; ends early when nobody waits."""
         if known := self._index.load():
             self.found.emit(self, known)
-        with contextlib.suppress(Unwanted):
+        with contextlib.suppress(ObsoleteResult):
             for known in self._index.refresh(self._gently):
                 if self.silent:
                     return
@@ -134,6 +134,6 @@ class _Scan(LastingThread):
             yield name
             if time.perf_counter() - begun > _TURN:
                 if self.isInterruptionRequested():
-                    raise Unwanted
+                    raise ObsoleteResult
                 time.sleep(_REST)
                 begun = time.perf_counter()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from PySide6.QtCore import QEvent, QObject, Signal
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
-from lora_studio.core.runs.annotations import About, clean_tags
+from lora_studio.core.runs.annotations import RunAnnotations, clean_tags
 from lora_studio.core.runs.index import RunSummary
-from lora_studio.gui.controls.controls import Line
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label
 
 
@@ -29,13 +29,13 @@ class RunNotes(QWidget):
         super().__init__(parent)
         self._runs: list[RunSummary] = []
         self._name = ""
-        self.title, self.tags, self.notes = Line(), Line(), QPlainTextEdit()
+        self.title, self.tags, self.notes = LineEdit(), LineEdit(), QPlainTextEdit()
         self.tags.setPlaceholderText(tr("Separated by commas"))
         self.notes.setPlaceholderText(tr("What you tried, what you saw"))
         self.notes.setTabChangesFocus(True)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.M, 0, 0)
-        layout.setSpacing(Space.XS)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.XS)
         for words, part in (
             (tr("Title"), self.title), (tr("Tags"), self.tags), (tr("Notes"), self.notes),
         ):  # fmt: skip
@@ -44,7 +44,7 @@ class RunNotes(QWidget):
             part.setAccessibleName(words)
             layout.addWidget(caption)
             layout.addWidget(part, 1 if part is self.notes else 0)
-            layout.addSpacing(Space.S)
+            layout.addSpacing(Spacing.S)
         for line in (self.title, self.tags):
             line.enters(self.commit, self._show)
         self.notes.installEventFilter(self)
@@ -76,7 +76,7 @@ class RunNotes(QWidget):
                     "tags": tags, "title": self.title.text().strip(),
                     "notes": self.notes.toPlainText().strip(),
                 }  # fmt: skip
-            after = About.model_validate(about.model_dump() | made)
+            after = RunAnnotations.model_validate(about.model_dump() | made)
             if after != about:
                 run.about = after
                 changes.append((run.folder, after))
@@ -96,7 +96,7 @@ class RunNotes(QWidget):
         return [tag for tag in first.tags if all(tag in run.tags for run in others)]
 
     def _show(self) -> None:
-        one = self._runs[0].about if len(self._runs) == 1 else About()
+        one = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
         self.title.setText(one.title)
         self.notes.setPlainText(one.notes)
         self.tags.setText(", ".join(self._shared()))

@@ -15,10 +15,10 @@ from lora_studio.core import formatting
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import table
-from lora_studio.core.runs.annotations import About
-from lora_studio.gui.controls.controls import Line
+from lora_studio.core.runs.annotations import RunAnnotations
+from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.pages.runs.actions import RunActions
 from lora_studio.gui.pages.runs.curves_reader import RunCurvesReader
 from lora_studio.gui.pages.runs.library import RunLibrary
@@ -29,7 +29,7 @@ from lora_studio.gui.pages.runs.table_model import STATES
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
 from lora_studio.gui.widgets.divided import divided
 
@@ -39,7 +39,7 @@ _LOOK_EVERY, _PAUSE = 2000, 150
 _SHARES = (55.0, 70.0)
 
 
-class RunsPage(Place):
+class RunsPage(AppPage):
     """A table over a plot of the ticked runs; beside them what is known of the chosen ones.
 
     Signals:
@@ -69,7 +69,7 @@ class RunsPage(Place):
         self.curves = RunCurvesReader(self)
         self.table, self.plot = RunTable(), RunOverlay()
         self.do = RunActions(state, self.library, queue, self)
-        self.search, self.filter = Line(), QComboBox()
+        self.search, self.filter = LineEdit(), QComboBox()
         self.count = label(role="muted")
         self.side, self.content = RunSide(self.table.rows), QStackedWidget()
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
@@ -215,7 +215,7 @@ class RunsPage(Place):
 
     # --- wishes -------------------------------------------------------------------------------
 
-    def _keep_about(self, changes: list[tuple[str, About]]) -> None:
+    def _keep_about(self, changes: list[tuple[str, RunAnnotations]]) -> None:
         for name, about in changes:
             try:
                 self.library.run(name).write_about(about)
@@ -224,7 +224,7 @@ class RunsPage(Place):
         self._filter()
         self.library.refresh()
 
-    def _edit(self, field: Line) -> None:
+    def _edit(self, field: LineEdit) -> None:
         self.side.setCurrentWidget(self.side.notes)
         field.setFocus()
         field.selectAll()
@@ -263,7 +263,7 @@ class RunsPage(Place):
         self._whole = divided(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
         self._lay_out_as_before()
         page = QWidget()
-        page.setLayout(column(tools, self._whole, spacing=Space.M))
+        page.setLayout(column(tools, self._whole, spacing=Spacing.M))
         self.content.addWidget(self._empty())
         self.content.addWidget(page)
         self.body.addWidget(self.content, 1)

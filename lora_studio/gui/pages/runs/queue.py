@@ -11,9 +11,9 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import queue as run_queue
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.runs.queue import Entry, Queue
+from lora_studio.core.runs.queue import QueuedRun, QueueFile
 from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.launcher import JobFlow
+from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project import lock
@@ -37,12 +37,16 @@ class RunQueue(QObject):
     changed = Signal()
 
     def __init__(
-        self, state: ProjectState, jobs: JobControl, flow: JobFlow, parent: QObject | None = None
+        self,
+        state: ProjectState,
+        jobs: JobControl,
+        flow: JobLauncher,
+        parent: QObject | None = None,
     ) -> None:
         """Listens to `jobs`; starts through `flow`."""
         super().__init__(parent)
         self._state, self._jobs, self._flow = state, jobs, flow
-        self._queue = Queue()
+        self._queue = QueueFile()
         self._held = False
         self._closed = False
         self._next = QTimer(self, singleShot=True, interval=0)
@@ -56,7 +60,7 @@ class RunQueue(QObject):
         jobs.ended.connect(self._ended)
 
     @property
-    def items(self) -> list[Entry]:
+    def items(self) -> list[QueuedRun]:
         """What waits, the next first."""
         return list(self._queue.entries)
 
@@ -75,7 +79,7 @@ class RunQueue(QObject):
     def start_or_add(self, run: RunFolder, *, resume: bool = False) -> None:
         """Trains a run now, or when the job under way has ended."""
         if self._jobs.running or self._is_guest:
-            self.add([Entry(run=run.path.name, resume=resume)])
+            self.add([QueuedRun(run=run.path.name, resume=resume)])
             self._state.messages.info(
                 tr("It waits in the queue. Start it in the window that has the project open.")
                 if self._is_guest
@@ -88,7 +92,7 @@ class RunQueue(QObject):
         except ProblemError as error:
             self._tell(error)
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[QueuedRun]) -> None:
         """Puts runs at the end; the first of them starts now when nothing is under way."""
         if self._change(lambda runs: run_queue.add(runs, entries)):
             self._held = False
@@ -118,7 +122,7 @@ class RunQueue(QObject):
     def reload(self) -> None:
         """Takes over what another program has changed."""
         folder = self._state.runs_folder
-        self._take(run_queue.load(folder) if folder else Queue())
+        self._take(run_queue.load(folder) if folder else QueueFile())
 
     def leave(self) -> None:
         """The window closes: nothing starts any more."""
@@ -154,7 +158,7 @@ class RunQueue(QObject):
         self._next.stop()
         self._look.stop()
         self._watch()
-        self._queue = Queue()
+        self._queue = QueueFile()
         self._held = True
         self.reload()
         self.changed.emit()
@@ -209,7 +213,7 @@ class RunQueue(QObject):
             except ProblemError as error:
                 self._tell(error)
 
-    def _change(self, change: Callable[[Path], Queue]) -> bool:
+    def _change(self, change: Callable[[Path], QueueFile]) -> bool:
         folder = self._state.runs_folder
         if folder is None:
             return False
@@ -220,7 +224,7 @@ class RunQueue(QObject):
             return False
         return True
 
-    def _take(self, queue: Queue) -> None:
+    def _take(self, queue: QueueFile) -> None:
         if queue != self._queue:
             self._queue = queue
             self.changed.emit()

@@ -9,7 +9,7 @@ from PySide6.QtGui import QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
 _NAME = Qt.ItemDataRole.UserRole
@@ -49,8 +49,8 @@ class QueueView(QWidget):
         )  # fmt: skip
         self._paused = False
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.M, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.status)
         layout.addWidget(self.list, 1)
         layout.addLayout(row(self.go, None, self.up, self.down, self.out))

@@ -24,7 +24,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.quantities import shown
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell_facts
-from lora_studio.gui.theme import Space, body_font, color, theme
+from lora_studio.gui.theme import Spacing, body_font, color, theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
 
@@ -32,7 +32,7 @@ _Index = QModelIndex | QPersistentModelIndex
 
 
 @dataclass(frozen=True)
-class Line:
+class SettingRow:
     """A setting and its value in each run."""
 
     about: FieldFacts
@@ -47,7 +47,7 @@ class SettingsModel(QAbstractTableModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty."""
         super().__init__(parent)
-        self.lines: list[Line] = []
+        self.lines: list[SettingRow] = []
         self.heads: list[str] = []
 
     def show(self, runs: Sequence[RunSummary], heads: Sequence[str], *, everything: bool) -> None:
@@ -110,8 +110,8 @@ class RunSettings(QWidget):
         self.only.toggled.connect(lambda _: self._fill())
         theme().changed.connect(self.view.viewport().update)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.M, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.M, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.only)
         layout.addWidget(self.none)
         layout.addWidget(self.view, 1)
@@ -199,7 +199,7 @@ def value_in_words(about: FieldFacts, value: Any) -> str:
     return ", ".join(facts.short_name(t) if is_place else t for t in texts if t) or "–"
 
 
-def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[Line]:
+def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
     if not runs:
         return []
     found = []
@@ -208,5 +208,5 @@ def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[Line]:
         compared = values if len(runs) > 1 else [facts.default(name), *values]
         differs = table.differ(compared)
         if differs or everything:
-            found.append(Line(tell_facts(SPECS[step], field), step, tuple(values), differs))
+            found.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
     return found

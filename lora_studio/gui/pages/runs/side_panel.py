@@ -18,7 +18,7 @@ from lora_studio.gui.pages.runs.queue_view import QueueView
 from lora_studio.gui.pages.runs.settings_view import RunSettings
 from lora_studio.gui.pages.runs.table_model import STATES, RunModel
 from lora_studio.gui.text_size import Size
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -88,7 +88,7 @@ class RunSide(QTabWidget):
     def _known(self) -> QWidget:
         inner = QWidget()
         inner.setObjectName("scrolled")
-        self.facts.setContentsMargins(0, Space.M, 0, 0)
+        self.facts.setContentsMargins(0, Spacing.M, 0, 0)
         self.settings.view.setMinimumHeight(Size.scaled(200))
         inner.setLayout(column(self.facts, self.settings, spacing=0))
         known = QScrollArea(widgetResizable=True)

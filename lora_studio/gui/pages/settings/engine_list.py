@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label, row
 from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
@@ -43,12 +43,12 @@ class EngineActions(QWidget):
         self.remove = self._deed("remove", tr("Remove…"))
         self.busy = self._deed("show", tr("A set-up is under way…"))
         held = QWidget()
-        flow = FlowLayout(held, Space.S)
+        flow = FlowLayout(held, Spacing.S)
         for part in self.deeds:
             flow.addWidget(part)
         self._chooser = QWidget()
         self._chooser.setLayout(row(label(tr("In use"), "muted"), self.choice, None))
-        self.setLayout(column(self.state, self._chooser, held, spacing=Space.S))
+        self.setLayout(column(self.state, self._chooser, held, spacing=Spacing.S))
         self.refresh()
 
     @property

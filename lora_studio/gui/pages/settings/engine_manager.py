@@ -16,16 +16,16 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
-from lora_studio.gui.problems.messages import Message, Messages
+from lora_studio.gui.problems.messages import Messages, Toast
 from lora_studio.gui.problems.remedies import ENGINE_HELPS
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.setup import engines, folders
 from lora_studio.setup.events import Done, Ending, Event, Failed
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.tools import StopFlag
 
 Mode = Literal["install", "repair", "update"]
-_Make = Callable[[Stop], Iterator[Event]]
+_Make = Callable[[StopFlag], Iterator[Event]]
 
 
 class EngineManager(QObject):
@@ -73,7 +73,7 @@ class EngineManager(QObject):
             mode = "install"
         self.open(mode)
 
-    def take_message(self, message: Message) -> None:
+    def take_message(self, message: Toast) -> None:
         """A job that finds no engine leads here."""
         if message.problem is not None and message.problem.code in ENGINE_HELPS:
             self.solve(message.problem)
@@ -120,7 +120,7 @@ class EngineManager(QObject):
         self.control.leave()
 
     def _start(self, make: _Make) -> None:
-        stop = Stop()
+        stop = StopFlag()
         if not self.control.start(lambda: make(stop), stop):
             self._messages.warning(tr("A set-up of the engine is under way. Wait until it ends."))
 

@@ -21,15 +21,15 @@ from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.place import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.update_card import UpdateCard
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import SIZES, Size
-from lora_studio.gui.theme import Space, theme
+from lora_studio.gui.theme import Spacing, theme
 from lora_studio.gui.widgets.basics import Card, button, column, label, row
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import align_at_top
 from lora_studio.setup import app_update
 
@@ -37,7 +37,7 @@ from lora_studio.setup import app_update
 _WIDTH = 1520
 
 
-class SettingsPage(Place):
+class SettingsPage(AppPage):
     """Look, engine, devices and folders.
 
     Signals:
@@ -75,14 +75,14 @@ class SettingsPage(Place):
         )
         self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
-        self._facts.setHorizontalSpacing(Space.L)
-        self._facts.setVerticalSpacing(Space.S)
+        self._facts.setHorizontalSpacing(Spacing.L)
+        self._facts.setVerticalSpacing(Spacing.S)
         self._facts.setColumnStretch(1, 1)
         self.engine = EngineActions()
         self._engine.add(self._facts, self.engine)
-        inner = Columns(
-            column(look, self._network(), self.updates, None, spacing=Space.L),
-            column(self._engine, self._folders(), None, spacing=Space.L),
+        inner = ResponsiveColumns(
+            column(look, self._network(), self.updates, None, spacing=Spacing.L),
+            column(self._engine, self._folders(), None, spacing=Spacing.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
         held = row(inner, None, spacing=0)
@@ -115,8 +115,8 @@ class SettingsPage(Place):
         self.at_once.hide()
         card = Card(tr("Look"))
         grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.S)
+        grid.setHorizontalSpacing(Spacing.L)
+        grid.setVerticalSpacing(Spacing.S)
         grid.setColumnStretch(1, 1)
         for row_, (name, control, value) in enumerate(
             (
@@ -201,8 +201,8 @@ class SettingsPage(Place):
     def _folders(self) -> Card:
         made = Card(tr("Folders"))
         grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.L)
-        grid.setVerticalSpacing(Space.S)
+        grid.setHorizontalSpacing(Spacing.L)
+        grid.setVerticalSpacing(Spacing.S)
         grid.setColumnStretch(1, 1)
         folders = {
             tr("Projects and samples"): paths.data_folder(),

@@ -16,17 +16,17 @@ from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, titled
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, folders
 from lora_studio.setup.detect import Accelerator
-from lora_studio.setup.events import Cancelled, Done, Failed, Planned
+from lora_studio.setup.events import Cancelled, Done, Failed, SetupPlanned
 
 if TYPE_CHECKING:
-    from lora_studio.setup.operations import Request
+    from lora_studio.setup.operations import SetupRequest
 
 _WIDTH = 620
 
@@ -68,7 +68,7 @@ class EngineDialog(Dialog):
     python_chosen = Signal(object)
 
     def __init__(
-        self, control: EngineControl, request: Request, parent: QWidget | None = None
+        self, control: EngineControl, request: SetupRequest, parent: QWidget | None = None
     ) -> None:
         """`control` does the work and may be at it already."""
         super().__init__(tr(_TITLES[request.mode]), tr(_TEXTS[request.mode]), parent)
@@ -101,7 +101,7 @@ class EngineDialog(Dialog):
         if self._request.mode != "install":
             for part in (self.choice, self.folder, self.python):
                 part.hide()
-        others = row(self.folder, self.python, self.offline, None, spacing=Space.M)
+        others = row(self.folder, self.python, self.offline, None, spacing=Spacing.M)
         self.body.addLayout(
             column(
                 self.choice,
@@ -133,7 +133,7 @@ class EngineDialog(Dialog):
         else:
             self._again(self._request)
 
-    def _again(self, request: Request) -> None:
+    def _again(self, request: SetupRequest) -> None:
         """Plans anew with other wishes."""
         self._request = request
         self.control.prepare(request)
@@ -254,7 +254,7 @@ class EngineDialog(Dialog):
         self.progress.show_progress(doing, control.share, told.eta_s if told else None)
 
 
-def _plan_facts(plan: Planned) -> list[tuple[str, str]]:
+def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
     size = formatting.size(plan.download) if plan.download else tr("nothing")
     packages = tr_n("{n} package", "{n} packages", plan.packages)
     torch = (

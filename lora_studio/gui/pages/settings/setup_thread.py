@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.gui.language import mark
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 from lora_studio.setup.events import (
     Cancelled,
     Done,
@@ -17,14 +17,14 @@ from lora_studio.setup.events import (
     Event,
     Failed,
     MachineFound,
-    Planned,
     Progress,
+    SetupPlanned,
     Warned,
 )
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.tools import StopFlag
 
 if TYPE_CHECKING:
-    from lora_studio.setup.operations import Request
+    from lora_studio.setup.operations import SetupRequest
 
 #: What a stage of a set-up is called.
 STAGES = {
@@ -40,10 +40,10 @@ STAGES = {
 }
 
 
-class Steps(Protocol):
+class SetupSteps(Protocol):
     """A set-up: its plan, and what follows when that is wished."""
 
-    stop: Stop
+    stop: StopFlag
 
     def prepare(self) -> Iterator[Event]:
         """Down to `Planned`."""
@@ -52,7 +52,7 @@ class Steps(Protocol):
         """Does it."""
 
 
-class SetUpThread(LastingThread):
+class SetupThread(DetachedThread):
     """Goes through the events of one piece of work.
 
     Signals:
@@ -61,7 +61,7 @@ class SetUpThread(LastingThread):
 
     told = Signal(object)
 
-    def __init__(self, work: Callable[[], Iterator[Event]], stop: Stop) -> None:
+    def __init__(self, work: Callable[[], Iterator[Event]], stop: StopFlag) -> None:
         """`work` heeds `stop`."""
         super().__init__()
         self._work = work
@@ -95,19 +95,19 @@ class EngineControl(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        make: Callable[[Request, Stop], Steps] | None = None,
+        make: Callable[[SetupRequest, StopFlag], SetupSteps] | None = None,
     ) -> None:
         """Nothing is under way; `make` gives the two steps of a set-up."""
         super().__init__(parent)
         self._make = make or _set_up
-        self._thread: SetUpThread | None = None
-        self._stop = Stop()
-        self._set_up: Steps | None = None
+        self._thread: SetupThread | None = None
+        self._stop = StopFlag()
+        self._set_up: SetupSteps | None = None
         self._switches = False
         self.machine: MachineFound | None = None
-        self.plan: Planned | None = None
-        self.request: Request | None = None  # what the latest plan is of
-        self.agreed: Request | None = None  # what the user has begun with, and is not done
+        self.plan: SetupPlanned | None = None
+        self.request: SetupRequest | None = None  # what the latest plan is of
+        self.agreed: SetupRequest | None = None  # what the user has begun with, and is not done
         self.progress: Progress | None = None
         self.warnings: list[Warned] = []
         self.ending: Ending | None = None
@@ -137,7 +137,7 @@ class EngineControl(QObject):
             return None
         return (told.total - told.done) / told.eta_s
 
-    def prepare(self, request: Request) -> None:
+    def prepare(self, request: SetupRequest) -> None:
         """Finds out what a set-up would take; nothing while other work is under way."""
         if self.running:
             return
@@ -151,32 +151,32 @@ class EngineControl(QObject):
         if work is not None:
             self._set_up = None
             self.agreed = self.request
-            stop = Stop()
+            stop = StopFlag()
             work.stop = stop
             self.start(work.carry_out, stop)
 
-    def go_on(self, request: Request) -> None:
+    def go_on(self, request: SetupRequest) -> None:
         """Plans what the user has begun with once more and does it, without another question."""
         if self.running:
             return
         work = self._begun(request)
         self.start(work.carry_out, work.stop)
 
-    def _begun(self, request: Request) -> Steps:
+    def _begun(self, request: SetupRequest) -> SetupSteps:
         """A set-up that nothing is known of yet."""
         self.machine = self.plan = None
         self.request = request
-        return self._make(request, Stop())
+        return self._make(request, StopFlag())
 
     def start(
-        self, work: Callable[[], Iterator[Event]], stop: Stop, *, switches: bool = True
+        self, work: Callable[[], Iterator[Event]], stop: StopFlag, *, switches: bool = True
     ) -> bool:
         """Begins any piece of work; False while another is under way."""
         if self.running:
             return False
         self._stop, self._switches, self.stopping = stop, switches, False
         self._set_up, self.progress, self.ending, self.warnings = None, None, None, []
-        self._thread = SetUpThread(work, stop)
+        self._thread = SetupThread(work, stop)
         self._thread.told.connect(self._take)
         self._thread.finished.connect(self._finished)
         self._thread.start()
@@ -200,7 +200,7 @@ class EngineControl(QObject):
         match event:
             case MachineFound():
                 self.machine = event
-            case Planned():
+            case SetupPlanned():
                 self.plan = event
             case Progress():
                 self.progress = event
@@ -225,8 +225,8 @@ class EngineControl(QObject):
             self.switched.emit()
 
 
-def _set_up(request: Request, stop: Stop) -> Steps:
+def _set_up(request: SetupRequest, stop: StopFlag) -> SetupSteps:
     """The real one. Imported when it is needed: that takes a fifteenth of the window's start."""
-    from lora_studio.setup.operations import SetUp
+    from lora_studio.setup.operations import EngineSetup
 
-    return SetUp(request, stop)
+    return EngineSetup(request, stop)

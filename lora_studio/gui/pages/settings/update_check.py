@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import offline
 from lora_studio.gui.language import tr
-from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.gui.lasting_thread import DetachedThread
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.setup import app_update
@@ -19,7 +19,7 @@ from lora_studio.setup.app_update import Release
 INTERVAL = 86_400.0
 
 
-class _Asking(LastingThread):
+class _Asking(DetachedThread):
     """One question.
 
     Signals:

@@ -16,18 +16,18 @@ from lora_studio.core.runs import names
 from lora_studio.core.runs.folder import RunFolder, begun_runs
 from lora_studio.core.system.files import replaced
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.training.picture_dialog import PictureDialog
+from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.picture import picture
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Palette
-from lora_studio.gui.threads import Background
+from lora_studio.gui.theme import ColorPalette
+from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import Card
 
-Work = Callable[[Background], object]
-Writer = Callable[[Path, Background], None]
+Work = Callable[[BackgroundReader], object]
+Writer = Callable[[Path, BackgroundReader], None]
 
 #: The newest runs are offered beside this one; a menu of thousands is of no use.
 _OFFERED = 30
@@ -44,8 +44,8 @@ class CurvesCard(Card):
         sized(self.plot, at_least=270)
         self.add(self.plot)
         self._read: dict[str, RunCurves] = {}
-        self._reading: list[Background] = []
-        self._writing: list[Background] = []
+        self._reading: list[BackgroundReader] = []
+        self._writing: list[BackgroundReader] = []
         bar = self.plot.bar
         bar.compare_opened.connect(self._offer_runs)
         bar.compare_chosen.connect(self._compare)
@@ -97,7 +97,7 @@ class CurvesCard(Card):
         self._show_others()
 
     def _was_read(self, key: str, found: object) -> None:
-        assert isinstance(found, metrics.Series)
+        assert isinstance(found, metrics.MetricSeries)
         name = names.of_folder(RunFolder(Path(key)))
         self._read[key] = RunCurves.of_series(name, found)
         if not len(found.loss):
@@ -124,11 +124,11 @@ class CurvesCard(Card):
 
     def save_picture(self) -> None:
         """Asks for size and colours, then for a place."""
-        dialog = PictureDialog(self)
+        dialog = ImageExportDialog(self)
         dialog.chosen.connect(self._save_picture)
         dialog.open()
 
-    def _save_picture(self, size: QSize, palette: Palette) -> None:
+    def _save_picture(self, size: QSize, palette: ColorPalette) -> None:
         image = picture(self.plot.drawing, size, palette, self._title(), self.plot.entries())
         self._ask_for_place(tr("Save the curves as a picture"), "png", partial(_write_png, image))
 
@@ -166,12 +166,12 @@ class CurvesCard(Card):
 
     def _begin(
         self,
-        among: list[Background],
+        among: list[BackgroundReader],
         work: Work,
         then: Callable[[object], None],
         failed: Callable[[Problem], None] | None = None,
     ) -> None:
-        thread = Background(work, self)
+        thread = BackgroundReader(work, self)
         thread.done.connect(then)
         thread.failed.connect(failed or self._failed)
         thread.finished.connect(partial(self._ended, thread, among))
@@ -181,31 +181,31 @@ class CurvesCard(Card):
     def _failed(self, problem: Problem) -> None:
         self.state.messages.problem(problem)
 
-    def _ended(self, thread: Background, among: list[Background]) -> None:
+    def _ended(self, thread: BackgroundReader, among: list[BackgroundReader]) -> None:
         if thread in among:
             among.remove(thread)
             thread.deleteLater()
 
-    def _drop(self, threads: list[Background]) -> None:
+    def _drop(self, threads: list[BackgroundReader]) -> None:
         for thread in threads:
             thread.drop()
             thread.deleteLater()
         threads.clear()
 
 
-def _series_of(run: RunFolder, thread: Background) -> metrics.Series:
+def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # `events` passes over a file that is not there
     return metrics.series(thread.gently(run.events()))
 
 
-def _write_csv(runs: list[RunFolder], file: Path, thread: Background) -> None:
+def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
     found = {names.of_folder(run): _series_of(run, thread) for run in runs}
     with replaced(file) as out:
         for line in thread.gently(metrics.csv_lines(found)):
             out.write(line.encode("utf-8"))
 
 
-def _write_png(image: QImage, file: Path, thread: Background) -> None:
+def _write_png(image: QImage, file: Path, thread: BackgroundReader) -> None:
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     image.save(buffer, "PNG")  # type: ignore[call-overload]  # the format is typed as bytes

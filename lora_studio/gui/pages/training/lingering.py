@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import time
 
-from lora_studio.core.curves.verdict import Verdict
+from lora_studio.core.curves.verdict import TrainingVerdict
 
 #: Seconds: long enough to read it, and for a page not to jump with every other step.
 STAYS = 10.0
 
 
-class Lingering:
+class StickyWarning:
     """Given what is wrong now again and again; tells what to show."""
 
     def __init__(self, stays: float = STAYS) -> None:
         """Nothing is wrong at first."""
         self._stays = stays
-        self._kept: Verdict | None = None
+        self._kept: TrainingVerdict | None = None
         self._seen = 0.0
 
-    def of(self, found: Verdict | None) -> Verdict | None:
+    def of(self, found: TrainingVerdict | None) -> TrainingVerdict | None:
         """The latest warning, as long as it is young enough."""
         now = time.monotonic()
         if found is not None:

@@ -10,7 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.memory.estimate import COMPONENTS, Component, MemoryEstimate
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label, row
 
 _HEIGHT, _GAP, _SWATCH = 18, 1.0, 10
@@ -37,7 +37,7 @@ class MemoryBar(QWidget):
         self.entries = {name: _Entry(name) for name in COMPONENTS}
         self.free = label(role="caption")
         legend = QWidget()
-        flow = FlowLayout(legend, spacing=Space.M)
+        flow = FlowLayout(legend, spacing=Spacing.M)
         for entry in self.entries.values():
             flow.addWidget(entry)
         flow.addWidget(self.free)
@@ -46,7 +46,7 @@ class MemoryBar(QWidget):
         legend.setSizePolicy(policy)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.bar)
         layout.addWidget(legend)
         theme.theme().changed.connect(self.update)
@@ -127,7 +127,7 @@ class _Bar(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         frame = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
         outline = QPainterPath()
-        outline.addRoundedRect(frame, Space.XS, Space.XS)
+        outline.addRoundedRect(frame, Spacing.XS, Spacing.XS)
         painter.fillPath(outline, theme.color("hover"))
         painter.setClipPath(outline)
         for name, place in self.segments():
@@ -161,7 +161,7 @@ class _Entry(QWidget):
         super().__init__()
         self._name = tr(COMPONENTS[component])
         self.text = label(role="caption")
-        self.setLayout(row(_Swatch(component), self.text, spacing=Space.XS))
+        self.setLayout(row(_Swatch(component), self.text, spacing=Spacing.XS))
 
     def show_size(self, size: int | None) -> None:
         self.text.setText(

@@ -7,12 +7,12 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.memory import advice
-from lora_studio.core.memory.estimate import MemoryEstimate, Plan, estimate
+from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.gui.language import inside, mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.memory_bar import MemoryBar
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
 _UNKNOWN = mark(
@@ -43,14 +43,14 @@ class MemoryPanel(QWidget):
         self._cheapest: Fix | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.sentence)
         layout.addWidget(self.bar)
         layout.addWidget(self.rows)
         layout.addLayout(row(self.fit, self.larger, None))
         self.show_plan(None)
 
-    def show_plan(self, plan: Plan | None, *, measured: bool = True) -> Problem | None:
+    def show_plan(self, plan: MemoryPlan | None, *, measured: bool = True) -> Problem | None:
         """Shows what a plan takes; the problem, with its remedy, where it does not fit.
 
         `measured` says whether the lengths of the rows are known.
@@ -110,7 +110,7 @@ def _rows(found: MemoryEstimate, measured: bool) -> str:
     ).format(tokens=tokens)
 
 
-def _largest(plan: Plan) -> Fix | None:
+def _largest(plan: MemoryPlan) -> Fix | None:
     """The largest micro-batch that fits, unless it is the one that is set."""
     size = advice.largest_micro_batch_that_fits(plan)
     if size is None or size == plan.training.micro_batch:

@@ -13,26 +13,26 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.training.curves_card import CurvesCard
 from lora_studio.gui.pages.training.log_view import LogView
-from lora_studio.gui.pages.training.recipe import Recipe
+from lora_studio.gui.pages.training.recipe import RecipeForm
 from lora_studio.gui.pages.training.run_note import RunNote
 from lora_studio.gui.pages.training.sample_view import SampleView
 from lora_studio.gui.pages.training.step_tiles import StepTiles
 from lora_studio.gui.pages.training.verdict_card import VerdictCard
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, button
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
 #: Milliseconds between two updates of the figures: nobody reads faster.
 _UPDATE_EVERY = 150
 
 
-class TrainingPage(Page):
+class TrainingPage(StepPage):
     """Shows the latest training of the run that the window follows, from its beginning."""
 
     step = "training"
@@ -51,7 +51,7 @@ class TrainingPage(Page):
         self.verdict.fix_chosen.connect(self._take_fix)
         self.verdict.explain_clicked.connect(self._explain)
         self.tabs = QTabWidget()
-        self.recipe = Recipe(state, self.add_editor)
+        self.recipe = RecipeForm(state, self.add_editor)
         self.pause = button(tr("Pause"), self._rest, icon="pause")
         self.pause.setToolTip(
             tr("Ends after this step with a checkpoint and gives the memory back.")
@@ -123,9 +123,9 @@ class TrainingPage(Page):
         view = QWidget()
         layout = QVBoxLayout(view)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.L)
+        layout.setSpacing(Spacing.L)
         layout.addWidget(self.verdict)
-        layout.addWidget(Columns(self.curves, figures, (1, 0)), 3)
+        layout.addWidget(ResponsiveColumns(self.curves, figures, (1, 0)), 3)
         layout.addWidget(lower, 1)
         return view
 

@@ -18,7 +18,7 @@ SIZES = (
 )
 
 
-class PictureDialog(Dialog):
+class ImageExportDialog(Dialog):
     """Two choices.
 
     Signals:

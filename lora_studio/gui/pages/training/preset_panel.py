@@ -7,11 +7,11 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.core.project import presets
 from lora_studio.core.project.presets import Preset
-from lora_studio.gui.controls.cards import CardsControl, Choice
+from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 
 
@@ -29,7 +29,7 @@ class PresetPanel(QWidget):
         super().__init__(parent)
         self._state = state
         self._asked: Preset | None = None
-        self.cards = CardsControl([Choice(p.name, p.title, p.text) for p in presets.PRESETS])
+        self.cards = CardsControl([CardOption(p.name, p.title, p.text) for p in presets.PRESETS])
         self.cards.setAccessibleName(tr("Presets"))
         self.changes = label(wrap=True)
         self.apply = button(tr("Change these"), self._apply, kind="primary")
@@ -37,14 +37,14 @@ class PresetPanel(QWidget):
         self.preview = QFrame()
         self.preview.setProperty("surface", "card")
         inner = QHBoxLayout(self.preview)
-        inner.setContentsMargins(Space.CARD, Space.M, Space.CARD, Space.M)
-        inner.setSpacing(Space.S)
+        inner.setContentsMargins(Spacing.CARD, Spacing.M, Spacing.CARD, Spacing.M)
+        inner.setSpacing(Spacing.S)
         inner.addWidget(self.changes, 1)
         inner.addWidget(self.leave)
         inner.addWidget(self.apply)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.cards)
         layout.addWidget(self.preview)
         self.cards.edited.connect(self._ask)

@@ -28,9 +28,9 @@ from lora_studio.gui.pages.training.preset_panel import PresetPanel
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project import run_preview as plan
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, More, column, label
-from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
+from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
 
 _STEP: Step = "training"
@@ -48,7 +48,9 @@ _MORE: dict[str, tuple[str, ...]] = {
     mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
     mark("Objective"): ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
-_ABOUT: dict[str, optimizers.About] = {str(name): about for name, about in OPTIMIZERS.items()}
+_ABOUT: dict[str, optimizers.OptimizerInfo] = {
+    str(name): about for name, about in OPTIMIZERS.items()
+}
 #: Many choices, or such of many letters: side by side they would push the columns out of line.
 _COMBOS = ("optimizer", "schedule")
 #: Fields that only some schedules have a use for.
@@ -67,7 +69,7 @@ _FOR: dict[str, dict[Task, str]] = {
 }
 
 
-class Recipe(QWidget):
+class RecipeForm(QWidget):
     """Fields to the left; to the right one line from each step before this one."""
 
     def __init__(self, state: ProjectState, add_editor: Callable[..., FieldEditor]) -> None:
@@ -77,7 +79,7 @@ class Recipe(QWidget):
         self.estimate = label(wrap=True)
         self.ready = FactList()
         recipe = Card(tr("Recipe"))
-        more = More()
+        more = CollapsibleSection()
         made = {
             field: add_editor(field, style="combo" if field in _COMBOS else "auto")
             for field in (*_MAIN, *itertools.chain(*_MORE.values()))
@@ -88,7 +90,7 @@ class Recipe(QWidget):
             for title, fields in _MORE.items()
         }
         more.add(*self._groups.values())
-        more.body.setSpacing(Space.XL)
+        more.body.setSpacing(Spacing.XL)
         recipe.add(FieldGroup("", [made[field] for field in _MAIN]), self.estimate, more)
         ready = Card(tr("What will run"))
         ready.add(self.ready)
@@ -96,11 +98,11 @@ class Recipe(QWidget):
         self.memory.chosen.connect(lambda fix: state.change(tell(fix.label), fix.changes))
         memory = Card(tr("Memory and time"))
         memory.add(self.memory)
-        left = column(recipe, memory, None, spacing=Space.L)
-        columns = Columns(left, column(ready, None), (2, 1))
+        left = column(recipe, memory, None, spacing=Spacing.L)
+        columns = ResponsiveColumns(left, column(ready, None), (2, 1))
         self.presets = PresetPanel(state)
         self.presets.chosen.connect(self._take_preset)
-        self.setLayout(column(self.presets, columns, None, spacing=Space.L))
+        self.setLayout(column(self.presets, columns, None, spacing=Spacing.L))
         state.value_changed.connect(self._show)
         state.facts_changed.connect(self._show)
         state.opened.connect(self._show)

@@ -10,7 +10,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs.annotations import noted_steps
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 
 #: Milliseconds without a key after which what is typed is kept.
@@ -44,8 +44,8 @@ class RunNote(QWidget):
         )
         self.hint = label(tr("A line that begins with @120 is about step 120."), "caption")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, Space.S, 0, 0)
-        layout.setSpacing(Space.S)
+        layout.setContentsMargins(0, Spacing.S, 0, 0)
+        layout.setSpacing(Spacing.S)
         layout.addWidget(self.text, 1)
         layout.addLayout(row(self.here, self.hint, None))
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)

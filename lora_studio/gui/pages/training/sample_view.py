@@ -11,7 +11,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import TextSource
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
 _NAMES: dict[TextSource, str] = {
@@ -50,8 +50,8 @@ class SampleView(QScrollArea):
         outer = QVBoxLayout(inner)
         outer.setContentsMargins(0, 0, 0, 0)
         self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(Space.XL)
-        self._grid.setVerticalSpacing(Space.M)
+        self._grid.setHorizontalSpacing(Spacing.XL)
+        self._grid.setVerticalSpacing(Spacing.M)
         outer.addLayout(row(self.steps, None))
         outer.addLayout(self._grid)
         outer.addStretch(1)

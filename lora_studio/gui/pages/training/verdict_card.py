@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.curves import advice
-from lora_studio.core.curves.training_monitor import Watch
-from lora_studio.core.curves.verdict import Verdict, diverged, judge
+from lora_studio.core.curves.training_monitor import TrainingMonitor
+from lora_studio.core.curves.verdict import TrainingVerdict, diverged, judge
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.problems import Fix, ProblemError
 from lora_studio.core.project.project import Project
@@ -18,7 +18,7 @@ from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.fix_row import FixRow
-from lora_studio.gui.pages.training.lingering import Lingering
+from lora_studio.gui.pages.training.lingering import StickyWarning
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
@@ -53,7 +53,7 @@ class VerdictCard(Card):
         self.fixes.chosen.connect(self.fix_chosen)
         self.what_now = button(tr("What now?"), self.explain_clicked.emit, kind="link")
         self.add(self.what, self.advice, self.fixes, row(self.what_now, None))
-        self._watch, self._warned = Watch(), Lingering()
+        self._watch, self._warned = TrainingMonitor(), StickyWarning()
         self._plan: events.TrainingStarted | None = None
         self._ran_with: Project | None = None
         self._verdict = judge([])
@@ -69,7 +69,7 @@ class VerdictCard(Card):
 
     def clear(self) -> None:
         """Another run: nothing is known of it."""
-        self._watch, self._ran_with, self._plan = Watch(), None, None
+        self._watch, self._ran_with, self._plan = TrainingMonitor(), None, None
         self._warned.clear()
 
     def show_verdict(self, running: bool, adapter: events.AdapterSaved | None, how_on: str) -> None:
@@ -98,7 +98,7 @@ class VerdictCard(Card):
         else:
             self._say_verdict(self._verdict, adapter)
 
-    def _say_verdict(self, verdict: Verdict, adapter: events.AdapterSaved | None) -> None:
+    def _say_verdict(self, verdict: TrainingVerdict, adapter: events.AdapterSaved | None) -> None:
         sign = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
         took = tr("Took {time}.")
         if self._record.phase == "stopped":
@@ -116,7 +116,7 @@ class VerdictCard(Card):
         self.advice.setText(advice)
         set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
 
-    def _fixes(self, verdict: Verdict) -> list[Fix]:
+    def _fixes(self, verdict: TrainingVerdict) -> list[Fix]:
         """For the recipe that this training runs with, which the project's may differ from by now."""
         training, lora = self._state.spec("training"), self._state.spec("lora")
         if self._ran_with is not None:
@@ -124,7 +124,7 @@ class VerdictCard(Card):
         if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
             return []
         per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
-        return advice.fixes(verdict, advice.Recipe(training, lora, per_epoch))
+        return advice.fixes(verdict, advice.RecipeFacts(training, lora, per_epoch))
 
     def _frozen(self) -> Project | None:
         """The project as the run has it."""
@@ -133,7 +133,7 @@ class VerdictCard(Card):
         except ProblemError:
             return None
 
-    def _judged(self) -> Verdict:
+    def _judged(self) -> TrainingVerdict:
         found = self._watch.verdict()
         if found is not None and found.kind == "zero_gradient":
             return found

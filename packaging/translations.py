@@ -1,12 +1,16 @@
-"""The texts of the window and their translations: `python -m tests.translations` brings all up to date.
+"""Collects every text that a user can see and keeps its translations up to date.
 
-It collects every text that a user can see, writes those without a translation into the .ts files as
-unfinished, drops those that nobody uses any more, and makes the .qm files that the window loads.
-Translate in Qt Linguist (`pyside6-linguist resources/translations/de.ts`) or in a text editor.
+    python packaging/translations.py               collect, drop unused texts, compile the .qm files
+    python packaging/translations.py --missing     list the texts that lack a translation
+    python packaging/translations.py --set FILE    take translations from a JSON file: {"text": "Text"},
+                                                   or a list of two forms for a text that counts
+Texts without a translation are written as unfinished; Qt Linguist and a text editor both work on
+`resources/translations/de.ts`.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import subprocess
@@ -80,7 +84,9 @@ def collect() -> Texts:
         place = file.relative_to(ROOT / "lora_studio").as_posix()
         if not place.startswith(_UNSEEN):
             in_window = place.startswith("gui/")
-            found.told |= _Told(ast.parse(file.read_text("utf-8")), in_window).found
+            one = _Told(ast.parse(file.read_text("utf-8")), in_window)
+            found.told |= one.found
+            found.counted |= one.counted
     found.plain |= {text for text in found.told if "{" not in text}
     found.told = {text: names for text, names in sorted(found.told.items()) if "{" in text}
     return found
@@ -127,6 +133,7 @@ class _Told:
 
     def __init__(self, tree: ast.Module, problems_only: bool) -> None:
         self.found: dict[str, list[str]] = {}
+        self.counted: dict[str, str] = {}
         self._problems_only = problems_only
         self._visit(tree, in_problem=False)
 
@@ -135,6 +142,14 @@ class _Told:
             name = _name(node.func)
             if name == "plural":
                 self._counted(node)
+            if name == "counted" and len(node.args) > 2:
+                one, many = (
+                    part.value for part in node.args[1:3] if isinstance(part, ast.Constant)
+                )
+                self.counted[str(many)] = str(one)
+                for value in (*node.args[3:], *(keyword.value for keyword in node.keywords)):
+                    self._visit(value, in_problem)
+                return
             if name in _INTERNAL:
                 return
             in_problem = in_problem or name in ("Problem", "fail", "Fix")
@@ -245,8 +260,12 @@ def _name(func: ast.expr) -> str:
 
 def read(language: str) -> dict[str, tuple[str, ...]]:
     """Translations by their English text: one form, or several by number; none if unfinished."""
+    return read_file(FOLDER / f"{language}.ts")
+
+
+def read_file(file: Path) -> dict[str, tuple[str, ...]]:
+    """Return the finished translations in one .ts file, by their English text."""
     found: dict[str, tuple[str, ...]] = {}
-    file = FOLDER / f"{language}.ts"
     if not file.exists():
         return found
     for message in ET.parse(file).getroot().iter("message"):
@@ -259,13 +278,15 @@ def read(language: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def write(language: str, texts: Texts, known: dict[str, tuple[str, ...]]) -> None:
-    """The .ts file of a language: every text, sorted, those without a translation unfinished."""
+def write_file(
+    file: Path, language: str, known: dict[str, tuple[str, ...]], counted_texts: set[str]
+) -> None:
+    """Write a .ts file: every text, sorted, those without a translation unfinished."""
     root = ET.Element("TS", version="2.1", language=language, sourcelanguage="en")
     context = ET.SubElement(root, "context")
     ET.SubElement(context, "name").text = CONTEXT
-    for text in sorted(texts.every()):
-        counted = text in texts.counted
+    for text in sorted(known):
+        counted = text in counted_texts
         message = ET.SubElement(context, "message", {"numerus": "yes"} if counted else {})
         ET.SubElement(message, "source").text = text
         target = ET.SubElement(message, "translation")
@@ -281,7 +302,7 @@ def write(language: str, texts: Texts, known: dict[str, tuple[str, ...]]) -> Non
     ET.indent(root, space="    ")
     xml = ET.tostring(root, encoding="unicode")
     head = '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE TS>\n'
-    (FOLDER / f"{language}.ts").write_text(f"{head}{xml}\n", "utf-8")
+    file.write_text(f"{head}{xml}\n", "utf-8")
 
 
 def compile_to(language: str, out: Path) -> None:
@@ -291,17 +312,48 @@ def compile_to(language: str, out: Path) -> None:
     subprocess.run([tool, "-silent", source, "-qm", out], check=True)
 
 
+def merge(base: Path, ours: Path, theirs: Path, language: str) -> None:
+    """Merge three versions of a .ts file entry by entry into `ours`: a merge driver for git."""
+    old, mine, other = (read_file(file) for file in (base, ours, theirs))
+    both = mine | {text: forms for text, forms in other.items() if old.get(text) != forms}
+    write_file(ours, language, both, {text for text, forms in both.items() if len(forms) > 1})
+
+
 def main() -> None:
-    """Brings the texts, every language and what the window loads up to date."""
+    """Bring the texts, every language and what the window loads up to date."""
+    parser = argparse.ArgumentParser(description="Translations of the window.")
+    parser.add_argument("--missing", action="store_true")
+    parser.add_argument("--set", type=Path, dest="given")
+    parser.add_argument("--language", default="de")
+    parser.add_argument("--merge", nargs=3, type=Path)
+    options = parser.parse_args()
+    if options.merge:
+        merge(*options.merge, options.language)
+        return
     texts = collect()
+    if options.missing:
+        missing = sorted(texts.every() - set(read(options.language)))
+        print(json.dumps(missing, ensure_ascii=False, indent=1))
+        return
     (FOLDER / "told.json").write_text(
         json.dumps(texts.told, ensure_ascii=False, indent=0) + "\n", "utf-8"
     )
-    for language in LANGUAGES:
-        if language == "en":
-            continue
+    for language in LANGUAGES.keys() - {"en"}:
         known = read(language)
-        write(language, texts, known)
+        if options.given and language == options.language:
+            given = json.loads(options.given.read_text("utf-8"))
+            known |= {
+                text: (form,) if isinstance(form, str) else tuple(form)
+                for text, form in given.items()
+            }
+            for text in given.keys() - texts.every():
+                print(f"not a text of the program: {text}")
+        write_file(
+            FOLDER / f"{language}.ts",
+            language,
+            {t: known.get(t, ()) for t in texts.every()},
+            set(texts.counted),
+        )
         compile_to(language, FOLDER / f"{language}.qm")
         left = len(texts.every() - set(known))
         print(f"{language}: {len(texts.every())} texts, {left} without a translation")
