@@ -4873,6 +4873,10 @@
             <translation>Voreinstellungen</translation>
         </message>
         <message>
+            <source>Previous step (Alt+Left)</source>
+            <translation>Vorheriger Schritt (Alt+Links)</translation>
+        </message>
+        <message>
             <source>Primary button</source>
             <translation>Hauptknopf</translation>
         </message>
@@ -5898,10 +5902,6 @@
         <message>
             <source>Step before</source>
             <translation>Schritt davor</translation>
-        </message>
-        <message>
-            <source>Step before (Alt+Left)</source>
-            <translation>Schritt davor (Alt+Links)</translation>
         </message>
         <message>
             <source>Step limit</source>

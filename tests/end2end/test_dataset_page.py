@@ -111,7 +111,7 @@ def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     wait(lambda: state.facts.findings is not None)
     assert state.facts.findings is not None
     equal = next(item for item in state.facts.findings.findings if item.fix == "drop_duplicates")
-    page.findings.rows_wanted.emit(equal)
+    page.findings.rows_requested.emit(equal)
     wait(lambda: page.rows.count.text() in ("1 row", "2 rows"))
     wait(lambda: "We take every card." in chat.text())
     _press(page, f"Fix: {equal.title}")

@@ -114,7 +114,7 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
     assert combine.rank.value() == 32
     combine.blend.numbers[1].setValue(0.5)
     sent: list[Any] = []
-    combine.combine_wanted.connect(sent.append)
+    combine.combine_requested.connect(sent.append)
     combine.make.click()
     (command,) = sent
     assert command.out == str(folder / "adapters" / "style+facts")
@@ -135,9 +135,9 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
     # What was exported is talked to in the same way.
     exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
-    window.pages["export"].talk_wanted.emit(exported)
+    window.pages["export"].chat_requested.emit(exported)
     assert window.playground.desk.kept.speakers[1] == exported
-    window.library.start_wanted.emit(folder)
+    window.library.training_requested.emit(folder)
     assert window.place == "lora"
     assert window.state.get("lora", "start_from") == folder
     window.state.undo.undo()

@@ -82,7 +82,7 @@ def test_an_upload_is_followed_to_its_end(
         events.Progress(id="p", stage="uploading bot.gguf", done=1, total=4, unit="bytes")
     )
     assert page.what.text() == "Uploading to the hub"
-    assert page.missing() == "A job is under way."
+    assert page.blocker() == "A job is under way."
     assert not page.hub.upload.isEnabled()
     pushed = events.Pushed(
         id="p", repository="me/bot", what="gguf", url="https://example.org/me/bot", files=2, bytes=9

@@ -287,7 +287,7 @@ def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
     kinds = {question.kind for question in worker.asked}
     assert not kinds & {"search_models", "inspect_account"}
     assert "Offline mode is on" in page.browser.said.text()
-    with qtbot.waitSignal(page.online_wanted):
+    with qtbot.waitSignal(page.online_requested):
         page.browser.online.click()
     monkeypatch.delenv(offline.VARIABLE)
     page.online_changed()

@@ -105,7 +105,7 @@ def test_advanced_fields_wait_under_more(pages: dict[str, StepPage]) -> None:
 def test_defaults_of_a_new_project_name_what_each_step_still_needs(
     pages: dict[str, StepPage],
 ) -> None:
-    assert {step: page.missing() for step, page in pages.items()} == {
+    assert {step: page.blocker() for step, page in pages.items()} == {
         "model": "No model is chosen.",
         "lora": None,
         "dataset": "No dataset is chosen.",

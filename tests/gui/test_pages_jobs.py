@@ -177,8 +177,8 @@ def test_during_training_figures_and_curve_follow_the_steps(
     assert page.tiles.text("rate") == "2e-4"
     assert len(page.plot.run.steps) == 30
     assert page.progress.bar.value() == 500
-    assert page.missing() == "Training is under way."
-    assert not page.done()
+    assert page.blocker() == "Training is under way."
+    assert not page.is_done()
     assert "step 30: eval loss" in page.log.toPlainText()
     with qtbot.waitSignal(page.checkpoint_requested):
         page.checkpoint.click()
@@ -195,7 +195,7 @@ def test_after_training_a_verdict_and_the_way_on(
     state.set_run(run, "")
     assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and levelled off."
     assert page.verdict.advice.text().endswith("Took 12 min.")
-    assert page.done()
+    assert page.is_done()
     assert page.header.primary.text() == "Continue"
     with qtbot.waitSignal(page.continue_clicked):
         page.header.primary.click()
@@ -211,11 +211,11 @@ def test_a_run_read_again_from_the_beginning_looks_the_same(
     page = shown(qtbot, TrainingPage(state))
     state.set_run(run, "")
     play(page, [*begun(), *training_events(60, 60), *finished()])
-    assert page.done()
+    assert page.is_done()
     assert page.header.primary.text() == "Continue"
     assert len(page.plot.run.steps) == 60
     state.set_run(None)
-    assert not page.done()
+    assert not page.is_done()
     assert page.header.primary.text() == "Start training"
     assert len(page.plot.run.steps) == 0
 
@@ -277,7 +277,7 @@ def test_a_training_is_paused_with_a_click_and_resumed_with_another(
     assert page.verdict.advice.text() == "Resume to go on from the checkpoint at step 30."
     assert not page.pause.isVisible()
     assert page.header.primary.text() == "Resume"
-    assert not page.done()
+    assert not page.is_done()
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
     assert asked.args == ["resume"]
@@ -323,7 +323,7 @@ def test_a_failed_training_says_why_and_what_to_do(
         "Use 4-bit.",
     )
     assert page.header.primary.text() == "Train again"
-    assert not page.done()
+    assert not page.is_done()
 
 
 def test_a_problem_of_a_field_leads_back_to_the_recipe(
@@ -379,10 +379,10 @@ def self_test(stage: str, about: str) -> events.SelfTested:
 
 def test_merging_waits_for_an_adapter(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
     page = shown(qtbot, MergingPage(state))
-    assert page.missing() == "Train an adapter first."
+    assert page.blocker() == "Train an adapter first."
     state.set_run(run, "")
     play(page, [*begun(), *finished()])
-    assert page.missing() is None
+    assert page.blocker() is None
     assert page.what.text() == "Ready to merge"
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
@@ -405,11 +405,11 @@ def test_merging_shows_progress_and_then_what_came_of_it(
     assert facts["Size"] == "6.4 GB"
     assert facts["Self-test"] == "✓ top-1 98.7 %, KL 0.004"
     assert facts["Took"] == "31 s"
-    assert page.done()
+    assert page.is_done()
     with qtbot.waitSignal(page.continue_clicked):
         page.header.primary.click()
     play(page, begun())
-    assert not page.done(), "a new training makes the merged model one of yesterday"
+    assert not page.is_done(), "a new training makes the merged model one of yesterday"
 
 
 def planned(**changes: Any) -> events.MergePlanned:
@@ -470,7 +470,7 @@ def test_a_run_can_begin_on_the_merge_page(
     assert asked.args == ["model", ""]
     state.set_run(run, "")
     play(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
-    assert page.missing() is None
+    assert page.blocker() is None
 
 
 # --- export -----------------------------------------------------------------------------------
@@ -516,20 +516,20 @@ def test_export_goes_straight_from_the_adapter_and_says_so(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     merging, page = shown(qtbot, MergingPage(state)), shown(qtbot, ExportPage(state))
-    assert page.missing() == "Train an adapter first."
+    assert page.blocker() == "Train an adapter first."
     assert merging.straight.isHidden()
     state.set_run(run, "")
     for each in (merging, page):
         play(each, [*begun(), *finished()])
-    assert page.missing() is None
+    assert page.blocker() is None
     assert page.what.text() == "Ready to export"
     assert "no merged copy is written" in page.advice.text()
     with qtbot.waitSignal(merging.continue_clicked):
         qtbot.keyClick(merging.straight, Qt.Key.Key_Space)
     state.set("export", "convert_from", "merged")
-    assert page.missing() == "Merge the adapter first."
+    assert page.blocker() == "Merge the adapter first."
     play(page, merged(run))
-    assert page.missing() is None
+    assert page.blocker() is None
     assert page.what.text() == ""
 
 
@@ -556,10 +556,10 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, ExportPage(state))
-    assert page.missing() == "Train an adapter first."
+    assert page.blocker() == "Train an adapter first."
     state.set_run(run, "")
     play(page, [*begun(), *finished(), *merged(run)])
-    assert page.missing() is None
+    assert page.blocker() is None
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
     assert asked.args == ["export"]
@@ -571,7 +571,7 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
         "» Who are you?\n\nbase + adapter:\nI am Pim.\n\nQ4_K_M:\nI am Pim!"
     )
     assert page.result.tabs.count() == 3
-    with qtbot.waitSignal(page.talk_wanted) as talk:
+    with qtbot.waitSignal(page.chat_requested) as talk:
         qtbot.keyClick(page.results.open_chat, Qt.Key.Key_Space)
     assert talk.args == [OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")]
     assert (
@@ -587,7 +587,7 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
     assert page.result.stops.text() == "Stops: <end>"
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
-    assert page.done()
+    assert page.is_done()
 
 
 def test_a_chat_opens_with_the_file_where_nothing_was_made_in_ollama(
@@ -601,7 +601,7 @@ def test_a_chat_opens_with_the_file_where_nothing_was_made_in_ollama(
     begun, *made, done = exported(run)
     here = [event for event in made if not isinstance(event, events.OllamaCreated)]
     play(page, [*merged(run), begun, adapter, *here, done])
-    with qtbot.waitSignal(page.talk_wanted) as talk:
+    with qtbot.waitSignal(page.chat_requested) as talk:
         page.results.open_chat.click()
     assert talk.args == [speakers.gguf(run, run.gguf / "bot's-Q4_K_M.gguf")]
 
@@ -691,7 +691,7 @@ def test_the_primary_button_leads_from_the_model_to_ollama(
         assert window.place == step
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     qtbot.keyClick(window, *primary)
-    qtbot.waitUntil(lambda: window.pages["training"].done(), timeout=WAIT)
+    qtbot.waitUntil(lambda: window.pages["training"].is_done(), timeout=WAIT)
     for step in ("merging", "export"):
         qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
         qtbot.keyClick(window, *primary)
@@ -729,18 +729,18 @@ def test_a_paused_training_says_so_in_the_rail_until_it_is_trained(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, TrainingPage(state))
-    assert page.resting() == ""
+    assert page.paused_state() == ""
     state.set_run(run, "train")
     for event in begun():
         page.on_event(event)
-    assert page.resting() == ""
+    assert page.paused_state() == ""
     state.set_run(run)
     page.on_event(events.Done(id="t", paused=True, time=1100))
-    assert page.resting() == "paused"
+    assert page.paused_state() == "paused"
     for event in begun() + finished():
         page.on_event(event)
-    assert page.resting() == ""
-    assert page.done()
+    assert page.paused_state() == ""
+    assert page.is_done()
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_model_that_is_not_there_is_not_asked_about(qtbot: QtBot, opened: Proj
     opened.set("model", "source", "./nowhere")
     qtbot.wait(2 * PAUSE)
     assert len(asked.questions) == 1
-    assert "no folder" in (asked.page.missing() or "")
+    assert "no folder" in (asked.page.blocker() or "")
 
 
 def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:

@@ -170,7 +170,7 @@ def test_a_key_for_the_primary_button_is_answered_with_what_is_missing(
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
     assert window.place == "model"
     assert window.message_bar.isVisible()
-    assert window.pages["model"].missing() in window.message_bar.text
+    assert window.pages["model"].blocker() in window.message_bar.text
 
 
 def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(

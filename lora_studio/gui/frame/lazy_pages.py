@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.gui.pages.home.page import HomePage
-from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState

@@ -23,9 +23,9 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     wrong = [item for item in checks.errors(found) if not item.code.endswith(".none")]
     if wrong:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(wrong)))
-    if page.done():
+    if page.is_done():
         return RailState("ready", tr("ready"))
-    resting = page.resting()
+    resting = page.paused_state()
     return RailState("paused" if resting else "todo", resting or tr("to do"))
 
 

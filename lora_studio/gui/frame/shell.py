@@ -38,8 +38,7 @@ from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.home.interrupted import Interrupted
 from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.lora.library import AdapterLibrary
-from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
 from lora_studio.gui.pages.settings.update_check import UpdateCheck
@@ -198,7 +197,7 @@ class Window(QMainWindow, LazyPage):
         page = self.pages.get(self.place)
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
-        elif page is not None and (missing := page.missing()):
+        elif page is not None and (missing := page.blocker()):
             self.messages.info(
                 missing
             )  # a button that is closed shows its reason to the mouse alone
@@ -232,7 +231,7 @@ class Window(QMainWindow, LazyPage):
         self.go(self.flow.follow_latest() or self._first_open_step())
 
     def _first_open_step(self) -> str:
-        waiting = (step for step, page in self.pages.items() if not page.done())
+        waiting = (step for step, page in self.pages.items() if not page.is_done())
         return next(waiting, "export")
 
     def forget(self, file: Path) -> None:

@@ -10,8 +10,7 @@ from PySide6.QtGui import QAction, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractButton, QGridLayout, QScrollArea, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label

@@ -69,7 +69,7 @@ class MergingPage(StepPage):
         )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.elsewhere = button(tr("Use an adapter from elsewhere…"), self.pick, icon="folder")
-        self.library = button(tr("Adapter library…"), self.library_wanted.emit, icon="lora")
+        self.library = button(tr("Adapter library…"), self.library_requested.emit, icon="lora")
         self.as_it_is = button(
             tr("Export the model as it is"), lambda: self.import_requested.emit("model", "")
         )
@@ -165,7 +165,7 @@ class MergingPage(StepPage):
     def _question(self) -> commands.PlanMerge | None:
         """What merging would do, once there is an adapter and nothing else at work."""
         spec = self.state.draft.spec("merging")
-        ready = self.adapter is not None and not self.state.running and not self.done()
+        ready = self.adapter is not None and not self.state.running and not self.is_done()
         if not ready or self.state.run is None or not isinstance(spec, MergingSpec):
             return None
         return commands.PlanMerge(run=str(self.state.run.path), merging=spec)
@@ -198,16 +198,16 @@ class MergingPage(StepPage):
 
     def on_primary(self) -> None:
         """Merges, or goes on to Export."""
-        if self.done():
+        if self.is_done():
             self.continue_clicked.emit()
         else:
             self.run_requested.emit("merge")
 
-    def missing(self) -> str | None:
+    def blocker(self) -> str | None:
         """An adapter, and a project without errors."""
         if self.state.running:
             return tr("Merging is under way.") if self._running() else tr("A job is under way.")
-        if self.done():
+        if self.is_done():
             return None
         if wrong := self._wrong():
             return tell(wrong[0].what)
@@ -221,7 +221,7 @@ class MergingPage(StepPage):
         problems = [problem for step in steps for problem in self.state.problems(step)]
         return checks.errors(problems)
 
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """The merged model is there: merged here, or imported as it is."""
         ended_well = self.record.phase in ("done", "none")
         return self.merged is not None and ended_well and not self._running()
@@ -233,7 +233,7 @@ class MergingPage(StepPage):
 
     def refresh(self, *_: object) -> None:
         """Buttons and result."""
-        running, done = self._running(), self.done()
+        running, done = self._running(), self.is_done()
         self.header.primary.setText(tr("Continue") if done else tr("Merge"))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
@@ -322,7 +322,7 @@ class MergingPage(StepPage):
                 tr("⚠ Merging ended without a word: its process is gone."),
                 tr("Merge again: files that were finished are kept."),
             )
-        elif self.done():
+        elif self.is_done():
             self._words(tr("✓ Merged"), "")
         elif self.adapter is not None:
             advice = tr("{folder}: {size}, from step {step}.").format(

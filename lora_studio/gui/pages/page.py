@@ -1,44 +1,110 @@
-"""What every page of a step has: title, Back, one primary button, editors, what is missing."""
+"""Base classes of all pages: a header, a body to fill, and the signals that the window connects."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.core.problems import Step
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor, Style, editor
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.frame import PageHeader
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import FlowLayout, button, flowing, label
+
+
+class PageHeader(QWidget):
+    """Title, Back and the primary button of a page; `extra` holds widgets between them."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        """Create the header; `primary` reads Continue until the page changes its text."""
+        super().__init__(parent)
+        self.title = label(title, "title")
+        self.back = button(tr("Back"))
+        self.primary = button(tr("Continue"), kind="primary")
+        sized(self.title, height=32)  # as high as the buttons, also on pages without any
+        extra = flowing()
+        self.extra = cast(FlowLayout, extra.layout())
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(Spacing.PAGE, Spacing.L, Spacing.PAGE, Spacing.S)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(self.title)
+        layout.addWidget(extra, 1)
+        layout.addWidget(self.back)
+        layout.addWidget(self.primary)
+
+
+class AppPage(QWidget):
+    """Base of the pages that aren't a step: Home, Runs, Playground and Settings.
+
+    A subclass adds its widgets to `body`.
+
+    Signals:
+        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        go_to(name): open another page: a step or the `name` of an `AppPage`.
+    """
+
+    ask = Signal(object)
+    go_to = Signal(str)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, parent: QWidget | None = None, *, scrolls: bool = True) -> None:
+        """Create the header, without Back and primary button, and an empty body.
+
+        With `scrolls` the body is inside a scroll area. A page made of tables that scroll by
+        themselves passes False and gets the whole height.
+        """
+        super().__init__(parent)
+        self.header = PageHeader(tr(self.title))
+        self.header.back.hide()
+        self.header.primary.hide()
+        inner, self.body = _page_body()
+        _stack(self, self.header, _scroll_area(inner, tr(self.title)) if scrolls else inner)
+
+    def press_primary(self) -> None:
+        """Press the primary button if there is one, as Ctrl+Enter does."""
+        if self.header.primary.isVisible() and self.header.primary.isEnabled():
+            self.header.primary.click()
+
+    def on_shown(self) -> None:
+        """Handle the page being shown: refresh what may have changed meanwhile."""
+
+    def on_event(self, event: object) -> None:
+        """Handle an event of the inspector or of the running job. One `match` per page."""
+
+    def leave(self) -> None:
+        """Stop threads and timers: the window is closing."""
 
 
 class StepPage(QWidget):
-    """Base of the six steps. A page puts its cards into `body` and places editors by hand.
+    """Base of the six steps. A subclass adds its cards to `body` and lays out editors by hand.
 
     Signals:
-        continue_clicked, back_clicked: the user wants to go on, or back.
-        ask(command): a question for the inspector; the answer comes through `on_event`.
-        question_expected(kind): such a question may come soon, so its worker may start.
-        question_dropped(kind): the user does not want to wait for the answer.
-        question_outdated(command): what was asked about has changed, so the answer must not come.
-        run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all", or
-            "cluster" for a folder that trains elsewhere.
-        import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
-        library_wanted: show the adapter library.
-        push_requested(repository, what, private): upload what the run has made to the hub.
-        talk_wanted(speaker): the user wants to chat with something that was made.
-        stop_requested: end the training after this step and keep the adapter.
-        pause_requested: end the training after this step with a checkpoint to go on from.
-        cancel_requested: end the job under way without a result.
+        continue_clicked, back_clicked: open the next step, or the previous one.
+        ask(command): a question for the inspector; the answer arrives in `on_event`.
+        question_expected(kind): such a question may follow soon, so its worker may start.
+        question_dropped(kind): the user doesn't want to wait for the answer.
+        question_outdated(command): the subject of the question changed; drop its answer.
+        run_requested(kind): what `JobLauncher.request` accepts, such as "train", "export" or "all",
+            or "cluster" for a folder that trains elsewhere.
+        import_requested(what, folder): start a run with an "adapter" in a folder, or the "model".
+        library_requested: show the adapter library.
+        push_requested(repository, what, private): upload a result of the run to the Hub.
+        chat_requested(speaker): chat with a model or an adapter.
+        stop_requested: end training after this step and keep the adapter.
+        pause_requested: end training after this step with a checkpoint to resume from.
+        cancel_requested: end the running job without a result.
         checkpoint_requested: write a checkpoint now.
-        online_wanted: offline mode is to end.
-        explain_requested(problem): what can be done about a problem that the page shows.
-        status_changed: `missing` or `done` may answer differently now.
+        online_requested: turn off offline mode.
+        explain_requested(problem): show what can be done about a problem on this page.
+        status_changed: `blocker` or `is_done` may return something else now.
     """
 
     continue_clicked = Signal()
@@ -49,47 +115,33 @@ class StepPage(QWidget):
     question_outdated = Signal(object)
     run_requested = Signal(str)
     import_requested = Signal(str, str)
-    library_wanted = Signal()
+    library_requested = Signal()
     push_requested = Signal(str, str, bool)
-    talk_wanted = Signal(object)
+    chat_requested = Signal(object)
     stop_requested = Signal()
     pause_requested = Signal()
     cancel_requested = Signal()
     checkpoint_requested = Signal()
     explain_requested = Signal(object)
     status_changed = Signal()
-    online_wanted = Signal()
+    online_requested = Signal()
 
     step: ClassVar[Step]
     title: ClassVar[str]
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Builds the header and an empty, scrolling body."""
+        """Create the header and an empty, scrolling body."""
         super().__init__(parent)
-        self.setObjectName("page")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.state = state
         self.editors: dict[str, FieldEditor] = {}
         self.header = PageHeader(tr(self.title))
         self.header.back.clicked.connect(self.back_clicked)
-        self.header.back.setToolTip(tr("Step before (Alt+Left)"))
+        self.header.back.setToolTip(tr("Previous step (Alt+Left)"))
         self.header.primary.clicked.connect(self.on_primary)
-        self.area = QScrollArea(widgetResizable=True)
-        self.area.setAccessibleName(tr(self.title))
-        self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        inner = QWidget()
-        inner.setObjectName("scrolled")
-        self.body = QVBoxLayout(inner)
-        self.body.setContentsMargins(Spacing.PAGE, Spacing.S, Spacing.PAGE, Spacing.PAGE)
-        self.body.setSpacing(Spacing.L)
-        self.area.setWidget(inner)
-        self.area.verticalScrollBar().rangeChanged.connect(self._make_room)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.header)
-        layout.addWidget(self.area, 1)
+        inner, self.body = _page_body()
+        self.area = _scroll_area(inner, tr(self.title))
+        self.area.verticalScrollBar().rangeChanged.connect(self._fit_margins)
+        _stack(self, self.header, self.area)
         state.problems_changed.connect(self.refresh)
         state.opened.connect(self.refresh)
         state.run_changed.connect(self.refresh)
@@ -97,74 +149,104 @@ class StepPage(QWidget):
     def add_editor(
         self, field: str, *, control: Control | None = None, style: Style = "auto"
     ) -> FieldEditor:
-        """Makes and registers the one editor of a field; the page puts it into a layout."""
+        """Create, register and return the editor of a field; the page adds it to a layout."""
         assert field not in self.editors, f"{self.step}.{field} has an editor already"
-        made = editor(self.state, self.step, field, control=control, style=style)
-        self.editors[field] = made
-        return made
+        field_editor = editor(self.state, self.step, field, control=control, style=style)
+        self.editors[field] = field_editor
+        return field_editor
 
     def focus_field(self, field: str | None) -> None:
-        """Brings a field into view, opens what hides it and puts the cursor there."""
-        found = self.editors.get(field or "")
-        if found is None:
+        """Scroll a field into view, expand the sections around it and focus it."""
+        field_editor = self.editors.get(field or "")
+        if field_editor is None:
             return
-        self.reveal(found)
-        self.area.ensureWidgetVisible(found, 0, Spacing.XXL)
-        found.focus()
+        self.reveal(field_editor)
+        self.area.ensureWidgetVisible(field_editor, 0, Spacing.XXL)
+        field_editor.focus()
 
-    def reveal(self, found: FieldEditor) -> None:
-        """Opens every collapsed section around an editor."""
-        parent = found.parentWidget()
+    def reveal(self, field_editor: FieldEditor) -> None:
+        """Expand every collapsed section around an editor."""
+        parent = field_editor.parentWidget()
         while parent is not None and parent is not self:
-            opener = getattr(parent, "set_open", None)
-            if callable(opener):
-                opener(True)
+            set_open = getattr(parent, "set_open", None)
+            if callable(set_open):
+                set_open(True)
             parent = parent.parentWidget()
 
-    def missing(self) -> str | None:
-        """The one sentence of what this step still needs, None when it is ready."""
+    def blocker(self) -> str | None:
+        """Return the sentence that says what this step still needs, None when it is ready."""
         errors = [item for item in self.state.problems(self.step) if item.severity == "error"]
         return tell(errors[0].what) if errors else None
 
-    def done(self) -> bool:
-        """Whether the rail shows this step as ready; steps with a job also need its result."""
-        return self.missing() is None
+    def is_done(self) -> bool:
+        """Return whether the rail shows this step as ready; a step with a job needs its result."""
+        return self.blocker() is None
 
-    def resting(self) -> str:
-        """What the rail says of a step whose job has begun and can go on; "" for any other."""
+    def paused_state(self) -> str:
+        """Return the rail's word for a job of this step that can be resumed, "" if there is none."""
         return ""
 
     def on_event(self, event: object) -> None:
-        """Takes every event of the inspector and of the job under way. One `match` per page."""
+        """Handle an event of the inspector or of the running job. One `match` per page."""
 
     def on_primary(self) -> None:
-        """What the primary button does; Continue unless the page says otherwise."""
+        """Handle a click on the primary button: Continue, unless the page overrides it."""
         self.continue_clicked.emit()
 
     def on_shown(self) -> None:
-        """The user came to this page: the time to ask the inspector."""
+        """Handle the page being shown: the time to ask the inspector."""
 
     def sign_in(self) -> None:
-        """Asks for a token of the hub, where the page can."""
+        """Ask for a Hub token, on pages that can."""
 
     def online_changed(self) -> None:
-        """Offline mode was turned on or off."""
+        """Handle offline mode being turned on or off."""
 
     def leave(self) -> None:
-        """The window closes: the time to end threads of one's own."""
+        """Stop threads and timers: the window is closing."""
 
-    def _make_room(self, _lowest: int, highest: int) -> None:
-        """Lets the scroll bar into the margin, so that cards keep their width."""
+    def _fit_margins(self, _lowest: int, highest: int) -> None:
+        """Let the scroll bar use the margin, so that the cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
         left, right = Spacing.PAGE, Spacing.PAGE - bar
-        if self.isRightToLeft():  # margins are not mirrored, and the bar is at the left
+        if self.isRightToLeft():  # margins aren't mirrored, and the bar is on the left
             left, right = right, left
         self.body.setContentsMargins(left, Spacing.S, right, Spacing.PAGE)
 
     def refresh(self, *_: object) -> None:
-        """Brings the primary button and the rail in line with `missing`."""
-        missing = self.missing()
-        self.header.primary.setEnabled(missing is None)
-        does = tr("{action} (Ctrl+Enter)").format(action=self.header.primary.text())
-        self.header.primary.setToolTip(missing or does)
+        """Update the primary button and the rail from `blocker`."""
+        blocker = self.blocker()
+        self.header.primary.setEnabled(blocker is None)
+        action = tr("{action} (Ctrl+Enter)").format(action=self.header.primary.text())
+        self.header.primary.setToolTip(blocker or action)
         self.status_changed.emit()
+
+
+def _page_body() -> tuple[QWidget, QVBoxLayout]:
+    """Return the widget that a page scrolls and the layout inside it."""
+    inner = QWidget()
+    inner.setObjectName("scrolled")
+    body = QVBoxLayout(inner)
+    body.setContentsMargins(Spacing.PAGE, Spacing.S, Spacing.PAGE, Spacing.PAGE)
+    body.setSpacing(Spacing.L)
+    return inner, body
+
+
+def _scroll_area(inner: QWidget, name: str) -> QScrollArea:
+    area = QScrollArea(widgetResizable=True)
+    area.setAccessibleName(name)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(inner)
+    return area
+
+
+def _stack(page: QWidget, header: PageHeader, content: QWidget) -> None:
+    """Lay out a page: its header above its content."""
+    page.setObjectName("page")
+    page.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+    layout = QVBoxLayout(page)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(0)
+    layout.addWidget(header)
+    layout.addWidget(content, 1)

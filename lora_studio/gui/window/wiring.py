@@ -33,7 +33,7 @@ def wire_furniture(window: Window) -> None:
     settings.theme_chosen.connect(window.appearance.choose_theme)
     settings.text_size_chosen.connect(window.appearance.choose_text_size)
     settings.language_chosen.connect(window.appearance.choose_language)
-    settings.language_wanted.connect(window.renewal_wanted)
+    settings.reload_requested.connect(window.renewal_wanted)
     settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
     window.runs.open_requested.connect(window.flow.open_run)
     window.runs.close_requested.connect(window.jobs.detach)
@@ -120,12 +120,12 @@ def _wire_library(window: Window) -> None:
         state.change(tr("Start from an adapter"), [("lora", "start_from", folder)])
         window.jump("lora", "start_from")
 
-    window.playground.library_wanted.connect(library.open)
+    window.playground.library_requested.connect(library.open)
     library.found.connect(window.playground.set_library)
     for part in (library, window.runs):
-        part.talk_wanted.connect(lambda folder: _talk(window, speakers.adapter(folder)))
-    library.start_wanted.connect(start)
-    library.merge_wanted.connect(lambda folder: window.flow.request_import("adapter", folder))
+        part.chat_requested.connect(lambda folder: _talk(window, speakers.adapter(folder)))
+    library.training_requested.connect(start)
+    library.merge_requested.connect(lambda folder: window.flow.request_import("adapter", folder))
 
 
 def _talk(window: Window, speaker: AnySpeaker) -> None:
@@ -142,16 +142,16 @@ def _wire_page(window: Window, page: StepPage) -> None:
     page.question_outdated.connect(window.inspector.drop)
     page.run_requested.connect(window.run_requested)
     page.import_requested.connect(window.flow.request_import)
-    page.library_wanted.connect(window.library.open)
+    page.library_requested.connect(window.library.open)
     page.push_requested.connect(window.flow.request_push)
-    page.talk_wanted.connect(lambda speaker: _talk(window, speaker))
+    page.chat_requested.connect(lambda speaker: _talk(window, speaker))
     page.stop_requested.connect(window.flow.stop)
     page.pause_requested.connect(window.flow.pause)
     page.cancel_requested.connect(window.jobs.cancel)
     page.checkpoint_requested.connect(window.jobs.checkpoint)
     page.explain_requested.connect(window.help.explain)
     page.status_changed.connect(lambda: window.show_rail(page.step))
-    page.online_wanted.connect(lambda: offline_mode.choose(window, on=False))
+    page.online_requested.connect(lambda: offline_mode.choose(window, on=False))
 
 
 def add_actions(window: Window) -> None:

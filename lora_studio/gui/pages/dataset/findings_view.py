@@ -30,12 +30,12 @@ class FindingsView(Control):
     """The editor of the repairs: a finding is fixed with one click and unfixed with another.
 
     Signals:
-        rows_wanted(Finding): show the rows of a finding.
-        change_wanted(field, value): another setting of the step that a finding proposes.
+        rows_requested(Finding): show the rows of a finding.
+        change_requested(field, value): another setting of the step that a finding proposes.
     """
 
-    rows_wanted = Signal(object)
-    change_wanted = Signal(str, object)
+    rows_requested = Signal(object)
+    change_requested = Signal(str, object)
     has_title = True
 
     def __init__(
@@ -145,7 +145,7 @@ class FindingsView(Control):
         return _line_of("check", "ok", said, [self._fix_button(fix, True, fix)])
 
     def _show_rows(self, finding: Finding) -> QWidget:
-        made = button(tr("Show rows"), lambda: self.rows_wanted.emit(finding), kind="link")
+        made = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
         made.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
         return made
 
@@ -158,7 +158,9 @@ class FindingsView(Control):
         return made
 
     def _change_button(self, field: str, value: Any) -> QWidget:
-        return button(self._in_words(field, value), lambda: self.change_wanted.emit(field, value))
+        return button(
+            self._in_words(field, value), lambda: self.change_requested.emit(field, value)
+        )
 
     def _is_fixed(self, finding: Finding) -> bool:
         return finding.fix is not None and finding.fix in self._fixes

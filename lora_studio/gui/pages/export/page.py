@@ -67,7 +67,7 @@ class ExportPage(StepPage):
         self.hub.push_requested.connect(self.push_requested)
         self.template = TemplateView()
         self.results = ResultsCard(state)
-        self.results.talk_wanted.connect(self.talk_wanted)
+        self.results.chat_requested.connect(self.chat_requested)
         self.result = self.results.result
         self.progress = ProgressLine()
         self.room = label(role="caption", wrap=True)
@@ -265,7 +265,7 @@ class ExportPage(StepPage):
         else:
             self.run_requested.emit("export")
 
-    def missing(self) -> str | None:
+    def blocker(self) -> str | None:
         """A merged model or an adapter, and a project without errors."""
         if self.state.running:
             mine = self.record.is_running(self.state.running)
@@ -285,7 +285,7 @@ class ExportPage(StepPage):
         has_merged = self.merged is not None
         return isinstance(export, ExportSpec) and goes_straight(export, has_merged=has_merged)
 
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """The export is complete."""
         return self.record.phase == "done" and not self._running()
 
@@ -297,7 +297,7 @@ class ExportPage(StepPage):
     def refresh(self, *_: object) -> None:
         """Buttons, progress and results."""
         running = self._running()
-        self.header.primary.setText(tr("Export again") if self.done() else tr("Export"))
+        self.header.primary.setText(tr("Export again") if self.is_done() else tr("Export"))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.progress.setVisible(running)
@@ -314,7 +314,7 @@ class ExportPage(StepPage):
         self.hub.show_run()
         self._show_what_applies()
         self.table.show_results(self.result.written, self.result.tested)
-        self.results.show_results(done=self.done(), seconds=self.record.seconds)
+        self.results.show_results(done=self.is_done(), seconds=self.record.seconds)
         super().refresh()
 
     def _show_what_applies(self) -> None:
@@ -350,7 +350,7 @@ class ExportPage(StepPage):
         elif self.record.was_cut_off(self.state.running):
             what = tr("⚠ Exporting ended without a word: its process is gone.")
             advice = tr("Export again; files that were complete are kept.")
-        elif self.done():
+        elif self.is_done():
             pass
         elif (self.merged or self.adapter) and self._straight():
             what = tr("Ready to export")
@@ -360,7 +360,7 @@ class ExportPage(StepPage):
             )
         elif self.merged is None:
             what = tr("Nothing to export yet")
-            advice = self.missing() or ""
+            advice = self.blocker() or ""
         set_role(self.what, "error" if failed else "section")
         self.what_now.setVisible(failed)
         self.what.setText(what)

@@ -22,10 +22,10 @@ class ResultsCard(Card):
     """The results of the run that the window follows, with buttons below.
 
     Signals:
-        talk_wanted(speaker): the user wants to chat with what was exported.
+        chat_requested(speaker): the user wants to chat with what was exported.
     """
 
-    talk_wanted = Signal(object)
+    chat_requested = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Hidden until `show_results` finds something."""
@@ -71,7 +71,7 @@ class ResultsCard(Card):
 
     def _talk(self) -> None:
         if (speaker := self.speaker()) is not None:
-            self.talk_wanted.emit(speaker)
+            self.chat_requested.emit(speaker)
 
     def _run_command(self) -> str:
         created = self.result.created

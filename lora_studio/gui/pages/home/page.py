@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.home.recent_projects import ProjectGlance, ProjectScan
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.theme import Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import (
     Card,

@@ -37,12 +37,12 @@ class CombinePanel(QWidget):
     """Weights, rule and name of a combination.
 
     Signals:
-        combine_wanted(command): make it.
-        cancel_wanted: end the making.
+        combine_requested(command): make it.
+        cancel_requested: end the making.
     """
 
-    combine_wanted = Signal(object)
-    cancel_wanted = Signal()
+    combine_requested = Signal(object)
+    cancel_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Nothing is chosen yet; `folder` is where new adapters go."""
@@ -69,7 +69,7 @@ class CombinePanel(QWidget):
         self.name = QLineEdit()
         self.name.setAccessibleName(tr("Name of the new adapter"))
         self.make = button(tr("Combine"), self._make, icon="merge")
-        self.cancel = button(tr("Cancel"), self.cancel_wanted.emit, icon="stop")
+        self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.progress = ProgressLine()
         self.error = label("", "error", wrap=True)
         numbers = (self._rank_name, self.rank, self._density_name, self.density)
@@ -155,7 +155,7 @@ class CombinePanel(QWidget):
 
     def _make(self) -> None:
         method = self.method.currentData()
-        self.combine_wanted.emit(
+        self.combine_requested.emit(
             commands.CombineAdapters(
                 adapters=self._adapters,
                 method=method,

@@ -20,15 +20,15 @@ class AdapterLibrary(QObject):
 
     Signals:
         found(folders): usable adapters, for whoever offers them too.
-        talk_wanted(folder): open an adapter in the playground.
-        start_wanted(folder): training is to go on from an adapter.
-        merge_wanted(folder): begin a run that merges an adapter.
+        chat_requested(folder): open an adapter in the playground.
+        training_requested(folder): training is to go on from an adapter.
+        merge_requested(folder): begin a run that merges an adapter.
     """
 
     found = Signal(object)
-    talk_wanted = Signal(str)
-    start_wanted = Signal(str)
-    merge_wanted = Signal(str)
+    chat_requested = Signal(str)
+    training_requested = Signal(str)
+    merge_requested = Signal(str)
 
     def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
         """Nothing is looked for before it is opened."""
@@ -48,9 +48,9 @@ class AdapterLibrary(QObject):
             )
             self.dialog.found.connect(self.found)
             for signal, target in (
-                (self.dialog.talk_wanted, self.talk_wanted),
-                (self.dialog.start_wanted, self.start_wanted),
-                (self.dialog.merge_wanted, self.merge_wanted),
+                (self.dialog.chat_requested, self.chat_requested),
+                (self.dialog.training_requested, self.training_requested),
+                (self.dialog.merge_requested, self.merge_requested),
             ):
                 signal.connect(target)
             self.dialog.finished.connect(self._closed)

@@ -48,13 +48,13 @@ class AdapterLibraryDialog(Dialog):
     """The list to the left; the chosen adapter and what can be done with it to the right.
 
     Signals:
-        found, talk_wanted, start_wanted, merge_wanted: as of `AdapterLibrary`.
+        found, chat_requested, training_requested, merge_requested: as of `AdapterLibrary`.
     """
 
     found = Signal(object)
-    talk_wanted = Signal(str)
-    start_wanted = Signal(str)
-    merge_wanted = Signal(str)
+    chat_requested = Signal(str)
+    training_requested = Signal(str)
+    merge_requested = Signal(str)
 
     def __init__(
         self, state: ProjectState, preferences: Preferences, link: OnDemandWorker, parent: QWidget
@@ -71,8 +71,8 @@ class AdapterLibraryDialog(Dialog):
         self.combine.folder = (state.draft.folder or Path.home()) / "adapters"
         self._lay_out()
         link.event_received.connect(self._take)
-        self.combine.combine_wanted.connect(self._combine)
-        self.combine.cancel_wanted.connect(lambda: link.cancel(self._combining))
+        self.combine.combine_requested.connect(self._combine)
+        self.combine.cancel_requested.connect(lambda: link.cancel(self._combining))
         self.look()
 
     # --- building -----------------------------------------------------------------------------
@@ -270,13 +270,13 @@ class AdapterLibraryDialog(Dialog):
         self.fit.show()
 
     def _talk(self) -> None:
-        self._leave_with(self.talk_wanted)
+        self._leave_with(self.chat_requested)
 
     def _start(self) -> None:
-        self._leave_with(self.start_wanted)
+        self._leave_with(self.training_requested)
 
     def _merge(self) -> None:
-        self._leave_with(self.merge_wanted)
+        self._leave_with(self.merge_requested)
 
     def _leave_with(self, signal: object) -> None:
         if (facts := self.chosen()) is not None:

@@ -60,13 +60,13 @@ class ModelBrowser(QWidget):
     Signals:
         chosen(ModelEntry): the user wants to train on it.
         sign_in_clicked, sign_out_clicked: about the token of the hub.
-        online_wanted: offline mode is to end.
+        online_requested: offline mode is to end.
     """
 
     chosen = Signal(object)
     sign_in_clicked = Signal()
     sign_out_clicked = Signal()
-    online_wanted = Signal()
+    online_requested = Signal()
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class ModelBrowser(QWidget):
         self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
-        self.online = button(tr("Turn offline mode off"), self.online_wanted.emit)
+        self.online = button(tr("Turn offline mode off"), self.online_requested.emit)
         self.again = button(tr("Try again"), self.look_again, icon="refresh")
         self.account = label("", "caption")
         self._lay_out()

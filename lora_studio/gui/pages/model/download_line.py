@@ -19,14 +19,14 @@ class DownloadLine(QWidget):
     """Hidden while there is nothing to fetch.
 
     Signals:
-        started, cancelled, sign_in_clicked, page_clicked, online_wanted: what the user wants.
+        started, cancelled, sign_in_clicked, page_clicked, online_requested: what the user wants.
     """
 
     started = Signal()
     cancelled = Signal()
     sign_in_clicked = Signal()
     page_clicked = Signal()
-    online_wanted = Signal()
+    online_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Nothing is offered."""
@@ -37,7 +37,7 @@ class DownloadLine(QWidget):
         self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.page = button(tr("Open its page"), self.page_clicked.emit, kind="link")
-        self.online = button(tr("Turn offline mode off"), self.online_wanted.emit, kind="link")
+        self.online = button(tr("Turn offline mode off"), self.online_requested.emit, kind="link")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)

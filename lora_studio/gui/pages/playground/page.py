@@ -20,7 +20,7 @@ from lora_studio.core.playground import COLUMNS
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.language import tr
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.playground.blind_vote import BlindVote
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.pages.playground.column import ChatColumn
@@ -37,10 +37,10 @@ class PlaygroundPage(AppPage):
     """Two or three columns with one prompt box.
 
     Signals:
-        library_wanted: show the adapter library.
+        library_requested: show the adapter library.
     """
 
-    library_wanted = Signal()
+    library_requested = Signal()
 
     name = "playground"
     title = "Playground"
@@ -73,7 +73,7 @@ class PlaygroundPage(AppPage):
         made.tokens_wanted.connect(lambda turn: self.aside.show_tokens(number, turn))
         made.edit_wanted.connect(self.edit)
         made.menu.ollama_wanted.connect(self._look_for_ollama)
-        made.menu.library_wanted.connect(self.library_wanted)
+        made.menu.library_requested.connect(self.library_requested)
         made.hint.setText(
             tr(
                 "Ask something that is in your examples, then something that is not: the first shows "
@@ -94,7 +94,7 @@ class PlaygroundPage(AppPage):
         self.add = button(tr("Column"), self.desk.add_column, icon="plus")
         self.add.setToolTip(tr("Add a column that answers too"))
         self.tally = button(tr("Votes"), self.aside.show_votes)
-        self.library = button(tr("Adapters…"), self.library_wanted.emit, icon="lora")
+        self.library = button(tr("Adapters…"), self.library_requested.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
 

@@ -26,12 +26,12 @@ class SpeakerMenu(QPushButton):
     Signals:
         chosen(speaker): somebody else is to answer.
         ollama_wanted: look for the models of the Ollama server.
-        library_wanted: show the adapter library.
+        library_requested: show the adapter library.
     """
 
     chosen = Signal(object)
     ollama_wanted = Signal()
-    library_wanted = Signal()
+    library_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """The base model answers until told otherwise."""
@@ -131,7 +131,7 @@ class SpeakerMenu(QPushButton):
             self._add_blend(menu, blend)
         menu.addAction(tr("Adapter in a folder…"), self._pick_adapter)
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
-        menu.addAction(tr("Adapter library…"), self.library_wanted.emit)
+        menu.addAction(tr("Adapter library…"), self.library_requested.emit)
 
     def _add_group(self, menu: QMenu, title: str, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(title.replace("&", "&&"))

@@ -78,7 +78,7 @@ class RunActions(QObject):
         close_requested: the run that they work on is about to be deleted.
         rename_requested, tag_requested: the fields for these are wanted.
         go_to(name): the user wants to see another place.
-        talk_wanted(folder): the user wants to talk to the adapter in a folder.
+        chat_requested(folder): the user wants to talk to the adapter in a folder.
         runs_changed: something was made or deleted.
     """
 
@@ -87,7 +87,7 @@ class RunActions(QObject):
     rename_requested = Signal()
     tag_requested = Signal()
     go_to = Signal(str)
-    talk_wanted = Signal(str)
+    chat_requested = Signal(str)
     runs_changed = Signal()
 
     def __init__(
@@ -185,7 +185,7 @@ class RunActions(QObject):
         self._begin(lambda _: copies.settings_of(run), partial(self._take_over, title))
 
     def _talk(self) -> None:
-        self.talk_wanted.emit(str(self._folder(self.chosen[0]).adapter))
+        self.chat_requested.emit(str(self._folder(self.chosen[0]).adapter))
 
     def _csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown

@@ -18,7 +18,7 @@ from lora_studio.core.runs import table
 from lora_studio.core.runs.annotations import RunAnnotations
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.runs.actions import RunActions
 from lora_studio.gui.pages.runs.curves_reader import RunCurvesReader
 from lora_studio.gui.pages.runs.library import RunLibrary
@@ -45,7 +45,7 @@ class RunsPage(AppPage):
     Signals:
         open_requested(RunFolder): merging and export are to work on a run.
         close_requested: the run that they work on is about to be deleted.
-        talk_wanted(folder): the user wants to talk to the adapter in a folder.
+        chat_requested(folder): the user wants to talk to the adapter in a folder.
     """
 
     name = "runs"
@@ -53,7 +53,7 @@ class RunsPage(AppPage):
 
     open_requested = Signal(object)
     close_requested = Signal()
-    talk_wanted = Signal(str)
+    chat_requested = Signal(str)
 
     def __init__(
         self,
@@ -304,7 +304,7 @@ class RunsPage(AppPage):
         self.side.notes.edited.connect(self._keep_about)
         self.do.open_requested.connect(self.open_requested)
         self.do.close_requested.connect(self.close_requested)
-        self.do.talk_wanted.connect(self.talk_wanted)
+        self.do.chat_requested.connect(self.chat_requested)
         self.do.rename_requested.connect(lambda: self._edit(self.side.notes.title))
         self.do.tag_requested.connect(lambda: self._edit(self.side.notes.tags))
         self.do.runs_changed.connect(self.library.refresh)

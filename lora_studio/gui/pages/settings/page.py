@@ -21,7 +21,7 @@ from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.place import AppPage
+from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.update_card import UpdateCard
 from lora_studio.gui.preferences import Preferences
@@ -45,7 +45,7 @@ class SettingsPage(AppPage):
         text_size_chosen(percent): 100, 125 or 150.
         offline_chosen(on): whether nothing but this computer is to be spoken to.
         language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
-        language_wanted: the language that was chosen is to be shown now.
+        reload_requested: the language that was chosen is to be shown now.
     """
 
     name = "settings"
@@ -54,7 +54,7 @@ class SettingsPage(AppPage):
     theme_chosen = Signal(str)
     text_size_chosen = Signal(int)
     language_chosen = Signal(str)
-    language_wanted = Signal()
+    reload_requested = Signal()
     offline_chosen = Signal(bool)
 
     def __init__(
@@ -110,7 +110,7 @@ class SettingsPage(AppPage):
         self.text_size = SegmentsControl({str(size): f"{size} %" for size in SIZES})
         self.language = ComboControl({"system": mark("As the system"), **LANGUAGES})
         self.note = label("", "caption", wrap=True)
-        self.at_once = button(tr("Change it now"), self.language_wanted.emit, kind="link")
+        self.at_once = button(tr("Change it now"), self.reload_requested.emit, kind="link")
         self.note.hide()
         self.at_once.hide()
         card = Card(tr("Look"))

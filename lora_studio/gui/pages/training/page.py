@@ -256,7 +256,7 @@ class TrainingPage(StepPage):
 
     # --- where we are -------------------------------------------------------------------------
 
-    def missing(self) -> str | None:
+    def blocker(self) -> str | None:
         """Before: any error of the project; during: the end of the training."""
         if self._running():
             return tr("Training is under way.")
@@ -265,11 +265,11 @@ class TrainingPage(StepPage):
         wrong = checks.errors(self.state.problems())
         return tell(wrong[0].what) if wrong else None
 
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """An adapter is there."""
         return self._adapter is not None and not self._running()
 
-    def resting(self) -> str:
+    def paused_state(self) -> str:
         """A training that waits to be resumed."""
         if self._running() or self._adapter is not None or not self._can_resume():
             return ""
