@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.engine.dataset import splitting
-from lora_studio.engine.dataset.quality.near_duplicates import mixed
 from lora_studio.engine.dataset.rows import mixture
+from lora_studio.engine.dataset.rows.hashing import mix64
 from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.jobs import make_job, write_rows
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 def numbers_of(groups: np.ndarray) -> np.ndarray:
     """A number for each group, as a hash of what its first row holds."""
-    return mixed(groups.astype(np.uint64) + np.uint64(12345))
+    return mix64(groups.astype(np.uint64) + np.uint64(12345))
 
 
 def chosen(groups: list[int], share: float, count: int = 0) -> list[bool]:

@@ -32,7 +32,8 @@ from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality import facts as quality_facts
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.facts import RowFacts, RowId
-from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups, Hashes, mixed
+from lora_studio.engine.dataset.quality.near_duplicates import DuplicateGroups
+from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -133,7 +134,7 @@ def _divided(
     held_out = compared.held_out & there
     if not spec.validation_file:
         groups = _groups(rows, compared, there)
-        numbers = mixed(facts["exact"] ^ mixed(np.full(len(facts), seed, dtype=np.uint64)))
+        numbers = mix64(facts["exact"] ^ mix64(np.full(len(facts), seed, dtype=np.uint64)))
         chosen = choose(
             groups[there], numbers[groups[there]], spec.validation_share, spec.validation_count
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from lora_studio.engine.dataset.files.blocks import (
     written,
 )
 from lora_studio.engine.dataset.files.sniffing import Container, problem
-from lora_studio.engine.dataset.rows import cache
+
+#: Makes an empty folder that is deleted at the end of the block.
+Scratch = Callable[[], contextlib.AbstractContextManager[Path]]
 
 #: Rows turned into Python values at a time, at most.
 _ROWS = 2048
@@ -29,9 +31,14 @@ _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 _BROKEN = "this part of the file is damaged"
 
 
-def columnar_blocks(container: Container, notes: ReadNotes) -> Iterator[tuple[RowBlock, float]]:
-    """Blocks of rows, and after each the share of the file that is read; raises ProblemError."""
-    with _as_file(container) as path:
+def columnar_blocks(
+    container: Container, notes: ReadNotes, scratch: Scratch
+) -> Iterator[tuple[RowBlock, float]]:
+    """Yield blocks of rows, each with the share of the file read so far; raises ProblemError.
+
+    `scratch` makes the folder that a packed file is unpacked into.
+    """
+    with _as_file(container, scratch) as path:
         try:
             blocks = _parquet(path, notes) if container.kind == "parquet" else _arrow(path, notes)
             yield from blocks
@@ -46,12 +53,12 @@ def columnar_blocks(container: Container, notes: ReadNotes) -> Iterator[tuple[Ro
 
 
 @contextlib.contextmanager
-def _as_file(container: Container) -> Iterator[Path]:
-    """The file itself, or an unpacked copy that is deleted afterwards: these formats need seeking."""
+def _as_file(container: Container, scratch: Scratch) -> Iterator[Path]:
+    """Yield the file itself, or an unpacked copy that is deleted afterwards: readers have to seek."""
     if not (container.member or container.compression):
         yield container.path
         return
-    with cache.fresh_folder() as folder:
+    with scratch() as folder:
         copy = folder / "rows"
         with container.open() as stream, copy.open("wb") as file:
             for chunk in stream.chunks():

@@ -14,11 +14,10 @@ from lora_studio.engine.dataset.quality.facts import RowFacts, RowFactsReader
 from lora_studio.engine.dataset.quality.keys import sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
-    Hashes,
     NearDuplicateSearch,
     join_near,
-    mixed,
 )
+from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -226,7 +225,7 @@ def outliers(compared: ComparisonResult, there: Mask) -> Mask:
 def _joint(*keys: Hashes) -> Hashes:
     found = np.zeros(len(keys[0]), dtype=np.uint64)
     for key in keys:
-        found = mixed(found ^ key)
+        found = mix64(found ^ key)
     return found
 
 

@@ -26,16 +26,16 @@ from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Fix
 from lora_studio.engine.dataset.files.blocks import values_of
-from lora_studio.engine.dataset.quality.keys import context_of, key_of, keys_of, shape_of, sides_of
+from lora_studio.engine.dataset.quality.keys import context_of, keys_of, shape_of, sides_of
 from lora_studio.engine.dataset.quality.near_duplicates import (
     BANDS,
     PRINTS,
-    Hashes,
     Sides,
     boilerplate,
     sketch,
 )
 from lora_studio.engine.dataset.rows import cache, mixture
+from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.rows.store import RowStore, batch_at
 from lora_studio.engine.runtime import process_pool
@@ -214,17 +214,17 @@ class _Work:
                 facts.left_out.setdefault(str(verdict), FactCounts()).add(here)
                 continue
             sides.append(sides_of(sample))
-            contexts.append(key_of(context_of(sample)))
+            contexts.append(hash_text(context_of(sample)))
             shape = self._shape(source, values)
-            facts.shapes[key_of(shape)] = shape
-            near = key_of("\x1d".join((*sides[-1], str(contexts[-1]))))
+            facts.shapes[hash_text(shape)] = shape
+            near = hash_text("\x1d".join((*sides[-1], str(contexts[-1]))))
             entries.append(
                 {
                     "source": source,
                     "index": index,
-                    "group": key_of(self._group(values)),
+                    "group": hash_text(self._group(values)),
                     "near": near,
-                    "shape": key_of(shape),
+                    "shape": hash_text(shape),
                 }
                 | keys_of(sample)
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalised
+from lora_studio.engine.dataset.rows.hashing import hash_text
 
 
 def sides_of(sample: Sample) -> Sides:
@@ -50,10 +50,10 @@ def keys_of(sample: Sample) -> dict[str, int]:
     whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
     return {
         "length": len(whole),
-        "exact": key_of(whole),
-        "prompt": key_of(prompt and prompt + tools),
-        "answer": key_of(answer),
-        "other": key_of(rejected),
+        "exact": hash_text(whole),
+        "prompt": hash_text(prompt and prompt + tools),
+        "answer": hash_text(answer),
+        "other": hash_text(rejected),
         "label": -1 if sample.label is None else int(sample.label),
     }
 
@@ -75,14 +75,6 @@ def _spoken(turn: Message) -> str:
 
 def _tools(sample: Sample) -> str:
     return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
-
-
-def key_of(text: str) -> int:
-    """64 bits that tell texts apart (two of two million collide with a chance of 10^-7); "" is 0."""
-    if not text:
-        return 0
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
 
 
 def shape_of(values: dict[str, Any]) -> str:

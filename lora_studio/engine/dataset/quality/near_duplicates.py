@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.runtime.channel import JobContext
 
 K = 9
@@ -55,7 +56,6 @@ _KEPT = 2048
 _AT_ONCE = 100_000
 
 Sides = tuple[str, ...]
-Hashes = NDArray[np.uint64]
 
 #: Punctuation as blanks. Not signs of arithmetic: 3 - 2 is not 3 / 2.
 _SPACING = str.maketrans(dict.fromkeys(".,;:!?'\"“”‘’«»…¡¿،؛؟。、「」『』()`", " "))
@@ -71,13 +71,6 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().translate(_SPACING).split())
 
 
-def mixed(values: Hashes) -> Hashes:
-    """A bijective scrambling of 64-bit values (the finaliser of splitmix64, Steele et al. 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, NDArray[np.int64]]:
     """Every shingle of some texts: its hash, mixed with the salt of its text, and its text."""
     padded = [text[:LONGEST].ljust(K) for text in texts]
@@ -89,7 +82,7 @@ def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, ND
     rolled = _rolled(codes, K)
     keep = inside[:windows]
     owner = owner[:windows][keep]
-    return mixed(rolled[keep] ^ salts[owner]), owner
+    return mix64(rolled[keep] ^ salts[owner]), owner
 
 
 def _rolled(codes: NDArray, width: int) -> Hashes:
@@ -105,7 +98,7 @@ def _rolled(codes: NDArray, width: int) -> Hashes:
 
 
 def _salts(sides: int) -> NDArray[np.uint64]:
-    return mixed(np.arange(1, sides + 1, dtype=np.uint64))
+    return mix64(np.arange(1, sides + 1, dtype=np.uint64))
 
 
 def shingles(sides: Sides) -> list[Hashes]:
@@ -154,7 +147,7 @@ def sketch(
             end += 1
         bins = _filled(_minima(rows[start:end], common))
         keys.append(_bands(bins, contexts[start:end]))
-        prints.append(mixed(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
+        prints.append(mix64(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
         start = end
     if not rows:
         return np.zeros((0, BANDS), dtype=np.uint32), np.zeros((0, PRINTS), dtype=np.uint8)
@@ -186,7 +179,7 @@ def _filled(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
     for attempt in range(1, BINS * 8):
         if not len(row):
             break
-        pick = mixed(column.astype(np.uint64) + np.uint64(BINS * attempt)) % np.uint64(BINS)
+        pick = mix64(column.astype(np.uint64) + np.uint64(BINS * attempt)) % np.uint64(BINS)
         value = bins[row, pick.astype(np.int64)]
         filled[row, column] = value
         left = value == _EMPTY
@@ -199,7 +192,7 @@ def _bands(bins: NDArray[np.uint32], contexts: Hashes) -> NDArray[np.uint32]:
     key = np.repeat(contexts[:, None], BANDS, axis=1)
     parts = bins.reshape(len(bins), BANDS, PER_BAND).astype(np.uint64)
     for part in range(PER_BAND):
-        key = mixed(key ^ parts[:, :, part])
+        key = mix64(key ^ parts[:, :, part])
     return (key >> np.uint64(32)).astype(np.uint32)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.formats.values import is_blank, key_of
 from lora_studio.engine.dataset.files.blocks import values_of
-from lora_studio.engine.dataset.quality.near_duplicates import Hashes, mixed
+from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.store import Positions, RowStore
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -137,8 +137,8 @@ def _salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
     """Within what the row before is looked for, one number a row: its conversation, its file, all."""
     rows = len(store)
     firsts = [file.first for file in store.facts.files]
-    file = mixed(np.searchsorted(firsts, np.arange(rows), "right").astype(np.uint64))
-    found = [] if scope is None else [mixed(file ^ scope)]
+    file = mix64(np.searchsorted(firsts, np.arange(rows), "right").astype(np.uint64))
+    found = [] if scope is None else [mix64(file ^ scope)]
     return [*found, *([file] if len(firsts) > 1 else []), np.zeros(rows, np.uint64)]
 
 
@@ -148,10 +148,10 @@ def _resolved(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Position
     unclear = np.zeros(len(ids), np.bool_)
     there, open_rows = np.flatnonzero(ids), np.flatnonzero(named)
     for salt in salts:
-        keys = mixed(ids[there] ^ salt[there])
+        keys = mix64(ids[there] ^ salt[there])
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        wanted = mixed(named[open_rows] ^ salt[open_rows])
+        wanted = mix64(named[open_rows] ^ salt[open_rows])
         begin = np.searchsorted(keys, wanted, "left")
         held = np.searchsorted(keys, wanted, "right") - begin
         one = held == 1

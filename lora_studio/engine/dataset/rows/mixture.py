@@ -21,7 +21,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, RowF
 from lora_studio.core.formatting import number, plural
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol.events import SourceFound
-from lora_studio.engine.dataset.quality.near_duplicates import mixed
+from lora_studio.engine.dataset.rows.hashing import mix64
 from lora_studio.engine.dataset.rows.scan import open_store
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore
 from lora_studio.engine.runtime.channel import JobContext
@@ -305,7 +305,7 @@ def weighted(places: NDArray[np.int64], weights: Sequence[float], seed: int) -> 
         whole = int(weight)
         times[here] = whole
         more = round((weight - whole) * len(here))
-        start = mixed(np.array([seed, source], dtype=np.uint64))
-        numbers = mixed(places[here, 1].astype(np.uint64) ^ start[0] ^ mixed(start[1:]))
+        start = mix64(np.array([seed, source], dtype=np.uint64))
+        numbers = mix64(places[here, 1].astype(np.uint64) ^ start[0] ^ mix64(start[1:]))
         times[here[np.argsort(numbers, kind="stable")[:more]]] += 1
     return np.repeat(places, times, axis=0)

@@ -198,7 +198,7 @@ def _blocks(
     """Blocks of rows with the bytes of the file read so far; what is known at last goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
-        for block, share in columnar_blocks(container, notes):
+        for block, share in columnar_blocks(container, notes, cache.fresh_folder):
             yield block, share * size
         if end is not None:
             with container.open() as stream:
