@@ -39,7 +39,7 @@ _UNSEEN = (
 )  # fmt: skip
 #: Calls whose texts are for developers, for a machine, or are taken from the specs.
 _INTERNAL = {
-    "setting", "compile", "getLogger", "debug", "info", "warning", "exception", "ValueError",
+    "setting", "compile", "getLogger", "debug", "info", "exception", "ValueError",
     "TypeError", "KeyError", "RuntimeError", "AssertionError", "NotImplementedError", "TypeVar",
     "sub", "search", "match", "fullmatch", "run", "Popen", "getenv", "add_argument", "Field", "Thread",
 }  # fmt: skip

@@ -77,12 +77,12 @@ def _report(run: RunFolder, count: int) -> int:
 
     def train(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
         from lora_studio.engine.training import train_run
-        from lora_studio.engine.training.distributed.launch import launched
+        from lora_studio.engine.training.distributed.launch import join_launched_ranks
 
         if problems := cluster.missing(run):
             raise ProblemError(problems)
         lower = isinstance(command, commands.Train) and command.lower
-        ranks = launched(run, 0, count)
+        ranks = join_launched_ranks(run, 0, count)
         return train_run.train(run, job, resume=True, lower=lower, ranks=ranks)
 
     worker.handle(commands.Train(run=str(run.path), resume=True), channel, inbox, train)
@@ -92,12 +92,12 @@ def _report(run: RunFolder, count: int) -> int:
 
 def _follow(run: RunFolder, rank: int, count: int) -> int:
     from lora_studio.engine.training import train_run
-    from lora_studio.engine.training.distributed.launch import launched
+    from lora_studio.engine.training.distributed.launch import join_launched_ranks
     from lora_studio.engine.worker_rank import ignore_wishes, silent_job
 
     ignore_wishes()
     try:
-        train_run.follow(run, launched(run, rank, count), silent_job(), resume=True)
+        train_run.follow(run, join_launched_ranks(run, rank, count), silent_job(), resume=True)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         return _FAILED

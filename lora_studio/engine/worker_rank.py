@@ -42,7 +42,11 @@ def main() -> None:
     _end_with_parent()
     ignore_wishes()
     from lora_studio.engine.training import train_run
-    from lora_studio.engine.training.distributed.launch import LOST, Rendezvous, has_lost_others
+    from lora_studio.engine.training.distributed.launch import (
+        EXIT_PEER_LOST,
+        Rendezvous,
+        is_peer_lost,
+    )
 
     meeting = Rendezvous(**json.loads(sys.argv[1]))
     if not sys.stdin.readline():
@@ -50,12 +54,12 @@ def main() -> None:
     threading.Thread(target=_outlive_nobody, daemon=True).start()
     try:
         run = RunFolder(Path(meeting.run))
-        train_run.follow(run, meeting.follower(), silent_job(), resume=meeting.resume)
+        train_run.follow(run, meeting.process_group(), silent_job(), resume=meeting.resume)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
-        if has_lost_others(error):
-            os._exit(LOST)
+        if is_peer_lost(error):
+            os._exit(EXIT_PEER_LOST)
         with contextlib.suppress(OSError):
             write_atomic(meeting.problem_file, problem_from(error, "training").model_dump_json())
         os._exit(1)

@@ -1151,6 +1151,10 @@
             <translation>Checkpoint, Schritt {step}</translation>
         </message>
         <message>
+            <source>Checkpoints are intact. Resume with a smaller micro-batch, shorter rows or fewer processes.</source>
+            <translation>Die Checkpoints sind unversehrt. Setze das Training mit kleinerem Micro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
+        </message>
+        <message>
             <source>Checkpoints kept</source>
             <translation>Behaltene Checkpoints</translation>
         </message>
@@ -5257,6 +5261,14 @@
             <translation>{name} ersetzen?</translation>
         </message>
         <message>
+            <source>Replicate the model on every device.</source>
+            <translation>Lade das Modell auf jedem Gerät vollständig.</translation>
+        </message>
+        <message>
+            <source>Replicate them on every device, or choose the model's 16-bit original.</source>
+            <translation>Lade sie auf jedem Gerät vollständig, oder wähle das 16-Bit-Original des Modells.</translation>
+        </message>
+        <message>
             <source>Report</source>
             <translation>Bericht</translation>
         </message>
@@ -6631,6 +6643,10 @@
             <translation>Die Einzelheiten stehen im Protokoll des Laufs. Nichts vorher Gespeichertes ist verloren.</translation>
         </message>
         <message>
+            <source>The log of the run has the details. You can resume from the last checkpoint, also with fewer devices.</source>
+            <translation>Einzelheiten stehen im Log des Laufs. Du kannst ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
+        </message>
+        <message>
             <source>The longest row has {longest} tokens, 95 % of them have at most {usual}: a limit of {limit} tokens costs least, it cuts {over}. Checkpoints from before are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
         </message>
@@ -6785,6 +6801,10 @@
         <message>
             <source>The playground could not be saved: {reason_of}.</source>
             <translation>„Ausprobieren“ konnte nicht gespeichert werden: {reason_of}.</translation>
+        </message>
+        <message>
+            <source>The process on {device} ({number} of {count})</source>
+            <translation>Der Prozess auf {device} ({number} von {count})</translation>
         </message>
         <message>
             <source>The process on {device} ({value} of {count})</source>
@@ -7009,6 +7029,10 @@
         <message>
             <source>The weights of this model are quantised and cannot be divided among devices.</source>
             <translation>Die Gewichte dieses Modells sind quantisiert und lassen sich nicht auf Geräte verteilen.</translation>
+        </message>
+        <message>
+            <source>The weights of this model are quantized and can't be sharded across devices.</source>
+            <translation>Die Gewichte dieses Modells sind quantisiert und lassen sich nicht auf mehrere Geräte aufteilen.</translation>
         </message>
         <message>
             <source>The wheel folder does not hold all that the engine needs here: {last_words}</source>
@@ -10638,6 +10662,10 @@
             <translation>{answer} ist besser</translation>
         </message>
         <message>
+            <source>{architecture} has no list of blocks, so its weights can't be sharded across devices.</source>
+            <translation>{architecture} hat keine Liste von Blöcken; die Gewichte lassen sich deshalb nicht auf mehrere Geräte aufteilen.</translation>
+        </message>
+        <message>
             <source>{at} of {count}</source>
             <translation>{at} von {count}</translation>
         </message>
@@ -11370,6 +11398,18 @@
         <message>
             <source>{problem} The model answers worse than what you trained; the file itself is sound.</source>
             <translation>{problem} Das Modell antwortet schlechter als das, was Sie trainiert haben; die Datei selbst ist in Ordnung.</translation>
+        </message>
+        <message>
+            <source>{process} exited with status {number:d}. Training can't continue without it.</source>
+            <translation>{process} hat sich mit Status {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
+        </message>
+        <message>
+            <source>{process} ran out of memory and was killed by the system.</source>
+            <translation>{process} hatte nicht genug Speicher und wurde vom System beendet.</translation>
+        </message>
+        <message>
+            <source>{process} was killed by signal {number:d}. Training can't continue without it.</source>
+            <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
         </message>
         <message>
             <source>{quantization} cannot be made without an importance matrix.</source>

@@ -131,7 +131,7 @@ def test_weights_are_divided_where_they_do_not_fit_the_gpus_that_take_part(
     monkeypatch.setattr(loading, "weight_bytes", lambda *_: {"bf16": 10 * GIB, "fp16": 10 * GIB})
 
     def settled(own: str, *names: str) -> str:
-        return sharding.settle(ModelSpec(device=own), names, 2, make_job()).sharding
+        return sharding.decide_sharding(ModelSpec(device=own), names, 2, make_job()).sharding
 
     assert settled("cuda:0,cuda:0", "cuda:0", "cuda:0") == "replicate"
     assert settled("cuda:0", "cuda:0", "cuda:1") == "shard"

@@ -299,7 +299,7 @@ def test_a_second_process_that_fails_says_what_and_where(
         before=lose,
     )
     found = train_in_worker(run, nothing)
-    assert found[-1].problem.what.startswith("The process on cpu (2 of 2) failed: ")
+    assert str(found[-1].problem.what).startswith("The process on cpu (2 of 2) stopped with an error: ")
 
 
 @pytest.mark.slow
@@ -398,7 +398,7 @@ def test_divided_weights_answer_sample_prompts_like_those_of_one_process(start: 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 @pytest.mark.parametrize("batches", [1, 2, 4, 7])
 def test_every_micro_batch_is_computed_once(count: int, batches: int) -> None:
-    shares = [ProcessGroup(index, count).share(range(batches)) for index in range(count)]
+    shares = [ProcessGroup(index, count).local_batches(range(batches)) for index in range(count)]
     assert sorted(item for share in shares for item in share) == list(range(batches))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -440,7 +440,7 @@ def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
 
 def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:
     batches = [[row] for row in range(5)]
-    shares = [ProcessGroup(index, 2, is_sharded=True).share(batches) for index in range(2)]
+    shares = [ProcessGroup(index, 2, is_sharded=True).local_batches(batches) for index in range(2)]
     assert [len(share) for share in shares] == [3, 3]
     counted = [rows for share in shares for rows in share if not isinstance(rows, DuplicateBatch)]
     assert sorted(counted) == batches

@@ -16,7 +16,7 @@ from lora_studio.engine.training.kernels.logprobs import Scorer
 
 def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
     """Whether Liger's kernels are to be tried; every rank does as the first one."""
-    return spec.liger == "auto" and ranks.first(_began_with_liger(run)) is not False
+    return spec.liger == "auto" and ranks.broadcast(_began_with_liger(run)) is not False
 
 
 def tell(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:

@@ -154,7 +154,7 @@ class Sampler:
 
     def _agreed(self, value: _T) -> _T:
         """What the first rank says, where the others take part."""
-        return self._ranks.first(value) if self._ranks.is_sharded else value
+        return self._ranks.broadcast(value) if self._ranks.is_sharded else value
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import checkpoints, eva, run_record, trackers
 from lora_studio.engine.training.distributed import sharding
-from lora_studio.engine.training.distributed.launch import together
+from lora_studio.engine.training.distributed.launch import launch_ranks
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
 from lora_studio.engine.training.reproduction import reproduction
@@ -55,17 +55,17 @@ def train(
         trackers.following(run, project, job, resume=resume),
         nullcontext(ranks)
         if ranks
-        else together(run, project, job, scratch, resume=resume) as all_,
+        else launch_ranks(run, project, job, scratch, resume=resume) as group,
     ):
         return _take_part(
-            run, project, job, all_, scratch, resume=resume, lower=lower, backend=backend
+            run, project, job, group, scratch, resume=resume, lower=lower, backend=backend
         )
 
 
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
     """Trains as one of several ranks, not the first, in a process of its own."""
     project = continue_from_adapter.keep(run, run.load_project(), resume=True)
-    with checkpoints.scratch(run, f"rank-{ranks.index}") as scratch:
+    with checkpoints.scratch(run, f"rank-{ranks.rank}") as scratch:
         _take_part(run, project, job, ranks, scratch, resume=resume)
 
 
@@ -86,7 +86,7 @@ def _take_part(
         project = project.model_copy(update={"model": model})
     job.pausable = True
     try:
-        model = sharding.settle(project.model, names, ranks.count, job)
+        model = sharding.decide_sharding(project.model, names, ranks.world_size, job)
         project = project.model_copy(update={"model": model})
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
@@ -99,7 +99,7 @@ def _take_part(
     job.pausable = False
     if model.sharding == "shard":
         ranks.is_sharded = True
-        sharding.divide(tuned)
+        sharding.shard_weights(tuned)
     loop = Trainer(run, project.training, tuned, data, job, ranks, scratch)
     if resume:
         loop.resume()
@@ -110,10 +110,10 @@ def _take_part(
     # tenth faster on a CPU, and on a GPU the products run on its matrix units.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
         fit = forecast.tell(
-            project, tuned, data.task, data.training, job, step=loop.step, ranks=ranks.count
+            project, tuned, data.task, data.training, job, step=loop.step, ranks=ranks.world_size
         )
         done = loop.run_to_end(lower=lower)
-        if ranks.count == 1 and loop.rung == ladder.first(loop.spec):
+        if ranks.world_size == 1 and loop.rung == ladder.first(loop.spec):
             fit.learn(loop.step, loop.plan.steps_per_epoch)
         return done
 

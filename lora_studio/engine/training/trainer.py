@@ -83,7 +83,7 @@ class Trainer:
     ) -> None:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
         self.folder, self.spec, self.data = run, spec, data
-        self.ranks, self.job = ranks, ranks.job(job)
+        self.ranks, self.job = ranks, ranks.synchronize_job(job)
         self.beginning = scratch / "beginning"
         self.tuned = tuned
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
@@ -138,11 +138,11 @@ class Trainer:
             False  # a pause or a stop came before the one that is due at this step
         )
         # Dropout on each rank of its own.
-        torch.manual_seed(spec.seed + self.ranks.index)
+        torch.manual_seed(spec.seed + self.ranks.rank)
 
     def align(self) -> None:
         """Makes what every rank begins with the first one's, and sees to it that the rows are."""
-        if len(set(self.ranks.gather(self.data.fingerprint))) > 1:
+        if len(set(self.ranks.all_gather(self.data.fingerprint))) > 1:
             raise fail(
                 "training.data_changed",
                 "The processes of the training do not see the same rows.",
@@ -150,7 +150,7 @@ class Trainer:
                 where=Where(step="dataset", field="sources"),
             )
         changes_base = self.tuned.initial_adapter is not None and not self.ranks.is_sharded
-        self.ranks.align(
+        self.ranks.broadcast_tensors(
             value for value in self.model.parameters() if value.requires_grad or changes_base
         )
 
@@ -240,7 +240,7 @@ class Trainer:
         if self.spec.torch_compile == "off":
             return
         if (chosen := self.results.get("compiled")) is None:
-            chosen = self.ranks.first(compiling.choose(self.model, self.probe, self.job))
+            chosen = self.ranks.broadcast(compiling.choose(self.model, self.probe, self.job))
         self.results["compiled"] = chosen
         compiling.switch(self.model, on=chosen)
 
@@ -257,7 +257,7 @@ class Trainer:
             packed=self.scorer.packed,
             filled=self.scorer.fills,
             judged=bool(self.data.validation),
-            ranks=self.ranks.count,
+            ranks=self.ranks.world_size,
             step=self.step,
         )
 
@@ -269,15 +269,15 @@ class Trainer:
         weight = sum(self.objective.weight(rows) for rows in batches)
         with self._autocast():
             self.objective.begin(batches)
-        share, parameters = self.ranks.share(batches), list(self.model.parameters())
+        share, parameters = self.ranks.local_batches(batches), list(self.model.parameters())
         total, figures, gradients = self.all_or_none(
-            lambda: (*self.add_up(share, weight), self.ranks.bundle(parameters))
+            lambda: (*self.add_up(share, weight), self.ranks.pack_gradients(parameters))
         )
-        self.ranks.add_gradients(gradients)
+        self.ranks.all_reduce_gradients(gradients)
         limit = self.spec.max_grad_norm or math.inf
         norm = float(self.accelerator.clip_grad_norm_(parameters, limit))
         # One wait for the device per step: reading the number.
-        sums = self.ranks.add({"loss": total.item()} | figures)
+        sums = self.ranks.all_reduce_sum({"loss": total.item()} | figures)
         value = sums.pop("loss")
         if not math.isfinite(value) or not (math.isfinite(norm) or self._may_be_scaled_less()):
             raise self._diverged(value)
@@ -297,7 +297,9 @@ class Trainer:
             learning_rate=rate,
             grad_norm=norm,
             tokens=sum(int(row.tokens) for rows in batches for row in rows),
-            memory_bytes=self.ranks.memory(devices.peak_memory_bytes(self.device), self.device),
+            memory_bytes=self.ranks.reduce_peak_memory(
+                devices.peak_memory_bytes(self.device), self.device
+            ),
             figures=sums,
             **self.load.latest(),
         )
@@ -351,15 +353,15 @@ class Trainer:
         weight = done = 0
         with torch.no_grad(), self._autocast(), optimizers.weights_to_use(self.optimizer):
             for group in groups:
-                self.ranks.agree()
+                self.ranks.synchronize_requests()
                 self.job.progress("evaluating", done, len(rows), "rows")
                 parts = by_length(group, rows.lengths, self.plan.micro_batch)
                 batches = [[rows[row] for row in part] for part in parts]
                 self.objective.begin(batches)
                 weight += sum(self.objective.weight(batch) for batch in batches)
-                self.all_or_none(partial(self._judge, self.ranks.share(batches), totals))
+                self.all_or_none(partial(self._judge, self.ranks.local_batches(batches), totals))
                 done += len(group)
-        sums = self.ranks.add(dict(totals))
+        sums = self.ranks.all_reduce_sum(dict(totals))
         means = {name: value / weight for name, value in sums.items()}
         loss = means.pop("loss")
         self.results["evaluations"].append({"step": self.step, "loss": loss})
@@ -405,7 +407,7 @@ class Trainer:
             self.job.flags.checkpoint.clear()
             return True
         minutes = self.spec.save_minutes
-        if minutes and self.ranks.first(time.monotonic() - self.saved_at >= 60 * minutes):
+        if minutes and self.ranks.broadcast(time.monotonic() - self.saved_at >= 60 * minutes):
             return True
         every = self.spec.steps_between(self.spec.save_every, self.plan.steps_per_epoch)
         ends = self.step == self.steps or best_adapter.is_exhausted(
@@ -440,7 +442,7 @@ class Trainer:
             return action()
         found: list[T] = []
         why = ladder.tried(lambda: found.append(action()))
-        if self.ranks.any(why is not None):
+        if self.ranks.is_true_on_any(why is not None):
             raise MemoryPressureError(why or "Memory ran out on another device.")
         return found.pop()
 
@@ -482,7 +484,7 @@ class Trainer:
 
     def settle(self, *, lower: bool) -> None:
         """Begins where memory was enough before, or one rung lower still."""
-        noted, lower = self.ranks.first((self.folder.manifest().get("memory"), lower))
+        noted, lower = self.ranks.broadcast((self.folder.manifest().get("memory"), lower))
         self.use(ladder.first(self.spec, asdict(self.rung), noted))
         if lower:
             self.go_down("The system ended the training because memory ran out.")
@@ -491,7 +493,7 @@ class Trainer:
         """Computes with these micro-batches from now on; the rows of a step stay the same."""
         self.rung = rung
         # Every rank gets something to do, be the step cut ever so fine.
-        fair = math.ceil(self.plan.per_step / self.ranks.count)
+        fair = math.ceil(self.plan.per_step / self.ranks.world_size)
         self._lay_out(min(rung.micro_batch, fair))
         if rung.recomputing:
             ladder.recompute(self.model)
@@ -505,7 +507,7 @@ class Trainer:
         plan = self.plan
         plan.micro_batch, plan.room = micro_batch, 0
         self.longest = plan.longest(self.steps, padded=not self.scorer.packed)
-        is_free = self.ranks.count == 1 and isinstance(self.objective, objectives.Sft)
+        is_free = self.ranks.world_size == 1 and isinstance(self.objective, objectives.Sft)
         if is_free and self.scorer.packed and self.scorer.chunked:
             plan.room = sum(int(self.data.training.lengths[row]) for row in self.longest)
 
@@ -513,9 +515,9 @@ class Trainer:
 
     def keep_beginning(self) -> None:
         """Leaves something to go back to while there is no checkpoint."""
-        random = self.ranks.gather(checkpoints.random_state())
+        random = self.ranks.all_gather(checkpoints.random_state())
         why = ladder.tried_twice(lambda: self._write_checkpoint(self.beginning, random))
-        if (why := self.ranks.first(why)) is not None:
+        if (why := self.ranks.broadcast(why)) is not None:
             raise MemoryPressureError(why)
 
     def save_checkpoint(self) -> None:
@@ -523,11 +525,11 @@ class Trainer:
 
         Where there is no memory even for that, the checkpoint before stays the last one for now.
         """
-        random = self.ranks.gather(checkpoints.random_state())
+        random = self.ranks.all_gather(checkpoints.random_state())
         folder = self.folder.checkpoint(self.step)
         why = ladder.tried_twice(lambda: self._write_checkpoint(folder, random))
         self.saved_at = time.monotonic()
-        if (why := self.ranks.first(why)) is not None:
+        if (why := self.ranks.broadcast(why)) is not None:
             problem = ladder.no_room_for_checkpoint(why, self.step, self.saved_step)
             self.job.emit(events.Warned(problem=problem))
             return
@@ -596,7 +598,7 @@ class Trainer:
     def resume(self) -> None:
         """Takes up the last complete checkpoint, if there is one; raises ProblemError when the
         data or the adapter are not those it was made with."""
-        found = self.ranks.first(self._last_complete() if self.ranks.is_first else None)
+        found = self.ranks.broadcast(self._last_complete() if self.ranks.is_first else None)
         if found is None:
             self.job.emit(events.Log(text="There is no checkpoint yet: training starts anew."))
             return
@@ -621,7 +623,7 @@ class Trainer:
         # There is none of a training that began without one, on another device.
         if self.accelerator.scaler is not None and found.state["scaler"]:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
-        checkpoints.restore_random_state(found.state["random"], self.ranks.index)
+        checkpoints.restore_random_state(found.state["random"], self.ranks.rank)
         self.step = self.saved_step = found.step
         self.results = found.about["results"]
         self.best.checkpointed(self.results["evaluations"])

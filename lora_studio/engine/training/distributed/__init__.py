@@ -1,1 +1,1 @@
-"""Several processes at one training: what they agree on, how they start and end, divided weights."""
+"""Training on several devices: processes, exchange between ranks, sharded weights."""

@@ -1,9 +1,9 @@
-"""The processes of a training on several devices: started by the worker, watched, ended with it.
+"""Start, watch and stop the processes of a training run on several devices.
 
-The worker is the first rank. The others (`follower.py`) are its children: in its session and process
-group, so that whoever kills the worker's group reaches them; with a pipe whose end tells them that the
-worker has gone; and on Linux killed by the kernel when it does. They meet through a file in the run's
-scratch folder and talk over the loopback interface alone.
+The worker is rank 0. It starts the other ranks (`worker_rank.py`) as child processes: in its session
+and process group, so that killing the group reaches them; with a pipe that closes when the worker is
+gone; and on Linux with a kernel signal on the worker's death. They find each other through a file in
+the run's scratch folder and exchange data over the loopback interface only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -38,120 +38,119 @@ from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.process_pool import cores
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 
-#: Ranks wait for each other this long: one may write a checkpoint while the others have nothing to
-#: do. That one has died is seen by other means, at once.
+#: How long ranks wait for each other: one may write a checkpoint while the others are idle. A rank
+#: that dies is noticed at once by other means.
 TIMEOUT = timedelta(days=1)
 
-#: Seconds between two looks at the other processes.
-_INTERVAL = 0.1
+#: Seconds between two checks of the other processes.
+_POLL_INTERVAL = 0.1
 
-#: Seconds that the first rank has to notice by itself that another one died, before it is ended: a
-#: GPU that waits for a rank that is gone waits for ever.
-_GRACE = 5.0
+#: Seconds that rank 0 gets to notice another rank's death by itself before its process ends: a GPU
+#: waits forever for a rank that is gone.
+_GRACE_PERIOD = 5.0
 
-#: Seconds between two looks at how many processes were ended for lack of memory.
-_LOOK_INTERVAL = 10.0
+#: Seconds between two reads of the out-of-memory kill counters.
+_KILL_COUNT_INTERVAL = 10.0
 
-#: Exit status of a rank that failed because another one had gone: the cause is to be found there.
-LOST = 70
+#: Exit status of a rank that failed because it lost another one, which has the actual cause.
+EXIT_PEER_LOST = 70
 
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """All that a process needs to find its place among the ranks of a run."""
+    """Everything that a process needs to join a run as one of its ranks."""
 
     run: str
     folder: str
-    index: int
-    count: int
+    rank: int
+    world_size: int
     device: str
     resume: bool = False
 
     @property
     def store(self) -> str:
-        """The file through which the ranks find each other."""
-        return str(Path(self.folder) / "meeting")
+        """Return the file through which the ranks find each other."""
+        return str(Path(self.folder) / "rendezvous")
 
     @property
     def ready_file(self) -> Path:
-        """There once this rank has loaded everything."""
-        return Path(self.folder) / f"ready-{self.index}"
+        """Return the file that exists once this rank has loaded everything."""
+        return Path(self.folder) / f"ready-{self.rank}"
 
     @property
     def problem_file(self) -> Path:
-        """Why this rank failed."""
-        return Path(self.folder) / f"problem-{self.index}.json"
+        """Return the file in which this rank says why it failed."""
+        return Path(self.folder) / f"problem-{self.rank}.json"
 
     def join(self) -> None:
-        """Connects this process with the others; waits for them."""
-        _stay_on_this_computer()
+        """Connect this process with the other ranks; blocks until all have joined."""
+        _bind_to_loopback()
         dist.init_process_group(
             _transport(self.device),
-            store=FileStore(self.store, self.count),
-            rank=self.index,
-            world_size=self.count,
+            store=FileStore(self.store, self.world_size),
+            rank=self.rank,
+            world_size=self.world_size,
             timeout=TIMEOUT,
         )
 
-    def follower(self) -> ProcessGroup:
-        """This process as one that the first one started."""
+    def process_group(self) -> ProcessGroup:
+        """Return this process as a rank that rank 0 started."""
 
         def connect() -> None:
             self.ready_file.touch()
             self.join()
 
-        return ProcessGroup(self.index, self.count, connect, self.device)
+        return ProcessGroup(self.rank, self.world_size, connect, self.device)
 
 
-def launched(run: RunFolder, index: int, count: int) -> ProcessGroup:
-    """This process as one of those that `accelerate launch` started, perhaps on several nodes.
+def join_launched_ranks(run: RunFolder, rank: int, world_size: int) -> ProcessGroup:
+    """Return this process as one that `accelerate launch` started, perhaps on several nodes.
 
-    The environment says where they meet. All but the first wait here until that has loaded
-    everything: what is downloaded or computed on the way is done once.
+    The rendezvous comes from the environment. Ranks other than 0 wait here until rank 0 has loaded
+    everything, so that downloads and tokenization happen once.
     """
-    number = int(os.environ.get("LOCAL_RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     is_cpu = run.load_project().model.devices[0] == "cpu" or not torch.cuda.is_available()
-    device = "cpu" if is_cpu else f"cuda:{number}"
-    if count == 1:
+    device = "cpu" if is_cpu else f"cuda:{local_rank}"
+    if world_size == 1:
         return ProcessGroup(device=device)
     dist.init_process_group(_transport(device), timeout=TIMEOUT)
-    ranks = ProcessGroup(index, count, device=device)
-    meet = partial(ranks.gather, None)
+    ranks = ProcessGroup(rank, world_size, device=device)
 
     def connect() -> None:
         if ranks.is_first:
-            meet()
-        meet()
+            ranks.barrier()
+        ranks.barrier()
 
     if not ranks.is_first:
-        meet()
+        ranks.barrier()
     ranks.connect = connect
     return ranks
 
 
 def _transport(device: str) -> str:
-    """What carries tensors between ranks: NCCL those on GPUs, gloo all else."""
+    """Return the backend that carries tensors: NCCL for those on GPUs, gloo for the rest."""
     if not device.startswith("cuda"):
         return "gloo"
     torch.cuda.set_device(device)
     return "cpu:gloo,cuda:nccl"
 
 
-def _stay_on_this_computer() -> None:
-    """Makes gloo and NCCL listen on the loopback interface only."""
+def _bind_to_loopback() -> None:
+    """Make gloo and NCCL listen on the loopback interface only."""
     name = {"linux": "lo", "darwin": "lo0"}.get(sys.platform)
     if name is not None:
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = name
 
 
 @contextmanager
-def together(
+def launch_ranks(
     run: RunFolder, project: Project, job: JobContext, scratch: Path, *, resume: bool
 ) -> Iterator[ProcessGroup]:
-    """This process as the first of as many ranks as the project has devices, started here.
+    """Start one rank for each device of the project, and yield this process as rank 0.
 
-    Whatever ends the block ends them. Raises ProblemError that names the rank when one fails, and for
-    a device that this computer does not have.
+    The other ranks end with the block. Raises ProblemError that names the rank when one fails, and
+    for a device that this computer doesn't have.
     """
     names = project.model.devices
     if len(names) == 1:
@@ -159,26 +158,26 @@ def together(
         return
     for name in names:
         devices.choose(name)
-    team = _Team(run, names, job, scratch, resume=resume)
+    pool = RankPool(run, names, job, scratch, resume=resume)
     threads = torch.get_num_threads()
     try:
         if names[0] == "cpu":
-            torch.set_num_threads(_threads(len(names)))
-        yield ProcessGroup(0, len(names), team.connect)
+            torch.set_num_threads(_threads_per_process(len(names)))
+        yield ProcessGroup(0, len(names), pool.connect)
     except (ProblemError, CancelledError):
         raise
     except Exception as error:
-        # What the others' end looks like from here is a broken connection.
-        if (problem := team.failure(within=_GRACE)) is not None:
+        # From here the death of another rank looks like a broken connection.
+        if (problem := pool.failure(within=_GRACE_PERIOD)) is not None:
             raise ProblemError([problem]) from error
         raise
     finally:
-        team.end()
+        pool.terminate()
         torch.set_num_threads(threads)
 
 
-class _Team:
-    """The other ranks as the first one sees them."""
+class RankPool:
+    """The processes of all ranks but rank 0, as rank 0 sees them."""
 
     def __init__(
         self,
@@ -189,66 +188,66 @@ class _Team:
         *,
         resume: bool,
     ) -> None:
-        """Starts them: they import what they need and wait for `connect`."""
+        """Start a process for each device in `names` but the first; they import and wait for `connect`."""
         self._job = job
         self._ended = threading.Event()
-        self._meetings = [
-            Rendezvous(str(run.path), str(scratch), index, len(names), name, resume)
-            for index, name in enumerate(names)
+        self._rendezvous = [
+            Rendezvous(str(run.path), str(scratch), rank, len(names), name, resume)
+            for rank, name in enumerate(names)
         ]
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._kills: dict[int, KillCounter] = {}  # by process number
+        self._kill_counters: dict[int, KillCounter] = {}  # by process id
         try:
-            for meeting in self._meetings[1:]:
-                process = _start(meeting)
+            for rendezvous in self._rendezvous[1:]:
+                process = _start(rendezvous)
                 self._processes.append(process)
-                self._kills[process.pid] = KillCounter(process.pid)
+                self._kill_counters[process.pid] = KillCounter(process.pid)
         except OSError:
-            self.end()
+            self.terminate()
             raise
 
     def connect(self) -> None:
-        """Lets the others load what the first has loaded, and joins them when they have."""
+        """Let the other ranks load what rank 0 has loaded, and join them when they are ready."""
         for process in self._processes:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.write(b"go\n")
                 process.stdin.flush()
-        others = self._meetings[1:]
+        others = self._rendezvous[1:]
         while waiting := [other for other in others if not other.ready_file.exists()]:
             done = len(others) - len(waiting)
             self._job.progress("starting the other processes", done, len(others), "processes")
             if (problem := self.failure()) is not None:
                 raise ProblemError([problem])
-            time.sleep(_INTERVAL)
+            time.sleep(_POLL_INTERVAL)
         threading.Thread(target=self._watch, name="ranks", daemon=True).start()
-        self._meetings[0].join()
+        self._rendezvous[0].join()
 
     def failure(self, within: float = 0.0) -> Problem | None:
-        """Why one of the others failed, if one does within so many seconds.
+        """Return why one of the processes failed, waiting up to `within` seconds for a failure.
 
-        One that ended well did its share, and waits for no checkpoint to be written.
+        A process that exits with status 0 did its share and isn't a failure.
         """
         until = time.monotonic() + within
         while True:
-            ended = [
-                (code, meeting, process.pid)
-                for meeting, process in zip(self._meetings[1:], self._processes, strict=True)
-                if (code := process.poll())
+            failed = [
+                (status, rendezvous, process.pid)
+                for rendezvous, process in zip(self._rendezvous[1:], self._processes, strict=True)
+                if (status := process.poll())
             ]
-            causes = [entry for entry in ended if entry[0] != LOST] or ended
+            causes = [entry for entry in failed if entry[0] != EXIT_PEER_LOST] or failed
             if causes:
-                code, meeting, number = causes[0]
-                is_killed = code == -getattr(signal, "SIGKILL", 9)
-                if is_killed and self._kills[number].has_risen():
-                    return _out_of_memory(meeting)
-                return _problem_of(meeting, code)
+                status, rendezvous, pid = causes[0]
+                is_killed = status == -getattr(signal, "SIGKILL", 9)
+                if is_killed and self._kill_counters[pid].has_risen():
+                    return _killed_for_memory(rendezvous)
+                return _failure_of(rendezvous, status)
             if time.monotonic() >= until:
                 return None
-            time.sleep(_INTERVAL)
+            time.sleep(_POLL_INTERVAL)
 
-    def end(self) -> None:
-        """Ends the others, whatever they are doing: they keep nothing that the first has not."""
+    def terminate(self) -> None:
+        """Kill the processes, whatever they are doing: rank 0 has everything worth keeping."""
         self._ended.set()
         for process in self._processes:
             process.kill()
@@ -261,14 +260,14 @@ class _Team:
             dist.destroy_process_group()
 
     def _watch(self) -> None:
-        """Ends this process where another rank has died and the work here does not notice."""
-        looked = time.monotonic()
-        while not self._ended.wait(_INTERVAL):
-            if time.monotonic() - looked > _LOOK_INTERVAL:
-                looked = time.monotonic()
-                for counter in self._kills.values():
+        """End this process where another rank has died and the training here doesn't notice."""
+        counted_at = time.monotonic()
+        while not self._ended.wait(_POLL_INTERVAL):
+            if time.monotonic() - counted_at > _KILL_COUNT_INTERVAL:
+                counted_at = time.monotonic()
+                for counter in self._kill_counters.values():
                     counter.look()
-            if (problem := self.failure()) is None or self._ended.wait(_GRACE):
+            if (problem := self.failure()) is None or self._ended.wait(_GRACE_PERIOD):
                 continue
             self._job.emit(events.Failed(problem=problem))
             for process in self._processes:
@@ -277,19 +276,20 @@ class _Team:
             os._exit(1)
 
 
-def has_lost_others(error: BaseException) -> bool:
-    """Whether an exception says that the connection to another rank broke."""
+def is_peer_lost(error: BaseException) -> bool:
+    """Return whether an exception means that the connection to another rank broke."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and "gloo" in str(error).lower()
     )
 
 
-def _start(meeting: Rendezvous) -> subprocess.Popen[bytes]:
+def _start(rendezvous: Rendezvous) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONUTF8": "1", "TOKENIZERS_PARALLELISM": "false"}
-    if meeting.device == "cpu":
-        environment["OMP_NUM_THREADS"] = str(_threads(meeting.count))
+    if rendezvous.device == "cpu":
+        environment["OMP_NUM_THREADS"] = str(_threads_per_process(rendezvous.world_size))
+    arguments = json.dumps(vars(rendezvous))
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "lora_studio.engine.worker_rank", json.dumps(vars(meeting))],
+        [sys.executable, "-P", "-m", "lora_studio.engine.worker_rank", arguments],
         stdin=subprocess.PIPE,
         stdout=2,  # the run's log
         env=environment,
@@ -297,38 +297,47 @@ def _start(meeting: Rendezvous) -> subprocess.Popen[bytes]:
     )
 
 
-def _threads(processes: int) -> int:
-    """Threads of each process, so that together they are as many as there are processors."""
+def _threads_per_process(processes: int) -> int:
+    """Return how many threads each process gets, so that together they match the number of cores."""
     return max(1, cores() // processes)
 
 
-def _out_of_memory(meeting: Rendezvous) -> Problem:
-    """Of a rank that the system ended: the training is started again with less (`restarting.py`)."""
-    return Problem(
-        code="worker.out_of_memory",
-        what=f"{_name(meeting)} was ended by the system because memory ran out.",
-        remedy="What was saved before is intact. Resume the training with a smaller micro-batch, shorter "
-        "rows or fewer processes.",
+def _killed_for_memory(rendezvous: Rendezvous) -> Problem:
+    """Return the problem of a rank killed for memory; `client/oom_supervisor.py` restarts with less."""
+    return error(
+        "worker.out_of_memory",
+        "{process} ran out of memory and was killed by the system.",
+        "Checkpoints are intact. Resume with a smaller micro-batch, shorter rows or fewer processes.",
         where=Where(step="model", field="device"),
+        process=_describe(rendezvous),
     )
 
 
-def _name(meeting: Rendezvous) -> str:
-    return f"The process on {meeting.device} ({meeting.index + 1} of {meeting.count})"
+def _describe(rendezvous: Rendezvous) -> Text:
+    return text(
+        "The process on {device} ({number} of {count})",
+        device=rendezvous.device,
+        number=rendezvous.rank + 1,
+        count=rendezvous.world_size,
+    )
 
 
-def _problem_of(meeting: Rendezvous, code: int) -> Problem:
-    """What a rank that ended left behind, in words that name it."""
-    who = _name(meeting)
+def _failure_of(rendezvous: Rendezvous, status: int) -> Problem:
+    """Return what a rank that ended left behind, with the rank named."""
+    process = _describe(rendezvous)
     try:
-        found = Problem.model_validate_json(meeting.problem_file.read_bytes())
+        problem = Problem.model_validate_json(rendezvous.problem_file.read_bytes())
     except (OSError, ValueError):
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-        return Problem(
-            code="training.rank_died",
-            what=f"{who} {how}, and training cannot go on without it.",
-            remedy="Its last words, if any, are in the log of the run. Training can be resumed from "
-            "its last checkpoint, also with fewer devices.",
+        return error(
+            "training.rank_died",
+            "{process} was killed by signal {number:d}. Training can't continue without it."
+            if status < 0
+            else "{process} exited with status {number:d}. Training can't continue without it.",
+            "The log of the run has the details. You can resume from the last checkpoint, also with "
+            "fewer devices.",
             where=Where(step="model", field="device"),
+            process=process,
+            number=abs(status),
         )
-    return found.model_copy(update={"what": f"{who} failed: {found.what}"})
+    what = text("{process} stopped with an error: {reason}", process=process, reason=problem.what)
+    return problem.model_copy(update={"what": what})

@@ -1,13 +1,12 @@
-"""Several processes at one training: what each computes, and what all of them agree on.
+"""The processes of one training run: what each rank computes and what all ranks exchange.
 
-Every process (a rank) has the same plan of steps, the same base model and the same adapter. Of each
-step it computes its share of the micro-batches, and at the end of the step the gradients of the
-adapter are added up over all, once. That is done here and not by the hooks of
-`DistributedDataParallel`: those want the same number of backward passes on every rank, which a short
-last step does not have, and every parameter used in each, which preference training (a second pass
-without the adapter) and experts do not promise. Only gradients of the adapter travel, about a
-hundredth of the model's, so there is little for hooks to hide behind computation; and the sum is that
-of the whole step, weighed as one process would have weighed it.
+Every rank has the same plan of steps, the same base model and the same adapter. It computes its share
+of a step's micro-batches; at the end of the step the adapter's gradients are summed over all ranks,
+once. `DistributedDataParallel` isn't used: its hooks expect the same number of backward passes on
+every rank, which a short last step doesn't have, and every parameter to be used in each pass, which
+neither preference training (a second pass without the adapter) nor experts guarantee. Only gradients
+of the adapter travel, about one percent of the model, so there is little for hooks to overlap with
+computation; and the sum covers the whole step, weighted as a single process would weight it.
 """
 
 from __future__ import annotations
@@ -27,171 +26,186 @@ T = TypeVar("T")
 
 
 class DuplicateBatch(list[T]):
-    """Rows of a micro-batch that another rank computes as well, and counts."""
+    """A micro-batch that another rank computes and counts as well; its gradients are multiplied by 0."""
 
 
 @dataclass
-class TensorBundle:
-    """Gradients of parameters of a kind in one tensor, and behind them which of these have one."""
+class GradientBucket:
+    """Gradients of parameters of one dtype and device, flattened into one tensor.
 
-    members: Sequence[torch.nn.Parameter]
+    The last `len(parameters)` elements of `values` are 1 for each parameter that has a gradient.
+    """
+
+    parameters: Sequence[torch.nn.Parameter]
     values: torch.Tensor
 
     @classmethod
-    def of(cls, members: Sequence[torch.nn.Parameter]) -> TensorBundle:
-        """Takes a copy of what there is."""
-        first = members[0]
-        has = [float(value.grad is not None) for value in members]
+    def pack(cls, parameters: Sequence[torch.nn.Parameter]) -> GradientBucket:
+        """Copy the gradients of `parameters`; a missing one counts as zero."""
+        first = parameters[0]
+        has_gradient = [float(value.grad is not None) for value in parameters]
         parts = [
             value.grad.flatten() if value.grad is not None else torch.zeros_like(value).flatten()
-            for value in members
+            for value in parameters
         ]
-        known = torch.tensor(has, dtype=first.dtype, device=first.device)
-        return cls(members, torch.cat([*parts, known]))
+        mask = torch.tensor(has_gradient, dtype=first.dtype, device=first.device)
+        return cls(parameters, torch.cat([*parts, mask]))
 
     def unpack(self) -> None:
-        """Makes its values the gradients."""
-        *sums, known = self.values.split(
-            [*(value.numel() for value in self.members), len(self.members)]
+        """Set the parameters' gradients from `values`; None where no rank had one."""
+        *sums, mask = self.values.split(
+            [*(value.numel() for value in self.parameters), len(self.parameters)]
         )
-        for value, total, ranks in zip(self.members, sums, known.tolist(), strict=True):
+        for value, total, ranks in zip(self.parameters, sums, mask.tolist(), strict=True):
             value.grad = total.view_as(value) if ranks else None
 
 
 @dataclass
 class ProcessGroup:
-    """This process among `count` of them; where it is alone nothing is sent anywhere.
+    """This process as one of `world_size` ranks; a single rank exchanges nothing.
 
-    `connect` joins the others, once everything slow is done; before it nothing may be exchanged.
-    `device` is where this process computes, empty where the project's device is meant. Where the
-    model's weights are divided (`is_sharded`), all ranks have to compute the same number of passes.
+    `connect` joins the other ranks; call it after everything slow (downloads, tokenization) and before
+    any exchange. `device` is where this rank computes; empty means the project's device. With
+    `is_sharded` weights all ranks have to run the same number of forward passes.
     """
 
-    index: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
     connect: Callable[[], None] = lambda: None
     device: str = ""
     is_sharded: bool = False
-    _asked: Flags = field(default_factory=Flags)
+    _requested: Flags = field(default_factory=Flags)
     _agreed: Flags = field(default_factory=Flags)
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that reports, saves and hears the user."""
-        return self.index == 0
+        """Whether this is rank 0: the process that reports, saves and receives commands."""
+        return self.rank == 0
 
-    def job(self, job: JobContext) -> JobContext:
-        """The job as a training on several ranks may look at it.
+    # --- work ---------------------------------------------------------------------------------
 
-        Its wishes change only where all ranks agree on them (`add`), so that all act on a wish after
-        the same step. A cancel is heeded at once: the first rank ends the others with itself.
+    def synchronize_job(self, job: JobContext) -> JobContext:
+        """Return the job with flags that change on all ranks at the same step.
+
+        Pause, stop and checkpoint requests reach rank 0 and take effect in `all_reduce_sum`. A cancel
+        takes effect at once: rank 0 terminates the others when it ends.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return job
-        self._asked = job.flags
+        self._requested = job.flags
         self._agreed = Flags(cancel=job.flags.cancel)
         return dataclasses.replace(job, flags=self._agreed)
 
-    def share(self, items: Sequence[Sequence[T]]) -> list[Sequence[T]]:
-        """What this rank computes of the micro-batches of a step: each goes to one rank.
+    def local_batches(self, micro_batches: Sequence[Sequence[T]]) -> list[Sequence[T]]:
+        """Return the micro-batches of a step that this rank computes.
 
-        They come longest first and are dealt like cards, so that all have about as much to do. With
-        divided weights a rank that is dealt one less computes another one `Again`.
+        The longest come first and are dealt in turns, which balances the load. With sharded weights a
+        rank that has one less computes a `DuplicateBatch`.
         """
-        own = list(items[self.index :: self.count])
-        most = -(-len(items) // self.count)
+        own = list(micro_batches[self.rank :: self.world_size])
+        most = -(-len(micro_batches) // self.world_size)
         if self.is_sharded and len(own) < most:
-            own.append(DuplicateBatch(items[-1]))
+            own.append(DuplicateBatch(micro_batches[-1]))
         return own
 
-    def gather(self, value: Any) -> list[Any]:
-        """The value of every rank, in the order of ranks; a small one, since it is copied to all."""
-        if self.count == 1:
+    # --- small values -------------------------------------------------------------------------
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.all_gather(None)
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return every rank's value, ordered by rank. Keep it small: it is copied to all ranks."""
+        if self.world_size == 1:
             return [value]
-        found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, value)
-        return found
+        gathered: list[Any] = [None] * self.world_size
+        dist.all_gather_object(gathered, value)
+        return gathered
 
-    def add(self, figures: dict[str, float]) -> dict[str, float]:
-        """The sum over all ranks by name; a name may be missing on some of them.
+    def broadcast(self, value: T) -> T:
+        """Return rank 0's value; it may be large."""
+        if self.world_size == 1:
+            return value
+        box = [value if self.is_first else None]
+        dist.broadcast_object_list(box, src=0)
+        received: Any = box[0]
+        return received
 
-        What the user has asked the first rank for goes along, so that a step needs one exchange: it
-        takes effect on all ranks with the return of this.
+    def all_reduce_sum(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Return the sum over all ranks by name; a name may be missing on some of them.
+
+        Requests to rank 0 (pause, stop, checkpoint) travel with the metrics, so that a step needs a
+        single exchange; they take effect on all ranks when this returns.
         """
-        if self.count == 1:
-            return figures
+        if self.world_size == 1:
+            return metrics
         total: defaultdict[str, float] = defaultdict(float)
-        found = self.gather((figures, _take(self._asked) if self.is_first else []))
-        for theirs, _ in found:
-            for name, value in theirs.items():
+        gathered = self.all_gather(
+            (metrics, _pop_requests(self._requested) if self.is_first else [])
+        )
+        for other_metrics, _ in gathered:
+            for name, value in other_metrics.items():
                 total[name] += value
-        for name in found[0][1]:
+        for name in gathered[0][1]:
             getattr(self._agreed, name).set()
         return dict(total)
 
-    def agree(self) -> None:
-        """Passes on what the user has asked for, where figures are not exchanged anyway."""
-        self.add({})
+    def synchronize_requests(self) -> None:
+        """Pass on pause, stop and checkpoint requests where no metrics are exchanged."""
+        self.all_reduce_sum({})
 
-    def first(self, value: T) -> T:
-        """What the first rank says; it may be large."""
-        if self.count == 1:
-            return value
-        said = [value if self.is_first else None]
-        dist.broadcast_object_list(said, src=0)
-        found: Any = said[0]
-        return found
+    def is_true_on_any(self, condition: bool) -> bool:
+        """Return whether a condition holds on at least one rank."""
+        return any(self.all_gather(condition))
 
-    def any(self, is_so: bool) -> bool:
-        """Whether it is so on any rank, such as that memory ran out."""
-        return any(self.gather(is_so))
+    def reduce_peak_memory(self, peak: int, device: torch.device) -> int:
+        """Return peak memory in bytes: of the fullest GPU, or summed where processes share memory."""
+        peaks = self.all_gather(peak)
+        return max(peaks) if device.type == "cuda" else sum(peaks)
+
+    # --- tensors ------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def bundle(self, parameters: Iterable[torch.nn.Parameter]) -> list[TensorBundle]:
-        """What `add_gradients` sends: the gradients, end to end for each number format and device.
+    def pack_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> list[GradientBucket]:
+        """Return the gradients for `all_reduce_gradients`, one bucket for each dtype and device.
 
-        Nothing is sent yet, so memory may run out here without any other rank waiting for this one.
+        Allocates without sending anything, so memory may run out here while no other rank waits.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return []
-        kinds: defaultdict[tuple[torch.dtype, torch.device], list[torch.nn.Parameter]]
-        kinds = defaultdict(list)
+        groups: defaultdict[tuple[torch.dtype, torch.device], list[torch.nn.Parameter]]
+        groups = defaultdict(list)
         for parameter in parameters:
             if parameter.requires_grad:
-                kinds[parameter.dtype, parameter.device].append(parameter)
-        return [TensorBundle.of(members) for members in kinds.values()]
+                groups[parameter.dtype, parameter.device].append(parameter)
+        return [GradientBucket.pack(members) for members in groups.values()]
 
     @torch.no_grad()
-    def add_gradients(self, bundles: Iterable[TensorBundle]) -> None:
-        """Puts the sum over all ranks in place of each gradient.
+    def all_reduce_gradients(self, buckets: Iterable[GradientBucket]) -> None:
+        """Replace each gradient by its sum over all ranks.
 
-        A parameter without a gradient on this rank counts as zero; without one on any, it stays so,
-        and the optimizer passes it over.
+        A parameter without a gradient on this rank counts as zero; without one on any rank it keeps
+        none, and the optimizer skips it.
         """
-        for bundle in bundles:
-            dist.all_reduce(bundle.values)
-            bundle.unpack()
+        for bucket in buckets:
+            dist.all_reduce(bucket.values)
+            bucket.unpack()
 
     @torch.no_grad()
-    def align(self, values: Iterable[torch.Tensor]) -> None:
-        """Makes tensors those of the first rank: what was drawn at random is the same to the bit."""
-        if self.count > 1:
-            for value in values:
-                dist.broadcast(value.data, src=0)
-
-    def memory(self, peak: int, device: torch.device) -> int:
-        """Peak memory in bytes: of the fullest GPU, or of all processes where they share it."""
-        found = self.gather(peak)
-        return max(found) if device.type == "cuda" else sum(found)
+    def broadcast_tensors(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors with rank 0's, so that random initial values agree to the bit."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.data, src=0)
 
 
-def _take(flags: Flags) -> list[str]:
-    """Names of the wishes that were set; they are cleared, as they are passed on now."""
-    found = [
+def _pop_requests(flags: Flags) -> list[str]:
+    """Return the names of the flags that are set, except cancel, and clear them."""
+    names = [
         item.name
         for item in dataclasses.fields(flags)
         if item.name != "cancel" and getattr(flags, item.name).is_set()
     ]
-    for name in found:
+    for name in names:
         getattr(flags, name).clear()
-    return found
+    return names

@@ -1,13 +1,13 @@
-"""A base model that does not fit on one GPU: each rank holds a part of every block's weights.
+"""Shard a base model that doesn't fit on one GPU: each rank holds a part of every block's weights.
 
-A block's weights are gathered just before it computes, forward and backward, and let go after it
-(FSDP; Zhao et al. 2023). Only the frozen weights are divided: the adapter, about a hundredth of them,
-stays whole on every rank, so gradients, optimizer state and checkpoints are those of any training, and
-a run may go on with another number of ranks, divided or not. Embeddings and the output layer stay
-whole too, because the output layer is used apart from the model (`logprobs.py`).
+A block's weights are gathered just before it computes, forward and backward, and freed after it (FSDP;
+Zhao et al. 2023). Only frozen weights are sharded: the adapter, about one percent of the model, stays
+whole on every rank. So gradients, optimizer state and checkpoints are those of any training, and a run
+can resume with another number of ranks, sharded or not. Embeddings and the output layer stay whole,
+because the output layer is used apart from the model (`logprobs.py`).
 
-PyTorch's `fully_shard` is called here directly: accelerate's wrapping divides what trains as well, and
-only gathers for calls of the outermost module.
+`fully_shard` is called directly: accelerate's wrapper shards trainable weights as well, and gathers
+only for calls of the outermost module.
 """
 
 from __future__ import annotations
@@ -27,32 +27,34 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 
-_HERE = Where(step="model", field="sharding")
+_WHERE = Where(step="model", field="sharding")
 
 
-def settle(spec: ModelSpec, names: Sequence[str], count: int, job: JobContext) -> ModelSpec:
-    """The spec with `sharding` decided: "shard" or "replicate", the same on every rank of a machine.
+def decide_sharding(
+    spec: ModelSpec, names: Sequence[str], world_size: int, job: JobContext
+) -> ModelSpec:
+    """Return the spec with `sharding` decided: "shard" or "replicate", the same on every rank.
 
-    `names` are the devices of all of the `count` ranks, where they are known, `spec` has this one's.
-    Raises ProblemError when what was asked for is impossible with this model.
+    `names` are the devices of all ranks where they are known; `spec` has this rank's. Raises
+    ProblemError when the requested sharding is impossible with this model.
     """
     is_sharded = (
-        count > 1
+        world_size > 1
         and spec.sharding != "replicate"
-        and _is_wanted(spec, names if len(names) == count else (), job)
+        and _should_shard(spec, names if len(names) == world_size else (), job)
     )
     return spec.model_copy(update={"sharding": "shard" if is_sharded else "replicate"})
 
 
-def _is_wanted(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
+def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
     folder = loading.resolve(spec, job)
     stored = loading.prequantized(loading.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
         raise fail(
             "model.sharding_quantised",
-            "The weights of this model are quantised and cannot be divided among devices.",
-            "Let every device hold all of them, or choose the model's 16-bit original.",
-            where=_HERE,
+            "The weights of this model are quantized and can't be sharded across devices.",
+            "Replicate them on every device, or choose the model's 16-bit original.",
+            where=_WHERE,
         )
     if spec.sharding == "shard":
         return True
@@ -62,18 +64,18 @@ def _is_wanted(spec: ModelSpec, names: Sequence[str], job: JobContext) -> bool:
     dtype = devices.dtype_for(spec.precision, device)
     weights = loading.weight_bytes(loading.on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
-    taking_part = [devices.choose(each).index for each in names]
+    indices = [devices.choose(each).index for each in names]
     smallest = min(
         torch.cuda.get_device_properties(index).total_memory
-        for index in taking_part or range(torch.cuda.device_count())
+        for index in indices or range(torch.cuda.device_count())
     )
     return weights[name] > memory_weights.DIVIDED_ABOVE * smallest
 
 
-def divide(tuned: AdaptedModel) -> None:
-    """Divides the frozen weights, loaded in main memory, among the ranks, and moves the rest.
+def shard_weights(tuned: AdaptedModel) -> None:
+    """Shard the frozen weights, loaded in main memory, across the ranks, and move the rest to the GPU.
 
-    Raises ProblemError where the model has no blocks to divide.
+    Raises ProblemError where the model has no list of blocks.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -83,11 +85,12 @@ def divide(tuned: AdaptedModel) -> None:
     if not isinstance(decoder, torch.nn.Module) or not isinstance(blocks, torch.nn.ModuleList):
         raise fail(
             "model.sharding_unknown",
-            f"{type(base).__name__} has no list of blocks that could be divided among devices.",
-            "Let every device hold all of the model.",
-            where=_HERE,
+            "{architecture} has no list of blocks, so its weights can't be sharded across devices.",
+            "Replicate the model on every device.",
+            where=_WHERE,
+            architecture=type(base).__name__,
         )
-    if tuned.initial_adapter is not None:  # the adapter was taken out of the weights by each rank
+    if tuned.initial_adapter is not None:  # each rank subtracted the initial adapter by itself
         for value in base.parameters():
             dist.broadcast(value.data, src=0)
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]
@@ -97,7 +100,7 @@ def divide(tuned: AdaptedModel) -> None:
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=whole)
     # WORKAROUND: by default the outermost module keeps what it gathered for a forward pass, and saving
-    # (`state_dict`, on the first rank alone) lets go of it: the ranks would gather different things.
+    # (`state_dict`, on rank 0 alone) frees it: the ranks would gather different weights.
     fully_shard(decoder, mesh=mesh, ignored_params=whole, reshard_after_forward=True)
     for value in chain(whole, tuned.model.buffers()):
         value.data = value.data.to(device)

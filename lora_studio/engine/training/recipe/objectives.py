@@ -182,7 +182,7 @@ class Kto:
         own: list[float] = []
 
         def compute() -> None:
-            for part in self.ranks.share(parts):
+            for part in self.ranks.local_batches(parts):
                 value = float(self._rewards(part).sum())
                 own.append(0.0 if isinstance(part, DuplicateBatch) else value)
 
@@ -191,7 +191,7 @@ class Kto:
             compute()
         else:
             why = ladder.tried(compute)
-        found = self.ranks.gather((why, sum(own)))
+        found = self.ranks.all_gather((why, sum(own)))
         for why, _ in found:
             if why is not None:
                 raise ladder.MemoryPressureError(why)
