@@ -299,7 +299,9 @@ def test_a_second_process_that_fails_says_what_and_where(
         before=lose,
     )
     found = train_in_worker(run, nothing)
-    assert str(found[-1].problem.what).startswith("The process on cpu (2 of 2) stopped with an error: ")
+    assert str(found[-1].problem.what).startswith(
+        "The process on cpu (2 of 2) stopped with an error: "
+    )
 
 
 @pytest.mark.slow
