@@ -150,7 +150,7 @@ class _Told:
                 for value in (*node.args[3:], *(keyword.value for keyword in node.keywords)):
                     self._visit(value, in_problem)
                 return
-            if name in _INTERNAL:
+            if name in _INTERNAL or (isinstance(node.func, ast.Attribute) and name == "warning"):
                 return
             in_problem = in_problem or name in ("Problem", "fail", "Fix")
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

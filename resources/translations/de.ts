@@ -11408,6 +11408,10 @@
             <translation>{process} hatte nicht genug Speicher und wurde vom System beendet.</translation>
         </message>
         <message>
+            <source>{process} stopped with an error: {reason}</source>
+            <translation>{process} wurde durch einen Fehler beendet: {reason}</translation>
+        </message>
+        <message>
             <source>{process} was killed by signal {number:d}. Training can't continue without it.</source>
             <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
         </message>
