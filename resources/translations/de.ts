@@ -3110,10 +3110,6 @@
             <translation>Seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und legen Sie das Modell neu an.</translation>
         </message>
         <message>
-            <source>Its last words, if any, are in the log of the run. Training can be resumed from its last checkpoint, also with fewer devices.</source>
-            <translation>Seine letzten Worte stehen, wenn es welche gibt, im Protokoll des Laufs. Das Training lässt sich beim letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
-        </message>
-        <message>
             <source>Its linear layers are: {value}.</source>
             <translation>Seine linearen Schichten sind: {value}.</translation>
         </message>
@@ -3372,14 +3368,6 @@
         <message>
             <source>Less</source>
             <translation>Weniger</translation>
-        </message>
-        <message>
-            <source>Let every device hold all of the model.</source>
-            <translation>Lassen Sie jedes Gerät das ganze Modell halten.</translation>
-        </message>
-        <message>
-            <source>Let every device hold all of them, or choose the model's 16-bit original.</source>
-            <translation>Lassen Sie jedes Gerät alle halten, oder wählen Sie das 16-Bit-Original des Modells.</translation>
         </message>
         <message>
             <source>Let it be computed from the training data, or choose another quantisation.</source>
@@ -6807,10 +6795,6 @@
             <translation>Der Prozess auf {device} ({number} von {count})</translation>
         </message>
         <message>
-            <source>The process on {device} ({value} of {count})</source>
-            <translation>Der Prozess auf {device} ({value} von {count})</translation>
-        </message>
-        <message>
             <source>The processes of the training do not see the same rows.</source>
             <translation>Die Prozesse des Trainings sehen nicht dieselben Zeilen.</translation>
         </message>
@@ -7025,10 +7009,6 @@
         <message>
             <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
             <translation>Die Warnung oben sagt, was hindert; `lora-studio template derive` zeigt mehr.</translation>
-        </message>
-        <message>
-            <source>The weights of this model are quantised and cannot be divided among devices.</source>
-            <translation>Die Gewichte dieses Modells sind quantisiert und lassen sich nicht auf Geräte verteilen.</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>
@@ -8244,10 +8224,6 @@
         <message>
             <source>What was saved before is intact. Close other programs, or make it smaller: a smaller micro-batch, shorter rows, gradient checkpointing or 4-bit precision.</source>
             <translation>Was vorher gespeichert wurde, ist unversehrt. Schließen Sie andere Programme, oder nehmen Sie weniger: einen kleineren Mikro-Batch, kürzere Zeilen, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
-        </message>
-        <message>
-            <source>What was saved before is intact. Resume the training with a smaller micro-batch, shorter rows or fewer processes.</source>
-            <translation>Was vorher gespeichert wurde, ist unversehrt. Setzen Sie das Training mit kleinerem Mikro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
         </message>
         <message>
             <source>What was saved before is intact. Start the step again.</source>
@@ -10610,10 +10586,6 @@
             <translation>Warnung</translation>
         </message>
         <message>
-            <source>was killed by signal {value}</source>
-            <translation>wurde durch Signal {value} beendet</translation>
-        </message>
-        <message>
             <source>was killed by {name}</source>
             <translation>wurde durch {name} beendet</translation>
         </message>
@@ -10990,10 +10962,6 @@
             <translation>{name} hat keine Chat-Vorlage.</translation>
         </message>
         <message>
-            <source>{name} has no list of blocks that could be divided among devices.</source>
-            <translation>{name} hat keine Liste von Blöcken, die sich auf Geräte verteilen ließe.</translation>
-        </message>
-        <message>
             <source>{name} has no rows.</source>
             <translation>{name} hat keine Zeilen.</translation>
         </message>
@@ -11120,10 +11088,6 @@
         <message>
             <source>{name} was asked “{content}” and answered: {text}</source>
             <translation>{name} wurde „{content}“ gefragt und antwortete: {text}</translation>
-        </message>
-        <message>
-            <source>{name} was ended by the system because memory ran out.</source>
-            <translation>{name} wurde vom System beendet, weil der Speicher ausging.</translation>
         </message>
         <message>
             <source>{name} was never finished</source>
@@ -11734,10 +11698,6 @@
         <message>
             <source>{whole} trained whole</source>
             <translation>{whole} ganz trainiert</translation>
-        </message>
-        <message>
-            <source>{who} {how}, and training cannot go on without it.</source>
-            <translation>{who} {how}, und das Training kann ohne ihn nicht weitergehen.</translation>
         </message>
         <message>
             <source>{why} Not even one row at a time fits, with activations computed twice.</source>
