@@ -101,7 +101,7 @@ class ExportSpec(Spec):
         "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The "
         "first one becomes the Ollama model.",
         min_length=1,
-        help_topic="gguf-quantisation",
+        help_topic="gguf-quantization",
     )
     convert_from: Literal["auto", "adapter", "merged"] = setting(
         "auto",
@@ -115,7 +115,7 @@ class ExportSpec(Spec):
             "merged": "The merged model",
         },
         advanced=True,
-        help_topic="gguf-quantisation",
+        help_topic="gguf-quantization",
     )
     imatrix: Literal["needed", "always"] = setting(
         "needed",
@@ -123,14 +123,14 @@ class ExportSpec(Spec):
         "Measures on the training data which weights matter, so that few bits are spent well. The "
         "smallest quantisations cannot do without; from Q6_K up it makes little difference.",
         choices={"needed": "Where it is needed", "always": "For every quantisation"},
-        help_topic="gguf-quantisation",
+        help_topic="gguf-quantization",
     )
     adapter_gguf: bool = setting(
         False,
         "Adapter as GGUF too",
         "Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.",
         advanced=True,
-        help_topic="gguf-quantisation",
+        help_topic="gguf-quantization",
     )
     lm_studio: bool = setting(
         False,
@@ -153,7 +153,7 @@ class ExportSpec(Spec):
         "A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.",
         path="folder",
         advanced=True,
-        help_topic="gguf-quantisation",
+        help_topic="gguf-quantization",
     )
     ollama_create: bool = setting(
         True,

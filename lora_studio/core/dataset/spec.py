@@ -184,7 +184,7 @@ class DatasetSpec(Spec):
         unit="tokens",
         ge=16,
         le=1_048_576,
-        help_topic="length-of-rows",
+        help_topic="sequence-length",
     )
     too_long: Literal["cut", "skip"] = setting(
         "cut",
@@ -192,7 +192,7 @@ class DatasetSpec(Spec):
         "What happens to a row with more tokens than that.",
         choices={"cut": "Cut the end", "skip": "Leave the row out"},
         advanced=True,
-        help_topic="length-of-rows",
+        help_topic="sequence-length",
     )
     validation_share: float = setting(
         0.05,

@@ -14,7 +14,7 @@ _NO_WORD = re.compile(r"[^\w]+")
 
 def file() -> Path:
     """Where the document lies."""
-    return paths.resources() / "docs" / "maths.md"
+    return paths.resources() / "docs" / "math.md"
 
 
 @functools.cache

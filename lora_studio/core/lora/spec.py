@@ -82,7 +82,7 @@ class LoraSpec(Spec):
         "Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as "
         "fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.",
         advanced=True,
-        help_topic="rank-stabilised-lora",
+        help_topic="rank-stabilized-lora",
     )
     use_dora: bool = setting(
         False,
@@ -132,7 +132,7 @@ class LoraSpec(Spec):
         "Names of modules that train in full and are saved with the adapter, such as lm_head or "
         "embed_tokens. Takes the memory of full fine-tuning for these.",
         advanced=True,
-        help_topic="modules-trained-whole",
+        help_topic="modules-trained-in-full",
     )
 
     start_from: str = setting(
@@ -142,7 +142,7 @@ class LoraSpec(Spec):
         "taken from it. Preference training compares with it instead of the base model.",
         path="folder",
         advanced=True,
-        help_topic="going-on-from-an-adapter",
+        help_topic="starting-from-an-adapter",
     )
 
     @field_validator("blocks")

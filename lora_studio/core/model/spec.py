@@ -60,14 +60,14 @@ class ModelSpec(Spec):
         "floating point. Used with 4-bit precision only.",
         choices={"nf4": "NF4", "fp4": "FP4"},
         advanced=True,
-        help_topic="quantisation",
+        help_topic="quantization",
     )
     double_quant: bool = setting(
         True,
         "Double quantisation",
         "Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.",
         advanced=True,
-        help_topic="quantisation",
+        help_topic="quantization",
     )
     device: str = setting(
         "auto",

@@ -69,7 +69,7 @@ class TrainingSpec(Spec):
         unit="rows",
         ge=1,
         le=1024,
-        help_topic="effective-batch",
+        help_topic="effective-batch-size",
     )
     gradient_accumulation: int = setting(
         4,
@@ -79,7 +79,7 @@ class TrainingSpec(Spec):
         unit="micro-batches",
         ge=1,
         le=4096,
-        help_topic="effective-batch",
+        help_topic="effective-batch-size",
     )
     learning_rate: float = setting(
         2e-4,
@@ -323,7 +323,7 @@ class TrainingSpec(Spec):
         "The adapter at the end is the one with the lowest eval loss, not the last one. Takes "
         "validation rows.",
         advanced=True,
-        help_topic="keeping-the-best",
+        help_topic="best-adapter",
     )
     early_stopping: int = setting(
         0,
@@ -333,7 +333,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=1000,
         advanced=True,
-        help_topic="keeping-the-best",
+        help_topic="best-adapter",
     )
     early_stopping_delta: float = setting(
         0.0,
@@ -343,7 +343,7 @@ class TrainingSpec(Spec):
         le=100.0,
         step=0.01,
         advanced=True,
-        help_topic="keeping-the-best",
+        help_topic="best-adapter",
     )
     save_minutes: float = setting(
         10.0,
