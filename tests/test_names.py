@@ -1,0 +1,25 @@
+"""Names: each public class exists once, and public names are the field's words."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lora_studio"
+
+
+def definitions(kinds: tuple[type[ast.AST], ...]) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of every public definition at the top level of a module."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(node, kinds) and not node.name.startswith("_"):  # type: ignore[attr-defined]
+                yield file.relative_to(PACKAGE).as_posix(), node.name  # type: ignore[attr-defined]
+
+
+def test_public_class_names_are_unique() -> None:
+    modules = defaultdict(list)
+    for module, name in definitions((ast.ClassDef,)):
+        modules[name].append(module)
+    assert {name: places for name, places in modules.items() if len(places) > 1} == {}
