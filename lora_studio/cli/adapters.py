@@ -280,12 +280,12 @@ def _print_shown(event: events.AdapterShown, display: Display) -> None:
     if facts.trained_whole:
         table.add_row("Trained whole", ", ".join(facts.trained_whole))
     if facts.note:
-        table.add_row("Note", facts.note)
+        table.add_row("Note", str(facts.note))
     if event.fit is not None:
         verdict = "fits" if event.fit.fits else "does not fit"
         table.add_row(f"Model {event.fit.model}", f"{verdict}. {event.fit.reason}".strip())
         if event.fit.warning:
-            table.add_row("", event.fit.warning)
+            table.add_row("", str(event.fit.warning))
     display.console.print(table)
     layers = Table("Layer", "Rank", "Scale", "‖ΔW‖", box=None)
     for layer in facts.layers:
@@ -308,7 +308,7 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
     if event.finished_shards:
         table.add_row("Finished", formatting.plural(event.finished_shards, "file"))
     if event.by_peft:
-        table.add_row("By PEFT", event.by_peft)
+        table.add_row("By PEFT", str(event.by_peft))
     display.console.print(table)
     for problem in event.problems:
         display.problem(problem)

@@ -92,7 +92,7 @@ class Display:
             return
         match event:
             case events.Progress():
-                self._stage(event.stage, event.done, event.total, _left(event.eta_s))
+                self._stage(str(event.stage), event.done, event.total, _left(event.eta_s))
             case events.StepDone():
                 self._step(event)
             case events.Failed():
@@ -180,7 +180,7 @@ def sentence(event: events.Event) -> str | None:
     """What an event means to a person, in one line; None for what a bar shows better."""
     match event:
         case events.Log():
-            return event.text
+            return str(event.text)
         case events.ModelLoaded():
             return (
                 f"Model loaded: {formatting.count(event.parameters)} parameters on {event.device} in "
@@ -242,7 +242,7 @@ def sentence(event: events.Event) -> str | None:
         case events.Cancelled():
             return "Cancelled."
         case events.Recovered():
-            return event.text
+            return str(event.text)
         case events.Done() if event.stopped:
             return "Stopped; the adapter so far is kept."
         case events.Done() if event.paused:

@@ -154,11 +154,11 @@ def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
     found: SourceFound = answer.sources[0]
     return {
         "file": file,
-        "container": found.container,
+        "container": str(found.container),
         "format": found.format,
         "task": found.task or "unsupported",
         "confidence": found.confidence,
-        "evidence": found.evidence,
+        "evidence": str(found.evidence),
         "others": list(found.others),
         "columns": list(found.columns),
         "mapping": found.mapping,

@@ -75,7 +75,7 @@ def _print(found: events.DatasetLinted, display: Display) -> None:
             details.append(f"Repair: {each.fix}")
         if each.change:
             details.append(f"Try: {each.change[0]} = {each.change[1]}")
-        text = Text(each.what).append("".join(f"\n{line}" for line in details), style="dim")
+        text = Text(str(each.what)).append("".join(f"\n{line}" for line in details), style="dim")
         say(Padding(text, (0, 0, 0, 9)))
     rows = formatting.plural(found.rows, "row")
     open_ = sum(not each.fixed for each in found.findings)

@@ -199,7 +199,7 @@ def _show(
             formatting.count(entry.parameters) if entry.parameters else "",
             formatting.size(entry.bytes) if entry.bytes else "",
             entry.licence,
-            entry.refusal or (_incomplete(entry) if entry.missing else fit_words(fit)),
+            str(entry.refusal) or (_incomplete(entry) if entry.missing else fit_words(fit)),
         )
     display.console.print(table if fits else nothing)
 

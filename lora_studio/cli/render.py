@@ -90,7 +90,7 @@ def _spec(**settings: Any) -> DatasetSpec:
 def _report(shown: events.RowShown) -> dict[str, Any]:
     """The row as plain data; character ranges exclude their end. Of a pair the parts of the worse
     answer come under `rejected_*`."""
-    report: dict[str, Any] = {"row": shown.row.row, "fault": shown.row.fault}
+    report: dict[str, Any] = {"row": shown.row.row, "fault": str(shown.row.fault)}
     report |= _side(shown.text, shown.tokens, shown.trained_spans)
     if shown.rejected_tokens:
         rejected = _side(shown.rejected_text, shown.rejected_tokens, shown.rejected_trained_spans)

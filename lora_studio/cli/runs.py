@@ -120,6 +120,6 @@ def _plain(run: RunSummary) -> dict[str, Any]:
     del values["size"], values["time"]
     return {
         "run": run.folder, **values, "seconds": run.seconds, "bytes": run.bytes, "steps": run.steps,
-        "checkpoint_bytes": run.checkpoint_bytes, "reason": run.reason, "notes": run.about.notes,
+        "checkpoint_bytes": run.checkpoint_bytes, "reason": str(run.reason), "notes": run.about.notes,
         "tags": run.tags, "settings": run.settings,
     }  # fmt: skip

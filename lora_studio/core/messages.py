@@ -37,7 +37,7 @@ class Text(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    template: str
+    template: str = ""
     values: dict[str, Text | tuple[Text, ...] | bool | int | float | str] = {}
     singular: str = ""
 
@@ -57,6 +57,10 @@ class Text(BaseModel):
     def __hash__(self) -> int:
         """Return a hash over the template and its values."""
         return hash((self.template, tuple(sorted((k, str(v)) for k, v in self.values.items()))))
+
+
+#: A message with nothing to show.
+NO_TEXT = Text()
 
 
 def text(template: str, **values: Any) -> Text:

@@ -52,7 +52,7 @@ def describe(event: events.Event) -> str:
         case events.Warned() | events.Failed():
             return f"{event.problem.what} {event.problem.remedy}"
         case events.Log():
-            return event.text
+            return str(event.text)
         case events.Done():
             return "Paused." if event.paused else "Done."
         case events.Cancelled():

@@ -428,6 +428,10 @@
             <translation>Alle linearen Schichten anpassen</translation>
         </message>
         <message>
+            <source>Adapt more layers, and check the colored tokens of a few rows: some of them must be trained.</source>
+            <translation>Mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
+        </message>
+        <message>
             <source>Adapt more layers, and look at the coloured tokens of a few rows: some have to train.</source>
             <translation>Passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an: Einige müssen trainiert werden.</translation>
         </message>
@@ -1615,6 +1619,10 @@
             <translation>Weiter</translation>
         </message>
         <message>
+            <source>Continue with Merge.</source>
+            <translation>Weiter mit Zusammenführen.</translation>
+        </message>
+        <message>
             <source>Control characters</source>
             <translation>Steuerzeichen</translation>
         </message>
@@ -1938,6 +1946,10 @@
             <translation>Speicherplatz: {files} für die Dateien</translation>
         </message>
         <message>
+            <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
+            <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
+        </message>
+        <message>
             <source>Divided among them</source>
             <translation>Auf sie verteilt</translation>
         </message>
@@ -2154,8 +2166,24 @@
             <translation>Eval-Loss</translation>
         </message>
         <message>
+            <source>Eval loss fell {first:loss} → {last:loss} and leveled off.</source>
+            <translation>Der Eval-Loss fiel {first:loss} → {last:loss} und flachte dann ab.</translation>
+        </message>
+        <message>
+            <source>Eval loss fell {first:loss} → {last:loss} and was still falling.</source>
+            <translation>Der Eval-Loss fiel {first:loss} → {last:loss} und fiel zuletzt noch immer.</translation>
+        </message>
+        <message>
+            <source>Eval loss hardly changed ({first:loss} → {last:loss}).</source>
+            <translation>Der Eval-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
+        </message>
+        <message>
             <source>Eval loss has to fall by more than this, in nats, to count for early stopping.</source>
             <translation>Um mehr als dies, in Nats, muss der Eval-Loss fallen, damit es beim frühen Beenden zählt.</translation>
+        </message>
+        <message>
+            <source>Eval loss was lowest at step {step} ({best:loss}) and has since risen to {last:loss}.</source>
+            <translation>Der Eval-Loss war bei Schritt {step} am niedrigsten ({best:loss}) und ist seitdem auf {last:loss} gestiegen.</translation>
         </message>
         <message>
             <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
@@ -3112,6 +3140,10 @@
         <message>
             <source>Its linear layers are: {value}.</source>
             <translation>Seine linearen Schichten sind: {value}.</translation>
+        </message>
+        <message>
+            <source>Its process was killed, for example because the computer ran out of memory.</source>
+            <translation>Der Prozess wurde beendet, zum Beispiel weil der Arbeitsspeicher voll war.</translation>
         </message>
         <message>
             <source>Its weights are pickles, a format that can run any code when it is opened.</source>
@@ -5057,6 +5089,10 @@
             <translation>RMSprop 8 Bit</translation>
         </message>
         <message>
+            <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
+            <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
+        </message>
+        <message>
             <source>Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a few rows.</source>
             <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an.</translation>
         </message>
@@ -6355,6 +6391,10 @@
             <translation>Die kombinierte Änderung von {module} enthält Werte, die keine Zahlen sind.</translation>
         </message>
         <message>
+            <source>The computer was shut down or restarted while it ran.</source>
+            <translation>Der Computer wurde währenddessen heruntergefahren oder neu gestartet.</translation>
+        </message>
+        <message>
             <source>The computer was switched off or restarted meanwhile.</source>
             <translation>Der Rechner wurde zwischendurch aus- oder neu eingeschaltet.</translation>
         </message>
@@ -6527,6 +6567,10 @@
             <translation>Der Gradient ist null: Nichts, was trainiert wird, wirkt auf den Loss.</translation>
         </message>
         <message>
+            <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
+            <translation>Der Gradient ist null: Die trainierbaren Parameter haben keinen Einfluss auf den Loss.</translation>
+        </message>
+        <message>
             <source>The gradient was no longer a number in step {step}: training has diverged.</source>
             <translation>Der Gradient war in Schritt {step} keine Zahl mehr: Das Training ist divergiert.</translation>
         </message>
@@ -6647,12 +6691,24 @@
             <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
+            <source>The loss is NaN or infinite.</source>
+            <translation>Der Loss ist NaN oder unendlich.</translation>
+        </message>
+        <message>
             <source>The loss is no longer a number.</source>
             <translation>Der Loss ist keine Zahl mehr.</translation>
         </message>
         <message>
+            <source>The loss is rising: from {lowest:loss} to {current:loss}.</source>
+            <translation>Der Loss steigt: von {lowest:loss} auf {current:loss}.</translation>
+        </message>
+        <message>
             <source>The loss is rising: from {lowest} to {smooth}.</source>
             <translation>Der Loss steigt: von {lowest} auf {smooth}.</translation>
+        </message>
+        <message>
+            <source>The loss rose from {first:loss} to {last:loss}.</source>
+            <translation>Der Loss stieg von {first:loss} auf {last:loss}.</translation>
         </message>
         <message>
             <source>The loss rose from {first} to {last}.</source>
@@ -7510,6 +7566,10 @@
             <translation>Trainieren Sie zuerst.</translation>
         </message>
         <message>
+            <source>Train for fewer steps, raise the dropout, lower the rank, or add rows.</source>
+            <translation>Weniger Schritte trainieren, Dropout erhöhen, Rang senken oder Zeilen ergänzen.</translation>
+        </message>
+        <message>
             <source>Train for less, raise the dropout, lower the rank, or add rows.</source>
             <translation>Trainieren Sie kürzer, erhöhen Sie den Dropout, senken Sie den Rang oder fügen Sie Zeilen hinzu.</translation>
         </message>
@@ -7534,8 +7594,16 @@
             <translation>Trainieren Sie für mehr länger, oder machen Sie mit diesem Adapter weiter.</translation>
         </message>
         <message>
+            <source>Train longer to improve it further, or continue with this adapter.</source>
+            <translation>Für ein besseres Ergebnis länger trainieren oder mit diesem Adapter weitermachen.</translation>
+        </message>
+        <message>
             <source>Train longer, or try the adapter as it is.</source>
             <translation>Trainieren Sie länger oder probieren Sie den Adapter, wie er ist.</translation>
+        </message>
+        <message>
+            <source>Train longer, or try the adapter in the playground.</source>
+            <translation>Länger trainieren oder den Adapter unter „Ausprobieren“ testen.</translation>
         </message>
         <message>
             <source>Train no biases, or choose ORPO, which compares with nothing.</source>
@@ -7632,6 +7700,18 @@
         <message>
             <source>Training is under way.</source>
             <translation>Das Training läuft.</translation>
+        </message>
+        <message>
+            <source>Training loss fell {first:loss} → {last:loss} and leveled off.</source>
+            <translation>Der Trainings-Loss fiel {first:loss} → {last:loss} und flachte dann ab.</translation>
+        </message>
+        <message>
+            <source>Training loss fell {first:loss} → {last:loss} and was still falling.</source>
+            <translation>Der Trainings-Loss fiel {first:loss} → {last:loss} und fiel zuletzt noch immer.</translation>
+        </message>
+        <message>
+            <source>Training loss hardly changed ({first:loss} → {last:loss}).</source>
+            <translation>Der Trainings-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
         </message>
         <message>
             <source>Training loss of the last step, nats per trained token</source>
@@ -10998,6 +11078,22 @@
             <translation>{name} ist eine Pipe oder ein Gerät, keine Datei, die zweimal gelesen werden kann.</translation>
         </message>
         <message>
+            <source>{name} is a speech model.</source>
+            <translation>{name} ist ein Sprachverarbeitungsmodell für Audio.</translation>
+        </message>
+        <message>
+            <source>{name} is a vision model: it can't generate text.</source>
+            <translation>{name} ist ein Bildmodell und kann keinen Text erzeugen.</translation>
+        </message>
+        <message>
+            <source>{name} is an encoder-decoder model. LoRA Studio trains decoder-only models.</source>
+            <translation>{name} ist ein Encoder-Decoder-Modell. LoRA Studio trainiert reine Decoder-Modelle.</translation>
+        </message>
+        <message>
+            <source>{name} is an encoder: it classifies text and can't generate it.</source>
+            <translation>{name} ist ein Encoder: Er klassifiziert Text und kann keinen erzeugen.</translation>
+        </message>
+        <message>
             <source>{name} is compressed more than once.</source>
             <translation>{name} ist mehr als einmal komprimiert.</translation>
         </message>
@@ -11276,6 +11372,13 @@
             <translation>
                 <numerusform>{n} Schritt</numerusform>
                 <numerusform>{n} Schritte</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} steps are too few to judge the loss curve.</source>
+            <translation>
+                <numerusform>Ein Schritt ist zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
+                <numerusform>{n} Schritte sind zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11702,6 +11805,14 @@
         <message>
             <source>{why} Not even one row at a time fits, with activations computed twice.</source>
             <translation>{why} Nicht einmal eine Zeile auf einmal passt, mit doppelt berechneten Aktivierungen.</translation>
+        </message>
+        <message>
+            <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
+            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batchgröße bleibt gleich.</translation>
+        </message>
+        <message>
+            <source>{why} Training continues after step {step} with micro-batches of {micro_batch}; the effective batch size stays the same.</source>
+            <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batchgröße bleibt gleich.</translation>
         </message>
         <message>
             <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>

@@ -460,7 +460,9 @@ def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) ->
     assert event.tensors_changed == 14
     assert event.bytes == sum(file.stat().st_size for file in run.merged.iterdir())
     assert leftovers(run) == []
-    shown = [progress for progress in recorder.of(events.Progress) if progress.stage == "merging"]
+    shown = [
+        progress for progress in recorder.of(events.Progress) if str(progress.stage) == "merging"
+    ]
     assert shown[-1].done == shown[-1].total
 
 

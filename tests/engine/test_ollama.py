@@ -165,7 +165,7 @@ def test_a_model_is_created_from_the_file_with_everything_it_needs(
         "parameters": {"temperature": 0.7, "num_ctx": 4096, "stop": ["<|im_end|>"]},
         "stream": True,
     }
-    uploads = [p for p in recorder.of(events.Progress) if p.stage == "uploading to Ollama"]
+    uploads = [p for p in recorder.of(events.Progress) if str(p.stage) == "uploading to Ollama"]
     assert uploads[-1].done == uploads[-1].total == gguf.stat().st_size
 
 

@@ -106,7 +106,7 @@ def test_an_evaluation_is_not_waited_for_and_made_up_for_later(
 ) -> None:
     run = start()
     channel = train(run, pausing(lambda event: isinstance(event, events.Progress)
-                                 and event.stage == "evaluating"))  # fmt: skip
+                                 and str(event.stage) == "evaluating"))  # fmt: skip
     assert channel.last(events.Done).paused
     assert not channel.of(events.Evaluated)
     assert train(run, resume=True).of(events.Evaluated)[0].step == 4

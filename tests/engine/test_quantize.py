@@ -166,7 +166,7 @@ def test_every_quantisation_on_offer_is_made_and_can_be_run(
     tool = gguf_quantizer.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
     assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
     assert file.stat().st_size == expected[quantization]
-    assert recorder.of(type(recorder.events[-1]))[-1].stage == f"quantising to {quantization}"
+    assert str(recorder.of(type(recorder.events[-1]))[-1].stage) == f"quantising to {quantization}"
     with Llama(file, context=64) as model:
         assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
 

@@ -121,7 +121,7 @@ def test_progress_is_in_bytes_of_the_file_also_of_a_compressed_one(tmp_path: Pat
     file.write_bytes(gzip.compress(text.encode(), 1))
     channel = RecordingChannel()
     scan(file, channel)
-    told = [event for event in channel.of(events.Progress) if event.stage == "reading rows"]
+    told = [event for event in channel.of(events.Progress) if str(event.stage) == "reading rows"]
     assert {(event.unit, event.total) for event in told} == {("bytes", file.stat().st_size)}
     done = [event.done for event in told]
     assert done == sorted(done)

@@ -102,7 +102,7 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(
     planned = next(event for event in told if isinstance(event, SetupPlanned))
     assert planned.packages == 3
     assert planned.download == sum(len(content) for content in index.wheels.values())
-    stages = list(dict.fromkeys(event.stage for event in told if isinstance(event, Progress)))
+    stages = list(dict.fromkeys(str(event.stage) for event in told if isinstance(event, Progress)))
     if stages[-1] == "Compiling":  # beside the others, and after them where it takes longer
         stages.pop()
     assert stages == ["Planning", "Downloading", "Installing", "Checking"]
@@ -413,7 +413,7 @@ subprocess.run(["mount", "-o", "remount,bind,ro", aside], check=True)
 for event in SetUp(Request(variant="cpu", mode="update"), Stop()).carry_out():
     print(event.model_dump_json(), flush=True)
     came = stage != "Downloading" or any(one.stat().st_size for one in root.downloads.glob("torch-*"))
-    if stage and isinstance(event, Progress) and event.stage == stage and came:
+    if stage and isinstance(event, Progress) and str(event.stage) == stage and came:
         subprocess.run(["mount", "--move", aside, root.path], check=True)  # in one step
         stage = ""
         print("read-only", flush=True)
@@ -529,7 +529,7 @@ def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: En
     last: Event | None = None
     for event in EngineSetup(SetupRequest(variant="cpu"), stop).carry_out():
         last = event
-        if isinstance(event, Progress) and event.stage == "Installing":
+        if isinstance(event, Progress) and str(event.stage) == "Installing":
             stop.ask()
     assert last is not None
     assert last.kind == "cancelled"
@@ -653,7 +653,7 @@ def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
     (root.engines / "desktop.ini").write_text("a file manager's")
     told = run()
     ready(told)
-    removing = [one for one in told if isinstance(one, Progress) and one.stage == "Removing"]
+    removing = [one for one in told if isinstance(one, Progress) and str(one.stage) == "Removing"]
     assert removing[0].total == 7000
     assert not left.exists()
     assert (root.engines / "desktop.ini").exists()
@@ -849,7 +849,7 @@ def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(
 ) -> None:
     work = EngineSetup(SetupRequest(variant="cpu"), StopFlag()).carry_out()
     for event in work:
-        if isinstance(event, Progress) and event.stage == "Checking" and event.done:
+        if isinstance(event, Progress) and str(event.stage) == "Checking" and event.done:
             break
     assert not root.cache.exists()
     work.close()  # type: ignore[attr-defined]  # it is a generator

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from lora_studio.core import formatting
 from lora_studio.core.curves import verdict
 from lora_studio.core.curves.verdict import Point, TrainingVerdict
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 
 #: Steps over which a smoothed loss forgets half.
@@ -51,7 +51,7 @@ class TrainingMonitor:
     def verdict(self) -> TrainingVerdict | None:
         """What is wrong now; None while nothing is."""
         if not self._is_finite:
-            return verdict.diverged("The loss is no longer a number.")
+            return verdict.diverged(text("The loss is NaN or infinite."))
         if self._zeroes >= _ZEROES:
             return verdict.zero_gradient()
         return self._diverging() or self._overfitting() or self._not_learning()
@@ -79,7 +79,11 @@ class TrainingMonitor:
         if self._smooth <= max(1.5 * self._lowest, back):
             return None
         return verdict.diverged(
-            f"The loss is rising: from {formatting.loss(self._lowest)} to {formatting.loss(self._smooth)}."
+            text(
+                "The loss is rising: from {lowest:loss} to {current:loss}.",
+                lowest=self._lowest,
+                current=self._smooth,
+            )
         )
 
     def _overfitting(self) -> TrainingVerdict | None:
@@ -97,4 +101,4 @@ class TrainingMonitor:
         began = sum(self._first) / len(self._first)
         if self._smooth < began * (1 - _NOTICEABLE):
             return None
-        return verdict.not_learning("The loss", began, self._smooth)
+        return verdict.not_learning("training", began, self._smooth)

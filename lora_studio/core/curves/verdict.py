@@ -8,12 +8,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lora_studio.core import formatting
+from lora_studio.core.messages import Text, counted, text
 
 Kind = Literal[
     "too_short", "diverged", "zero_gradient", "not_learning", "overfitting", "still_falling", "improved",
 ]  # fmt: skip
 Point = tuple[int, float]  # step, loss in nats per trained token
+Curve = Literal["training", "eval"]
+
+_HARDLY_MOVED: dict[Curve, str] = {
+    "training": "Training loss hardly changed ({first:loss} → {last:loss}).",
+    "eval": "Eval loss hardly changed ({first:loss} → {last:loss}).",
+}
+_STILL_FALLING: dict[Curve, str] = {
+    "training": "Training loss fell {first:loss} → {last:loss} and was still falling.",
+    "eval": "Eval loss fell {first:loss} → {last:loss} and was still falling.",
+}
+_LEVELED_OFF: dict[Curve, str] = {
+    "training": "Training loss fell {first:loss} → {last:loss} and leveled off.",
+    "eval": "Eval loss fell {first:loss} → {last:loss} and leveled off.",
+}
 
 #: A change of the loss below this share of it is taken for none.
 _NOTICEABLE = 0.02
@@ -31,8 +45,8 @@ class TrainingVerdict:
     """
 
     kind: Kind
-    what: str
-    advice: str
+    what: Text
+    advice: Text
     best_step: int = 0
 
     @property
@@ -57,21 +71,22 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Trainin
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
-        return diverged("The loss is no longer a number.")
+        return diverged(text("The loss is NaN or infinite."))
     if len(losses) < _ENOUGH_STEPS and len(evaluations) < 2:
-        taken = formatting.plural(len(losses), "step")
         return TrainingVerdict(
             "too_short",
-            f"{taken} are too few to judge the curve."
-            if len(losses) != 1
-            else "One step is too few.",
-            "Train longer, or try the adapter as it is.",
+            counted(
+                len(losses),
+                "One step is too few to judge the loss curve.",
+                "{n} steps are too few to judge the loss curve.",
+            ),
+            text("Train longer, or try the adapter in the playground."),
         )
     if len(losses) >= _ENOUGH_STEPS:
         first, last = _ends(values)
         if last > 1.5 * first:
             return diverged(
-                f"The loss rose from {formatting.loss(first)} to {formatting.loss(last)}."
+                text("The loss rose from {first:loss} to {last:loss}.", first=first, last=last)
             )
     if len(evaluations) >= 2:
         return _judge_evaluations(evaluations, fell=_fell(values))
@@ -92,21 +107,25 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> TrainingV
     if last > best * (1 + _NOTICEABLE) and (best_step > evaluations[0][0] or fell):
         return overfitting(best_step, best, last)
     if last > first * (1 - _NOTICEABLE):
-        return not_learning("Eval loss", first, last)
+        return not_learning("eval", first, last)
     drop, mean = evaluations[-2][1] - last, (first - last) / (len(evaluations) - 1)
     steady = len(evaluations) > 2 and drop > mean / 2 and last == best
     if drop > evaluations[-2][1] * _NOTICEABLE or (steady and drop > last * _LEAST):
-        return _still_falling("Eval loss", first, last)
-    return _improved("Eval loss", first, last)
+        return _still_falling("eval", first, last)
+    return _improved("eval", first, last)
 
 
 def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
     """Eval loss has turned after `best_step`."""
     return TrainingVerdict(
         "overfitting",
-        f"Eval loss was lowest, {formatting.loss(best)}, at step {formatting.number(best_step)} and has risen "
-        f"to {formatting.loss(last)} since.",
-        "Train for less, raise the dropout, lower the rank, or add rows.",
+        text(
+            "Eval loss was lowest at step {step} ({best:loss}) and has since risen to {last:loss}.",
+            step=best_step,
+            best=best,
+            last=last,
+        ),
+        text("Train for fewer steps, raise the dropout, lower the rank, or add rows."),
         best_step,
     )
 
@@ -114,10 +133,10 @@ def overfitting(best_step: int, best: float, last: float) -> TrainingVerdict:
 def _judge_training(losses: Sequence[Point]) -> TrainingVerdict:
     first, last = _ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
-        return not_learning("The loss", first, last)
+        return not_learning("training", first, last)
     if _falls(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
-        return _still_falling("The loss", first, last)
-    return _improved("The loss", first, last)
+        return _still_falling("training", first, last)
+    return _improved("training", first, last)
 
 
 def _falls(tail: Sequence[Point]) -> bool:
@@ -143,42 +162,47 @@ def _ends(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values[:width]), statistics.fmean(values[-width:])
 
 
-def _from_to(first: float, last: float) -> str:
-    return f"{formatting.loss(first)} → {formatting.loss(last)}"
-
-
-def diverged(what: str) -> TrainingVerdict:
-    """The loss has left where it can come back from."""
-    advice = "Lower the learning rate to a third, or lengthen the warm-up, and train again."
+def diverged(what: Text) -> TrainingVerdict:
+    """Return the verdict of a loss that has blown up, described by `what`."""
+    advice = text("Divide the learning rate by three or use a longer warmup, then train again.")
     return TrainingVerdict("diverged", what, advice)
 
 
-def not_learning(name: str, first: float, last: float) -> TrainingVerdict:
-    """A loss that stays where it was."""
+def not_learning(curve: Curve, first: float, last: float) -> TrainingVerdict:
+    """Return the verdict of a loss that has hardly changed."""
     return TrainingVerdict(
         "not_learning",
-        f"{name} hardly moved ({_from_to(first, last)}).",
-        "Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a "
-        "few rows.",
+        text(_HARDLY_MOVED[curve], first=first, last=last),
+        text(
+            "Raise the learning rate or the rank, adapt more layers, and check the colored tokens of "
+            "a few rows."
+        ),
     )
 
 
 def zero_gradient() -> TrainingVerdict:
-    """No step moves anything."""
+    """Return the verdict of a training whose steps change nothing."""
     return TrainingVerdict(
         "zero_gradient",
-        "The gradient is zero: nothing that trains has any effect on the loss.",
-        "Adapt more layers, and look at the coloured tokens of a few rows: some have to train.",
+        text("The gradient is zero: the trainable parameters don't affect the loss."),
+        text(
+            "Adapt more layers, and check the colored tokens of a few rows: some of them must be "
+            "trained."
+        ),
     )
 
 
-def _still_falling(name: str, first: float, last: float) -> TrainingVerdict:
-    what = f"{name} fell {_from_to(first, last)} and was still falling."
+def _still_falling(curve: Curve, first: float, last: float) -> TrainingVerdict:
     return TrainingVerdict(
-        "still_falling", what, "Train longer for more, or go on with this adapter."
+        "still_falling",
+        text(_STILL_FALLING[curve], first=first, last=last),
+        text("Train longer to improve it further, or continue with this adapter."),
     )
 
 
-def _improved(name: str, first: float, last: float) -> TrainingVerdict:
-    what = f"{name} fell {_from_to(first, last)} and levelled off."
-    return TrainingVerdict("improved", what, "Go on to Merge.")
+def _improved(curve: Curve, first: float, last: float) -> TrainingVerdict:
+    return TrainingVerdict(
+        "improved",
+        text(_LEVELED_OFF[curve], first=first, last=last),
+        text("Continue with Merge."),
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import Problem, fail
 
 #: Ways to make one adapter of several, as PEFT's `add_weighted_adapter` names them.
@@ -71,7 +72,7 @@ class AdapterFacts(_Facts):
     parameters: int = 0
     bytes: int = 0
     changed: float = 0.0  # when its file was written, seconds since 1970
-    note: str | None = None
+    note: Text | None = None
     problem: Problem | None = None
     layers: tuple[LayerFacts, ...] = ()
 
@@ -81,8 +82,8 @@ class AdapterFit(_Facts):
 
     model: str
     fits: bool
-    reason: str = ""
-    warning: str = ""
+    reason: Text = NO_TEXT
+    warning: Text = NO_TEXT
 
 
 def parse_weighted(text: str) -> WeightedAdapter:

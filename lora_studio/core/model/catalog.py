@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.messages import NO_TEXT, Text, text
+
 #: Where a model lies: a folder of the user's, the cache that all tools of the hub share, the stores
 #: of Ollama and LM Studio, or the hub itself.
 Place = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
@@ -50,7 +52,7 @@ class ModelEntry(BaseModel):
     outline: ModelOutline = ModelOutline()
     gated: bool = False
     missing: int = 0
-    refusal: str = ""
+    refusal: Text = NO_TEXT
     downloads: int | None = None
     likes: int | None = None
     updated: str = ""
@@ -61,7 +63,7 @@ class ModelEntry(BaseModel):
         return not self.refusal
 
 
-#: Ends of architecture names that do not write text from left to right, and what they do instead.
+#: Ends of the names of architectures that are not causal language models, and why each is refused.
 _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(
@@ -69,7 +71,7 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
             r"ForQuestionAnswering|ForMultipleChoice|ForNextSentencePrediction|EncoderModel|"
             r"(?:Bert|Roberta|Electra|Deberta|DebertaV2|MPNet|Albert|DistilBert|Camembert)Model)\Z"
         ),
-        "an encoder: it judges text and does not write any",
+        "{name} is an encoder: it classifies text and can't generate it.",
     ),
     (
         re.compile(
@@ -77,46 +79,46 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
             r"ForDepthEstimation|ForMaskGeneration|CLIPModel|CLIPVisionModel|SiglipModel|"
             r"ViTModel|Dinov\w*Model|SamModel)\Z"
         ),
-        "a vision model: it reads pictures and does not write text",
+        "{name} is a vision model: it can't generate text.",
     ),
     (
         re.compile(
             r"(ForCTC|ForAudioClassification|ForSpeechSeq2Seq|Wav2Vec2\w*|"
             r"Whisper\w*|ForTextToWaveform)\Z"
         ),
-        "a speech model",
+        "{name} is a speech model.",
     ),
     (
         re.compile(
             r"^(T5|MT5|UMT5|Bart|MBart|Pegasus|Marian|BlenderBot|LongT5)\w*"
             r"(ForConditionalGeneration|MTModel|Model)\Z"
         ),
-        "an encoder with a decoder: it rewrites one text into another",
+        "{name} is an encoder-decoder model. LoRA Studio trains decoder-only models.",
     ),
 )
 
 
-def refusal_of(architectures: object) -> str:
-    """Why a model of these architectures, as config.json has them, is no base; "" where it may be.
+def refusal_of(architectures: object) -> Text:
+    """Return why a model of these architectures can't be a base model, empty if it may be one.
 
-    Names that say nothing pass: what loads the model knows better.
+    `architectures` is the list in config.json. Unknown names pass: the loader decides about them.
     """
     names = [str(name) for name in architectures] if isinstance(architectures, list) else []
     for name in names:
-        for pattern, what in _OTHERS:
+        for pattern, template in _OTHERS:
             if pattern.search(name):
-                return f"{name} is {what}."
-    return ""
+                return text(template, name=name)
+    return NO_TEXT
 
 
 def outline_of(config: Mapping[str, Any]) -> ModelOutline:
     """The numbers of a config.json, those of its text part where it has several."""
-    text = config.get("text_config")
-    found = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    decoder = config.get("text_config")
+    merged = {**config, **decoder} if isinstance(decoder, Mapping) else dict(config)
 
     def number(*names: str) -> int:
         for name in names:
-            value = found.get(name)
+            value = merged.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
                 return value
         return 0

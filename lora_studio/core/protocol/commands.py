@@ -15,6 +15,7 @@ from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.lora.adapters import AdapterMix, Method, WeightedAdapter
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.templates.server.terms import RenderRequest
 
@@ -241,7 +242,7 @@ class ReadRows(_Command):
     count: int = Field(100, ge=1, le=1000)
     search: str = ""
     which: Literal["all", "used", "skipped"] = "all"
-    reason: str = ""
+    reason: Text = NO_TEXT
     only: tuple[tuple[int, int], ...] = ()
 
 

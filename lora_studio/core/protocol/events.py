@@ -15,6 +15,7 @@ from lora_studio.core.dataset.spec import Fix, Message, RowFormat, Task
 from lora_studio.core.export import What
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, Method
 from lora_studio.core.memory.estimate import MemoryEstimate
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.model.catalog import ModelEntry, Place
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.problems import Problem
@@ -58,7 +59,7 @@ class Progress(_Event):
     """How far a stage is. `total` is None while unknown; `eta_s` in seconds."""
 
     kind: Literal["progress"] = "progress"
-    stage: str
+    stage: Text
     done: float = 0.0
     total: float | None = None
     unit: str = ""
@@ -69,7 +70,7 @@ class Log(_Event):
     """A line worth keeping, in the user's words."""
 
     kind: Literal["log"] = "log"
-    text: str
+    text: Text
 
 
 class Warned(_Event):
@@ -226,7 +227,7 @@ class Skipped(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    reason: str
+    reason: Text
     count: int
     rows: tuple[int, ...] = ()
 
@@ -261,7 +262,7 @@ class RowPreview(BaseModel):
     rejected: tuple[Message, ...] = ()
     label: bool | None = None
     text: str = ""
-    fault: str = ""
+    fault: Text = NO_TEXT
 
 
 class SourceFound(BaseModel):
@@ -275,11 +276,11 @@ class SourceFound(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    container: str  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
+    container: Text  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
     format: RowFormat | None
     task: Task | None
     confidence: float
-    evidence: str
+    evidence: Text
     others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
     columns: tuple[str, ...]
     mapping: dict[str, str]
@@ -371,8 +372,8 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
-    title: str
-    what: str
+    title: Text
+    what: Text
     count: int
     rows: tuple[tuple[int, int], ...] = ()
     severity: Literal["error", "warning", "hint"] = "warning"
@@ -476,16 +477,22 @@ class Recovered(_Event):
     micro_batch: int
     gradient_accumulation: int
     gradient_checkpointing: bool
-    why: str
+    why: Text
 
     @property
-    def text(self) -> str:
-        """What happened and how it goes on, in words."""
-        recomputing = ", recomputing activations" if self.gradient_checkpointing else ""
-        return (
-            f"{self.why} Training goes on after step {self.step} with micro-batches of "
-            f"{self.micro_batch}{recomputing}; a step has as many rows as before."
-        )
+    def text(self) -> Text:
+        """Return what happened and how training continues."""
+        if self.gradient_checkpointing:
+            template = (
+                "{why} Training continues after step {step} with micro-batches of {micro_batch} and "
+                "gradient checkpointing; the effective batch size stays the same."
+            )
+        else:
+            template = (
+                "{why} Training continues after step {step} with micro-batches of {micro_batch}; "
+                "the effective batch size stays the same."
+            )
+        return text(template, why=self.why, step=self.step, micro_batch=self.micro_batch)
 
 
 class Sampled(_Event):
@@ -567,7 +574,7 @@ class MergePlanned(_Event):
     tensors: int
     tensors_changed: int
     finished_shards: int = 0
-    by_peft: str | None = None
+    by_peft: Text | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -590,7 +597,7 @@ class Merged(_Event):
     bytes: int
     dtype: str
     tensors_changed: int
-    by_peft: str | None = None
+    by_peft: Text | None = None
 
 
 class GgufWritten(_Event):
@@ -655,10 +662,10 @@ class SelfTested(_Event):
     kl: float
     top1_limit: float | None
     kl_limit: float | None
-    basis: str = ""
+    basis: Text = NO_TEXT
     passed: bool
     verdict: Verdict = "passed"
-    cause: str = ""
+    cause: Text = NO_TEXT
 
     @model_validator(mode="before")
     @classmethod
@@ -825,7 +832,7 @@ class PromptShown(_Event):
     kind: Literal["prompt_shown"] = "prompt_shown"
     text: str
     tokens: tuple[Token, ...] = ()
-    note: str = ""
+    note: Text = NO_TEXT
 
 
 Ending = Done | Failed | Cancelled

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import STEPS
 from lora_studio.core.project import migrations
 from lora_studio.core.project.project import SPECS
@@ -133,13 +134,14 @@ class RunProgress:
     steps: int = 0
     loss: float | None = None
     records: list[tuple[int, float]] = field(default_factory=list)
-    problem: str = ""
+    problem: Text = NO_TEXT
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> RunProgress:
         """Out of what `dataclasses.asdict` made of one."""
         values = dict(plain)
         values["state"] = StateFold(**values["state"])
+        values["problem"] = Text.model_validate(values["problem"])
         values["records"] = [(step, loss) for step, loss in values["records"]]
         return cls(**values)
 
@@ -163,7 +165,7 @@ class RunProgress:
                 self.training = event.command == "train"
             case events.Done() | events.Cancelled() | events.Failed() if event.id == self.command:
                 self._end(event.time)
-                self.problem = str(event.problem.what) if isinstance(event, events.Failed) else ""
+                self.problem = event.problem.what if isinstance(event, events.Failed) else NO_TEXT
             case events.TrainingStarted():
                 self.steps = event.steps
                 self._rewind(event.step)
@@ -217,11 +219,11 @@ def _take_line(told: RunProgress, line: bytes) -> None:
             told.take(events.parse(line))
 
 
-def why_ended(told: RunProgress) -> str:
+def why_ended(told: RunProgress) -> Text:
     """What can be said of a worker that ended without a word."""
     if told.time and psutil.boot_time() > told.time:
-        return "The computer was switched off or restarted meanwhile."
-    return "Its worker was ended from outside, as when memory runs out while no window is open."
+        return text("The computer was shut down or restarted while it ran.")
+    return text("Its process was killed, for example because the computer ran out of memory.")
 
 
 # --- sizes ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lora_studio import __version__
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.runs import facts as run_facts
 from lora_studio.core.runs import state as run_state
 from lora_studio.core.runs.annotations import RunAnnotations
@@ -66,7 +67,7 @@ class RunSummary:
     checkpoints: int = 0
     created: float = 0.0
     changed: float = 0.0
-    reason: str = ""
+    reason: Text = NO_TEXT
     command: str = ""
     has_adapter: bool = False
     about: RunAnnotations = NOTHING_SAID
@@ -192,7 +193,7 @@ class RunIndex:
             told = RunProgress.of(entry.told)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
             state: RowState = "running" if is_running else told.state.state
-            reason = run_facts.why_ended(told) if state == "interrupted" else ""
+            reason = run_facts.why_ended(told) if state == "interrupted" else NO_TEXT
             if (state, reason) != (entry.summary.state, entry.summary.reason):
                 entry.summary = replace(entry.summary, state=state, reason=reason)
                 self._changed = True
@@ -241,7 +242,10 @@ def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
         frozen = run_facts.frozen_settings(run)
     except ValueError as error:
         return RunSummary(
-            **known, name=about.title or run.path.name, state="unreadable", reason=str(error)
+            **known,
+            name=about.title or run.path.name,
+            state="unreadable",
+            reason=Text(template=str(error)),
         )
     settings = frozen.settings
     shown = RunSummary(**known, settings=settings)
@@ -252,7 +256,7 @@ def _summary(run: RunFolder, told: RunProgress) -> RunSummary:
         model=run_facts.short_name(str(shown.value("model.source"))),
         data=", ".join(frozen.data),
         rank=_whole(shown.value("lora.rank")),
-        reason=told.problem if told.state.state == "failed" else "",
+        reason=told.problem if told.state.state == "failed" else NO_TEXT,
     )
 
 
@@ -330,7 +334,7 @@ def _to_line(name: str, entry: _Entry) -> str:
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
     plain = {"run": name, "stamp": entry.stamp, "told": entry.told, "summary": summary}
-    return json.dumps(plain, ensure_ascii=False)
+    return json.dumps(plain, ensure_ascii=False, default=Text.model_dump)
 
 
 def _from_line(line: bytes) -> tuple[str, _Entry]:
@@ -338,4 +342,5 @@ def _from_line(line: bytes) -> tuple[str, _Entry]:
     summary = plain["summary"]
     if "about" in summary:
         summary["about"] = RunAnnotations.model_validate(summary["about"])
+    summary["reason"] = Text.model_validate(summary["reason"])
     return plain["run"], _Entry(tuple(plain["stamp"]), plain["told"], RunSummary(**summary))

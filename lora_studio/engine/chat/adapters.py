@@ -27,7 +27,7 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
         # PEFT itself would use what fits of an adapter and only warn about the rest.
         fit = library.fit(Path(folder), project.model, job)
         if not fit.fits:
-            raise adapter_files.foreign(Path(folder), fit.reason.rstrip("."))
+            raise adapter_files.foreign(Path(folder), str(fit.reason).rstrip("."))
     loaded = loading.load(generation.widened(project.model, job), job, project.dataset)
     switch = AdapterSwitch(loaded.model)
     for mix in command.mixes:

@@ -378,7 +378,7 @@ def _check_fit(speaker: AdapterSpeaker, held: _InTorch, base: _Base, job: JobCon
             continue
         fit = library.fit(Path(each.folder), base.spec, job)
         if not fit.fits:
-            raise adapter_files.foreign(Path(each.folder), fit.reason.rstrip("."))
+            raise adapter_files.foreign(Path(each.folder), str(fit.reason).rstrip("."))
     held.switch.to(_mix(speaker))
 
 

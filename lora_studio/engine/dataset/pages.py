@@ -15,6 +15,7 @@ from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource, Message
 from lora_studio.core.formatting import number, plural
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import (
@@ -116,7 +117,7 @@ def _early(
                 count=sum(row.fault == reason for row in shown),
                 rows=tuple(row.row for row in shown if row.fault == reason)[:_NAMED_ROWS],
             )
-            for reason in sorted(reasons)
+            for reason in sorted(reasons, key=str)
         ]
         used = sum(not row.fault for row in shown)
         found.append(about.model_copy(update={"used": used, "skipped": tuple(skipped)}))
@@ -126,7 +127,7 @@ def _early(
 
 def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> list[Problem]:
     """A warning where more than half of the rows are of no use in the format that was recognised."""
-    skipped = [entry for entry in judged.skipped() if entry.reason not in MEANT]
+    skipped = [entry for entry in judged.skipped() if str(entry.reason) not in MEANT]
     lost = sum(entry.count for entry in skipped)
     if found.format is None or judged.used >= lost:
         return []
@@ -180,7 +181,7 @@ def _inspected(
 
 def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
     """Reasons over all sources; the rows named are those of the first source that has some."""
-    total: dict[str, Skipped] = {}
+    total: dict[Text, Skipped] = {}
     for entry in (entry for source in found for entry in source.skipped):
         before = total.get(entry.reason)
         total[entry.reason] = (
@@ -244,7 +245,7 @@ def _matching(
     chosen: Positions = range(len(store))
     if command.which != "all" or command.reason:
         judged = verdicts.of_source(store, found, command.dataset, job)
-        chosen = judged.positions(command.which, command.reason)
+        chosen = judged.positions(command.which, str(command.reason))
     if not command.search:
         return chosen
     key = (store.key, command.search)

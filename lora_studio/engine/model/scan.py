@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.messages import NO_TEXT, text
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place, outline_of, refusal_of
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import reason_of
@@ -108,10 +109,10 @@ def of_folder(folder: Path, place: Place) -> ModelEntry | None:
             headers = sources.safetensors_headers(folder)
             parameters, stored = _counted(headers, config)
         except ProblemError as error:
-            refusal = refusal or str(error.problems[0].what)
+            refusal = refusal or error.problems[0].what
     elif not weights and not missing:
         pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
-        refusal = refusal or (_PICKLED if pickled else "It has no .safetensors file.")
+        refusal = refusal or text(_PICKLED if pickled else "It has no .safetensors file.")
     names = config.get("architectures") or [config.get("model_type")]
     return ModelEntry(
         source=str(folder),
@@ -260,7 +261,9 @@ def _snapshot(folder: Path) -> ModelEntry | None:
         path.suffix in _PICKLES for path in folder.iterdir()
     )
     if entry.missing or begun or lacks:
-        unsaid = entry.refusal if entry.architecture and refusal_of([entry.architecture]) else ""
+        unsaid = (
+            entry.refusal if entry.architecture and refusal_of([entry.architecture]) else NO_TEXT
+        )
         return entry.model_copy(update={"missing": max(1, entry.missing), "refusal": unsaid})
     return entry
 

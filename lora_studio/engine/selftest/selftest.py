@@ -25,6 +25,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Fix, Problem, ProblemError, Where
 from lora_studio.core.project.project import Project
@@ -383,7 +384,7 @@ def _rounded(result: events.SelfTested, cause: Cause) -> Problem:
     )
 
 
-def _failed(stage: Stage, faults: list[str], cause: str) -> Problem:
+def _failed(stage: Stage, faults: list[str], cause: Text) -> Problem:
     name = {
         "merged": "The merged model",
         "converted": "The file that all quantisations are made of",

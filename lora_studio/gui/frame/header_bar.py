@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import Text
 from lora_studio.gui.frame.gauges_view import GaugesView
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
@@ -138,7 +139,7 @@ class HeaderBar(QFrame):
         layout = self.layout()
         return layout.sizeHint().width() if layout is not None else 0
 
-    def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
+    def show_job(self, doing: Text | str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
         """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
         self._job.show_job(doing, share, eta_s, stopping=stopping)
         self._make_room()
@@ -168,7 +169,7 @@ class JobView(QWidget):
         self.hide()
 
     def show_job(
-        self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool
+        self, doing: Text | str, share: float | None, eta_s: float | None, *, stopping: bool
     ) -> None:
         """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
         self.setVisible(bool(doing))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.jobs.worker_thread import WorkerThread
@@ -41,7 +42,7 @@ RunJob = (
 class JobProgress:
     """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
 
-    doing: str = ""
+    doing: Text | str = ""
     share: float | None = None
     eta_s: float | None = None
 

@@ -259,7 +259,7 @@ class MergingPage(StepPage):
             return
         doing = tell(progress.stage)
         shard = self.shard
-        if shard is not None and progress.stage == "merging" and shard.number < shard.of:
+        if shard is not None and progress.unit == "bytes" and shard.number < shard.of:
             doing = tr("merging file {number} of {count}").format(
                 number=shard.number + 1, count=shard.of
             )

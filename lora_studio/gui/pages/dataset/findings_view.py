@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Finding
 from lora_studio.core.spec import FieldFacts
@@ -149,7 +150,7 @@ class FindingsView(Control):
         made.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
         return made
 
-    def _fix_button(self, fix: str, fixed: bool, title: str) -> QWidget:
+    def _fix_button(self, fix: str, fixed: bool, title: str | Text) -> QWidget:
         made = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
         made.setMinimumWidth(96)
         made.setToolTip(self._titles.get(fix, fix))

@@ -8,6 +8,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
@@ -25,7 +26,7 @@ class DatasetFooter(QWidget):
         reason_clicked(reason): show the rows that are left out for it.
     """
 
-    reason_clicked = Signal(str)
+    reason_clicked = Signal(object)  # Text
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until a dataset is read."""
@@ -77,7 +78,7 @@ class DatasetFooter(QWidget):
                 )
             )
 
-    def _clicking(self, reason: str) -> Callable[[], None]:
+    def _clicking(self, reason: Text) -> Callable[[], None]:
         return lambda: self.reason_clicked.emit(reason)
 
 

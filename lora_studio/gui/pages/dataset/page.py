@@ -11,6 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.problems import Step
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
@@ -193,7 +194,7 @@ class DatasetPage(StepPage):
         self.tabs.setCurrentIndex(_ROWS)
         self.rows.show_only(tell(finding.title), finding.rows)
 
-    def _show_reason(self, reason: str) -> None:
+    def _show_reason(self, reason: Text) -> None:
         self.tabs.setCurrentIndex(_ROWS)
         self.rows.show_only(tr("Skipped: {reason}").format(reason=tell(reason)), reason=reason)
 
@@ -318,8 +319,10 @@ class DatasetPage(StepPage):
         found = self.state.facts.findings
         listed = [item for item in (found.findings if found else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
-        filters = [(tr("With a finding"), every, "")] if every else []
-        self.rows.set_filters([*filters, *((tell(item.title), item.rows, "") for item in listed)])
+        filters = [(tr("With a finding"), every, NO_TEXT)] if every else []
+        self.rows.set_filters(
+            [*filters, *((tell(item.title), item.rows, NO_TEXT) for item in listed)]
+        )
 
     def _show_status(self) -> None:
         running, declined = self.inquiries.running(), self.inquiries.declined()

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.controls.controls import LineEdit
@@ -27,7 +28,7 @@ _DWELL = 60
 
 Pairs = tuple[tuple[int, int], ...]
 #: A filter: its name, and either rows as (source, row) or the reason why rows are left out.
-Narrowing = tuple[str, Pairs, str]
+Narrowing = tuple[str, Pairs, Text]
 _WHICH: tuple[Literal["all", "used", "skipped"], ...] = ("all", "used", "skipped")
 
 
@@ -138,7 +139,7 @@ class RowBrowser(QWidget):
         if self._narrowing() != before:
             self._start_again()
 
-    def show_only(self, name: str, pairs: Pairs = (), reason: str = "") -> None:
+    def show_only(self, name: str, pairs: Pairs = (), reason: Text = NO_TEXT) -> None:
         """Shows the rows of a finding, or those left out for a reason."""
         wanted = (name, pairs, reason)
         if wanted not in self._special():
@@ -198,7 +199,7 @@ class RowBrowser(QWidget):
             return
         index = self.filter.currentIndex()
         which = _WHICH[index] if 0 <= index < len(_WHICH) else "all"
-        _, only, reason = self._narrowing() or ("", (), "")
+        _, only, reason = self._narrowing() or ("", (), NO_TEXT)
         question = commands.ReadRows(
             dataset=self._dataset,
             first=first,

@@ -178,7 +178,7 @@ def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tup
     chosen = source.get("format", "auto") != "auto"
     how = tr("chosen by you") if chosen else _sureness(found.confidence)
     sure = chosen or found.confidence >= _LIKELY
-    evidence = tell(found.evidence.rstrip("."))
+    evidence = tell(found.evidence).rstrip(".")
     text = f"{title}, {how}: {evidence}." if evidence else f"{title}, {how}."
     return text, "ok" if sure else "warn"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 
 from lora_studio.core import formatting as words
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.runs import facts, folder
 from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
@@ -40,7 +41,7 @@ class ProjectGlance:
     seen: bool = True  # False while nobody has looked at its runs
     step: int = 0  # of `steps` that an unfinished training has done
     steps: int = 0
-    reason: str = ""  # why it was interrupted
+    reason: Text = NO_TEXT  # why it was interrupted
     training: bool = False  # whether what has no ending is a training
     missing: bool = False  # its file is not where it was
 
@@ -90,7 +91,7 @@ def glance(file: Path) -> ProjectGlance:
     if not found.unfinished:
         return found
     told = facts.events_since(run, RunProgress())
-    reason = facts.why_ended(told) if found.state == "interrupted" else ""
+    reason = facts.why_ended(told) if found.state == "interrupted" else NO_TEXT
     return replace(found, step=told.step, steps=told.steps, reason=reason, training=told.training)
 
 

@@ -178,7 +178,7 @@ class AdapterLibraryDialog(Dialog):
 
     def _take(self, event: events.Event) -> None:
         match event:
-            case events.Progress(stage="combining") if event.id == self._combining:
+            case events.Progress(unit="layers") if event.id == self._combining:
                 self.combine.set_running(True, event.done / (event.total or 1))
             case events.AdaptersFound():
                 self._fill(event.adapters, event.fits)

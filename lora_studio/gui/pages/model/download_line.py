@@ -71,7 +71,8 @@ class DownloadLine(QWidget):
     def follow(self, event: events.Progress) -> None:
         """How far it is."""
         share = event.done / event.total if event.total else None
-        doing = tell(event.stage[:1].upper() + event.stage[1:])
+        doing = tell(event.stage)
+        doing = doing[:1].upper() + doing[1:]
         if event.total:
             doing = tr("{done} of {total}").format(
                 done=formatting.size(event.done), total=formatting.size(event.total)

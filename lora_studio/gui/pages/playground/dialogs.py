@@ -59,7 +59,7 @@ class TokensDialog(Dialog):
             self.view.show_tokens(event.tokens)
         else:
             self.view.show_tokens((), event.text or tr("There is nothing to show."))
-        self.say(event.note)
+        self.say(tell(event.note))
 
     def say(self, text: str) -> None:
         """A word about the prompt, or why there is none."""

@@ -244,7 +244,7 @@ class EngineDialog(Dialog):
         told = control.progress
         doing = tr("Stopping") if control.stopping else ""
         if not doing and told is not None:
-            doing = tr(STAGES.get(told.stage, told.stage))
+            doing = tr(STAGES.get(str(told.stage), str(told.stage)))
             if told.unit == "B" and told.total:
                 doing = tr("{doing}: {done} of {total}").format(
                     doing=doing, done=formatting.size(told.done), total=formatting.size(told.total)

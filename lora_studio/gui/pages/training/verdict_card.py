@@ -88,7 +88,7 @@ class VerdictCard(Card):
         if phase == "failed" and (problem := self._record.problem) is not None:
             self._say(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
             if problem.code == "training.diverged":
-                self.fixes.show_fixes(self._fixes(diverged(str(problem.what))))
+                self.fixes.show_fixes(self._fixes(diverged(problem.what)))
         elif phase == "paused":
             self._say(tr("Training is paused."), how_on, "section")
         elif phase == "cancelled":
