@@ -32,10 +32,6 @@
             <translation>, Fragen in Absätzen</translation>
         </message>
         <message>
-            <source>, recomputing activations</source>
-            <translation>, mit neu berechneten Aktivierungen</translation>
-        </message>
-        <message>
             <source>, {count} are there already</source>
             <translation>, {count} sind schon da</translation>
         </message>
@@ -430,10 +426,6 @@
         <message>
             <source>Adapt more layers, and check the colored tokens of a few rows: some of them must be trained.</source>
             <translation>Mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
-        </message>
-        <message>
-            <source>Adapt more layers, and look at the coloured tokens of a few rows: some have to train.</source>
-            <translation>Passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an: Einige müssen trainiert werden.</translation>
         </message>
         <message>
             <source>Adapter</source>
@@ -2186,10 +2178,6 @@
             <translation>Der Eval-Loss war bei Schritt {step} am niedrigsten ({best:loss}) und ist seitdem auf {last:loss} gestiegen.</translation>
         </message>
         <message>
-            <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
-            <translation>Der Eval-Loss war bei Schritt {best_step} mit {best} am kleinsten und ist seither auf {last} gestiegen.</translation>
-        </message>
-        <message>
             <source>Eval {measure}</source>
             <translation>Eval {measure}</translation>
         </message>
@@ -2694,10 +2682,6 @@
             <translation>Im Hintergrund weitermachen</translation>
         </message>
         <message>
-            <source>Go on to Merge.</source>
-            <translation>Weiter zum Zusammenführen.</translation>
-        </message>
-        <message>
             <source>Go on with the download of {size}</source>
             <translation>Herunterladen von {size} fortsetzen</translation>
         </message>
@@ -3148,10 +3132,6 @@
         <message>
             <source>Its weights are pickles, a format that can run any code when it is opened.</source>
             <translation>Seine Gewichte sind Pickles, ein Format, das beim Öffnen beliebigen Code ausführen kann.</translation>
-        </message>
-        <message>
-            <source>Its worker was ended from outside, as when memory runs out while no window is open.</source>
-            <translation>Sein Arbeitsprozess wurde von außen beendet, wie bei Speichermangel, wenn kein Fenster offen ist.</translation>
         </message>
         <message>
             <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
@@ -3672,10 +3652,6 @@
         <message>
             <source>Low-rank (SVD)</source>
             <translation>Niedriger Rang (SVD)</translation>
-        </message>
-        <message>
-            <source>Lower the learning rate to a third, or lengthen the warm-up, and train again.</source>
-            <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Aufwärmen, und trainieren Sie erneut.</translation>
         </message>
         <message>
             <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
@@ -4645,10 +4621,6 @@
             <translation>Eine Rolle zweimal hintereinander</translation>
         </message>
         <message>
-            <source>One step is too few.</source>
-            <translation>Ein Schritt ist zu wenig.</translation>
-        </message>
-        <message>
             <source>Only checkpoints, {size}</source>
             <translation>Nur Checkpoints, {size}</translation>
         </message>
@@ -5091,10 +5063,6 @@
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
-        </message>
-        <message>
-            <source>Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a few rows.</source>
-            <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an.</translation>
         </message>
         <message>
             <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
@@ -6395,10 +6363,6 @@
             <translation>Der Computer wurde währenddessen heruntergefahren oder neu gestartet.</translation>
         </message>
         <message>
-            <source>The computer was switched off or restarted meanwhile.</source>
-            <translation>Der Rechner wurde zwischendurch aus- oder neu eingeschaltet.</translation>
-        </message>
-        <message>
             <source>The connection to Ollama at {host} broke off: {value}.</source>
             <translation>Die Verbindung zu Ollama unter {host} brach ab: {value}.</translation>
         </message>
@@ -6563,10 +6527,6 @@
             <translation>Der Ordner {parent} des Projekts ist nicht mehr da.</translation>
         </message>
         <message>
-            <source>The gradient is zero: nothing that trains has any effect on the loss.</source>
-            <translation>Der Gradient ist null: Nichts, was trainiert wird, wirkt auf den Loss.</translation>
-        </message>
-        <message>
             <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
             <translation>Der Gradient ist null: Die trainierbaren Parameter haben keinen Einfluss auf den Loss.</translation>
         </message>
@@ -6683,10 +6643,6 @@
             <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
-            <source>The loss</source>
-            <translation>Der Loss</translation>
-        </message>
-        <message>
             <source>The loss became {loss} in step {step}: training has diverged.</source>
             <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
@@ -6695,24 +6651,12 @@
             <translation>Der Loss ist NaN oder unendlich.</translation>
         </message>
         <message>
-            <source>The loss is no longer a number.</source>
-            <translation>Der Loss ist keine Zahl mehr.</translation>
-        </message>
-        <message>
             <source>The loss is rising: from {lowest:loss} to {current:loss}.</source>
             <translation>Der Loss steigt: von {lowest:loss} auf {current:loss}.</translation>
         </message>
         <message>
-            <source>The loss is rising: from {lowest} to {smooth}.</source>
-            <translation>Der Loss steigt: von {lowest} auf {smooth}.</translation>
-        </message>
-        <message>
             <source>The loss rose from {first:loss} to {last:loss}.</source>
             <translation>Der Loss stieg von {first:loss} auf {last:loss}.</translation>
-        </message>
-        <message>
-            <source>The loss rose from {first} to {last}.</source>
-            <translation>Der Loss stieg von {first} auf {last}.</translation>
         </message>
         <message>
             <source>The memory it takes appears once model and device are known and every value is valid.</source>
@@ -7570,10 +7514,6 @@
             <translation>Weniger Schritte trainieren, Dropout erhöhen, Rang senken oder Zeilen ergänzen.</translation>
         </message>
         <message>
-            <source>Train for less, raise the dropout, lower the rank, or add rows.</source>
-            <translation>Trainieren Sie kürzer, erhöhen Sie den Dropout, senken Sie den Rang oder fügen Sie Zeilen hinzu.</translation>
-        </message>
-        <message>
             <source>Train for {epochs} epochs</source>
             <translation>{epochs} Epochen trainieren</translation>
         </message>
@@ -7590,16 +7530,8 @@
             <translation>Trainieren Sie ihn zu Ende, oder beenden Sie ihn und behalten Sie das Gelernte.</translation>
         </message>
         <message>
-            <source>Train longer for more, or go on with this adapter.</source>
-            <translation>Trainieren Sie für mehr länger, oder machen Sie mit diesem Adapter weiter.</translation>
-        </message>
-        <message>
             <source>Train longer to improve it further, or continue with this adapter.</source>
             <translation>Für ein besseres Ergebnis länger trainieren oder mit diesem Adapter weitermachen.</translation>
-        </message>
-        <message>
-            <source>Train longer, or try the adapter as it is.</source>
-            <translation>Trainieren Sie länger oder probieren Sie den Adapter, wie er ist.</translation>
         </message>
         <message>
             <source>Train longer, or try the adapter in the playground.</source>
@@ -8618,10 +8550,6 @@
             <translation>eine Zeile ist eine Liste zweier Texte und wird als Prompt und Fortsetzung gelesen</translation>
         </message>
         <message>
-            <source>a speech model</source>
-            <translation>ein Sprechmodell</translation>
-        </message>
-        <message>
             <source>a tool call has no name</source>
             <translation>ein Werkzeugaufruf hat keinen Namen</translation>
         </message>
@@ -8652,10 +8580,6 @@
         <message>
             <source>a turn is empty</source>
             <translation>ein Beitrag ist leer</translation>
-        </message>
-        <message>
-            <source>a vision model: it reads pictures and does not write text</source>
-            <translation>ein Bildmodell: Es liest Bilder und schreibt keinen Text</translation>
         </message>
         <message>
             <source>about {size} at its peak</source>
@@ -8716,14 +8640,6 @@
         <message>
             <source>an e-book</source>
             <translation>ein E-Book</translation>
-        </message>
-        <message>
-            <source>an encoder with a decoder: it rewrites one text into another</source>
-            <translation>ein Encoder mit Decoder: Er schreibt einen Text in einen anderen um</translation>
-        </message>
-        <message>
-            <source>an encoder: it judges text and does not write any</source>
-            <translation>ein Encoder: Er beurteilt Text und schreibt keinen</translation>
         </message>
         <message>
             <source>an engine can be installed from a wheel folder of another machine only</source>
@@ -11010,20 +10926,8 @@
             <translation>{name} existiert, wurde aber nicht ausprobiert: {what}</translation>
         </message>
         <message>
-            <source>{name} fell {from_to} and levelled off.</source>
-            <translation>{name} fiel {from_to} und flachte ab.</translation>
-        </message>
-        <message>
-            <source>{name} fell {from_to} and was still falling.</source>
-            <translation>{name} fiel {from_to} und fiel noch.</translation>
-        </message>
-        <message>
             <source>{name} goes by eval loss, and no rows are kept for validation.</source>
             <translation>{name} richtet sich nach dem Eval-Loss, und keine Zeilen werden für die Validierung zurückgehalten.</translation>
-        </message>
-        <message>
-            <source>{name} hardly moved ({from_to}).</source>
-            <translation>{name} hat sich kaum bewegt ({from_to}).</translation>
         </message>
         <message>
             <source>{name} has comments, which JSON does not have. They are passed over.</source>
@@ -11363,10 +11267,6 @@
                 <numerusform>{n} Einstellungen</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} step</source>
-            <translation>{n} Schritt</translation>
-        </message>
         <message numerus="yes">
             <source>{n} steps</source>
             <translation>
@@ -11623,10 +11523,6 @@
             <translation>{step} von {steps}</translation>
         </message>
         <message>
-            <source>{taken} are too few to judge the curve.</source>
-            <translation>{taken} sind zu wenig, um die Kurve zu beurteilen.</translation>
-        </message>
-        <message>
             <source>{time} left</source>
             <translation>noch {time}</translation>
         </message>
@@ -11813,10 +11709,6 @@
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch}; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batchgröße bleibt gleich.</translation>
-        </message>
-        <message>
-            <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>
-            <translation>{why} Das Training geht nach Schritt {step} mit Mikro-Batches von {micro_batch}{recomputing} weiter; ein Schritt hat so viele Zeilen wie zuvor.</translation>
         </message>
         <message>
             <source>{why} With weights that are divided among devices, training has to begin anew from its last checkpoint.</source>
