@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from lora_studio.core.curves import verdict
+from lora_studio.core.messages import text
 from lora_studio.gui import language, message_translation
 from tests.helpers.scripts import load
 
@@ -87,19 +89,15 @@ def _german(qapp: QApplication) -> Iterator[None]:
         ("about 12 min", "etwa 12 min"),
         ("1,240 rows", "1\u202f240 Zeilen"),
         ("1 row", "1 Zeile"),
-        (
-            "Eval loss fell 1.92 → 1.31 and was still falling.",
-            "Eval-Loss fiel 1.92 → 1.31 und fiel noch.",
-        ),
-        (
-            "The loss rose from 1.10 to 1.42. Lower the learning rate to a third, or lengthen the "
-            "warm-up, and train again.",
-            "Der Loss stieg von 1.10 auf 1.42. Senken Sie die Lernrate auf ein Drittel oder "
-            "verlängern Sie das Aufwärmen, und trainieren Sie erneut.",
-        ),
         ("Memory ran out while reading rows.", "Der Speicher reichte nicht (gerade: Zeilen lesen)."),
         ("Nobody has written this sentence.", "Nobody has written this sentence."),
     ],
 )  # fmt: skip
 def test_a_finished_text_is_told_in_german_with_its_values(finished: str, said: str) -> None:
     assert message_translation.tell(finished) == said
+
+
+@pytest.mark.usefixtures("_german")
+def test_a_message_is_translated_by_its_template() -> None:
+    message = verdict.diverged(text("The loss rose from {first:loss} to {last:loss}.", first=1.1, last=1.42)).what  # fmt: skip
+    assert message_translation.tell(message) == "Der Loss stieg von 1.10 auf 1.42."

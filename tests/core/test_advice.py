@@ -13,6 +13,7 @@ from lora_studio.core.curves import advice
 from lora_studio.core.curves.training_monitor import TrainingMonitor
 from lora_studio.core.curves.verdict import Kind, TrainingVerdict, judge
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol.events import Evaluated, StepDone
@@ -133,11 +134,15 @@ def test_an_eval_loss_that_rises_from_its_first_value_while_training_falls_is_ov
 # --- what to change ---------------------------------------------------------------------------
 
 
+def _verdict(kind: Kind, best_step: int = 0) -> TrainingVerdict:
+    return TrainingVerdict(kind, NO_TEXT, NO_TEXT, best_step)
+
+
 def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, **training: Any) -> list[str]:  # fmt: skip
     recipe = advice.RecipeFacts(
         TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40
     )
-    return [fix.label for fix in advice.fixes(TrainingVerdict(kind, "", "", best_step), recipe)]
+    return [str(fix.label) for fix in advice.fixes(_verdict(kind, best_step), recipe)]
 
 
 def test_each_verdict_has_the_advice_of_the_field() -> None:
@@ -160,7 +165,7 @@ def test_every_change_that_is_proposed_is_valid_and_is_one(kind: Kind) -> None:
     draft = Draft()
     before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
     recipe = advice.RecipeFacts(TrainingSpec(), LoraSpec(targets="attention"), 40)
-    found = advice.fixes(TrainingVerdict(kind, "", "", 60), recipe)
+    found = advice.fixes(_verdict(kind, 60), recipe)
     assert found
     for fix in found:
         for place, name, value in fix.changes:

@@ -60,12 +60,12 @@ def test_curves_are_judged_by_their_shape(
 def test_the_sentence_names_the_figures_it_rests_on() -> None:
     verdict = judge(curve(60, 2, 1, 9), [(20, 1.92), (40, 1.55), (60, 1.31)])
     assert str(verdict.what) == "Eval loss fell 1.92 → 1.31 and was still falling."
-    assert "Train longer" in verdict.advice
+    assert "Train longer" in str(verdict.advice)
 
 
 def test_overfitting_names_the_step_with_the_lowest_eval_loss() -> None:
     verdict = judge(curve(60, 2, 0.2, 4), [(20, 1.9), (40, 1.31), (60, 1.52)])
-    assert "1.31, at step 40" in str(verdict.what)
+    assert "at step 40 (1.31)" in str(verdict.what)
     assert "1.52" in str(verdict.what)
 
 

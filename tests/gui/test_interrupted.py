@@ -54,7 +54,7 @@ def test_a_training_that_was_cut_off_is_told_once_with_the_reason(project_folder
     (message,) = _told(project_folder / "support bot.lorastudio")
     assert message.problem is not None
     assert message.text == "Training of support bot was interrupted at step 7 of 20."
-    assert message.problem.remedy.startswith("Its worker was ended from outside")
+    assert str(message.problem.remedy).startswith("Its process was killed")
     assert message.problem.remedy.endswith("from the checkpoint at step 5.")
 
 
@@ -71,7 +71,7 @@ def test_resume_in_the_message_opens_the_project_and_goes_on(
     window.preferences.opened(project_folder / "support bot.lorastudio")
     window.go("home")
     qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.message_bar.text)
-    assert "switched off or restarted" in window.message_bar.text
+    assert "shut down or restarted" in window.message_bar.text
     assert window.message_bar.action.text() == "Resume"
     qtbot.mouseClick(window.message_bar.action, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)

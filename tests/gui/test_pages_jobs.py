@@ -193,7 +193,7 @@ def test_after_training_a_verdict_and_the_way_on(
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(60, 60), *finished()])
     state.set_run(run, "")
-    assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and levelled off."
+    assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and leveled off."
     assert page.verdict.advice.text().endswith("Took 12 min.")
     assert page.is_done()
     assert page.header.primary.text() == "Continue"

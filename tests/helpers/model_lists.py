@@ -46,7 +46,7 @@ def cache() -> events.ModelsFound:
             0.03,
             place="cache",
             licence="mit",
-            refusal="BertModel is an encoder: it judges text and does not write any.",
+            refusal="BertModel is an encoder: it classifies text and can't generate it.",
         ),
     )
 
