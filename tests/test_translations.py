@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication
 
+from lora_studio.core import messages
 from lora_studio.core.curves import verdict
-from lora_studio.core.messages import text
 from lora_studio.gui import language, message_translation
 from tests.helpers.scripts import load
 
@@ -99,5 +99,5 @@ def test_a_finished_text_is_told_in_german_with_its_values(finished: str, said: 
 
 @pytest.mark.usefixtures("_german")
 def test_a_message_is_translated_by_its_template() -> None:
-    message = verdict.diverged(text("The loss rose from {first:loss} to {last:loss}.", first=1.1, last=1.42)).what  # fmt: skip
+    message = verdict.diverged(messages.text("The loss rose from {first:loss} to {last:loss}.", first=1.1, last=1.42)).what  # fmt: skip
     assert message_translation.tell(message) == "Der Loss stieg von 1.10 auf 1.42."
