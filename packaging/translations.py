@@ -52,6 +52,8 @@ _NOT_SHOWN = (
 )  # fmt: skip
 #: Texts that are such although hardly a word is in them.
 _SHORT = ("{run}, step {step}", "about {words}", "{title}: “{plain}” {fault}.")
+#: Templates that join or quote names: too general to recognize in finished sentences.
+_JOINTS = {"“{name}”", "{first} and {last}", "{first} or {last}"}
 #: Values of these names are texts of the program themselves, not data of the user.
 _PHRASES = {
     "title", "label", "what", "why", "reason", "cause", "said", "kind", "kinds", "noun", "phrase",
@@ -77,7 +79,7 @@ class Texts:
 
 def collect() -> Texts:
     """Every text of the window, of the specs, and of core and engine where they speak to users."""
-    found = Texts(plain=_of_tables())
+    found = Texts(plain=_of_tables() | _JOINTS)
     for file in sorted((ROOT / "lora_studio" / "gui").rglob("*.py")):
         _of_window(ast.parse(file.read_text("utf-8")), found)
     for file in _tellers():

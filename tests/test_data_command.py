@@ -64,8 +64,8 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert found["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
     assert (found["rows"], found["used"]) == (5, 2)
     reasons = {entry["reason"]: entry["rows"] for entry in found["reasons"]}
-    assert reasons["its answer is empty"] == [2]
-    assert reasons["it has no answer"] == [4]
+    assert reasons["the answer is empty"] == [2]
+    assert reasons["there is no answer"] == [4]
     assert [3] in reasons.values()
     assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
 
@@ -113,7 +113,7 @@ def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:
     result = data("rows.jsonl", folder=write_rows(tmp_path / "rows.jsonl", rows).parent)
     assert result.returncode == 0
     for text in ("Alpaca", "instruction, input, output", "5 read = 4 used + 1 left out",
-                 "1 × its answer is empty (row 4)"):  # fmt: skip
+                 "1 × the answer is empty (row 4)"):  # fmt: skip
         assert text in result.stdout
     assert not result.stderr
 

@@ -312,6 +312,7 @@ def _prompt(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message]) -> str
     except UnusableRow as error:
         raise fail(
             "chat.refused_by_template",
-            f"The conversation cannot be rendered: {error}.",
-            "Change the order or the roles of its messages.",
+            "The chat template can't render the conversation: {reason}.",
+            "Change the order or the roles of the messages.",
+            reason=error.reason,
         ) from error

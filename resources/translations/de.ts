@@ -468,8 +468,8 @@
             <translation>Spalte hinzufügen, die auch antwortet</translation>
         </message>
         <message>
-            <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
-            <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Wenn eine sie unter anderem Namen hat, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
+            <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
+            <translation>Füge eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wähle ein Format und ordne diese Spalte der Antwort zu.</translation>
         </message>
         <message>
             <source>Add a file, a folder or a hub dataset</source>
@@ -573,10 +573,6 @@
         <message>
             <source>Allow it with “Run the model's own code” only if you trust its author, or choose another model.</source>
             <translation>Erlauben Sie ihn mit „Eigenen Code des Modells ausführen“ nur, wenn Sie dem Autor vertrauen, oder wählen Sie ein anderes Modell.</translation>
-        </message>
-        <message>
-            <source>Allow more tokens with “Longest row”, or shorten the row.</source>
-            <translation>Erlauben Sie unter „Längste Zeile“ mehr Tokens, oder kürzen Sie die Zeile.</translation>
         </message>
         <message>
             <source>Allow more tokens with “Longest row”, or shorten the rows.</source>
@@ -999,12 +995,12 @@
             <translation>Ändern Sie sie, oder nennen Sie keinen anderen Ordner.</translation>
         </message>
         <message>
-            <source>Change the order or the roles of its messages.</source>
-            <translation>Ändern Sie Reihenfolge oder Rollen seiner Nachrichten.</translation>
+            <source>Change the order or the roles of the messages.</source>
+            <translation>Ändere die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
         <message>
-            <source>Change the row to what the chat template allows, or choose another template.</source>
-            <translation>Ändern Sie die Zeile so, wie die Chat-Vorlage es erlaubt, oder wählen Sie eine andere Vorlage.</translation>
+            <source>Change the row to what the chat template accepts, or choose another template.</source>
+            <translation>Passe die Zeile an die Chat-Vorlage an oder wähle eine andere Vorlage.</translation>
         </message>
         <message>
             <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
@@ -1123,6 +1119,10 @@
             <translation>Prüfen Sie das Netzwerk oder richten Sie die Engine aus einem installierten Programm ein.</translation>
         </message>
         <message>
+            <source>Check the rows, and map other columns if this is wrong.</source>
+            <translation>Prüfe die Zeilen und ordne andere Spalten zu, falls das nicht stimmt.</translation>
+        </message>
+        <message>
             <source>Check the spelling, or choose it again if it was moved.</source>
             <translation>Prüfen Sie die Schreibweise, oder wählen Sie neu, falls etwas verschoben wurde.</translation>
         </message>
@@ -1173,6 +1173,10 @@
         <message>
             <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
             <translation>Wählen Sie ein kausales Sprachmodell; seine Architektur endet meist auf ForCausalLM.</translation>
+        </message>
+        <message>
+            <source>Choose a column for each. The columns are: {columns}.</source>
+            <translation>Wähle für jeden eine Spalte. Vorhandene Spalten: {columns}.</translation>
         </message>
         <message>
             <source>Choose a dataset with Parquet, JSON, CSV or text files.</source>
@@ -1227,8 +1231,8 @@
             <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-Kennung.</translation>
         </message>
         <message>
-            <source>Choose a format and say which column holds what, or rename the columns: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
-            <translation>Wählen Sie ein Format und sagen Sie, welche Spalte was enthält, oder benennen Sie die Spalten um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
+            <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
+            <translation>Wähle ein Format und ordne die Spalten zu, oder benenne sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
         </message>
         <message>
             <source>Choose a format to say which column is what.</source>
@@ -1287,6 +1291,14 @@
             <translation>Wählen Sie einen Lauf, um seine Einstellungen zu sehen, oder mehrere, um sie zu vergleichen.</translation>
         </message>
         <message>
+            <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
+            <translation>Wähle einen Textdatensatz oder entferne diese Spalten, wenn der Text allein genügt.</translation>
+        </message>
+        <message>
+            <source>Choose a text dataset.</source>
+            <translation>Wähle einen Textdatensatz.</translation>
+        </message>
+        <message>
             <source>Choose a version of the model that has a tokenizer.json.</source>
             <translation>Wählen Sie eine Fassung des Modells mit tokenizer.json.</translation>
         </message>
@@ -1307,8 +1319,8 @@
             <translation>Wählen Sie einen anderen Ordner oder öffnen Sie jenes Projekt.</translation>
         </message>
         <message>
-            <source>Choose another format or other columns.</source>
-            <translation>Wählen Sie ein anderes Format oder andere Spalten.</translation>
+            <source>Choose another format or map other columns.</source>
+            <translation>Wähle ein anderes Format oder ordne andere Spalten zu.</translation>
         </message>
         <message>
             <source>Choose another project file, or restore it from a copy.</source>
@@ -1327,24 +1339,16 @@
             <translation>Wählen Sie Daten, in denen der Assistent antwortet.</translation>
         </message>
         <message>
-            <source>Choose data of text alone, or remove these columns if the text is enough.</source>
-            <translation>Wählen Sie Daten nur aus Text, oder entfernen Sie diese Spalten, wenn der Text genügt.</translation>
-        </message>
-        <message>
             <source>Choose data of text alone, or take these rows out of the file, unless the mark is meant as text. The check of the data names all of them.</source>
             <translation>Wählen Sie Daten nur aus Text, oder nehmen Sie diese Zeilen aus der Datei, es sei denn, das Zeichen ist als Text gemeint. Die Prüfung der Daten nennt sie alle.</translation>
         </message>
         <message>
-            <source>Choose data of text alone.</source>
-            <translation>Wählen Sie Daten nur aus Text.</translation>
+            <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
+            <translation>Wähle Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
         </message>
         <message>
-            <source>Choose data with one answer to a prompt, or with a better and a worse one.</source>
-            <translation>Wählen Sie Daten mit einer Antwort je Prompt oder mit einer besseren und einer schlechteren.</translation>
-        </message>
-        <message>
-            <source>Choose data with questions and answers, conversations or plain text.</source>
-            <translation>Wählen Sie Daten mit Fragen und Antworten, Gesprächen oder reinem Text.</translation>
+            <source>Choose data with questions and answers, conversations, or plain text.</source>
+            <translation>Wähle Daten mit Fragen und Antworten, Gesprächen oder einfachem Text.</translation>
         </message>
         <message>
             <source>Choose data with rows.</source>
@@ -1361,10 +1365,6 @@
         <message>
             <source>Choose its unquantised original and 4-bit precision instead.</source>
             <translation>Wählen Sie stattdessen sein unquantisiertes Original und 4-Bit-Genauigkeit.</translation>
-        </message>
-        <message>
-            <source>Choose one for each. The columns are: {names}.</source>
-            <translation>Wählen Sie für jedes eine. Die Spalten sind: {names}.</translation>
         </message>
         <message>
             <source>Choose one of them as the split to read it instead.</source>
@@ -1411,10 +1411,6 @@
             <translation>Wählen Sie das Basismodell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
         <message>
-            <source>Choose the data as text, from before it was tokenised.</source>
-            <translation>Wählen Sie die Daten als Text, von vor der Tokenisierung.</translation>
-        </message>
-        <message>
             <source>Choose the file again.</source>
             <translation>Wählen Sie die Datei neu.</translation>
         </message>
@@ -1439,16 +1435,16 @@
             <translation>Wählen Sie den Ordner mit {config} und {weights}.</translation>
         </message>
         <message>
-            <source>Choose the format first; it says what can be filled.</source>
-            <translation>Wählen Sie zuerst das Format; es sagt, was gefüllt werden kann.</translation>
+            <source>Choose the format first to see its slots.</source>
+            <translation>Wähle zuerst das Format, um seine Felder zu sehen.</translation>
         </message>
         <message>
-            <source>Choose the format “Preference”, map chosen to {name}, rejected to {name_}, and better to a column that is 1 or true where {name} is the better one, or to two columns of scores in braces with &gt; between them.</source>
-            <translation>Wählen Sie das Format „Präferenz“, ordnen Sie chosen {name} zu, rejected {name_}, und better einer Spalte, die 1 oder true ist, wo {name} die bessere ist, oder zwei Spalten mit Wertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
+            <source>Choose the format “Preference”. Map chosen to {first} and rejected to {second}. Map better to a column that is 1 or true where {first} is preferred, or to two score columns in braces with &gt; between them.</source>
+            <translation>Wähle das Format „Präferenz“. Ordne chosen der Spalte {first} zu und rejected der Spalte {second}. Ordne better einer Spalte zu, die 1 oder true enthält, wo {first} bevorzugt wird, oder zwei Spalten mit Bewertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
         </message>
         <message>
-            <source>Choose the format “Question and answer” and map question to {asked} and answer to {answer}, or the other way round.</source>
-            <translation>Wählen Sie das Format „Frage und Antwort“ und ordnen Sie question {asked} und answer {answer} zu, oder umgekehrt.</translation>
+            <source>Choose the format “Question and answer”. Map question to {question} and answer to {answer}, or the other way round.</source>
+            <translation>Wähle das Format „Frage und Antwort“. Ordne question der Spalte {question} zu und answer der Spalte {answer}, oder umgekehrt.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id instead.</source>
@@ -1473,6 +1469,10 @@
         <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
             <translation>Wählen Sie das 16-Bit-Original als Basis des Zusammenführens.</translation>
+        </message>
+        <message>
+            <source>Choose the original data as text.</source>
+            <translation>Wähle die ursprünglichen Daten als Text.</translation>
         </message>
         <message>
             <source>Chosen</source>
@@ -1543,16 +1543,15 @@
             <translation>Spalte</translation>
         </message>
         <message>
-            <source>Column {columns} fits “{title}” in {share}.</source>
-            <translation>Die Spalte {columns} passt zu „{title}“: {share}.</translation>
-        </message>
-        <message>
             <source>Columns are shuffled and nameless until you have voted which answer is better.</source>
             <translation>Die Spalten sind gemischt und namenlos, bis Sie gewählt haben, welche Antwort besser ist.</translation>
         </message>
-        <message>
-            <source>Columns {columns} fit “{title}” in {share}.</source>
-            <translation>Die Spalten {columns} passen zu „{title}“: {share}.</translation>
+        <message numerus="yes">
+            <source>Columns {columns} fit “{format}” in {share}.</source>
+            <translation>
+                <numerusform>Die Spalte {columns} passt zu „{format}“ in {share}.</numerusform>
+                <numerusform>Die Spalten {columns} passen zu „{format}“ in {share}.</numerusform>
+            </translation>
         </message>
         <message>
             <source>Combine</source>
@@ -1711,8 +1710,8 @@
             <translation>Berichtigen Sie diese Stelle, oder schreiben Sie ein JSON-Objekt je Zeile.</translation>
         </message>
         <message>
-            <source>Correct the row in its file, or leave it out: the other rows train without it.</source>
-            <translation>Berichtigen Sie die Zeile in ihrer Datei, oder lassen Sie sie aus: Die anderen werden ohne sie trainiert.</translation>
+            <source>Correct the row in its file. All other rows are used.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>Correct the rows, or choose another file.</source>
@@ -2034,12 +2033,20 @@
             <translation>Jede Seite hat einen. Solange etwas fehlt, sagt er, was; Strg+Eingabe drückt ihn von überall auf der Seite.</translation>
         </message>
         <message>
-            <source>Each row is a single turn with its role, so no row holds a question with its answer.</source>
-            <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle, also enthält keine eine Frage mit ihrer Antwort.</translation>
+            <source>Each prompt has two answers ({columns}). We couldn't tell which one is preferred.</source>
+            <translation>Zu jedem Prompt gibt es zwei Antworten ({columns}). Welche davon bevorzugt wird, ließ sich nicht erkennen.</translation>
         </message>
         <message>
-            <source>Each row is one text in several languages ({named}), and which of them is the answer is not said.</source>
-            <translation>Jede Zeile ist ein Text in mehreren Sprachen ({named}), und welche davon die Antwort ist, steht nirgends.</translation>
+            <source>Each row is a single turn with its role. No row has both a question and its answer.</source>
+            <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle. Keine Zeile enthält Frage und Antwort zusammen.</translation>
+        </message>
+        <message>
+            <source>Each row is one text in several languages ({columns}). We couldn't tell which is the answer.</source>
+            <translation>Jede Zeile ist ein Text in mehreren Sprachen ({columns}). Welche davon die Antwort ist, ließ sich nicht erkennen.</translation>
+        </message>
+        <message>
+            <source>Each step of an answer has its own label (stepwise supervision, {columns}). This trains a reward model, which LoRA Studio doesn't support.</source>
+            <translation>Jeder Schritt einer Antwort hat eine eigene Bewertung (Stepwise Supervision, {columns}). Damit trainiert man ein Reward-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
             <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
@@ -2216,10 +2223,6 @@
         <message>
             <source>Every state</source>
             <translation>Jeder Zustand</translation>
-        </message>
-        <message>
-            <source>Every step of an answer has a label of its own (stepwise supervision, {named}). That trains a reward model, which is not done here.</source>
-            <translation>Jeder Schritt einer Antwort hat eine eigene Bewertung (schrittweise Überwachung, {named}). Damit trainiert man ein Belohnungsmodell, was hier nicht geschieht.</translation>
         </message>
         <message>
             <source>Every training is kept with its settings and curves, to be compared. In the Playground you talk to base and tuned model side by side.</source>
@@ -2858,20 +2861,20 @@
             <translation>Wenn Zeilen Runden von Gesprächen sind, schreiben Sie jedes Gespräch als eine Zeile mit Nachrichten.</translation>
         </message>
         <message>
-            <source>If that is not what is meant, correct these rows.</source>
-            <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
+            <source>If so, map that column to “{slot}”.</source>
+            <translation>Ordne in diesem Fall jene Spalte „{slot}“ zu.</translation>
         </message>
         <message>
-            <source>If that is what you mean, map it to “{rivalled}”.</source>
-            <translation>Wenn Sie das meinen, ordnen Sie es „{rivalled}“ zu.</translation>
+            <source>If that is not what is meant, correct these rows.</source>
+            <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
         </message>
         <message>
             <source>If these are data, choose them as sources of their own.</source>
             <translation>Wenn das Daten sind, wählen Sie sie als eigene Quellen.</translation>
         </message>
         <message>
-            <source>If they are not pairs, choose another format; then the first alone is learnt.</source>
-            <translation>Wenn es keine Paare sind, wählen Sie ein anderes Format; dann wird nur die erste gelernt.</translation>
+            <source>If they are not pairs, choose another format. Then only the first answer is used.</source>
+            <translation>Wenn es keine Paare sind, wähle ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
         </message>
         <message>
             <source>Importance matrix</source>
@@ -2986,6 +2989,10 @@
             <translation>In {rows} steht „�“ für ein früher verlorenes Zeichen. Es lässt sich nicht zurückholen.</translation>
         </message>
         <message>
+            <source>Increase “Max. sequence length”, or shorten the row.</source>
+            <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeile.</translation>
+        </message>
+        <message>
             <source>Initial values</source>
             <translation>Anfangswerte</translation>
         </message>
@@ -3086,10 +3093,6 @@
             <translation>Es hat keine lineare Schicht namens {wanted}.</translation>
         </message>
         <message>
-            <source>It has {slots}.</source>
-            <translation>Es hat {slots}.</translation>
-        </message>
-        <message>
             <source>It has {there}.</source>
             <translation>Er hat {there}.</translation>
         </message>
@@ -3128,6 +3131,10 @@
         <message>
             <source>Its process was killed, for example because the computer ran out of memory.</source>
             <translation>Der Prozess wurde beendet, zum Beispiel weil der Arbeitsspeicher voll war.</translation>
+        </message>
+        <message>
+            <source>Its slots are {slots}.</source>
+            <translation>Seine Felder sind {slots}.</translation>
         </message>
         <message>
             <source>Its weights are pickles, a format that can run any code when it is opened.</source>
@@ -3572,10 +3579,6 @@
         <message>
             <source>Look at the rows left out, and choose another format or other columns if it is wrong.</source>
             <translation>Sehen Sie die ausgelassenen Zeilen an, und wählen Sie ein anderes Format oder andere Spalten, wenn es falsch ist.</translation>
-        </message>
-        <message>
-            <source>Look at the rows, and map other columns if that is wrong.</source>
-            <translation>Sehen Sie die Zeilen an und ordnen Sie andere Spalten zu, wenn das falsch ist.</translation>
         </message>
         <message>
             <source>Look for models</source>
@@ -4170,8 +4173,8 @@
             <translation>Keine Änderung am Rezept genügt: Wählen Sie ein kleineres Modell oder schaffen Sie Speicher frei.</translation>
         </message>
         <message>
-            <source>No column fills {value} of “{format_titles}”.</source>
-            <translation>Keine Spalte füllt {value} von „{format_titles}“.</translation>
+            <source>No column is mapped to {slots} of “{format}”.</source>
+            <translation>{slots} von „{format}“ ist keine Spalte zugeordnet.</translation>
         </message>
         <message>
             <source>No conversation was kept out of training, so nothing can be tested on.</source>
@@ -4202,8 +4205,8 @@
             <translation>Es ist keine Engine eingerichtet; sie käme nach {folder}.</translation>
         </message>
         <message>
-            <source>No format has all of {value}.</source>
-            <translation>Kein Format hat alle von {value}.</translation>
+            <source>No format has all of {slots}.</source>
+            <translation>Kein Format hat alle diese Felder: {slots}.</translation>
         </message>
         <message>
             <source>No longer look in {folder}</source>
@@ -4286,8 +4289,8 @@
             <translation>Keine der Engines wird verwendet.</translation>
         </message>
         <message>
-            <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
-            <translation>Keine der angesehenen Zeilen lässt sich als „{format_titles}“ lesen: {reason}.</translation>
+            <source>None of the rows checked can be used as “{format}”: {reason}.</source>
+            <translation>Keine der geprüften Zeilen lässt sich als „{format}“ verwenden: {reason}.</translation>
         </message>
         <message numerus="yes">
             <source>None of the {n} models found fits this device.</source>
@@ -4965,6 +4968,10 @@
             <translation>Setzen Sie eine Zeile mit den Spaltennamen davor, oder ordnen Sie die Spalten zu, wie sie sind.</translation>
         </message>
         <message>
+            <source>Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.</source>
+            <translation>Schreibe alle Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
+        </message>
+        <message>
             <source>Put before every conversation that has no system message of its own. Empty: none.</source>
             <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
@@ -4975,10 +4982,6 @@
         <message>
             <source>Put the dataset back as it was, or start a new run.</source>
             <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
-        </message>
-        <message>
-            <source>Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.</source>
-            <translation>Schreiben Sie die Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
         </message>
         <message>
             <source>Put this message away</source>
@@ -5321,8 +5324,8 @@
             <translation>Zeilenlängen</translation>
         </message>
         <message>
-            <source>Row {row} is left out: {reason}.</source>
-            <translation>Zeile {row} wird ausgelassen: {reason}.</translation>
+            <source>Row {row} is skipped: {reason}.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>Rows</source>
@@ -6272,16 +6275,16 @@
             <translation>Die Adresse mit ihrem Passwort gilt, bis Sie das Fenster schließen. Um sie zu behalten, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
         <message>
+            <source>The answer is in “{column}”. It could also be in {others}.</source>
+            <translation>Die Antwort steht in „{column}“. Sie könnte auch in {others} stehen.</translation>
+        </message>
+        <message>
             <source>The answer is labelled bad.</source>
             <translation>Die Antwort ist als schlecht bewertet.</translation>
         </message>
         <message>
             <source>The answer is labelled good.</source>
             <translation>Die Antwort ist als gut bewertet.</translation>
-        </message>
-        <message>
-            <source>The answer is taken from “{taken}”; it could also be {value}.</source>
-            <translation>Die Antwort wird aus „{taken}“ genommen; sie könnte auch {value} sein.</translation>
         </message>
         <message>
             <source>The base model exists only quantised with bitsandbytes: it is turned back into 16 bits, with the rounding that it has lost for good.</source>
@@ -6316,16 +6319,16 @@
             <translation>Die Änderungen seit dem Öffnen des Projekts gehen verloren, wenn Sie sie nicht speichern.</translation>
         </message>
         <message>
+            <source>The chat template can't render the conversation: {reason}.</source>
+            <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
+        </message>
+        <message>
             <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
             <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE verwandeln: {reason}.</translation>
         </message>
         <message>
             <source>The chat template does not compile: {error}.</source>
             <translation>Die Chat-Vorlage lässt sich nicht übersetzen: {error}.</translation>
-        </message>
-        <message>
-            <source>The chat template of the model cannot be used: {error}.</source>
-            <translation>Die Chat-Vorlage des Modells ist nicht verwendbar: {error}.</translation>
         </message>
         <message>
             <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
@@ -6347,8 +6350,19 @@
             <translation>Die gewählten Läufe oder alle gezeigten, mit jeder abweichenden Einstellung</translation>
         </message>
         <message>
-            <source>The columns’ names do not say what they hold: {value}.</source>
-            <translation>Die Namen der Spalten sagen nicht, was sie enthalten: {value}.</translation>
+            <source>The column names don't say what they hold: {uses}.</source>
+            <translation>Die Spaltennamen verraten nicht, was darin steht: {uses}.</translation>
+        </message>
+        <message>
+            <source>The columns are: {columns}. Enter one of them, or a template such as {example}.</source>
+            <translation>Vorhandene Spalten: {columns}. Gib eine davon an oder eine Vorlage wie {example}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>The columns {names}, mapped to “{slot}”, don't exist.</source>
+            <translation>
+                <numerusform>Die Spalte {names}, die „{slot}“ zugeordnet ist, gibt es nicht.</numerusform>
+                <numerusform>Die Spalten {names}, die „{slot}“ zugeordnet sind, gibt es nicht.</numerusform>
+            </translation>
         </message>
         <message>
             <source>The combined adapter</source>
@@ -6371,10 +6385,6 @@
             <translation>Die Verbindung zum Arbeitsprozess ging verloren: {error}</translation>
         </message>
         <message>
-            <source>The conversation cannot be rendered: {error}.</source>
-            <translation>Das Gespräch lässt sich nicht in Text verwandeln: {error}.</translation>
-        </message>
-        <message>
             <source>The copy for LM Studio</source>
             <translation>Die Kopie für LM Studio</translation>
         </message>
@@ -6385,6 +6395,10 @@
         <message>
             <source>The curve begins with the first step.</source>
             <translation>Die Kurve beginnt mit dem ersten Schritt.</translation>
+        </message>
+        <message>
+            <source>The data has no rows.</source>
+            <translation>Die Daten haben keine Zeilen.</translation>
         </message>
         <message>
             <source>The devices {device} name one of them twice.</source>
@@ -6747,6 +6761,10 @@
             <translation>Das Modell {name} bringt eigenen Python-Code mit.</translation>
         </message>
         <message>
+            <source>The model's chat template can't be used: {reason}.</source>
+            <translation>Die Chat-Vorlage des Modells ist nicht verwendbar: {reason}.</translation>
+        </message>
+        <message>
             <source>The model's own</source>
             <translation>Die des Modells</translation>
         </message>
@@ -6871,28 +6889,24 @@
             <translation>Die Zeile, wie sie in der Datei steht</translation>
         </message>
         <message>
+            <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
+            <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem deines Modells.</translation>
+        </message>
+        <message>
             <source>The rows are compared with the model as it began, and biases that train change it.</source>
             <translation>Die Zeilen werden mit dem Modell verglichen, wie es begann, und trainierte Bias-Terme ändern es.</translation>
         </message>
         <message>
-            <source>The rows are tokens already ({named}), made with a tokenizer that may be another than your model’s.</source>
-            <translation>Die Zeilen sind schon Tokens ({named}), erzeugt mit einem Tokenizer, der ein anderer sein kann als der Ihres Modells.</translation>
+            <source>The rows assign classes to texts ({columns}). This trains a classifier; a language model needs answers in words.</source>
+            <translation>Die Zeilen ordnen Texten Klassen zu ({columns}). Damit trainiert man einen Klassifikator; ein Sprachmodell braucht Antworten in Worten.</translation>
         </message>
         <message>
-            <source>The rows come with images, sound or film ({named}), which language models trained here do not see.</source>
-            <translation>Die Zeilen kommen mit Bildern, Ton oder Film ({named}), was hier trainierte Sprachmodelle nicht sehen.</translation>
+            <source>The rows contain images, audio or video ({columns}). LoRA Studio trains on text only.</source>
+            <translation>Die Zeilen enthalten Bilder, Ton oder Video ({columns}). LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
-            <source>The rows compare texts with one another or hold their vectors. That trains an embedding model, which is not done here.</source>
-            <translation>Die Zeilen vergleichen Texte miteinander oder enthalten ihre Vektoren. Damit trainiert man ein Embedding-Modell, was hier nicht geschieht.</translation>
-        </message>
-        <message>
-            <source>The rows give texts a class ({named}). That trains a classifier; a language model needs answers in words.</source>
-            <translation>Die Zeilen geben Texten eine Klasse ({named}). Damit trainiert man einen Klassifikator; ein Sprachmodell braucht Antworten in Worten.</translation>
-        </message>
-        <message>
-            <source>The rows have none of the known shapes. Their columns are: {value}.</source>
-            <translation>Die Zeilen haben keine der bekannten Gestalten. Ihre Spalten sind: {value}.</translation>
+            <source>The rows hold text pairs to compare, or vectors. This trains an embedding model, which LoRA Studio doesn't support.</source>
+            <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
             <source>The rows of this model's weights do not fit this type's blocks</source>
@@ -6975,16 +6989,16 @@
             <translation>Die angekreuzten Läufe haben das nicht gemessen.</translation>
         </message>
         <message>
-            <source>The tokenizer {name} does not tell where its tokens stand in the text, so answers cannot be told from questions.</source>
-            <translation>Der Tokenizer {name} sagt nicht, wo seine Tokens im Text stehen, daher lassen sich Antworten nicht von Fragen unterscheiden.</translation>
+            <source>The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told apart from questions.</source>
+            <translation>Der Tokenizer {tokenizer} liefert keine Zeichenpositionen; Antworten lassen sich so nicht von Fragen trennen.</translation>
         </message>
         <message>
             <source>The training rows are not those that the checkpoint was made with.</source>
             <translation>Die Trainingszeilen sind nicht die, mit denen der Checkpoint entstand.</translation>
         </message>
         <message>
-            <source>The turns hold images, sound or film, which language models trained here do not see.</source>
-            <translation>Die Beiträge enthalten Bilder, Ton oder Film, was hier trainierte Sprachmodelle nicht sehen.</translation>
+            <source>The turns contain images, audio or video. LoRA Studio trains on text only.</source>
+            <translation>Die Beiträge enthalten Bilder, Ton oder Video. LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
             <source>The two write different texts</source>
@@ -7067,16 +7081,12 @@
             <translation>Es gibt nur {rows} mit der Bewertung {reason}.</translation>
         </message>
         <message>
-            <source>There are prompts ({named}) but no answers to them, so there is nothing to learn.</source>
-            <translation>Es gibt Prompts ({named}), aber keine Antworten darauf, also nichts zu lernen.</translation>
+            <source>There are prompts ({columns}) but no answers, so there is nothing to learn.</source>
+            <translation>Es gibt Prompts ({columns}), aber keine Antworten, also nichts zu lernen.</translation>
         </message>
         <message>
-            <source>There are prompts but no answers to them, so there is nothing to learn.</source>
-            <translation>Es gibt Prompts, aber keine Antworten darauf, also nichts zu lernen.</translation>
-        </message>
-        <message>
-            <source>There are two answers to a prompt ({named}), and which of them is the better one is not said in a way that has one meaning.</source>
-            <translation>Es gibt zwei Antworten auf einen Prompt ({named}), und welche davon die bessere ist, steht nirgends so, dass es nur eines bedeuten kann.</translation>
+            <source>There are prompts but no answers, so there is nothing to learn.</source>
+            <translation>Es gibt Prompts, aber keine Antworten, also nichts zu lernen.</translation>
         </message>
         <message>
             <source>There are {known}.</source>
@@ -7125,10 +7135,6 @@
         <message>
             <source>There is no checkpoint yet: training starts anew.</source>
             <translation>Es gibt noch keinen Checkpoint: Das Training beginnt von vorn.</translation>
-        </message>
-        <message>
-            <source>There is no column {value} to fill “{slot}” with.</source>
-            <translation>Es gibt keine Spalte {value}, um „{slot}“ zu füllen.</translation>
         </message>
         <message>
             <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
@@ -7199,12 +7205,8 @@
             <translation>Unter {path} gibt es kein Projekt.</translation>
         </message>
         <message>
-            <source>There is no prompt column: what both answers of a row begin with alike is its prompt.</source>
-            <translation>Es gibt keine Prompt-Spalte: Womit beide Antworten einer Zeile gleich beginnen, ist ihr Prompt.</translation>
-        </message>
-        <message>
-            <source>There is no row in it.</source>
-            <translation>Es ist keine Zeile darin.</translation>
+            <source>There is no prompt column. The beginning that both answers share is used as the prompt.</source>
+            <translation>Es gibt keine Prompt-Spalte. Der gemeinsame Anfang beider Antworten dient als Prompt.</translation>
         </message>
         <message>
             <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
@@ -7302,8 +7304,8 @@
             <translation>In diesem Ordner liegt schon etwas. Wählen Sie einen anderen Namen.</translation>
         </message>
         <message>
-            <source>This format has no “{slot}” that a column could fill.</source>
-            <translation>Dieses Format hat kein „{slot}“, das eine Spalte füllen könnte.</translation>
+            <source>This format has no slot “{slot}”.</source>
+            <translation>Dieses Format hat kein Feld „{slot}“.</translation>
         </message>
         <message>
             <source>This installation does not hold its own wheel ({pattern}), which the engine needs.</source>
@@ -7394,10 +7396,6 @@
             <translation>Um zu wählen, woher PyTorch kommt, setzen Sie {variable}.</translation>
         </message>
         <message>
-            <source>To learn all of them, write a row for each.</source>
-            <translation>Um alle zu lernen, schreiben Sie für jede eine Zeile.</translation>
-        </message>
-        <message>
             <source>To read every row by itself, map no column to history, or remove that column.</source>
             <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
         </message>
@@ -7418,8 +7416,12 @@
             <translation>Um alles davon zu trainieren, machen Sie aus jeder Antwort eine Zeile.</translation>
         </message>
         <message>
-            <source>To train on it all the same, choose the format “Question and answer” and say which columns are the question and the answer.</source>
-            <translation>Um trotzdem damit zu trainieren, wählen Sie das Format „Frage und Antwort“ und sagen Sie, welche Spalten Frage und Antwort sind.</translation>
+            <source>To train on all of them, write one row for each answer.</source>
+            <translation>Um mit allen zu trainieren, schreibe für jede Antwort eine Zeile.</translation>
+        </message>
+        <message>
+            <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
+            <translation>Um trotzdem damit zu trainieren, wähle das Format „Frage und Antwort“ und ordne die Spalten für Frage und Antwort zu.</translation>
         </message>
         <message>
             <source>To upload the merged model, merge first.</source>
@@ -7732,6 +7734,10 @@
         <message>
             <source>Turn offline mode off</source>
             <translation>Offline-Modus ausschalten</translation>
+        </message>
+        <message>
+            <source>Turns after the last answer are ignored: they have no answer to learn.</source>
+            <translation>Beiträge nach der letzten Antwort werden ignoriert: Zu ihnen gibt es keine Antwort zu lernen.</translation>
         </message>
         <message>
             <source>Turns out of order</source>
@@ -8098,6 +8104,14 @@
             <translation>Aufwärmschritte</translation>
         </message>
         <message>
+            <source>We couldn't tell which columns hold the prompt and the answer. All columns are empty.</source>
+            <translation>Es ließ sich nicht erkennen, welche Spalten Prompt und Antwort enthalten. Alle Spalten sind leer.</translation>
+        </message>
+        <message>
+            <source>We couldn't tell which columns hold the prompt and the answer. The columns are: {columns}.</source>
+            <translation>Es ließ sich nicht erkennen, welche Spalten Prompt und Antwort enthalten. Vorhandene Spalten: {columns}.</translation>
+        </message>
+        <message>
             <source>Weight</source>
             <translation>Gewicht</translation>
         </message>
@@ -8160,10 +8174,6 @@
         <message>
             <source>What happens to the reasoning before an answer: it trains like the answer, it is shown to the model without training, or it is left out.</source>
             <translation>Was mit der Überlegung vor einer Antwort geschieht: Sie wird wie die Antwort trainiert, dem Modell ohne Training gezeigt oder ausgelassen.</translation>
-        </message>
-        <message>
-            <source>What has no answer is left out: there is nothing to learn from it.</source>
-            <translation>Was keine Antwort hat, wird ausgelassen: Daraus ist nichts zu lernen.</translation>
         </message>
         <message>
             <source>What is done about findings in the data. Your files stay as they are.</source>
@@ -8530,8 +8540,8 @@
             <translation>ein Viertel des Speichers, kleiner Verlust (QLoRA)</translation>
         </message>
         <message>
-            <source>a repair would move which parts of it train</source>
-            <translation>eine Reparatur würde verschieben, welche Teile davon trainiert werden</translation>
+            <source>a repair would shift the masked parts of an answer</source>
+            <translation>eine Reparatur würde die maskierten Teile einer Antwort verschieben</translation>
         </message>
         <message>
             <source>a row before it in its conversation cannot be used</source>
@@ -8566,20 +8576,40 @@
             <translation>ein Probetraining scheiterte: {what}</translation>
         </message>
         <message>
-            <source>a turn holds an image, sound or film, which is not used here</source>
-            <translation>ein Beitrag enthält Bild, Ton oder Film, was hier nicht verwendet wird</translation>
+            <source>a turn contains an image, audio or video</source>
+            <translation>ein Beitrag enthält Bild, Ton oder Video</translation>
         </message>
         <message>
-            <source>a turn holds markers of a chat template</source>
+            <source>a turn contains markers of a chat template</source>
             <translation>ein Beitrag enthält Marken einer Chat-Vorlage</translation>
         </message>
         <message>
-            <source>a turn holds something other than text</source>
+            <source>a turn contains something other than text</source>
             <translation>ein Beitrag enthält etwas anderes als Text</translation>
+        </message>
+        <message>
+            <source>a turn has no content</source>
+            <translation>ein Beitrag hat keinen Inhalt</translation>
+        </message>
+        <message>
+            <source>a turn has no role</source>
+            <translation>ein Beitrag hat keine Rolle</translation>
+        </message>
+        <message>
+            <source>a turn has the unknown role “{role}”</source>
+            <translation>ein Beitrag hat die unbekannte Rolle „{role}“</translation>
         </message>
         <message>
             <source>a turn is empty</source>
             <translation>ein Beitrag ist leer</translation>
+        </message>
+        <message>
+            <source>a turn is not an object</source>
+            <translation>ein Beitrag ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a value can't be written as text</source>
+            <translation>ein Wert lässt sich nicht als Text schreiben</translation>
         </message>
         <message>
             <source>about {size} at its peak</source>
@@ -8602,8 +8632,8 @@
             <translation>Adressraum</translation>
         </message>
         <message>
-            <source>all {rows} rows looked at</source>
-            <translation>alle {rows} angesehenen Zeilen</translation>
+            <source>all {rows} rows checked</source>
+            <translation>allen {rows} geprüften Zeilen</translation>
         </message>
         <message>
             <source>an Avro file</source>
@@ -8630,8 +8660,8 @@
             <translation>eine SQLite-Datenbank</translation>
         </message>
         <message>
-            <source>an answer refuses or speaks of itself as another model</source>
-            <translation>eine Antwort verweigert sich oder spricht von sich als einem anderen Modell</translation>
+            <source>an answer refuses or claims to be another model</source>
+            <translation>eine Antwort verweigert sich oder gibt sich als anderes Modell aus</translation>
         </message>
         <message>
             <source>an archive inside of another file</source>
@@ -8758,10 +8788,6 @@
             <translation>abgebrochen</translation>
         </message>
         <message>
-            <source>characters of it are lost</source>
-            <translation>Zeichen darin sind verloren</translation>
-        </message>
-        <message>
             <source>checking rows</source>
             <translation>Zeilen prüfen</translation>
         </message>
@@ -8792,6 +8818,13 @@
         <message>
             <source>chosen when training starts</source>
             <translation>wird beim Start des Trainings gewählt</translation>
+        </message>
+        <message numerus="yes">
+            <source>columns {names}</source>
+            <translation>
+                <numerusform>Spalte {names}</numerusform>
+                <numerusform>Spalten {names}</numerusform>
+            </translation>
         </message>
         <message>
             <source>combining adapters</source>
@@ -9058,28 +9091,8 @@
             <translation>er passt bloße Parameter an, etwa gestapelte Experten</translation>
         </message>
         <message>
-            <source>it comes with an image, sound or film, which is not used here</source>
-            <translation>sie kommt mit Bild, Ton oder Film, was hier nicht verwendet wird</translation>
-        </message>
-        <message>
-            <source>it contradicts itself or another row</source>
-            <translation>sie widerspricht sich oder einer anderen Zeile</translation>
-        </message>
-        <message>
             <source>it did not pass its review</source>
             <translation>sie hat ihre Prüfung nicht bestanden</translation>
-        </message>
-        <message>
-            <source>it does not have a rating for each of its answers</source>
-            <translation>sie hat nicht für jede ihrer Antworten eine Bewertung</translation>
-        </message>
-        <message>
-            <source>it does not have two different answers</source>
-            <translation>sie hat keine zwei verschiedenen Antworten</translation>
-        </message>
-        <message>
-            <source>it does not say which of its answers is the better one</source>
-            <translation>sie sagt nicht, welche ihrer Antworten die bessere ist</translation>
         </message>
         <message>
             <source>it does not stop at token {end}, which ends an answer</source>
@@ -9098,24 +9111,12 @@
             <translation>sie endet zu früh</translation>
         </message>
         <message>
-            <source>it equals an earlier row</source>
-            <translation>sie gleicht einer früheren Zeile</translation>
-        </message>
-        <message>
             <source>it has a number of more than {get_int_max_str_digits} digits</source>
             <translation>sie hat eine Zahl von mehr als {get_int_max_str_digits} Ziffern</translation>
         </message>
         <message>
-            <source>it has a turn of the role “{valid}”, which is not known</source>
-            <translation>sie hat einen Beitrag der Rolle „{valid}“, die nicht bekannt ist</translation>
-        </message>
-        <message>
             <source>it has an output layer of its own, where the model uses its embedding</source>
             <translation>es hat eine eigene Ausgabeschicht, wo das Modell sein Embedding verwendet</translation>
-        </message>
-        <message>
-            <source>it has another shape than most rows</source>
-            <translation>sie hat eine andere Gestalt als die meisten Zeilen</translation>
         </message>
         <message>
             <source>it has fewer cells than the header</source>
@@ -9126,48 +9127,8 @@
             <translation>sie hat mehr Zellen als die Kopfzeile</translation>
         </message>
         <message>
-            <source>it has more than {letters} choices without labels</source>
-            <translation>sie hat mehr als {letters} Wahlmöglichkeiten ohne Bezeichnung</translation>
-        </message>
-        <message>
-            <source>it has more than {max_length} tokens</source>
-            <translation>sie hat mehr als {max_length} Tokens</translation>
-        </message>
-        <message>
-            <source>it has no answer</source>
-            <translation>sie hat keine Antwort</translation>
-        </message>
-        <message>
-            <source>it has no label</source>
-            <translation>sie hat keine Bewertung</translation>
-        </message>
-        <message>
-            <source>it has no list of turns</source>
-            <translation>sie hat keine Liste von Beiträgen</translation>
-        </message>
-        <message>
-            <source>it has no prompt</source>
-            <translation>sie hat keinen Prompt</translation>
-        </message>
-        <message>
             <source>it has no question</source>
             <translation>sie hat keine Frage</translation>
-        </message>
-        <message>
-            <source>it has no text</source>
-            <translation>sie hat keinen Text</translation>
-        </message>
-        <message>
-            <source>it has no {side}</source>
-            <translation>sie hat kein {side}</translation>
-        </message>
-        <message>
-            <source>it has no {slot}</source>
-            <translation>sie hat kein {slot}</translation>
-        </message>
-        <message>
-            <source>it has other columns than this format needs</source>
-            <translation>sie hat andere Spalten, als dieses Format braucht</translation>
         </message>
         <message>
             <source>it has {layers} of {expected} layers</source>
@@ -9184,14 +9145,6 @@
         <message>
             <source>it holds a value that cannot be written as JSON</source>
             <translation>sie enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
-        </message>
-        <message>
-            <source>it holds a value that cannot be written as text</source>
-            <translation>sie enthält einen Wert, der sich nicht als Text schreiben lässt</translation>
-        </message>
-        <message>
-            <source>it holds half of a character (a lone surrogate)</source>
-            <translation>sie enthält ein halbes Zeichen (ein einzelnes Surrogat)</translation>
         </message>
         <message>
             <source>it holds no 4-bit weights on this device</source>
@@ -9214,16 +9167,8 @@
             <translation>er ist ein DoRA, dessen Längen sich nicht addieren</translation>
         </message>
         <message>
-            <source>it is among the validation rows</source>
-            <translation>sie steht unter den Validierungszeilen</translation>
-        </message>
-        <message>
             <source>it is damaged</source>
             <translation>es ist beschädigt</translation>
-        </message>
-        <message>
-            <source>it is extremely long</source>
-            <translation>sie ist extrem lang</translation>
         </message>
         <message>
             <source>it is faster for this model on this GPU</source>
@@ -9270,18 +9215,6 @@
             <translation>sie führt keine Dateien auf</translation>
         </message>
         <message>
-            <source>it nearly equals an earlier row</source>
-            <translation>sie gleicht fast einer früheren Zeile</translation>
-        </message>
-        <message>
-            <source>it says which parts of an answer train in a way that is not known</source>
-            <translation>sie sagt auf unbekannte Weise, welche Teile einer Antwort trainiert werden</translation>
-        </message>
-        <message>
-            <source>it says which parts of its reasoning train, which is not done here</source>
-            <translation>sie sagt, welche Teile ihres Gedankengangs trainiert werden; das wird hier nicht unterschieden</translation>
-        </message>
-        <message>
             <source>it stands above the names of the columns</source>
             <translation>sie steht über den Namen der Spalten</translation>
         </message>
@@ -9318,18 +9251,6 @@
             <translation>ihr Python lässt sich nicht starten: {reason_of}</translation>
         </message>
         <message>
-            <source>its answer is empty</source>
-            <translation>ihre Antwort ist leer</translation>
-        </message>
-        <message>
-            <source>its answer was cut off or filtered before its end</source>
-            <translation>ihre Antwort wurde vor dem Ende abgeschnitten oder gefiltert</translation>
-        </message>
-        <message>
-            <source>its answers are not texts</source>
-            <translation>ihre Antworten sind keine Texte</translation>
-        </message>
-        <message>
             <source>its beginning</source>
             <translation>seinem Anfang</translation>
         </message>
@@ -9358,14 +9279,6 @@
             <translation>ihr Kopf ist nicht lesbar</translation>
         </message>
         <message>
-            <source>its history is not a list of pairs</source>
-            <translation>ihr Verlauf ist keine Liste von Paaren</translation>
-        </message>
-        <message>
-            <source>its label says neither good nor bad</source>
-            <translation>ihre Bewertung sagt weder gut noch schlecht</translation>
-        </message>
-        <message>
             <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
             <translation>sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein (mindestens {top1_})</translation>
         </message>
@@ -9376,14 +9289,6 @@
         <message>
             <source>its probabilities are {kl} nats off (at most {kl_})</source>
             <translation>seine Wahrscheinlichkeiten weichen um {kl} Nats ab (höchstens {kl_})</translation>
-        </message>
-        <message>
-            <source>its question is a list of conversations</source>
-            <translation>ihre Frage ist eine Liste von Gesprächen</translation>
-        </message>
-        <message>
-            <source>its question is empty</source>
-            <translation>ihre Frage ist leer</translation>
         </message>
         <message>
             <source>its quotes do not close</source>
@@ -9398,10 +9303,6 @@
             <translation>ihre Quelle hat kein bekanntes Format</translation>
         </message>
         <message>
-            <source>its text is empty</source>
-            <translation>ihr Text ist leer</translation>
-        </message>
-        <message>
             <source>its tokenizer: {reason}</source>
             <translation>sein Tokenizer: {reason}</translation>
         </message>
@@ -9414,18 +9315,6 @@
             <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
         </message>
         <message>
-            <source>its tool calls are not a list</source>
-            <translation>ihre Werkzeugaufrufe sind keine Liste</translation>
-        </message>
-        <message>
-            <source>its tools are not a list of function descriptions</source>
-            <translation>ihre Werkzeuge sind keine Liste von Funktionsbeschreibungen</translation>
-        </message>
-        <message>
-            <source>its turns are out of order</source>
-            <translation>ihre Beiträge sind in falscher Reihenfolge</translation>
-        </message>
-        <message>
             <source>its worker ended: {reason_of}</source>
             <translation>ihr Arbeitsprozess endete: {reason_of}</translation>
         </message>
@@ -9436,14 +9325,6 @@
         <message>
             <source>its {name} is another than that of the first</source>
             <translation>sein {name} ist ein anderes als das des ersten</translation>
-        </message>
-        <message>
-            <source>its {side} answer is empty</source>
-            <translation>ihre Antwort {side} ist leer</translation>
-        </message>
-        <message>
-            <source>its {side} side has no answer</source>
-            <translation>ihre Seite {side} hat keine Antwort</translation>
         </message>
         <message>
             <source>joining conversations</source>
@@ -9726,8 +9607,8 @@
             <translation>nennt Zeilen, die fast dasselbe fragen, sodass sie Varianten und keine Runden sind</translation>
         </message>
         <message>
-            <source>neither of its answers is the better one</source>
-            <translation>keine ihrer Antworten ist die bessere</translation>
+            <source>neither answer is preferred</source>
+            <translation>keine der beiden Antworten wird bevorzugt</translation>
         </message>
         <message>
             <source>new line</source>
@@ -9746,8 +9627,8 @@
             <translation>keiner Antwort</translation>
         </message>
         <message>
-            <source>no answer in it trains</source>
-            <translation>keine Antwort darin wird trainiert</translation>
+            <source>no answer in the row is trained on</source>
+            <translation>keine Antwort der Zeile wird trainiert</translation>
         </message>
         <message>
             <source>no engine</source>
@@ -9762,8 +9643,8 @@
             <translation>kein Eval-Loss</translation>
         </message>
         <message>
-            <source>no part of an answer is within the first {max_length} tokens</source>
-            <translation>kein Teil einer Antwort liegt in den ersten {max_length} Tokens</translation>
+            <source>no part of an answer is within the first {limit} tokens</source>
+            <translation>kein Teil einer Antwort liegt in den ersten {limit} Tokens</translation>
         </message>
         <message>
             <source>no reason was given</source>
@@ -9780,14 +9661,6 @@
         <message>
             <source>none chosen</source>
             <translation>keines gewählt</translation>
-        </message>
-        <message>
-            <source>none of its answers is meant to train</source>
-            <translation>keine ihrer Antworten soll trainiert werden</translation>
-        </message>
-        <message>
-            <source>none of its pieces is meant to train</source>
-            <translation>keines ihrer Stücke soll trainiert werden</translation>
         </message>
         <message>
             <source>none that matters</source>
@@ -9882,24 +9755,12 @@
             <translation>eine ihrer Spalten ist kürzer als die anderen</translation>
         </message>
         <message>
-            <source>one of its turns has no content</source>
-            <translation>einer ihrer Beiträge hat keinen Inhalt</translation>
+            <source>one token spans the end of a question and the start of an answer</source>
+            <translation>ein Token umfasst das Ende einer Frage und den Anfang einer Antwort</translation>
         </message>
         <message>
-            <source>one of its turns has no role</source>
-            <translation>einer ihrer Beiträge hat keine Rolle</translation>
-        </message>
-        <message>
-            <source>one of its turns is not an object</source>
-            <translation>einer ihrer Beiträge ist kein Objekt</translation>
-        </message>
-        <message>
-            <source>one token holds the end of a question and an answer's begin</source>
-            <translation>ein Token enthält das Ende einer Frage und den Anfang einer Antwort</translation>
-        </message>
-        <message>
-            <source>one token holds the end of an answer and what follows it</source>
-            <translation>ein Token enthält das Ende einer Antwort und was darauf folgt</translation>
+            <source>one token spans the end of an answer and the text after it</source>
+            <translation>ein Token umfasst das Ende einer Antwort und den Text danach</translation>
         </message>
         <message>
             <source>only a note that stands for a file kept in Git LFS</source>
@@ -10016,10 +9877,6 @@
         <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
             <translation>{extras} mit PyTorch von {torch} auflösen</translation>
-        </message>
-        <message>
-            <source>result of a tool</source>
-            <translation>Ergebnis eines Werkzeugs</translation>
         </message>
         <message>
             <source>resumed</source>
@@ -10170,10 +10027,6 @@
             <translation>sicher</translation>
         </message>
         <message>
-            <source>system message</source>
-            <translation>Systemnachricht</translation>
-        </message>
-        <message>
             <source>terms to accept</source>
             <translation>Bedingungen zu akzeptieren</translation>
         </message>
@@ -10198,6 +10051,22 @@
             <translation>der Antwort fehlt {args}</translation>
         </message>
         <message>
+            <source>the answer in “{slot}” is empty</source>
+            <translation>die Antwort in „{slot}“ ist leer</translation>
+        </message>
+        <message>
+            <source>the answer is empty</source>
+            <translation>die Antwort ist leer</translation>
+        </message>
+        <message>
+            <source>the answer was cut off or filtered before its end</source>
+            <translation>die Antwort wurde vor ihrem Ende abgeschnitten oder gefiltert</translation>
+        </message>
+        <message>
+            <source>the answers are not texts</source>
+            <translation>die Antworten sind keine Texte</translation>
+        </message>
+        <message>
             <source>the arguments of a tool call are not an object</source>
             <translation>die Argumente eines Werkzeugaufrufs sind kein Objekt</translation>
         </message>
@@ -10218,72 +10087,80 @@
             <translation>seinem Anfang</translation>
         </message>
         <message>
-            <source>the chat template asks for an answer otherwise than it shows it</source>
-            <translation>die Chat-Vorlage fragt anders nach einer Antwort, als sie sie zeigt</translation>
-        </message>
-        <message>
-            <source>the chat template cannot show tool calls</source>
-            <translation>die Chat-Vorlage kann Werkzeugaufrufe nicht zeigen</translation>
-        </message>
-        <message>
             <source>the chat template changes the text of an answer</source>
             <translation>die Chat-Vorlage ändert den Text einer Antwort</translation>
         </message>
         <message>
-            <source>the chat template does not compile: {error}</source>
-            <translation>die Chat-Vorlage lässt sich nicht übersetzen: {error}</translation>
+            <source>the chat template doesn't compile: {error}</source>
+            <translation>die Chat-Vorlage lässt sich nicht kompilieren: {error}</translation>
         </message>
         <message>
-            <source>the chat template does not show the reasoning before an answer</source>
-            <translation>die Chat-Vorlage zeigt die Überlegung vor einer Antwort nicht</translation>
+            <source>the chat template doesn't support tool calls</source>
+            <translation>die Chat-Vorlage unterstützt keine Tool-Aufrufe</translation>
         </message>
         <message>
-            <source>the chat template does not show which tools there are</source>
-            <translation>die Chat-Vorlage zeigt nicht, welche Werkzeuge es gibt</translation>
+            <source>the chat template doesn't support tool results</source>
+            <translation>die Chat-Vorlage unterstützt keine Tool-Ergebnisse</translation>
         </message>
         <message>
-            <source>the chat template ends an answer otherwise within a chat</source>
-            <translation>die Chat-Vorlage beendet eine Antwort innerhalb eines Gesprächs anders</translation>
+            <source>the chat template ends an answer differently in the middle of a chat</source>
+            <translation>die Chat-Vorlage beendet eine Antwort mitten im Chat anders</translation>
         </message>
         <message>
-            <source>the chat template fails on it: {error}</source>
-            <translation>die Chat-Vorlage scheitert daran: {error}</translation>
+            <source>the chat template fails on the conversation: {error}</source>
+            <translation>die Chat-Vorlage scheitert an dem Gespräch: {error}</translation>
         </message>
         <message>
-            <source>the chat template has no place for the result of a tool</source>
-            <translation>die Chat-Vorlage hat keinen Platz für das Ergebnis eines Werkzeugs</translation>
+            <source>the chat template omits a question</source>
+            <translation>die Chat-Vorlage lässt eine Frage weg</translation>
         </message>
         <message>
-            <source>the chat template leaves a tool call out</source>
-            <translation>die Chat-Vorlage lässt einen Werkzeugaufruf aus</translation>
+            <source>the chat template omits a system message</source>
+            <translation>die Chat-Vorlage lässt eine Systemnachricht weg</translation>
         </message>
         <message>
-            <source>the chat template leaves a {titles} out</source>
-            <translation>die Chat-Vorlage lässt etwas aus: {titles}</translation>
+            <source>the chat template omits a tool call</source>
+            <translation>die Chat-Vorlage lässt einen Tool-Aufruf weg</translation>
         </message>
         <message>
-            <source>the chat template leaves an answer out</source>
-            <translation>die Chat-Vorlage lässt eine Antwort aus</translation>
+            <source>the chat template omits a tool result</source>
+            <translation>die Chat-Vorlage lässt ein Tool-Ergebnis weg</translation>
         </message>
         <message>
-            <source>the chat template leaves the arguments of a tool call out</source>
-            <translation>die Chat-Vorlage lässt die Argumente eines Werkzeugaufrufs aus</translation>
+            <source>the chat template omits an answer</source>
+            <translation>die Chat-Vorlage lässt eine Antwort weg</translation>
         </message>
         <message>
-            <source>the chat template leaves the reasoning of the last answer out</source>
-            <translation>die Chat-Vorlage lässt die Überlegung der letzten Antwort aus</translation>
+            <source>the chat template omits the arguments of a tool call</source>
+            <translation>die Chat-Vorlage lässt die Argumente eines Tool-Aufrufs weg</translation>
         </message>
         <message>
-            <source>the chat template refuses it: {error}</source>
-            <translation>die Chat-Vorlage verweigert es: {error}</translation>
+            <source>the chat template omits the list of tools</source>
+            <translation>die Chat-Vorlage lässt die Liste der Tools weg</translation>
         </message>
         <message>
-            <source>the chat template shows a tool call in more than one place</source>
-            <translation>die Chat-Vorlage zeigt einen Werkzeugaufruf an mehr als einer Stelle</translation>
+            <source>the chat template omits the reasoning before an answer</source>
+            <translation>die Chat-Vorlage lässt die Überlegungen vor einer Antwort weg</translation>
+        </message>
+        <message>
+            <source>the chat template omits the reasoning of the last answer</source>
+            <translation>die Chat-Vorlage lässt die Überlegungen der letzten Antwort weg</translation>
+        </message>
+        <message>
+            <source>the chat template rejects the conversation: {error}</source>
+            <translation>die Chat-Vorlage lehnt das Gespräch ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template writes a tool call in more than one place</source>
+            <translation>die Chat-Vorlage schreibt einen Tool-Aufruf an mehr als eine Stelle</translation>
         </message>
         <message>
             <source>the chat template writes an answer twice</source>
             <translation>die Chat-Vorlage schreibt eine Antwort zweimal</translation>
+        </message>
+        <message>
+            <source>the chat template writes the prompt differently once it is answered</source>
+            <translation>die Chat-Vorlage schreibt den Prompt anders, sobald er beantwortet ist</translation>
         </message>
         <message>
             <source>the checkpoint at step {steps}</source>
@@ -10298,8 +10175,16 @@
             <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
         </message>
         <message>
+            <source>the history is not a list of pairs</source>
+            <translation>der Verlauf ist keine Liste von Paaren</translation>
+        </message>
+        <message>
             <source>the hub states no digest of {name}</source>
             <translation>der Hub nennt keine Prüfsumme von {name}</translation>
+        </message>
+        <message>
+            <source>the label is neither good nor bad</source>
+            <translation>das Label ist weder gut noch schlecht</translation>
         </message>
         <message>
             <source>the list of models</source>
@@ -10314,8 +10199,8 @@
             <translation>dem von Schritt {saved_step}</translation>
         </message>
         <message>
-            <source>the only row looked at</source>
-            <translation>die einzige angesehene Zeile</translation>
+            <source>the only row checked</source>
+            <translation>der einzigen geprüften Zeile</translation>
         </message>
         <message>
             <source>the part that is here does not belong to the file</source>
@@ -10326,8 +10211,60 @@
             <translation>Ausprobieren</translation>
         </message>
         <message>
+            <source>the question is a list of conversations</source>
+            <translation>die Frage ist eine Liste von Gesprächen</translation>
+        </message>
+        <message>
+            <source>the question is empty</source>
+            <translation>die Frage ist leer</translation>
+        </message>
+        <message>
             <source>the renderings differ</source>
             <translation>die erzeugten Texte unterscheiden sich</translation>
+        </message>
+        <message>
+            <source>the row contains an image, audio or video</source>
+            <translation>die Zeile enthält Bild, Ton oder Video</translation>
+        </message>
+        <message>
+            <source>the row contradicts itself or another row</source>
+            <translation>die Zeile widerspricht sich oder einer anderen Zeile</translation>
+        </message>
+        <message>
+            <source>the row doesn't say which answer is preferred</source>
+            <translation>die Zeile sagt nicht, welche Antwort bevorzugt wird</translation>
+        </message>
+        <message>
+            <source>the row duplicates an earlier row</source>
+            <translation>die Zeile ist ein Duplikat einer früheren Zeile</translation>
+        </message>
+        <message>
+            <source>the row excludes all of its answers from training</source>
+            <translation>die Zeile nimmt alle ihre Antworten vom Training aus</translation>
+        </message>
+        <message>
+            <source>the row excludes all of its text from training</source>
+            <translation>die Zeile nimmt ihren ganzen Text vom Training aus</translation>
+        </message>
+        <message>
+            <source>the row has more than {limit} tokens</source>
+            <translation>die Zeile hat mehr als {limit} Tokens</translation>
+        </message>
+        <message>
+            <source>the row has other columns than most rows</source>
+            <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
+        </message>
+        <message>
+            <source>the row is also in the validation data</source>
+            <translation>die Zeile ist auch in den Validierungsdaten</translation>
+        </message>
+        <message>
+            <source>the row is extremely long</source>
+            <translation>die Zeile ist extrem lang</translation>
+        </message>
+        <message>
+            <source>the row is nested too deeply</source>
+            <translation>die Zeile ist zu tief verschachtelt</translation>
         </message>
         <message>
             <source>the row is not an object</source>
@@ -10336,6 +10273,22 @@
         <message>
             <source>the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is meant</source>
             <translation>die Zeile ist so geschrieben, wie Python oder JavaScript sie ausgeben, oder mit einem Komma zu viel, und wird so gelesen, wie sie gemeint ist</translation>
+        </message>
+        <message>
+            <source>the row lacks the columns that this format needs</source>
+            <translation>der Zeile fehlen die Spalten, die dieses Format braucht</translation>
+        </message>
+        <message>
+            <source>the row masks parts of an answer in an unknown notation</source>
+            <translation>die Zeile maskiert Teile einer Antwort in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>the row masks parts of its reasoning, which is not supported</source>
+            <translation>die Zeile maskiert Teile ihrer Überlegungen; das wird nicht unterstützt</translation>
+        </message>
+        <message>
+            <source>the row nearly duplicates an earlier row</source>
+            <translation>die Zeile ist fast ein Duplikat einer früheren Zeile</translation>
         </message>
         <message>
             <source>the row that it answers is not there</source>
@@ -10382,8 +10335,32 @@
             <translation>der System-Prompt</translation>
         </message>
         <message>
+            <source>the text contains an incomplete character (a lone surrogate)</source>
+            <translation>der Text enthält ein unvollständiges Zeichen (ein einzelnes Surrogat)</translation>
+        </message>
+        <message>
+            <source>the text has lost characters</source>
+            <translation>der Text hat verlorene Zeichen</translation>
+        </message>
+        <message>
             <source>the text is a single token</source>
             <translation>der Text ist ein einziges Token</translation>
+        </message>
+        <message>
+            <source>the text is empty</source>
+            <translation>der Text ist leer</translation>
+        </message>
+        <message>
+            <source>the tool calls are not a list</source>
+            <translation>die Tool-Aufrufe sind keine Liste</translation>
+        </message>
+        <message>
+            <source>the tools are not a list of function descriptions</source>
+            <translation>die Tools sind keine Liste von Funktionsbeschreibungen</translation>
+        </message>
+        <message>
+            <source>the turns are out of order</source>
+            <translation>die Beiträge stehen in falscher Reihenfolge</translation>
         </message>
         <message>
             <source>the update of {module} has rank {shape}, its settings say {rank}</source>
@@ -10414,8 +10391,44 @@
             <translation>ihre Werte oder Gradienten weichen hier ab</translation>
         </message>
         <message>
-            <source>there is no answer in it</source>
-            <translation>es ist keine Antwort darin</translation>
+            <source>there are more than {most} choices without labels</source>
+            <translation>es gibt mehr als {most} Auswahlmöglichkeiten ohne Kennzeichnung</translation>
+        </message>
+        <message>
+            <source>there are not two different answers</source>
+            <translation>es gibt keine zwei verschiedenen Antworten</translation>
+        </message>
+        <message>
+            <source>there is no answer</source>
+            <translation>es gibt keine Antwort</translation>
+        </message>
+        <message>
+            <source>there is no answer in “{slot}”</source>
+            <translation>in „{slot}“ gibt es keine Antwort</translation>
+        </message>
+        <message>
+            <source>there is no label</source>
+            <translation>es gibt kein Label</translation>
+        </message>
+        <message>
+            <source>there is no list of turns</source>
+            <translation>es gibt keine Liste von Beiträgen</translation>
+        </message>
+        <message>
+            <source>there is no prompt</source>
+            <translation>es gibt keinen Prompt</translation>
+        </message>
+        <message>
+            <source>there is no question</source>
+            <translation>es gibt keine Frage</translation>
+        </message>
+        <message>
+            <source>there is no text</source>
+            <translation>es gibt keinen Text</translation>
+        </message>
+        <message>
+            <source>there is not one rating for each answer</source>
+            <translation>es gibt nicht zu jeder Antwort eine Bewertung</translation>
         </message>
         <message>
             <source>there was no memory for a context of {tokens} tokens</source>
@@ -10738,12 +10751,20 @@
             <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
+            <source>{first} and {last}</source>
+            <translation>{first} und {last}</translation>
+        </message>
+        <message>
             <source>{first} down, {second} across: best eval loss</source>
             <translation>{first} nach unten, {second} nach rechts: bester Eval-Loss</translation>
         </message>
         <message>
             <source>{first} down: best eval loss</source>
             <translation>{first} nach unten: bester Eval-Loss</translation>
+        </message>
+        <message>
+            <source>{first} or {last}</source>
+            <translation>{first} oder {last}</translation>
         </message>
         <message>
             <source>{folder} already holds a project.</source>
@@ -10864,6 +10885,10 @@
         <message>
             <source>{named} do not hold the updates that belong to them</source>
             <translation>{named} enthalten nicht die Änderungen, die zu ihnen gehören</translation>
+        </message>
+        <message>
+            <source>{names} and {count} more</source>
+            <translation>{names} und {count} weitere</translation>
         </message>
         <message>
             <source>{name} (needed)</source>
@@ -11139,15 +11164,18 @@
             <source>{n} answers</source>
             <translation>{n} Antworten</translation>
         </message>
-        <message>
-            <source>{n} conversation</source>
-            <translation>{n} Gespräch</translation>
-        </message>
         <message numerus="yes">
             <source>{n} conversations</source>
             <translation>
                 <numerusform>{n} Gespräch</numerusform>
                 <numerusform>{n} Gespräche</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} conversations of {rows} checked continue after the last answer.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Gesprächen geht nach der letzten Antwort weiter.</numerusform>
+                <numerusform>{n} von {rows} geprüften Gesprächen gehen nach der letzten Antwort weiter.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11223,6 +11251,13 @@
             <translation>
                 <numerusform>{n} Zeile</numerusform>
                 <numerusform>{n} Zeilen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {rows} checked have several answers. Only the first one is used.</source>
+            <translation>
+                <numerusform>{n} von {rows} geprüften Zeilen hat mehrere Antworten. Nur die erste wird verwendet.</numerusform>
+                <numerusform>{n} von {rows} geprüften Zeilen haben mehrere Antworten. Nur die erste wird verwendet.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11479,18 +11514,6 @@
             <translation>{setting} ist keine Einstellung.</translation>
         </message>
         <message>
-            <source>{several} of {sample} looked at has several answers. The first is used, the others are left out.</source>
-            <translation>{several} von {sample} angesehenen hat mehrere Antworten. Die erste wird verwendet, die anderen werden ausgelassen.</translation>
-        </message>
-        <message>
-            <source>{several} of {sample} looked at have several answers. The first is used, the others are left out.</source>
-            <translation>{several} von {sample} angesehenen haben mehrere Antworten. Die erste wird verwendet, die anderen werden ausgelassen.</translation>
-        </message>
-        <message>
-            <source>{shown} and {value} more</source>
-            <translation>{shown} und {value} weitere</translation>
-        </message>
-        <message>
             <source>{shown} of {known}</source>
             <translation>{shown} von {known}</translation>
         </message>
@@ -11639,16 +11662,8 @@
             <translation>{train} zum Trainieren, {validation} zum Validieren</translation>
         </message>
         <message>
-            <source>{unanswered} of {sample} looked at go on after the last answer.</source>
-            <translation>{unanswered} von {sample} angesehenen gehen nach der letzten Antwort weiter.</translation>
-        </message>
-        <message>
-            <source>{unanswered} of {sample} looked at goes on after the last answer.</source>
-            <translation>{unanswered} von {sample} angesehenen geht nach der letzten Antwort weiter.</translation>
-        </message>
-        <message>
-            <source>{used} of {rows} rows looked at ({share})</source>
-            <translation>{used} von {rows} angesehenen Zeilen ({share})</translation>
+            <source>{used} of {rows} rows checked ({share:percent})</source>
+            <translation>{used} von {rows} geprüften Zeilen ({share:percent})</translation>
         </message>
         <message>
             <source>{used} of {total}</source>
@@ -11715,12 +11730,16 @@
             <translation>{why} Mit Gewichten, die auf Geräte aufgeteilt sind, muss das Training von seinem letzten Checkpoint aus neu beginnen.</translation>
         </message>
         <message>
-            <source>“{mapping}” holds two answers to each prompt. The first is taken as the better one.</source>
-            <translation>„{mapping}“ enthält zu jedem Prompt zwei Antworten. Die erste gilt als die bessere.</translation>
+            <source>“{column}” holds two answers to each prompt. The first one is used as the preferred answer.</source>
+            <translation>„{column}“ enthält zwei Antworten zu jedem Prompt. Die erste gilt als die bevorzugte.</translation>
         </message>
         <message>
-            <source>“{name}” is taken as {slot}</source>
-            <translation>„{name}“ gilt als {slot}</translation>
+            <source>“{column}” is used as {slot}</source>
+            <translation>„{column}“ wird als {slot} verwendet</translation>
+        </message>
+        <message>
+            <source>“{name}”</source>
+            <translation>„{name}“</translation>
         </message>
         <message>
             <source>“{parent}” {why}. Each is read by itself.</source>
@@ -11729,6 +11748,10 @@
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>
             <translation>„{repository}“ kann nicht der Name eines Repositorys sein.</translation>
+        </message>
+        <message>
+            <source>“{slot}” is missing</source>
+            <translation>„{slot}“ fehlt</translation>
         </message>
         <message>
             <source>“{weight}” is no weight.</source>

@@ -151,7 +151,7 @@ def test_what_does_not_train_of_two_turns_does_not_train_of_the_one_they_become(
 
 def test_a_text_that_says_what_of_it_trains_is_not_moved_under_it() -> None:
     turn = Message(role="assistant", content="caf\x07é, no", trained=True, untrained=((6, 9),))
-    with pytest.raises(UnusableRow, match="would move"):
+    with pytest.raises(UnusableRow, match="would shift"):
         repair(Sample("sft", (Message(role="user", content="Q"), turn)), ["repair_encoding"])
     sound = turn.model_copy(update={"content": "café, no", "untrained": ((5, 8),)})
     sample = Sample("sft", (Message(role="user", content="Q"), sound))
@@ -173,7 +173,7 @@ def test_a_dropping_repair_names_its_reason_and_others_leave_the_row_alone(
 ) -> None:
     with pytest.raises(UnusableRow) as verdict:
         repair(sample, [fix])
-    assert str(verdict.value) == REASONS[fix]
+    assert verdict.value.reason == REASONS[fix]
     others = [other for other in get_args(Fix) if other != fix]
     assert repair(sample, others) == sample
 

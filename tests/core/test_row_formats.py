@@ -464,7 +464,7 @@ def test_what_cannot_be_trained_on_is_refused_with_the_reason(
     assert problem.code == f"dataset.{code}"
     assert problem.severity == "error"
     assert str(problem.remedy)
-    assert verdict.evidence == str(problem.what)
+    assert verdict.evidence == problem.what
 
 
 def test_no_rows_at_all_are_refused() -> None:
@@ -473,48 +473,48 @@ def test_no_rows_at_all_are_refused() -> None:
 
 
 UNUSABLE: list[tuple[str, Any, str]] = [
-    ("alpaca", {"instruction": "Who?", "output": ""}, "its answer is empty"),
-    ("alpaca", {"instruction": "Who?", "output": None}, "it has no answer"),
-    ("alpaca", {"instruction": "Who?"}, "it has no answer"),
-    ("alpaca", {"output": "I."}, "it has no question"),
-    ("alpaca", {"instruction": " ", "input": "", "output": "I."}, "its question is empty"),
-    ("alpaca", {"instruction": "Who?", "output": "\ud800"}, "it holds half of a character (a lone surrogate)"),
-    ("alpaca", {"instruction": "Who?", "output": "I.", "history": "x"}, "its history is not a list of pairs"),
-    ("messages", {"messages": None}, "it has no messages"),
-    ("messages", {"messages": "hello"}, "it has no list of turns"),
-    ("messages", {"messages": [3]}, "one of its turns is not an object"),
-    ("messages", {"messages": [{"content": "Who?"}]}, "one of its turns has no role"),
-    ("messages", {"messages": [{"role": "user", "content": None}]}, "one of its turns has no content"),
-    ("messages", {"messages": MESSAGES[:1]}, "there is no answer in it"),
-    ("messages", {"messages": []}, "there is no answer in it"),
-    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "its answer is empty"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "none of its answers is meant to train"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": "0", "train": False}]}]}, "it says which parts of an answer train in a way that is not known"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": float("nan"), "end_offset": 1}]}]}, "it says which parts of an answer train in a way that is not known"),
-    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": "<think>No.</think>I.", "train_detail": [{"begin_offset": 14, "end_offset": 30, "train": True}]}]}, "it says which parts of its reasoning train, which is not done here"),
-    ("text", {"text": [{"label": False, "text": "Who?"}, {"label": True, "text": " "}]}, "none of its pieces is meant to train"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}]}, "none of its answers is meant to train"),
-    ("messages", {"messages": [{"role": "narrator", "content": "Once"}, *MESSAGES]}, "it has a turn of the role “narrator”, which is not known"),
+    ("alpaca", {"instruction": "Who?", "output": ""}, "the answer is empty"),
+    ("alpaca", {"instruction": "Who?", "output": None}, "there is no answer"),
+    ("alpaca", {"instruction": "Who?"}, "there is no answer"),
+    ("alpaca", {"output": "I."}, "there is no question"),
+    ("alpaca", {"instruction": " ", "input": "", "output": "I."}, "the question is empty"),
+    ("alpaca", {"instruction": "Who?", "output": "\ud800"}, "the text contains an incomplete character (a lone surrogate)"),
+    ("alpaca", {"instruction": "Who?", "output": "I.", "history": "x"}, "the history is not a list of pairs"),
+    ("messages", {"messages": None}, "“messages” is missing"),
+    ("messages", {"messages": "hello"}, "there is no list of turns"),
+    ("messages", {"messages": [3]}, "a turn is not an object"),
+    ("messages", {"messages": [{"content": "Who?"}]}, "a turn has no role"),
+    ("messages", {"messages": [{"role": "user", "content": None}]}, "a turn has no content"),
+    ("messages", {"messages": MESSAGES[:1]}, "there is no answer"),
+    ("messages", {"messages": []}, "there is no answer"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "the answer is empty"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "the row excludes all of its answers from training"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": "0", "train": False}]}]}, "the row masks parts of an answer in an unknown notation"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": float("nan"), "end_offset": 1}]}]}, "the row masks parts of an answer in an unknown notation"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": "<think>No.</think>I.", "train_detail": [{"begin_offset": 14, "end_offset": 30, "train": True}]}]}, "the row masks parts of its reasoning, which is not supported"),
+    ("text", {"text": [{"label": False, "text": "Who?"}, {"label": True, "text": " "}]}, "the row excludes all of its text from training"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}]}, "the row excludes all of its answers from training"),
+    ("messages", {"messages": [{"role": "narrator", "content": "Once"}, *MESSAGES]}, "a turn has the unknown role “narrator”"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "not JSON"}}]}]}, "the arguments of a tool call are not an object"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {}}]}]}, "a tool call has no name"),
-    ("messages", {"messages": MESSAGES, "tools": "nonsense"}, "its tools are not a list of function descriptions"),
-    ("messages", {"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}, MESSAGES[1]]}, "a turn holds an image, sound or film, which is not used here"),
-    ("messages", {"messages": MESSAGES, "images": ["a.png"]}, "it comes with an image, sound or film, which is not used here"),
-    ("text", {"text": " \n"}, "its text is empty"),
-    ("text", {"text": None}, "it has no text"),
-    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "its rejected answer is empty"),
-    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "it has no rejected"),
-    ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "its chosen side has no answer"),
-    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "tie (bothbad)"}, "neither of its answers is the better one"),
-    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "0.5 > 0.5"}, "neither of its answers is the better one"),
-    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "perhaps"}, "it does not say which of its answers is the better one"),
-    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "text", "text": "I."}, {"type": "chart", "data": 1}]}]}, "a turn holds something other than text"),
-    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]}, MESSAGES[1]]}, "a turn holds something other than text"),
-    ("messages", {"messages": [{"role": "user", "content": [{"type": "document", "source": {"data": "JVBE"}}]}, MESSAGES[1]]}, "a turn holds something other than text"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "finish_reason": "length"}]}, "its answer was cut off or filtered before its end"),
-    ("prompt_completion", {"prompt": "Who?", "completion": {"role": "assistant", "content": [{"type": "text", "text": "I."}], "stop_reason": "max_tokens"}}, "its answer was cut off or filtered before its end"),
-    ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "its label says neither good nor bad"),
-    ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "it has no label"),
+    ("messages", {"messages": MESSAGES, "tools": "nonsense"}, "the tools are not a list of function descriptions"),
+    ("messages", {"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}, MESSAGES[1]]}, "a turn contains an image, audio or video"),
+    ("messages", {"messages": MESSAGES, "images": ["a.png"]}, "the row contains an image, audio or video"),
+    ("text", {"text": " \n"}, "the text is empty"),
+    ("text", {"text": None}, "there is no text"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "the answer in “rejected” is empty"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "“rejected” is missing"),
+    ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "there is no answer in “chosen”"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "tie (bothbad)"}, "neither answer is preferred"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "0.5 > 0.5"}, "neither answer is preferred"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "perhaps"}, "the row doesn't say which answer is preferred"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "text", "text": "I."}, {"type": "chart", "data": 1}]}]}, "a turn contains something other than text"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]}, MESSAGES[1]]}, "a turn contains something other than text"),
+    ("messages", {"messages": [{"role": "user", "content": [{"type": "document", "source": {"data": "JVBE"}}]}, MESSAGES[1]]}, "a turn contains something other than text"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "finish_reason": "length"}]}, "the answer was cut off or filtered before its end"),
+    ("prompt_completion", {"prompt": "Who?", "completion": {"role": "assistant", "content": [{"type": "text", "text": "I."}], "stop_reason": "max_tokens"}}, "the answer was cut off or filtered before its end"),
+    ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "the label is neither good nor bad"),
+    ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "there is no label"),
     ("alpaca", ["not", "an", "object"], "the row is not an object"),
 ]  # fmt: skip
 IDENTITY = {
@@ -589,7 +589,7 @@ def test_a_pair_in_a_list_needs_two_answers() -> None:
         convert({"instruction": "Who?", "output": ["I."]}, "preference", mapping)
     rated = {"chosen": "generations", "rejected": "generations", "better": "ratings"}
     row = {"generations": ["I.", "You."], "ratings": [1.0]}
-    with pytest.raises(UnusableRow, match="a rating for each"):
+    with pytest.raises(UnusableRow, match="one rating for each"):
         convert(row, "preference", rated)
 
 
@@ -612,8 +612,8 @@ def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdic
     verdict = detect(rows, ["messages", "instruction", "output"])
     assert verdict.format == "messages"
     assert verdict.confidence == pytest.approx(0.79, abs=0.01)
-    assert "80 of 100 rows" in verdict.evidence
-    with pytest.raises(UnusableRow, match="it has no messages"):
+    assert "80 of 100 rows" in str(verdict.evidence)
+    with pytest.raises(UnusableRow, match="“messages” is missing"):
         convert(rows[-1], "messages", verdict.mapping)
 
 
@@ -766,7 +766,7 @@ def test_a_chosen_format_wins_over_the_detected_one() -> None:
 def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
-    assert "it has no list of turns" in str(verdict.problems[0].what)
+    assert "there is no list of turns" in str(verdict.problems[0].what)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ def test_equal_rows_are_told_from_nearly_equal_ones(tmp_path: Path) -> None:
     assert rows_of(found["lint.near_duplicates"]) == [42, 43]
     assert set(found) <= {"lint.duplicates", "lint.near_duplicates", "lint.conflicting_answers"}
     assert left(tmp_path) == (44, {})
-    assert left(tmp_path, fixes=["drop_duplicates"]) == (43, {"it equals an earlier row": 1})
+    assert left(tmp_path, fixes=["drop_duplicates"]) == (
+        43,
+        {"the row duplicates an earlier row": 1},
+    )
     both = ["drop_duplicates", "drop_near_duplicates"]
     assert left(tmp_path, fixes=both)[0] == 41
     # Equal rows are nearly equal too.
@@ -298,7 +301,7 @@ def test_extremely_long_rows_are_left_out_when_asked_for(tmp_path: Path) -> None
     rows = [*sound(40), *PLANTED["lint.outliers"]]
     findings(tmp_path, rows)
     assert left(tmp_path) == (41, {})
-    assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"it is extremely long": 1})
+    assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"the row is extremely long": 1})
 
 
 def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
@@ -316,7 +319,7 @@ def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
     assert set(found) == {"lint.leaked"}
     settings: dict[str, Any] = {"validation_file": str(file), "fixes": ["drop_leaked"]}
     assert findings(tmp_path, rows, **settings)["lint.leaked"].fixed
-    assert left(tmp_path, **settings) == (38 + 14, {"it is among the validation rows": 2})
+    assert left(tmp_path, **settings) == (38 + 14, {"the row is also in the validation data": 2})
 
 
 def test_faults_of_the_validation_file_are_not_those_of_the_data(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_rows_whose_row_before_is_not_to_be_had_say_why(tmp_path: Path) -> None:
     assert {entry.reason: entry.rows for entry in found.skipped} == {
         "the rows before it lead back to it": (1, 2),
         "several rows have the id of the row before it": (6,),
-        "its answer is empty": (7,),
+        "the answer is empty": (7,),
         "a row before it in its conversation cannot be used": (8,),
     }
     assert [len(turns[row]) for row in (3, 9, 10, 11)] == [2, 2, 4, 6]

@@ -229,7 +229,7 @@ def test_an_answer_of_a_log_that_was_cut_off_does_not_train(tmp_path: Path) -> N
     rows = [{**ASKED, "choices": [{**reply, "finish_reason": reason}]} for reason in reasons]
     store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
     assert [bool(fault) for fault in faults(store)] == [False, True, True, False, False]
-    assert faults(store)[1] == "its answer was cut off or filtered before its end"
+    assert faults(store)[1] == "the answer was cut off or filtered before its end"
 
 
 def test_rows_inside_of_others_are_found_behind_others_too(tmp_path: Path) -> None:

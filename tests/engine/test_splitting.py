@@ -179,7 +179,7 @@ def test_what_recorded_repairs_drop_is_on_neither_side_and_counted(tmp_path: Pat
     rows = rows_of_text(30)
     found = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
     assert {reason: list(ids) for reason, ids in found.dropped.items()} == {
-        "it equals an earlier row": [(0, index) for index in range(30, 35)]
+        "the row duplicates an earlier row": [(0, index) for index in range(30, 35)]
     }
     assert len(found.training) + len(found.validation) == 30
 

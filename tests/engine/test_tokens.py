@@ -194,7 +194,7 @@ def test_a_template_that_repeats_an_answer_makes_the_row_unusable(tiny: TinyMode
 
 def test_a_template_that_drops_an_answer_makes_the_row_unusable(tiny: TinyModel) -> None:
     tokenizer = with_template(tiny, loop("{{ m.content if loop.last else '' }}"))
-    with pytest.raises(UnusableRow, match="leaves an answer out"):
+    with pytest.raises(UnusableRow, match="omits an answer"):
         encode(tokenizer, CHAT, DatasetSpec())
 
 

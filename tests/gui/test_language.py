@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import timestamps
+from lora_studio.core.dataset.formats.detection import detect
+from lora_studio.core.messages import Text
 from lora_studio.gui import language, message_translation
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.merging import MergingPage
@@ -83,15 +85,15 @@ def test_moments_are_english_again_after_another_language(qapp: QApplication) ->
         ("The worker was killed by SIGKILL.", "Der Arbeitsprozess wurde durch SIGKILL beendet."),
         ("Base model", "Basismodell"),
         (
-            "Columns “a”, “b” fit “Question and answer” in 190 of 1,200 rows looked at (16 %).",
-            "Die Spalten “a”, “b” passen zu „Frage und Antwort“: 190 von 1\u202f200 angesehenen "
-            "Zeilen (16 %).",
+            detect([{"question": "Who?", "answer": "I."}] * 19 + [{"question": "Who?"}]).evidence,
+            "Die Spalten „question“ und „answer“ passen zu „Frage und Antwort“ in 19 von 20 geprüften "
+            "Zeilen (95 %).",
         ),
         ("2. Dez, 10:15:12 · bot, step 40", "2. Dez, 10:15:12 · bot, Schritt 40"),
     ],
 )
 def test_what_workers_and_readers_of_data_say_is_german_to_its_last_word(
-    text: str, shown: str
+    text: str | Text, shown: str
 ) -> None:
     assert message_translation.tell(text) == shown
 

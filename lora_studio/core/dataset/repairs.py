@@ -12,20 +12,21 @@ from dataclasses import replace
 from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, mended, shows
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Fix, Message
+from lora_studio.core.messages import Text, text
 
-#: Why a row is left out, by the repair that does it; these show among the skipped rows.
-REASONS: dict[Fix, str] = {
-    "drop_duplicates": "it equals an earlier row",
-    "drop_near_duplicates": "it nearly equals an earlier row",
-    "drop_leaked": "it is among the validation rows",
-    "drop_empty_turns": "a turn is empty",
-    "drop_role_order": "its turns are out of order",
-    "drop_lost_characters": "characters of it are lost",
-    "drop_refusals": "an answer refuses or speaks of itself as another model",
-    "remove_markers": "a turn holds markers of a chat template",
-    "drop_contradictions": "it contradicts itself or another row",
-    "drop_minority_schema": "it has another shape than most rows",
-    "drop_outliers": "it is extremely long",
+#: Why a row is skipped, by the repair that skips it.
+REASONS: dict[Fix, Text] = {
+    "drop_duplicates": text("the row duplicates an earlier row"),
+    "drop_near_duplicates": text("the row nearly duplicates an earlier row"),
+    "drop_leaked": text("the row is also in the validation data"),
+    "drop_empty_turns": text("a turn is empty"),
+    "drop_role_order": text("the turns are out of order"),
+    "drop_lost_characters": text("the text has lost characters"),
+    "drop_refusals": text("an answer refuses or claims to be another model"),
+    "remove_markers": text("a turn contains markers of a chat template"),
+    "drop_contradictions": text("the row contradicts itself or another row"),
+    "drop_minority_schema": text("the row has other columns than most rows"),
+    "drop_outliers": text("the row is extremely long"),
 }
 
 #: Faults of a single row that leave it out once the repair is recorded.
@@ -138,7 +139,7 @@ def _with_texts(sample: Sample, changes: Sequence[Callable[[str], str]]) -> Samp
 
     def kept(text: str, untrained: Sequence[tuple[int, int]] | None) -> str:
         if untrained and change(text) != text:
-            raise UnusableRow("a repair would move which parts of it train")
+            raise UnusableRow("a repair would shift the masked parts of an answer")
         return change(text)
 
     def changed(turns: tuple[Message, ...]) -> tuple[Message, ...]:

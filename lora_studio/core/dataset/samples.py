@@ -1,26 +1,64 @@
-"""What a row becomes whatever its format was: the one form that all later steps take."""
+"""The one form that every row is converted to, and the verdict on a row that cannot be."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from lora_studio.core.dataset.spec import Message, Task
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.messages import Text, fill, listed, text
+from lora_studio.core.problems import Problem, Where, error, warning
+
+
+class UnusableKind(StrEnum):
+    """What makes a row unusable, for code that treats some reasons differently."""
+
+    CONTENT = "content"
+    EMPTY = "empty"
+    NO_ANSWER = "no_answer"
+    NO_PREFERENCE = "no_preference"
+    MEDIA = "media"
+    TEMPLATE = "template"
+    LENGTH = "length"
 
 
 class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an error of the program
-    """A row that cannot be trained on; its text is the reason, the same for all such rows."""
+    """A row that cannot be trained on.
+
+    `reason` completes the sentence "Row 5 is skipped: …". Rows are counted by it, so its values must
+    not be particular to one row.
+    """
+
+    def __init__(
+        self,
+        reason: str | Text,
+        kind: UnusableKind = UnusableKind.CONTENT,
+        **values: Any,
+    ) -> None:
+        """Take the reason as a template with `values` for its fields."""
+        self.reason = fill(reason, values)
+        self.kind = kind
+        super().__init__(self.reason)
 
 
-def refused(code: str, what: str, remedy: str) -> Problem:
-    """A problem of the data as a whole, `code` without the step in front."""
-    return Problem(
-        code=f"dataset.{code}",
-        what=what,
-        remedy=remedy,
-        where=Where(step="dataset", field="sources"),
-    )
+_SOURCES = Where(step="dataset", field="sources")
+
+
+def dataset_error(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
+    """Return an error of the data as a whole; `code` comes without the step."""
+    return error(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
+
+
+def dataset_warning(code: str, what: str | Text, remedy: str | Text, **values: Any) -> Problem:
+    """Return a warning about the data as a whole; `code` comes without the step."""
+    return warning(f"dataset.{code}", what, remedy, where=_SOURCES, **values)
+
+
+def quote_names(names: Iterable[str], joint: str = "and") -> Text:
+    """Return names in quotation marks as one phrase: “a”, “b” and “c”."""
+    return listed([text("“{name}”", name=name) for name in names], joint)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.formatting import plural
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import RowPreview, RowShown
 from lora_studio.engine.dataset.rows import mixture
@@ -14,7 +14,7 @@ from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.model import sources
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoder, TokenizedText, fault_of
+from lora_studio.engine.tokens.encoder import Encoder, TokenizedText, check_length
 
 #: Encoders by model and settings: a user looks at one row after another.
 _encoders: dict[tuple[str, ...], Encoder] = {}
@@ -32,7 +32,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     try:
         sample = rows.sample(source, position)
     except UnusableRow as reason:
-        job.emit(_unusable(preview, raw, str(reason), command))
+        job.emit(_unusable(preview, raw, reason, command))
         return
     preview = preview.model_copy(
         update={
@@ -50,7 +50,7 @@ def show(command: commands.ShowRow, job: JobContext) -> None:
     try:
         job.emit(_shown(encoder, sample, preview, raw, command))
     except UnusableRow as reason:
-        job.emit(_unusable(preview, raw, str(reason), command))
+        job.emit(_unusable(preview, raw, reason, command))
 
 
 def _shown(
@@ -58,13 +58,13 @@ def _shown(
 ) -> RowShown:
     sides = encoder.show(sample)
     tokenised = encoder.tokenise([sample])[0]
-    fault = str(tokenised) if isinstance(tokenised, UnusableRow) else ""
-    if not fault and sample.task != "text" and isinstance(tokenised, list):
-        faults = (fault_of(len(side.ids), side.first, command.dataset) for side in tokenised)
-        fault = next((fault for fault in faults if fault), "")
+    verdict = tokenised if isinstance(tokenised, UnusableRow) else None
+    if sample.task != "text" and isinstance(tokenised, list):
+        verdicts = (check_length(len(side.ids), side.first, command.dataset) for side in tokenised)
+        verdict = next(filter(None, verdicts), None)
     rejected = sides[1] if len(sides) > 1 else None
     return RowShown(
-        row=preview.model_copy(update={"fault": fault}),
+        row=preview.model_copy(update={"fault": str(verdict) if verdict else ""}),
         raw=raw,
         text=sides[0].text,
         tokens=sides[0].tokens,
@@ -72,7 +72,7 @@ def _shown(
         rejected_text=rejected.text if rejected else "",
         rejected_tokens=rejected.tokens if rejected else (),
         rejected_trained_spans=rejected.trained_spans if rejected else (),
-        problems=(_problem(fault, command),) if fault else tuple(_remarks(tokenised, command)),
+        problems=(_problem(verdict, command),) if verdict else tuple(_remarks(tokenised, command)),
     )
 
 
@@ -111,28 +111,33 @@ def _remark(code: str, what: str, remedy: str, command: commands.ShowRow) -> Pro
     return Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
 
 
-def _unusable(preview: RowPreview, raw: str, reason: str, command: commands.ShowRow) -> RowShown:
+def _unusable(
+    preview: RowPreview, raw: str, verdict: UnusableRow, command: commands.ShowRow
+) -> RowShown:
     return RowShown(
-        row=preview.model_copy(update={"fault": reason}),
+        row=preview.model_copy(update={"fault": str(verdict)}),
         raw=raw,
-        problems=(_problem(reason, command),),
+        problems=(_problem(verdict, command),),
     )
 
 
-def _problem(reason: str, command: commands.ShowRow) -> Problem:
-    remedy = "Correct the row in its file, or leave it out: the other rows train without it."
-    if "tokens" in reason:
-        remedy = "Allow more tokens with “Longest row”, or shorten the row."
-    elif "template" in reason:
-        remedy = "Change the row to what the chat template allows, or choose another template."
-    return Problem(
-        code="dataset.row_unusable",
-        what=f"Row {command.row} is left out: {reason}.",
-        remedy=remedy,
+_REMEDIES = {
+    UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the row.",
+    UnusableKind.TEMPLATE: "Change the row to what the chat template accepts, or choose another "
+    "template.",
+}
+
+
+def _problem(verdict: UnusableRow, command: commands.ShowRow) -> Problem:
+    return warning(
+        "dataset.row_unusable",
+        "Row {row} is skipped: {reason}.",
+        _REMEDIES.get(verdict.kind, "Correct the row in its file. All other rows are used."),
         where=Where(
             step="dataset", field="sources", file=command.dataset.sources[command.source].path
         ),
-        severity="warning",
+        row=command.row,
+        reason=verdict.reason,
     )
 
 

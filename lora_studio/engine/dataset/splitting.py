@@ -129,7 +129,7 @@ def _divided(
     dropped: dict[str, RowIds] = {}
     for fix, out in dataset_comparison.left_out(compared, spec.fixes, there)[1].items():
         if out.any():
-            dropped[REASONS[fix]] = _ids(facts, out)
+            dropped[str(REASONS[fix])] = _ids(facts, out)
         there &= ~out
     held_out = compared.held_out & there
     if not spec.validation_file:

@@ -19,7 +19,7 @@ import jinja2
 from jinja2 import nodes
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 from lora_studio.core.templates.chat_template import ChatTemplate
 
@@ -60,7 +60,7 @@ class ChatFormat:
         try:
             self.template = ChatTemplate(source, special)
         except jinja2.TemplateError as error:
-            raise UnusableRow(f"the chat template does not compile: {error}") from error
+            raise refuse_template("the chat template doesn't compile: {error}", error) from error
 
     def render(
         self, messages: Sequence[Message], tools: Tools = (), *, prompt: bool = False
@@ -140,7 +140,7 @@ class ChatFormat:
             shown = self._try(list(self._plain(turns, key, CallForm(), "tool")))
             if 0 <= shown.find("Zt0tZ") < shown.find("Za0aZ"):
                 return key
-        raise UnusableRow("the chat template does not show the reasoning before an answer")
+        raise refuse_template("the chat template omits the reasoning before an answer")
 
     @cached_property
     def _calls(self) -> CallForm:
@@ -158,7 +158,7 @@ class ChatFormat:
                 return CallForm("object", nested, ids, empty)
             if "json" in shown and '\\"' not in shown["json"]:
                 return CallForm("json", nested, ids, empty)
-        raise UnusableRow("the chat template cannot show tool calls")
+        raise refuse_template("the chat template doesn't support tool calls")
 
     @cached_property
     def _results(self) -> str:
@@ -172,7 +172,7 @@ class ChatFormat:
             said = turns if with_calls else [turns[0], *turns[2:]]
             if "Zr0rZ" in self._try(list(self._plain(said, "content", form, role))):
                 return role
-        raise UnusableRow("the chat template has no place for the result of a tool")
+        raise refuse_template("the chat template doesn't support tool results")
 
     # --- rendering ----------------------------------------------------------------------------
 
@@ -256,8 +256,14 @@ def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
 
 def _refused(error: Exception) -> UnusableRow:
     if isinstance(error, jinja2.TemplateError):
-        return UnusableRow(f"the chat template refuses it: {error}")
-    return UnusableRow(f"the chat template fails on it: {error}")
+        return refuse_template("the chat template rejects the conversation: {error}", error)
+    return refuse_template("the chat template fails on the conversation: {error}", error)
+
+
+def refuse_template(reason: str, error: Exception | None = None) -> UnusableRow:
+    """Return the verdict that a row can't be rendered; the template `reason` may name the `error`."""
+    values = {} if error is None else {"error": str(error)}
+    return UnusableRow(reason, UnusableKind.TEMPLATE, **values)
 
 
 # --- conversations to find out with -----------------------------------------------------------

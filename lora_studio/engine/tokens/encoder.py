@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
@@ -134,10 +134,11 @@ class Encoder:
         if not tokenizer.is_fast:
             raise fail(
                 "model.slow_tokenizer",
-                f"The tokenizer {type(tokenizer).__name__} does not tell where its tokens stand in "
-                "the text, so answers cannot be told from questions.",
+                "The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told "
+                "apart from questions.",
                 "Choose a version of the model that has a tokenizer.json.",
                 where=Where(step="model", field="source"),
+                tokenizer=type(tokenizer).__name__,
             )
         self.tokenizer = tokenizer
         self.spec = spec
@@ -154,9 +155,10 @@ class Encoder:
         except UnusableRow as error:
             raise fail(
                 "dataset.template_broken",
-                f"The chat template of the model cannot be used: {error}.",
+                "The model's chat template can't be used: {reason}.",
                 "Choose another chat template in the dataset step.",
                 where=Where(step="dataset", field="chat_template"),
+                reason=error.reason,
             ) from error
         self._begins_with, self._ends_with = _document_edges(tokenizer)
 
@@ -181,8 +183,8 @@ class Encoder:
                 Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
             ]
         for item in result:
-            if fault := fault_of(len(item.ids), item.first, self.spec):
-                raise UnusableRow(fault)
+            if verdict := check_length(len(item.ids), item.first, self.spec):
+                raise verdict
         return [item.cut(limit) for item in result]
 
     def tokenise(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
@@ -243,8 +245,11 @@ class Encoder:
         item = TokenizedText(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
             is_document = sample.task == "text" and sample.untrained is None
-            what = "the text is a single token" if is_document else "no answer in it trains"
-            raise UnusableRow(what)
+            raise UnusableRow(
+                "the text is a single token"
+                if is_document
+                else "no answer in the row is trained on"
+            )
         return item
 
     def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
@@ -293,13 +298,18 @@ def pieces(length: int, limit: int) -> list[Span]:
     return list(pairwise(edges))
 
 
-def fault_of(length: int, first: int, spec: DatasetSpec) -> str:
-    """Why the limit leaves a row out, "" when it does not; `first` as in `Tokenised`."""
+def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | None:
+    """Return the verdict on a row that the length limit excludes, else None.
+
+    `length` and `first` are those of its `TokenizedText`.
+    """
     if length > spec.max_length and spec.too_long == "skip":
-        return f"it has more than {spec.max_length} tokens"
-    if first >= spec.max_length:
-        return f"no part of an answer is within the first {spec.max_length} tokens"
-    return ""
+        reason = "the row has more than {limit} tokens"
+    elif first >= spec.max_length:
+        reason = "no part of an answer is within the first {limit} tokens"
+    else:
+        return None
+    return UnusableRow(reason, UnusableKind.LENGTH, limit=spec.max_length)
 
 
 def prompt_ids(
@@ -345,9 +355,9 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
         first = bisect_left(offsets, begin, key=_START)
         last = bisect_left(offsets, end, key=_START)
         if first and offsets[first - 1][1] > begin and text[begin : offsets[first - 1][1]].strip():
-            raise UnusableRow("one token holds the end of a question and an answer's begin")
+            raise UnusableRow("one token spans the end of a question and the start of an answer")
         if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
-            raise UnusableRow("one token holds the end of an answer and what follows it")
+            raise UnusableRow("one token spans the end of an answer and the text after it")
         for hole in rendered.holes:
             if hole[0] < end and begin < hole[1]:
                 start, stop = _tokens_in(hole, text, offsets)

@@ -32,7 +32,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
-from lora_studio.engine.tokens.chat_format import ChatFormat, Tools, common_length
+from lora_studio.engine.tokens.chat_format import ChatFormat, Tools, common_length, refuse_template
 from lora_studio.engine.tokens.markers import (
     ANSWER,
     Marked,
@@ -46,7 +46,13 @@ from lora_studio.engine.tokens.markers import (
 )
 from lora_studio.engine.tokens.prompt_alignment import MARK, asks_alike, asks_alike_in_round
 
-_TITLES = {"system": "system message", "user": "question", "tool": "result of a tool"}
+_OMITTED = {
+    "system": "the chat template omits a system message",
+    "user": "the chat template omits a question",
+    "tool": "the chat template omits a tool result",
+}
+#: The prompt for an answer is not what stands before the answer in the finished conversation.
+PROMPT_MISMATCH = "the chat template writes the prompt differently once it is answered"
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,9 @@ class ExactRenderer:
                 end = max(end, self._end_of_calls(turns, tools, text, index))
             ending = self._ending(turns, tools, index, marked, text[end:])
             if ending is None:
-                raise UnusableRow("the chat template ends an answer otherwise within a chat")
+                raise refuse_template(
+                    "the chat template ends an answer differently in the middle of a chat"
+                )
             if not text.startswith(ending, end):
                 # The template ends no answer. The model still has to learn where to stop.
                 end = len(text)
@@ -257,7 +265,7 @@ class ExactRenderer:
         """How many reasonings of trained answers are not in the text; the last one has to be."""
         missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
         if wanted and wanted[-1] in missing:
-            raise UnusableRow("the chat template leaves the reasoning of the last answer out")
+            raise refuse_template("the chat template omits the reasoning of the last answer")
         return len(missing)
 
     # --- tool calls ---------------------------------------------------------------------------
@@ -274,30 +282,30 @@ class ExactRenderer:
         end = common_length(text, shown)
         added = shown[end : len(shown) - (len(text) - end)]
         if len(added) != len(shown) - len(text) or not shown.endswith(text[end:]):
-            raise UnusableRow("the chat template shows a tool call in more than one place")
+            raise refuse_template("the chat template writes a tool call in more than one place")
         if added.count(f"{extra}v") != 1:
-            raise UnusableRow("the chat template leaves the arguments of a tool call out")
+            raise refuse_template("the chat template omits the arguments of a tool call")
         return end
 
     @staticmethod
     def _require_calls(turn: Message, shown: str) -> None:
         for call in turn.tool_calls:
             if call.name not in shown:
-                raise UnusableRow("the chat template leaves a tool call out")
+                raise refuse_template("the chat template omits a tool call")
             for leaf in _leaves(call.arguments):
                 if not any(form in shown for form in _spellings(leaf)):
-                    raise UnusableRow("the chat template leaves the arguments of a tool call out")
+                    raise refuse_template("the chat template omits the arguments of a tool call")
 
     def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
         """Raises UnusableRow where the template has no place for what is not an answer."""
         for tool in tools:
             if str((tool.get("function") or tool).get("name", "")) not in text:
-                raise UnusableRow("the chat template does not show which tools there are")
+                raise refuse_template("the chat template omits the list of tools")
         key = tuple((turn.role, bool(turn.content.strip())) for turn in turns)
         if key not in self._missing:
             self._missing[key] = self._first_missing(turns, tools)
         if role := self._missing[key]:
-            raise UnusableRow(f"the chat template leaves a {_TITLES[role]} out")
+            raise refuse_template(_OMITTED[role])
 
     def _first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
         probe = [
@@ -376,7 +384,7 @@ def _behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
     header = prompt[in_prompt + len(asked) :]
     begin = in_text + len(asked) + len(header)
     if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
-        raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
+        raise refuse_template(PROMPT_MISMATCH)
     shift = len(prompt) - begin
     text = prompt + text[begin : span[1]]
     return replace(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats.loss_masks import behind
-from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.tokens.chat_format import refuse_template
 
 Span = tuple[int, int]  # characters, end excluded
 
@@ -87,17 +87,17 @@ def places_of(shown: str, marked: Marked, text: str) -> Places:
         length = begin + len(marked.cores[key])
         position = match.end()
         if key in places:
-            raise UnusableRow("the chat template writes an answer twice")
+            raise refuse_template("the chat template writes an answer twice")
         places[key] = begin, length
     pieces.append(shown[position:])
     if "".join(pieces) != text:
-        raise UnusableRow("the chat template changes the text of an answer")
+        raise refuse_template("the chat template changes the text of an answer")
     for index, turn in enumerate(marked.messages):
         last = max((part for known, part in marked.cores if known == index), default=-1)
         # Of a turn that calls tools the reasoning may go, as it may before any earlier answer.
         is_needed = last > 0 or (last == 0 and not turn.tool_calls)
         if is_needed and (index, last) not in places:
-            raise UnusableRow("the chat template leaves an answer out")
+            raise refuse_template("the chat template omits an answer")
     return places
 
 

@@ -24,8 +24,8 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset.formats.loss_masks import behind
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
-from lora_studio.engine.tokens.chat_format import Tools
-from lora_studio.engine.tokens.exact_rendering import ExactRenderer, Rendered
+from lora_studio.engine.tokens.chat_format import Tools, refuse_template
+from lora_studio.engine.tokens.exact_rendering import PROMPT_MISMATCH, ExactRenderer, Rendered
 from lora_studio.engine.tokens.markers import THINKING, Span
 
 TrainOn = Literal["answers", "last_answer", "everything"]
@@ -122,7 +122,7 @@ class ShapeRenderer:
             trained = [t.model_copy(update={"trained": t.role == "assistant"}) for t in turns]
             rendered = self._answers(trained, tools)
             if rendered.text != text:
-                raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
+                raise refuse_template(PROMPT_MISMATCH)
             spans = _without(spans, rendered.thoughts)
         return Rendered(text, spans)
 

@@ -19,7 +19,7 @@ from lora_studio.core.dataset.formats.values import (
     text_of,
     without_nulls,
 )
-from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
 
 _MEDIA_PARTS = ("image", "audio", "video", "file")
@@ -36,7 +36,7 @@ _BY_FIELD = {
 _CALL_IDS = ("tool_use_id", "toolUseId", "tool_call_id", "call_id")
 _REASONS = ("reasoningText", "text", "content", "value", "summary")
 _RESULTS = ("content", "response", "output")
-_NOT_TEXT = "a turn holds something other than text"
+_NOT_TEXT = "a turn contains something other than text"
 #: Parts that are calls which a server makes itself, results of these, or files, by what else they have.
 _FOREIGN = (
     (re.compile(r"\w+_tool_use"), "input", dict),
@@ -78,7 +78,7 @@ def parts_of(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     for whole in listed:
         kind, part = _kind_of(whole)
         if kind.startswith(_MEDIA_PARTS):
-            raise UnusableRow("a turn holds an image, sound or film, which is not used here")
+            raise UnusableRow("a turn contains an image, audio or video", UnusableKind.MEDIA)
         if isinstance(part, str):
             texts.append(text_of(part))
         elif kind in _UNREADABLE_PARTS:

@@ -56,13 +56,10 @@ from lora_studio.core.dataset.formats.values import (
     truth_of,
     valid,
 )
-from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import TASKS, Message, RowFormat
 
 Slots = Mapping[str, Any]
-
-_TOO_DEEP = "it is nested too deeply"
-_MEDIA = "it comes with an image, sound or film, which is not used here"
 
 
 def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
@@ -78,21 +75,21 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
         refuse_media(values, set(mapping.values()))
         return _CONVERTERS[row_format](filled(values, mapping))
     except RecursionError:
-        raise UnusableRow(_TOO_DEEP) from None
+        raise UnusableRow("the row is nested too deeply") from None
 
 
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
     """Raises UnusableRow where a column that is not used for something else holds media."""
     for name, value in values.items():
         if key_of(name) in MEDIA_KEYS and name not in used and is_media(value):
-            raise UnusableRow(_MEDIA)
+            raise UnusableRow("the row contains an image, audio or video", UnusableKind.MEDIA)
 
 
 def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
     found = candidates(profile([values], list(values)))
     mapping = next((item.mapping for item in found if item.format == row_format), None)
     if mapping is None:
-        raise UnusableRow("it has other columns than this format needs")
+        raise UnusableRow("the row lacks the columns that this format needs")
     return mapping
 
 
@@ -101,7 +98,7 @@ def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, 
 
 def _chat(slots: Slots, slot: str) -> Sample:
     if slot not in slots:
-        raise UnusableRow(f"it has no {slot}")
+        raise UnusableRow("“{slot}” is missing", slot=slot)
     return _sft(slots, conversation(slots[slot]))
 
 
@@ -109,9 +106,9 @@ def _sft(slots: Slots, turns: list[Message]) -> Sample:
     turns = _to_last_answer(turns)
     answers = [turn for turn in turns if turn.role == "assistant"]
     if not any(_says(turn) for turn in answers):
-        raise UnusableRow("its answer is empty")
+        raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
     if not any(turn.trained for turn in answers):
-        raise UnusableRow("none of its answers is meant to train")
+        raise UnusableRow("the row excludes all of its answers from training")
     return _with_extras(Sample("sft", tuple(turns)), slots)
 
 
@@ -119,7 +116,7 @@ def _to_last_answer(turns: list[Message]) -> list[Message]:
     """The turns without what stands behind the last answer; raises UnusableRow without any."""
     end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
     if not end:
-        raise UnusableRow("there is no answer in it")
+        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
     return turns[:end]
 
 
@@ -164,7 +161,7 @@ def _prompt_completion(slots: Slots) -> Sample:
     if _are_spelt_turns(prompt, completion):
         prompt, completion = parsed(prompt), parsed(completion)
     if "prompt" not in slots:
-        raise UnusableRow("it has no prompt")
+        raise UnusableRow("there is no prompt")
     before = _prompt(prompt)
     if isinstance(completion, dict) and completion.get("role") == "assistant":
         completion = [completion]  # as a server gave it
@@ -183,9 +180,9 @@ def _questions(text: str | None) -> Sequence[Message]:
 
 def _question(text: str | None) -> Message:
     if text is None:
-        raise UnusableRow("it has no question")
+        raise UnusableRow("there is no question")
     if not text.strip():
-        raise UnusableRow("its question is empty")
+        raise UnusableRow("the question is empty", UnusableKind.EMPTY)
     return message("user", text)
 
 
@@ -193,12 +190,12 @@ def _answer(slots: Slots, slot: str) -> Message:
     """The assistant's turn in a slot, with its reasoning and tool calls; raises UnusableRow."""
     value = slots.get(slot)
     if value is None:
-        raise UnusableRow("it has no answer")
+        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
     if "tools" in slots and (calls := calls_in(value)):
         return message("assistant", "", calls=calls)
     text = answer_of(value)
     if not text.strip():
-        raise UnusableRow("its answer is empty")
+        raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
     return message("assistant", text, thinking=text_of(slots.get("thinking")))
 
 
@@ -213,7 +210,7 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
 def _words_of(value: Any) -> str:
     """The text of what is asked, also of an object that has it under a usual name."""
     if isinstance(value, list) and any(map(holds_turns, value)):
-        raise UnusableRow("its question is a list of conversations")
+        raise UnusableRow("the question is a list of conversations")
     return answer_of(value) if has_text(value) else text_of(value)
 
 
@@ -222,15 +219,15 @@ def _words_of(value: Any) -> str:
 
 def _text(slots: Slots) -> Sample:
     if "text" not in slots:
-        raise UnusableRow("it has no text")
+        raise UnusableRow("there is no text")
     if segments := segments_of(slots["text"]):
         text, untrained = segments
         if not any(text[begin:end].strip() for begin, end in outside(untrained, len(text))):
-            raise UnusableRow("none of its pieces is meant to train")
+            raise UnusableRow("the row excludes all of its text from training")
         return Sample("text", text=valid(text), untrained=untrained)
     text = text_of(slots["text"])
     if not text.strip():
-        raise UnusableRow("its text is empty")
+        raise UnusableRow("the text is empty", UnusableKind.EMPTY)
     return Sample("text", text=text)
 
 
@@ -258,9 +255,9 @@ def _preference(slots: Slots) -> Sample:
         prompt, better, worse = _split_turns(prompt, better, worse)
     for turns, side in ((better, "chosen"), (worse, "rejected")):
         if not any(turn.role == "assistant" for turn in turns):
-            raise UnusableRow(f"its {side} side has no answer")
+            raise UnusableRow("there is no answer in “{slot}”", UnusableKind.NO_ANSWER, slot=side)
         if not any(_says(turn) for turn in turns if turn.role == "assistant"):
-            raise UnusableRow(f"its {side} answer is empty")
+            raise UnusableRow("the answer in “{slot}” is empty", UnusableKind.EMPTY, slot=side)
     sample = Sample("preference", _untrained(prompt), chosen=tuple(better), rejected=tuple(worse))
     return _with_extras(sample, slots)
 
@@ -270,11 +267,11 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     if are_ranked(answers):
         return best_and_worst(answers)
     if not _are_texts(answers):
-        raise UnusableRow("its answers are not texts")
+        raise UnusableRow("the answers are not texts")
     if ratings is not None:
         return best_and_worst_rated(answers, ratings)
     if not is_pair(answers):
-        raise UnusableRow("it does not have two different answers")
+        raise UnusableRow("there are not two different answers")
     return answers[0], answers[1]
 
 
@@ -298,18 +295,18 @@ def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
 def _kto(slots: Slots) -> Sample:
     label = truth_of(slots.get("label"))
     if "label" not in slots:
-        raise UnusableRow("it has no label")
+        raise UnusableRow("there is no label")
     if label is None:
-        raise UnusableRow("its label says neither good nor bad")
+        raise UnusableRow("the label is neither good nor bad")
     if "completion" not in slots:
-        raise UnusableRow("it has no answer")
+        raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
     prompt, completion = _asked(slots), slots["completion"]
     if _are_spelt_turns(prompt, completion):
         prompt, completion = parsed(prompt), parsed(completion)
     before = _prompt(prompt)
     turns = _to_last_answer([*before, *_behind(before, _side(completion, "completion", before))])
     if not _says(turns[-1]):
-        raise UnusableRow("its answer is empty")
+        raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
     last = turns[-1].model_copy(update={"trained": True})
     sample = Sample("kto", (*_untrained(turns[:-1]), last), label=label)
     return _with_extras(sample, slots)
@@ -337,9 +334,9 @@ def _prompt(value: Any) -> list[Message]:
 def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
     """One side of a pair: turns, one turn, a transcript, or the text of an answer."""
     if is_blank(value):
-        raise UnusableRow(
-            f"its {side} answer is empty" if value is not None else f"it has no {side}"
-        )
+        if value is None:
+            raise UnusableRow("“{slot}” is missing", slot=side)
+        raise UnusableRow("the answer in “{slot}” is empty", UnusableKind.EMPTY, slot=side)
     if not isinstance(value, str) and style_of(value):
         return conversation(value)
     if isinstance(value, dict) and not is_blank(value.get("role") or value.get("from")):

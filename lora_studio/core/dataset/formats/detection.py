@@ -1,9 +1,8 @@
-"""What rows are: which format, which column fills which slot, how sure that is and why.
+"""Detect the format of rows: which column fills which slot, how sure that is, and why.
 
-Every reading of the columns is tried on the rows themselves; the share of rows that it can convert
-decides, together with how much a reading says (a pair of answers says more than its parts). The
-result does not depend on the order of rows, and unknown columns do not change it. `convert` then
-makes a Sample of each row.
+Every candidate reading of the columns is tried on the rows themselves. The share of rows that it
+converts decides, together with how much a reading says (a pair of answers says more than its parts).
+The result does not depend on the order of rows, and unknown columns do not change it.
 """
 
 from __future__ import annotations
@@ -17,32 +16,36 @@ from lora_studio.core.dataset.formats import unsupported
 from lora_studio.core.dataset.formats.candidates import FormatCandidate, candidates
 from lora_studio.core.dataset.formats.columns import DataColumn, profile
 from lora_studio.core.dataset.formats.conversion import convert
-from lora_studio.core.dataset.formats.mapping import check, filled, names_in, needed
-from lora_studio.core.dataset.formats.ranking import NEITHER, is_pair
-from lora_studio.core.dataset.formats.turns import conversation, transcript
-from lora_studio.core.dataset.samples import UnusableRow, refused
+from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
+from lora_studio.core.dataset.formats.mapping import check, names_in, needed
+from lora_studio.core.dataset.samples import (
+    UnusableKind,
+    UnusableRow,
+    dataset_error,
+    quote_names,
+)
 from lora_studio.core.dataset.spec import FORMAT_TITLES, TASKS, RowFormat, Task
-from lora_studio.core.formatting import listed, number, percent, plural
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
 __all__ = ["FormatVerdict", "convert", "detect"]
 
-#: Rows that a reading is tried on: 500 tell a share to about four hundredths, within 0.1 s.
-_TRIED = 500
-#: Shapes of rows that are looked at apart from one another.
-_SHAPES = 5
-#: A reading that converts fewer rows than this is none.
-_LEAST = 0.02
+#: Rows that a candidate is tried on: 500 give a share to within four percent, in 0.1 s.
+_TRIED_ROWS = 500
+#: Sets of columns that are profiled separately.
+_MOST_COLUMN_SETS = 5
+#: Candidates that convert a smaller share of rows are dropped.
+_MIN_SHARE = 0.02
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class FormatVerdict:
-    """What rows are; `format` and `task` are None where nothing can be trained on them.
+    """The detected format of rows; `format` and `task` are None for data that cannot be trained on.
 
-    `mapping` says which column or template fills each slot. `confidence` is 0 to 1, `evidence` a
-    sentence, `others` are formats that would fit too, the likeliest first. A problem of severity
+    `mapping` says which column or template fills each slot. `confidence` is 0 to 1. `evidence` is one
+    sentence. `others` are formats that would fit too, the likeliest first. A problem of severity
     `error` says why the data is refused.
     """
 
@@ -50,7 +53,7 @@ class FormatVerdict:
     task: Task | None
     mapping: dict[str, str]
     confidence: float
-    evidence: str
+    evidence: Text
     others: tuple[RowFormat, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -61,83 +64,91 @@ def detect(
     chosen: Literal["auto"] | RowFormat = "auto",
     mapping: Mapping[str, str] | None = None,
 ) -> FormatVerdict:
-    """What some rows of a source are; it never raises.
+    """Return the format of sample rows of one source. Never raises.
 
-    `rows` should be from all over the source; what is not an object among them is passed over.
-    `columns` names all columns in the source's order. `chosen` and `mapping` are the user's word:
-    the format is taken as given, the slots of the mapping too, and the others are found.
+    `rows` should come from all over the source; items that are not objects are ignored. `columns`
+    names all columns in the source's order. `chosen` and `mapping` are the user's choices: the format
+    and the mapped slots are used as given, and the other slots are detected.
     """
     sample = _spread([row for row in rows if isinstance(row, dict)])
     given = dict(mapping or {})
-    found = profile(sample, columns)
+    profiles = profile(sample, columns)
     if not sample:
-        return _refusal(unsupported.empty())
-    tried = [_Tried.on(sample, candidate) for candidate in _readings(sample, found, columns)]
+        return _refuse(unsupported.describe_empty())
+    tried = [_Trial.run(sample, candidate) for candidate in _collect(sample, profiles, columns)]
     if chosen != "auto" or given:
-        return _as_told(sample, found, tried, chosen, given)
-    if problem := unsupported.of_shape(sample, found):
-        return _refusal(problem)
-    fitting = sorted((item for item in tried if item.share >= _LEAST), key=_Tried.rank)
+        return _apply_choice(sample, profiles, tried, chosen, given)
+    if problem := unsupported.find_unsupported(sample, profiles):
+        return _refuse(problem)
+    fitting = sorted((item for item in tried if item.share >= _MIN_SHARE), key=_Trial.rank)
     if not fitting:
-        return _refusal(_nothing_fits(sample, found, tried))
+        return _refuse(_explain_no_fit(sample, profiles, tried))
     return _verdict(fitting[0], sample, _others(fitting))
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """A reading with what came of it: rows converted, reasons of the others."""
+class _Trial:
+    """A candidate with its outcome: rows converted, and reasons of the others."""
 
     candidate: FormatCandidate
     rows: int
     used: int
-    reasons: Counter[str]
+    reasons: Counter[tuple[UnusableKind, Text]]
 
     @classmethod
-    def on(cls, rows: Rows, candidate: FormatCandidate) -> _Tried:
-        reasons: Counter[str] = Counter()
+    def run(cls, rows: Rows, candidate: FormatCandidate) -> _Trial:
+        reasons: Counter[tuple[UnusableKind, Text]] = Counter()
         for row in rows:
             try:
                 convert(row, candidate.format, candidate.mapping)
             except UnusableRow as verdict:
-                reasons[str(verdict)] += 1
+                reasons[verdict.kind, verdict.reason] += 1
         return cls(candidate, len(rows), len(rows) - reasons.total(), reasons)
 
     @property
     def share(self) -> float:
         return self.used / self.rows
 
-    def rank(self) -> tuple[float, float, int, str, str]:
-        """Sorts the best first, without regard to the order of rows or columns.
+    @property
+    def main_reason(self) -> tuple[UnusableKind, Text]:
+        """Return the most frequent reason; the first in the alphabet among equals."""
+        return min(self.reasons, key=lambda entry: (-self.reasons[entry], str(entry[1])))
 
-        Of readings that do equally well the one that leaves the fewest columns out is better: the
-        others drop what some rows have.
+    def rank(self) -> tuple[float, float, int, str, str]:
+        """Return a key that sorts the best first, whatever the order of rows or columns.
+
+        Among candidates that convert equally many rows, the one that maps the most columns wins: the
+        others drop data that some rows have.
         """
         candidate = self.candidate
-        # Where no answer is the better one, the row is still one of pairs, and no other.
-        score = candidate.weight * (self.used + self.reasons[NEITHER]) / self.rows
+        # Rows whose two answers are equally good are still rows of pairs.
+        ties = sum(
+            count for (kind, _), count in self.reasons.items() if kind is UnusableKind.NO_PREFERENCE
+        )
+        score = candidate.weight * (self.used + ties) / self.rows
         slots = str(sorted(candidate.mapping.items()))
         return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
 
 
-def _readings(
+def _collect(
     sample: Rows, columns: Sequence[DataColumn], order: Iterable[str]
 ) -> list[FormatCandidate]:
-    """The readings of all columns together and of the commonest shapes of rows, each once."""
+    """Return the candidates of all columns and of the most common column sets, without repeats."""
     order = list(order)
-    found = candidates(columns)
-    shapes = Counter(frozenset(row) for row in sample)
-    if len(shapes) > 1:
-        commonest = sorted(shapes, key=lambda shape: (-shapes[shape], sorted(shape)))[:_SHAPES]
-        for shape in commonest:
-            alike = [row for row in sample if frozenset(row) == shape]
-            found += candidates(profile(alike, [name for name in order if name in shape]))
+    collected = candidates(columns)
+    column_sets = Counter(frozenset(row) for row in sample)
+    if len(column_sets) > 1:
+        commonest = sorted(column_sets, key=lambda names: (-column_sets[names], sorted(names)))
+        for names in commonest[:_MOST_COLUMN_SETS]:
+            alike = [row for row in sample if frozenset(row) == names]
+            collected += candidates(profile(alike, [name for name in order if name in names]))
     unique: dict[tuple[str, str], FormatCandidate] = {}
-    for candidate in found:
+    for candidate in collected:
         unique.setdefault((candidate.format, str(sorted(candidate.mapping.items()))), candidate)
     return list(unique.values())
 
 
-def _others(fitting: Sequence[_Tried]) -> tuple[RowFormat, ...]:
+def _others(fitting: Sequence[_Trial]) -> tuple[RowFormat, ...]:
     best = fitting[0].candidate.format
     others = [
         item.candidate.format
@@ -147,7 +158,7 @@ def _others(fitting: Sequence[_Tried]) -> tuple[RowFormat, ...]:
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 
-def _verdict(best: _Tried, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
+def _verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> FormatVerdict:
     candidate = best.candidate
     return FormatVerdict(
         format=candidate.format,
@@ -156,152 +167,56 @@ def _verdict(best: _Tried, sample: Rows, others: tuple[RowFormat, ...] = ()) -> 
         confidence=round(candidate.sure * best.share, 2),
         evidence=_evidence(best),
         others=others,
-        problems=tuple(_warnings(best, sample)),
+        problems=tuple(warn_about_mapping(candidate, sample)),
     )
 
 
-def _evidence(best: _Tried) -> str:
+def _evidence(best: _Trial) -> Text:
     candidate, rows = best.candidate, best.rows
     read = list(
         dict.fromkeys(name for slot in candidate.mapping.values() for name in names_in(slot))
     )
-    columns = ", ".join(f"“{name}”" for name in read)
-    title = FORMAT_TITLES[candidate.format]
     share = (
-        "the only row looked at"
+        text("the only row checked")
         if rows == best.used == 1
-        else f"all {number(rows)} rows looked at"
+        else text("all {rows} rows checked", rows=rows)
         if rows == best.used
-        else f"{number(best.used)} of {number(rows)} rows looked at ({percent(best.share)})"
+        else text(
+            "{used} of {rows} rows checked ({share:percent})",
+            used=best.used,
+            rows=rows,
+            share=best.share,
+        )
     )
-    if len(read) == 1:
-        return f"Column {columns} fits “{title}” in {share}."
-    return f"Columns {columns} fit “{title}” in {share}."
+    return counted(
+        len(read),
+        "Column {columns} fits “{format}” in {share}.",
+        "Columns {columns} fit “{format}” in {share}.",
+        columns=quote_names(read),
+        format=Text(template=FORMAT_TITLES[candidate.format]),
+        share=share,
+    )
 
 
-def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
-    """What the user should know about the choice that was made."""
-    candidate = best.candidate
-    found = []
-    if candidate.rivals:
-        taken = candidate.mapping[candidate.rivalled]
-        found.append(
-            _warning(
-                "ambiguous_columns",
-                f"The answer is taken from “{taken}”; it could also be "
-                f"{listed([f'“{name}”' for name in candidate.rivals], 'or')}.",
-                f"If that is what you mean, map it to “{candidate.rivalled}”.",
-            )
-        )
-    if candidate.guessed:
-        found.append(
-            _warning(
-                "guessed_columns",
-                "The columns’ names do not say what they hold: "
-                f"{listed([f'“{name}” is taken as {slot}' for slot, name in candidate.mapping.items()])}.",
-                "Look at the rows, and map other columns if that is wrong.",
-            )
-        )
-    if _is_paired_by_order(candidate, sample):
-        found.append(
-            _warning(
-                "first_is_better",
-                f"“{candidate.mapping['chosen']}” holds two answers to each prompt. The first is taken "
-                "as the better one.",
-                "If they are not pairs, choose another format; then the first alone is learnt.",
-            )
-        )
-    if several := _several_answers(candidate, sample):
-        found.append(
-            _warning(
-                "several_answers",
-                f"{plural(several, 'row')} of {number(len(sample))} looked at "
-                f"{'has' if several == 1 else 'have'} several answers. The first is used, the others "
-                "are left out.",
-                "To learn all of them, write a row for each.",
-            )
-        )
-    if candidate.format == "preference" and _split_in_words(candidate.mapping, sample):
-        found.append(
-            _warning(
-                "implicit_prompt",
-                "There is no prompt column: what both answers of a row begin with alike is its prompt.",
-                "If a column has the prompts, map it to “prompt”.",
-            )
-        )
-    if unanswered := sum(_is_unanswered(row, candidate) for row in sample):
-        found.append(
-            _warning(
-                "unanswered_turns",
-                f"{plural(unanswered, 'conversation')} of {number(len(sample))} looked at "
-                f"{'goes' if unanswered == 1 else 'go'} on after the last answer.",
-                "What has no answer is left out: there is nothing to learn from it.",
-            )
-        )
-    return found
+# --- chosen by the user -----------------------------------------------------------------------
 
 
-def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
-    """Whether nothing but their order says which of two answers is the better one."""
-    mapping = candidate.mapping
-    name = mapping.get("chosen", "")
-    is_one = candidate.format == "preference" and mapping.get("rejected") == name
-    return is_one and "better" not in mapping and any(is_pair(row.get(name)) for row in sample)
-
-
-def _several_answers(candidate: FormatCandidate, sample: Rows) -> int:
-    """How many rows have a list of different answers, of which the first alone is learnt."""
-    slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
-    name = candidate.mapping.get(slots.get(candidate.format, ""), "")
-    return sum(_holds_several(row.get(name)) for row in sample) if name else 0
-
-
-def _holds_several(value: Any) -> bool:
-    """Whether a value is a list of different texts."""
-    is_list = isinstance(value, list) and all(isinstance(text, str) for text in value)
-    return is_list and len({text for text in value if text.strip()}) > 1
-
-
-def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
-    """Whether the conversation of a row goes on after its last answer."""
-    if candidate.format not in ("messages", "sharegpt"):
-        return False
-    try:
-        slots = filled(row, candidate.mapping)
-        said = conversation(slots.get("messages", slots.get("conversations")))
-    except (UnusableRow, RecursionError):
-        return False
-    return any(turn.role == "assistant" for turn in said) and said[-1].role != "assistant"
-
-
-def _split_in_words(mapping: Mapping[str, str], sample: Rows) -> bool:
-    """Whether most prompts are what two plain texts begin with, which may be chance."""
-    if "prompt" in mapping:
-        return False
-    sides = [row.get(mapping["chosen"]) for row in sample]
-    plain = [side for side in sides if isinstance(side, str) and transcript(side) is None]
-    return 2 * len(plain) > len(sides)
-
-
-# --- as the user says -------------------------------------------------------------------------
-
-
-def _as_told(
+def _apply_choice(
     sample: Rows,
     columns: Sequence[DataColumn],
-    tried: Sequence[_Tried],
+    tried: Sequence[_Trial],
     chosen: Literal["auto"] | RowFormat,
     given: dict[str, str],
 ) -> FormatVerdict:
-    """The verdict with a format or a mapping that the user chose."""
+    """Return the verdict with a format or a mapping that the user chose."""
     names = [column.name for column in columns]
-    row_format = _format_of(chosen, given, tried)
+    row_format = _chosen_format(chosen, given, tried)
     if row_format is None:
-        return _refusal(_unknown_slots(given))
+        return _refuse(_describe_unknown_slots(given))
     detected = next(
         (
             item.candidate
-            for item in sorted(tried, key=_Tried.rank)
+            for item in sorted(tried, key=_Trial.rank)
             if item.candidate.format == row_format
         ),
         None,
@@ -311,27 +226,24 @@ def _as_told(
     problems = check(row_format, given, names)
     missing = [slot for slot in needed(row_format) if slot not in mapping]
     if missing:
-        problems.append(_unfilled(row_format, missing, names))
+        problems.append(_describe_missing_slots(row_format, missing, names))
     if problems:
-        return FormatVerdict(
-            None, None, mapping, 0.0, str(problems[0].what), problems=tuple(problems)
-        )
+        return _refuse(*problems, mapping=mapping)
     sure = 1.0 if given or detected is None else detected.sure
-    told = _Tried.on(sample, FormatCandidate(row_format, mapping, 1.0, sure))
-    if not told.used:
-        reason = max(sorted(told.reasons), key=lambda text: told.reasons[text])
-        return _refusal(_none_usable(row_format, reason), mapping=mapping)
-    return _verdict(told, sample)
+    trial = _Trial.run(sample, FormatCandidate(row_format, mapping, 1.0, sure))
+    if not trial.used:
+        return _refuse(_describe_unusable(row_format, trial.main_reason[1]), mapping=mapping)
+    return _verdict(trial, sample)
 
 
-def _format_of(
-    chosen: Literal["auto"] | RowFormat, given: Mapping[str, str], tried: Sequence[_Tried]
+def _chosen_format(
+    chosen: Literal["auto"] | RowFormat, given: Mapping[str, str], tried: Sequence[_Trial]
 ) -> RowFormat | None:
-    """The format that was chosen, or the likeliest one with the slots that were filled."""
+    """Return the format that was chosen, or the likeliest one that has the mapped slots."""
     if chosen != "auto":
         return chosen
     ranked = [
-        item.candidate.format for item in sorted(tried, key=_Tried.rank) if item.share >= _LEAST
+        item.candidate.format for item in sorted(tried, key=_Trial.rank) if item.share >= _MIN_SHARE
     ]
     for row_format in [*ranked, *FORMAT_TITLES]:
         if not check(row_format, dict.fromkeys(given, ""), ()):
@@ -339,69 +251,70 @@ def _format_of(
     return None
 
 
-def _unfilled(row_format: RowFormat, missing: Sequence[str], names: Sequence[str]) -> Problem:
-    return refused(
+def _describe_missing_slots(
+    row_format: RowFormat, missing: Sequence[str], names: Sequence[str]
+) -> Problem:
+    return dataset_error(
         "missing_slot",
-        f"No column fills {listed([f'“{slot}”' for slot in missing])} of "
-        f"“{FORMAT_TITLES[row_format]}”.",
-        f"Choose one for each. The columns are: {', '.join(names)}.",
+        "No column is mapped to {slots} of “{format}”.",
+        "Choose a column for each. The columns are: {columns}.",
+        slots=quote_names(missing),
+        format=Text(template=FORMAT_TITLES[row_format]),
+        columns=tuple(text("{name}", name=name) for name in names),
     )
 
 
-def _unknown_slots(given: Mapping[str, str]) -> Problem:
-    return refused(
+def _describe_unknown_slots(given: Mapping[str, str]) -> Problem:
+    return dataset_error(
         "unknown_slot",
-        f"No format has all of {listed([f'“{slot}”' for slot in given])}.",
-        "Choose the format first; it says what can be filled.",
+        "No format has all of {slots}.",
+        "Choose the format first to see its slots.",
+        slots=quote_names(given),
     )
 
 
-def _none_usable(row_format: RowFormat, reason: str) -> Problem:
-    return refused(
+def _describe_unusable(row_format: RowFormat, reason: Text) -> Problem:
+    return dataset_error(
         "no_usable_rows",
-        f"None of the rows looked at can be read as “{FORMAT_TITLES[row_format]}”: {reason}.",
-        "Choose another format or other columns.",
+        "None of the rows checked can be used as “{format}”: {reason}.",
+        "Choose another format or map other columns.",
+        format=Text(template=FORMAT_TITLES[row_format]),
+        reason=reason,
     )
 
 
 # --- refused ----------------------------------------------------------------------------------
 
 
-def _nothing_fits(sample: Rows, columns: Sequence[DataColumn], tried: Sequence[_Tried]) -> Problem:
-    """Why no reading converts any row."""
-    best = min(tried, key=_Tried.rank, default=None)
+def _explain_no_fit(
+    sample: Rows, columns: Sequence[DataColumn], tried: Sequence[_Trial]
+) -> Problem:
+    """Return why no candidate converts any row."""
+    best = min(tried, key=_Trial.rank, default=None)
     if best is None or not best.reasons:
-        return unsupported.of_rest(sample, columns)
-    reason = max(sorted(best.reasons), key=lambda text: best.reasons[text])
-    if "image, sound or film" in reason:
-        return refused(
+        return unsupported.explain_mismatch(sample, columns)
+    kind, reason = best.main_reason
+    if kind is UnusableKind.MEDIA:
+        return dataset_error(
             "media",
-            "The turns hold images, sound or film, which language models trained here do not see.",
-            "Choose data of text alone.",
+            "The turns contain images, audio or video. LoRA Studio trains on text only.",
+            "Choose a text dataset.",
         )
-    if "no answer" in reason and (problem := unsupported.unclear_pairs(sample, columns)):
-        return problem
-    if "no answer" in reason:
-        return refused(
+    if kind is UnusableKind.NO_ANSWER:
+        return unsupported.find_unclear_pairs(sample, columns) or dataset_error(
             "prompts_only",
-            "There are prompts but no answers to them, so there is nothing to learn.",
+            "There are prompts but no answers, so there is nothing to learn.",
             "Choose data in which the assistant answers.",
         )
-    return _none_usable(best.candidate.format, reason)
+    return _describe_unusable(best.candidate.format, reason)
 
 
-def _refusal(*problems: Problem, mapping: Mapping[str, str] | None = None) -> FormatVerdict:
-    return FormatVerdict(
-        None, None, dict(mapping or {}), 0.0, str(problems[0].what), problems=problems
-    )
+def _refuse(*problems: Problem, mapping: Mapping[str, str] | None = None) -> FormatVerdict:
+    return FormatVerdict(None, None, dict(mapping or {}), 0.0, problems[0].what, problems=problems)
 
 
 def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """At most as many rows as are tried, evenly from all of them."""
-    if len(rows) <= _TRIED:
+    """Return at most as many rows as are tried, evenly from all of them."""
+    if len(rows) <= _TRIED_ROWS:
         return rows
-    return [rows[index * len(rows) // _TRIED] for index in range(_TRIED)]
-
-
-def _warning(code: str, what: str, remedy: str) -> Problem:
-    return refused(code, what, remedy).model_copy(update={"severity": "warning"})
+    return [rows[index * len(rows) // _TRIED_ROWS] for index in range(_TRIED_ROWS)]

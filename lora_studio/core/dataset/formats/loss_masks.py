@@ -15,7 +15,7 @@ Ranges = tuple[tuple[int, int], ...]
 _WEIGHTS = ("weight", "loss_weight", "loss_scale")
 _TRAINS = ("train", "training", "loss")
 _BEGIN, _END = "begin_offset", "end_offset"
-_ALL_OF_THINKING = "it says which parts of its reasoning train, which is not done here"
+_ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported"
 
 
 def leaves_out(value: Mapping[str, Any]) -> bool:
@@ -37,7 +37,7 @@ def details_of(value: Any, length: int) -> Ranges:
     """
     details = parsed(value)
     if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
-        raise UnusableRow("it says which parts of an answer train in a way that is not known")
+        raise UnusableRow("the row masks parts of an answer in an unknown notation")
     trains = bytearray(length)
     for on in (True, False):
         for detail in details:

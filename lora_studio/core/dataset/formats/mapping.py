@@ -16,13 +16,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lora_studio.core.dataset.formats.values import is_blank, is_missing, text_of
-from lora_studio.core.dataset.samples import refused
+from lora_studio.core.dataset.samples import dataset_error, quote_names
 from lora_studio.core.dataset.spec import SLOTS, RowFormat
-from lora_studio.core.formatting import listed
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
-_NAMED = 30
+_MOST_NAMES = 30
 
 
 def slots(row_format: RowFormat) -> tuple[str, ...]:
@@ -48,27 +48,37 @@ def filled(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, A
 def check(
     row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
 ) -> list[Problem]:
-    """Problems of a mapping that the user wrote: slots and columns that there are not."""
+    """Return the problems of a mapping that the user wrote: slots and columns that don't exist."""
     known, problems = list(columns), []
     for slot, source in mapping.items():
         if slot not in slots(row_format):
             problems.append(
-                refused(
+                dataset_error(
                     "unknown_slot",
-                    f"This format has no “{slot}” that a column could fill.",
-                    f"It has {listed(slots(row_format))}.",
+                    "This format has no slot “{slot}”.",
+                    "Its slots are {slots}.",
+                    slot=slot,
+                    slots=quote_names(slots(row_format)),
                 )
             )
             continue
         missing = [name for name in names_in(source, known) if not _exists(name, known)]
         if missing:
             problems.append(
-                refused(
+                dataset_error(
                     "unknown_column",
-                    f"There is no column {listed([f'“{name}”' for name in missing], 'or')} to fill "
-                    f"“{slot}” with.",
-                    f"The columns are: {_some(known)}. Write one of them, or a template such as "
-                    "{question}\\n{context}.",
+                    counted(
+                        len(missing),
+                        "The column {names}, mapped to “{slot}”, doesn't exist.",
+                        "The columns {names}, mapped to “{slot}”, don't exist.",
+                        names=quote_names(missing),
+                        slot=slot,
+                    ),
+                    text(
+                        "The columns are: {columns}. Enter one of them, or a template such as {example}.",
+                        columns=_shorten(known),
+                        example=r"{question}\n{context}",
+                    ),
                 )
             )
     return problems
@@ -131,16 +141,20 @@ def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
         return None
     texts = [text_of(value) for value in given]
     between = list(pieces[0::2])
-    for index, text in enumerate(texts):
+    for index, given_text in enumerate(texts):
         # The blanks before an empty value joined it on; before the first one it is those after it.
         side = index if index else index + 1
-        if not text and not between[side].strip():
+        if not given_text and not between[side].strip():
             between[side] = ""
     return between[0] + "".join(
         text + after for text, after in zip(texts, between[1:], strict=True)
     )
 
 
-def _some(columns: list[str]) -> str:
-    shown = ", ".join(columns[:_NAMED]) or "none"
-    return f"{shown} and {len(columns) - _NAMED} more" if len(columns) > _NAMED else shown
+def _shorten(columns: list[str]) -> Text:
+    names = tuple(text("{name}", name=name) for name in columns[:_MOST_NAMES])
+    if not names:
+        return text("none")
+    if len(columns) > _MOST_NAMES:
+        return text("{names} and {count} more", names=names, count=len(columns) - _MOST_NAMES)
+    return text("{names}", names=names)

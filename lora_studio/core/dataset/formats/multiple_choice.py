@@ -96,7 +96,7 @@ def _letters(count: int) -> Sequence[str]:
     Numbers would not do: an answer 3 could then be a label or a position.
     """
     if count > len(_LETTERS):
-        raise UnusableRow(f"it has more than {len(_LETTERS)} choices without labels")
+        raise UnusableRow("there are more than {most} choices without labels", most=len(_LETTERS))
     return _LETTERS[:count]
 
 

@@ -14,7 +14,7 @@ from lora_studio.core.dataset.formats.values import (
     text_of,
     truth_of,
 )
-from lora_studio.core.dataset.samples import UnusableRow
+from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 
 _TIES = frozenset(
     ("tie", "ties", "tied", "tiebothbad", "bothbad", "both", "neither", "equal", "same", "none")
@@ -29,7 +29,7 @@ _RANKS = ("rank", "ranking")
 _RATED = ("overall_score", "pm_score", "score", "rating", "reward")
 
 #: Why a row of two answers is no pair.
-NEITHER = "neither of its answers is the better one"
+_NO_PREFERENCE = "neither answer is preferred"
 
 
 def is_tie(word: str) -> bool:
@@ -53,16 +53,16 @@ def is_first_better(value: Any) -> bool:
     if compared := _COMPARISON.fullmatch(text):
         one, other = (_number(side) for side in compared.groups())
         if one == other:
-            raise UnusableRow(NEITHER)
+            raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
         return one > other
     if not text or is_tie(text):
-        raise UnusableRow(NEITHER)
+        raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
     if text in ("1", "1.0", "2", "2.0"):
         return text.startswith("1")
     if letter := letter_of(text):
         return letter == "a"
     if (truth := truth_of(value)) is None:
-        raise UnusableRow("it does not say which of its answers is the better one")
+        raise UnusableRow("the row doesn't say which answer is preferred")
     return truth
 
 
@@ -71,7 +71,7 @@ def _number(text: str) -> float:
     try:
         return float({"true": "1", "false": "0"}.get(text, text))
     except ValueError:
-        raise UnusableRow(NEITHER) from None
+        raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE) from None
 
 
 def are_ranked(value: Any) -> bool:
@@ -100,14 +100,14 @@ def best_and_worst(answers: list[Any]) -> tuple[str, str]:
     best = max(rated, key=lambda entry: entry[0], default=None)
     worst = min(rated, key=lambda entry: entry[0], default=None)
     if best is None or worst is None or best[0] == worst[0]:
-        raise UnusableRow(NEITHER)
+        raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
     return answer_of(best[1]), answer_of(worst[1])
 
 
 def best_and_worst_rated(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
     """The best and the worst of several answers by the ratings beside them; raises UnusableRow."""
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
-        raise UnusableRow("it does not have a rating for each of its answers")
+        raise UnusableRow("there is not one rating for each answer")
     rated = zip(answers, ratings, strict=True)
     return best_and_worst([{"text": text, "score": rating} for text, rating in rated])
 

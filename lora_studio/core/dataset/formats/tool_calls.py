@@ -35,10 +35,10 @@ def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list | tuple):
-        raise UnusableRow("its tools are not a list of function descriptions")
+        raise UnusableRow("the tools are not a list of function descriptions")
     found = [without_nulls(parsed(tool)) for tool in value if not is_blank(tool)]
     if not all(isinstance(tool, dict) for tool in found):
-        raise UnusableRow("its tools are not a list of function descriptions")
+        raise UnusableRow("the tools are not a list of function descriptions")
     valid(json_text(found))
     return tuple(tool for one in found for tool in _functions(one))
 
@@ -96,7 +96,7 @@ def calls_of(value: Any) -> tuple[ToolCall, ...]:
         return ()
     listed = [value] if isinstance(value, dict) else value
     if not isinstance(listed, list | tuple):
-        raise UnusableRow("its tool calls are not a list")
+        raise UnusableRow("the tool calls are not a list")
     return tuple(call_of(parsed(item)) for item in listed if not is_missing(item))
 
 

@@ -67,7 +67,7 @@ _END_OF_TEXT = "<|endoftext|>"
 _INLINE_CALL = re.compile(r"\s*<functioncall>(.*)\Z", re.DOTALL)
 
 
-CUT_SHORT = "its answer was cut off or filtered before its end"
+CUT_SHORT = "the answer was cut off or filtered before its end"
 _ENDS = ("finish_reason", "stop_reason")
 _BEFORE_THE_END = ("length", "content_filter", "max_tokens")
 
@@ -186,7 +186,7 @@ def conversation(value: Any) -> list[Message]:
     if turns is None:
         if isinstance(value, str) and (spoken := transcript(value, whole=True)):
             return spoken
-        raise UnusableRow("it has no list of turns")
+        raise UnusableRow("there is no list of turns")
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
         return [message(roles[index % 2], turn) for index, turn in enumerate(turns)]
@@ -231,7 +231,7 @@ def pairs(value: Any) -> list[Message]:
         return []
     turns = _listed(value)
     if turns is None:
-        raise UnusableRow("its history is not a list of pairs")
+        raise UnusableRow("the history is not a list of pairs")
     return conversation(turns)
 
 
@@ -280,7 +280,7 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
             yield message("assistant", second)
         return
     if not isinstance(turn, dict):
-        raise UnusableRow("one of its turns is not an object")
+        raise UnusableRow("a turn is not an object")
     if turn.get("type") == _CALL_ITEM:
         yield message("assistant", "", calls=(call_of(turn),))
     elif turn.get("type") == _RESULT_ITEM:
@@ -301,7 +301,7 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
     said = {speaker_of(str(key)): item for key, item in turn.items() if isinstance(item, str)}
     known: tuple[Role, ...] = ("system", "user", "assistant")
     if not any(role in said for role in known):
-        raise UnusableRow("one of its turns has no role")
+        raise UnusableRow("a turn has no role")
     for role in known:
         if role in said:
             yield message(role, said[role])
@@ -310,7 +310,7 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
 def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:
     speaker = speaker_of(name)
     if speaker is None:
-        raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")
+        raise UnusableRow("a turn has the unknown role “{role}”", role=valid(name[:40]))
     if is_cut_short(turn):
         raise UnusableRow(CUT_SHORT)
     what = _what(turn)
@@ -325,7 +325,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
         yield message("tool", turn["observation"], name=text_of(turn.get("name")))
         return
     if what is None and not calls and not any(turn.get(name) for name in _THINKING):
-        raise UnusableRow("one of its turns has no content")
+        raise UnusableRow("a turn has no content")
     thinking = next((turn[name] for name in _THINKING if not is_blank(turn.get(name))), "")
     parts = parts_of(value, names)
     yield from parts.results

@@ -1,4 +1,4 @@
-"""What cannot be trained on, recognised by its columns and refused with the reason."""
+"""Recognize data that cannot be trained on by its columns, and say why."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lora_studio.core.dataset.formats.columns import Columns, DataColumn, first,
 from lora_studio.core.dataset.formats.paired_columns import couples
 from lora_studio.core.dataset.formats.turns import style_of
 from lora_studio.core.dataset.formats.values import MEDIA_KEYS
-from lora_studio.core.dataset.samples import refused
-from lora_studio.core.formatting import listed
+from lora_studio.core.dataset.samples import dataset_error, quote_names
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Problem
 
 Rows = Sequence[Mapping[str, Any]]
@@ -22,159 +22,166 @@ _TOKENS = ("inputids", "tokenids", "tokens", "attentionmask", "inputidschosen", 
 _COLUMNS_SHOWN = 12
 
 
-def of_shape(rows: Rows, columns: Columns) -> Problem | None:
-    """Why these rows are refused although some column could be read as an answer."""
-    for kind in (_media, _stepwise):
-        if problem := kind(rows, columns):
-            return problem
-    return None
+def find_unsupported(rows: Rows, columns: Columns) -> Problem | None:
+    """Return why these rows are refused although some column could be read as an answer."""
+    return _find_media(rows, columns) or _find_stepwise(rows, columns)
 
 
-def of_rest(rows: Rows, columns: Columns) -> Problem:
-    """Why rows that no format fits cannot be trained on."""
-    for kind in (
-        _asked_turns, _single_turns, _languages, unclear_pairs, _embeddings, _classes,
-        _tokens, _questions_alone,
+def explain_mismatch(rows: Rows, columns: Columns) -> Problem:
+    """Return why rows that no format fits cannot be trained on."""
+    for explain in (
+        _find_questions_in_turns, _find_single_turns, _find_languages, find_unclear_pairs,
+        _find_embeddings, _find_classes, _find_tokens, _find_questions_alone,
     ):  # fmt: skip
-        if problem := kind(rows, columns):
+        if problem := explain(rows, columns):
             return problem
-    shown = [column.name for column in columns if column.filled][:_COLUMNS_SHOWN]
-    return refused(
+    shown = tuple(text("{name}", name=item.name) for item in columns if item.filled)
+    return dataset_error(
         "unknown_format",
-        f"The rows have none of the known shapes. Their columns are: {', '.join(shown) or 'none'}.",
-        "Choose a format and say which column holds what, or rename the columns: instruction and "
-        "output, messages, prompt and completion, question and answer, text, or prompt, chosen and "
-        "rejected.",
+        "We couldn't tell which columns hold the prompt and the answer. The columns are: {columns}."
+        if shown
+        else "We couldn't tell which columns hold the prompt and the answer. All columns are empty.",
+        "Choose a format and map the columns, or rename them: instruction and output, messages, prompt "
+        "and completion, question and answer, text, or prompt, chosen and rejected.",
+        columns=shown[:_COLUMNS_SHOWN],
     )
 
 
-def empty() -> Problem:
-    """The problem of a source without a row that can be read."""
-    return refused("no_rows", "There is no row in it.", "Choose data with rows.")
+def describe_empty() -> Problem:
+    """Return the problem of a source without a readable row."""
+    return dataset_error("no_rows", "The data has no rows.", "Choose data with rows.")
 
 
-def _media(rows: Rows, columns: Columns) -> Problem | None:
-    held = [item for item in columns if item.key in MEDIA_KEYS and item.kinds["media"]]
-    if not any(2 * item.kinds["media"] > len(rows) for item in held):
+def _find_media(rows: Rows, columns: Columns) -> Problem | None:
+    media = [item for item in columns if item.key in MEDIA_KEYS and item.kinds["media"]]
+    if not any(2 * item.kinds["media"] > len(rows) for item in media):
         return None
-    return refused(
+    return dataset_error(
         "media",
-        f"The rows come with images, sound or film ({_named(held)}), which language models trained "
-        "here do not see.",
-        "Choose data of text alone, or remove these columns if the text is enough.",
+        "The rows contain images, audio or video ({columns}). LoRA Studio trains on text only.",
+        "Choose a text dataset, or remove these columns if the text alone is enough.",
+        columns=_name(media),
     )
 
 
-def _stepwise(rows: Rows, columns: Columns) -> Problem | None:
+def _find_stepwise(rows: Rows, columns: Columns) -> Problem | None:
     steps = first(columns, _STEPS, "texts", "list", "turns")
     labels = first(columns, _STEP_LABELS, "flags", "numbers")
     if steps is None:
         return None
-    inner = _share(rows, steps.name, _is_labelled)
+    inner = _share(rows, steps.name, _is_labeled)
     if inner <= 0.5 and (labels is None or _parallel(rows, steps.name, labels.name) <= 0.5):
         return None
-    return refused(
+    return dataset_error(
         "stepwise",
-        f"Every step of an answer has a label of its own (stepwise supervision, {_named([steps])}). "
-        "That trains a reward model, which is not done here.",
-        "Choose data with one answer to a prompt, or with a better and a worse one.",
+        "Each step of an answer has its own label (stepwise supervision, {columns}). This trains a "
+        "reward model, which LoRA Studio doesn't support.",
+        "Choose data with one answer per prompt, or with a chosen and a rejected answer.",
+        columns=_name([steps]),
     )
 
 
-def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
+def _find_single_turns(rows: Rows, columns: Columns) -> Problem | None:
     if not formats_columns.is_single_turn(columns):
         return None
-    return refused(
+    return dataset_error(
         "single_turns",
-        "Each row is a single turn with its role, so no row holds a question with its answer.",
-        'Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.',
+        "Each row is a single turn with its role. No row has both a question and its answer.",
+        'Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.',
     )
 
 
-def _languages(rows: Rows, columns: Columns) -> Problem | None:
-    """The same text in two languages, and no word on which is the answer."""
-    held = first(columns, ("translation", "translations"), "object")
-    one = next((row[held.name] for row in rows if held and row.get(held.name)), None)
-    if held is None or not isinstance(one, dict) or len(one) < 2:
+def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
+    """Return the problem of one text in several languages, with nothing to say which is the answer."""
+    column = first(columns, ("translation", "translations"), "object")
+    one = next((row[column.name] for row in rows if column and row.get(column.name)), None)
+    if column is None or not isinstance(one, dict) or len(one) < 2:
         return None
-    asked, answer = [f"{held.name}.{name}" for name in list(one)[:2]]
-    return refused(
+    question, answer = [f"{column.name}.{name}" for name in list(one)[:2]]
+    return dataset_error(
         "languages",
-        f"Each row is one text in several languages ({_named([held])}), and which of them is the "
-        "answer is not said.",
-        f"Choose the format “Question and answer” and map question to {asked} and answer to {answer}, "
-        "or the other way round.",
+        "Each row is one text in several languages ({columns}). We couldn't tell which is the answer.",
+        "Choose the format “Question and answer”. Map question to {question} and answer to {answer}, or "
+        "the other way round.",
+        columns=_name([column]),
+        question=question,
+        answer=answer,
     )
 
 
-def unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
-    """Two answers side by side, and no column of which the better one could be told surely."""
-    asked = formats_columns.questions(columns) or formats_columns.conversations(columns)
-    if not asked or not (found := next(couples(columns), None)):
+def find_unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
+    """Return the problem of two answers side by side with no column that names the better one."""
+    questions = formats_columns.questions(columns) or formats_columns.conversations(columns)
+    if not questions or not (couple := next(couples(columns), None)):
         return None
-    (_, first_one), (_, other) = found
-    return refused(
+    (_, one), (_, other) = couple
+    return dataset_error(
         "unclear_pair",
-        f"There are two answers to a prompt ({_named([first_one, other])}), and which of them is the "
-        "better one is not said in a way that has one meaning.",
-        f"Choose the format “Preference”, map chosen to {first_one.name}, rejected to {other.name}, and "
-        f"better to a column that is 1 or true where {first_one.name} is the better one, or to two "
-        "columns of scores in braces with > between them.",
+        "Each prompt has two answers ({columns}). We couldn't tell which one is preferred.",
+        "Choose the format “Preference”. Map chosen to {first} and rejected to {second}. Map better to "
+        "a column that is 1 or true where {first} is preferred, or to two score columns in braces with "
+        "> between them.",
+        columns=_name([one, other]),
+        first=one.name,
+        second=other.name,
     )
 
 
-def _embeddings(rows: Rows, columns: Columns) -> Problem | None:
+def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
     if not formats_columns.is_compared(columns):
         return None
-    return refused(
+    return dataset_error(
         "embeddings",
-        "The rows compare texts with one another or hold their vectors. That trains an embedding "
-        "model, which is not done here.",
-        "Choose data with questions and answers, conversations or plain text.",
+        "The rows hold text pairs to compare, or vectors. This trains an embedding model, which "
+        "LoRA Studio doesn't support.",
+        "Choose data with questions and answers, conversations, or plain text.",
     )
 
 
-def _classes(rows: Rows, columns: Columns) -> Problem | None:
-    held = named(columns, formats_columns.CLASSES)
-    if not held or not any(item.kind == "text" for item in columns):
+def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
+    classes = named(columns, formats_columns.CLASSES)
+    if not classes or not any(item.kind == "text" for item in columns):
         return None
-    return refused(
+    return dataset_error(
         "classification",
-        f"The rows give texts a class ({_named(held[:1])}). That trains a classifier; a language "
-        "model needs answers in words.",
-        "To train on it all the same, choose the format “Question and answer” and say which columns "
-        "are the question and the answer.",
+        "The rows assign classes to texts ({columns}). This trains a classifier; a language model needs "
+        "answers in words.",
+        "To train on it anyway, choose the format “Question and answer” and map the columns for the "
+        "question and the answer.",
+        columns=_name(classes[:1]),
     )
 
 
-def _tokens(rows: Rows, columns: Columns) -> Problem | None:
-    held = [item for item in named(columns, _TOKENS) if item.kind in ("numbers", "number")]
-    if not held or (len(held) == 1 and held[0].kind == "number"):
+def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
+    tokens = [item for item in named(columns, _TOKENS) if item.kind in ("numbers", "number")]
+    if not tokens or (len(tokens) == 1 and tokens[0].kind == "number"):
         return None
-    return refused(
+    return dataset_error(
         "tokenised",
-        f"The rows are tokens already ({_named(held)}), made with a tokenizer that may be another "
-        "than your model’s.",
-        "Choose the data as text, from before it was tokenised.",
+        "The rows are already tokenized ({columns}), possibly with a different tokenizer than your "
+        "model's.",
+        "Choose the original data as text.",
+        columns=_name(tokens),
     )
 
 
-def _asked_turns(rows: Rows, columns: Columns) -> Problem | None:
-    held = first(columns, ("turns",), "texts")
-    return None if held is None else _prompts_only([held])
+def _find_questions_in_turns(rows: Rows, columns: Columns) -> Problem | None:
+    turns = first(columns, ("turns",), "texts")
+    return None if turns is None else _describe_prompts_only([turns])
 
 
-def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
-    held = formats_columns.questions(columns) or formats_columns.conversations(columns)
-    return _prompts_only(held) if held else None
+def _find_questions_alone(rows: Rows, columns: Columns) -> Problem | None:
+    questions = formats_columns.questions(columns) or formats_columns.conversations(columns)
+    return _describe_prompts_only(questions) if questions else None
 
 
-def _prompts_only(held: Sequence[DataColumn]) -> Problem:
-    return refused(
+def _describe_prompts_only(questions: Sequence[DataColumn]) -> Problem:
+    return dataset_error(
         "prompts_only",
-        f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",
-        "Add a column with the answers. If one has them under another name, choose a format and map "
-        "that column to its answer.",
+        "There are prompts ({columns}) but no answers, so there is nothing to learn.",
+        "Add a column with the answers. If they are in a column with another name, choose a format and "
+        "map that column to the answer.",
+        columns=_name(questions[:1]),
     )
 
 
@@ -182,8 +189,8 @@ def _share(rows: Rows, name: str, holds: Callable[[Any], bool]) -> float:
     return sum(holds(row.get(name)) for row in rows) / max(1, len(rows))
 
 
-def _is_labelled(value: Any) -> bool:
-    """Whether a value is a list of steps, each an object with a rating of its own."""
+def _is_labeled(value: Any) -> bool:
+    """Return whether a value is a list of steps, each an object with its own rating."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -202,6 +209,6 @@ def _parallel(rows: Rows, steps: str, labels: str) -> float:
     return sum(map(alike, rows)) / max(1, len(rows))
 
 
-def _named(columns: Sequence[DataColumn]) -> str:
-    noun = "column" if len(columns) == 1 else "columns"
-    return f"{noun} {listed([f'“{column.name}”' for column in columns])}"
+def _name(columns: Sequence[DataColumn]) -> Text:
+    names = quote_names([column.name for column in columns])
+    return counted(len(columns), "column {names}", "columns {names}", names=names)

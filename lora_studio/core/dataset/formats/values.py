@@ -111,7 +111,7 @@ def valid(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise UnusableRow("it holds half of a character (a lone surrogate)") from None
+        raise UnusableRow("the text contains an incomplete character (a lone surrogate)") from None
     return text
 
 
@@ -125,7 +125,7 @@ def json_text(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
-        raise UnusableRow("it holds a value that cannot be written as text") from None
+        raise UnusableRow("a value can't be written as text") from None
 
 
 def parsed(value: Any) -> Any:

@@ -86,7 +86,7 @@ def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
     """What single rows show, and those that no sample could be made of."""
     empty = FactCounts()
     for reason, tally in facts.left_out.items():
-        if reason in (*REASONS.values(), *MEANT):
+        if reason in (*map(str, REASONS.values()), *MEANT):
             continue
         if reason.endswith("is empty"):
             empty.add(tally)

@@ -139,7 +139,7 @@ def _recognised(store: RowStore, source: DataSource) -> FormatVerdict:
     if rows or not store.facts.faults:
         return replace(verdict, problems=(*verdict.problems, *_marks(store, rows, verdict)))
     problem = _faults_alone(store, source)
-    return replace(verdict, evidence=str(problem.what), problems=(problem,))
+    return replace(verdict, evidence=problem.what, problems=(problem,))
 
 
 def _faults_alone(store: RowStore, source: DataSource) -> Problem:
@@ -240,7 +240,7 @@ def outlined(
         format=verdict.format,
         task=verdict.task,
         confidence=verdict.confidence,
-        evidence=verdict.evidence,
+        evidence=str(verdict.evidence),
         others=verdict.others,
         columns=columns,
         mapping=verdict.mapping,

@@ -14,7 +14,7 @@ from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedLabelled,
     EncodedPair,
-    fault_of,
+    check_length,
     pieces,
     trained_mask,
 )
@@ -180,8 +180,8 @@ def fitting(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitt
                 usable &= table.length <= spec.max_length
         found.usable.append(usable)
         for place in np.flatnonzero(~usable):
-            reason = fault_of(int(table.length[place]), int(table.first[place]), spec)
-            found.left.setdefault(reason, SkippedRow()).add([int(table.row[place]) + 1])
+            verdict = check_length(int(table.length[place]), int(table.first[place]), spec)
+            found.left.setdefault(str(verdict), SkippedRow()).add([int(table.row[place]) + 1])
     return found
 
 

@@ -137,7 +137,7 @@ class MappingPanel(QWidget):
                 convert(first, self._format, mapping)
             except UnusableRow as fault:
                 return tr("Like this the first row is left out: {fault}.").format(
-                    fault=tell(str(fault))
+                    fault=tell(fault.reason)
                 ), "warn"
         return tr("A slot takes a column, or a template such as {question}\\n{context}."), "muted"
 

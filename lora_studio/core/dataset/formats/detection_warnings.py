@@ -1,0 +1,122 @@
+"""Warnings about a detected mapping: columns that were guessed, and data that is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lora_studio.core.dataset.formats.candidates import FormatCandidate
+from lora_studio.core.dataset.formats.mapping import filled
+from lora_studio.core.dataset.formats.ranking import is_pair
+from lora_studio.core.dataset.formats.turns import conversation, transcript
+from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names
+from lora_studio.core.messages import counted, listed, text
+from lora_studio.core.problems import Problem
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def warn_about_mapping(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield a warning for each part of the mapping that is guessed, and for data that it drops."""
+    if candidate.rivals:
+        yield dataset_warning(
+            "ambiguous_columns",
+            "The answer is in “{column}”. It could also be in {others}.",
+            "If so, map that column to “{slot}”.",
+            column=candidate.mapping[candidate.rivalled],
+            others=quote_names(candidate.rivals, "or"),
+            slot=candidate.rivalled,
+        )
+    if candidate.guessed:
+        uses = [
+            text("“{column}” is used as {slot}", column=name, slot=slot)
+            for slot, name in candidate.mapping.items()
+        ]
+        yield dataset_warning(
+            "guessed_columns",
+            "The column names don't say what they hold: {uses}.",
+            "Check the rows, and map other columns if this is wrong.",
+            uses=listed(uses),
+        )
+    if _is_paired_by_order(candidate, sample):
+        yield dataset_warning(
+            "first_is_better",
+            "“{column}” holds two answers to each prompt. The first one is used as the preferred answer.",
+            "If they are not pairs, choose another format. Then only the first answer is used.",
+            column=candidate.mapping["chosen"],
+        )
+    yield from _warn_about_rows(candidate, sample)
+
+
+def _warn_about_rows(candidate: FormatCandidate, sample: Rows) -> Iterator[Problem]:
+    """Yield warnings about parts of rows that are not trained on or that are guessed."""
+    if several := _several_answers(candidate, sample):
+        yield dataset_warning(
+            "several_answers",
+            counted(
+                several,
+                "{n} row of {rows} checked has several answers. Only the first one is used.",
+                "{n} rows of {rows} checked have several answers. Only the first one is used.",
+                rows=len(sample),
+            ),
+            "To train on all of them, write one row for each answer.",
+        )
+    if candidate.format == "preference" and _is_prompt_split_off(candidate.mapping, sample):
+        yield dataset_warning(
+            "implicit_prompt",
+            "There is no prompt column. The beginning that both answers share is used as the prompt.",
+            "If a column has the prompts, map it to “prompt”.",
+        )
+    if unanswered := sum(_is_unanswered(row, candidate) for row in sample):
+        yield dataset_warning(
+            "unanswered_turns",
+            counted(
+                unanswered,
+                "{n} conversation of {rows} checked continues after the last answer.",
+                "{n} conversations of {rows} checked continue after the last answer.",
+                rows=len(sample),
+            ),
+            "Turns after the last answer are ignored: they have no answer to learn.",
+        )
+
+
+def _is_paired_by_order(candidate: FormatCandidate, sample: Rows) -> bool:
+    """Return whether only their order says which of two answers is preferred."""
+    mapping = candidate.mapping
+    name = mapping.get("chosen", "")
+    is_one = candidate.format == "preference" and mapping.get("rejected") == name
+    return is_one and "better" not in mapping and any(is_pair(row.get(name)) for row in sample)
+
+
+def _several_answers(candidate: FormatCandidate, sample: Rows) -> int:
+    """Return how many rows have a list of different answers."""
+    slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
+    name = candidate.mapping.get(slots.get(candidate.format, ""), "")
+    return sum(_holds_several(row.get(name)) for row in sample) if name else 0
+
+
+def _holds_several(value: Any) -> bool:
+    """Return whether a value is a list of different texts."""
+    is_list = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return is_list and len({text for text in value if text.strip()}) > 1
+
+
+def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
+    """Return whether the conversation of a row continues after its last answer."""
+    if candidate.format not in ("messages", "sharegpt"):
+        return False
+    try:
+        slots = filled(row, candidate.mapping)
+        said = conversation(slots.get("messages", slots.get("conversations")))
+    except (UnusableRow, RecursionError):
+        return False
+    return any(turn.role == "assistant" for turn in said) and said[-1].role != "assistant"
+
+
+def _is_prompt_split_off(mapping: Mapping[str, str], sample: Rows) -> bool:
+    """Return whether most prompts are the shared beginning of two plain texts, which may be chance."""
+    if "prompt" in mapping:
+        return False
+    sides = [row.get(mapping["chosen"]) for row in sample]
+    plain = [side for side in sides if isinstance(side, str) and transcript(side) is None]
+    return 2 * len(plain) > len(sides)
