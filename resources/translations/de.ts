@@ -1711,7 +1711,7 @@
         </message>
         <message>
             <source>Correct the row in its file. All other rows are used.</source>
-            <translation type="unfinished" />
+            <translation>Korrigiere die Zeile in ihrer Datei. Alle anderen Zeilen werden verwendet.</translation>
         </message>
         <message>
             <source>Correct the rows, or choose another file.</source>
@@ -5325,7 +5325,7 @@
         </message>
         <message>
             <source>Row {row} is skipped: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Zeile {row} wird übersprungen: {reason}.</translation>
         </message>
         <message>
             <source>Rows</source>
