@@ -65,7 +65,6 @@ FILES: dict[str, bytes] = {
     "nested.json": json.dumps({"version": "1", "data": ARTICLES}).encode(),
     "lists.jsonl": "\n".join(json.dumps(list(row.values())) for row in ROWS).encode(),
     "pairs.jsonl": b'["Q", "A"]\n' * 20,
-    "comments.jsonc": b"// all\n[\n" + b'{"question": "Q", "answer": "A"}, /* one */\n' * 20 + b"]",
     "columns.json": json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]}).encode(),
     "rows.csv": _csv(),
     "rows.tsv": _csv().replace(b",", b"\t"),

@@ -22,9 +22,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.dataset.files import json5
 from lora_studio.engine.dataset.files.encodings import encoding_of
-from lora_studio.engine.dataset.files.json_comments import blanked, blanked_pieces
 from lora_studio.engine.dataset.files.json_splitter import JsonSplitter
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
@@ -650,13 +648,13 @@ def test_of_a_folder_with_splits_the_one_that_is_meant_is_read(tmp_path: Path) -
 
 _HUB = """
 import json, sys
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.dataset.rows.scan import open_store
 from tests.helpers.jobs import make_job
 for line in sys.stdin:
     try:
-        store = open_store(Source.model_validate_json(line), make_job())
+        store = open_store(DataSource.model_validate_json(line), make_job())
         print(json.dumps([store.raw(place).values for place in range(len(store))]))
     except ProblemError as error:
         print(json.dumps(str(error)))
@@ -740,7 +738,7 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.parquet", b"<html>not found</html>", "dataset.not_text", "not what its name says"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "dataset.not_text", "Git LFS"),
         ("a.rtf", b"{\\rtf1 Hello}", "dataset.not_text", "rich text"),
-        ("a.json", b"// nothing yet\n", "dataset.empty", "a.json is empty"),
+        ("a.json", b"// nothing yet\n", "dataset.json5", "JSON with comments"),
         # Without a time, which would be another one in each test process and part of the test's name.
         (
             "a.gz", gzip.compress(gzip.compress(b"a", mtime=0), mtime=0), "dataset.not_text",
@@ -804,10 +802,10 @@ def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
     (data / "rows.jsonl").write_text(json.dumps(QA), "utf-8")
     script = (
         "import os, sys\n"
-        "from lora_studio.core.dataset.spec.spec import Source\n"
-        "from lora_studio.engine.dataset.rows.mixture.rows.sources import files_of\n"
+        "from lora_studio.core.dataset.spec import DataSource\n"
+        "from lora_studio.engine.dataset.rows.sources import files_of\n"
         "os.getuid() or os.setuid(65534)\n"
-        "print(files_of(Source(path=sys.argv[1]), None).left_out)"
+        "print(files_of(DataSource(path=sys.argv[1]), None).left_out)"
     )
     for folder in (tmp_path, *tmp_path.parents):  # all that pytest keeps to the user alone
         if folder.stat().st_mode & 0o777 != 0o700:
@@ -932,29 +930,6 @@ def test_a_number_too_long_to_read_costs_its_row_by_name(tmp_path: Path) -> None
     assert faults(store)[0] == "it has a number of more than 4300 digits"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("{a: +1, b: -.5, c: 5., d: 0xFF, e: 1e3, $f_1: [1,], g: NaN}",
-         {"a": 1, "b": -0.5, "c": 5, "d": 255, "e": 1000.0, "$f_1": [1], "g": None}),
-        ("{'a b': 'x\\\ny', 1: \"it's\", c: '\\x41\\u00e9\\q\\\\', d: {}}",
-         {"a b": "xy", "1": "it's", "c": "Aéq\\", "d": {}}),
-        ("{a: true, // one\n null: false}", {"a": True, "null": False}),
-    ],
-)  # fmt: skip
-def test_json_with_names_without_quotes_is_read_as_json_has_it(
-    text: str, expected: dict[str, Any]
-) -> None:
-    assert json.loads(json5.to_json(text) or "") == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["{a: b}", "{a: 'b}", "{a: 1.2.3}", "{a: 12b}", "{a = 1}", "{a: #}"]
-)
-def test_what_is_no_json_in_any_spelling_stays_none(text: str) -> None:
-    assert json5.to_json(text) is None
-
-
 def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
     text = '{"a": NaN, "b": -Infinity}\n{"a": "one\ttwo"}\n{"a": 1e999}\n{"a": "\\ud800"}\n'
     store = scan_text(tmp_path, "rows.jsonl", text)
@@ -970,8 +945,6 @@ def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
         '{"question": "It\'s \\"here\\"?", "answer": null,}',
         '{"question": "It\'s \\"here\\"?", "answer": null , }',
         '\ufeff{"question": "It\'s \\"here\\"?", "answer": null}',
-        """{question: 'It\\'s "here"?', answer: null}""",
-        """{"question": "It's \\x22here\\"?", answer: undefined, /* none */ } // yet""",
     ],
 )
 def test_a_line_that_is_no_json_is_read_where_its_meaning_is_sure(
@@ -1174,30 +1147,25 @@ def test_lists_alone_are_the_rows_that_they_can_only_be(
     assert [problem.code for problem in store.facts.problems] == ["dataset.odd_spelling"]
 
 
-COMMENTED = """\
-// Rows, {by hand
-[
-  /* two
-     lines ] */
-  {"question": "See http://x.y // z", "answer": "/* kept */",},  // "odd
-  {"question": "So?", "answer": "Ä"} // the last one
-]
-"""
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('// Rows\n[{"question": "Q", "answer": "A"}]', id="comment first"),
+        pytest.param('[/* Rows */ {"question": "Q", "answer": "A"}]', id="comment in the list"),
+        pytest.param("{question: 'Q', answer: 'A'}", id="unquoted names"),
+        pytest.param("[\n  {question: 'Q', answer: 'A'},\n]", id="unquoted names in a list"),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonc", "rows.json5"])
+def test_json5_file_is_refused_with_remedy(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    problem = refusal(tmp_path / name)
+    assert problem.code == "dataset.json5"
+    assert "JSON lines" in str(problem.remedy)
 
 
-@pytest.mark.parametrize("name", ["rows.json", "rows.jsonc", "rows", "rows.json.gz"])
-def test_comments_in_json_are_passed_over_and_places_stay(tmp_path: Path, name: str) -> None:
-    data = COMMENTED.encode()
-    store = scan_text(tmp_path, name, gzip.compress(data) if name.endswith("gz") else data)
-    assert values(store) == [
-        {"question": "See http://x.y // z", "answer": "/* kept */"},
-        {"question": "So?", "answer": "Ä"},
-    ]
-    assert [store.raw(position).line for position in range(2)] == [5, 6]
-    if not name.endswith("gz"):
-        assert data[store.raw(1).offset :].startswith(b'{"question": "So?"')
-    codes = {problem.code for problem in store.facts.problems}
-    assert codes == {"dataset.comments", "dataset.odd_spelling"}
+def test_json_file_with_a_json5_name_is_read(tmp_path: Path) -> None:
+    assert values(scan_text(tmp_path, "rows.json5", json.dumps([QA]))) == [QA]
 
 
 def test_what_looks_like_a_comment_in_a_text_of_several_lines_stays(tmp_path: Path) -> None:
@@ -1205,16 +1173,3 @@ def test_what_looks_like_a_comment_in_a_text_of_several_lines_stays(tmp_path: Pa
     text = '[{"question": "' + code + '", "answer": "A"},\n {"question": "Q", "answer": "B"}]'
     store = scan_text(tmp_path, "rows.json", text)
     assert values(store)[0] == {"question": code, "answer": "A"}
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.sampled_from(['"', "//", "/*", "*/", "\\", "\n", "a", "é", '{"b": 1}', ", "]), max_size=30),
-    st.integers(1, 9),
-)  # fmt: skip
-def test_comments_are_blanked_alike_however_a_text_is_cut(parts: list[str], size: int) -> None:
-    text = "".join(parts).encode() + b"\n"
-    whole = blanked(text)
-    assert (len(whole), whole.count(b"\n")) == (len(text), text.count(b"\n"))
-    pieces = [text[place : place + size] for place in range(0, len(text), size)]
-    assert b"".join(blanked_pieces(pieces)) == whole

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from lora_studio.core.dataset.formats.values import is_writable, parsed
-from lora_studio.engine.dataset.files import json5
 
 #: Rows and bytes after which a block is handed on.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
@@ -168,10 +167,7 @@ def _loosely(text: str) -> Any:
         return json.loads(without_extra_commas(text), strict=False)
     value = parsed(text)
     if isinstance(value, str):
-        value = None
-        if five := json5.to_json(text):
-            with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(five)
+        return None
     with contextlib.suppress(ValueError, TypeError):  # a set, or a number that JSON cannot write
         return json.loads(json.dumps(value))
     return None

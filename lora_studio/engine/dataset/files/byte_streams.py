@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from lora_studio.engine.dataset.files import archives
-from lora_studio.engine.dataset.files.json_comments import blanked_pieces
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
 
@@ -91,14 +90,9 @@ class ByteStream:
         member: str = "",
         compression: Compression = "",
         encoding: str = "utf-8",
-        has_comments: bool = False,
     ) -> None:
-        """Opens the file; raises one of FAULTS or RuntimeError (encrypted).
-
-        With `has_comments` it is JSON, and blanks stand in place of its comments.
-        """
+        """Open the file; raises one of FAULTS or RuntimeError (encrypted)."""
         self.broken = ""
-        self._has_comments = has_comments
         self.is_exact = not (member or compression) and encoding in _UTF8
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
@@ -130,17 +124,12 @@ class ByteStream:
 
     def chunks(self) -> Iterator[bytes]:
         """The content in pieces that grow from 64 KB to 4 MB."""
-        pieces = self._pieces()
-        for data in blanked_pieces(pieces) if self._has_comments else pieces:
-            yield data
-            self.offset += len(data)
-
-    def _pieces(self) -> Iterator[bytes]:
         size, is_first = FIRST_CHUNK, True
         while data := self._read(size):
             if is_first and data.startswith(codecs.BOM_UTF8):
                 data, self.offset = data[3:], 3
             yield data
+            self.offset += len(data)
             size, is_first = min(size * 4, CHUNK), False
 
     def _read(self, size: int) -> bytes:

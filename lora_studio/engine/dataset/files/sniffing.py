@@ -9,7 +9,7 @@ from typing import Literal
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of
-from lora_studio.engine.dataset.files import csv_tables, json_comments, json_kinds
+from lora_studio.engine.dataset.files import csv_tables, json_kinds
 from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
     ByteStream,
@@ -38,6 +38,8 @@ _DOCUMENT_MEMBERS = {
     "META-INF/manifest.xml": "an OpenDocument file",
 }
 _WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
+#: A comment, or a name without quotes, where JSON has its first bracket or key.
+_JSON5 = re.compile(rb"\s*[\[{]?\s*(?:/[/*]|\{?\s*[A-Za-z_$][\w$]*\s*:)")
 _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
 _AS_TABLE = "Save its rows as Parquet, CSV or JSON lines."
@@ -81,7 +83,6 @@ class Container:
     member: str = ""
     dialect: Dialect | None = None
     shape: JsonShape | None = None
-    has_comments: bool = False  # in JSON, which knows none
 
     @property
     def name(self) -> str:
@@ -112,9 +113,7 @@ class Container:
 
     def open(self) -> ByteStream:
         """The content as UTF-8 from the beginning; raises ProblemError."""
-        return open_stream(
-            self.path, self.member, self.compression, self.encoding.codec, self.has_comments
-        )
+        return open_stream(self.path, self.member, self.compression, self.encoding.codec)
 
 
 def open_stream(
@@ -122,7 +121,6 @@ def open_stream(
     member: str = "",
     compression: Compression = "",
     encoding: str = "utf-8",
-    has_comments: bool = False,
 ) -> ByteStream:
     """A file's bytes; raises ProblemError with the reason why there are none."""
     try:
@@ -131,7 +129,6 @@ def open_stream(
             member=member,
             compression=compression,
             encoding=encoding,
-            has_comments=has_comments,
         )
     except FAULTS as error:
         raise unreadable(path, error) from error
@@ -248,10 +245,13 @@ def _probes(path: Path) -> bytes:
 
 def _as_json(found: Container, head: bytes, name: str, split: str) -> Container | None:
     """The container if it is JSON; raises ProblemError where only its name is."""
-    if json_comments.are_in(head):
-        found, head = replace(found, has_comments=True), json_comments.blanked(head)
-        if json_kinds.is_named_json(name) and not head.strip():
-            raise _empty(found)
+    if json_kinds.is_named_json(name) and _JSON5.match(head):
+        raise problem(
+            found.path,
+            "dataset.json5",
+            f"{found.name} is JSON5 or JSON with comments, which LoRA Studio can't read.",
+            "Save it as JSON or JSON lines.",
+        )
     shape = json_kinds.shape_of(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
         # A long row, or an object whose list of rows comes late in it.

@@ -35,7 +35,7 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 9
+VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -257,13 +257,6 @@ def _known_problems(container: Container) -> Iterator[Problem]:
             f"The first line of {container.name} does not look like names of columns, so it is a "
             "row.",
             "Put a line with the names of the columns first, or map the columns as they are.",
-        )
-    if container.has_comments:
-        yield _warning(
-            container,
-            "dataset.comments",
-            f"{container.name} has comments, which JSON does not have. They are passed over.",
-            "Nothing has to be done, unless other programs are to read the file.",
         )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(
