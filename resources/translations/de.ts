@@ -1798,48 +1798,12 @@
             <translation>DARE, addiert</translation>
         </message>
         <message>
-            <source>DOS Baltic (775)</source>
-            <translation>DOS baltisch (775)</translation>
-        </message>
-        <message>
-            <source>DOS Canadian French (863)</source>
-            <translation>DOS kanadisches Französisch (863)</translation>
-        </message>
-        <message>
             <source>DOS Central European (852)</source>
             <translation>DOS mitteleuropäisch (852)</translation>
         </message>
         <message>
-            <source>DOS Cyrillic (855)</source>
-            <translation>DOS kyrillisch (855)</translation>
-        </message>
-        <message>
             <source>DOS Cyrillic (866)</source>
             <translation>DOS kyrillisch (866)</translation>
-        </message>
-        <message>
-            <source>DOS Greek (737)</source>
-            <translation>DOS griechisch (737)</translation>
-        </message>
-        <message>
-            <source>DOS Hebrew (862)</source>
-            <translation>DOS hebräisch (862)</translation>
-        </message>
-        <message>
-            <source>DOS Icelandic (861)</source>
-            <translation>DOS isländisch (861)</translation>
-        </message>
-        <message>
-            <source>DOS Nordic (865)</source>
-            <translation>DOS nordisch (865)</translation>
-        </message>
-        <message>
-            <source>DOS Portuguese (860)</source>
-            <translation>DOS portugiesisch (860)</translation>
-        </message>
-        <message>
-            <source>DOS Turkish (857)</source>
-            <translation>DOS türkisch (857)</translation>
         </message>
         <message>
             <source>DOS Western (850)</source>
@@ -3681,18 +3645,6 @@
             <translation>Mac Kyrillisch</translation>
         </message>
         <message>
-            <source>Mac Greek</source>
-            <translation>Mac griechisch</translation>
-        </message>
-        <message>
-            <source>Mac Latin 2</source>
-            <translation>Mac Latin 2</translation>
-        </message>
-        <message>
-            <source>Mac Turkish</source>
-            <translation>Mac türkisch</translation>
-        </message>
-        <message>
             <source>Made by</source>
             <translation>Erzeugt von</translation>
         </message>
@@ -4374,10 +4326,6 @@
         <message>
             <source>Nothing chosen yet.</source>
             <translation>Noch nichts gewählt.</translation>
-        </message>
-        <message>
-            <source>Nothing has to be done, unless other programs are to read the file.</source>
-            <translation>Es ist nichts zu tun, außer andere Programme sollen die Datei lesen.</translation>
         </message>
         <message>
             <source>Nothing here can be trained on. {evidence}</source>
@@ -5470,6 +5418,10 @@
         <message>
             <source>Save it as CSV (UTF-8).</source>
             <translation>Speichern Sie sie als CSV (UTF-8).</translation>
+        </message>
+        <message>
+            <source>Save it as JSON or JSON lines.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>Save it as plain text.</source>
@@ -10955,10 +10907,6 @@
             <translation>{name} richtet sich nach dem Eval-Loss, und keine Zeilen werden für die Validierung zurückgehalten.</translation>
         </message>
         <message>
-            <source>{name} has comments, which JSON does not have. They are passed over.</source>
-            <translation>{name} hat Kommentare, die es in JSON nicht gibt. Sie werden übergangen.</translation>
-        </message>
-        <message>
             <source>{name} has more lists of rows, which are left out: {lists}.</source>
             <translation>{name} hat weitere Listen von Zeilen, die ausgelassen werden: {lists}.</translation>
         </message>
@@ -10993,6 +10941,10 @@
         <message>
             <source>{name} in the wheel folder is damaged: {why}.</source>
             <translation>{name} im Wheel-Ordner ist beschädigt: {why}.</translation>
+        </message>
+        <message>
+            <source>{name} is JSON5 or JSON with comments, which LoRA Studio can't read.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>{name} is a PyTorch file of weights, not rows.</source>

@@ -17,7 +17,7 @@ from lora_studio.engine.dataset.files.byte_streams import (
     compression_of,
 )
 from lora_studio.engine.dataset.files.csv_tables import Dialect
-from lora_studio.engine.dataset.files.encodings import UTF8, Encoding, encoding_of
+from lora_studio.engine.dataset.files.encodings import UTF8, Encoding, detect_encoding
 from lora_studio.engine.dataset.files.json_kinds import JsonKind, JsonShape
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 
@@ -184,7 +184,7 @@ def recognise(path: Path, member: str = "", split: str = "train") -> Container:
     is_json = json_kinds.is_named_json(name) or json_kinds.looks_like_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
     sample = head + _probes(path) if is_sampled else head
-    found = replace(found, encoding=encoding_of(sample, is_json=is_json))
+    found = replace(found, encoding=detect_encoding(sample, is_json=is_json))
     head = _beginning(found, _HEAD)
     if not head.strip():
         raise _empty(found)
