@@ -5421,7 +5421,7 @@
         </message>
         <message>
             <source>Save it as JSON or JSON lines.</source>
-            <translation type="unfinished" />
+            <translation>Als JSON oder JSON-Zeilen speichern.</translation>
         </message>
         <message>
             <source>Save it as plain text.</source>
@@ -10944,7 +10944,7 @@
         </message>
         <message>
             <source>{name} is JSON5 or JSON with comments, which LoRA Studio can't read.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist JSON5 oder JSON mit Kommentaren. Das kann LoRA Studio nicht lesen.</translation>
         </message>
         <message>
             <source>{name} is a PyTorch file of weights, not rows.</source>
