@@ -43,6 +43,8 @@ _INTERNAL = {
     "TypeError", "KeyError", "RuntimeError", "AssertionError", "NotImplementedError", "TypeVar",
     "sub", "search", "match", "fullmatch", "run", "Popen", "getenv", "add_argument", "Field", "Thread",
 }  # fmt: skip
+#: Functions and classes whose arguments are messages.
+_MESSAGES = {"Problem", "fail", "error", "warning", "Fix", "text"}
 #: Texts that look like such for users and are not: patterns, code, tests of models, names of others.
 _NOT_SHOWN = (
     "OSI Approved", "LoRA Studio runs 2", "Value error,", "Application Support", "import json", "%Y",
@@ -152,9 +154,10 @@ class _Told:
                 for value in (*node.args[3:], *(keyword.value for keyword in node.keywords)):
                     self._visit(value, in_problem)
                 return
-            if name in _INTERNAL or (isinstance(node.func, ast.Attribute) and name == "warning"):
+            is_message = name in _MESSAGES and isinstance(node.func, ast.Name)
+            if name in _INTERNAL and not is_message:
                 return
-            in_problem = in_problem or name in ("Problem", "fail", "Fix")
+            in_problem = in_problem or is_message
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
         elif isinstance(node, ast.Assert | ast.Subscript | ast.Compare | ast.MatchValue):

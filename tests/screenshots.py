@@ -25,8 +25,7 @@ from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.protocol import events
 from lora_studio.core.system import paths
 from lora_studio.gui import language, theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
@@ -36,8 +35,11 @@ from lora_studio.gui.pages.settings.setup_thread import EngineControl
 from lora_studio.gui.pages.training.picture_dialog import ImageExportDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
-from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog
+from lora_studio.gui.window.closing_dialogs import ClosingDialog
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import SetupRequest
 from tests import screenshots_model
@@ -141,7 +143,7 @@ _TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}
 
 def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     """Leads the window through its states and gives each a name."""
-    window = Window(Preferences(), wizard.pages)
+    window = make_window(Preferences(), lazy_pages.make_step_pages)
     window.show()
     QTest.qWait(300)
     yield "home-empty", window
@@ -152,9 +154,9 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     dialog.reject()
     project = _project(folder)
     window.open_project(project)
-    _until(lambda: window.state.facts.dataset is not None or window.place != "dataset", 3)
+    _until(lambda: window.state.facts.dataset is not None or window.page_name != "dataset", 3)
     for step in STEPS[:4]:
-        window.go(step)
+        window.show_page(step)
         QTest.qWait(900)
         yield f"{step}", window
         if step == "dataset":
@@ -163,21 +165,21 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
             yield from screenshots_model.shots(window)
     window.state.set("training", "learning_rate", "fast")
     window.state.report("dataset", [_WARNING])
-    window.go("training")
+    window.show_page("training")
     window.strip._open(True)
     yield "problems", window
     yield from frame_shots(window)
     window.state.undo.undo()
     window.strip._open(False)
     yield from training_shots(window)
-    window.go("merging")
+    window.show_page("merging")
     QTest.qWait(900)
     yield "merging-ready", window
-    window.go("export")
+    window.show_page("export")
     QTest.qWait(900)
     yield "export-straight", window
-    window.go("merging")
-    window.flow.request("merge")
+    window.show_page("merging")
+    window.launcher.request("merge")
     _until(lambda: window.pages["merging"].shard is not None, 10)
     QTest.qWait(200)
     yield "merging-running", window
@@ -185,10 +187,10 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(400)
     yield "merging-done", window
     window.message_bar.hide()
-    window.go("export")
+    window.show_page("export")
     QTest.qWait(900)
     yield "export", window
-    window.flow.request("export")
+    window.launcher.request("export")
     _until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "export-done", window
@@ -200,10 +202,10 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.message_bar.hide()
     yield from playground_shots.shots(window)
     yield from runs_shots(window, _until)
-    window.go("settings")
+    window.show_page("settings")
     QTest.qWait(300)
     yield "settings", window
-    window.go("home")
+    window.show_page("home")
     _until(lambda: all(item.seen for item in window.home._seen), 10)
     yield "home", window
     window.close()
@@ -222,10 +224,10 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "palette", palette
     palette.reject()
     opened: tuple[tuple[str, Callable[[], object], type[QDialog]], ...] = (
-        ("dialog-shortcuts", window.help.shortcuts, ShortcutSheet),
-        ("dialog-about", window.help.about, AboutDialog),
+        ("dialog-shortcuts", window.help.show_shortcuts, ShortcutSheet),
+        ("dialog-about", window.help.show_about, AboutDialog),
         ("dialog-what-now", lambda: window.help.explain(_WARNING), ProblemDialog),
-        ("dialog-diagnostics", window.help.diagnostics, DiagnosticsDialog),
+        ("dialog-diagnostics", window.help.show_diagnostics, DiagnosticsDialog),
     )
     for name, open_it, kind in opened:
         open_it()
@@ -235,11 +237,11 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
         yield name, dialog
         dialog.reject()
     yield from _engine_shots(window)
-    window.tour.begin()
+    window.tour.start()
     QTest.qWait(200)
     yield "tour", window
     window.tour.end()
-    window.go("training")
+    window.show_page("training")
 
 
 def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
@@ -266,9 +268,9 @@ def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """A training from its first step to its verdict, then beside another run and as a picture."""
     page: Any = window.pages["training"]
-    window.go("training")
-    window.flow.request("train")
-    _until(lambda: (window.jobs.advance.share or 0) > 0.6, 30)
+    window.show_page("training")
+    window.launcher.request("train")
+    _until(lambda: (window.jobs.progress.share or 0) > 0.6, 30)
     yield "training-running", window
     page.plot.read_at(100)
     yield "training-reading", window
@@ -286,8 +288,8 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     dialog = page.curves.findChild(ImageExportDialog)
     yield "dialog-picture", dialog
     dialog.reject()
-    window.flow.request("train")  # another run, beside which the first one is shown
-    _until(lambda: (window.jobs.advance.share or 0) > 0.5, 30)
+    window.launcher.request("train")  # another run, beside which the first one is shown
+    _until(lambda: (window.jobs.progress.share or 0) > 0.5, 30)
     page.plot.bar.compare_opened.emit()
     page.plot.bar.compare.menu().actions()[0].trigger()
     page.plot.bar.strip.setCurrentIndex(page.plot.bar.strip.findData("grad_norm"))

@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.widgets import docs_viewer
+from lora_studio.gui.window.main_window import Window
 from tests.helpers import model_facts, model_lists
 
 
@@ -50,7 +50,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "model-cache", window
     page.browser.go("hub")
     QTest.qWait(1500)
-    window.state.take_answer(
+    window.state.set_answer(
         known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
     )
     yield "model-hub", window
@@ -59,11 +59,11 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     yield "model-downloading", window
     page.download.stop.click()
     _until(lambda: not page.download.going)
-    window.state.take_answer(
+    window.state.set_answer(
         known.model_copy(update={"missing_bytes": 4_330_000_000, "gated": True})
     )
     yield "model-download-cancelled", window
-    window.state.take_answer(
+    window.state.set_answer(
         known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
     )
     page.download.explain(
@@ -81,7 +81,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     del os.environ[offline.VARIABLE]
     page.browser.go("here")
     page.online_changed()
-    window.state.take_answer(known)
+    window.state.set_answer(known)
     viewer = docs_viewer.show("lora-update", window)
     QTest.qWait(100)
     yield "dialog-docs", viewer

@@ -38,11 +38,10 @@ from lora_studio import __version__
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.system import offline, paths
 from lora_studio.gui import language, theme
-from lora_studio.gui.frame.shell import Window
-from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
 from lora_studio.gui.window.window_reload import WindowReload
+from lora_studio.gui.window.wiring import make_window
 
 _LOG = logging.getLogger("lora_studio")
 
@@ -107,12 +106,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
     window = ready(app)
-    renewal = WindowReload(app, window, lambda preferences: Window(preferences, _pages))
+    reload = WindowReload(app, window, make_window)
     faults = ExceptionHook(app)
-    faults.happened.connect(lambda what: show_fault(renewal.window, what, log))
+    faults.happened.connect(lambda what: show_fault(reload.window, what, log))
     faults.install()
-    app.asked_to_open.connect(lambda file: renewal.window.open_project(Path(file)))
-    app.aboutToQuit.connect(lambda: renewal.window.leave())  # also when the system ends the session
+    app.asked_to_open.connect(lambda file: reload.window.open_project(Path(file)))
+    app.aboutToQuit.connect(lambda: reload.window.leave())  # also when the system ends the session
     window.show()
     window.engine.offer()
     window.updates.at_start()
@@ -120,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if named is not None:
         window.open_project(Path(named))
     elif not window.preferences.tour_seen and window.engine.dialog is None:
-        window.tour.begin()
+        window.tour.start()
     end_listening = quit_on_signals(app)
     with few_to_collect():
         status = app.exec()
@@ -137,13 +136,7 @@ def ready(app: QApplication) -> Window:
     language.install(app, preferences.language)
     theme.apply(app, preferences.theme).set_text_size(preferences.text_size)
     app.setWindowIcon(theme.icon("lora", "accent"))
-    return Window(preferences, _pages)
-
-
-def _pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
-    from lora_studio.gui.frame import wizard  # imports every page: not before one is needed
-
-    return wizard.pages(state, preferences)
+    return make_window(preferences)
 
 
 @contextlib.contextmanager

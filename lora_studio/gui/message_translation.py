@@ -44,8 +44,8 @@ def _translated(template: str, n: int | None) -> str:
     return QCoreApplication.translate(CONTEXT, template, None, n)
 
 
-def forget() -> None:
-    """Another language is spoken from now on."""
+def clear_cache() -> None:
+    """Forget translated texts after the language has changed."""
     tell_facts.cache_clear()
     _told.cache_clear()
 

@@ -80,7 +80,7 @@ class Preferences(BaseModel):
         with contextlib.suppress(OSError):
             write_atomic(paths.window_file(), self.model_dump_json(indent=2) + "\n")
 
-    def opened(self, project: Path) -> None:
+    def add_recent_project(self, project: Path) -> None:
         """Puts a project first among the recent ones."""
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
@@ -92,18 +92,18 @@ class Preferences(BaseModel):
             self.model_folders = [*self.model_folders, folder]
             self.save()
 
-    def drop_model_folder(self, folder: str) -> None:
+    def remove_model_folder(self, folder: str) -> None:
         """No longer looks there; the models stay."""
         self.model_folders = [other for other in self.model_folders if other != folder]
         self.save()
 
-    def used_data(self, source: str) -> None:
+    def add_recent_data(self, source: str) -> None:
         """Puts a file, folder or hub id first among the recent ones."""
         rest = (other for other in self.recent_data if other != source)
         self.recent_data = [source, *rest][:_RECENT]
         self.save()
 
-    def drop(self, project: Path) -> None:
+    def remove_recent_project(self, project: Path) -> None:
         """Forgets a project; its files stay."""
         self.recent = [other for other in self.recent if other != str(project)]
         self.save()

@@ -1,34 +1,44 @@
-"""Work that takes long and is no job of a worker: in a thread that lets the window go first."""
+"""Background work of the window: threads that yield to it, and threads that outlive their owner."""
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
-from PySide6.QtCore import QObject, QThread, Signal
+from PySide6.QtCore import QDeadlineTimer, QObject, QThread, Signal
+from shiboken6 import isValid
 
-from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.problems import Problem, ProblemError, error
 from lora_studio.core.system.files import reason_of
 
 _T = TypeVar("_T")
 
 #: Python runs one thread at a time: after this many seconds of work the window gets its turn.
-_TURN = 0.003
-#: How long the work rests then; a window that has nothing to do needs no more.
-_REST = 0.001
+_WORK_SECONDS = 0.003
+#: Seconds to sleep then; an idle window needs no more.
+_REST_SECONDS = 0.001
+
+#: Running threads. Qt aborts the program when the object of a running thread is deleted, so each
+#: one is referenced here until it has finished, whatever happens to its owner.
+_RUNNING: set[DetachedThread] = set()
+
+#: Longest wait for all detached threads when the program ends, in seconds.
+_EXIT_TIMEOUT = 5.0
 
 
-class ObsoleteResult(Exception):  # noqa: N818 - no error: nobody waits for the result any more
-    """Raised in the work when it is not wanted any more."""
+class ObsoleteResult(Exception):  # noqa: N818 - a control-flow signal, not an error
+    """Raised inside background work whose result is no longer wanted."""
 
 
 class BackgroundReader(QThread):
-    """Does one thing and tells what came of it.
+    """Runs one function in a thread and reports its result.
 
     Signals:
-        done(result): the work's result.
-        failed(problem): the work could not be done.
+        done(result): the return value of the function.
+        failed(problem): the function raised a `ProblemError` or an `OSError`.
     """
 
     done = Signal(object)
@@ -37,41 +47,140 @@ class BackgroundReader(QThread):
     def __init__(
         self, work: Callable[[BackgroundReader], object], parent: QObject | None = None
     ) -> None:
-        """`work` gets this object, whose `gently` it goes through its items with."""
+        """Take the function to run; it is passed this object for its `cooperative_iter`."""
         super().__init__(parent)
         self._work = work
 
     def run(self) -> None:
-        """Works; ends without a word when nobody waits any more."""
+        """Run the function; emit nothing when the result is obsolete."""
         try:
             self.done.emit(self._work(self))
-        except ProblemError as error:
-            self.failed.emit(error.problems[0])
-        except OSError as error:
-            self.failed.emit(_not_read(error))
+        except ProblemError as failure:
+            self.failed.emit(failure.problems[0])
+        except OSError as failure:
+            self.failed.emit(_file_problem(failure))
         except ObsoleteResult:
             return
 
-    def gently(self, items: Iterable[_T]) -> Iterator[_T]:
-        """The items, with rests in between; raises `Unwanted` when nobody waits any more."""
-        begun = time.perf_counter()
+    def cooperative_iter(self, items: Iterable[_T]) -> Iterator[_T]:
+        """Yield the items, sleeping now and then so that the window stays responsive.
+
+        Raises `ObsoleteResult` when the thread was asked to end.
+        """
+        started = time.perf_counter()
         for item in items:
             yield item
-            if time.perf_counter() - begun > _TURN:
+            if time.perf_counter() - started > _WORK_SECONDS:
                 if self.isInterruptionRequested():
                     raise ObsoleteResult
-                time.sleep(_REST)
-                begun = time.perf_counter()
+                time.sleep(_REST_SECONDS)
+                started = time.perf_counter()
 
     def drop(self) -> None:
-        """Ends the work soon; nothing more is heard of it."""
+        """Ask the work to end and wait for it; no signal follows."""
         self.requestInterruption()
         self.wait()
 
 
-def _not_read(error: OSError) -> Problem:
-    return Problem(
-        code="files.failed",
-        what=f"{error.filename or 'A file'} cannot be used: {reason_of(error)}.",
-        remedy="Check that the disk is there, writable, and not full.",
+class TaskRunner(QObject):
+    """Runs several background tasks for one owner and ends them together."""
+
+    def __init__(
+        self, on_failure: Callable[[object], object], parent: QObject | None = None
+    ) -> None:
+        """Call `on_failure` with the problem of each task that fails."""
+        super().__init__(parent)
+        self._on_failure = on_failure
+        self._threads: list[BackgroundReader] = []
+
+    def start(
+        self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
+    ) -> None:
+        """Run `work` in a thread, then call `then` with its result in the window's thread."""
+        # The callback travels with the result: a slot that belongs to no QObject may be called in
+        # the worker thread.
+        thread = BackgroundReader(lambda background: (then, work(background)), self)
+        thread.done.connect(self._deliver)
+        thread.failed.connect(self._on_failure)
+        thread.finished.connect(partial(self._on_finished, thread))
+        self._threads.append(thread)
+        thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is running."""
+        return bool(self._threads)
+
+    def leave(self) -> None:
+        """End all running tasks; safe to call twice."""
+        threads, self._threads = self._threads, []
+        for thread in threads:
+            thread.drop()
+            thread.deleteLater()
+
+    def _deliver(self, outcome: tuple[Callable[[object], object], object]) -> None:
+        then, result = outcome
+        then(result)
+
+    def _on_finished(self, thread: BackgroundReader) -> None:
+        if thread in self._threads:
+            self._threads.remove(thread)
+            thread.deleteLater()
+
+
+class DetachedThread(QThread):
+    """A thread without an owner: its object lives until it has finished."""
+
+    def __init__(self) -> None:
+        """Create it without a parent, which would delete it while it runs."""
+        super().__init__()
+        self.silent = False
+
+    def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
+        """Start the thread and keep a reference until it has finished."""
+        _RUNNING.add(self)
+        self.finished.connect(self._on_finished)
+        super().start(priority)
+
+    def forget(self) -> None:
+        """Ask the thread to end soon and to emit nothing more; return at once."""
+        self.silent = True
+        self.requestInterruption()
+
+    def _on_finished(self) -> None:
+        _RUNNING.discard(self)
+        if self.silent:
+            self.deleteLater()
+
+
+def running_threads() -> list[DetachedThread]:
+    """Return the detached threads that are running."""
+    return [thread for thread in _RUNNING if isValid(thread) and thread.isRunning()]
+
+
+@atexit.register
+def _end_all() -> None:
+    """Ask every running thread to end, and wait a limited time for it, when the program ends."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    threads = running_threads()
+    for thread in threads:
+        thread.forget()
+    for thread in threads:
+        thread.wait(QDeadlineTimer(max(1, int(1000 * (deadline - time.monotonic())))))
+
+
+def _file_problem(failure: OSError) -> Problem:
+    if failure.filename:
+        return error(
+            "files.failed",
+            "Can't use {file}: {reason}.",
+            "Check that the disk is connected, writable and not full.",
+            file=str(failure.filename),
+            reason=reason_of(failure),
+        )
+    return error(
+        "files.failed",
+        "Can't use a file: {reason}.",
+        "Check that the disk is connected, writable and not full.",
+        reason=reason_of(failure),
     )

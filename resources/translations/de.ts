@@ -176,6 +176,10 @@
             <translation>Ein Ordner für einen Cluster enthält alles Nötige über relative Pfade. Kopieren Sie ihn als Ganzes und starten Sie ihn mit dem Befehl in seiner README.md.</translation>
         </message>
         <message>
+            <source>A folder for a cluster is being copied. An incomplete copy can't be used.</source>
+            <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
+        </message>
+        <message>
             <source>A folder for a cluster is being copied. Half of it would be of no use.</source>
             <translation>Ein Ordner für einen Cluster wird gerade kopiert. Zur Hälfte wäre er nutzlos.</translation>
         </message>
@@ -935,12 +939,24 @@
             <translation>Cache</translation>
         </message>
         <message>
+            <source>Can't use a file: {reason}.</source>
+            <translation>Eine Datei kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Can't use {file}: {reason}.</source>
+            <translation>{file} kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Cancel</source>
             <translation>Abbrechen</translation>
         </message>
         <message>
             <source>Cancel copying</source>
             <translation>Kopieren abbrechen</translation>
+        </message>
+        <message>
+            <source>Cancel job</source>
+            <translation>Auftrag abbrechen</translation>
         </message>
         <message>
             <source>Cancel the job</source>
@@ -1041,6 +1057,10 @@
         <message>
             <source>Check that its folder is writable.</source>
             <translation>Prüfen Sie, ob sein Ordner beschreibbar ist.</translation>
+        </message>
+        <message>
+            <source>Check that the disk is connected, writable and not full.</source>
+            <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
             <source>Check that the disk is not full and that the engine is installed.</source>
@@ -1229,6 +1249,10 @@
         <message>
             <source>Choose a folder, a GGUF file or a hub id.</source>
             <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-Kennung.</translation>
+        </message>
+        <message>
+            <source>Choose a folder.</source>
+            <translation>Wählen Sie einen Ordner.</translation>
         </message>
         <message>
             <source>Choose a format and map the columns, or rename them: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
@@ -1527,6 +1551,10 @@
             <translation>Diese Spalte schließen</translation>
         </message>
         <message>
+            <source>Close when finished</source>
+            <translation>Schließen, wenn fertig</translation>
+        </message>
+        <message>
             <source>Close when it is done</source>
             <translation>Schließen, wenn es fertig ist</translation>
         </message>
@@ -1608,6 +1636,10 @@
         <message>
             <source>Continue</source>
             <translation>Weiter</translation>
+        </message>
+        <message>
+            <source>Continue in the background</source>
+            <translation>Im Hintergrund fortsetzen</translation>
         </message>
         <message>
             <source>Continue with Merge.</source>
@@ -1768,6 +1800,10 @@
         <message>
             <source>Creates the model in Ollama when a server answers.</source>
             <translation>Legt das Modell in Ollama an, wenn ein Server antwortet.</translation>
+        </message>
+        <message>
+            <source>Creates {folder}</source>
+            <translation>Legt {folder} an</translation>
         </message>
         <message>
             <source>Creating</source>
@@ -2083,6 +2119,10 @@
         <message>
             <source>Engines of {sum} are still in the folder that was used before.</source>
             <translation>Im Ordner, der vorher benutzt wurde, liegen noch Engines mit {sum}.</translation>
+        </message>
+        <message>
+            <source>Enter a name.</source>
+            <translation>Geben Sie einen Namen ein.</translation>
         </message>
         <message>
             <source>Enter a value above {low}, at most {high}.</source>
@@ -2841,6 +2881,10 @@
             <translation>Wenn es keine Paare sind, wähle ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
         </message>
         <message>
+            <source>If you don't save, the changes since you opened the project are lost.</source>
+            <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
+        </message>
+        <message>
             <source>Importance matrix</source>
             <translation>Wichtigkeitsmatrix</translation>
         </message>
@@ -3027,6 +3071,10 @@
         <message>
             <source>It begins a conversation.</source>
             <translation>Dort beginnt ein Gespräch.</translation>
+        </message>
+        <message>
+            <source>It can continue in the background. Reopen the project to see it again.</source>
+            <translation>Der Auftrag kann im Hintergrund weiterlaufen. Öffnen Sie das Projekt wieder, um ihn zu sehen.</translation>
         </message>
         <message>
             <source>It can go on without the window: the next time you open the project, it is shown again.</source>
@@ -4764,6 +4812,10 @@
             <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
+            <source>Pausing after this step. The window then closes.</source>
+            <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
+        </message>
+        <message>
             <source>PiSSA</source>
             <translation>PiSSA</translation>
         </message>
@@ -5915,6 +5967,10 @@
             <translation>Endet nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
+            <source>Stopping after this step. The window then closes.</source>
+            <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
+        </message>
+        <message>
             <source>Stops</source>
             <translation>Stoppfolgen</translation>
         </message>
@@ -6745,6 +6801,10 @@
             <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie „Nach Namen“ und nennen Sie sie: {names}.</translation>
         </message>
         <message>
+            <source>The other project's job continues in the background.</source>
+            <translation>Der Auftrag des anderen Projekts läuft im Hintergrund weiter.</translation>
+        </message>
+        <message>
             <source>The package index cannot be reached: {short}.</source>
             <translation>Das Paketverzeichnis ist nicht erreichbar: {short}.</translation>
         </message>
@@ -7254,6 +7314,10 @@
         <message>
             <source>This folder holds something already. Choose another name.</source>
             <translation>In diesem Ordner liegt schon etwas. Wählen Sie einen anderen Namen.</translation>
+        </message>
+        <message>
+            <source>This folder isn't empty. Choose another name.</source>
+            <translation>Dieser Ordner ist nicht leer. Wählen Sie einen anderen Namen.</translation>
         </message>
         <message>
             <source>This format has no slot “{slot}”.</source>
@@ -8038,6 +8102,10 @@
         <message>
             <source>Wait until the job has ended, close other windows, then try again.</source>
             <translation>Warten Sie, bis der Auftrag endet, schließen Sie andere Fenster, und versuchen Sie es erneut.</translation>
+        </message>
+        <message>
+            <source>Wait until the running task ends, then change the language.</source>
+            <translation>Warten Sie, bis der laufende Vorgang beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
         <message>
             <source>Waiting for its turn…</source>
@@ -10773,6 +10841,10 @@
         <message>
             <source>{how} · {count} tokens</source>
             <translation>{how} · {count} Tokens</translation>
+        </message>
+        <message>
+            <source>{job} is running</source>
+            <translation>{job} läuft</translation>
         </message>
         <message>
             <source>{kind}, version {version}, PyTorch {torch}, Python {python}</source>

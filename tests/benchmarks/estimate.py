@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QApplication
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.gui import theme
-from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.lora.page import LoraPage
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
@@ -50,7 +50,7 @@ def main() -> None:
         model_facts.lengths(range(200, 1200, 10)),
         model_facts.model(),
     ):
-        state.take_answer(answer)
+        state.set_answer(answer)
     sizes = iter(range(1, 1_000_000))
 
     def show() -> None:
@@ -58,11 +58,11 @@ def main() -> None:
         page.recipe._show_memory()
 
     lora = ProjectState()
-    pages = wizard.pages(lora, Preferences())
+    pages = lazy_pages.make_step_pages(lora, Preferences())
     slider_page = next(page for page in pages if isinstance(page, LoraPage))
     slider_page.show()
     for answer in (model_facts.devices(), plans.inspected()):
-        lora.take_answer(answer)
+        lora.set_answer(answer)
     slider = slider_page.rank.slider
 
     def slide() -> None:

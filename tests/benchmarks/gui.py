@@ -35,9 +35,10 @@ from PySide6.QtWidgets import QApplication
 from lora_studio.core.curves.metrics import MetricColumn
 from lora_studio.core.protocol import events
 from lora_studio.gui import app, theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.helpers import fake_engine, many_runs
 
 #: Most that ours may take of what the bare window takes.
@@ -134,8 +135,8 @@ def latency(seconds: float, points: int) -> list[str]:
     }
     with _window(scenario) as window:
         idle = _lateness(application, lambda: False, 5.0)
-        window.go("training")
-        window.flow.request("train")
+        window.show_page("training")
+        window.launcher.request("train")
         page: Any = window.pages["training"]
         _until(application, lambda: page.record.phase == "running", 60)
         page.plot.run.steps.fill(_columns(points))
@@ -313,7 +314,7 @@ def _window(scenario: dict[str, Any]) -> Iterator[Window]:
             'schema_version = 1\nname = "p"\n[model]\nsource = "./model"\n'
             '[dataset]\nsources = ["rows.jsonl"]\nvalidation_share = 0.0\n'
         )
-        window = Window(Preferences(), wizard.pages)
+        window = make_window(Preferences(), lazy_pages.make_step_pages)
         window.resize(1920, 1080)
         window.show()
         window.open_project(project)

@@ -32,13 +32,13 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
 from lora_studio.gui.app import few_to_collect
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.training.curves_card import _series_of
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.window.wiring import make_window
 
 Times = dict[str, list[tuple[float, float]]]  # action -> (clock, processor) in milliseconds
 
@@ -243,7 +243,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     print(f"reading {steps:,} steps to compare: {taken:.1f} s, longest freeze {gap:.0f} ms")
     for name in ("DATA", "CACHE", "CONFIG", "LOGS"):
         os.environ[f"LORA_STUDIO_{name}"] = str(folder / name.lower())
-    window = Window(Preferences(), wizard.pages)
+    window = make_window(Preferences(), lazy_pages.make_step_pages)
     window.resize(1920, 1080)
     window.show()
     lock = FileLock(run.lock_file)

@@ -14,9 +14,10 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.project import project
 from lora_studio.gui import theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.end2end]
@@ -44,7 +45,7 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     base = tiny_model("llama3", tmp_path / "base")
     folder = tmp_path / "shop"
     project.create(folder, "Shop", {"model": {"source": str(base)}})
-    made = Window(Preferences(), wizard.pages)
+    made = make_window(Preferences(), lazy_pages.make_step_pages)
     made.resize(1280, 800)
     made.show()
     made.open_project(folder)
@@ -123,7 +124,7 @@ def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     assert window.save()
     wait(lambda: page.missing() is None)
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.place == "training"
+    assert window.page_name == "training"
     again = project.load(tmp_path / "shop")
     assert again.problems() == []
     assert again.get("dataset", "sources") == state.get("dataset", "sources")

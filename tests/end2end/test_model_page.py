@@ -18,9 +18,10 @@ from safetensors.torch import load_file, save_file
 from lora_studio.core.project import project
 from lora_studio.core.system import offline
 from lora_studio.gui import theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.helpers.hub_server import TOKEN, Hub, hub_server
 from tests.helpers.tiny_models import tiny_model
 
@@ -57,7 +58,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication, hub: Hub, tmp_path: Path) -> Iterator[Window]:
     theme.apply(qapp, "light")
-    made = Window(Preferences(), wizard.pages)
+    made = make_window(Preferences(), lazy_pages.make_step_pages)
     made.show()
     project.create(tmp_path / "desk", "Desk")
     made.open_project(tmp_path / "desk")
@@ -75,7 +76,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
 ) -> None:
     page: Any = window.pages["model"]
-    assert window.place == "model"
+    assert window.page_name == "model"
 
     # Down to “Search the hub”, words, Enter; then the first line of the list.
     page.browser.ways.setFocus()

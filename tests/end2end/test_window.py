@@ -16,9 +16,10 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.project import project
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.gui import theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.real_ollama import Server
 from tests.helpers.tiny_models import tiny_model
@@ -33,7 +34,7 @@ WAIT = 180_000
 @pytest.fixture
 def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
     theme.apply(qapp, "light")
-    made = Window(Preferences(), wizard.pages)
+    made = make_window(Preferences(), lazy_pages.make_step_pages)
     made.show()
     yield made
     if made.jobs.running:
@@ -78,18 +79,18 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
         qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
 
     window.open_project(folder)
-    assert window.place == "model"
+    assert window.page_name == "model"
     assert not pages["model"].header.primary.isEnabled()
     _type(qtbot, pages["model"].editors["source"], str(base))
     qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
     assert window.state.facts.model.architecture == "LlamaForCausalLM"
     primary()
 
-    assert window.place == "lora"
+    assert window.page_name == "lora"
     _type(qtbot, pages["lora"].editors["rank"], "8")
     primary()
 
-    assert window.place == "dataset"
+    assert window.page_name == "dataset"
     _type(qtbot, pages["dataset"].editors["sources"], str(rows))
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     assert window.state.facts.dataset.rows_used == 40
@@ -97,7 +98,7 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     _type(qtbot, pages["dataset"].editors["validation_share"], "0.25")
     primary()
 
-    assert window.place == "training"
+    assert window.page_name == "training"
     _type(qtbot, pages["training"].editors["learning_rate"], "5e-3")
     _type(qtbot, pages["training"].editors["epochs"], "2")
     primary()
@@ -107,13 +108,13 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     primary()
 
-    assert window.place == "merging"
+    assert window.page_name == "merging"
     primary()
     qtbot.waitUntil(pages["merging"].done, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     primary()
 
-    assert window.place == "export"
+    assert window.page_name == "export"
     primary()
     qtbot.waitUntil(pages["export"].done, timeout=WAIT)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)

@@ -22,10 +22,11 @@ from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
 
 from lora_studio.gui import theme
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import message_bar
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.conftest import PATIENCE
 from tests.helpers import fake_engine, plain_pages
 from tests.helpers.runs_page import Parts
@@ -137,7 +138,9 @@ def project_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """The window over plain pages; closed, with whatever it was doing, after the test."""
-    made = Window(Preferences(), plain_pages.pages)  # qtbot would delete it with its job at work
+    made = make_window(
+        Preferences(), plain_pages.pages
+    )  # qtbot would delete it with its job at work
     made.show()
     yield made
     if made.jobs.running:

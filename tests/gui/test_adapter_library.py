@@ -16,12 +16,12 @@ from lora_studio.core.chat import OllamaSpeaker
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.lora.library import AdapterLibrary
 from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
 
 WAIT = 30_000
 
@@ -130,7 +130,7 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     folder = library.adapters[0].folder
     library.talk.click()
     assert library.result() == QDialog.DialogCode.Accepted
-    assert window.place == "playground"
+    assert window.page_name == "playground"
     speaker = window.playground.desk.kept.speakers[1]
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
     # What was exported is talked to in the same way.
@@ -138,7 +138,7 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     window.pages["export"].chat_requested.emit(exported)
     assert window.playground.desk.kept.speakers[1] == exported
     window.library.training_requested.emit(folder)
-    assert window.place == "lora"
+    assert window.page_name == "lora"
     assert window.state.get("lora", "start_from") == folder
     window.state.undo.undo()
     assert window.state.get("lora", "start_from") == ""

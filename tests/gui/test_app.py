@@ -25,22 +25,24 @@ START = """
 import sys
 from PySide6.QtCore import QTimer
 from lora_studio.gui import app
-from lora_studio.gui.frame import shell as window, wizard
+from lora_studio.gui.window import main_window, wiring
 from tests.helpers import plain_pages
-wizard.pages = plain_pages.pages
 
-class Told(window.Window):
-    def go(self, name):
-        super().go(name)
+class PrintingWindow(main_window.Window):
+    def __init__(self, preferences, make_pages):
+        super().__init__(preferences, plain_pages.pages)
+
+    def show_page(self, name):
+        super().show_page(name)
         print(name, flush=True)
         if name == "export":  # everything is ready
-            QTimer.singleShot(0, lambda: self.flow.request("train"))
+            QTimer.singleShot(0, lambda: self.launcher.request("train"))
         elif name == "model":
             print(self.state.draft.path, flush=True)
             QTimer.singleShot(0, lambda: self.state.set("lora", "rank", 24))
             QTimer.singleShot(50, lambda: print("changed", flush=True))
 
-app.Window = Told
+wiring.Window = PrintingWindow
 """
 RUN = "sys.exit(app.main(sys.argv[1:]))"
 #: What macOS does for a file that is double-clicked; Qt turns it into this event.
@@ -52,12 +54,12 @@ def ask():
     application = QCoreApplication.instance()
     application.sendEvent(application, QFileOpenEvent(QUrl.fromLocalFile(sys.argv.pop())))
 
-class Asked(Told):
+class Asked(PrintingWindow):
     def show(self):
         super().show()
         QTimer.singleShot(0, ask)
 
-app.Window = Asked
+wiring.Window = Asked
 sys.exit(app.main([]))
 """
 

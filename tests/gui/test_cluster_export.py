@@ -13,11 +13,11 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import files
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.problems.messages import Toast
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.dialog import CopyingDialog
+from lora_studio.gui.window.closing_dialogs import CopyingDialog
+from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 
 
@@ -65,7 +65,7 @@ def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
     assert dialog is not None
     dialog.reject()
     window.state.set("model", "source", "")
-    window.cluster.ask()
+    window.cluster.ask_for_folder()
     assert [m.problem.code for m in said if m.problem] == ["model.none"]
 
 

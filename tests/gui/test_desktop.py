@@ -68,7 +68,7 @@ class Scene:
         )
 
     def go(self, kind: str = "train", share: float | None = None) -> None:
-        self.jobs.run, self.jobs.kind, self.jobs.advance = self.run, kind, JobProgress("", share)
+        self.jobs.run, self.jobs.kind, self.jobs.progress = self.run, kind, JobProgress("", share)
         self.jobs.changed.emit()
 
     def end(self, ending: events.Ending) -> None:
@@ -107,7 +107,7 @@ def test_a_worker_that_replaces_another_is_held_for_too(scene: Scene) -> None:
 
 def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None:
     scene.go()
-    scene.manners.leave()
+    scene.desktop.leave()
     scene.jobs.kind = ""
     scene.jobs.changed.emit()
     assert scene.desktop.held == [4711, -1]

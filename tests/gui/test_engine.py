@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.engine_manager import EngineManager
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
 from lora_studio.gui.problems.messages import Messages
+from lora_studio.gui.window.main_window import Window
 from lora_studio.setup import app_update, engines, folders
 from lora_studio.setup.app_update import Release
 from lora_studio.setup.engines import Engine
@@ -231,7 +231,7 @@ def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
     installed("cpu-1", created="2026-11-26T10:15:30+01:00")
     installed("cpu-2", created="2026-11-27T09:00:00+01:00")
     installed("cuda-1", variant="cuda")
-    window.go("settings")
+    window.show_page("settings")
     window.settings.refresh_engine(running=False)
     box = window.settings.engine.choice.box
     texts = {box.itemData(row): box.itemText(row) for row in range(box.count())}
@@ -244,7 +244,7 @@ def test_settings_offer_what_can_be_done_with_the_engines_there(
     qtbot: QtBot, window: Window
 ) -> None:
     actions = window.settings.engine
-    window.go("settings")
+    window.show_page("settings")
     assert shown(actions) == ["Set up…"]
     installed("cpu-1")
     installed("cpu-2")

@@ -52,7 +52,7 @@ def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
     made.show()
     qtbot.waitExposed(made)
     state.set_run(run, "")
-    state.take_answer(FOUND)
+    state.set_answer(FOUND)
     return made
 
 
@@ -159,7 +159,7 @@ def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
 ) -> None:
     asked: list[Any] = []
     page.ask.connect(asked.append)
-    state.take_answer(model_facts.model(folder=str(tmp_path)))
+    state.set_answer(model_facts.model(folder=str(tmp_path)))
     page.on_shown()
     (question,) = [item for item in asked if isinstance(item, commands.DeriveTemplate)]
     assert question.path == str(tmp_path)
@@ -237,7 +237,7 @@ def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
     asked: list[commands.Question] = []
     page.ask.connect(asked.append)
     state.set("model", "source", "org/model")
-    state.take_answer(model_facts.model(folder=str(tmp_path)))
+    state.set_answer(model_facts.model(folder=str(tmp_path)))
     page.questions.sizes.now()  # without the pause
     page.questions.template.now()
     assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]

@@ -16,7 +16,6 @@ from lora_studio import __version__
 from lora_studio.core.help import licenses
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.command_search import SearchEntry, find
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
@@ -26,6 +25,7 @@ from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.problems.remedies import explained, what_now
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
+from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
@@ -76,12 +76,12 @@ def test_a_setting_is_found_and_reached_by_keyboard_alone(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("home")
+    window.show_page("home")
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "dropout")
     assert palette.found[0].title == window.state.about("lora", "dropout").title
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.place == "lora", timeout=WAIT)
+    qtbot.waitUntil(lambda: window.page_name == "lora", timeout=WAIT)
     editor = window.pages["lora"].editors["dropout"]
     assert editor.control.focusProxy() is window.focusWidget()
     palette = _palette(qtbot, window)
@@ -114,7 +114,7 @@ def test_commands_pages_and_projects_are_found_and_arrows_move(
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "theme")  # one of the program's, not of the project's
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.place == "settings", timeout=WAIT)
+    qtbot.waitUntil(lambda: window.page_name == "settings", timeout=WAIT)
     focused = window.focusWidget()
     assert focused is not None
     assert window.settings.look.isAncestorOf(focused) or focused is window.settings.look
@@ -137,7 +137,7 @@ def test_every_shortcut_is_on_the_sheet_and_means_one_thing_and_stands_in_toolti
     sheet.reject()
     keys = [key for item in shortcuts(window) if not item.place for key in item.keys.split(", ")]
     assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
-    for name in (*STEPS, *window.places):
+    for name in (*STEPS, *window.app_pages):
         assert "(Ctrl+" in window.rail.button(name).toolTip()
     assert window.home.new.toolTip() == "New project (Ctrl+N)"
 
@@ -148,11 +148,11 @@ def test_the_next_problem_is_reached_by_a_key(
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
     window.state.set("lora", "rank", 0)
-    window.go("model")
+    window.show_page("model")
     seen = []
     for _ in range(2):
         qtbot.keyClick(window, Qt.Key.Key_F8)
-        seen.append(window.place)
+        seen.append(window.page_name)
     assert set(seen) == {"lora", "training"}
 
 
@@ -163,7 +163,7 @@ def test_about_tells_versions_of_window_and_engine_and_every_licence(
     (dialog,) = window.findChildren(AboutDialog)
     assert dialog.facts.facts()["LoRA Studio"] == __version__
     found = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
-    window.state.take_answer(found)
+    window.state.set_answer(found)
     assert dialog.facts.facts()["torch"] == "9.8.7"
     qtbot.waitUntil(lambda: dialog.table.rowCount() > 1, timeout=WAIT)
     licence = {
@@ -235,16 +235,16 @@ def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(windo
 
 
 def test_what_leads_to_a_step_leads_home_while_no_project_is_open(window: Window) -> None:
-    window.go("settings")
+    window.show_page("settings")
     window.help.act(Problem(code="export.unquotable", what="It is odd.", remedy="Mend it."))
-    assert window.place == "home"
+    assert window.page_name == "home"
 
 
 def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("home")
+    window.show_page("home")
     fix = Fix(label="Use 64", step="lora", field="rank", value=64)
     window.messages.problem(_problem(fix=fix))
     window.message_bar.action.click()
@@ -252,7 +252,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     window.messages.problem(_problem(where=Where(step="dataset")))
     assert window.message_bar.action.text() == "Go to Dataset"
     window.message_bar.action.click()
-    assert window.place == "dataset"
+    assert window.page_name == "dataset"
     window.messages.problem(_problem(where=Where(step="model", field="source")))
     window.message_bar.more.click()
     (dialog,) = window.findChildren(ProblemDialog)
@@ -268,7 +268,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     window.message_bar.more.click()
     dialog = window.findChildren(ProblemDialog)[-1]
     dialog.act.click()
-    assert window.place == "model"
+    assert window.page_name == "model"
     window.state.report("x", [_problem()])
     links = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]
     links[-1].click()

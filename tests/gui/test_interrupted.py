@@ -12,10 +12,10 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.home.interrupted import Interrupted
 from lora_studio.gui.pages.home.recent_projects import glance
 from lora_studio.gui.problems.messages import Messages, Toast
+from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 
 
@@ -68,8 +68,8 @@ def test_resume_in_the_message_opens_the_project_and_goes_on(
 ) -> None:
     scenario(train=[{"steps": 3, "seconds": 0.01}])
     run = _cut_off(project_folder, at=5.0)
-    window.preferences.opened(project_folder / "support bot.lorastudio")
-    window.go("home")
+    window.preferences.add_recent_project(project_folder / "support bot.lorastudio")
+    window.show_page("home")
     qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.message_bar.text)
     assert "shut down or restarted" in window.message_bar.text
     assert window.message_bar.action.text() == "Resume"

@@ -30,9 +30,9 @@ def page(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Tr
     qtbot.addWidget(made)
     made.resize(1100, 740)
     made.show()
-    state.take_answer(model_facts.devices())
-    state.take_answer(model_facts.lengths(range(200, 1200, 10)))
-    state.take_answer(model_facts.model())
+    state.set_answer(model_facts.devices())
+    state.set_answer(model_facts.lengths(range(200, 1200, 10)))
+    state.set_answer(model_facts.model())
     yield made
     state.undo.setClean()
 
@@ -136,7 +136,7 @@ class TestPage:
     def test_the_cheapest_change_makes_it_fit_and_its_problem_goes(
         self, page: TrainingPage, state: ProjectState, qtbot: QtBot
     ) -> None:
-        state.take_answer(model_facts.devices(9 * model_facts.GIB))
+        state.set_answer(model_facts.devices(9 * model_facts.GIB))
         assert [p.code for p in state.problems("training")] == ["training.does_not_fit"]
         assert not page.recipe.memory.fit.isHidden()
         qtbot.mouseClick(page.recipe.memory.fit, Qt.MouseButton.LeftButton)
@@ -155,7 +155,7 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     state, panel = page.state, page.recipe.memory
     first, cpu = model_facts.devices(free=9 * model_facts.GIB).devices
     second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
-    state.take_answer(events.DevicesFound(devices=(first, second, cpu)))
+    state.set_answer(events.DevicesFound(devices=(first, second, cpu)))
     state.set("model", "precision", "4bit")
     state.set("model", "device", "cuda:0,cuda:1")
     assert "9 GiB free on RTX 4090" in panel.sentence.text()
@@ -173,7 +173,7 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
 def test_that_a_training_does_not_fit_is_not_said_while_it_runs_in_fact(
     page: TrainingPage, state: ProjectState
 ) -> None:
-    state.take_answer(model_facts.devices(free=model_facts.GIB))
+    state.set_answer(model_facts.devices(free=model_facts.GIB))
     assert [item.code for item in state.problems()] == ["training.does_not_fit"]
     state.set_run(None, "train")
     assert state.problems() == []

@@ -42,7 +42,7 @@ class Worker:
         about_ = self.last(kind).id
         for event in (*found, *([ending] if ending else [])):
             own = event.model_copy(update={"id": about_})
-            self.page.state.take_answer(own)
+            self.page.state.set_answer(own)
             self.page.on_event(own)
 
     def answer(self, kind: str, *found: events.Event) -> None:
@@ -132,7 +132,7 @@ def test_a_click_takes_the_blob_of_ollama_as_a_gguf_file(
 def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Worker) -> None:
     found_here(worker)
     page.browser.go("cache")
-    page.state.take_answer(model_facts.devices())
+    page.state.set_answer(model_facts.devices())
     lines = page.browser.list.lines
     role = Qt.ItemDataRole.AccessibleTextRole
     said = [lines.index(i).data(role) for i in range(3)]
@@ -145,7 +145,7 @@ def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Wo
 def test_the_hub_is_searched_by_enter_with_what_fits_first(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
-    page.state.take_answer(model_facts.devices())
+    page.state.set_answer(model_facts.devices())
     page.browser.go("hub")
     qtbot.keyClicks(page.browser.filters.line, "instruct")
     qtbot.keyClick(page.browser.filters.line, Qt.Key.Key_Return)
@@ -208,7 +208,7 @@ def test_a_download_is_followed_cancelled_and_gone_on_with(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     page.state.set("model", "source", "org/m")
-    page.state.take_answer(model_facts.model(missing_bytes=6_400_000_000))
+    page.state.set_answer(model_facts.model(missing_bytes=6_400_000_000))
     line = page.download
     assert line.start.text() == "Download 6.4 GB"
     line.start.setFocus()
@@ -224,7 +224,7 @@ def test_a_download_is_followed_cancelled_and_gone_on_with(
     assert line.start.text() == "Go on with the download of 6.4 GB"
     line.start.click()
     worker.answer("download_model")
-    page.state.take_answer(model_facts.model())
+    page.state.set_answer(model_facts.model())
     assert line.isHidden()
 
 
@@ -232,7 +232,7 @@ def test_a_gated_model_asks_for_a_token_which_the_page_does_not_keep(
     qtbot: QtBot, page: ModelPage, worker: Worker, tmp_path: Path
 ) -> None:
     page.state.set("model", "source", "org/gated")
-    page.state.take_answer(model_facts.model(missing_bytes=1000, gated=True))
+    page.state.set_answer(model_facts.model(missing_bytes=1000, gated=True))
     page.download.start.click()
     worker.fail("download_model", "model.gated", "org/gated is open only to people who accepted.")
     assert page.download.page.isVisible()
@@ -318,7 +318,7 @@ def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker
     worker.answer("search_models", model_lists.hub())
     page.browser.filters.fitting.click()
     assert "as soon as the device is known" in page.browser.said.text()
-    page.state.take_answer(model_facts.devices(1))
+    page.state.set_answer(model_facts.devices(1))
     assert page.browser.said.text() == "None of the 5 models found fits this device."
 
 
@@ -330,7 +330,7 @@ def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
     page.state.report("inspect_model", [gated])
     assert page.download.sign_in.isVisible()
-    page.state.take_answer(model_facts.model(missing_bytes=1000, gated=True))
+    page.state.set_answer(model_facts.model(missing_bytes=1000, gated=True))
     page.state.report("inspect_model", [])
     assert not page.download.sign_in.isVisible()
     assert page.download.said.text() == ""
@@ -362,7 +362,7 @@ def test_the_window_turns_offline_mode_on_for_its_workers(
     qtbot: QtBot, window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(offline.VARIABLE, raising=False)
-    window.go("settings")
+    window.show_page("settings")
     window.settings.offline.click()
     try:
         assert offline.is_on()

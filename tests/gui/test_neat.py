@@ -14,7 +14,6 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
 from lora_studio.gui.frame.rail import Rail
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
 from lora_studio.gui.pages.settings.page import SettingsPage
@@ -26,6 +25,7 @@ from lora_studio.gui.widgets.basics import button, tool_button
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.glyph import ElidedLabel, Glyph
+from lora_studio.gui.window.main_window import Window
 
 
 @pytest.fixture
@@ -123,11 +123,11 @@ def test_the_rail_has_room_for_its_larger_icons(qtbot: QtBot, qapp: QApplication
 
 
 def test_tab_reaches_the_rail_of_every_place_after_it_had_the_focus_once(window: Window) -> None:
-    window.go("home")
+    window.show_page("home")
     window.rail.button("home").setFocus(Qt.FocusReason.TabFocusReason)
     for name in ("runs", "settings", "home"):
-        window.go(name)
-        assert window.rail.button(name) in tab_order.way(window)
+        window.show_page(name)
+        assert window.rail.button(name) in tab_order.focus_order(window)
 
 
 def _first_column(picture: QImage) -> int:

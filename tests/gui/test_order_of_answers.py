@@ -17,11 +17,11 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
 from lora_studio.core.runs.speakers import SpeakerOption
-from lora_studio.gui import app
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.jobs import inspector
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
@@ -99,11 +99,11 @@ def asked(
     """A project with a model and a dataset about both of which the inspector was asked."""
     Lane.made = []
     monkeypatch.setattr(inspector, "WorkerThread", Lane)
-    window = Window(Preferences(), app._pages)
+    window = make_window(Preferences())
     window.show()
     window.open_project(project_folder)
     for place in ("model", "dataset"):
-        window.go(place)
+        window.show_page(place)
     found = Asked(window)
     qtbot.waitUntil(lambda: bool(found.questions("inspect_model")), timeout=WAIT)
     yield found
@@ -170,7 +170,7 @@ def test_lengths_and_findings_of_other_rows_are_not_shown(
 ) -> None:
     asked.answer(latest(asked, "inspect_model"), model_facts.model())
     asked.answer(latest(asked, "inspect_dataset"), model_facts.dataset())
-    asked.window.go("dataset")
+    asked.window.show_page("dataset")
     measuring, linting = latest(asked, "measure_dataset"), latest(asked, "lint_dataset")
     (project_folder / "other.jsonl").write_text("{}\n")
     asked.state.set("dataset", "sources", [{"path": "other.jsonl"}])
@@ -194,7 +194,7 @@ def test_how_far_a_reading_was_says_nothing_of_the_next_one(
 
 def test_sizes_of_another_models_files_are_not_shown(asked: Asked) -> None:
     asked.answer(latest(asked, "inspect_model"), model_facts.model())
-    asked.window.go("export")
+    asked.window.show_page("export")
     question = latest(asked, "estimate_sizes")
     asked.state.set("model", "source", "org/other")
     asked.answer(question, model_facts.sizes())

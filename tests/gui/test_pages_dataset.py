@@ -56,7 +56,7 @@ class Played:
         """Events about a question, then its end."""
         for event in (*found, *([events.Done()] if ending else [])):
             own = event.model_copy(update={"id": question.id})
-            self.state.take_answer(own)
+            self.state.set_answer(own)
             self.page.on_event(own)
 
     def read(self, **changes: object) -> None:
@@ -214,7 +214,7 @@ def test_tab_goes_the_way_the_eye_goes(played: Played) -> None:
     played.read()
     page = played.page
     played.qtbot.wait(20)
-    way = tab_order.way(page)
+    way = tab_order.focus_order(page)
     card, rows = page.sources.cards[0], page.rows
     stops = [
         card.weight, card.opener, card.remove, page.sources.line, page.sources.files,
@@ -339,7 +339,7 @@ def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played:
 
 
 def test_a_row_is_shown_as_chat_tokens_and_raw(played: Played) -> None:
-    played.state.take_answer(model_facts.model())
+    played.state.set_answer(model_facts.model())
     played.read()
     detail = played.page.rows.detail
     assert detail.chat.text().startswith("User\nWhere is my order?\nAssistant  ·  trained\n")
@@ -369,7 +369,7 @@ def test_without_a_model_the_tokens_say_what_is_missing(played: Played) -> None:
 
 
 def test_a_row_that_cannot_be_looked_at_says_why_beside_its_chat(played: Played) -> None:
-    played.state.take_answer(model_facts.model())
+    played.state.set_answer(model_facts.model())
     played.read()
     question = played.wait_for(ShowRow)
     problem = Problem(code="model.template", what="The template is broken.", remedy="Choose one.")
@@ -414,7 +414,7 @@ def test_the_dataset_is_measured_and_checked_once_it_is_read_and_a_model_is_know
     assert isinstance(lint, LintDataset)
     assert lint.model is None
     assert not played.of(MeasureDataset)
-    played.state.take_answer(model_facts.model())
+    played.state.set_answer(model_facts.model())
     played.wait_for(MeasureDataset)
     played.wait_for(LintDataset, 2)  # asked by then, or one question would do for both changes
     played.state.set("dataset", "max_length", 512)
@@ -426,7 +426,7 @@ def test_the_dataset_is_measured_and_checked_once_it_is_read_and_a_model_is_know
 
 def test_the_cut_off_line_sets_the_longest_row_and_follows_it(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.lengths())
+    played.state.set_answer(model_facts.lengths())
     histogram = played.page.lengths.histogram
     histogram.fit.click()
     assert played.state.get("dataset", "max_length") == 200
@@ -439,7 +439,7 @@ def test_the_cut_off_line_sets_the_longest_row_and_follows_it(played: Played) ->
 
 def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.lengths())
+    played.state.set_answer(model_facts.lengths())
     tiles = played.page.lengths.tiles
     assert tiles.text("half") == "149 tokens"
     assert tiles.text("longest") == "199 tokens"
@@ -457,7 +457,7 @@ def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
 
 def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     page = played.page
     assert page.tabs.tabText(2) == "Findings (2)"
     _press(page, "Fix: Equal rows")
@@ -471,7 +471,7 @@ def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> N
 
 def test_the_keyboard_stays_at_the_fix(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
     played.page.activateWindow()
     _press(played.page, "Fix: Equal rows")
@@ -484,13 +484,13 @@ def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: P
     played.read()
     page = played.page
     page.footer.reasons.findChildren(QPushButton)[1].click()
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     assert page.rows.filter.currentText() == "Skipped: not valid JSON"
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     page.tabs.setCurrentIndex(2)
     _press(page, "Show rows: Equal rows")
     asked = len(played.of(ReadRows))
-    played.state.take_answer(events.DatasetLinted(rows=100, findings=()))
+    played.state.set_answer(events.DatasetLinted(rows=100, findings=()))
     assert page.rows.filter.currentText() == "All rows"
     question = played.wait_for(ReadRows, asked + 1)
     assert isinstance(question, ReadRows)
@@ -499,7 +499,7 @@ def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: P
 
 def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
     _press(played.page, "Show rows: Equal rows")
     question = played.wait_for(ReadRows)
@@ -511,7 +511,7 @@ def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:
 
 def test_another_setting_that_helps_is_one_click(played: Played) -> None:
     played.read()
-    played.state.take_answer(model_facts.findings())
+    played.state.set_answer(model_facts.findings())
     button = next(
         part for part in played.page.findings.findChildren(QPushButton) if "Longest" in part.text()
     )
@@ -538,7 +538,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     assert footer.figures.text() == (
         "105 rows read = 100 used + 5 skipped  ·  95 to train on, 5 to validate on"
     )
-    played.state.take_answer(model_facts.lengths())
+    played.state.set_answer(model_facts.lengths())
     assert "14.9 K tokens per epoch" in footer.figures.text()
     assert footer.texts() == [
         "4 rows skipped: the answer is empty", "1 row skipped: not valid JSON",

@@ -13,7 +13,7 @@ from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.project.project import SPECS
 from lora_studio.gui import theme
 from lora_studio.gui.controls.field_editor import FieldEditor
-from lora_studio.gui.frame import wizard
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -22,7 +22,7 @@ from lora_studio.gui.widgets.basics import CollapsibleSection
 
 @pytest.fixture
 def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, StepPage]]:
-    made = {page.step: page for page in wizard.pages(state, Preferences())}
+    made = {page.step: page for page in lazy_pages.make_step_pages(state, Preferences())}
     for page in made.values():
         qtbot.addWidget(page)
         page.resize(1100, 740)

@@ -20,8 +20,7 @@ from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder, speakers
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.export.page import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.page import StepPage
@@ -29,6 +28,8 @@ from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
@@ -124,7 +125,7 @@ def play(page: StepPage, made: list[events.Event]) -> None:
 def test_before_training_the_plan_is_counted(qtbot: QtBot, state: ProjectState, run: Any) -> None:
     page = shown(qtbot, TrainingPage(state))
     assert "appears once the dataset is read" in page.recipe.estimate.text()
-    state.take_answer(model_facts.dataset())
+    state.set_answer(model_facts.dataset())
     said = page.recipe.estimate.text()
     assert said == "Effective batch: 16 rows per step. About 18 steps, 6 per epoch."
     state.set("training", "max_steps", 10)
@@ -142,10 +143,10 @@ def test_fields_of_preference_training_say_when_they_do_not_count(
     page = shown(qtbot, TrainingPage(state))
     method, beta = page.editors["preference"], page.editors["beta"]
     assert not any("Not used" in made.help.text() for made in (method, beta))
-    state.take_answer(model_facts.dataset())
+    state.set_answer(model_facts.dataset())
     assert method.help.text() == "Not used: your rows are no pairs of a better and a worse answer."
     assert beta.help.text() == "Not used: your rows are no pairs of answers or labelled answers."
-    state.take_answer(model_facts.dataset(task="kto"))
+    state.set_answer(model_facts.dataset(task="kto"))
     assert "Not used" in method.help.text()
     assert beta.help.text() == beta.about.description
 
@@ -497,7 +498,7 @@ def test_quantisations_are_ticked_by_keyboard_and_one_always_stays(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, ExportPage(state))
-    state.take_answer(model_facts.model())
+    state.set_answer(model_facts.model())
     row = page.table.rows.names.index("Q4_K_M")
     assert page.table.rows.data(page.table.rows.index(row, 0)) == "Q4_K_M"
     assert page.table.rows.data(page.table.rows.index(row, 2)) == "≈ 1.9 GB"
@@ -638,7 +639,7 @@ def test_the_name_for_ollama_is_suggested_and_a_taken_one_is_said(
     found = events.OllamaFound(
         host="http://127.0.0.1:11434", version="0.12.6", models=("support-bot:latest",)
     )
-    state.take_answer(found)
+    state.set_answer(found)
     assert page.server.text().startswith("✓ Ollama 0.12.6 at http://127.0.0.1:11434.")
     assert "will be replaced" in page.server.text()
     state.set("export", "ollama_name", "other")
@@ -653,7 +654,7 @@ def test_the_name_for_ollama_is_suggested_and_a_taken_one_is_said(
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """The window over the real pages."""
-    made = Window(Preferences(), wizard.pages)
+    made = make_window(Preferences(), lazy_pages.make_step_pages)
     qtbot.addWidget(made)
     made.show()
     yield made
@@ -683,19 +684,19 @@ def test_the_primary_button_leads_from_the_model_to_ollama(
         export=emit(*exported(run)[1:-1]),
     )
     window.open_project(project_folder)
-    window.go("model")
+    window.show_page("model")
     primary = [Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier]
     qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
     for step in ("lora", "dataset", "training"):
         qtbot.keyClick(window, *primary)
-        assert window.place == step
+        assert window.page_name == step
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     qtbot.keyClick(window, *primary)
     qtbot.waitUntil(lambda: window.pages["training"].is_done(), timeout=WAIT)
     for step in ("merging", "export"):
         qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
         qtbot.keyClick(window, *primary)
-        assert window.place == step
+        assert window.page_name == step
         qtbot.keyClick(window, *primary)
         qtbot.waitUntil(window.pages[step].done, timeout=WAIT)
     page: Any = window.pages["export"]
@@ -769,8 +770,8 @@ def test_tab_reaches_the_same_controls_in_both_directions_on_every_page(
     scenario(inspect_dataset=emit(model_facts.dataset()))
     window.open_project(project_folder)
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
-    for place in (*STEPS, *window.places):
-        window.go(place)
+    for place in (*STEPS, *window.app_pages):
+        window.show_page(place)
         ways = [_way(window, place, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
         assert len(ways[0]) > 3
         assert set(ways[0]) == set(ways[1]), place

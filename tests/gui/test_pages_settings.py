@@ -41,7 +41,7 @@ class Asked:
         about = self.questions[-1].id
         for event in (*found, ending or events.Done()):
             own = event.model_copy(update={"id": about})
-            self.page.state.take_answer(own)
+            self.page.state.set_answer(own)
             self.page.on_event(own)
 
 
@@ -117,7 +117,7 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
 def test_each_precision_names_the_memory_it_takes(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model())
+    opened.set_answer(model_facts.model())
     cards = page.precision.cards.cards
     assert cards["16bit"].note() == "6 GiB"
     assert cards["4bit"].note() == "2 GiB"
@@ -134,24 +134,24 @@ def test_each_precision_says_whether_training_with_it_fits(
 ) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model())
-    opened.take_answer(model_facts.lengths())
+    opened.set_answer(model_facts.model())
+    opened.set_answer(model_facts.lengths())
     cards = page.precision.cards.cards
-    opened.take_answer(model_facts.devices(free=8 * model_facts.GIB))
+    opened.set_answer(model_facts.devices(free=8 * model_facts.GIB))
     assert cards["16bit"].note().startswith("6 GiB ⚠ training needs ")
     assert cards["4bit"].note() == "2 GiB ✓ fits"
-    opened.take_answer(model_facts.devices(free=1 * model_facts.GIB))
+    opened.set_answer(model_facts.devices(free=1 * model_facts.GIB))
     assert cards["4bit"].note().startswith("2 GiB ⚠ training needs ")
 
 
 def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model())
-    opened.take_answer(model_facts.lengths())
+    opened.set_answer(model_facts.model())
+    opened.set_answer(model_facts.lengths())
     first, cpu = model_facts.devices(free=8 * model_facts.GIB).devices
     second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
-    opened.take_answer(events.DevicesFound(devices=(first, second, cpu)))
+    opened.set_answer(events.DevicesFound(devices=(first, second, cpu)))
     cards = page.precision.cards.cards
     assert "⚠" in cards["16bit"].note()
     opened.set("model", "device", "cuda:1")
@@ -166,7 +166,7 @@ def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectS
 def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model(prequantized="gptq"))
+    opened.set_answer(model_facts.model(prequantized="gptq"))
     assert not page.precision.cards.cards["4bit"].isEnabled()
     assert page.facts.facts()["Quantised"] == "gptq"
 
@@ -174,7 +174,7 @@ def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: Pr
 def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.devices())
+    opened.set_answer(model_facts.devices())
     box = page.device.combo.box
     assert [box.itemData(i) for i in range(box.count())] == ["auto", "cuda:0", "cpu"]
     assert box.itemText(1) == "RTX 4090, 23 GiB of 24 GiB free"
@@ -187,7 +187,7 @@ def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     shown(qtbot, page)
     found = model_facts.devices().devices
     second = found[0].model_copy(update={"name": "cuda:1"})
-    opened.take_answer(events.DevicesFound(devices=(found[0], second, found[1])))
+    opened.set_answer(events.DevicesFound(devices=(found[0], second, found[1])))
     first, other = page.device.ticks["cuda:0"], page.device.ticks["cuda:1"]
     assert first.isVisible()
     other.click()
@@ -233,7 +233,7 @@ def test_another_model_makes_the_facts_of_the_last_one_vanish(
 ) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model())
+    opened.set_answer(model_facts.model())
     opened.set("model", "source", "builtin:SmolLM2-135M-Instruct")
     assert opened.facts.model is None
     assert page.facts.isHidden()
@@ -266,15 +266,15 @@ def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -
     page = LoraPage(opened)
     shown(qtbot, page)
     assert page.sentence.text() == "Choose a model to see how much of it trains."
-    opened.take_answer(model_facts.model())
+    opened.set_answer(model_facts.model())
     expected = "16.8 M of 3.2 B parameters train (0.52 %), 67 MB on disk"
     assert page.sentence.text() == expected
     opened.set("lora", "rank", 8)
     assert page.sentence.property("role") == "muted", "the count is of before"
-    opened.take_answer(model_facts.model(adapter=model_facts.adapter(8_400_000)))
+    opened.set_answer(model_facts.model(adapter=model_facts.adapter(8_400_000)))
     assert page.sentence.text().startswith("8.4 M of 3.2 B")
     assert page.sentence.property("role") == "section"
-    opened.take_answer(model_facts.model(adapter=None))
+    opened.set_answer(model_facts.model(adapter=None))
     assert page.sentence.text().startswith("Nothing trains")
 
 
@@ -297,8 +297,8 @@ def test_the_slider_counts_at_once_and_is_one_step_of_undo(
 ) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
-    opened.take_answer(plans.inspected())
-    opened.take_answer(model_facts.devices())
+    opened.set_answer(plans.inspected())
+    opened.set_answer(model_facts.devices())
     page.rank.slider.setFocus()
     for _ in range(2):
         qtbot.keyClick(page.rank.slider, Qt.Key.Key_Right)
@@ -375,7 +375,7 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
 def test_a_click_in_the_drawing_names_the_layers(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.model())
+    opened.set_answer(model_facts.model())
     opened.set("lora", "targets", "attention_qv")
     assert page.drawing.chosen() == ["q_proj", "v_proj"]
     assert page.editors["target_names"].isHidden()
@@ -391,7 +391,7 @@ def test_the_drawing_takes_the_layers_of_the_model(qtbot: QtBot, opened: Project
     page = LoraPage(opened)
     shown(qtbot, page)
     fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
-    opened.take_answer(model_facts.model(linear_names=fused))
+    opened.set_answer(model_facts.model(linear_names=fused))
     places = {slot.title: slot.place for slot in page.drawing.layers()}
     assert places == {
         "qkv": "in", "o": "out", "gate_up": "up", "down": "down", "router": "other",

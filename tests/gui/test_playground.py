@@ -26,10 +26,10 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import speakers
 from lora_studio.core.runs.folder import RunFolder, create
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.pages.playground.page import PlaygroundPage
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
 
 WAIT = 30_000
 
@@ -377,13 +377,13 @@ def test_what_is_typed_and_not_sent_comes_back(
 def test_a_page_without_a_model_teaches_and_leads_to_it(
     window: Window, project_folder: Path, qtbot: QtBot
 ) -> None:
-    window.go("playground")
+    window.show_page("playground")
     assert window.playground.empty.isVisible()
     file = project_folder / "support bot.lorastudio"
     file.write_text('schema_version = 1\nname = "x"\n[model]\nsource = "./m.gguf"\n')
     (project_folder / "m.gguf").write_bytes(b"GGUF")
     window.open_project(project_folder)
-    window.go("playground")
+    window.show_page("playground")
     assert not window.playground.empty.isVisible()
     desk = window.playground.desk
     assert desk.missing() == ""
@@ -395,9 +395,9 @@ def test_a_run_is_talked_to_from_the_table(
     qtbot: QtBot, window: Window, project_folder: Path, run: RunFolder
 ) -> None:
     window.open_project(project_folder)
-    window.go("runs")
+    window.show_page("runs")
     qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 1, timeout=WAIT)
     window.runs.table.choose([run.path.name])
     window.runs.do.actions["chat"].trigger()
-    assert window.place == "playground"
+    assert window.page_name == "playground"
     assert speakers.adapter(run.adapter) in window.playground.desk.kept.speakers

@@ -177,7 +177,7 @@ def test_a_problem_that_several_questions_ran_into_is_there_once_as_the_worst_of
 def test_answers_are_kept_until_they_are_no_longer_true(qtbot: QtBot, state: ProjectState) -> None:
     found = events.DevicesFound(devices=())
     with qtbot.waitSignal(state.facts_changed) as signal:
-        state.take_answer(found)
+        state.set_answer(found)
     assert signal.args == ["devices"]
     assert state.facts.devices is found
     state.forget("devices")

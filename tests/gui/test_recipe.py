@@ -94,7 +94,7 @@ def test_an_optimizer_that_this_machine_lacks_is_said_at_the_field_and_mended_by
     qtbot: QtBot, page: TrainingPage
 ) -> None:
     lacking = model_facts.devices().model_copy(update={"missing": ("bitsandbytes",)})
-    page.state.take_answer(lacking)
+    page.state.set_answer(lacking)
     page.state.set("training", "optimizer", "adamw_8bit")
     page.focus_field("optimizer")
     made = page.editors["optimizer"]
@@ -106,7 +106,7 @@ def test_an_optimizer_that_this_machine_lacks_is_said_at_the_field_and_mended_by
 
 def test_automatic_on_an_apple_gpu_rules_bitsandbytes_out(page: TrainingPage) -> None:
     gpu = events.Device(name="mps", title="Apple GPU", total_bytes=1, free_bytes=1)
-    page.state.take_answer(events.DevicesFound(devices=(gpu,)))
+    page.state.set_answer(events.DevicesFound(devices=(gpu,)))
     page.state.set("training", "optimizer", "lion_8bit")
     (problem,) = page.state.problems("training", "optimizer")
     assert "no optimizers for Apple GPUs" in str(problem.what)

@@ -12,9 +12,9 @@ from shiboken6 import isValid
 
 from lora_studio.core.protocol import events
 from lora_studio.gui import language, message_translation
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window.window_reload import WindowReload
+from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -24,9 +24,11 @@ Scenario = Callable[..., None]
 
 @pytest.fixture
 def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[WindowReload]:
-    first = Window(Preferences(language="en"), plain_pages.pages)
+    first = make_window(Preferences(language="en"), plain_pages.pages)
     first.show()
-    made = WindowReload(qapp, first, lambda preferences: Window(preferences, plain_pages.pages))
+    made = WindowReload(
+        qapp, first, lambda preferences: make_window(preferences, plain_pages.pages)
+    )
     yield made
     if made.window.jobs.running:
         made.window.jobs.cancel()
@@ -36,12 +38,12 @@ def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Wi
     made.window.deleteLater()
     made.deleteLater()
     language.install(qapp, "en")
-    message_translation.forget()
+    message_translation.clear_cache()
 
 
 def _choose_german(renewal: WindowReload, qtbot: QtBot) -> None:
     window = renewal.window
-    window.go("settings")
+    window.show_page("settings")
     box = window.settings.language.box
     box.setCurrentIndex(box.findText("Deutsch"))
     box.activated.emit(box.currentIndex())
@@ -59,7 +61,7 @@ def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
     _choose_german(renewal, qtbot)
     new = renewal.window
     assert new.isVisible()
-    assert new.place == "settings"
+    assert new.page_name == "settings"
     assert new.title_of("settings") == "Einstellungen"
     assert new.rail.button("home").text() == "Start"
     assert new.state.draft.folder == project_folder
@@ -100,8 +102,8 @@ def test_a_training_goes_on_while_the_language_changes(
 ) -> None:
     scenario(train=[{"steps": 100_000, "seconds": 0.02}])
     renewal.window.open_project(project_folder)
-    renewal.window.flow.request("train")
-    qtbot.waitUntil(lambda: renewal.window.jobs.advance.share is not None, timeout=WAIT)
+    renewal.window.launcher.request("train")
+    qtbot.waitUntil(lambda: renewal.window.jobs.progress.share is not None, timeout=WAIT)
     run = renewal.window.jobs.run
     _choose_german(renewal, qtbot)
     qtbot.waitUntil(lambda: renewal.window.jobs.running, timeout=WAIT)
@@ -121,6 +123,6 @@ def test_changes_that_cannot_be_saved_keep_the_window_as_it_is(
     window.state.set("lora", "rank", 24)
     (project_folder / "support bot.lorastudio").unlink()
     project_folder.rename(project_folder.with_name("elsewhere"))
-    renewal.renew()
+    renewal.reload()
     assert renewal.window is window
     assert window.isVisible()

@@ -13,11 +13,12 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.project import project
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.queue import QueuedRun
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
 from lora_studio.gui.project.lock import ProjectLock
-from lora_studio.gui.widgets.dialog import UnsavedDialog
+from lora_studio.gui.window.closing_dialogs import UnsavedDialog
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 
@@ -25,7 +26,7 @@ from tests.helpers import plain_pages
 @pytest.fixture
 def other(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """A second window; a lock is held by the open file, so one process can stand for two."""
-    made = Window(Preferences(), plain_pages.pages)
+    made = make_window(Preferences(), plain_pages.pages)
     made.show()
     yield made
     made.state.undo.setClean()
@@ -63,7 +64,7 @@ def test_a_file_that_is_no_text_is_refused_and_the_window_stays_where_it_is(
     file = tmp_path / "noise.lorastudio"
     file.write_bytes(bytes(range(128, 256)) * 4)
     assert not window.open_project(file)
-    assert window.place == "home"
+    assert window.page_name == "home"
     assert not window.has_project
     assert "noise.lorastudio" in window.message_bar.text
     assert window.message_bar.action.text() == "Open file"
@@ -158,7 +159,7 @@ def test_where_no_lock_can_be_made_a_project_opens_all_the_same(
     file = _file(project_folder)
     file.with_name(f".{file.name}.lock").mkdir()  # no file can be opened there
     lock = ProjectLock()
-    assert lock.take(file) is None
+    assert lock.acquire(file) is None
     lock.release()
 
 
@@ -196,7 +197,7 @@ def test_without_an_engine_the_window_opens_says_so_and_edits(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python -m lora_studio.engine")
     window.open_project(project_folder)
-    window.flow.request("train")
+    window.launcher.request("train")
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     assert window.message_bar.isVisible()
     window.message_bar.more.click()

@@ -80,7 +80,7 @@ def test_after_a_cancel_the_queue_rests(
     scenario(train=LONG)
     runs = _runs(project_folder, 2)
     _add(parts, runs)
-    qtbot.waitUntil(lambda: parts.jobs.advance.share is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: parts.jobs.progress.share is not None, timeout=WAIT)
     assert parts.queue.names == [runs[1].path.name]
     parts.jobs.cancel()
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
@@ -127,7 +127,7 @@ def test_what_waited_before_follows_the_job_that_the_window_finds_at_work(
     run_queue.add(project_folder / "runs", [QueuedRun(run=runs[1].path.name)])
     state.open(project_folder)
     assert parts.queue.paused
-    parts.flow.start_run(runs[0])
+    parts.launcher.start_run(runs[0])
     assert not parts.queue.paused
     _until_over(parts, qtbot)
     assert _started(runs) == runs

@@ -13,7 +13,6 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.runs import grid_search, index
 from lora_studio.core.runs.folder import list_runs
 from lora_studio.gui.controls.quantities import decimal
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.runs.axis_editor import numbers_in
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
@@ -21,6 +20,7 @@ from lora_studio.gui.pages.runs.page import RunsPage
 from lora_studio.gui.pages.runs.table_model import COLUMNS
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
+from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers.many_runs import as_search, damage, make_runs
 from tests.helpers.runs_page import Parts
@@ -261,7 +261,7 @@ def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     names = _choose(page, 0, 2)
-    parts.flow.open_run(page.library.run(names[1]))
+    parts.launcher.open_run(page.library.run(names[1]))
     qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
     dialog = _open_deletion(page, qtbot)
     assert "to the trash: 19 kB" in dialog.text.text()
@@ -438,7 +438,7 @@ def test_two_thousand_runs_are_listed_sorted_and_searched(
     make_runs(project_folder, 2000)
     index.read(project_folder / "runs")
     window.open_project(project_folder)
-    window.go("runs")
+    window.show_page("runs")
     qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 2000, timeout=WAIT)
     window.runs.table.sortByColumn(COLUMNS.index("eval"), Qt.SortOrder.AscendingOrder)
     window.runs.search.setText("gemma rank=8")

@@ -13,12 +13,15 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from lora_studio.core.problems import STEPS
 from lora_studio.gui import language, message_translation, theme
-from lora_studio.gui.frame import wizard
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences, TextSize
-from lora_studio.gui.problems.remedies import PLACE_TITLES
+from lora_studio.gui.problems.remedies import PAGE_TITLES
+from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.widgets.basics import CollapsibleSection
-from lora_studio.gui.widgets.dialog import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
+from lora_studio.gui.widgets.dialog import Dialog
+from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests import screenshots
 from tests.helpers import fake_engine, seen
 
@@ -51,7 +54,7 @@ def window(
     file.write_text(json.dumps(screenshots.scenario(tmp_path)))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
     _look(qapp, code, size, Qt.LayoutDirection.RightToLeft if mirrored else None)
-    made = Window(Preferences(tour_seen=True), wizard.pages)
+    made = make_window(Preferences(tour_seen=True), lazy_pages.make_step_pages)
     made.resize(1280, 800)
     made.show()
     made.open_project(screenshots._project(tmp_path))
@@ -74,8 +77,8 @@ def _look(
 
 
 def _visit(window: Window) -> Iterator[str]:
-    for name in (*STEPS, "home", *PLACE_TITLES):
-        window.go(name)
+    for name in (*STEPS, "home", *PAGE_TITLES):
+        window.show_page(name)
         QTest.qWait(250)
         yield name
         folded = window.stack.currentWidget().findChildren(CollapsibleSection)

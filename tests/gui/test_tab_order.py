@@ -16,8 +16,8 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.problems import Problem
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.widgets import tab_order
+from lora_studio.gui.window.main_window import Window
 
 
 class _Window(QWidget):
@@ -41,7 +41,7 @@ class _Window(QWidget):
             layout.addWidget(part)
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
-        return tab_order.go_on(self, forwards)
+        return tab_order.move_focus(self, forwards)
 
 
 def _way(qtbot: QtBot, window: QWidget, key: Qt.Key) -> list[QWidget]:
@@ -69,10 +69,10 @@ def test_tab_goes_on_through_lines_that_are_filled_again_and_again(
     window.open_project(project_folder)
     for number in range(12):
         for name in ("home", "model", "runs", "settings"):
-            window.go(name)
+            window.show_page(name)
             problems = [
                 Problem(code="lora.odd", what=f"It is odd, {number} {name}.", remedy="Mend it.")
                 for _ in range(number % 3)
             ]
             window.state.report("odd", problems)
-            assert window.rail.button(name) in tab_order.way(window)
+            assert window.rail.button(name) in tab_order.focus_order(window)

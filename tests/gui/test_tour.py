@@ -6,10 +6,10 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.help.coach_marks import CoachMarks
 from lora_studio.gui.help.tour import stops
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
 
 
@@ -27,7 +27,7 @@ def test_the_tour_leads_by_keyboard_through_the_sample_project(
     marks = _marks(window)
     for at, stop in enumerate(stops()):
         qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
-        places.append(window.place)
+        places.append(window.page_name)
         target = stop.target(window)
         assert target.isVisible(), f"stop {at} shows something that is not there"
         assert marks.light().isValid()
@@ -42,19 +42,19 @@ def test_the_tour_leads_by_keyboard_through_the_sample_project(
 
 def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, window: Window) -> None:
     assert not window.preferences.tour_seen
-    window.tour.begin()
+    window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     qtbot.keyClick(_marks(window).next, Qt.Key.Key_Escape)
     assert not window.tour.is_on
     assert not window.has_project
     assert Preferences.load().tour_seen
-    window.tour.begin()
+    window.tour.start()
     assert window.tour.is_on, "Help starts it again"
     window.tour.end()
 
 
 def test_tab_stays_among_the_buttons_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
-    window.tour.begin()
+    window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     marks = _marks(window)
     seen: set[QWidget | None] = set()
@@ -66,7 +66,7 @@ def test_tab_stays_among_the_buttons_and_left_goes_back(qtbot: QtBot, window: Wi
     qtbot.waitUntil(lambda: not marks.back.isHidden(), timeout=WAIT)
     qtbot.keyClick(marks.next, Qt.Key.Key_Left)
     qtbot.waitUntil(lambda: marks.back.isHidden(), timeout=WAIT)
-    assert window.place == "home"
+    assert window.page_name == "home"
     window.tour.end()
 
 

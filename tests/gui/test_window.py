@@ -26,17 +26,19 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.queue import QueuedRun
-from lora_studio.gui import lasting_thread, theme
+from lora_studio.gui import theme, threads
 from lora_studio.gui.frame.device_gauges import DeviceSample, GpuSample
 from lora_studio.gui.frame.header_bar import HeaderBar
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.home.recent_projects import ProjectScan
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems import message_bar
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
+from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.widgets import tab_order
-from lora_studio.gui.widgets.dialog import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.widgets.glyph import ElidedLink
+from lora_studio.gui.window.closing_dialogs import ClosingDialog, UnsavedDialog
+from lora_studio.gui.window.main_window import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts, plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -49,7 +51,7 @@ SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safeten
 def _train(window: Window, qtbot: QtBot, folder: Path) -> RunFolder:
     """Opens a project and trains until the first step is done."""
     window.open_project(folder)
-    window.flow.request("train")
+    window.launcher.request("train")
     page = _page(window, "training")
     qtbot.waitUntil(
         lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
@@ -72,13 +74,13 @@ def _until_idle(window: Window, qtbot: QtBot) -> None:
 
 
 def test_without_a_project_there_is_only_home_and_settings(window: Window) -> None:
-    assert window.place == "home"
+    assert window.page_name == "home"
     assert not any(window.rail.button(step).isEnabled() for step in STEPS)
-    window.go("training")
-    assert window.place == "home"
+    window.show_page("training")
+    assert window.page_name == "home"
     for place in ("runs", "playground", "settings"):
         window.rail.button(place).click()
-        assert window.place == place
+        assert window.page_name == place
         assert window.rail.button(place).isChecked()
 
 
@@ -86,13 +88,13 @@ def test_a_project_opens_at_the_first_step_that_is_not_ready(
     window: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.state.create(tmp_path / "empty", "empty")
-    assert window.place == "model"
+    assert window.page_name == "model"
     window.state.create(tmp_path / "other", "other")
     (tmp_path / "empty" / "empty.lorastudio").write_text(
         f'name = "empty"\n[model]\nsource = "{(project_folder / "model").as_posix()}"\n'
     )
     window.open_project(tmp_path / "empty")
-    assert window.place == "dataset"
+    assert window.page_name == "dataset"
 
 
 def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
@@ -100,7 +102,7 @@ def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
 ) -> None:
     heard: list[str] = []
     opened = window.state.opened
-    window.furniture.made.connect(
+    window.lazy_pages.made.connect(
         lambda: opened.connect(lambda: heard.append(window.state.draft.name))
     )
 
@@ -129,24 +131,24 @@ def test_every_place_is_reached_by_keyboard(
         qtbot.keyClick(
             window, getattr(Qt.Key, f"Key_{number}"), Qt.KeyboardModifier.ControlModifier
         )
-        assert window.place == step
+        assert window.page_name == step
     for key, place in (("7", "runs"), ("8", "playground"), ("9", "settings"), ("0", "home")):
         qtbot.keyClick(window, getattr(Qt.Key, f"Key_{key}"), Qt.KeyboardModifier.ControlModifier)
-        assert window.place == place
+        assert window.page_name == place
 
 
 def test_the_primary_button_is_pressed_by_keyboard_and_takes_what_is_being_typed(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("lora")
+    window.show_page("lora")
     editor = window.pages["lora"].editors["rank"]
     editor.focus()
     line = editor.control.focusProxy()
     assert line is not None
     qtbot.keyClicks(line, "32")
     qtbot.keyClick(line, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.place == "dataset"
+    assert window.page_name == "dataset"
     assert window.state.get("lora", "rank") != 16
 
 
@@ -165,10 +167,10 @@ def test_a_key_for_the_primary_button_is_answered_with_what_is_missing(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("model")
+    window.show_page("model")
     window.state.set("model", "source", "")
     qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
-    assert window.place == "model"
+    assert window.page_name == "model"
     assert window.message_bar.isVisible()
     assert window.pages["model"].blocker() in window.message_bar.text
 
@@ -177,10 +179,10 @@ def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("model")
+    window.show_page("model")
     for value in ("", "gone", ""):  # the line of problems is made anew each time
         window.state.set("model", "source", value)
-    way = tab_order.way(window)
+    way = tab_order.focus_order(window)
     assert window.strip.isVisible()
     parts = (window.rail, window.header, window.pages["model"], window.strip)
     found = [next(part for part in parts if part.isAncestorOf(stop)) for stop in way]
@@ -190,12 +192,12 @@ def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(
 
 def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
-    window.go("model")
+    window.show_page("model")
     window.pages["model"].header.primary.click()
-    assert window.place == "lora"
+    assert window.page_name == "lora"
     window.pages["lora"].header.back.click()
     window.pages["model"].header.back.click()
-    assert window.place == "home"
+    assert window.page_name == "home"
 
 
 # --- projects -------------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
-    window.go("home")
+    window.show_page("home")
     assert len(window.home._seen) == 2, "listed before their runs are looked at"
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert [seen.name for seen in window.home._seen] == ["support bot", "later"]
@@ -274,7 +276,7 @@ def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_on
     early.start()
     assert early.wait(WAIT)  # it has told, and nobody has heard it yet
     window.open_project(project_folder)
-    window.go("home")
+    window.show_page("home")
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert [seen.name for seen in window.home._seen] == ["support bot"]
 
@@ -289,8 +291,8 @@ def test_memory_that_ran_out_is_told_while_training_goes_on(
     emitted = recovered.model_dump(mode="json", exclude={"id", "time"})
     scenario(train=[{"emit": emitted}, {"steps": 10_000, "seconds": 0.01}])
     window.open_project(project_folder)
-    window.flow.request("train")
-    qtbot.waitUntil(lambda: window.jobs.advance.share is not None, timeout=WAIT)
+    window.launcher.request("train")
+    qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
     assert "goes on after step 7 with micro-batches of 2" in window.message_bar.text
 
 
@@ -299,21 +301,21 @@ def test_a_paused_training_is_resumed_from_home(
 ) -> None:
     scenario(train=[{"steps": 10_000, "seconds": 0.01}])
     window.open_project(project_folder)
-    window.flow.request("train")
-    qtbot.waitUntil(lambda: window.jobs.advance.share is not None, timeout=WAIT)
+    window.launcher.request("train")
+    qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
     window.pages["training"].pause_requested.emit()
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     run = window.state.run
     assert run is not None
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.state() == "paused"
-    window.go("home")
+    window.show_page("home")
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert window.home._seen[0].words.startswith("Paused, step ")
     (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
-    assert window.place == "training"
+    assert window.page_name == "training"
 
 
 def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: Path) -> None:
@@ -330,7 +332,7 @@ def test_a_recent_project_that_was_moved_is_marked_and_found_again(
     window.open_project(project_folder)
     window.state.create(tmp_path / "later", "later")
     moved = project_folder.rename(tmp_path / "elsewhere")
-    window.go("home")
+    window.show_page("home")
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert [(seen.name, seen.missing) for seen in window.home._seen] == [
         ("later", False),
@@ -354,12 +356,12 @@ def test_a_click_on_a_problem_leads_to_its_field_even_when_it_is_folded_away(
 ) -> None:
     window.open_project(project_folder)
     window.state.set("training", "seed", -1)
-    window.go("model")
+    window.show_page("model")
     links = [
         made for made in window.strip.findChildren(QPushButton) if made.text().startswith("Seed")
     ]
     links[0].click()
-    assert window.place == "training"
+    assert window.page_name == "training"
     editor = window.pages["training"].editors["seed"]
     assert editor.isVisible()
     assert editor.control.focusProxy() is window.focusWidget()
@@ -387,15 +389,15 @@ def test_good_news_goes_with_the_page_that_it_is_about(
     window.open_project(project_folder)
     monkeypatch.setattr(message_bar, "_READ_TIME", WAIT)
     window.messages.info("It is done.")
-    window.go("lora")
+    window.show_page("lora")
     assert window.message_bar.text == "It is done.", "there was no time to read it"
     monkeypatch.setattr(message_bar, "_READ_TIME", 10)
     qtbot.wait(50)
-    window.go("dataset")
+    window.show_page("dataset")
     assert window.message_bar.text == ""
     window.messages.problem(Problem(code="x", what="It failed.", remedy="Do this."))
     qtbot.wait(50)
-    window.go("lora")
+    window.show_page("lora")
     assert "It failed." in window.message_bar.text
 
 
@@ -521,7 +523,7 @@ def test_a_job_shows_where_it_is_in_header_and_rail_and_stops_with_its_result(
 ) -> None:
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
-    assert window.place == "training"
+    assert window.page_name == "training"
     assert window.state.running == "train"
     assert window.rail.button("training").state.words.startswith("running")
     assert window.header.job.isVisible()
@@ -539,14 +541,14 @@ def test_all_steps_run_one_after_the_other_on_one_run(
 ) -> None:
     scenario(train=SHORT, merge=[{"make": ["merged/config.json"]}], export=[{"sleep": 0.01}])
     window.open_project(project_folder)
-    window.flow.request("all")
+    window.launcher.request("all")
     qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=3 * WAIT)
     _until_idle(window, qtbot)
     (run,) = run_folder.list_runs(project_folder / "runs")
     started = [event.command for event in run.events() if isinstance(event, events.Started)]
     assert started == ["train", "merge", "export"]
     assert run.state() == "exported"
-    assert window.place == "export"
+    assert window.page_name == "export"
 
 
 def test_export_uses_what_was_chosen_after_training(
@@ -556,7 +558,7 @@ def test_export_uses_what_was_chosen_after_training(
     _train(window, qtbot, project_folder)
     _until_idle(window, qtbot)
     window.state.set("export", "quantizations", ["Q8_0"])
-    window.flow.request("export")
+    window.launcher.request("export")
     qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=WAIT)
     _until_idle(window, qtbot)
     assert window.state.run is not None
@@ -575,7 +577,7 @@ def test_a_worker_that_is_killed_is_reported_and_the_window_lives_on(
     assert "SIGKILL" in window.message_bar.text
     assert run.state() == "interrupted"
     scenario(train=SHORT)
-    window.flow.request("train")
+    window.launcher.request("train")
     qtbot.waitUntil(lambda: "adapter is trained" in window.message_bar.text, timeout=WAIT)
     _until_idle(window, qtbot)
 
@@ -585,7 +587,7 @@ def test_a_job_with_a_problem_in_the_project_does_not_start(
 ) -> None:
     window.open_project(project_folder)
     window.state.set("lora", "rank", 0)
-    window.flow.request("train")
+    window.launcher.request("train")
     assert not window.jobs.running
     assert "Rank" in window.message_bar.text
     assert run_folder.list_runs(project_folder / "runs") == []
@@ -596,7 +598,7 @@ def test_a_second_job_waits_for_the_first(
 ) -> None:
     scenario(train=LONG)
     run = _train(window, qtbot, project_folder)
-    window.flow.request("train")
+    window.launcher.request("train")
     assert "under way" in window.message_bar.text
     assert run_folder.list_runs(project_folder / "runs") == [run]
 
@@ -609,7 +611,7 @@ def test_warnings_of_a_job_stand_among_the_problems(
                       field="max_length", value=4096)).model_dump(mode="json")  # fmt: skip
     scenario(train=[{"emit": {"kind": "warned", "problem": problem}}, *SHORT])
     window.open_project(project_folder)
-    window.flow.request("train")
+    window.launcher.request("train")
     _until_idle(window, qtbot)
     qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
     assert str(window.state.problems("dataset")[0].what) == "3 rows are cut."
@@ -637,7 +639,7 @@ def test_closing_while_training_asks_and_may_leave_it_in_the_background(
     _closing(window).keep.click()
     assert not window.isVisible()
     assert run.is_running()
-    again = Window(Preferences.load(), plain_pages.pages)
+    again = make_window(Preferences.load(), plain_pages.pages)
     qtbot.addWidget(again)
     again.show()
     again.open_project(project_folder)
@@ -704,7 +706,7 @@ def test_closing_saves_what_was_being_typed(
     qtbot: QtBot, window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("lora")
+    window.show_page("lora")
     editor = window.pages["lora"].editors["rank"]
     editor.focus()
     line = editor.control.focusProxy()
@@ -765,9 +767,9 @@ def test_a_window_that_was_used_leaves_no_thread(
 ) -> None:
     window.open_project(project_folder)
     for step in STEPS:
-        window.go(step)
+        window.show_page(step)
     window.close()
-    qtbot.waitUntil(lambda: not lasting_thread.at_work(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not threads.running_threads(), timeout=WAIT)
 
 
 def test_the_header_shows_the_device_that_the_project_trains_on(
@@ -776,7 +778,7 @@ def test_the_header_shows_the_device_that_the_project_trains_on(
     window.open_project(project_folder)
     card, cpu = model_facts.devices(free=6 * model_facts.GIB).devices
     other = card.model_copy(update={"name": "cuda:1", "title": "RTX 3090"})
-    window.state.take_answer(events.DevicesFound(devices=(card, other, cpu)))
+    window.state.set_answer(events.DevicesFound(devices=(card, other, cpu)))
     name = window.header.device.findChild(QLabel)
     assert name.text() == "RTX 4090"
     window.state.set("model", "device", "cuda:1")
@@ -819,9 +821,9 @@ def test_the_title_of_every_page_stands_at_the_same_height(
     window: Window, project_folder: Path
 ) -> None:
     window.open_project(project_folder)
-    window.go("settings")
+    window.show_page("settings")
     settings = window.settings.header
-    window.go("model")
+    window.show_page("model")
     page = window.pages["model"].header
     assert settings.sizeHint().height() == page.sizeHint().height()
 
@@ -840,5 +842,5 @@ def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
     window.queue.pause()
     assert window.header.queue.text() == "2 queued"
     window.header.queue.click()
-    assert window.place == "runs"
+    assert window.page_name == "runs"
     assert window.runs.side.currentWidget() is window.runs.side.waiting

@@ -245,11 +245,11 @@ from PySide6.QtWidgets import QApplication
 from lora_studio.core.protocol import commands
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.window.wiring import make_window
 from tests.helpers import plain_pages
 app = QApplication([])
 theme.apply(app, "light")
-window = Window(Preferences(), plain_pages.pages)
+window = make_window(Preferences(), plain_pages.pages)
 for question in (commands.InspectDevices(), commands.EstimateSizes.model_construct(id="a")):
     window.inspector.ask(question)
 window.inspector.expect("read_rows")

@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
 from lora_studio.core.protocol import events
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.playground.dialogs import TallyDialog, TokensDialog
+from lora_studio.gui.window.main_window import Window
 
 _BASE = (
     "I do not know where your order is: I am a language model and cannot look into the systems of a "
@@ -61,7 +61,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Before a question, answers side by side, a blind vote, the prompt's tokens, the library."""
     window.message_bar.hide()
-    window.go("playground")
+    window.show_page("playground")
     page, desk = window.playground, window.playground.desk
     _until(lambda: len(desk.kept.speakers) == 2)
     yield "playground", window

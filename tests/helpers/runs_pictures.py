@@ -8,9 +8,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.runs.queue import QueuedRun
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.pages.runs.dialogs import DeleteDialog
 from lora_studio.gui.pages.runs.grid_dialog import GridDialog
+from lora_studio.gui.window.main_window import Window
 from tests.helpers.many_runs import as_search, make_runs
 
 Until = Callable[[Callable[[], bool], float], object]
@@ -22,7 +22,7 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     assert folder is not None
     as_search(make_runs(folder, 60, steps=200))
     page = window.runs
-    window.go("runs")
+    window.show_page("runs")
     until(lambda: len(page.library.runs) >= 60 and not page.library.is_looking, 20)
     names = [run.folder for run in page.table.rows.shown if run.step == 200]
     page.table.rows.tick(names[:3], True)

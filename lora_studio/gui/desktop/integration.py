@@ -61,7 +61,7 @@ class DesktopIntegration(QObject):
         if now - self._looked >= (LOOK_EVERY if self._worker is not None else 0.5):
             self._looked = now
             self._stay_awake()
-        self._bar.show(jobs.advance.share if now - self._begun >= VISIBLE_AFTER else None)
+        self._bar.show(jobs.progress.share if now - self._begun >= VISIBLE_AFTER else None)
 
     def _rest(self) -> None:
         """A job that has ended lets the system sleep; one that is only left alone does not."""

@@ -19,7 +19,7 @@ def move(places: Sequence[Path], thread: BackgroundReader) -> list[Path]:
     with contextlib.suppress(OSError):
         Path(home).mkdir(parents=True, exist_ok=True)
     gone: list[Path] = []
-    for place in thread.gently(places):
+    for place in thread.cooperative_iter(places):
         if place.exists() and not QFile.moveToTrash(str(place)):
             raise fail(
                 "files.no_trash",

@@ -80,7 +80,7 @@ class Actions(QObject):
         for action in self._of_project:
             action.setEnabled(allowed)
 
-    def begin_help(self, title: str) -> None:
+    def add_help_menu(self, title: str) -> None:
         """Puts the menu of Help into the project menu."""
         self.help.setTitle(title)
         self.menu.addMenu(self.help)

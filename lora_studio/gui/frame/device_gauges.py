@@ -12,7 +12,7 @@ import psutil
 from PySide6.QtCore import QThread, Signal
 
 from lora_studio.core.protocol import events
-from lora_studio.gui.lasting_thread import DetachedThread
+from lora_studio.gui.threads import DetachedThread
 
 #: Seconds between two samples: often enough to watch, too seldom to be felt.
 INTERVAL = 2.0
@@ -61,11 +61,11 @@ class DeviceGauges(DetachedThread):
         self._read = read
         self._every = every
         self._over = threading.Event()
-        self.has_begun = False
+        self.has_started = False
 
     def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
         """Begins; once is enough."""
-        self.has_begun = True
+        self.has_started = True
         super().start(priority)
 
     def run(self) -> None:

@@ -1,6 +1,6 @@
-"""Pages and places of the window, made when the first of them is needed.
+"""All pages except Home, created when the first of them is needed.
 
-To make them takes longer, and more memory, than everything before: the window is seen, and its Home
+Importing and building them takes longer than everything before: the window appears, and Home can be
 used, without waiting for them.
 """
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.gui.pages.home.page import HomePage
-from lora_studio.gui.pages.page import AppPage, StepPage
+from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
@@ -25,60 +24,79 @@ if TYPE_CHECKING:
 MakePages = Callable[[ProjectState, Preferences], Sequence[StepPage]]
 
 
+def make_step_pages(state: ProjectState, preferences: Preferences) -> list[StepPage]:
+    """Return the six step pages of one project, in the order of the data."""
+    from lora_studio.gui.pages.dataset.page import DatasetPage
+    from lora_studio.gui.pages.export.page import ExportPage
+    from lora_studio.gui.pages.lora.page import LoraPage
+    from lora_studio.gui.pages.merging import MergingPage
+    from lora_studio.gui.pages.model.page import ModelPage
+    from lora_studio.gui.pages.training.page import TrainingPage
+
+    return [
+        ModelPage(state, preferences),
+        LoraPage(state),
+        DatasetPage(state, preferences),
+        TrainingPage(state),
+        MergingPage(state),
+        ExportPage(state),
+    ]
+
+
 class LazyPages(QObject):
-    """Everything that is shown in the window's middle, except Home.
+    """The six step pages, Runs, Playground and Settings.
 
     Signals:
-        made: it is all there now; connected to whatever puts it into the window.
+        created: all pages exist now.
     """
 
-    made = Signal()
+    created = Signal()
 
     def __init__(
         self,
         state: ProjectState,
         preferences: Preferences,
         queue: RunQueue,
-        make_pages: MakePages,
+        make_pages: MakePages = make_step_pages,
         parent: QObject | None = None,
     ) -> None:
-        """Nothing yet. `make_pages` gives one page per step."""
+        """Create nothing yet; `make_pages` returns one page per step."""
         super().__init__(parent)
         self._state, self._preferences, self._queue = state, preferences, queue
         self._make_pages = make_pages
-        self.is_there = False
-        self._pages: dict[str, StepPage] = {}
+        self.exist = False
+        self._steps: dict[str, StepPage] = {}
 
     @property
-    def pages(self) -> dict[str, StepPage]:
+    def steps(self) -> dict[str, StepPage]:
         """The page of each step."""
-        self.make()
-        return self._pages
+        self.create()
+        return self._steps
 
     @property
     def runs(self) -> RunsPage:
-        """All runs."""
-        self.make()
+        """The page of all runs."""
+        self.create()
         return self._runs
 
     @property
     def playground(self) -> PlaygroundPage:
-        """Models to talk to."""
-        self.make()
+        """The page for chatting with models."""
+        self.create()
         return self._playground
 
     @property
     def settings(self) -> SettingsPage:
-        """What the user has chosen for all projects."""
-        self.make()
+        """The page of the settings that all projects share."""
+        self.create()
         return self._settings
 
-    def make(self) -> None:
-        """Makes everything, the first time."""
-        if self.is_there:
+    def create(self) -> None:
+        """Create all pages, the first time."""
+        if self.exist:
             return
-        self.is_there = True
-        # Their imports take as long as all others together, pyqtgraph's most of all.
+        self.exist = True
+        # These imports take as long as all others together, pyqtgraph's most of all.
         from lora_studio.gui.pages.playground.page import PlaygroundPage
         from lora_studio.gui.pages.runs.page import RunsPage
         from lora_studio.gui.pages.settings.page import SettingsPage
@@ -86,44 +104,6 @@ class LazyPages(QObject):
         self._runs = RunsPage(self._state, self._queue, self._preferences)
         self._playground = PlaygroundPage(self._state)
         self._settings = SettingsPage(self._state, self._preferences)
-        made = self._make_pages(self._state, self._preferences)
-        self._pages = {page.step: page for page in made}
-        self.made.emit()
-
-
-class LazyPage:
-    """What a window with furniture offers of it; the first that is asked for has all of it made."""
-
-    furniture: LazyPages
-    home: HomePage
-
-    @property
-    def pages(self) -> dict[str, StepPage]:
-        """The page of each step."""
-        return self.furniture.pages
-
-    @property
-    def runs(self) -> RunsPage:
-        """All runs."""
-        return self.furniture.runs
-
-    @property
-    def playground(self) -> PlaygroundPage:
-        """Models to talk to."""
-        return self.furniture.playground
-
-    @property
-    def settings(self) -> SettingsPage:
-        """What the user has chosen for all projects."""
-        return self.furniture.settings
-
-    @property
-    def places(self) -> dict[str, AppPage]:
-        """What is no step, by its name."""
-        found = (self.home, self.runs, self.playground, self.settings)
-        return {place.name: place for place in found}
-
-    @property
-    def everywhere(self) -> list[StepPage | AppPage]:
-        """All pages and places."""
-        return [*self.pages.values(), *self.places.values()]
+        pages = self._make_pages(self._state, self._preferences)
+        self._steps = {page.step: page for page in pages}
+        self.created.emit()

@@ -160,10 +160,10 @@ class Rail(QFrame):
     """All places, one of them the current.
 
     Signals:
-        chosen(name): the user wants to go there.
+        selected(name): the user wants to go there.
     """
 
-    chosen = Signal(str)
+    selected = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty; `add` puts entries in from top to bottom, `add_space` pushes the rest down."""
@@ -184,7 +184,7 @@ class Rail(QFrame):
         self._buttons[name] = button
         self._group.addButton(button)
         self._layout.addWidget(button)
-        button.clicked.connect(lambda: self.chosen.emit(name))
+        button.clicked.connect(lambda: self.selected.emit(name))
         self._fit()
 
     def _fit(self) -> None:
@@ -204,6 +204,6 @@ class Rail(QFrame):
         """The entry of a name."""
         return self._buttons[name]
 
-    def go(self, name: str) -> None:
+    def select(self, name: str) -> None:
         """Marks where the user is."""
         self._buttons[name].setChecked(True)

@@ -16,7 +16,7 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     if state.draft.path is None:
         return RailState("todo", "")
     if jobs.running and STEP_OF[jobs.kind] == page.step:
-        share = jobs.advance.share
+        share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
     found = checks.of_step(state.problems(), page.step)
@@ -29,7 +29,7 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     return RailState("paused" if resting else "todo", resting or tr("to do"))
 
 
-def saved(state: ProjectState) -> str:
+def saved_text(state: ProjectState) -> str:
     """What the header says of the project's file."""
     if state.draft.path is None:
         return ""

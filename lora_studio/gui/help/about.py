@@ -77,7 +77,9 @@ class AboutDialog(Dialog):
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
         self.table.setRowCount(1)
         self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
-        self._reading = BackgroundReader(lambda work: list(work.gently(licenses.packages())), self)
+        self._reading = BackgroundReader(
+            lambda work: list(work.cooperative_iter(licenses.packages())), self
+        )
         self._reading.done.connect(self._fill)
         self._reading.start()
         self.finished.connect(self._reading.drop)

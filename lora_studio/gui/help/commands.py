@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
@@ -11,7 +10,7 @@ from PySide6.QtWidgets import QDialog
 
 from lora_studio.core.problems import Problem
 from lora_studio.core.system import paths
-from lora_studio.gui.frame import offline_mode
+from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help import palette_entries, shortcut_sheet
 from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
@@ -20,14 +19,11 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_place
 from lora_studio.gui.problems.remedies import what_now
 
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
-
 
 class HelpCommands(QObject):
     """Opens its dialogs over the window, one at a time."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Shell) -> None:
         """`window` is what is searched and told about."""
         super().__init__(window)
         self._window = window
@@ -40,13 +36,13 @@ class HelpCommands(QObject):
             dialog.open()
             dialog.line.setFocus()
 
-    def shortcuts(self) -> None:
+    def show_shortcuts(self) -> None:
         """Every shortcut there is."""
         if self._is_free(shortcut_sheet.ShortcutSheet):
             found = shortcut_sheet.shortcuts(self._window)
             shortcut_sheet.ShortcutSheet(found, self._window).open()
 
-    def about(self) -> None:
+    def show_about(self) -> None:
         """Versions and licences; the engine is asked for its own where it has not told yet."""
         if self._is_free(AboutDialog):
             self._window.ask_for_devices()
@@ -59,7 +55,7 @@ class HelpCommands(QObject):
             case "fix":
                 self._window.apply_fix(problem)
             case "jump":
-                self._window.jump(now.place, problem.where.field or "")
+                self._window.show_field(now.place, problem.where.field or "")
             case "file":
                 open_place(problem)
             case "raise":
@@ -67,9 +63,9 @@ class HelpCommands(QObject):
             case "engine":
                 self._window.engine.solve(problem)
             case "online":
-                offline_mode.choose(self._window, on=False)
+                self._window.set_offline(on=False)
             case "sign_in":
-                self._window.go("model")
+                self._window.show_page("model")
                 self._window.pages["model"].sign_in()
             case "resume":
                 self._window.open_and_resume(Path(problem.where.file or ""))
@@ -79,14 +75,14 @@ class HelpCommands(QObject):
     def explain(self, problem: Problem) -> None:
         """Tells more about a problem."""
         dialog = ProblemDialog(problem, self._window)
-        dialog.jump.connect(self._window.jump)
+        dialog.jump.connect(self._window.show_field)
         dialog.fix.connect(self._window.apply_fix)
         dialog.engine.connect(self._window.engine.solve)
         dialog.hub.connect(self.act)
-        dialog.diagnostics.connect(self.diagnostics)
+        dialog.diagnostics.connect(self.show_diagnostics)
         dialog.open()
 
-    def diagnostics(self) -> None:
+    def show_diagnostics(self) -> None:
         """A file for who helps; the user reads it first."""
         if self._is_free(DiagnosticsDialog):
             state, messages = self._window.state, self._window.messages
@@ -97,7 +93,7 @@ class HelpCommands(QObject):
             dialog.failed.connect(messages.error)
             dialog.open()
 
-    def logs(self) -> None:
+    def show_logs(self) -> None:
         """The folder of the window's log."""
         folder = paths.log_folder()
         folder.mkdir(parents=True, exist_ok=True)

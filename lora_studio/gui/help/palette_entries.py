@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton, QWidget
@@ -12,16 +11,14 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from lora_studio.core.project.project import SPECS
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
+from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.command_search import Kind, SearchEntry
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.widgets.basics import Card
 
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
 
-
-def entries(window: Window) -> list[SearchEntry]:
+def entries(window: Shell) -> list[SearchEntry]:
     """Commands that can be given now, places, settings of the open project, recent projects."""
     return [
         *_actions(window),
@@ -37,7 +34,7 @@ def keys_of(action: QAction) -> str:
     return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
 
 
-def _actions(window: Window) -> Iterator[SearchEntry]:
+def _actions(window: Shell) -> Iterator[SearchEntry]:
     for name, action in window.actions_.commands.items():
         if action.isEnabled() and name != "find":
             title = action.text().removesuffix("…")
@@ -46,17 +43,17 @@ def _actions(window: Window) -> Iterator[SearchEntry]:
             yield SearchEntry(kind, title, action.trigger, detail, keys=keys_of(action))
 
 
-def _buttons(window: Window) -> Iterator[SearchEntry]:
+def _buttons(window: Shell) -> Iterator[SearchEntry]:
     """What can be pressed on the page that is shown."""
     shown = window.stack
-    place = window.title_of(window.place)
+    place = window.title_of(window.page_name)
     for button in shown.findChildren(QPushButton):
         if button.text() and button.isVisible() and button.isEnabled():
             tip = button.toolTip().partition("\n")[0]
             yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, place)
 
 
-def _settings(window: Window) -> Iterator[SearchEntry]:
+def _settings(window: Shell) -> Iterator[SearchEntry]:
     if not window.has_project:
         return
     for step, page in window.pages.items():
@@ -69,7 +66,7 @@ def _settings(window: Window) -> Iterator[SearchEntry]:
             )
 
 
-def _program_settings(window: Window) -> Iterator[SearchEntry]:
+def _program_settings(window: Shell) -> Iterator[SearchEntry]:
     """What is set for the program rather than for a project: its controls, and the cards they are on."""
     page = window.settings
     place, seen = tr(page.title), set[str]()
@@ -93,19 +90,19 @@ def _shown(editor: FieldEditor) -> str:
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 
-def _projects(window: Window) -> Iterator[SearchEntry]:
+def _projects(window: Shell) -> Iterator[SearchEntry]:
     for file in window.preferences.recent_projects():
         if file != window.state.draft.path:
             yield SearchEntry("project", file.stem, _opening(window, file), str(file.parent))
 
 
-def _jumping(window: Window, step: str, field: str) -> Callable[[], None]:
-    return lambda: window.jump(step, field)
+def _jumping(window: Shell, step: str, field: str) -> Callable[[], None]:
+    return lambda: window.show_field(step, field)
 
 
-def _focusing(window: Window, widget: QWidget) -> Callable[[], None]:
+def _focusing(window: Shell, widget: QWidget) -> Callable[[], None]:
     def go() -> None:
-        window.go("settings")
+        window.show_page("settings")
         (widget.focusProxy() or widget).setFocus()
         if not widget.hasFocus() and isinstance(widget, Card):
             first = next(
@@ -116,5 +113,5 @@ def _focusing(window: Window, widget: QWidget) -> Callable[[], None]:
     return go
 
 
-def _opening(window: Window, file: Path) -> Callable[[], object]:
+def _opening(window: Shell, file: Path) -> Callable[[], object]:
     return lambda: window.open_project(file)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractButton, QGridLayout, QScrollArea, QWidget
 
+from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import AppPage, StepPage
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
-
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Shortcut:
     place: str = ""
 
 
-def shortcuts(window: Window) -> list[Shortcut]:
+def shortcuts(window: Shell) -> list[Shortcut]:
     """Every shortcut of a window: of its actions, and of what its pages hold."""
     found = {
         Shortcut(_keys(action.shortcuts()), _plain(action.text()), _place(action))
@@ -46,7 +43,7 @@ def shortcuts(window: Window) -> list[Shortcut]:
         for made in window.findChildren(QShortcut)
         if made.whatsThis()
     }
-    places = ["", *(tr(item.title) for item in window.everywhere)]
+    places = ["", *(tr(item.title) for item in window.all_pages)]
     order = list(window.actions_.commands.values())
     texts = [_plain(action.text()) for action in order]
     return sorted(

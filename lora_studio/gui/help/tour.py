@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
+from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.coach_marks import CoachMarks
 from lora_studio.gui.language import mark, tr
-
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class TourStop:
     """One place to stand at: where, what is lit there, and what is said."""
 
     place: str
-    target: Callable[[Window], QWidget]
+    target: Callable[[Shell], QWidget]
     title: str
     text: str
 
@@ -113,8 +110,8 @@ class Tour(QObject):
 
     ended = Signal()
 
-    def __init__(self, window: Window) -> None:
-        """Nothing is shown until `begin`."""
+    def __init__(self, window: Shell) -> None:
+        """Nothing is shown until `start`."""
         super().__init__(window)
         self._window = window
         self._stops = stops()
@@ -126,7 +123,7 @@ class Tour(QObject):
         """Whether a mark is shown."""
         return self._marks is not None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Shows the first mark; from now on it comes only when it is asked for."""
         if self._marks is not None:
             return
@@ -158,7 +155,7 @@ class Tour(QObject):
         stop, window = self._stops[self.at], self._window
         if stop.place in window.pages and not window.has_project:
             window.projects.open_sample()
-        window.go(stop.place)
+        window.show_page(stop.place)
         QTimer.singleShot(0, self, self._show)  # the page has to be laid out first
 
     def _show(self) -> None:

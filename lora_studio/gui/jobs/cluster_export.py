@@ -14,9 +14,8 @@ from lora_studio.core.project import checks
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.runs import cluster
 from lora_studio.gui.language import tr
-from lora_studio.gui.lasting_thread import DetachedThread
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.threads import ObsoleteResult
+from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
 #: Seconds between two tellings how far the copying is.
 _TELL_EVERY = 0.1
@@ -44,7 +43,7 @@ class ClusterExport(QObject):
         """Whether a folder is being written."""
         return self._writing is not None
 
-    def ask(self) -> None:
+    def ask_for_folder(self) -> None:
         """Asks where the folder is to be, unless the project has errors or one is being written."""
         if self._writing is not None:
             self._state.messages.info(tr("A folder for a cluster is being written already."))

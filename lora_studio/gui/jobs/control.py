@@ -42,7 +42,7 @@ RunJob = (
 class JobProgress:
     """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
 
-    doing: Text | str = ""
+    stage: Text | str = ""
     share: float | None = None
     eta_s: float | None = None
 
@@ -52,7 +52,7 @@ class JobControl(QObject):
 
     Signals:
         event_received(event): every event of the run followed, history first.
-        changed: `run`, `kind` or `advance` is another one.
+        changed: `run`, `kind` or `progress` is another one.
         ended(kind, ending): a job that this window was following live has ended.
     """
 
@@ -65,7 +65,7 @@ class JobControl(QObject):
         super().__init__(parent)
         self.run: RunFolder | None = None
         self.kind = ""
-        self.advance = JobProgress()
+        self.progress = JobProgress()
         self.stopping = False
         self._id = ""
         self._live = False
@@ -111,7 +111,7 @@ class JobControl(QObject):
     def detach(self) -> None:
         """Lets the job go on alone and forgets it."""
         self._leave_thread()
-        self.run, self.kind, self.advance, self.stopping = None, "", JobProgress(), False
+        self.run, self.kind, self.progress, self.stopping = None, "", JobProgress(), False
         self.changed.emit()
 
     def stop(self) -> None:
@@ -141,7 +141,7 @@ class JobControl(QObject):
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
         self.run, self._live, self.stopping = run, live, False
-        self.kind, self._id, self.advance = "", "", JobProgress()
+        self.kind, self._id, self.progress = "", "", JobProgress()
         self._thread = thread
         thread.event_received.connect(self._take)
         thread.ended.connect(self._thread_ended)
@@ -174,7 +174,7 @@ class JobControl(QObject):
 
     def _begin(self, kind: str, command_id: str) -> None:
         self.kind, self._id, self.stopping = kind, command_id, False
-        self.advance = JobProgress(doing=DOING[kind])
+        self.progress = JobProgress(stage=DOING[kind])
         self.changed.emit()
 
     def _take(self, event: events.Event) -> None:
@@ -183,24 +183,26 @@ class JobControl(QObject):
                 self._begin(event.command, event.id)
             case events.Progress() if event.id == self._id:
                 share = event.done / event.total if event.total else None
-                self._advance(
+                self._set_progress(
                     JobProgress(event.stage or DOING.get(self.kind, ""), share, event.eta_s)
                 )
             case events.StepDone() if event.id == self._id:
-                self._advance(JobProgress(DOING["train"], event.step / event.steps, event.eta_s))
+                self._set_progress(
+                    JobProgress(DOING["train"], event.step / event.steps, event.eta_s)
+                )
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:
             self._end(event)
 
-    def _advance(self, advance: JobProgress) -> None:
-        self.advance = advance
+    def _set_progress(self, progress: JobProgress) -> None:
+        self.progress = progress
         if not self._tell.isActive():
             self._tell.start()
 
     def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
         self._tell.stop()
         kind, self.kind, self._id = self.kind, "", ""
-        self.advance, self.stopping = JobProgress(), False
+        self.progress, self.stopping = JobProgress(), False
         if self._thread is not None:
             self._thread.close()
         self.changed.emit()

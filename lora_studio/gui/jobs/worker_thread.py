@@ -15,7 +15,7 @@ from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.lasting_thread import DetachedThread
+from lora_studio.gui.threads import DetachedThread
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008

@@ -28,6 +28,7 @@ from lora_studio.gui.widgets.basics import (
     FlowLayout,
     button,
     column,
+    folder_button,
     label,
     row,
     set_role,
@@ -35,7 +36,6 @@ from lora_studio.gui.widgets.basics import (
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
 

@@ -84,7 +84,7 @@ class MessageBar(QFrame):
         else:
             self._timer.stop()
 
-    def page_left(self) -> None:
+    def on_page_left(self) -> None:
         """Good news about the page before goes with it, once there was time to read it."""
         if 0 < self._timer.remainingTime() < _INFO_TIME - _READ_TIME:
             self._timer.stop()

@@ -44,7 +44,7 @@ class ProblemStrip(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "strip")
         self._problems: list[Problem] = []
-        self._at = -1  # the one that `go_on` has jumped to
+        self._at = -1  # the one that `show_next` has jumped to
         self._glyph = QLabel()
         sized(self._glyph, width=16, height=16)
         self._count = label("", "label")
@@ -83,7 +83,7 @@ class ProblemStrip(QFrame):
         self._at = -1
         self._show()
 
-    def go_on(self) -> None:
+    def show_next(self) -> None:
         """Jumps to the next problem that has a place, from the worst to the least and round again."""
         placed = [problem for problem in self._problems if problem.where.step is not None]
         if placed:

@@ -48,7 +48,7 @@ STEP_TITLES: dict[str, str] = {
 
 
 #: The places that are no step.
-PLACE_TITLES: dict[str, str] = {
+PAGE_TITLES: dict[str, str] = {
     "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ def what_now(problem: Problem) -> SuggestedActions:
 
 
 def _leading_to(place: str) -> SuggestedActions:
-    titles = STEP_TITLES | PLACE_TITLES
+    titles = STEP_TITLES | PAGE_TITLES
     return SuggestedActions("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
 
 

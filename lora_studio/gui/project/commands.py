@@ -13,8 +13,8 @@ from lora_studio.core.project.project import SUFFIX
 from lora_studio.core.system import paths
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.dialog import NewProjectDialog
 
 
 class ProjectCommands(QObject):
@@ -31,7 +31,7 @@ class ProjectCommands(QObject):
         dialog.chosen.connect(self._create)
         dialog.open()
 
-    def ask(self) -> None:
+    def ask_to_open(self) -> None:
         """Asks for a project file."""
         start = self._state.draft.folder or self._preferences.new_project_parent()
         self._choose(tr("Open a project"), start).fileSelected.connect(
@@ -42,12 +42,14 @@ class ProjectCommands(QObject):
         """Asks where a recent project is now."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
         title = tr("Where is {name} now?").format(name=lost.stem)
-        self._choose(title, start).fileSelected.connect(lambda name: self.found(lost, Path(name)))
+        self._choose(title, start).fileSelected.connect(
+            lambda name: self.open_moved(lost, Path(name))
+        )
 
-    def found(self, lost: Path, file: Path) -> None:
+    def open_moved(self, lost: Path, file: Path) -> None:
         """Opens a project in its new place, and forgets the old one."""
         if self._state.open(file):
-            self._preferences.drop(lost)
+            self._preferences.remove_recent_project(lost)
 
     def _choose(self, title: str, start: Path) -> QFileDialog:
         projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)

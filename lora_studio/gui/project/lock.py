@@ -37,7 +37,7 @@ class ProjectLock(QObject):
         self._watcher = QFileSystemWatcher(self)
         self._watcher.fileChanged.connect(self._changed)
 
-    def take(self, project: Path | None) -> Problem | None:
+    def acquire(self, project: Path | None) -> Problem | None:
         """Takes the lock of a project file and gives back the one before; the problem when it is held.
 
         A folder that cannot be written to, or a disk that knows no locks, is no obstacle.
@@ -48,10 +48,10 @@ class ProjectLock(QObject):
         file = _lock_file(project)
         lock = FileLock(file)
         try:
-            taken = lock.acquire({"pid": os.getpid()})
+            acquired = lock.acquire({"pid": os.getpid()})
         except OSError:
             return None
-        if not taken:
+        if not acquired:
             return _problem(project) if lock.holder() else None
         self._lock, self._file = lock, file
         self._watcher.addPath(str(file))

@@ -39,8 +39,8 @@ class ProjectFacts:
     devices: events.DevicesFound | None = None
     ollama: events.OllamaFound | None = None
 
-    def take(self, event: object) -> str | None:
-        """Keeps an answer and returns the name of what is known now."""
+    def store(self, event: object) -> str | None:
+        """Store an answer and return the name of the attribute that holds it, None for other events."""
         name = _FACT_OF.get(type(event))
         if name is not None:
             setattr(self, name, event)
@@ -125,7 +125,7 @@ class ProjectState(QObject):
         self._take(draft)
         return True
 
-    def keep_unwritten(self, why: Problem) -> None:
+    def make_read_only(self, why: Problem) -> None:
         """From now on the project's file is not written, for a reason that is told as a problem."""
         if self.draft.read_only is None:
             self.draft.read_only = why
@@ -218,7 +218,7 @@ class ProjectState(QObject):
             ]
             self.undo.push(Edit(self._put, title, before, real, merges=merges))
 
-    def take_history(self, kept: UndoStack) -> None:
+    def restore_history(self, kept: UndoStack) -> None:
         """Everything can be undone and redone that could be in another window on the same project."""
         restore(self.undo, kept, self._put, self._title)
 
@@ -269,9 +269,9 @@ class ProjectState(QObject):
             self._problems = found
             self.problems_changed.emit(found)
 
-    def take_answer(self, event: object) -> None:
+    def set_answer(self, event: object) -> None:
         """Keeps what a worker found out."""
-        if name := self.facts.take(event):
+        if name := self.facts.store(event):
             self.facts_changed.emit(name)
 
     def forget(self, name: str) -> None:

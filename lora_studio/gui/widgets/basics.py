@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, TypeVar
 
-from PySide6.QtCore import QPoint, QRect, QSize, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QPoint, QRect, QSize, Qt, QUrl
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -96,6 +97,16 @@ def tool_button(
     if on_click is not None:
         made.clicked.connect(lambda _=False: on_click())
     return made
+
+
+def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
+    """Return a "Show folder" button; `folder` is asked on each click, None does nothing."""
+
+    def show() -> None:
+        if (path := folder()) is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    return button(tr("Show folder"), show, icon="folder")
 
 
 def row(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.S) -> QHBoxLayout:

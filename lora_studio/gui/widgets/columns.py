@@ -1,13 +1,14 @@
-"""Two parts side by side, or one below the other where the window is too narrow for that."""
+"""Two parts side by side: stacked where the window is narrow, or with a movable divider."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QSize
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QLayout, QWidget
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QLayout, QSplitter, QWidget
 
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing
+from lora_studio.gui.widgets.basics import column
 
 #: Qt's QWIDGETSIZE_MAX: no limit.
 _WIDEST = 16_777_215
@@ -79,6 +80,33 @@ class ResponsiveColumns(QWidget):
         return [
             part.minimumSizeHint().expandedTo(part.minimumSize()).width() for part in self._parts
         ]
+
+
+def make_splitter(
+    orientation: Qt.Orientation, first: QWidget, second: QWidget, shares: tuple[int, int]
+) -> QSplitter:
+    """Return two parts with a movable divider between them and a margin on each side of it.
+
+    `shares` are the stretch factors. The margins are mirrored in a right-to-left layout.
+    """
+    splitter = QSplitter(orientation)
+    splitter.setHandleWidth(1)
+    splitter.setChildrenCollapsible(False)
+    horizontal = orientation == Qt.Orientation.Horizontal
+    for number, part in enumerate((first, second)):
+        holder = QWidget()
+        layout = column(part)
+        before, after = (Spacing.M, 0) if number else (0, Spacing.M)
+        if horizontal and QGuiApplication.isRightToLeft():
+            before, after = after, before
+        layout.setContentsMargins(
+            before if horizontal else 0, 0 if horizontal else before,
+            after if horizontal else 0, 0 if horizontal else after,
+        )  # fmt: skip
+        holder.setLayout(layout)
+        splitter.addWidget(holder)
+        splitter.setStretchFactor(number, shares[number])
+    return splitter
 
 
 def _free(part: QWidget) -> None:

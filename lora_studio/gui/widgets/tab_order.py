@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 
-def go_on(window: QWidget, forwards: bool) -> bool:
+def move_focus(window: QWidget, forwards: bool) -> bool:
     """Gives the focus to the next, or the last, part of `window` that Tab stops at; False if none.
 
     Parts follow one another as they are laid out; Qt's own order is that in which they were made.
@@ -42,7 +42,7 @@ def go_on(window: QWidget, forwards: bool) -> bool:
     return True
 
 
-def way(window: QWidget) -> list[QWidget]:
+def focus_order(window: QWidget) -> list[QWidget]:
     """Where Tab stops, from the first to the last."""
     return _stops(window, _places(window))
 

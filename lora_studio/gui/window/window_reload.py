@@ -1,4 +1,4 @@
-"""The window made anew where it stands: every text of it is in the language of when it was made."""
+"""Replaces the window when the language changes: its texts are translated when it is created."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
 from lora_studio.gui import language, message_translation
-from lora_studio.gui.frame.shell import Window
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.undo import history
+from lora_studio.gui.window.main_window import Window
 
 
 class WindowReload(QObject):
-    """Holds the window that is shown, and puts another in its place when the language changes.
+    """Holds the window that is shown, and replaces it on request.
 
-    A job goes on meanwhile, and the new window follows it.
+    A running job continues, and the new window follows it.
     """
 
     def __init__(
         self, app: QApplication, window: Window, make: Callable[[Preferences], Window]
     ) -> None:
-        """`make` gives a window as the preferences want it."""
+        """Create windows with `make`."""
         super().__init__(app)
         self._app, self._make = app, make
         self.window = window
-        window.renewal_wanted.connect(self._soon)
+        window.reload_requested.connect(self._schedule)
 
-    def _soon(self) -> None:
-        """Not within a signal of what is to go."""
-        QTimer.singleShot(0, self, self.renew)
+    def _schedule(self) -> None:
+        """Reload later: the window must not be deleted while it emits a signal."""
+        QTimer.singleShot(0, self, self.reload)
 
-    def renew(self) -> None:
-        """The same project at the same place, in the language that is chosen now; edits can be undone."""
+    def reload(self) -> None:
+        """Show the same page of the same project in the chosen language; undo history is kept."""
         old = self.window
         old.commit()
         if old.cluster.is_writing or old.engine.control.running:
-            old.messages.info(tr("Wait for what is under way, then change the language."))
+            old.messages.info(tr("Wait until the running task ends, then change the language."))
             return
         if old.has_project and old.state.dirty and not old.save():
-            return  # and has said why
-        project, place, done = old.state.draft.path, old.place, history(old.state.undo)
+            return  # `save` has shown the reason
+        project, page_name, edits = old.state.draft.path, old.page_name, history(old.state.undo)
         old.leave()
         language.install(self._app, old.preferences.language)
-        message_translation.forget()
+        message_translation.clear_cache()
         new = self.window = self._make(old.preferences)
-        new.renewal_wanted.connect(self._soon)
+        new.reload_requested.connect(self._schedule)
         new.setGeometry(old.geometry())
         new.show()
         if project is not None and new.open_project(project):
-            new.state.take_history(done)
-        new.go(place)
+            new.state.restore_history(edits)
+        new.show_page(page_name)
         old.close()
         old.deleteLater()

@@ -3,90 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.protocol import commands
 from lora_studio.core.runs import speakers
-from lora_studio.gui.frame import offline_mode
+from lora_studio.gui.frame.lazy_pages import MakePages, make_step_pages
 from lora_studio.gui.help import palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
-from lora_studio.gui.problems.remedies import PLACE_TITLES, STEP_TITLES
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.problems.remedies import PAGE_TITLES, STEP_TITLES
+from lora_studio.gui.window.main_window import Window
 
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
-
-_PLACE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
+_PAGE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
 
 
-def wire(window: Window) -> None:
-    """Connects everything once, while the window is made."""
+def make_window(preferences: Preferences, make_pages: MakePages = make_step_pages) -> Window:
+    """Return a window on its Home page, connected and not shown yet."""
+    window = Window(preferences, make_pages)
     _wire_project(window)
     _wire_jobs(window)
-    window.rail.chosen.connect(window.go)
+    window.rail.selected.connect(window.show_page)
+    window.lazy_pages.created.connect(lambda: _wire_pages(window))
+    _add_actions(window)
+    window.messages.connect_view()
+    window.show_project()
+    window.show_page("home")
+    return window
 
 
-def wire_furniture(window: Window) -> None:
-    """Connects pages and places as soon as they are there."""
+def _wire_pages(window: Window) -> None:
     settings = window.settings
-    settings.theme_chosen.connect(window.appearance.choose_theme)
-    settings.text_size_chosen.connect(window.appearance.choose_text_size)
-    settings.language_chosen.connect(window.appearance.choose_language)
-    settings.reload_requested.connect(window.renewal_wanted)
-    settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
-    window.runs.open_requested.connect(window.flow.open_run)
+    settings.theme_chosen.connect(window.appearance.set_theme)
+    settings.text_size_chosen.connect(window.appearance.set_text_size)
+    settings.language_chosen.connect(window.appearance.set_language)
+    settings.reload_requested.connect(window.reload_requested)
+    settings.offline_chosen.connect(lambda on: window.set_offline(on=on))
+    window.runs.open_requested.connect(window.launcher.open_run)
     window.runs.close_requested.connect(window.jobs.detach)
-    for place in window.places.values():
-        place.go_to.connect(window.go)
-        place.ask.connect(window.inspector.ask)
+    for app_page in window.app_pages.values():
+        app_page.go_to.connect(window.show_page)
+        app_page.ask.connect(window.inspector.ask)
     _wire_engine(window)
     _wire_library(window)
     for page in window.pages.values():
-        _wire_page(window, page)
+        _wire_step_page(window, page)
 
 
 def _wire_project(window: Window) -> None:
     state, home = window.state, window.home
     window.messages.posted.connect(window.message_bar.show_message)
-    window.strip.jump.connect(window.jump)
+    window.strip.jump.connect(window.show_field)
     window.strip.fix.connect(window.apply_fix)
     window.strip.explain.connect(window.help.explain)
-    window.stack.currentChanged.connect(lambda _: window.message_bar.page_left())
+    window.stack.currentChanged.connect(lambda _: window.message_bar.on_page_left())
     window.message_bar.act.connect(window.help.act)
     window.message_bar.explain.connect(window.help.explain)
-    # A signal is not heard by what is connected while it is sent: the pages are made before.
-    state.opening.connect(window.furniture.make)
-    state.opened.connect(window.project_opened)
-    state.problems_changed.connect(window.problems_changed)
+    # Slots connected while a signal is emitted don't receive it: create the pages before.
+    state.opening.connect(window.lazy_pages.create)
+    state.opened.connect(window.on_project_opened)
+    state.problems_changed.connect(window.on_problems_changed)
     state.dirty_changed.connect(window.show_project)
     state.saved.connect(window.show_project)
     for changed in (state.opened, state.value_changed, state.facts_changed):
         changed.connect(window.show_device)
     home.new_clicked.connect(window.projects.new)
-    home.open_clicked.connect(window.projects.ask)
+    home.open_clicked.connect(window.projects.ask_to_open)
     home.sample_clicked.connect(window.projects.open_sample)
     home.project_clicked.connect(window.open_project)
     home.resume_clicked.connect(window.open_and_resume)
     home.looked.connect(window.interrupted.take)
-    home.forget_clicked.connect(window.forget)
+    home.forget_clicked.connect(window.forget_project)
     home.locate_clicked.connect(window.projects.locate)
 
 
 def _wire_jobs(window: Window) -> None:
-    window.inspector.answered.connect(window.answered)
-    window.inspector.finished.connect(window.question_finished)
-    window.flow.started.connect(window.go)
-    window.jobs.event_received.connect(window.job_event)
-    window.jobs.changed.connect(window.job_changed)
-    window.jobs.ended.connect(window.job_ended)
-    window.header.stop_clicked.connect(window.flow.stop)
+    window.inspector.answered.connect(window.on_answer)
+    window.inspector.finished.connect(window.on_question_finished)
+    window.launcher.started.connect(window.show_page)
+    window.jobs.event_received.connect(window.on_job_event)
+    window.jobs.changed.connect(window.on_job_changed)
+    window.jobs.ended.connect(window.on_job_ended)
+    window.header.stop_clicked.connect(window.launcher.stop)
     window.header.queue_clicked.connect(window.show_queue)
     window.queue.changed.connect(lambda: window.header.show_queue(len(window.queue.items)))
     window.header.job_clicked.connect(window.show_job)
     window.header.task.stop.clicked.connect(window.cluster.cancel)
-    window.lock.called.connect(window.come_forward)
-    window.news.clicked.connect(window.come_forward)
+    window.lock.called.connect(window.bring_to_front)
+    window.notifications.clicked.connect(window.bring_to_front)
     window.gauges.sampled.connect(window.header.device.show_sample)
     window.cluster.advanced.connect(window.show_copying)
     window.closing.close_now.connect(window.close)
@@ -118,54 +122,56 @@ def _wire_library(window: Window) -> None:
 
     def start(folder: str) -> None:
         state.change(tr("Start from an adapter"), [("lora", "start_from", folder)])
-        window.jump("lora", "start_from")
+        window.show_field("lora", "start_from")
 
     window.playground.library_requested.connect(library.open)
     library.found.connect(window.playground.set_library)
     for part in (library, window.runs):
         part.chat_requested.connect(lambda folder: _talk(window, speakers.adapter(folder)))
     library.training_requested.connect(start)
-    library.merge_requested.connect(lambda folder: window.flow.request_import("adapter", folder))
+    library.merge_requested.connect(
+        lambda folder: window.launcher.request_import("adapter", folder)
+    )
 
 
 def _talk(window: Window, speaker: AnySpeaker) -> None:
-    window.go("playground")
+    window.show_page("playground")
     window.playground.talk_to(speaker)
 
 
-def _wire_page(window: Window, page: StepPage) -> None:
-    page.continue_clicked.connect(lambda: window.neighbour(page, 1))
-    page.back_clicked.connect(lambda: window.neighbour(page, -1))
+def _wire_step_page(window: Window, page: StepPage) -> None:
+    page.continue_clicked.connect(lambda: window.show_neighbor(page, 1))
+    page.back_clicked.connect(lambda: window.show_neighbor(page, -1))
     page.ask.connect(window.inspector.ask)
     page.question_expected.connect(window.inspector.expect)
     page.question_dropped.connect(window.inspector.cancel)
     page.question_outdated.connect(window.inspector.drop)
-    page.run_requested.connect(window.run_requested)
-    page.import_requested.connect(window.flow.request_import)
+    page.run_requested.connect(window.request_job)
+    page.import_requested.connect(window.launcher.request_import)
     page.library_requested.connect(window.library.open)
-    page.push_requested.connect(window.flow.request_push)
+    page.push_requested.connect(window.launcher.request_push)
     page.chat_requested.connect(lambda speaker: _talk(window, speaker))
-    page.stop_requested.connect(window.flow.stop)
-    page.pause_requested.connect(window.flow.pause)
+    page.stop_requested.connect(window.launcher.stop)
+    page.pause_requested.connect(window.launcher.pause)
     page.cancel_requested.connect(window.jobs.cancel)
     page.checkpoint_requested.connect(window.jobs.checkpoint)
     page.explain_requested.connect(window.help.explain)
-    page.status_changed.connect(lambda: window.show_rail(page.step))
-    page.online_requested.connect(lambda: offline_mode.choose(window, on=False))
+    page.status_changed.connect(lambda: window.show_step_state(page.step))
+    page.online_requested.connect(lambda: window.set_offline(on=False))
 
 
-def add_actions(window: Window) -> None:
+def _add_actions(window: Window) -> None:
     """Fills the project menu; every action is also what the palette and the cheat sheet list."""
     actions, projects = window.actions_, window.projects
     add = actions.add
     add("new", tr("New project…"), "Ctrl+N", projects.new, icon="plus")
-    add("open", tr("Open…"), "Ctrl+O", projects.ask, icon="folder")
+    add("open", tr("Open…"), "Ctrl+O", projects.ask_to_open, icon="folder")
     actions.add_recent()
     actions.menu.addSeparator()
     add("save", tr("Save"), "Ctrl+S", window.save, icon="save", project=True)
     add("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
     add("folder", tr("Show folder"), "", projects.show_folder, project=True)
-    add("cluster", tr("Train on a cluster…"), "", window.cluster.ask, project=True)
+    add("cluster", tr("Train on a cluster…"), "", window.cluster.ask_for_folder, project=True)
     add("library", tr("Adapter library…"), "Ctrl+Shift+A", window.library.open, icon="lora")
     actions.menu.addSeparator()
     actions.add_undo()
@@ -173,13 +179,13 @@ def add_actions(window: Window) -> None:
     _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
     add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
-    titles = {name: tr(title) for name, title in (STEP_TITLES | PLACE_TITLES).items()}
+    titles = {name: tr(title) for name, title in (STEP_TITLES | PAGE_TITLES).items()}
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
-        keys = _PLACE_KEYS.get(name) or f"Ctrl+{number}"
+        keys = _PAGE_KEYS.get(name) or f"Ctrl+{number}"
         text = tr("Go to {place}").format(place=title)
         step = name in STEP_TITLES
-        action = add(f"go_{name}", text, keys, _going(window, name), menu=False, project=step)
+        action = add(f"go_{name}", text, keys, _shows_page(window, name), menu=False, project=step)
         window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
     _add_moves(window)
     for made, name in (
@@ -194,29 +200,47 @@ def add_actions(window: Window) -> None:
 
 def _add_moves(window: Window) -> None:
     add = window.actions_.add
-    add("next", tr("Next step"), "Alt+Right", lambda: window.step_on(1), menu=False, project=True)
-    add("back", tr("Step before"), "Alt+Left", lambda: window.step_on(-1), menu=False, project=True)
+    add(
+        "next",
+        tr("Next step"),
+        "Alt+Right",
+        lambda: window.show_next_step(1),
+        menu=False,
+        project=True,
+    )
+    add(
+        "back",
+        tr("Step before"),
+        "Alt+Left",
+        lambda: window.show_next_step(-1),
+        menu=False,
+        project=True,
+    )
     add("job", tr("Show the job under way"), "Ctrl+J", window.show_job, menu=False)
     add("stop", tr("Stop the job under way"), "Ctrl+.", window.stop_job, menu=False)
     add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1), menu=False)
     add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1), menu=False)
-    add("problem", tr("Go to the next problem"), "F8", window.strip.go_on, menu=False, project=True)
+    add(
+        "problem",
+        tr("Go to the next problem"),
+        "F8",
+        window.strip.show_next,
+        menu=False,
+        project=True,
+    )
 
 
 def _add_help(window: Window) -> None:
     help_, actions = window.help, window.actions_
-    actions.begin_help(tr("Help"))
+    actions.add_help_menu(tr("Help"))
     add = actions.add
     add("find", tr("Find anything…"), "Ctrl+K Ctrl+Shift+P", help_.find, icon="search", menu="help")
-    add("tour", tr("Tour of the window"), "", window.tour.begin, menu="help")
-    add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.shortcuts, menu="help")
-    add("logs", tr("Show the log"), "", help_.logs, menu="help")
-    add("diagnostics", tr("Diagnostics file…"), "", help_.diagnostics, menu="help")
-    add("about", tr("About LoRA Studio"), "", help_.about, icon="info", menu="help")
+    add("tour", tr("Tour of the window"), "", window.tour.start, menu="help")
+    add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.show_shortcuts, menu="help")
+    add("logs", tr("Show the log"), "", help_.show_logs, menu="help")
+    add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics, menu="help")
+    add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info", menu="help")
 
 
-def _going(window: Window, place: str) -> Callable[[], None]:
-    def go() -> None:
-        window.go(place)
-
-    return go
+def _shows_page(window: Window, name: str) -> Callable[[], None]:
+    return lambda: window.show_page(name)

@@ -187,7 +187,7 @@ class DatasetPage(StepPage):
         folder = self.state.draft.folder
         for path in paths:
             local = (folder / path) if folder else Path(path)
-            self._preferences.used_data(str(local.absolute()) if local.exists() else path)
+            self._preferences.add_recent_data(str(local.absolute()) if local.exists() else path)
         self.sources.set_recent(self._preferences.recent_data)
 
     def _show_finding(self, finding: events.Finding) -> None:

@@ -19,7 +19,7 @@ from lora_studio.gui.pages.dataset.row_model import PAGE
 from lora_studio.gui.pages.dataset.row_table import RowTable
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row, tool_button
-from lora_studio.gui.widgets.divided import divided
+from lora_studio.gui.widgets.columns import make_splitter
 
 #: Milliseconds without typing before a search begins.
 _PAUSE = 300
@@ -81,7 +81,7 @@ class RowBrowser(QWidget):
         )
         self.filter.setMinimumContentsLength(10)
         self.clear.hide()
-        split = divided(Qt.Orientation.Horizontal, self.table, self.detail, (1, 1))
+        split = make_splitter(Qt.Orientation.Horizontal, self.table, self.detail, (1, 1))
         split.setSizes([500, 500])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)

@@ -14,8 +14,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.result_view import ExportResult
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.basics import Card, FlowLayout, button
-from lora_studio.gui.widgets.folder_button import folder_button
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, folder_button
 
 
 class ResultsCard(Card):

@@ -14,7 +14,7 @@ from lora_studio.core.runs.facts import RunProgress
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.state import State
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.lasting_thread import DetachedThread
+from lora_studio.gui.threads import DetachedThread
 
 #: What the state of the latest run means to the user.
 STATE_WORDS: dict[State, str] = {

@@ -170,7 +170,7 @@ class ModelBrowser(QWidget):
         self._finder.look(self._preferences.model_folders)
 
     def _drop_folder(self, folder: str) -> None:
-        self._preferences.drop_model_folder(folder)
+        self._preferences.remove_model_folder(folder)
         self._finder.look(self._preferences.model_folders)
 
     # --- what is shown ------------------------------------------------------------------------

@@ -64,7 +64,7 @@ class PlaygroundStore(QObject):
 
         def work(background: BackgroundReader) -> list[SpeakerOption]:
             found = _of_model(own)
-            for run in background.gently(folder.list_runs(runs)[:_RUNS]):
+            for run in background.cooperative_iter(folder.list_runs(runs)[:_RUNS]):
                 found += speakers.of_run(run)
             return [*found, *speakers.of_adapters(folders)]
 

@@ -27,9 +27,8 @@ from lora_studio.gui.pages.runs.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs.library import RunLibrary
 from lora_studio.gui.pages.runs.queue import RunQueue
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.tasks import TaskRunner
 from lora_studio.gui.theme import set_icon
-from lora_studio.gui.threads import BackgroundReader
+from lora_studio.gui.threads import BackgroundReader, TaskRunner
 
 
 @dataclass(frozen=True)
@@ -212,7 +211,7 @@ class RunActions(QObject):
         draft = copy.deepcopy(self._state.draft)
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
-            made = thread.gently(copies.grid(draft, axes))
+            made = thread.cooperative_iter(copies.grid(draft, axes))
             return [QueuedRun(run=run.path.name) for run in made]
 
         self._begin(work, self._add_entries)
@@ -266,7 +265,7 @@ class RunActions(QObject):
             if self._library.folder == folder:
                 then(result)
 
-        self.tasks.begin(work, take)
+        self.tasks.start(work, take)
 
     def _folder(self, run: RunSummary) -> RunFolder:
         return self._library.run(run.folder)
@@ -321,7 +320,7 @@ def _is_cut(run: RunSummary) -> bool:
 def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
     """Entries for runs; those that are to be run again are copied, the others gone on with."""
     entries = []
-    for run, copied in thread.gently(wanted):
+    for run, copied in thread.cooperative_iter(wanted):
         begun = not copied and run.events_file.is_file()
         made = copies.again(run) if copied else run
         entries.append(QueuedRun(run=made.path.name, resume=begun))

@@ -93,4 +93,4 @@ class RunCurvesReader(QObject):
 
 def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # a run that cannot be read says so; `events` passes it over
-    return metrics.series(thread.gently(run.events()))
+    return metrics.series(thread.cooperative_iter(run.events()))

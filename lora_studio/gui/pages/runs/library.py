@@ -12,8 +12,7 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
-from lora_studio.gui.lasting_thread import DetachedThread
-from lora_studio.gui.threads import ObsoleteResult
+from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
 #: Seconds of reading after which the window gets its turn, and how long that is.
 _TURN, _REST = 0.003, 0.001
@@ -122,13 +121,13 @@ class _Scan(DetachedThread):
         if known := self._index.load():
             self.found.emit(self, known)
         with contextlib.suppress(ObsoleteResult):
-            for known in self._index.refresh(self._gently):
+            for known in self._index.refresh(self._cooperative_iter):
                 if self.silent:
                     return
                 self.found.emit(self, known)
         self.over.emit(self)
 
-    def _gently(self, names: Iterable[str]) -> Iterator[str]:
+    def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:
         begun = time.perf_counter()
         for name in names:
             yield name

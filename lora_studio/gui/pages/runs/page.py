@@ -31,7 +31,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
-from lora_studio.gui.widgets.divided import divided
+from lora_studio.gui.widgets.columns import make_splitter
 
 #: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
 _LOOK_EVERY, _PAUSE = 2000, 150
@@ -259,8 +259,8 @@ class RunsPage(AppPage):
         )
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
-        self._above = divided(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
-        self._whole = divided(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
+        self._above = make_splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
+        self._whole = make_splitter(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
         self._lay_out_as_before()
         page = QWidget()
         page.setLayout(column(tools, self._whole, spacing=Spacing.M))

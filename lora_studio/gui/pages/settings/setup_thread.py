@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.gui.language import mark
-from lora_studio.gui.lasting_thread import DetachedThread
+from lora_studio.gui.threads import DetachedThread
 from lora_studio.setup.events import (
     Cancelled,
     Done,

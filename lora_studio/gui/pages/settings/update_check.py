@@ -9,9 +9,9 @@ from PySide6.QtCore import QObject, Signal
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system import offline
 from lora_studio.gui.language import tr
-from lora_studio.gui.lasting_thread import DetachedThread
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.messages import Messages
+from lora_studio.gui.threads import DetachedThread
 from lora_studio.setup import app_update
 from lora_studio.setup.app_update import Release
 

@@ -195,13 +195,13 @@ class CurvesCard(Card):
 
 def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
     run.events_file.stat()  # `events` passes over a file that is not there
-    return metrics.series(thread.gently(run.events()))
+    return metrics.series(thread.cooperative_iter(run.events()))
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
     found = {names.of_folder(run): _series_of(run, thread) for run in runs}
     with replaced(file) as out:
-        for line in thread.gently(metrics.csv_lines(found)):
+        for line in thread.cooperative_iter(metrics.csv_lines(found)):
             out.write(line.encode("utf-8"))
 
 

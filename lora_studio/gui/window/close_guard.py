@@ -10,7 +10,7 @@ from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.state import ProjectState
-from lora_studio.gui.widgets.dialog import ClosingDialog, CopyingDialog, UnsavedDialog
+from lora_studio.gui.window.closing_dialogs import ClosingDialog, CopyingDialog, UnsavedDialog
 
 
 class CloseGuard(QObject):
@@ -26,14 +26,14 @@ class CloseGuard(QObject):
         self,
         state: ProjectState,
         jobs: JobControl,
-        flow: JobLauncher,
+        launcher: JobLauncher,
         projects: ProjectCommands,
         cluster: ClusterExport,
         window: QWidget,
     ) -> None:
         """`window` is what the dialogs belong to."""
         super().__init__(window)
-        self._state, self._jobs, self._flow, self._window = state, jobs, flow, window
+        self._state, self._jobs, self._launcher, self._window = state, jobs, launcher, window
         self._projects, self._cluster = projects, cluster
         self._waiting = False  # closes as soon as what is under way has ended
         jobs.ended.connect(self._went_on)
@@ -72,7 +72,7 @@ class CloseGuard(QObject):
             self.close_now.emit()
         else:
             self._waiting = True
-            (self._flow.pause if decision == "pause" else self._flow.stop)()
+            (self._launcher.pause if decision == "pause" else self._launcher.stop)()
 
     def _ask_about_copying(self) -> None:
         dialog = CopyingDialog(self._window)

@@ -1,17 +1,13 @@
-"""Where the parts of the window stand: rail, header, message, page, problems."""
+"""Arranges the parts of the window: rail, header, message bar, page, problem strip."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.language import mark
-from lora_studio.gui.problems.remedies import PLACE_TITLES, STEP_TITLES
-
-if TYPE_CHECKING:
-    from lora_studio.gui.frame.shell import Window
+from lora_studio.gui.problems.remedies import PAGE_TITLES, STEP_TITLES
 
 _ICONS = {
     "model": "model", "lora": "lora", "dataset": "dataset", "training": "train",
@@ -19,8 +15,8 @@ _ICONS = {
 }  # fmt: skip
 
 
-def lay_out(window: Window) -> None:
-    """Puts the frame around Home, once; the window is as large and where it was the last time."""
+def lay_out(window: Shell) -> None:
+    """Lay out the parts around Home, and restore the last size and position."""
     window.setWindowTitle("LoRA Studio")
     window.setMinimumSize(960, 640)
     window.resize(1280, 800)
@@ -43,13 +39,13 @@ def lay_out(window: Window) -> None:
     window.setCentralWidget(inner)
 
 
-def _fill_rail(window: Window) -> None:
-    """Before the places themselves are there: their titles are known."""
+def _fill_rail(window: Shell) -> None:
+    """Add an entry per page; the pages themselves need not exist yet."""
     rail = window.rail
     rail.add("home", "home", mark("Home"))
     rail.add_gap()
     for step, title in STEP_TITLES.items():
         rail.add(step, _ICONS[step], title)
     rail.add_space()
-    for name, title in PLACE_TITLES.items():
+    for name, title in PAGE_TITLES.items():
         rail.add(name, name, title)
