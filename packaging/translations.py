@@ -155,7 +155,7 @@ class _Told:
                     self._visit(value, in_problem)
                 return
             is_message = name in _MESSAGES and isinstance(node.func, ast.Name)
-            if name in _INTERNAL and not is_message:
+            if name in _INTERNAL or (isinstance(node.func, ast.Attribute) and name == "warning"):
                 return
             in_problem = in_problem or is_message
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -180,10 +180,6 @@
             <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
         </message>
         <message>
-            <source>A folder for a cluster is being copied. Half of it would be of no use.</source>
-            <translation>Ein Ordner für einen Cluster wird gerade kopiert. Zur Hälfte wäre er nutzlos.</translation>
-        </message>
-        <message>
             <source>A folder for a cluster is being written already.</source>
             <translation>Ein Ordner für einen Cluster wird bereits geschrieben.</translation>
         </message>
@@ -270,14 +266,6 @@
         <message>
             <source>A project is a folder with one text file and the runs beside it. The file is written in one step, so that a full disk or a crash never leaves half of it.</source>
             <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt geschrieben, sodass ein voller Datenträger oder ein Absturz nie eine halbe hinterlässt.</translation>
-        </message>
-        <message>
-            <source>A project needs a folder.</source>
-            <translation>Ein Projekt braucht einen Ordner.</translation>
-        </message>
-        <message>
-            <source>A project needs a name.</source>
-            <translation>Ein Projekt braucht einen Namen.</translation>
         </message>
         <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
@@ -959,10 +947,6 @@
             <translation>Auftrag abbrechen</translation>
         </message>
         <message>
-            <source>Cancel the job</source>
-            <translation>Auftrag abbrechen</translation>
-        </message>
-        <message>
             <source>Cancel: {what}</source>
             <translation>Abbrechen: {what}</translation>
         </message>
@@ -1069,10 +1053,6 @@
         <message>
             <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
             <translation>Prüfen Sie, ob der Datenträger da und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war.</translation>
-        </message>
-        <message>
-            <source>Check that the disk is there, writable, and not full.</source>
-            <translation>Prüfen Sie, ob der Datenträger da, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
             <source>Check that the file exists, that it is complete and that you may read it.</source>
@@ -1553,10 +1533,6 @@
         <message>
             <source>Close when finished</source>
             <translation>Schließen, wenn fertig</translation>
-        </message>
-        <message>
-            <source>Close when it is done</source>
-            <translation>Schließen, wenn es fertig ist</translation>
         </message>
         <message>
             <source>Code: {code}</source>
@@ -2729,10 +2705,6 @@
             <translation>Setzt Abgebrochenes fort; Trainiertes läuft noch einmal</translation>
         </message>
         <message>
-            <source>Goes to {folder}</source>
-            <translation>Kommt nach {folder}</translation>
-        </message>
-        <message>
             <source>Gradient accumulation</source>
             <translation>Gradientenakkumulation</translation>
         </message>
@@ -3077,10 +3049,6 @@
             <translation>Der Auftrag kann im Hintergrund weiterlaufen. Öffnen Sie das Projekt wieder, um ihn zu sehen.</translation>
         </message>
         <message>
-            <source>It can go on without the window: the next time you open the project, it is shown again.</source>
-            <translation>Es kann ohne das Fenster weitergehen: Wenn Sie das Projekt wieder öffnen, ist es wieder zu sehen.</translation>
-        </message>
-        <message>
             <source>It cannot be brought back, except by creating it anew. Files of your runs stay.</source>
             <translation>Es lässt sich nicht zurückholen, nur neu anlegen. Dateien Ihrer Läufe bleiben.</translation>
         </message>
@@ -3171,10 +3139,6 @@
         <message>
             <source>Keep 5 % of the rows for validation</source>
             <translation>5 % der Zeilen für die Validierung zurückhalten</translation>
-        </message>
-        <message>
-            <source>Keep in the background</source>
-            <translation>Im Hintergrund weiter</translation>
         </message>
         <message>
             <source>Keep one of equal rows</source>
@@ -4808,10 +4772,6 @@
             <translation>Angehalten: Nichts startet von selbst.</translation>
         </message>
         <message>
-            <source>Pausing after this step. The window closes when that is done.</source>
-            <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
-        </message>
-        <message>
             <source>Pausing after this step. The window then closes.</source>
             <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
@@ -5963,10 +5923,6 @@
             <translation>Endet</translation>
         </message>
         <message>
-            <source>Stopping after this step. The window closes when that is done.</source>
-            <translation>Endet nach diesem Schritt. Danach schließt sich das Fenster.</translation>
-        </message>
-        <message>
             <source>Stopping after this step. The window then closes.</source>
             <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
@@ -6323,10 +6279,6 @@
             <translation>Das Zertifikat von {host} gilt nach der Uhr dieses Rechners nicht, die {now} zeigt.</translation>
         </message>
         <message>
-            <source>The changes since you opened the project will be lost unless you save them.</source>
-            <translation>Die Änderungen seit dem Öffnen des Projekts gehen verloren, wenn Sie sie nicht speichern.</translation>
-        </message>
-        <message>
             <source>The chat template can't render the conversation: {reason}.</source>
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
@@ -6615,10 +6567,6 @@
         <message>
             <source>The installer uv was not found.</source>
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
-        </message>
-        <message>
-            <source>The job of the other project goes on in the background.</source>
-            <translation>Der Auftrag des anderen Projekts geht im Hintergrund weiter.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -7310,10 +7258,6 @@
         <message>
             <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
             <translation>Dieser Rechner hat kein Gerät {wanted}, das PyTorch {version} verwenden kann.</translation>
-        </message>
-        <message>
-            <source>This folder holds something already. Choose another name.</source>
-            <translation>In diesem Ordner liegt schon etwas. Wählen Sie einen anderen Namen.</translation>
         </message>
         <message>
             <source>This folder isn't empty. Choose another name.</source>
@@ -8078,10 +8022,6 @@
         <message>
             <source>Wait for the answers, or stop them, before you choose another.</source>
             <translation>Warten Sie die Antworten ab, oder halten Sie sie an, bevor Sie jemand anderen wählen.</translation>
-        </message>
-        <message>
-            <source>Wait for what is under way, then change the language.</source>
-            <translation>Warten Sie, bis fertig ist, was gerade läuft, und wechseln Sie dann die Sprache.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>
@@ -10743,10 +10683,6 @@
             <translation>{doing} ist fertig</translation>
         </message>
         <message>
-            <source>{doing} is under way</source>
-            <translation>{doing} ist im Gang</translation>
-        </message>
-        <message>
             <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
             <translation>{doing} braucht {in_words}, und auf dem Datenträger sind {in_words_} frei.</translation>
         </message>
@@ -11700,10 +11636,6 @@
         <message>
             <source>{usual} is usual.</source>
             <translation>{usual} ist üblich.</translation>
-        </message>
-        <message>
-            <source>{value} cannot be used: {reason_of}.</source>
-            <translation>{value} kann nicht verwendet werden: {reason_of}.</translation>
         </message>
         <message>
             <source>{value} may not be used while {doing}.</source>

@@ -102,7 +102,7 @@ def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
 ) -> None:
     heard: list[str] = []
     opened = window.state.opened
-    window.lazy_pages.made.connect(
+    window.lazy_pages.created.connect(
         lambda: opened.connect(lambda: heard.append(window.state.draft.name))
     )
 
