@@ -8508,16 +8508,8 @@
             <translation>eine Zeile vor ihr in ihrem Gespräch kann nicht verwendet werden</translation>
         </message>
         <message>
-            <source>a row is a list of pairs of texts, which is read as a conversation</source>
-            <translation>eine Zeile ist eine Liste von Textpaaren und wird als Gespräch gelesen</translation>
-        </message>
-        <message>
             <source>a row is a list of turns alone, which is read as its conversation</source>
             <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
-        </message>
-        <message>
-            <source>a row is a list of two texts, which is read as a prompt and its completion</source>
-            <translation>eine Zeile ist eine Liste zweier Texte und wird als Prompt und Fortsetzung gelesen</translation>
         </message>
         <message>
             <source>a tool call has no name</source>
@@ -9173,10 +9165,6 @@
         <message>
             <source>it lists no files</source>
             <translation>sie führt keine Dateien auf</translation>
-        </message>
-        <message>
-            <source>it stands above the names of the columns</source>
-            <translation>sie steht über den Namen der Spalten</translation>
         </message>
         <message>
             <source>it trained biases of its own</source>

@@ -24,8 +24,6 @@ _LOOSE = (
     "meant"
 )
 _LISTED = "a row is a list of turns alone, which is read as its conversation"
-_PAIR = "a row is a list of two texts, which is read as a prompt and its completion"
-_PAIRS = "a row is a list of pairs of texts, which is read as a conversation"
 _TURN_KEYS = (({"role", "content"}, b'{"messages":'), ({"from", "value"}, b'{"conversations":'))
 #: A text, or a comma with nothing behind it.
 _COMMA_TOO_MANY = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
@@ -60,15 +58,12 @@ class RowBlock:
 class ReadNotes:
     """What was met while reading: columns in order, and odd spellings that were read all the same.
 
-    `oddities` maps what it is to the number of rows and the number of the first. Where rows are
-    lists (`are_lists`), `header` names their cells if there is one.
+    `oddities` maps what it is to the number of rows and the number of the first.
     """
 
     columns: dict[str, None] = field(default_factory=dict)
     oddities: dict[str, tuple[int, int]] = field(default_factory=dict)
     rows: int = 0
-    are_lists: bool = False
-    header: tuple[str, ...] = ()
 
     def meet(self, values: dict[str, Any]) -> None:
         """Notes the columns of one row, but for names with half a character: they are no text."""
@@ -191,32 +186,12 @@ def _object_of(value: Any, text: bytes, row: int, notes: ReadNotes) -> tuple[byt
     completion. All else has no one meaning and is a fault."""
     if not isinstance(value, list) or not value:
         return b"", "the row is not an object"
-    if notes.header:
-        if len(value) < len(notes.header):
-            return b"", "it has fewer cells than the header"
-        if len(value) > len(notes.header):
-            return b"", "it has more cells than the header"
-        notes.meet(values := dict(zip(notes.header, value, strict=True)))
-        return written(values)
     if all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):
                 notes.odd(_LISTED, row)
                 return judged(opening + text + b"}", row, notes)
-    if notes.are_lists and _is_pair(value):
-        notes.odd(_PAIR, row)
-        notes.meet(values := dict(zip(("prompt", "completion"), value, strict=True)))
-        return written(values)
-    if notes.are_lists and all(_is_pair(item) for item in value):
-        notes.odd(_PAIRS, row)
-        return judged(b'{"conversations":' + text + b"}", row, notes)
     return b"", "the row is not an object"
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
-    )
 
 
 def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[RowBlock]:

@@ -6,7 +6,7 @@ import csv
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lora_studio.core.dataset.formats.columns import names_known
@@ -25,20 +25,15 @@ _COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
 #: Stands for the sign between cells in a table of one column.
 _NO_DELIMITER = "\x1f"
 csv.field_size_limit(2**31 - 1)
-#: What Excel writes first to say which sign stands between cells; no row, and no header.
-_SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
-#: Lines above the header at most: a title, a date, remarks.
-_LONGEST_PREAMBLE = 10
 #: Behind a carriage return that no newline follows.
 _LONE_RETURN = re.compile(rb"(?<=\r)(?![\r\n])")
-_BEFORE_HEADER = "it stands above the names of the columns"
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written. `columns` are those of its header, or made up where it has none.
 
-    `quote` is None where quotes are signs like any others. `above` counts the lines above the header.
+    `quote` is None where quotes are signs like any others.
     """
 
     delimiter: str
@@ -47,7 +42,6 @@ class Dialect:
     escape: str | None = None
     has_header: bool = True
     skips_blanks: bool = False
-    above: int = 0
 
     def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
         """The cells of each row; raises csv.Error where they cannot be told."""
@@ -89,21 +83,16 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
     text = head.decode("utf-8", "replace").replace("\0", "")
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
     lines = lines[:-1] if len(lines) > 1 and not text.endswith(("\n", "\r")) else lines
-    signs = "".join(DELIMITERS)
-    if told := _SEPARATOR.fullmatch(lines[0]):
-        lines, signs = lines[1:], told[1]
     found: list[tuple[float, int, Dialect]] = []
-    for order, way in enumerate(_ways(text, signs)):
+    for order, way in enumerate(_ways(text)):
         rows = [
             row for row in itertools.islice(_tolerant(way.reader(lines)), _LOOKED_AT) if row != []
         ]
         widths = Counter(len(row) if row else 0 for row in rows)
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
-        above = _above(rows, width) if named else 0
-        if width < 2 or not (header := rows[above]) or len(header) < 2:
+        if width < 2 or not (header := rows[0]) or len(header) < 2:
             continue
-        way = replace(way, columns=tuple(header), above=above)
-        found.append((count / (len(rows) - above), -order, _with_header(way)))
+        found.append((count / len(rows), -order, _with_header(replace(way, columns=tuple(header)))))
     if found:
         share, _, dialect = max(found, key=lambda entry: entry[:2])
         written = sum(bool(line.strip()) for line in lines)
@@ -116,14 +105,12 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
     return _with_header(Dialect(_NO_DELIMITER, tuple(header)))
 
 
-def _ways(text: str, signs: str) -> Iterator[Dialect]:
+def _ways(text: str) -> Iterator[Dialect]:
     """Combinations of signs that may be meant, the likeliest first; their columns are not known yet."""
-    quotes = ['"'] if '"' in text or "'" not in text else ['"', "'"]
     escapes = [None, "\\"] if '\\"' in text or "\\'" in text else [None]
-    present = [sign for sign in signs if sign in text]
-    for escape, quote in itertools.product(escapes, quotes):
-        for delimiter in present:
-            yield Dialect(delimiter, (), quote, escape)
+    present = [sign for sign in DELIMITERS if sign in text]
+    for escape, delimiter in itertools.product(escapes, present):
+        yield Dialect(delimiter, (), escape=escape)
     for delimiter in present:
         if f'{delimiter} "' in text:
             yield Dialect(delimiter, (), skips_blanks=True)
@@ -133,17 +120,6 @@ def _ways(text: str, signs: str) -> Iterator[Dialect]:
 
 def _are_names(dialect: Dialect) -> bool:
     return all(_COLUMN.fullmatch(name) for name in dialect.columns)
-
-
-def _above(rows: Sequence[list[str] | None], width: int) -> int:
-    """How many rows of one cell stand above a header that has names of columns as they are known."""
-    for above, row in enumerate(rows[: _LONGEST_PREAMBLE + 1]):
-        if row is None or len(row) not in (1, width):
-            return 0
-        if len(row) == width:
-            is_sure = width > 1 and names_known(row) > 1
-            return above if is_sure and len(rows) > above + 1 else 0
-    return 0
 
 
 def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
@@ -247,16 +223,11 @@ def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
     """The rows behind the header. A quote that is never closed costs the line it stands in."""
     lines = _Lines(stream)
     is_header = dialect.has_header
-    above, width = dialect.above, len(dialect.columns)
+    width = len(dialect.columns)
     while True:
         try:
             for cells in dialect.reader(lines):
-                if lines.line == 1 and _is_separator(lines.taken):
-                    pass
-                elif cells and above:
-                    above -= 1
-                    yield TableRow([], lines.offset, lines.line, _BEFORE_HEADER)
-                elif cells and is_header:
+                if cells and is_header:
                     is_header = False
                 elif cells:
                     yield TableRow(cells, lines.offset, lines.line, _fault(cells, lines, width))
@@ -284,11 +255,6 @@ def _literal(dialect: Dialect, lines: _Lines) -> TableRow | None:
     line = lines.taken[0].decode("utf-8", "surrogateescape").rstrip("\r\n")
     cells = line.split("\t")
     return TableRow(cells, lines.offset, lines.line) if len(cells) == len(dialect.columns) else None
-
-
-def _is_separator(lines: Sequence[bytes]) -> bool:
-    """Whether a row is the line in which Excel says what parts cells."""
-    return len(lines) == 1 and bool(_SEPARATOR.fullmatch(lines[0].decode("utf-8", "replace")))
 
 
 def _fault(cells: list[str], lines: _Lines, width: int) -> str:

@@ -37,7 +37,6 @@ class JsonShape:
     """How rows are written. Those of a list in an object begin at `offset`, behind its bracket.
 
     `lists` are the object's other lists of rows, or all of them where none is known to be meant.
-    Where rows are lists (`are_lists`), `header` names their cells if the first row does so.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
     instructions. `is_enveloped`: each row is inside of an object of the program it comes from.
     `about` are names and texts that belong to every row.
@@ -46,8 +45,6 @@ class JsonShape:
     kind: JsonKind
     offset: int = 0
     lists: tuple[str, ...] = ()
-    are_lists: bool = False
-    header: tuple[str, ...] = ()
     is_nested: bool = False
     is_enveloped: bool = False
     about: tuple[tuple[str, str], ...] = ()
@@ -156,17 +153,10 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
 
 
 def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
-    """The shape of rows that are inside of others, where one of the first is, or lists, where the first
-    one is; its names where it has names and the second as many cells."""
+    """The shape with whether one of the first rows is inside of another object."""
     found = [item for item in JsonSplitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
-    rows = [loaded(item.text) for item in found]
-    if any(map(envelopes.is_envelope, rows)):
-        return replace(shape, is_enveloped=True)
-    if not rows or not isinstance(rows[0], list):
-        return shape
-    is_header = _are_names(rows[0]) and len(rows) > 1 and isinstance(rows[1], list)
-    is_header = is_header and len(rows[1]) == len(rows[0])
-    return replace(shape, are_lists=True, header=tuple(rows[0]) if is_header else ())
+    is_enveloped = any(envelopes.is_envelope(loaded(item.text)) for item in found)
+    return replace(shape, is_enveloped=is_enveloped)
 
 
 # --- one object -----------------------------------------------------------------------------------
@@ -290,11 +280,10 @@ def _is_columns(document: dict[str, Any]) -> bool:
 def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
     """Columns and rows of a document that is a table, none where it is none.
 
-    A list of texts, a list of rows of which the first one names the columns, what pandas writes as
-    `split` and as `index`, and objects under a key each.
+    A list of texts, what pandas writes as `split` and as `index`, and objects under a key each.
     """
-    if isinstance(document, list):
-        return _listed_rows(document)
+    if _is_list_of(document, str):
+        return ["text"], [[text] for text in document]
     if not isinstance(document, dict):
         return [], []
     names, lists = document.get("columns"), document.get("data")
@@ -311,21 +300,6 @@ def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
     if all(name.isdigit() for name in columns):
         return [], []
     return columns, [[row.get(name) for name in columns] for row in rows]
-
-
-def _listed_rows(document: list[Any]) -> tuple[list[str], list[list[Any]]]:
-    if _is_list_of(document, str):
-        return ["text"], [[text] for text in document]
-    if not _is_list_of(document, list) or not _is_list_of(document[0], str):
-        return [], []
-    names, *rows = document
-    is_even = all(len(row) == len(names) for row in rows)
-    return (names, rows) if is_even and _are_names(names) else ([], [])
-
-
-def _are_names(row: Any) -> bool:
-    """Whether a list is the names of columns, at least two of them as they are known."""
-    return _is_list_of(row, str) and len(set(row)) == len(row) and names_known(row) > 1
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

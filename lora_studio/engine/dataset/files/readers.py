@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.files.blocks import (
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.envelopes import SEVERAL, leaves_out, opened
-from lora_studio.engine.dataset.files.json_kinds import loaded, rows_of_table
+from lora_studio.engine.dataset.files.json_kinds import rows_of_table
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
 from lora_studio.engine.dataset.files.nested_rows import NO_QUESTIONS, places_of, questions_of
 from lora_studio.engine.dataset.files.sniffing import Container, problem
@@ -39,8 +39,6 @@ _SPACE = b" \t\r\n"
 
 def blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
     """The rows of a file that is no Parquet or Arrow; raises ProblemError when there are none."""
-    notes.are_lists = bool(container.shape and container.shape.are_lists)
-    notes.header = container.shape.header if container.shape else ()
     match container.kind:
         case "json lines":
             return _lines(container, stream, notes)
@@ -123,7 +121,6 @@ class _Judge:
         self._is_nested = container.shape.is_nested
         self._is_enveloped, self._about = container.shape.is_enveloped, dict(container.shape.about)
         self._is_inside = bool(self._is_nested or self._is_enveloped or self._about)
-        self._header: list[str] | None = list(notes.header) or None  # until it was met
         # Rows have other columns than the articles they are in.
         self._articles = ReadNotes(oddities=notes.oddities)
 
@@ -175,9 +172,6 @@ class _Judge:
     def _add_judged(
         self, block: RowBlock, text: bytes, line: int, offset: int, raw: bytes, fault: str
     ) -> None:
-        if self._header and loaded(text) == self._header:
-            self._header = None
-            return
         rows = questions_of(values_of(raw)) if raw and self._is_nested else None
         if rows is None:
             if raw and self._is_inside:

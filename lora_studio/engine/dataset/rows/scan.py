@@ -35,7 +35,7 @@ from lora_studio.engine.dataset.rows.store import (
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 10
+VERSION = 11
 
 
 @dataclass(frozen=True)
