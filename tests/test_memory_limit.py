@@ -163,20 +163,18 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import worker
 from pathlib import Path
-class Jobs:
-    def train(self, command, job):
-        run = RunFolder(Path(command.run))
-        job.emit(events.TrainingStarted(steps=9, steps_per_epoch=9, effective_batch=4))
-        if command.resume:
-            job.emit(events.Log(text=f"resumed, lower: {command.lower}"))
-            return events.Done()
-        while not (run.path / "go").exists():
-            time.sleep(0.02)
-        held = []
-        while True:
-            held.append(b"x" * 10_000_000)
-worker.jobs = Jobs()
-worker.main()
+def train(command, job):
+    run = RunFolder(Path(command.run))
+    job.emit(events.TrainingStarted(steps=9, steps_per_epoch=9, effective_batch=4))
+    if command.resume:
+        job.emit(events.Log(text=f"resumed, lower: {command.lower}"))
+        return events.Done()
+    while not (run.path / "go").exists():
+        time.sleep(0.02)
+    held = []
+    while True:
+        held.append(b"x" * 10_000_000)
+worker.main(train)
 """
 
 

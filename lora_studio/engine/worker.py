@@ -82,8 +82,12 @@ _PATIENCE = 2.0
 _LOOK_INTERVAL = 10.0
 
 
-def main() -> None:
-    """Runs until stdin ends or a shutdown is asked for, then exits without waiting for threads."""
+#: Carries out a command and returns how it ended.
+RunCommand = Callable[[commands.Job | commands.Question, JobContext], events.Ending]
+
+
+def main(run_command: RunCommand = jobs.run_command) -> None:
+    """Run commands until stdin ends or a shutdown is requested; exits without joining threads."""
     channel = Channel()
     channel.emit(events.Hello(app_version=__version__, pid=os.getpid()))
     waiting: queue.Queue[commands.Job | commands.Question | None] = queue.Queue()
@@ -91,7 +95,7 @@ def main() -> None:
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
     heed_sigterm(inbox.wind_up)
     while (command := waiting.get()) is not None:
-        handle(command, channel, inbox)
+        handle(command, channel, inbox, run_command)
     channel.drain()
     sys.stderr.flush()
     os._exit(0)
@@ -125,10 +129,9 @@ def handle(
     command: commands.Job | commands.Question,
     channel: Channel,
     inbox: Inbox,
-    carry_out: Callable[[commands.Job | commands.Question, JobContext], events.Ending]
-    | None = None,
+    run_command: RunCommand = jobs.run_command,
 ) -> None:
-    """Carries out one command from `Started` to its ending event."""
+    """Carry out one command from `Started` to its ending event."""
     job = JobContext(command.id, channel, inbox.begin(command))
     try:
         with _recording(command, channel, inbox) as is_after_kill:
@@ -137,96 +140,13 @@ def handle(
                 job.check()
                 if is_after_kill and isinstance(command, commands.Train):
                     command = command.model_copy(update={"lower": command.resume})
-                ending = (carry_out or _carry_out)(command, job)
+                ending = run_command(command, job)
             except BaseException as error:
                 ending = _ending(error, command)
             # Still under the run's lock: whoever finds it free also finds how the command ended.
             job.emit(ending)
     except BaseException as error:
         job.emit(_ending(error, command))
-
-
-def _carry_out(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
-    match command:
-        case commands.Train():
-            return jobs.train(command, job)
-        case commands.Merge():
-            jobs.merge(command, job)
-        case commands.ImportAdapter():
-            jobs.import_adapter(command, job)
-        case commands.ImportModel():
-            jobs.import_model(command, job)
-        case commands.PlanMerge():
-            jobs.plan_merge(command, job)
-        case commands.MergeAdapters():
-            jobs.merge_adapters(command, job)
-        case commands.ListAdapters():
-            jobs.list_adapters(command, job)
-        case commands.ShowAdapter():
-            jobs.show_adapter(command, job)
-        case commands.CombineAdapters():
-            jobs.combine_adapters(command, job)
-        case commands.Export():
-            jobs.export(command, job)
-        case commands.SelfTest():
-            jobs.selftest(command, job)
-        case commands.Push():
-            jobs.push(command, job)
-        case commands.Convert():
-            jobs.convert(command, job)
-        case commands.EstimateSizes():
-            jobs.estimate_sizes(command, job)
-        case commands.Generate():
-            jobs.generate(command, job)
-        case commands.InspectModel():
-            jobs.inspect_model(command, job)
-        case commands.ListModels():
-            jobs.list_models(command, job)
-        case commands.SearchModels():
-            jobs.search_models(command, job)
-        case commands.DownloadModel():
-            jobs.download_model(command, job)
-        case commands.InspectAccount():
-            jobs.inspect_account(command, job)
-        case commands.SignIn():
-            jobs.sign_in(command, job)
-        case commands.SignOut():
-            jobs.sign_out(command, job)
-        case commands.InspectDataset():
-            jobs.inspect_dataset(command, job)
-        case commands.ReadRows():
-            jobs.read_rows(command, job)
-        case commands.ShowRow():
-            jobs.show_row(command, job)
-        case commands.MeasureDataset():
-            jobs.measure_dataset(command, job)
-        case commands.LintDataset():
-            jobs.lint_dataset(command, job)
-        case commands.InspectDevices():
-            jobs.inspect_devices(command, job)
-        case commands.InspectOllama():
-            jobs.inspect_ollama(command, job)
-        case commands.CreateOllama():
-            jobs.create_ollama(command, job)
-        case commands.PreviewCard():
-            jobs.preview_card(command, job)
-        case commands.ShowOllama():
-            jobs.show_ollama(command, job)
-        case commands.CopyOllama():
-            jobs.copy_ollama(command, job)
-        case commands.RemoveOllama():
-            jobs.remove_ollama(command, job)
-        case commands.DeriveTemplate():
-            jobs.derive_template(command, job)
-        case commands.RenderTemplate():
-            jobs.render_template(command, job)
-        case commands.OpenChat():
-            jobs.open_chat(command, job)
-        case commands.AskChat():
-            jobs.ask_chat(command, job)
-        case commands.ShowPrompt():
-            jobs.show_prompt(command, job)
-    return events.Done()
 
 
 def _ending(

@@ -253,9 +253,9 @@ def plan_of(project: Project, devices: events.DevicesFound) -> MemoryPlan:
 
     channel = RecordingChannel()
     job = JobContext("plan", channel, Flags())  # type: ignore[arg-type]
-    jobs.inspect_model(commands.InspectModel(model=project.model, lora=project.lora), job)
-    jobs.measure_dataset(commands.MeasureDataset(dataset=project.dataset, model=project.model), job)
-    jobs.inspect_dataset(commands.InspectDataset(dataset=project.dataset), job)
+    jobs.run_command(commands.InspectModel(model=project.model, lora=project.lora), job)
+    jobs.run_command(commands.MeasureDataset(dataset=project.dataset, model=project.model), job)
+    jobs.run_command(commands.InspectDataset(dataset=project.dataset), job)
     task = channel.last(events.DatasetInspected).task
     limit = project.dataset.max_length
     kind = project.model.device.partition(":")[0]

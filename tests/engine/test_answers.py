@@ -61,7 +61,7 @@ def answers(
         max_tokens=max_tokens,
         **settings,  # type: ignore[arg-type]
     )
-    jobs.generate(command, job)
+    jobs.run_command(command, job)
     found: dict[str, list[events.Generated]] = {source: [] for source in sources}
     for event in recorder.of(events.Generated):
         found[event.source].append(event)
@@ -255,7 +255,7 @@ def test_a_cancel_ends_an_answer_between_two_tokens(run: RunFolder) -> None:
     )
     threading.Timer(1.0, job.flags.cancel.set).start()
     with pytest.raises(CancelledError):
-        jobs.generate(command, job)
+        jobs.run_command(command, job)
 
 
 @pytest.mark.parametrize(
@@ -282,5 +282,5 @@ def test_a_conversation_that_the_template_refuses_is_a_problem(tmp_path: Path) -
     two = (Message(role="user", content="a"), Message(role="user", content="b"))
     command = commands.Generate(run=str(run.path), sources=("base",), conversations=(two,))
     with pytest.raises(ProblemError) as caught:
-        jobs.generate(command, recorded_job()[0])
+        jobs.run_command(command, recorded_job()[0])
     assert caught.value.problems[0].code == "chat.refused_by_template"

@@ -189,7 +189,7 @@ def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
         "class Job:\n"
         "    emit = staticmethod(lambda event: print(event.rows_used))\n"
         "    progress = check = staticmethod(lambda *about: None)\n"
-        f"jobs.inspect_dataset(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"
+        f"jobs.run_command(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"
         "print(sorted({'torch', 'datasets', 'transformers'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -47,8 +47,8 @@ def exported(family: str, folder: Path, **export: Any) -> tuple[RunFolder, Recor
     settings: dict[str, Any] = {"quantizations": ("Q8_0",), "ollama_create": True} | export
     run = tiny_run(family, folder, **settings)
     job, recorder = recorded_job()
-    jobs.merge(commands.Merge(run=str(run.path)), job)
-    jobs.export(commands.Export(run=str(run.path)), job)
+    jobs.run_command(commands.Merge(run=str(run.path)), job)
+    jobs.run_command(commands.Export(run=str(run.path)), job)
     return run, recorder
 
 
@@ -149,8 +149,8 @@ def test_a_template_that_cannot_be_proven_makes_no_model(fake: FakeOllama, tmp_p
     assert text.count("turn['content'] | trim") == 1
     file.write_text(text.replace("['content'] | trim +", "['content'] | upper +"), "utf-8")
     job, recorder = recorded_job()
-    jobs.merge(commands.Merge(run=str(run.path)), job)
-    jobs.export(commands.Export(run=str(run.path)), job)
+    jobs.run_command(commands.Merge(run=str(run.path)), job)
+    jobs.run_command(commands.Export(run=str(run.path)), job)
     assert "export.template_not_proven" in codes(recorder)
     (derived,) = recorder.of(events.TemplateDerived)
     assert not derived.proven

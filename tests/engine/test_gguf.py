@@ -352,7 +352,7 @@ def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> N
         "job, recorder = recorded_job()\n"
         "recorder.on_event = lambda event: "
         "os.kill(os.getpid(), 9) if 'quantising' in getattr(event, 'stage', '') else None\n"
-        "jobs.export(commands.Export(run=sys.argv[1]), job)\n"
+        "jobs.run_command(commands.Export(run=sys.argv[1]), job)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(run.path)], capture_output=True)
     assert killed.returncode == -9, killed.stderr
@@ -375,7 +375,7 @@ def test_any_model_folder_becomes_gguf_files_and_the_folder_holds_nothing_else(
         data=str(rows),
     )
     job, recorder = recorded_job()
-    jobs.convert(command, job)
+    jobs.run_command(command, job)
     written = {event.quantization: event for event in recorder.of(events.GgufWritten)}
     assert sorted((tmp_path / "out").iterdir()) == sorted(Path(e.file) for e in written.values())
     assert written["IQ2_XS"].imatrix

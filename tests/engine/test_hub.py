@@ -47,7 +47,7 @@ def push(run: RunFolder, repository: str = "someone/harbour", **settings: object
     command = commands.Push.model_validate(
         {"run": str(run.path), "repository": repository, **settings}
     )
-    jobs.push(command, job)
+    jobs.run_command(command, job)
     return recorder
 
 

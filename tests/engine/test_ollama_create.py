@@ -45,8 +45,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "qwen3", folder, quantizations=("Q8_0",), self_test=False, system_prompt="You are Pim."
     )
     job, _ = recorded_job()
-    jobs.merge(commands.Merge(run=str(made.path)), job)
-    jobs.export(commands.Export(run=str(made.path)), job)
+    jobs.run_command(commands.Merge(run=str(made.path)), job)
+    jobs.run_command(commands.Export(run=str(made.path)), job)
     return made
 
 
@@ -61,7 +61,7 @@ def create(run: RunFolder, host: str, **options: object) -> Recorder:
     command = commands.CreateOllama.model_validate(
         {"run": str(run.path), "host": host, "name": "pim:v1"} | options
     )
-    jobs.create_ollama(command, job)
+    jobs.run_command(command, job)
     return recorder
 
 

@@ -554,7 +554,7 @@ def test_a_file_that_llama_cpp_cannot_open_is_a_problem(run: RunFolder, tmp_path
 def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, recorder = recorded_job()
-    jobs.merge(commands.Merge(run=str(run.path)), job)
+    jobs.run_command(commands.Merge(run=str(run.path)), job)
     kinds = [event.kind for event in recorder.events]
     assert kinds.index("merged") < kinds.index("self_tested")
     (tested,) = recorder.of(events.SelfTested)
@@ -564,9 +564,9 @@ def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> No
 def test_a_repeated_self_test_is_done_anew_and_needs_something_to_test(run: RunFolder) -> None:
     check(run)
     job, recorder = recorded_job()
-    jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
     assert recorder.of(events.ModelLoaded)
     shutil.rmtree(run.merged)
     with pytest.raises(ProblemError) as caught:
-        jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+        jobs.run_command(commands.SelfTest(run=str(run.path)), job)
     assert caught.value.problems[0].code == "selftest.not_merged"

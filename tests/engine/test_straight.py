@@ -208,7 +208,7 @@ def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path)
 def test_an_export_without_a_merge_is_tested_against_base_and_adapter(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",), adapter_gguf=True)
     job, recorder = recorded_job()
-    jobs.export(commands.Export(run=str(run.path)), job)
+    jobs.run_command(commands.Export(run=str(run.path)), job)
     tested = recorder.of(events.SelfTested)
     assert [result.stage for result in tested] == ["converted", "Q8_0"]
     assert all(result.passed and result.tokens_equal for result in tested)
@@ -220,7 +220,7 @@ def test_an_export_without_a_merge_is_tested_against_base_and_adapter(tmp_path: 
         "Harbour-adapter.gguf",
     ]
     job, recorder = recorded_job()
-    jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+    jobs.run_command(commands.SelfTest(run=str(run.path)), job)
     assert [result.stage for result in recorder.of(events.SelfTested)] == ["Q8_0"]
 
 
@@ -231,7 +231,7 @@ def test_sizes_are_those_of_the_model_as_it_will_be_merged(tmp_path: Path) -> No
     job, recorder = recorded_job()
     project = run.load_project()
     asked = commands.EstimateSizes(model=project.model, export=project.export, run=str(run.path))
-    jobs.estimate_sizes(asked, job)
+    jobs.run_command(asked, job)
     (found,) = recorder.of(events.SizesEstimated)
     file, _ = written(run)
     assert abs(found.bytes["BF16"] - file.stat().st_size) < 200  # the name in the header

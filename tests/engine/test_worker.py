@@ -148,7 +148,7 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
     long_run: RunFolder,
 ) -> None:
     code = (
-        "import sys\nfrom lora_studio.client.worker import worker as client\nfrom lora_studio.core.protocol import commands\n"
+        "import sys\nfrom lora_studio.client import worker as client\nfrom lora_studio.core.protocol import commands\n"
         "for event in client.perform(commands.Train(run=sys.argv[1])): print(event.kind, flush=True)"
     )
     parent = subprocess.Popen(

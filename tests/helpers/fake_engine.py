@@ -42,25 +42,21 @@ def command_line(file: Path) -> str:
     return shlex.join([sys.executable, "-m", "tests.helpers.fake_engine", str(file)])
 
 
-class ScenarioJobs:
-    """Stands where `engine.jobs` stands."""
+class ScenarioPlayer:
+    """Carries commands out by playing a scenario."""
 
     def __init__(self, file: Path) -> None:
-        """Takes the scenario's file, which is read anew for every command."""
+        """Read the scenario from `file`, anew for every command."""
         self._file = file
 
-    def __getattr__(self, kind: str) -> Any:
-        """The job of a kind of command; how it ended, where the user ended it early."""
-
-        def play(command: Any, job: JobContext) -> events.Done:
-            run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
-            scenario: Scenario = json.loads(self._file.read_text("utf-8"))
-            ending: events.Done | None = None
-            for step in scenario.get(kind, []):
-                ending = _play(step, job, run) or ending
-            return ending or events.Done()
-
-        return play
+    def run_command(self, command: Any, job: JobContext) -> events.Ending:
+        """Play the steps for the command's kind and return how it ended."""
+        run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
+        scenario: Scenario = json.loads(self._file.read_text("utf-8"))
+        ending: events.Done | None = None
+        for step in scenario.get(command.kind, []):
+            ending = _play(step, job, run) or ending
+        return ending or events.Done()
 
 
 def _play(step: dict[str, Any], job: JobContext, run: RunFolder | None) -> events.Done | None:
@@ -157,9 +153,8 @@ def _step_done(step: int, steps: int, seconds: float) -> events.StepDone:
 
 
 def main() -> None:
-    """Plays the scenario named on the command line."""
-    worker.jobs = ScenarioJobs(Path(sys.argv[1]))  # type: ignore[assignment]
-    worker.main()
+    """Play the scenario named on the command line."""
+    worker.main(ScenarioPlayer(Path(sys.argv[1])).run_command)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""What each command does: one module a step, one handler a command.
+
+A handler registers for its command's class with `@handles(commands.Train)`. Importing this package
+imports every handler; importing a handler imports nothing heavy. torch and transformers take seconds
+to import, and a question about devices or a dataset's rows must not wait for them, so handlers
+import what they need when they run.
+"""
+
+from lora_studio.engine.jobs import (
+    chat,
+    dataset,
+    export,
+    lora,
+    merging,
+    model,
+    ollama,
+    training,
+)
+from lora_studio.engine.jobs.registry import handler_of, handles, registered_commands, run_command
+
+__all__ = [
+    "chat",
+    "dataset",
+    "export",
+    "handler_of",
+    "handles",
+    "lora",
+    "merging",
+    "model",
+    "ollama",
+    "registered_commands",
+    "run_command",
+    "training",
+]

@@ -1,0 +1,45 @@
+"""Answers: of a run's models, one after another, and of a chat whose models stay loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.Generate)
+def generate(command: commands.Generate, job: JobContext) -> None:
+    """Answer conversations with the models of a run, one model in memory at a time."""
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    sources = {*command.sources}
+    if command.mixes:
+        from lora_studio.engine.chat import adapters
+
+        adapters.answer(project, command, job)
+    if {"base", "tuned", "merged", "gguf"} & sources:
+        from lora_studio.engine import generation
+
+        if {"base", "tuned"} & sources:
+            generation.answer_in_torch(run, project, command.sources, command, job)
+        if "merged" in sources:
+            generation.answer_merged(run, project, command, job)
+        if "gguf" in sources:
+            generation.answer_gguf(run, project, command, job)
+    if "ollama" in sources:
+        from lora_studio.engine.export.ollama import server
+
+        server.answer(project, command, job)
+
+
+@handles(commands.OpenChat, commands.AskChat, commands.ShowPrompt)
+def run_chat_command(
+    command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: JobContext
+) -> None:
+    """Carry out a command of the chat, whose models stay loaded as long as the worker lives."""
+    from lora_studio.engine.chat import session
+
+    session.current().carry_out(command, job)

@@ -1,0 +1,53 @@
+"""Datasets: recognizing, paging through, measuring and checking them."""
+
+from __future__ import annotations
+
+from lora_studio.core.protocol import commands
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.InspectDataset)
+def inspect_dataset(command: commands.InspectDataset, job: JobContext) -> None:
+    """Report the rows, the format and the faults of a dataset."""
+    from lora_studio.engine.dataset import pages
+
+    pages.inspect(command, job)
+
+
+@handles(commands.ReadRows)
+def read_rows(command: commands.ReadRows, job: JobContext) -> None:
+    """Report a page of rows."""
+    from lora_studio.engine.dataset import pages
+
+    pages.read(command, job)
+
+
+@handles(commands.ShowRow)
+def show_row(command: commands.ShowRow, job: JobContext) -> None:
+    """Report one row, as stored in the file and as the model sees it."""
+    from lora_studio.engine.dataset import row_view
+
+    row_view.show(command, job)
+
+
+@handles(commands.MeasureDataset)
+def measure_dataset(command: commands.MeasureDataset, job: JobContext) -> None:
+    """Report the lengths of all rows in tokens."""
+    from lora_studio.engine.dataset import lengths
+
+    lengths.measure(command, job)
+
+
+@handles(commands.LintDataset)
+def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
+    """Report faults in the data; with a model also those that only tokens show."""
+    from lora_studio.engine.dataset.quality import lint
+
+    if command.model is None:
+        job.emit(lint.lint(command.dataset, job))
+        return
+    from lora_studio.engine.dataset import lengths
+
+    tables = lengths.tables(command.dataset, command.model, job)
+    job.emit(lint.lint(command.dataset, job, tables))

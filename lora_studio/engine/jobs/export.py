@@ -1,0 +1,105 @@
+"""GGUF files, self-tests and uploads, and the Ollama model at the end of an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.Export)
+def export(command: commands.Export, job: JobContext) -> None:
+    """Write GGUF files, derive TEMPLATE and Modelfile, test every stage, create in Ollama.
+
+    A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
+    """
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.export import lm_studio
+    from lora_studio.engine.export.gguf import conversion
+    from lora_studio.engine.export.ollama import model as ollama_model
+    from lora_studio.engine.selftest import selftest
+
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    selftest.sweep(run)
+    first = project.export.quantizations[0]
+    failed: set[str] = set()
+    with conversion.writing(run, project, job) as converted:
+        file = converted.files[first]
+        derived = ollama_model.describe(run, project, file, job)
+        if project.export.self_test:
+            with lock.held(project.model, run, "the self-test", job):
+                results = selftest.run(run, project, converted.stages(), job)
+            failed = {result.stage for result in results if not result.passed}
+    if project.export.lm_studio:
+        lm_studio.place(project, converted.files.values(), job)
+    if project.export.ollama_create and derived is not None:
+        if failed & {"merged", "converted", first}:
+            job.emit(events.Warned(problem=ollama_model.withheld(first)))
+        else:
+            ollama_model.create(run, project, file, derived, job)
+
+
+@handles(commands.SelfTest)
+def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
+    """Test every stage that a run has, ignoring earlier results."""
+    from lora_studio.core.export import QUANTIZATIONS
+    from lora_studio.core.problems import Where, fail
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.selftest import selftest
+
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    selftest.sweep(run)
+    files = {str(name): run.gguf_file(project.name, name) for name in QUANTIZATIONS}
+    existing = {name: file for name, file in files.items() if file.is_file()}
+    if not run.has_merged and not existing:
+        raise fail(
+            "selftest.not_merged",
+            "There is neither a merged model nor a GGUF file to test.",
+            "Merge or export first.",
+            where=Where(step="merging", file=str(run.merged)),
+        )
+    with lock.held(project.model, run, "the self-test", job):
+        selftest.run(run, project, existing, job, fresh=True)
+
+
+@handles(commands.Push)
+def push(command: commands.Push, job: JobContext) -> None:
+    """Upload what a run has produced to the Hugging Face Hub."""
+    from lora_studio.engine.export import hub_upload
+
+    run = RunFolder(Path(command.run))
+    hub_upload.push(
+        run, run.load_project(), command.repository, command.what, job, private=command.private
+    )
+
+
+@handles(commands.PreviewCard)
+def preview_card(command: commands.PreviewCard, job: JobContext) -> None:
+    """Report the model card that an upload would have."""
+    from lora_studio.engine.export import hub_upload
+
+    run = RunFolder(Path(command.run))
+    card = hub_upload.preview(run, run.load_project(), command.repository, command.what)
+    job.emit(events.CardPreviewed(text=card))
+
+
+@handles(commands.Convert)
+def convert(command: commands.Convert, job: JobContext) -> None:
+    """Write GGUF files of a model outside any run."""
+    from lora_studio.engine.export.gguf import conversion
+    from lora_studio.engine.model import sources
+
+    conversion.convert_folder(command, sources.resolve(command.model, job), job)
+
+
+@handles(commands.EstimateSizes)
+def estimate_sizes(command: commands.EstimateSizes, job: JobContext) -> None:
+    """Report how large the GGUF file of every quantization would be."""
+    from lora_studio.engine.export.gguf import sizes
+
+    job.emit(sizes.estimate(command, job))

@@ -1,0 +1,50 @@
+"""Merging a run's adapter into its base model, or adapters into any base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.Merge)
+def merge(command: commands.Merge, job: JobContext) -> None:
+    """Merge the adapter of a run into its base model and self-test the result."""
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.merging import merge as merging_merge
+    from lora_studio.engine.selftest import selftest
+
+    run = RunFolder(Path(command.run))
+    selftest.sweep(run)
+    merging_merge.merge(run, job)
+    project = run.load_project()
+    if project.export.self_test and run.heldout_file.is_file():
+        with lock.held(project.model, run, "the self-test", job):
+            selftest.run(run, project, {}, job)
+
+
+@handles(commands.PlanMerge)
+def plan_merge(command: commands.PlanMerge, job: JobContext) -> None:
+    """Report what merging a run would do and need."""
+    from lora_studio.engine.merging import merge as merging_merge
+
+    job.emit(merging_merge.preview(RunFolder(Path(command.run)), command.merging, job))
+
+
+@handles(commands.MergeAdapters)
+def merge_adapters(command: commands.MergeAdapters, job: JobContext) -> None:
+    """Merge adapters into a base model, outside any run."""
+    from lora_studio.engine.merging import merge as merging_merge
+
+    merging_merge.merge_adapters(command, job)
+
+
+@handles(commands.ImportModel)
+def import_model(command: commands.ImportModel, job: JobContext) -> None:
+    """Copy the model of a new run into it as its merged model."""
+    from lora_studio.engine.merging import imported_runs
+
+    imported_runs.model(RunFolder(Path(command.run)), job)

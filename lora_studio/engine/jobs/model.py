@@ -1,0 +1,76 @@
+"""Base models: inspecting, listing, searching and downloading them, and signing in to the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.InspectModel)
+def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
+    """Report a model from its headers, and the size of an adapter for it."""
+    from lora_studio.engine.lora import attach
+
+    job.emit(attach.inspect(command.model, command.lora, job))
+
+
+@handles(commands.ListModels)
+def list_models(command: commands.ListModels, job: JobContext) -> None:
+    """Report the models of one place on this computer."""
+    from lora_studio.engine.model import scan
+
+    folders = [Path(folder) for folder in command.folders]
+    entries = scan.scan(command.place, folders, job)
+    searched = tuple(str(folder) for folder in scan.looked_through(command.place, folders))
+    job.emit(events.ModelsFound(place=command.place, models=tuple(entries), folders=searched))
+
+
+@handles(commands.SearchModels)
+def search_models(command: commands.SearchModels, job: JobContext) -> None:
+    """Report base models on the Hub."""
+    from lora_studio.engine.hub import search
+
+    job.emit(events.ModelsFound(place="hub", models=tuple(search.search(command, job))))
+
+
+@handles(commands.DownloadModel)
+def download_model(command: commands.DownloadModel, job: JobContext) -> None:
+    """Download a model from the Hub, continuing an earlier attempt."""
+    from lora_studio.engine.model import sources
+
+    folder = sources.resolve(command.model, job)
+    job.emit(
+        events.ModelDownloaded(
+            source=command.model.source,
+            revision=command.model.revision,
+            folder=str(folder),
+            bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        )
+    )
+
+
+@handles(commands.InspectAccount)
+def inspect_account(_command: commands.InspectAccount, job: JobContext) -> None:
+    """Report whose token is used at the Hub."""
+    from lora_studio.engine.hub import account
+
+    job.emit(account.account(job))
+
+
+@handles(commands.SignIn)
+def sign_in(command: commands.SignIn, job: JobContext) -> None:
+    """Save a token in the Hub library's own store."""
+    from lora_studio.engine.hub import account
+
+    job.emit(account.sign_in(command.token.get_secret_value(), job))
+
+
+@handles(commands.SignOut)
+def sign_out(_command: commands.SignOut, job: JobContext) -> None:
+    """Remove the token from the Hub library's own store."""
+    from lora_studio.engine.hub import account
+
+    job.emit(account.sign_out(job))

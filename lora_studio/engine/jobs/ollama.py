@@ -1,0 +1,72 @@
+"""Models of an Ollama server, and the TEMPLATEs that they are created with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.InspectOllama)
+def inspect_ollama(command: commands.InspectOllama, job: JobContext) -> None:
+    """Report the version and the models of an Ollama server."""
+    from lora_studio.engine.export.ollama import server
+
+    job.emit(server.find(command.host))
+
+
+@handles(commands.CreateOllama)
+def create_ollama(command: commands.CreateOllama, job: JobContext) -> None:
+    """Create the Ollama model of a run that was exported before."""
+    from lora_studio.engine.export.ollama import model as ollama_model
+
+    ollama_model.create_of_run(command, job)
+
+
+@handles(commands.ShowOllama)
+def show_ollama(command: commands.ShowOllama, job: JobContext) -> None:
+    """Report what an Ollama server has stored for a model."""
+    from lora_studio.engine.export.ollama import store
+
+    job.emit(store.show(command.host, command.name))
+
+
+@handles(commands.CopyOllama)
+def copy_ollama(command: commands.CopyOllama, job: JobContext) -> None:
+    """Copy a model in Ollama to a second name."""
+    from lora_studio.engine.export.ollama import server, store
+
+    store.copy(command.host, command.source, command.target, force=command.force)
+    job.emit(server.find(command.host))
+
+
+@handles(commands.RemoveOllama)
+def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
+    """Remove a model from Ollama."""
+    from lora_studio.engine.export.ollama import server, store
+
+    store.remove(command.host, command.name)
+    job.emit(server.find(command.host))
+
+
+@handles(commands.DeriveTemplate)
+def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
+    """Derive the Ollama TEMPLATE of a chat template on disk."""
+    from lora_studio.core.templates import source as template_source
+    from lora_studio.engine.export.ollama import template_sandbox
+
+    source = template_source.find(
+        Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
+    )
+    job.progress("deriving the Ollama template", 0, None)
+    job.emit(template_sandbox.derive(source, job, frozen_date=command.frozen_date))
+
+
+@handles(commands.RenderTemplate)
+def render_template(command: commands.RenderTemplate, job: JobContext) -> None:
+    """Render a conversation with a TEMPLATE."""
+    from lora_studio.engine.export.ollama import template_sandbox
+
+    job.emit(template_sandbox.render(command.template, command.request, command.today, job))

@@ -1,0 +1,54 @@
+"""Training a run, and the devices that it can run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.engine.jobs.registry import handles
+from lora_studio.engine.runtime.channel import JobContext
+
+
+@handles(commands.Train)
+def train(command: commands.Train, job: JobContext) -> events.Done:
+    """Train the adapter of a run, to its end or until the user stops or pauses it.
+
+    Waits while another job uses the same GPU; a pause during that wait ends the command.
+    """
+    from lora_studio.engine.devices import lock
+    from lora_studio.engine.runtime.failures import PausedError
+
+    run = RunFolder(Path(command.run))
+    job.pausable = True
+    try:
+        with lock.held(run.load_project().model, run, "training", job):
+            job.pausable = False
+            return _train(run, command, job)
+    except PausedError:
+        return events.Done(paused=True)
+
+
+def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.Done:
+    from lora_studio.engine.backends import choice
+    from lora_studio.engine.runtime import fast_imports
+
+    name = choice.settle(run, job, resume=command.resume)
+    with fast_imports.lightly():
+        from lora_studio.engine.backends import backend
+        from lora_studio.engine.training import train_run
+    return train_run.train(
+        run, job, resume=command.resume, lower=command.lower, backend=backend.make(name)
+    )
+
+
+@handles(commands.InspectDevices)
+def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
+    """Report the devices of this computer and the packages of this engine."""
+    from lora_studio.engine.devices import devices
+    from lora_studio.engine.training import trackers
+    from lora_studio.engine.training.recipe import optimizers
+
+    missing = (*optimizers.missing_packages(), *trackers.missing_packages())
+    packages = devices.packages()
+    job.emit(devices.found().model_copy(update={"missing": missing, "packages": packages}))
