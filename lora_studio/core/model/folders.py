@@ -1,6 +1,8 @@
-"""The folders with models that the user has added in the window, for whoever else lists models."""
+"""Folders with models on this computer: those added in the window, and LM Studio's."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,3 +23,12 @@ def added() -> tuple[str, ...]:
         return _Preferences.model_validate_json(paths.window_file().read_bytes()).model_folders
     except (OSError, ValidationError):
         return ()
+
+
+#: LM Studio's models folder, since 2025 and before, below the user's home.
+_LM_STUDIO = (".lmstudio/models", ".cache/lm-studio/models")
+
+
+def lm_studio_folders() -> list[Path]:
+    """Return LM Studio's models folders that exist, the newer first."""
+    return [folder for name in _LM_STUDIO if (folder := Path.home() / name).is_dir()]

@@ -14,6 +14,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import paths
 from lora_studio.core.training import combinations
 from lora_studio.engine.devices import devices
+from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import sources
 from lora_studio.engine.runtime.channel import JobContext
 
@@ -74,7 +75,7 @@ def _against_unsloth(project: Project, job: JobContext) -> str | None:
         return "Unsloth is faster on a GPU only"
     if project.model.device == "auto" and torch.cuda.device_count() > 1:
         return "Unsloth trains on one GPU, and the layers are spread over several"
-    kind = sources.read_config(sources.resolve(project.model, job)).get("model_type")
+    kind = model_folder.read_config(sources.resolve(project.model, job)).get("model_type")
     if kind not in _FAST:
         return f"Unsloth has no fast layers for models of the kind {kind}"
     return None

@@ -15,8 +15,8 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.model_card import CardFacts
-from lora_studio.engine.hub.models import network_errors
-from lora_studio.engine.model import loading
+from lora_studio.engine.hub.errors import network_errors
+from lora_studio.engine.model.folder import read_license
 from lora_studio.engine.runtime.channel import JobContext
 
 _CARD = "README.md"
@@ -139,7 +139,7 @@ def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
         events=tuple(run.events()),
         selftest=selftest,
         # None too where the base is no longer where it was: it is not needed here.
-        licence=loading.licence(Path(base)) if base else None,
+        licence=read_license(Path(base)) if base else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
     )
 

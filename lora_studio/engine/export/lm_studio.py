@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from lora_studio.core.model.folders import lm_studio_folders
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.protocol import events
@@ -15,9 +16,6 @@ from lora_studio.engine.runtime.channel import JobContext
 
 #: Under which publisher the files are listed.
 PUBLISHER = "lora-studio"
-
-#: Where LM Studio keeps its models, since 2025 and before; the first that exists is taken.
-_HOMES = (".lmstudio/models", ".cache/lm-studio/models")
 
 
 def place(project: Project, files: Iterable[Path], job: JobContext) -> None:
@@ -48,12 +46,7 @@ def _models(chosen: str) -> Path | None:
                 where=Where(step="export", field="lm_studio_folder"),
             )
         return Path(chosen)
-    return next(iter(homes()), None)
-
-
-def homes() -> list[Path]:
-    """Folders in which LM Studio keeps its models, as far as they exist, the newer first."""
-    return [home for name in _HOMES if (home := Path.home() / name).is_dir()]
+    return next(iter(lm_studio_folders()), None)
 
 
 def _put(file: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub: the files of one subset and split, each failure with its remedy."""
+"""Datasets on the Hugging Face Hub: downloading the files of one subset and split."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import yaml
 
 from lora_studio.core.dataset.spec import DataSource
 from lora_studio.core.dataset.split_names import split_of
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine.hub import models
+from lora_studio.engine.hub.errors import translate_hub_errors, unreachable_errors
+from lora_studio.engine.hub.progress_bars import job_bar
 from lora_studio.engine.runtime.channel import JobContext
 
 _DATA = re.compile(
@@ -26,36 +28,36 @@ _NO_ROWS = re.compile(
 )
 
 
-#: Seconds after which the hub is asked again.
+#: Seconds until the Hub is queried again.
 _STALE = 600.0
-_fetched: dict[tuple[str, str, str, str], tuple[float, list[tuple[Path, str]]]] = {}
+_DOWNLOADED: dict[tuple[str, str, str, str], tuple[float, list[tuple[Path, str]]]] = {}
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Files by subset and split. Where the author named none, the subset is ""."""
+class _FileLayout:
+    """Files by subset and split. Where the author named no subset, its key is ""."""
 
     files: dict[str, dict[str, list[str]]]
     default: str
 
 
-def fetch(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
-    """(file, name) of the subset and split of a hub dataset, from the hub's own cache where it is.
+def download_dataset(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
+    """Return (file, name) pairs of a subset and split, from the Hub's own cache where possible.
 
-    A worker asks the hub about a dataset once in ten minutes: turning a page should not wait for it.
+    A worker queries the Hub about a dataset once in ten minutes: turning a page must not wait for it.
     """
     key = (source.path, source.subset, source.split, source.revision)
-    asked, files = _fetched.get(key, (0.0, []))
-    if not files or time.monotonic() - asked > _STALE or not all(p.exists() for p, _ in files):
-        files = _fetch(source, job)
-        _fetched[key] = time.monotonic(), files
+    queried, files = _DOWNLOADED.get(key, (0.0, []))
+    if not files or time.monotonic() - queried > _STALE or not all(p.exists() for p, _ in files):
+        files = _download(source, job)
+        _DOWNLOADED[key] = time.monotonic(), files
     return files
 
 
-def _fetch(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
+def _download(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
     import huggingface_hub
 
-    with models.reported(source.path, source.revision, "dataset"):
+    with translate_hub_errors(source.path, source.revision, "dataset"):
         names = _listing(source)
         card = None
         if "README.md" in names:
@@ -64,19 +66,19 @@ def _fetch(source: DataSource, job: JobContext) -> list[tuple[Path, str]]:
                     source.path, "README.md", repo_type="dataset", revision=source.revision
                 )
             )
-        wanted = _chosen(_plan(card, names), names, source)
+        wanted = _select_files(_file_layout(card, names), names, source)
         folder = huggingface_hub.snapshot_download(
             source.path,
             repo_type="dataset",
             revision=source.revision,
             allow_patterns=[_escaped(name) for name in wanted],
-            tqdm_class=models.bar_for(job, "fetching dataset"),
+            tqdm_class=job_bar(job, text("downloading the dataset")),
         )
     return [(Path(folder) / name, name) for name in wanted]
 
 
 def _listing(source: DataSource) -> list[str]:
-    """The files of a revision; those on this computer where the hub is not to be had."""
+    """Return the files of a revision; those on this computer when the Hub can't be reached."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -84,8 +86,8 @@ def _listing(source: DataSource) -> list[str]:
         info = huggingface_hub.HfApi().dataset_info(source.path, revision=source.revision)
         return sorted(entry.rfilename for entry in info.siblings or [])
     except errors.HfHubHTTPError:
-        raise  # the hub was there and said no
-    except models.unreachable():
+        raise  # the Hub answered and refused
+    except unreachable_errors():
         folder = Path(
             huggingface_hub.snapshot_download(
                 source.path, repo_type="dataset", revision=source.revision, local_files_only=True
@@ -96,28 +98,28 @@ def _listing(source: DataSource) -> list[str]:
         )
 
 
-def _plan(card: Path | None, names: list[str]) -> _Plan:
-    """What the dataset's card says of its files; by their names where it says nothing."""
+def _file_layout(card: Path | None, names: list[str]) -> _FileLayout:
+    """Return the layout that the dataset card declares, else one by the names of the files."""
     data = [name for name in names if _DATA.search(name) and not _NO_ROWS.search(name)]
     declared = _declared(card)
     if not declared:
-        return _Plan({"": _by_split(data)}, "")
+        return _FileLayout({"": _by_split(data)}, "")
     files: dict[str, dict[str, list[str]]] = {}
     default = ""
     for entry in declared:
         subset = str(entry.get("config_name", "default"))
         default = subset if entry.get("default") or subset == "default" else default
         files[subset] = _of_entry(entry, data)
-    return _Plan(files, default or (next(iter(files)) if len(files) == 1 else ""))
+    return _FileLayout(files, default or (next(iter(files)) if len(files) == 1 else ""))
 
 
 def _declared(card: Path | None) -> list[dict[str, Any]]:
-    """The `configs` in the first lines of a dataset's card that say where their files are."""
+    """Return the `configs` in a dataset card's front matter that name their files."""
     if card is None:
         return []
-    found = re.match(r"---\s*\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL)
+    front_matter = re.match(r"---\s*\n(.*?)\n---", card.read_text("utf-8", "replace"), re.DOTALL)
     try:
-        facts = yaml.safe_load(found[1]) if found else None
+        facts = yaml.safe_load(front_matter[1]) if front_matter else None
     except yaml.YAMLError:
         return []
     configs = facts.get("configs") if isinstance(facts, dict) else None
@@ -126,7 +128,7 @@ def _declared(card: Path | None) -> list[dict[str, Any]]:
 
 
 def _of_entry(entry: dict[str, Any], data: list[str]) -> dict[str, list[str]]:
-    """The files of one subset by split."""
+    """Return the files of one subset by split."""
     base, given = str(entry.get("data_dir", "")), entry["data_files"]
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
         return _by_split(_matching(given, base, data))
@@ -139,72 +141,82 @@ def _of_entry(entry: dict[str, Any], data: list[str]) -> dict[str, list[str]]:
 def _matching(patterns: Any, base: str, data: list[str]) -> list[str]:
     given = [str(item) for item in (patterns if isinstance(patterns, list) else [patterns])]
     full = [str(PurePosixPath(base) / pattern) for pattern in given]
-    return [name for name in data if any(_fits(name, pattern) for pattern in full)]
+    return [name for name in data if any(_matches(name, pattern) for pattern in full)]
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a path fits a pattern; `**` may stand for no folder at all."""
+def _matches(name: str, pattern: str) -> bool:
+    """Return whether a path matches a pattern; `**` also matches no folder at all."""
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(
         name, pattern.replace("**/", "")
     )
 
 
 def _by_split(data: list[str]) -> dict[str, list[str]]:
-    """Files by the split that their names or folders speak of; all are `train` where none does."""
-    found: dict[str, list[str]] = {}
+    """Return files by the split that their names or folders mention; all are `train` if none does."""
+    by_split: dict[str, list[str]] = {}
     for name in data:
-        found.setdefault(split_of(name), []).append(name)
-    if set(found) == {""}:
+        by_split.setdefault(split_of(name), []).append(name)
+    if set(by_split) == {""}:
         return {"train": data}
-    found.pop("", None)
-    return found
+    by_split.pop("", None)
+    return by_split
 
 
-def _chosen(plan: _Plan, names: list[str], source: DataSource) -> list[str]:
-    """The files of the subset and split that are meant; raises ProblemError that lists what there is."""
-    if not any(files for splits in plan.files.values() for files in splits.values()):
-        script = any(name.endswith(".py") for name in names)
-        raise _problem(
-            "dataset.no_rows",
-            f"{source.path} has no data files"
-            f"{': it is made by a program, which is not run here' if script else ''}.",
-            "Choose a dataset with Parquet, JSON, CSV or text files.",
-        )
-    subset = source.subset or plan.default
-    splits = plan.files.get(subset)
-    if splits is None and "" in plan.files and source.subset:
+def _select_files(layout: _FileLayout, names: list[str], source: DataSource) -> list[str]:
+    """Return the files of the chosen subset and split; raises ProblemError listing what there is."""
+    if not any(files for splits in layout.files.values() for files in splits.values()):
+        raise _no_data_files(source, has_script=any(name.endswith(".py") for name in names))
+    subset = source.subset or layout.default
+    splits = layout.files.get(subset)
+    if splits is None and "" in layout.files and source.subset:
         # Without a card a subset is a folder.
         splits = {
-            split: kept
-            for split, files in plan.files[""].items()
-            if (kept := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
+            split: inside
+            for split, files in layout.files[""].items()
+            if (inside := [name for name in files if subset in PurePosixPath(name).parts[:-1]])
         }
     if not splits:
-        known = sorted(plan.files) if "" not in plan.files else _folders(plan)
+        known = sorted(layout.files) if "" not in layout.files else _folders(layout)
         raise _problem(
             "dataset.no_subset",
-            f"{source.path} has {f'no subset {subset}' if subset else 'several subsets'}. There are: "
-            f"{', '.join(known) or 'none'}.",
-            "Choose one of them as the subset.",
+            "{dataset} has no subset {subset}." if subset else "{dataset} has several subsets.",
+            "Choose one of these subsets: {names}." if known else "Leave the subset empty.",
+            dataset=source.path,
+            subset=subset,
+            names=", ".join(known),
         )
     if not splits.get(source.split):
         raise _problem(
             "dataset.no_split",
-            f"{source.path} has no split {source.split}. There are: {', '.join(sorted(splits))}.",
-            "Choose one of them as the split.",
+            "{dataset} has no split {split}.",
+            "Choose one of these splits: {names}.",
+            dataset=source.path,
+            split=source.split,
+            names=", ".join(sorted(splits)),
         )
     return splits[source.split]
 
 
-def _folders(plan: _Plan) -> list[str]:
-    names = [name for files in plan.files[""].values() for name in files]
+def _no_data_files(source: DataSource, *, has_script: bool) -> ProblemError:
+    return _problem(
+        "dataset.no_rows",
+        "{dataset} has no data files: a loading script creates them, and scripts are not run."
+        if has_script
+        else "{dataset} has no data files.",
+        "Choose a dataset with Parquet, JSON, CSV or text files.",
+        dataset=source.path,
+    )
+
+
+def _folders(layout: _FileLayout) -> list[str]:
+    names = [name for files in layout.files[""].values() for name in files]
     return sorted({part for name in names for part in PurePosixPath(name).parts[:-1]})
 
 
 def _escaped(name: str) -> str:
-    """A file's name as a pattern that fits it alone."""
+    """Return a pattern that matches one file name only."""
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
-def _problem(code: str, what: str, remedy: str) -> ProblemError:
-    return fail(code, what, remedy, where=Where(step="dataset", field="sources"))
+def _problem(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+    return fail(code, what, remedy, where=Where(step="dataset", field="sources"), **values)

@@ -1,8 +1,8 @@
-"""Weight files into the hub's cache, going on with what an earlier attempt had fetched of each.
+"""Resumable downloads of weight files into the Hub's cache.
 
-WORKAROUND: huggingface_hub 1.x throws away what it has of a file when a download ends early, and its
-other way of fetching (Xet) keeps nothing either: a 5 GB file would begin anew after every cancel. The
-files lie where the library puts them, so that it and all other tools find them.
+WORKAROUND: huggingface_hub 1.x discards a partial file when a download ends early, and its Xet
+transfer keeps nothing either: a 5 GB file would start over after every cancel. The files are stored
+where the library stores them, so that it and all other tools find them.
 """
 
 from __future__ import annotations
@@ -12,111 +12,97 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlparse
 
-from tqdm.auto import tqdm
+from lora_studio.engine.hub.progress_bars import every_bytes_bar
 
-#: Bytes between two looks at whether the user still wants the download: ten megabytes, which the
-#: library reads at a time, are half a minute on a slow line.
+#: Bytes between two checks for a cancel. The library's own 10 MB take half a minute on a slow line.
 _CHUNK = 1 << 20
 
-#: The hub gives larger files through Xet alone; these are left to the library.
+#: The Hub serves larger files through Xet alone; these are left to the library.
 LARGEST = 50_000_000_000
 
-#: End of the name of a file that is not complete; the part before is its digest.
+#: Suffix of an incomplete file; the name before it is the file's digest.
 PART = ".lora-studio.incomplete"
 
 
-def weights(
+def download_weights(
     repository: str,
     commit: str,
     sizes: Mapping[str, int],
     folder: Path,
-    added: Callable[[int], None],
+    on_bytes: Callable[[int], None],
 ) -> None:
-    """Fetches files of a commit, bytes each by name, into the repository's folder of the cache.
+    """Download files of a commit into the repository's folder of the cache.
 
-    `added` is told of bytes as they come, those of an earlier attempt among them; what it raises
-    ends the download, and what has arrived stays. Raises what the hub's library raises.
+    `sizes` maps file names to bytes. `on_bytes` is called with bytes as they arrive, those of an
+    earlier attempt included; what it raises ends the download, and what has arrived is kept. Raises
+    what the Hub library raises.
     """
     for name, size in sizes.items():
         snapshot = folder / "snapshots" / commit / name
         if not snapshot.exists() and size <= LARGEST:
-            _one(repository, commit, name, folder, snapshot, added)
+            _download_file(repository, commit, name, folder, snapshot, on_bytes)
 
 
-def _one(
+def _download_file(
     repository: str,
     commit: str,
     name: str,
     folder: Path,
     snapshot: Path,
-    added: Callable[[int], None],
+    on_bytes: Callable[[int], None],
 ) -> None:
     import huggingface_hub
     from huggingface_hub import constants, file_download, utils
 
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
     url = huggingface_hub.hf_hub_url(repository, name, revision=commit)
-    about = huggingface_hub.get_hf_file_metadata(url)
-    if about.etag is None:
-        raise OSError(f"the hub states no digest of {name}")
+    metadata = huggingface_hub.get_hf_file_metadata(url)
+    if metadata.etag is None:
+        raise OSError(f"the Hub sent no digest of {name}")
     headers = utils.build_hf_headers()  # type: ignore[attr-defined] # documented, in no __all__
-    if urlparse(url).netloc != urlparse(about.location).netloc:
-        headers.pop("authorization", None)  # the store behind the hub is not to see the token
-    blob = folder / "blobs" / about.etag
-    part = blob.with_name(about.etag + PART)
-    lock = folder.parent / ".locks" / folder.name / f"{about.etag}.lock"
-    for place in (blob.parent, lock.parent, snapshot.parent):
-        place.mkdir(parents=True, exist_ok=True)
+    if urlparse(url).netloc != urlparse(metadata.location).netloc:
+        headers.pop("authorization", None)  # the storage behind the Hub must not see the token
+    blob = folder / "blobs" / metadata.etag
+    part = blob.with_name(metadata.etag + PART)
+    lock = folder.parent / ".locks" / folder.name / f"{metadata.etag}.lock"
+    for parent in (blob.parent, lock.parent, snapshot.parent):
+        parent.mkdir(parents=True, exist_ok=True)
     with utils.WeakFileLock(lock):  # type: ignore[attr-defined] # likewise
         if not blob.exists():
             with part.open("ab") as file:
-                had = file.tell()
-                if about.size is not None and had > about.size:
+                resume_size = file.tell()
+                if metadata.size is not None and resume_size > metadata.size:
                     file.truncate(0)
-                    had = 0
-                added(had)
+                    resume_size = 0
+                on_bytes(resume_size)
                 file_download.http_get(
-                    about.location,
+                    metadata.location,
                     file,
-                    resume_size=had,
+                    resume_size=resume_size,
                     headers=headers,
-                    expected_size=about.size,
+                    expected_size=metadata.size,
                     displayed_filename=name,
-                    tqdm_class=_counting(added),
+                    tqdm_class=every_bytes_bar(on_bytes),
                 )
-            if had and not _is_whole(part, about.etag):
+            if resume_size and not _has_digest(part, metadata.etag):
                 part.unlink()
-                raise ConnectionError(f"{name} arrived damaged and will be fetched anew")
+                raise ConnectionError(f"{name} arrived damaged and will be downloaded again")
             part.replace(blob)
         _link(blob, snapshot)
 
 
-def _is_whole(part: Path, etag: str) -> bool:
-    """Whether a file that came in several parts is what the hub has, where that is told."""
+def _has_digest(part: Path, etag: str) -> bool:
+    """Return whether a file that arrived in parts matches its digest; True where none is known."""
     if len(etag) != 64:
         return True  # only large files have the SHA-256 of their content there
     with part.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == etag
 
 
-def _counting(added: Callable[[int], None]) -> type[tqdm]:
-    class Counting(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **kwargs | {"disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            added(int(n or 0))
-            return None
-
-    return Counting
-
-
 def _link(blob: Path, snapshot: Path) -> None:
-    """As the library does: a relative link, and the file itself where there are no links."""
+    """Link as the library does: relatively, or by moving the file where links are unsupported."""
     snapshot.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         snapshot.symlink_to(os.path.relpath(blob, snapshot.parent))

@@ -1,34 +1,34 @@
-"""Looking for base models on the Hugging Face hub."""
+"""Searching the Hugging Face Hub for base models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.catalog import ModelEntry, refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.commands import SearchModels
 from lora_studio.core.system import offline
-from lora_studio.engine.hub import models
+from lora_studio.engine.hub.errors import http_problem, network_errors
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-#: What is asked of each model: enough to say whether it could be a base and whether it fits.
-_ASKED = ["safetensors", "gated", "downloads", "likes", "lastModified", "tags", "config"]
+#: Fields requested of each model: enough to tell whether it can be a base and whether it fits.
+_EXPAND = ["safetensors", "gated", "downloads", "likes", "lastModified", "tags", "config"]
 
-#: Models that are looked through for each that is shown, as some are no base.
-_MORE = 3
+#: Models requested for each that is shown, because some can't be a base.
+_OVERSAMPLING = 3
 
-#: Number formats of safetensors files in the words of the precision setting, and their bytes.
+#: Number formats of safetensors files as the precision setting names them, and their bytes.
 _DTYPES = {"BF16": ("bf16", 2), "F16": ("fp16", 2), "F32": ("fp32", 4)}
 
 
-def search(command: SearchModels, job: JobContext) -> list[ModelEntry]:
-    """Models of the hub that can be a base, in the hub's order; raises ProblemError.
+def search_models(command: SearchModels, job: JobContext) -> list[ModelEntry]:
+    """Return models that can be a base, in the Hub's order; raises ProblemError.
 
     Models without safetensors files are left out: nothing else is ever loaded.
     """
@@ -37,35 +37,35 @@ def search(command: SearchModels, job: JobContext) -> list[ModelEntry]:
     filters = ["safetensors"]
     if command.licence:
         filters.append(f"license:{command.licence}")
-    job.progress("asking the hub", 0, None)
-    with _reported():
+    job.progress(text("searching the Hub"), 0, None)
+    with _translate_search_errors():
         listed = huggingface_hub.HfApi().list_models(
             search=command.text or None,
             filter=filters,
             pipeline_tag="text-generation",
             gated=None if command.gated else False,
             num_parameters=_bounds(command),
-            sort={"updated": "last_modified"}.get(command.sort, command.sort),  # type: ignore[arg-type] # the library's own words
-            expand=_ASKED,  # type: ignore[arg-type] # names of its Literal
-            limit=_MORE * command.limit,
+            sort={"updated": "last_modified"}.get(command.sort, command.sort),  # type: ignore[arg-type] # values of the library
+            expand=_EXPAND,  # type: ignore[arg-type] # names of its Literal
+            limit=_OVERSAMPLING * command.limit,
         )
-        found = []
+        entries = []
         for info in listed:
             job.check()
             entry = entry_of(info)
             if entry.usable and _is_within(entry, command):
-                found.append(entry)
-        return list(islice(found, command.limit))
+                entries.append(entry)
+        return entries[: command.limit]
 
 
 def entry_of(info: ModelInfo) -> ModelEntry:
-    """A model as the hub lists it."""
+    """Return the entry of a model as the Hub lists it."""
     tags = [str(tag) for tag in info.tags or ()]
     config: dict[str, Any] = info.config or {}
     names = config.get("architectures") or [config.get("model_type") or ""]
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     most = max(counts, key=lambda name: counts[name], default="")
-    quantised = config.get("quantization_config")
+    quantization = config.get("quantization_config")
     refusal = refusal_of(config.get("architectures"))
     return ModelEntry(
         source=info.id,
@@ -74,8 +74,8 @@ def entry_of(info: ModelInfo) -> ModelEntry:
         bytes=_bytes(counts) or None,
         parameters=info.safetensors.total if info.safetensors else None,
         architecture=str(names[0]),
-        stored=str(quantised.get("quant_method", "quantised"))
-        if isinstance(quantised, dict)
+        stored=str(quantization.get("quant_method", "quantized"))
+        if isinstance(quantization, dict)
         else _DTYPES.get(most, (most.lower(), 0))[0],
         licence=next(
             (tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), ""
@@ -89,12 +89,12 @@ def entry_of(info: ModelInfo) -> ModelEntry:
 
 
 def _bytes(counts: dict[str, int]) -> int:
-    """Bytes of so many numbers of each format; those of no common one count one byte."""
+    """Return the bytes of so many numbers of each format; an unknown format counts one byte."""
     return sum(number * _DTYPES.get(name, ("", 1))[1] for name, number in counts.items())
 
 
 def _bounds(command: SearchModels) -> str | None:
-    """Bounds of the number of parameters, as the hub's API takes them."""
+    """Return the bounds of the number of parameters as the Hub's API expects them."""
     parts = []
     if command.smallest:
         parts.append(f"min:{command.smallest}")
@@ -104,34 +104,33 @@ def _bounds(command: SearchModels) -> str | None:
 
 
 def _is_within(entry: ModelEntry, command: SearchModels) -> bool:
-    """The hub's own bounds are rough; where a size is known it decides."""
+    """Return whether a model is within the bounds; the Hub's own filter is only approximate."""
     if entry.parameters is None:
         return not (command.smallest or command.largest)
     return command.smallest <= entry.parameters <= (command.largest or entry.parameters)
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """Turns what goes wrong while searching into ProblemError."""
+def _translate_search_errors() -> Iterator[None]:
+    """Raise ProblemError for whatever goes wrong while searching."""
     from huggingface_hub import errors
 
     try:
         yield
     except errors.OfflineModeIsEnabled as error:
         raise _problem(
-            "offline",
-            "Offline mode is on, so the hub is not searched.",
-            offline.REMEDY,
+            "offline", "Offline mode is on, so the Hub can't be searched.", offline.REMEDY
         ) from error
     except errors.HfHubHTTPError as error:
-        raise models.http_problem(error, "the list of models", _problem) from error
-    except models.network_errors() as error:
+        raise http_problem(error, _problem) from error
+    except network_errors() as error:
         raise _problem(
             "offline",
-            "The hub cannot be reached.",
-            "Check the network, or choose a model that is on this computer.",
+            "The Hub can't be reached.",
+            "Check the network, or choose a model on this computer.",
         ) from error
 
 
-def _problem(code: str, what: str, remedy: str) -> ProblemError:
-    return fail(f"model.{code}", what, remedy, where=Where(step="model", field="source"))
+def _problem(code: str, what: str, remedy: str, **values: Any) -> ProblemError:
+    where = Where(step="model", field="source")
+    return fail(f"model.{code}", what, remedy, where=where, **values)

@@ -33,7 +33,7 @@ def search_models(command: commands.SearchModels, job: JobContext) -> None:
     """Report base models on the Hub."""
     from lora_studio.engine.hub import search
 
-    job.emit(events.ModelsFound(place="hub", models=tuple(search.search(command, job))))
+    job.emit(events.ModelsFound(place="hub", models=tuple(search.search_models(command, job))))
 
 
 @handles(commands.DownloadModel)
@@ -57,7 +57,7 @@ def inspect_account(_command: commands.InspectAccount, job: JobContext) -> None:
     """Report whose token is used at the Hub."""
     from lora_studio.engine.hub import account
 
-    job.emit(account.account(job))
+    job.emit(account.read_account(job))
 
 
 @handles(commands.SignIn)

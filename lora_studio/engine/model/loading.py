@@ -25,15 +25,16 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
+from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import sources
-from lora_studio.engine.model.sources import licence, stored_dtype
+from lora_studio.engine.model.folder import unreadable
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
 __all__ = [
-    "LoadedModel", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "licence", "load",
-    "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve", "stored_dtype",
+    "LoadedModel", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "load",
+    "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve",
     "weight_bytes",
 ]  # fmt: skip
 
@@ -108,7 +109,7 @@ def load(
         raise _not_loaded(folder, error) from error
     if found["missing_keys"]:
         # transformers fills them with random numbers and goes on.
-        raise sources.unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
+        raise unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
     job.check()
     model.config.use_cache = not training
     loaded = LoadedModel(
@@ -140,7 +141,7 @@ def announce(loaded: LoadedModel, spec: ModelSpec, seconds: float, job: JobConte
 
 def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
     """The model's configuration; raises ProblemError for code of its own or an unknown kind."""
-    raw = sources.read_config(folder)
+    raw = model_folder.read_config(folder)
     if raw.get("auto_map") and not spec.trust_remote_code:
         known = raw.get("model_type") in _known_types()
         if not known:
@@ -157,7 +158,7 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
         )
     except (ValueError, KeyError, OSError, TypeError) as error:
         if raw.get("model_type") in _known_types():
-            raise sources.unreadable(folder, _first_line(error)) from error
+            raise unreadable(folder, _first_line(error)) from error
         raise _unknown_architecture(raw) from error
 
 
@@ -251,7 +252,7 @@ def _precision(spec: ModelSpec, dtype: torch.dtype) -> str:
 
 def _not_loaded(folder: Path, error: Exception) -> Exception:
     if "Unrecognized configuration class" in str(error):
-        raw = sources.read_config(folder)
+        raw = model_folder.read_config(folder)
         name = (raw.get("architectures") or [raw.get("model_type")])[0]
         return fail(
             "model.not_generative",
@@ -259,7 +260,7 @@ def _not_loaded(folder: Path, error: Exception) -> Exception:
             "Choose a causal language model; its architecture usually ends in ForCausalLM.",
             where=_SOURCE,
         )
-    return sources.unreadable(folder, _first_line(error))
+    return unreadable(folder, _first_line(error))
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,11 +14,12 @@ from typing import Any
 
 from lora_studio.core.messages import NO_TEXT, text
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline, Place, outline_of, refusal_of
+from lora_studio.core.model.folders import lm_studio_folders
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.system.files import reason_of
-from lora_studio.engine.export.lm_studio import homes as lm_studio_homes
 from lora_studio.engine.hub import models
-from lora_studio.engine.model import gguf_header, sources
+from lora_studio.engine.model import folder as model_folder
+from lora_studio.engine.model import gguf_header
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Levels below a folder that are looked through, as publisher/model/file has them, and one more.
@@ -39,7 +40,7 @@ def scan(place: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEn
         case "ollama":
             found = (entry for store in ollama_stores() for entry in _ollama(store, job))
         case "lm_studio":
-            found = (entry for home in lm_studio_homes() for entry in _walk(home, place, job))
+            found = (entry for home in lm_studio_folders() for entry in _walk(home, place, job))
         case _:
             found = (entry for folder in folders for entry in _walk(folder, place, job))
     # Two names in Ollama may share one file; a folder that lies in another one counts once.
@@ -58,7 +59,7 @@ def looked_through(place: Place, folders: Sequence[Path]) -> list[Path]:
         case "ollama":
             return ollama_stores()
         case "lm_studio":
-            return lm_studio_homes()
+            return lm_studio_folders()
     return [folder.expanduser() for folder in folders]
 
 
@@ -106,7 +107,7 @@ def of_folder(folder: Path, place: Place) -> ModelEntry | None:
     parameters, stored, refusal = 0, "", refusal_of(config.get("architectures"))
     if weights and not missing:
         try:
-            headers = sources.safetensors_headers(folder)
+            headers = model_folder.safetensors_headers(folder)
             parameters, stored = _counted(headers, config)
         except ProblemError as error:
             refusal = refusal or error.problems[0].what
@@ -122,7 +123,7 @@ def of_folder(folder: Path, place: Place) -> ModelEntry | None:
         parameters=parameters or None,
         architecture=str(names[0]),
         stored=stored,
-        licence=sources.licence(folder) or "",
+        licence=model_folder.read_license(folder) or "",
         outline=outline_of(config),
         missing=missing,
         refusal=refusal,
@@ -131,14 +132,14 @@ def of_folder(folder: Path, place: Place) -> ModelEntry | None:
 
 def missing_weights(folder: Path) -> int:
     """How many of the weight files that a model's index names are not there."""
-    return sum(not (folder / name).is_file() for name in models.weight_names(folder))
+    return sum(not (folder / name).is_file() for name in models.read_weight_names(folder))
 
 
 def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tuple[int, str]:
     """Parameters and number format; of weights that are packed as many as are in them."""
     about = config.get("quantization_config")
     total = sum(math.prod(entry["shape"]) for entry in headers.values())
-    stored = sources.stored_dtype(headers)
+    stored = model_folder.stored_dtype(headers)
     if not isinstance(about, dict):
         return total, stored
     method = str(about.get("quant_method") or "quantised").lower()

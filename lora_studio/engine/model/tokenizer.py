@@ -7,7 +7,9 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.engine.model import base_templates, sources
+from lora_studio.core.messages import text
+from lora_studio.engine.model import base_templates
+from lora_studio.engine.model.folder import unreadable
 
 
 def load_tokenizer(
@@ -25,7 +27,9 @@ def load_tokenizer(
         )
     except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise sources.unreadable(folder, f"its tokenizer: {reason}") from error
+        raise unreadable(
+            folder, text("its tokenizer can't be loaded ({reason})", reason=reason)
+        ) from error
     chosen = dataset.chat_template if dataset is not None else "model"
     if chosen != "model" or not tokenizer.chat_template:
         tokenizer.chat_template = base_templates.template(

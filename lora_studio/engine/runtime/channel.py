@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
@@ -225,7 +226,7 @@ class JobContext:
     pausable: bool = False
     #: Called with each event after it was sent.
     listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
-    _last_progress: tuple[str, float] = ("", 0.0)
+    _last_progress: tuple[str | Text, float] = ("", 0.0)
     _began: float = 0.0
 
     def emit(self, event: events.Event) -> None:
@@ -241,7 +242,7 @@ class JobContext:
         if self.pausable and self.flags.pause.is_set():
             raise PausedError
 
-    def progress(self, stage: str, done: float, total: float | None, unit: str = "") -> None:
+    def progress(self, stage: str | Text, done: float, total: float | None, unit: str = "") -> None:
         """Tells how far a stage is, at most ten times a second, and heeds a cancel.
 
         The time left is what the stage took so far, projected onto the rest.
@@ -255,4 +256,4 @@ class JobContext:
             return
         self._last_progress = (stage, now)
         eta = (now - self._began) * (total - done) / done if total and done else None
-        self.emit(events.Progress(stage=stage, done=done, total=total, unit=unit, eta_s=eta))
+        self.emit(events.Progress(stage=str(stage), done=done, total=total, unit=unit, eta_s=eta))

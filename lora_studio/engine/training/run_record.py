@@ -16,7 +16,7 @@ from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.rows.mixture import MixedRows
 from lora_studio.engine.dataset.splitting import DatasetSplit
-from lora_studio.engine.model import sources
+from lora_studio.engine.model import folder as model_folder
 
 _LIBRARIES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors", "triton",
@@ -39,7 +39,7 @@ def record_setup(
     run.update_manifest(
         versions=_versions(),
         seed=project.training.seed,
-        base_model={"source": project.model.source} | sources.identity(tuned.base.folder),
+        base_model={"source": project.model.source} | model_folder.identity(tuned.base.folder),
         dataset={
             "sources": [
                 source.model_dump() | {"content": store.key}

@@ -106,7 +106,7 @@ def files_of(source: DataSource, job: JobContext) -> SourceFiles:
     path = Path(source.path)
     result = SourceFiles(source)
     if source.is_hub and not path.exists():
-        files = datasets.fetch(source, job)
+        files = datasets.download_dataset(source, job)
     elif path.is_dir():
         files = _in_folder(path, result)
     elif path.is_file():

@@ -1,0 +1,169 @@
+"""A Hugging Face model folder: whether it can be used, and what it holds, without reading weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.model.catalog import refusal_of
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.system.files import reason_of
+
+_SOURCE = Where(step="model", field="source")
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def check_folder(folder: Path) -> Path:
+    """Return the folder; raises ProblemError when it holds no model that may be loaded."""
+    if not folder.is_dir():
+        raise fail(
+            "model.not_found",
+            "The folder {folder} doesn't exist.",
+            "Check the spelling, or choose the folder again if it was moved.",
+            where=_SOURCE,
+            folder=str(folder),
+        )
+    check_architecture(folder)
+    if safetensors_headers(folder):
+        return folder
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise fail(
+            "model.pickle",
+            "{folder} stores its weights as a pickle ({file}). Pickle files can run any code when "
+            "they are opened, so they are never loaded.",
+            "Choose a model that is stored as safetensors. Most models have such a version.",
+            where=_SOURCE,
+            folder=str(folder),
+            file=pickles[0],
+        )
+    raise fail(
+        "model.no_weights",
+        "{folder} has no .safetensors file.",
+        "Choose the folder that directly contains config.json and the .safetensors files.",
+        where=_SOURCE,
+        folder=str(folder),
+    )
+
+
+def check_architecture(folder: Path) -> None:
+    """Raise ProblemError for a model that is known not to be a causal language model."""
+    refusal = refusal_of(read_config(folder).get("architectures"))
+    if refusal:
+        raise fail(
+            "model.not_generative",
+            refusal,
+            "Choose a causal language model; its architecture usually ends in ForCausalLM.",
+            where=_SOURCE,
+        )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json; raises ProblemError when it is missing or broken."""
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise fail(
+            "model.not_a_model",
+            "{folder} is not a Hugging Face model: it has no config.json.",
+            "Choose the folder that directly contains config.json and the .safetensors files.",
+            where=_SOURCE,
+            folder=str(folder),
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = text("config.json can't be read ({reason})", reason=reason_of(error))
+        raise unreadable(folder, reason) from error
+    if not isinstance(content, dict):
+        raise unreadable(folder, text("config.json is not a JSON object"))
+    return content
+
+
+def unreadable(folder: Path, reason: Text | str) -> ProblemError:
+    """Return the error for a model whose files are broken."""
+    return fail(
+        "model.unreadable",
+        "The model in {folder} can't be read: {reason}.",
+        "Download or copy the model again. A file is damaged or missing.",
+        where=_SOURCE,
+        folder=str(folder),
+        reason=reason,
+    )
+
+
+def identity(folder: Path) -> dict[str, Any]:
+    """Return what tells one base model from another, without reading all of it.
+
+    `hash` covers the configuration and, of each weight file, name, size, header and 16 samples of
+    64 KiB; `commit` is the Hub's when the folder is a snapshot of the Hub.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    size = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        length = file.stat().st_size
+        size += length
+        digest.update(f"{file.name}:{length}".encode())
+        digest.update(_header(file))
+        with file.open("rb") as stream:
+            for sample in range(16):
+                stream.seek(length * sample // 16)
+                digest.update(stream.read(1 << 16))
+    commit = folder.name if folder.parent.name == "snapshots" else None
+    return {"folder": str(folder), "hash": digest.hexdigest(), "bytes": size, "commit": commit}
+
+
+def safetensors_headers(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return tensor name -> {dtype, shape, data_offsets} of every weight file; reads headers only.
+
+    Raises ProblemError when a file is truncated.
+    """
+    headers: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            raw = _header(file)
+            header = json.loads(raw)
+        except (OSError, ValueError) as error:
+            reason = text("{file} ({reason})", file=file.name, reason=reason_of(error))
+            raise unreadable(folder, reason) from error
+        header.pop("__metadata__", None)
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if file.stat().st_size < 8 + len(raw) + end:
+            raise unreadable(folder, text("{file} is truncated", file=file.name))
+        headers |= header
+    return headers
+
+
+def _header(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:
+            raise ValueError("no safetensors header")
+        return stream.read(length)
+
+
+def stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+    """Return the dtype that most weights are stored in, as the precision setting names it."""
+    sizes: dict[str, int] = {}
+    for entry in headers.values():
+        begin, end = entry["data_offsets"]
+        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
+    most = max(sizes, key=lambda name: sizes[name], default="")
+    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
+
+
+def read_license(folder: Path) -> str | None:
+    """Return the license that the model card states, None when it states none."""
+    import yaml
+
+    try:
+        card = (folder / "README.md").read_text("utf-8")
+        front_matter = card.split("---", 2)[1] if card.startswith("---") else ""
+        metadata = yaml.safe_load(front_matter)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):
+        return None
+    stated = metadata.get("license") if isinstance(metadata, dict) else None
+    return str(stated) if stated and stated != "unknown" else None
