@@ -120,10 +120,6 @@
             <translation>99 % bis</translation>
         </message>
         <message>
-            <source>: it is made by a program, which is not run here</source>
-            <translation>: Er wird von einem Programm erzeugt, das hier nicht läuft</translation>
-        </message>
-        <message>
             <source>; beside it {value}</source>
             <translation>; daneben {value}</translation>
         </message>
@@ -138,6 +134,10 @@
         <message>
             <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
             <translation>Eine GGUF-Datei: Ihre Gewichte werden zum Training auf 16 Bit zurückgebracht.</translation>
+        </message>
+        <message>
+            <source>A Hub ID looks like organization/name.</source>
+            <translation>Eine Hub-ID hat die Form organisation/name.</translation>
         </message>
         <message>
             <source>A Hugging Face model on this computer.</source>
@@ -198,10 +198,6 @@
         <message>
             <source>A grid search makes a run for each combination of values and puts them into the queue. The project itself stays as it is.</source>
             <translation>Eine Rastersuche macht aus jeder Kombination der Werte einen Lauf und stellt sie in die Warteschlange. Das Projekt selbst bleibt, wie es ist.</translation>
-        </message>
-        <message>
-            <source>A hub id looks like organisation/name.</source>
-            <translation>Eine Hub-Kennung sieht aus wie Organisation/Name.</translation>
         </message>
         <message>
             <source>A job has the device: answers come from the processor until it ends.</source>
@@ -348,8 +344,8 @@
             <translation>Etwa {total}.</translation>
         </message>
         <message>
-            <source>Accept them on the {kind}'s page ({page_of}), then sign in with your token.</source>
-            <translation>Stimmen Sie ihnen auf der Seite zu ({page_of}; {kind}), und melden Sie sich mit Ihrem Token an.</translation>
+            <source>Accept the terms at {url}, then sign in with your token.</source>
+            <translation>Akzeptiere die Bedingungen auf {url} und melde dich dann mit deinem Token an.</translation>
         </message>
         <message>
             <source>Actions</source>
@@ -1095,12 +1091,12 @@
             <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut.</translation>
         </message>
         <message>
-            <source>Check the network and try again: what the hub already has is not sent twice.</source>
-            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
+            <source>Check the network and try again. Downloaded data is kept.</source>
+            <translation>Prüfe die Netzwerkverbindung und versuche es erneut. Bereits geladene Daten bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Check the network and try again; what has arrived so far is kept.</source>
-            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut; was bisher ankam, bleibt.</translation>
+            <source>Check the network and try again: what the hub already has is not sent twice.</source>
+            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
             <source>Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's configuration). Without a network use a wheel folder from another machine.</source>
@@ -1111,8 +1107,8 @@
             <translation>Prüfen Sie Netzwerk, Proxy und Paketverzeichnis, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war. Ohne Netzwerk nehmen Sie einen Wheel-Ordner von einem anderen Rechner.</translation>
         </message>
         <message>
-            <source>Check the network, or choose a model that is on this computer.</source>
-            <translation>Prüfen Sie das Netzwerk, oder wählen Sie ein Modell auf diesem Rechner.</translation>
+            <source>Check the network, or choose a model on this computer.</source>
+            <translation>Prüfe die Netzwerkverbindung oder wähle ein Modell auf diesem Computer.</translation>
         </message>
         <message>
             <source>Check the network, or set up the engine from an installed program.</source>
@@ -1127,8 +1123,16 @@
             <translation>Prüfen Sie die Schreibweise, oder wählen Sie neu, falls etwas verschoben wurde.</translation>
         </message>
         <message>
-            <source>Check the spelling. A private {kind} needs a token: sign in.</source>
-            <translation>Prüfen Sie die Schreibweise. Privates ({kind}) braucht ein Token: Melden Sie sich an.</translation>
+            <source>Check the spelling, or choose the file again if it was moved.</source>
+            <translation>Prüfe die Schreibweise oder wähle die Datei neu aus, falls sie verschoben wurde.</translation>
+        </message>
+        <message>
+            <source>Check the spelling, or choose the folder again if it was moved.</source>
+            <translation>Prüfe die Schreibweise oder wähle den Ordner neu aus, falls er verschoben wurde.</translation>
+        </message>
+        <message>
+            <source>Check the spelling. If the repository is private, sign in with a token.</source>
+            <translation>Prüfe die Schreibweise. Ist das Repository privat, melde dich mit einem Token an.</translation>
         </message>
         <message>
             <source>Checkpoint at least every</source>
@@ -1227,6 +1231,10 @@
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
         <message>
+            <source>Choose a folder, a GGUF file or a Hub ID.</source>
+            <translation>Wähle einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
+        </message>
+        <message>
             <source>Choose a folder, a GGUF file or a hub id.</source>
             <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-Kennung.</translation>
         </message>
@@ -1247,8 +1255,8 @@
             <translation>Wählen Sie zuerst ein Modell.</translation>
         </message>
         <message>
-            <source>Choose a model that is stored as safetensors; most have such a version.</source>
-            <translation>Wählen Sie ein Modell, das als safetensors gespeichert ist; die meisten haben eine solche Fassung.</translation>
+            <source>Choose a model that is stored as safetensors. Most models have such a version.</source>
+            <translation>Wähle ein Modell im Format safetensors. Die meisten Modelle gibt es auch so.</translation>
         </message>
         <message>
             <source>Choose a model that was made for conversations.</source>
@@ -1281,10 +1289,6 @@
         <message>
             <source>Choose a quantisation with more bits and export again. The files and the Modelfile are there all the same; where only bits were lost, you can create it from them.</source>
             <translation>Wählen Sie eine Quantisierung mit mehr Bits und exportieren Sie erneut. Dateien und Modelfile sind trotzdem da; wo nur Bits verloren gingen, können Sie es daraus anlegen.</translation>
-        </message>
-        <message>
-            <source>Choose a repository of the model itself: config.json and .safetensors files.</source>
-            <translation>Wählen Sie ein Repository des Modells selbst: config.json und .safetensors-Dateien.</translation>
         </message>
         <message>
             <source>Choose a row that is there.</source>
@@ -1379,8 +1383,12 @@
             <translation>Wählen Sie eine davon als Teil (split).</translation>
         </message>
         <message>
-            <source>Choose one of them as the subset.</source>
-            <translation>Wählen Sie eine davon als Teilmenge.</translation>
+            <source>Choose one of these splits: {names}.</source>
+            <translation>Wähle einen dieser Splits: {names}.</translation>
+        </message>
+        <message>
+            <source>Choose one of these subsets: {names}.</source>
+            <translation>Wähle eine dieser Teilmengen: {names}.</translation>
         </message>
         <message>
             <source>Choose one of: auto, {names}.</source>
@@ -1427,12 +1435,12 @@
             <translation>Wählen Sie den Ordner der Daten selbst.</translation>
         </message>
         <message>
-            <source>Choose the folder that directly holds config.json and .safetensors.</source>
-            <translation>Wählen Sie den Ordner, der config.json und .safetensors direkt enthält.</translation>
+            <source>Choose the folder that directly contains config.json and the .safetensors files.</source>
+            <translation>Wähle den Ordner, in dem config.json und die .safetensors-Dateien direkt liegen.</translation>
         </message>
         <message>
-            <source>Choose the folder that directly holds config.json and the .safetensors files.</source>
-            <translation>Wählen Sie den Ordner, der config.json und die .safetensors-Dateien direkt enthält.</translation>
+            <source>Choose the folder that directly holds config.json and .safetensors.</source>
+            <translation>Wählen Sie den Ordner, der config.json und .safetensors direkt enthält.</translation>
         </message>
         <message>
             <source>Choose the folder with an {config} and an {weights}.</source>
@@ -1477,6 +1485,10 @@
         <message>
             <source>Choose the original data as text.</source>
             <translation>Wähle die ursprünglichen Daten als Text.</translation>
+        </message>
+        <message>
+            <source>Choose the repository of the model itself, with config.json and .safetensors files.</source>
+            <translation>Wähle das Repository des Modells selbst, mit config.json und .safetensors-Dateien.</translation>
         </message>
         <message>
             <source>Chosen</source>
@@ -1590,12 +1602,12 @@
             <translation>Verkettung: genau die gewichtete Summe der Änderungen; die Ränge addieren sich.</translation>
         </message>
         <message>
-            <source>Connect to the network, or choose a file or folder.</source>
-            <translation>Verbinden Sie sich mit dem Netzwerk, oder wählen Sie eine Datei oder einen Ordner.</translation>
+            <source>Connect to the network, or choose a file or folder on this computer.</source>
+            <translation>Stelle eine Netzwerkverbindung her oder wähle eine Datei oder einen Ordner auf diesem Computer.</translation>
         </message>
         <message>
-            <source>Connect to the network, or choose a {kind} folder.</source>
-            <translation>Verbinden Sie sich mit dem Netzwerk, oder wählen Sie einen Ordner ({kind}).</translation>
+            <source>Connect to the network, or choose a model folder on this computer.</source>
+            <translation>Stelle eine Netzwerkverbindung her oder wähle einen Modellordner auf diesem Computer.</translation>
         </message>
         <message>
             <source>Constant</source>
@@ -1654,8 +1666,8 @@
             <translation>Kopieren</translation>
         </message>
         <message>
-            <source>Copy it again from your hub settings; one with read access is enough.</source>
-            <translation>Kopieren Sie es erneut aus Ihren Hub-Einstellungen; eines mit Leserecht genügt.</translation>
+            <source>Copy it again from your Hugging Face settings. Read access is enough.</source>
+            <translation>Kopiere es noch einmal aus deinen Hugging-Face-Einstellungen. Lesezugriff genügt.</translation>
         </message>
         <message>
             <source>Copy it here once more, or make the folder again: `lora-studio engine wheelhouse FOLDER` downloads only what is missing or damaged.</source>
@@ -1664,6 +1676,10 @@
         <message>
             <source>Copy llama.cpp command</source>
             <translation>llama.cpp-Befehl kopieren</translation>
+        </message>
+        <message>
+            <source>Copy one from your Hugging Face settings and paste it here.</source>
+            <translation>Kopiere eines aus deinen Hugging-Face-Einstellungen und füge es hier ein.</translation>
         </message>
         <message>
             <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
@@ -1959,6 +1975,10 @@
         <message>
             <source>Download</source>
             <translation>Herunterladen</translation>
+        </message>
+        <message>
+            <source>Download or copy the model again. A file is damaged or missing.</source>
+            <translation>Lade oder kopiere das Modell noch einmal. Eine Datei ist beschädigt oder fehlt.</translation>
         </message>
         <message>
             <source>Download {size}</source>
@@ -2333,10 +2353,6 @@
             <translation>Holen oder kopieren Sie die Datei erneut; sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
-            <source>Fetch or copy the model again; a file of it is damaged or missing.</source>
-            <translation>Holen oder kopieren Sie das Modell erneut; eine Datei davon ist beschädigt oder fehlt.</translation>
-        </message>
-        <message>
             <source>Fetch or create the file again.</source>
             <translation>Holen oder erzeugen Sie die Datei neu.</translation>
         </message>
@@ -2347,10 +2363,6 @@
         <message>
             <source>Fetch the file itself (git lfs pull) or download it, and choose that.</source>
             <translation>Holen Sie die Datei selbst (git lfs pull) oder laden Sie sie herunter, und wählen Sie diese.</translation>
-        </message>
-        <message>
-            <source>Fetching {repository} was interrupted: {value}.</source>
-            <translation>Das Holen von {repository} wurde unterbrochen: {value}.</translation>
         </message>
         <message>
             <source>Files finished</source>
@@ -2537,8 +2549,8 @@
             <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
         </message>
         <message>
-            <source>Free some space, or set HF_HOME to a folder on a larger disk and start the program again, then download it again.</source>
-            <translation>Schaffen Sie Platz, oder setzen Sie HF_HOME auf einen Ordner eines größeren Datenträgers und starten Sie das Programm neu; laden Sie dann noch einmal herunter.</translation>
+            <source>Free some space, or set HF_HOME to a folder on a larger disk and restart the program. Then download the model again.</source>
+            <translation>Gib Speicherplatz frei, oder setze HF_HOME auf einen Ordner auf einem größeren Datenträger und starte das Programm neu. Lade das Modell dann noch einmal.</translation>
         </message>
         <message>
             <source>Free {left}</source>
@@ -3327,6 +3339,10 @@
         <message>
             <source>Leave the row out</source>
             <translation>Zeile auslassen</translation>
+        </message>
+        <message>
+            <source>Leave the subset empty.</source>
+            <translation>Lass die Teilmenge leer.</translation>
         </message>
         <message>
             <source>Leave validation rows out of training</source>
@@ -4177,10 +4193,6 @@
             <translation>Nicht mehr in {folder} suchen</translation>
         </message>
         <message>
-            <source>No model called {name} comes along.</source>
-            <translation>Ein Modell namens {name} liegt nicht bei.</translation>
-        </message>
-        <message>
             <source>No model called {removeprefix} comes along.</source>
             <translation>Ein Modell namens {removeprefix} liegt nicht bei.</translation>
         </message>
@@ -4243,6 +4255,10 @@
         <message>
             <source>No target module is named.</source>
             <translation>Kein Zielmodul ist genannt.</translation>
+        </message>
+        <message>
+            <source>No token was given.</source>
+            <translation>Es wurde kein Token angegeben.</translation>
         </message>
         <message>
             <source>None</source>
@@ -4456,12 +4472,16 @@
             <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Rechner nicht vollständig.</translation>
         </message>
         <message>
+            <source>Offline mode is on, so the Hub can't be searched.</source>
+            <translation>Der Offline-Modus ist an, daher kann der Hub nicht durchsucht werden.</translation>
+        </message>
+        <message>
             <source>Offline mode is on, so the hub is not searched.</source>
             <translation>Der Offline-Modus ist an, daher wird der Hub nicht durchsucht.</translation>
         </message>
         <message>
-            <source>Offline mode is on, so the token cannot be checked.</source>
-            <translation>Der Offline-Modus ist an, daher lässt sich das Token nicht prüfen.</translation>
+            <source>Offline mode is on, so the token can't be checked.</source>
+            <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
         </message>
         <message>
             <source>Offline mode is on:</source>
@@ -4746,10 +4766,6 @@
         <message>
             <source>Passed</source>
             <translation>Bestanden</translation>
-        </message>
-        <message>
-            <source>Paste one from your hub settings.</source>
-            <translation>Fügen Sie eines aus Ihren Hub-Einstellungen ein.</translation>
         </message>
         <message>
             <source>Path of a file or folder, or org/name on the hub</source>
@@ -5707,12 +5723,12 @@
             <translation>Melden Sie sich mit `hf auth login` an, oder setzen Sie HF_TOKEN auf ein Token mit Schreibrecht.</translation>
         </message>
         <message>
-            <source>Sign in with a token that is valid and may read it.</source>
-            <translation>Melden Sie sich mit einem gültigen Token an, das es lesen darf.</translation>
-        </message>
-        <message>
             <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
             <translation>Melden Sie sich mit einem Token mit Schreibrecht an (`hf auth login`), und prüfen Sie, wem es gehört.</translation>
+        </message>
+        <message>
+            <source>Sign in with a valid token that has read access.</source>
+            <translation>Melde dich mit einem gültigen Token an, das Lesezugriff hat.</translation>
         </message>
         <message>
             <source>Sign in…</source>
@@ -6131,6 +6147,34 @@
             <translation>Die GPU</translation>
         </message>
         <message>
+            <source>The Hub answered with status {status:d}.</source>
+            <translation>Der Hub hat mit Status {status:d} geantwortet.</translation>
+        </message>
+        <message>
+            <source>The Hub can't be reached, so the token can't be checked.</source>
+            <translation>Der Hub ist nicht erreichbar, daher kann das Token nicht geprüft werden.</translation>
+        </message>
+        <message>
+            <source>The Hub can't be reached.</source>
+            <translation>Der Hub ist nicht erreichbar.</translation>
+        </message>
+        <message>
+            <source>The Hub rejected this token.</source>
+            <translation>Der Hub hat dieses Token abgelehnt.</translation>
+        </message>
+        <message>
+            <source>The Hub rejected your token.</source>
+            <translation>Der Hub hat dein Token abgelehnt.</translation>
+        </message>
+        <message>
+            <source>The Hub sent no answer.</source>
+            <translation>Der Hub hat nicht geantwortet.</translation>
+        </message>
+        <message>
+            <source>The Hub's rate limit was reached.</source>
+            <translation>Das Anfragelimit des Hubs ist erreicht.</translation>
+        </message>
+        <message>
             <source>The Ollama address cannot be understood: {error}.</source>
             <translation>Die Ollama-Adresse ist nicht zu verstehen: {error}.</translation>
         </message>
@@ -6267,6 +6311,10 @@
             <translation>Die beste Näherung der gewichteten Summe beim gewählten Rang.</translation>
         </message>
         <message>
+            <source>The built-in model is {known}.</source>
+            <translation>Das eingebaute Modell heißt {known}.</translation>
+        </message>
+        <message>
             <source>The card is being made…</source>
             <translation>Die Karte entsteht…</translation>
         </message>
@@ -6381,6 +6429,14 @@
             <translation>Auf den Datenträger kann nicht geschrieben werden.</translation>
         </message>
         <message>
+            <source>The download of {repository}</source>
+            <translation>Der Download von {repository}</translation>
+        </message>
+        <message>
+            <source>The download of {repository} was interrupted: {reason}.</source>
+            <translation>Der Download von {repository} wurde unterbrochen: {reason}.</translation>
+        </message>
+        <message>
             <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
             <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
@@ -6477,6 +6533,10 @@
             <translation>Die Datei, aus der alle Quantisierungen entstehen,</translation>
         </message>
         <message>
+            <source>The file {file} doesn't exist.</source>
+            <translation>Die Datei {file} gibt es nicht.</translation>
+        </message>
+        <message>
             <source>The files are made straight from base and adapter: no merged copy is written.</source>
             <translation>Die Dateien entstehen direkt aus Basis und Adapter: Es wird keine zusammengeführte Kopie geschrieben.</translation>
         </message>
@@ -6497,6 +6557,10 @@
             <translation>Der erste startet, wenn der laufende Auftrag beendet ist.</translation>
         </message>
         <message>
+            <source>The folder {folder} doesn't exist.</source>
+            <translation>Den Ordner {folder} gibt es nicht.</translation>
+        </message>
+        <message>
             <source>The folder {parent} of the project is no longer there.</source>
             <translation>Der Ordner {parent} des Projekts ist nicht mehr da.</translation>
         </message>
@@ -6513,44 +6577,16 @@
             <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, Strg+/ zeigt alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
         </message>
         <message>
-            <source>The hub answered with {value} while {repository} was being fetched.</source>
-            <translation>Der Hub antwortete mit {value}, während {repository} geholt wurde.</translation>
-        </message>
-        <message>
             <source>The hub answered with {value} while {repository} was being written.</source>
             <translation>Der Hub antwortete mit {value}, während {repository} geschrieben wurde.</translation>
-        </message>
-        <message>
-            <source>The hub asks for a pause: too many requests came from here.</source>
-            <translation>Der Hub bittet um eine Pause: Von hier kamen zu viele Anfragen.</translation>
-        </message>
-        <message>
-            <source>The hub cannot be reached, so the token cannot be checked.</source>
-            <translation>Der Hub ist nicht erreichbar, daher lässt sich das Token nicht prüfen.</translation>
-        </message>
-        <message>
-            <source>The hub cannot be reached.</source>
-            <translation>Der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
             <source>The hub does not let you write to {repository} (status {status}).</source>
             <translation>Der Hub lässt Sie nicht in {repository} schreiben (Status {status}).</translation>
         </message>
         <message>
-            <source>The hub does not take this token.</source>
-            <translation>Der Hub nimmt dieses Token nicht.</translation>
-        </message>
-        <message>
-            <source>The hub does not take your token for {repository}.</source>
-            <translation>Der Hub nimmt Ihr Token für {repository} nicht.</translation>
-        </message>
-        <message>
             <source>The hub has no such model.</source>
             <translation>Der Hub hat kein solches Modell.</translation>
-        </message>
-        <message>
-            <source>The hub has no {kind} {repository} that you may see.</source>
-            <translation>Der Hub hat kein {kind} {repository}, das Sie sehen dürfen.</translation>
         </message>
         <message>
             <source>The hub was not reachable, or did not allow this. Models that ask for consent need a token with access to them; everything on your own disk works without a network.</source>
@@ -6681,8 +6717,8 @@
             <translation>Das Modell hat kein {module}.</translation>
         </message>
         <message>
-            <source>The model in {folder} cannot be read: {rstrip}.</source>
-            <translation>Das Modell in {folder} ist nicht lesbar: {rstrip}.</translation>
+            <source>The model in {folder} can't be read: {reason}.</source>
+            <translation>Das Modell in {folder} lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
             <source>The model is already quantised ({how}).</source>
@@ -7089,6 +7125,10 @@
             <translation>Es gibt keinen Block {wanted}: Das Modell hat {there}, gezählt ab 0.</translation>
         </message>
         <message>
+            <source>There is no built-in model named {name}.</source>
+            <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
+        </message>
+        <message>
             <source>There is no checkpoint to go on from.</source>
             <translation>Es gibt keinen Checkpoint, bei dem es weitergehen könnte.</translation>
         </message>
@@ -7123,10 +7163,6 @@
         <message>
             <source>There is no file with rows in {name}{value}.</source>
             <translation>In {name} ist keine Datei mit Zeilen{value}.</translation>
-        </message>
-        <message>
-            <source>There is no file {file}.</source>
-            <translation>Es gibt keine Datei {file}.</translation>
         </message>
         <message>
             <source>There is no file {path}.</source>
@@ -7187,10 +7223,6 @@
         <message>
             <source>There is no such file or folder. Remove it here, or put it back in its place.</source>
             <translation>Diese Datei oder diesen Ordner gibt es nicht. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
-        </message>
-        <message>
-            <source>There is no token.</source>
-            <translation>Es gibt kein Token.</translation>
         </message>
         <message>
             <source>There is no {name}.</source>
@@ -7656,12 +7688,12 @@
             <translation>Noch einmal versuchen</translation>
         </message>
         <message>
-            <source>Try again later: what the hub already has is not sent twice.</source>
-            <translation>Versuchen Sie es später erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
+            <source>Try again later. Downloaded data is kept.</source>
+            <translation>Versuche es später noch einmal. Bereits geladene Daten bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Try again later; what has arrived so far is kept.</source>
-            <translation>Versuchen Sie es später erneut; was bisher ankam, bleibt.</translation>
+            <source>Try again later: what the hub already has is not sent twice.</source>
+            <translation>Versuchen Sie es später erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
             <source>Try again.</source>
@@ -7912,8 +7944,8 @@
             <translation>Für Zusammenführen und Export verwenden</translation>
         </message>
         <message>
-            <source>Use main, or copy a commit from the {kind}'s page.</source>
-            <translation>Nehmen Sie main, oder kopieren Sie einen Commit von der Seite ({kind}).</translation>
+            <source>Use main, or copy a commit hash from {url}.</source>
+            <translation>Verwende main oder kopiere einen Commit-Hash von {url}.</translation>
         </message>
         <message>
             <source>Use the default ({default})</source>
@@ -8016,8 +8048,8 @@
             <translation>Stimmen je Modell</translation>
         </message>
         <message>
-            <source>Wait a few minutes. Signed in you may ask more often.</source>
-            <translation>Warten Sie einige Minuten. Angemeldet dürfen Sie öfter fragen.</translation>
+            <source>Wait a few minutes and try again. The limit is higher when you're signed in.</source>
+            <translation>Warte ein paar Minuten und versuche es noch einmal. Angemeldet ist das Limit höher.</translation>
         </message>
         <message>
             <source>Wait for the answers, or stop them, before you choose another.</source>
@@ -8807,12 +8839,16 @@
             <translation>Anfangswerte berechnen</translation>
         </message>
         <message>
-            <source>config.json cannot be read: {reason_of}</source>
-            <translation>config.json ist nicht lesbar: {reason_of}</translation>
+            <source>config.json can't be read ({reason})</source>
+            <translation>config.json lässt sich nicht lesen ({reason})</translation>
         </message>
         <message>
-            <source>config.json is not an object</source>
-            <translation>config.json ist kein Objekt</translation>
+            <source>config.json is not a JSON object</source>
+            <translation>config.json ist kein JSON-Objekt</translation>
+        </message>
+        <message>
+            <source>contacting the Hub</source>
+            <translation>Hub wird kontaktiert</translation>
         </message>
         <message>
             <source>context</source>
@@ -8865,6 +8901,14 @@
         <message>
             <source>done</source>
             <translation>fertig</translation>
+        </message>
+        <message>
+            <source>downloading the dataset</source>
+            <translation>Datensatz wird heruntergeladen</translation>
+        </message>
+        <message>
+            <source>downloading the model</source>
+            <translation>Modell wird heruntergeladen</translation>
         </message>
         <message>
             <source>driver {version}</source>
@@ -8923,20 +8967,8 @@
             <translation>gescheitert</translation>
         </message>
         <message>
-            <source>fetching dataset</source>
-            <translation>Datensatz holen</translation>
-        </message>
-        <message>
-            <source>fetching model</source>
-            <translation>Modell holen</translation>
-        </message>
-        <message>
             <source>fetching the model</source>
             <translation>Modell holen</translation>
-        </message>
-        <message>
-            <source>file or</source>
-            <translation>Datei oder</translation>
         </message>
         <message>
             <source>fits in {bits}</source>
@@ -9025,6 +9057,10 @@
         <message>
             <source>in pieces</source>
             <translation>stückweise</translation>
+        </message>
+        <message>
+            <source>inspecting the model</source>
+            <translation>Modell wird untersucht</translation>
         </message>
         <message>
             <source>is empty</source>
@@ -9251,8 +9287,8 @@
             <translation>ihre Quelle hat kein bekanntes Format</translation>
         </message>
         <message>
-            <source>its tokenizer: {reason}</source>
-            <translation>sein Tokenizer: {reason}</translation>
+            <source>its tokenizer can't be loaded ({reason})</source>
+            <translation>der Tokenizer lässt sich nicht laden ({reason})</translation>
         </message>
         <message>
             <source>its tokens differ</source>
@@ -9571,10 +9607,6 @@
             <translation>nein</translation>
         </message>
         <message>
-            <source>no answer</source>
-            <translation>keiner Antwort</translation>
-        </message>
-        <message>
             <source>no answer in the row is trained on</source>
             <translation>keine Antwort der Zeile wird trainiert</translation>
         </message>
@@ -9597,10 +9629,6 @@
         <message>
             <source>no reason was given</source>
             <translation>es wurde kein Grund genannt</translation>
-        </message>
-        <message>
-            <source>no subset {subset}</source>
-            <translation>keine Teilmenge {subset}</translation>
         </message>
         <message>
             <source>none</source>
@@ -9803,6 +9831,10 @@
             <translation>Datensatz lesen</translation>
         </message>
         <message>
+            <source>reading the model file</source>
+            <translation>Modelldatei wird gelesen</translation>
+        </message>
+        <message>
             <source>reading the prompt</source>
             <translation>Prompt lesen</translation>
         </message>
@@ -9863,6 +9895,10 @@
             <translation>Zeilen suchen</translation>
         </message>
         <message>
+            <source>searching the Hub</source>
+            <translation>Hub wird durchsucht</translation>
+        </message>
+        <message>
             <source>searching the hub</source>
             <translation>Hub durchsuchen</translation>
         </message>
@@ -9893,10 +9929,6 @@
         <message>
             <source>several rows have the id of the row before it</source>
             <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
-        </message>
-        <message>
-            <source>several subsets</source>
-            <translation>mehrere Teilmengen</translation>
         </message>
         <message>
             <source>signing in</source>
@@ -9981,6 +10013,10 @@
         <message>
             <source>ternary models</source>
             <translation>ternäre Modelle</translation>
+        </message>
+        <message>
+            <source>the Hub sent no digest of {name}</source>
+            <translation>der Hub hat keine Prüfsumme für {name} gesendet</translation>
         </message>
         <message>
             <source>the TEMPLATE</source>
@@ -10127,16 +10163,8 @@
             <translation>der Verlauf ist keine Liste von Paaren</translation>
         </message>
         <message>
-            <source>the hub states no digest of {name}</source>
-            <translation>der Hub nennt keine Prüfsumme von {name}</translation>
-        </message>
-        <message>
             <source>the label is neither good nor bad</source>
             <translation>das Label ist weder gut noch schlecht</translation>
-        </message>
-        <message>
-            <source>the list of models</source>
-            <translation>die Liste der Modelle</translation>
         </message>
         <message>
             <source>the model has no {unexpected_keys}</source>
@@ -10659,6 +10687,26 @@
             <translation>{count}, je {width} breit</translation>
         </message>
         <message>
+            <source>{dataset} has no data files.</source>
+            <translation>{dataset} enthält keine Datendateien.</translation>
+        </message>
+        <message>
+            <source>{dataset} has no data files: a loading script creates them, and scripts are not run.</source>
+            <translation>{dataset} enthält keine Datendateien: ein Ladeskript erzeugt sie, und Skripte werden nicht ausgeführt.</translation>
+        </message>
+        <message>
+            <source>{dataset} has no split {split}.</source>
+            <translation>{dataset} hat keinen Split {split}.</translation>
+        </message>
+        <message>
+            <source>{dataset} has no subset {subset}.</source>
+            <translation>{dataset} hat keine Teilmenge {subset}.</translation>
+        </message>
+        <message>
+            <source>{dataset} has several subsets.</source>
+            <translation>{dataset} hat mehrere Teilmengen.</translation>
+        </message>
+        <message>
             <source>{day} {month}</source>
             <translation>{day}. {month}</translation>
         </message>
@@ -10669,10 +10717,6 @@
         <message>
             <source>{doing} is done</source>
             <translation>{doing} ist fertig</translation>
-        </message>
-        <message>
-            <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
-            <translation>{doing} braucht {in_words}, und auf dem Datenträger sind {in_words_} frei.</translation>
         </message>
         <message>
             <source>{doing} was cancelled</source>
@@ -10695,6 +10739,10 @@
             <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
+            <source>{file} is truncated</source>
+            <translation>{file} ist unvollständig</translation>
+        </message>
+        <message>
             <source>{first} and {last}</source>
             <translation>{first} und {last}</translation>
         </message>
@@ -10715,16 +10763,12 @@
             <translation>{folder} enthält schon ein Projekt.</translation>
         </message>
         <message>
-            <source>{folder} holds no .safetensors file.</source>
+            <source>{folder} has no .safetensors file.</source>
             <translation>{folder} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
             <source>{folder} holds no .safetensors weights.</source>
             <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
-        </message>
-        <message>
-            <source>{folder} holds no config.json, so it is no Hugging Face model.</source>
-            <translation>{folder} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
         <message>
             <source>{folder} holds no trained adapter.</source>
@@ -10735,8 +10779,12 @@
             <translation>{folder} ist kein vollständiges Modell: Seine config.json ist nicht lesbar.</translation>
         </message>
         <message>
-            <source>{folder} stores its weights as {pickled}. That format can run any code when it is opened, so it is never loaded.</source>
-            <translation>{folder} speichert seine Gewichte als {pickled}. Dieses Format kann beim Öffnen beliebigen Code ausführen und wird daher nie geladen.</translation>
+            <source>{folder} is not a Hugging Face model: it has no config.json.</source>
+            <translation>{folder} ist kein Hugging-Face-Modell: config.json fehlt.</translation>
+        </message>
+        <message>
+            <source>{folder} stores its weights as a pickle ({file}). Pickle files can run any code when they are opened, so they are never loaded.</source>
+            <translation>{folder} speichert seine Gewichte als Pickle ({file}). Pickle-Dateien können beim Öffnen beliebigen Code ausführen und werden deshalb nie geladen.</translation>
         </message>
         <message>
             <source>{folder}: {size}, from step {step}.</source>
@@ -10843,8 +10891,8 @@
             <translation>{name} (nötig)</translation>
         </message>
         <message>
-            <source>{name} arrived damaged and will be fetched anew</source>
-            <translation>{name} kam beschädigt an und wird neu geholt</translation>
+            <source>{name} arrived damaged and will be downloaded again</source>
+            <translation>{name} kam beschädigt an und wird noch einmal heruntergeladen</translation>
         </message>
         <message>
             <source>{name} cannot be combined with others: {reason}.</source>
@@ -11029,10 +11077,6 @@
         <message>
             <source>{name} is protected by a password.</source>
             <translation>{name} ist durch ein Passwort geschützt.</translation>
-        </message>
-        <message>
-            <source>{name} is shorter than its header says</source>
-            <translation>{name} ist kürzer, als sein Kopf sagt</translation>
         </message>
         <message>
             <source>{name} is square, so that its files do not tell which way it lies</source>
@@ -11298,26 +11342,6 @@
             <translation>{out} ist nicht leer.</translation>
         </message>
         <message>
-            <source>{path} has no data files.</source>
-            <translation>{path} hat keine Datendateien.</translation>
-        </message>
-        <message>
-            <source>{path} has no data files: it is made by a program, which is not run here.</source>
-            <translation>{path} hat keine Datendateien: Er wird von einem Programm erzeugt, das hier nicht läuft.</translation>
-        </message>
-        <message>
-            <source>{path} has no split {split}. There are: {splits}.</source>
-            <translation>{path} hat keinen Teil {split}. Es gibt: {splits}.</translation>
-        </message>
-        <message>
-            <source>{path} has several subsets. There are: {value}.</source>
-            <translation>{path} hat mehrere Teilmengen. Es gibt: {value}.</translation>
-        </message>
-        <message>
-            <source>{path} has {value}. There are: {value_}.</source>
-            <translation>{path} hat {value}. Es gibt: {value_}.</translation>
-        </message>
-        <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
             <translation>{path} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
@@ -11366,6 +11390,10 @@
             <translation>{process} wurde durch Signal {number:d} beendet. Ohne ihn kann das Training nicht weiterlaufen.</translation>
         </message>
         <message>
+            <source>{purpose} needs {needed:size} of disk space, but only {free:size} is free.</source>
+            <translation>{purpose} braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
+        </message>
+        <message>
             <source>{quantization} cannot be made without an importance matrix.</source>
             <translation>{quantization} entsteht nicht ohne Wichtigkeitsmatrix.</translation>
         </message>
@@ -11398,36 +11426,40 @@
             <translation>{reason} Es kann beim Checkpoint von Schritt {step} weitergehen.</translation>
         </message>
         <message>
+            <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
+            <translation>{repository} gibt es auf dem Hub nicht, oder du hast keinen Zugriff darauf.</translation>
+        </message>
+        <message>
             <source>{repository} exists already and is public: everyone can see what is uploaded.</source>
             <translation>{repository} gibt es schon und ist öffentlich: Jeder kann sehen, was hochgeladen wird.</translation>
         </message>
         <message>
-            <source>{repository} has its weights only as pickles. That format can run any code when it is opened, so it is never loaded.</source>
-            <translation>{repository} hat seine Gewichte nur als Pickles. Dieses Format kann beim Öffnen beliebigen Code ausführen und wird daher nie geladen.</translation>
-        </message>
-        <message>
-            <source>{repository} has no branch, tag or commit called {revision}.</source>
-            <translation>{repository} hat keinen Zweig, kein Tag und keinen Commit namens {revision}.</translation>
-        </message>
-        <message>
-            <source>{repository} holds no .safetensors file that can be read.</source>
-            <translation>{repository} enthält keine lesbare .safetensors-Datei.</translation>
-        </message>
-        <message>
-            <source>{repository} holds no .safetensors file.</source>
+            <source>{repository} has no .safetensors file.</source>
             <translation>{repository} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
-            <source>{repository} is neither a folder nor a hub id.</source>
-            <translation>{repository} ist weder ein Ordner noch eine Hub-Kennung.</translation>
+            <source>{repository} has no branch, tag or commit named {revision}.</source>
+            <translation>{repository} hat keinen Branch, Tag oder Commit namens {revision}.</translation>
         </message>
         <message>
-            <source>{repository} is not on this computer yet and the hub cannot be reached.</source>
-            <translation>{repository} ist noch nicht auf diesem Rechner, und der Hub ist nicht erreichbar.</translation>
+            <source>{repository} has no readable .safetensors file.</source>
+            <translation>{repository} enthält keine lesbare .safetensors-Datei.</translation>
         </message>
         <message>
-            <source>{repository} is open only to people who accepted its terms.</source>
-            <translation>{repository} steht nur offen, wer seinen Bedingungen zugestimmt hat.</translation>
+            <source>{repository} has only pickle weights. Pickle files can run any code when they are opened, so they are never loaded.</source>
+            <translation>{repository} hat nur Gewichte im Pickle-Format. Pickle-Dateien können beim Öffnen beliebigen Code ausführen und werden deshalb nie geladen.</translation>
+        </message>
+        <message>
+            <source>{repository} is gated: you must accept its terms first.</source>
+            <translation>{repository} ist zugangsbeschränkt: du musst zuerst die Bedingungen akzeptieren.</translation>
+        </message>
+        <message>
+            <source>{repository} is neither a folder nor a Hub ID.</source>
+            <translation>{repository} ist weder ein Ordner noch eine Hub-ID.</translation>
+        </message>
+        <message>
+            <source>{repository} is not on this computer and the Hub can't be reached.</source>
+            <translation>{repository} ist nicht auf diesem Computer und der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
             <source>{rows}, {count} skipped</source>

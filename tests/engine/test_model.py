@@ -243,7 +243,7 @@ def test_the_licence_is_read_off_the_model_card(copy: Path) -> None:
 def test_models_of_one_shape_are_told_apart_by_their_weights(tiny: TinyModel, copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from lora_studio.engine.model.sources import identity
+    from lora_studio.engine.model.folder import identity
 
     first = identity(tiny("llama3"))
     assert identity(copy)["hash"] == first["hash"]

@@ -170,7 +170,7 @@ def test_models_of_lm_studio_are_found_under_their_publisher(
 def test_looking_imports_neither_torch_nor_transformers(tmp_path: Path) -> None:
     tiny_gguf(tmp_path / "good.gguf")
     script = (
-        "import sys; from pathlib import Path; from lora_studio.engine.model.loading import scan as model_scan;"
+        "import sys; from pathlib import Path; from lora_studio.engine.model import scan as model_scan;"
         "from tests.helpers.recorded_job import recorded_job;"
         "print(len(model_scan.scan('folder', [Path(sys.argv[1])], recorded_job()[0])),"
         "'torch' in sys.modules, 'transformers' in sys.modules)"

