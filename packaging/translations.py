@@ -22,8 +22,8 @@ from pathlib import Path
 
 from lora_studio.core import export
 from lora_studio.core.dataset import spec as dataset_spec
-from lora_studio.core.memory import estimate
 from lora_studio.core.project import presets, project
+from lora_studio.core.protocol import training as training_protocol
 from lora_studio.core.spec import all_facts
 from lora_studio.core.training import optimizers
 from lora_studio.gui.language import CONTEXT, LANGUAGES
@@ -112,7 +112,7 @@ def _of_tables() -> set[str]:
             texts |= {facts.title, facts.description, facts.unit, *said}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}
-    texts |= set(dataset_spec.FORMAT_TITLES.values()) | set(estimate.COMPONENTS.values())
+    texts |= set(dataset_spec.FORMAT_TITLES.values()) | set(training_protocol.COMPONENTS.values())
     texts |= {about.title for about in optimizers.OPTIMIZERS.values()}
     for about in export.QUANTIZATIONS.values():
         texts |= {about.loss, about.only_for or ""}
@@ -155,6 +155,10 @@ class _Told:
                     self._visit(value, in_problem)
                 return
             is_message = name in _MESSAGES and isinstance(node.func, ast.Name)
+            if name == "text" and isinstance(node.func, ast.Name) and node.args:
+                template = node.args[0]
+                if isinstance(template, ast.Constant) and isinstance(template.value, str):
+                    self.found[template.value] = []
             if name in _INTERNAL or (isinstance(node.func, ast.Attribute) and name == "warning"):
                 return
             in_problem = in_problem or is_message

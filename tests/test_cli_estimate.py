@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lora_studio.core.memory.estimate import COMPONENTS
 from lora_studio.core.project import project
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import COMPONENTS
 from tests.helpers import fake_engine, model_facts, plans
 from tests.helpers.jobs import write_rows
 

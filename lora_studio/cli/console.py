@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lora_studio.core import formatting
-from lora_studio.core.memory.estimate import COMPONENTS, MemoryEstimate
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 
 #: Seconds of a job after which nobody watches any more: the terminal rings at its end, which most of them
 #: show in their window's title or as a notification.

@@ -15,15 +15,17 @@ from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory import advice, calibration, plan_device
+from lora_studio.core.memory import advice, calibration
 from lora_studio.core.memory.advice import MemoryChange
-from lora_studio.core.memory.estimate import COMPONENTS, MemoryEstimate, MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import presets
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
 from lora_studio.core.training.spec import TrainingSpec
 
 _Answer = TypeVar("_Answer", bound=events.Event)
@@ -80,7 +82,7 @@ def plan_of(draft: Draft, display: Display) -> MemoryPlan:
     inspected = _last(found, events.ModelInspected)
     rows = _last(found, events.DatasetInspected)
     devices = _last(found, events.DevicesFound)
-    device = plan_device.meant(devices, model.device) or devices.devices[0]
+    device = pick_device(devices, model.device) or devices.devices[0]
     plan = MemoryPlan(
         inspected=inspected,
         model=model,

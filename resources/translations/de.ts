@@ -1135,6 +1135,14 @@
             <translation>Prüfe die Schreibweise. Ist das Repository privat, melde dich mit einem Token an.</translation>
         </message>
         <message>
+            <source>Checking the dataset</source>
+            <translation>Datensatz wird geprüft</translation>
+        </message>
+        <message>
+            <source>Checking the hub account</source>
+            <translation>Hub-Konto wird geprüft</translation>
+        </message>
+        <message>
             <source>Checkpoint at least every</source>
             <translation>Checkpoint mindestens alle</translation>
         </message>
@@ -1578,6 +1586,10 @@
             <translation>Kombinieren</translation>
         </message>
         <message>
+            <source>Combining adapters</source>
+            <translation>Adapter werden kombiniert</translation>
+        </message>
+        <message>
             <source>Command</source>
             <translation>Befehl</translation>
         </message>
@@ -1608,6 +1620,10 @@
         <message>
             <source>Connect to the network, or choose a model folder on this computer.</source>
             <translation>Stelle eine Netzwerkverbindung her oder wähle einen Modellordner auf diesem Computer.</translation>
+        </message>
+        <message>
+            <source>Connecting to Ollama</source>
+            <translation>Verbindung zu Ollama</translation>
         </message>
         <message>
             <source>Constant</source>
@@ -1718,6 +1734,10 @@
             <translation>Kopieren für den Cluster</translation>
         </message>
         <message>
+            <source>Copying the Ollama model</source>
+            <translation>Ollama-Modell wird kopiert</translation>
+        </message>
+        <message>
             <source>Correct it at that place; Ollama would refuse it, too.</source>
             <translation>Berichtigen Sie es an dieser Stelle; auch Ollama würde es verweigern.</translation>
         </message>
@@ -1800,6 +1820,10 @@
         <message>
             <source>Creating</source>
             <translation>Anlegen</translation>
+        </message>
+        <message>
+            <source>Creating the Ollama model</source>
+            <translation>Ollama-Modell wird angelegt</translation>
         </message>
         <message>
             <source>Creating the model in Ollama</source>
@@ -1901,6 +1925,14 @@
             <translation>Löschen…</translation>
         </message>
         <message>
+            <source>Deleting the Ollama model</source>
+            <translation>Ollama-Modell wird gelöscht</translation>
+        </message>
+        <message>
+            <source>Deriving the Ollama template</source>
+            <translation>Ollama-Vorlage wird abgeleitet</translation>
+        </message>
+        <message>
             <source>Device</source>
             <translation>Gerät</translation>
         </message>
@@ -1991,6 +2023,10 @@
         <message>
             <source>Downloading Python</source>
             <translation>Python herunterladen</translation>
+        </message>
+        <message>
+            <source>Downloading the model</source>
+            <translation>Modell wird heruntergeladen</translation>
         </message>
         <message>
             <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
@@ -2159,6 +2195,10 @@
         <message>
             <source>Esc in the prompt</source>
             <translation>Esc im Prompt</translation>
+        </message>
+        <message>
+            <source>Estimating file sizes</source>
+            <translation>Dateigrößen werden geschätzt</translation>
         </message>
         <message>
             <source>Eval loss</source>
@@ -2645,6 +2685,10 @@
             <translation>Gemma</translation>
         </message>
         <message>
+            <source>Generating answers</source>
+            <translation>Antworten werden erzeugt</translation>
+        </message>
+        <message>
             <source>Give at least one adapter a weight; 1 is as it was trained.</source>
             <translation>Geben Sie mindestens einem Adapter ein Gewicht; 1 ist wie trainiert.</translation>
         </message>
@@ -2881,6 +2925,14 @@
             <translation>Import</translation>
         </message>
         <message>
+            <source>Importing the adapter</source>
+            <translation>Adapter wird importiert</translation>
+        </message>
+        <message>
+            <source>Importing the model</source>
+            <translation>Modell wird importiert</translation>
+        </message>
+        <message>
             <source>In LM Studio as {publisher}/{name}: {folder}. Refresh its list.</source>
             <translation>In LM Studio als {publisher}/{name}: {folder}. Laden Sie seine Liste neu.</translation>
         </message>
@@ -2995,6 +3047,10 @@
         <message>
             <source>Insert {text}</source>
             <translation>{text} einfügen</translation>
+        </message>
+        <message>
+            <source>Inspecting the model</source>
+            <translation>Modell wird untersucht</translation>
         </message>
         <message>
             <source>Install Python 3.12 and start the set-up again.</source>
@@ -3485,6 +3541,10 @@
             <translation>LoRA+-Verhältnis</translation>
         </message>
         <message>
+            <source>Loading the chat models</source>
+            <translation>Chat-Modelle werden geladen</translation>
+        </message>
+        <message>
             <source>Loading…</source>
             <translation>Lädt…</translation>
         </message>
@@ -3617,12 +3677,24 @@
             <translation>Ollama wird gesucht…</translation>
         </message>
         <message>
+            <source>Looking for adapters</source>
+            <translation>Adapter werden gesucht</translation>
+        </message>
+        <message>
             <source>Looking for adapters…</source>
             <translation>Adapter werden gesucht…</translation>
         </message>
         <message>
+            <source>Looking for devices</source>
+            <translation>Geräte werden gesucht</translation>
+        </message>
+        <message>
             <source>Looking for faults</source>
             <translation>Fehler suchen</translation>
+        </message>
+        <message>
+            <source>Looking for models</source>
+            <translation>Modelle werden gesucht</translation>
         </message>
         <message>
             <source>Looking…</source>
@@ -3739,6 +3811,10 @@
         <message>
             <source>Measuring goes on: these are the figures of the rows so far.</source>
             <translation>Es wird noch gemessen: Dies sind die Werte der bisherigen Zeilen.</translation>
+        </message>
+        <message>
+            <source>Measuring row lengths</source>
+            <translation>Zeilenlängen werden gemessen</translation>
         </message>
         <message>
             <source>Measuring rows</source>
@@ -3863,6 +3939,10 @@
         <message>
             <source>Merging</source>
             <translation>Zusammenführen</translation>
+        </message>
+        <message>
+            <source>Merging adapters</source>
+            <translation>Adapter werden zusammengeführt</translation>
         </message>
         <message>
             <source>Merging adds the adapter to a full copy of its base model. Base and adapter have to belong together, and the disk needs room for that copy.</source>
@@ -4804,6 +4884,10 @@
             <translation>Reiner Text</translation>
         </message>
         <message>
+            <source>Planning the merge</source>
+            <translation>Zusammenführen wird geplant</translation>
+        </message>
+        <message>
             <source>Playground</source>
             <translation>Ausprobieren</translation>
         </message>
@@ -5096,12 +5180,28 @@
             <translation>Zeilen lesen</translation>
         </message>
         <message>
+            <source>Reading the Ollama model</source>
+            <translation>Ollama-Modell wird gelesen</translation>
+        </message>
+        <message>
+            <source>Reading the adapter</source>
+            <translation>Adapter wird gelesen</translation>
+        </message>
+        <message>
+            <source>Reading the dataset</source>
+            <translation>Datensatz wird gelesen</translation>
+        </message>
+        <message>
             <source>Reading the dataset into the cache</source>
             <translation>Datensatz in den Cache lesen</translation>
         </message>
         <message>
             <source>Reading the prompt…</source>
             <translation>Liest den Prompt…</translation>
+        </message>
+        <message>
+            <source>Reading the row</source>
+            <translation>Zeile wird gelesen</translation>
         </message>
         <message>
             <source>Reading…</source>
@@ -5194,6 +5294,10 @@
         <message>
             <source>Rename</source>
             <translation>Umbenennen</translation>
+        </message>
+        <message>
+            <source>Rendering the template</source>
+            <translation>Vorlage wird gerendert</translation>
         </message>
         <message>
             <source>Repair</source>
@@ -5380,6 +5484,10 @@
             <translation>Läuft gerade</translation>
         </message>
         <message>
+            <source>Running the self-test</source>
+            <translation>Selbsttest läuft</translation>
+        </message>
+        <message>
             <source>Runs</source>
             <translation>Läufe</translation>
         </message>
@@ -5522,6 +5630,10 @@
         <message>
             <source>Search the hub</source>
             <translation>Hub durchsuchen</translation>
+        </message>
+        <message>
+            <source>Searching the hub</source>
+            <translation>Hub wird durchsucht</translation>
         </message>
         <message>
             <source>Second setting</source>
@@ -5741,6 +5853,14 @@
         <message>
             <source>Signed in as {name}</source>
             <translation>Angemeldet als {name}</translation>
+        </message>
+        <message>
+            <source>Signing in</source>
+            <translation>Anmeldung läuft</translation>
+        </message>
+        <message>
+            <source>Signing out</source>
+            <translation>Abmeldung läuft</translation>
         </message>
         <message>
             <source>Six steps</source>
@@ -7428,6 +7548,10 @@
             <translation>Token {index} von {tokens}</translation>
         </message>
         <message>
+            <source>Tokenizing the prompt</source>
+            <translation>Prompt wird in Token zerlegt</translation>
+        </message>
+        <message>
             <source>Tokens</source>
             <translation>Tokens</translation>
         </message>
@@ -8442,6 +8566,14 @@
         <message>
             <source>Write…</source>
             <translation>Schreiben…</translation>
+        </message>
+        <message>
+            <source>Writing GGUF files</source>
+            <translation>GGUF-Dateien werden geschrieben</translation>
+        </message>
+        <message>
+            <source>Writing the model card</source>
+            <translation>Modellkarte wird geschrieben</translation>
         </message>
         <message>
             <source>Written to {file}.</source>

@@ -26,7 +26,8 @@ from typing import Any
 from lora_studio.client import worker
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory.estimate import CONSTANTS, Constants, MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import CONSTANTS, Constants, MemoryPlan
 from lora_studio.core.memory.rows import rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project

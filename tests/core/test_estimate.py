@@ -14,8 +14,10 @@ from lora_studio.core.memory.calibration import (
     CalibrationRecord,
     MachineCalibration,
 )
-from lora_studio.core.memory.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate
+from lora_studio.core.memory.estimate import adapter_bytes, block_bytes, estimate
+from lora_studio.core.memory.plan import CONSTANTS
 from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.memory.weights import are_divided
 from lora_studio.core.protocol.events import LengthsMeasured
 from tests.helpers.plans import (
     GIB,
@@ -357,11 +359,13 @@ class TestSeveralDevices:
     def test_divide_weights_of_themselves_that_one_has_no_room_for(self) -> None:
         made = with_model(plan(), device=self.TWO)
         small = replace(made, device=device().model_copy(update={"total_bytes": 2 * GIB}))
-        assert not made.divided
-        assert small.divided
-        assert not with_model(small, precision="4bit").divided, "quantised ones are never divided"
-        assert not with_model(small, device="cuda:0").divided
-        assert replace(with_model(small, device="cuda:0"), ranks=4).divided, "as on a cluster"
+        assert not are_divided(made)
+        assert are_divided(small)
+        assert not are_divided(with_model(small, precision="4bit")), (
+            "quantised ones are never divided"
+        )
+        assert not are_divided(with_model(small, device="cuda:0"))
+        assert are_divided(replace(with_model(small, device="cuda:0"), ranks=4)), "as on a cluster"
 
     def test_of_the_processor_share_one_memory(self) -> None:
         one = estimate(plan(name="cpu"))

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.base import BaseCommand
 
 EVENTS = typing.get_args(events.Event)
+QUESTIONS_AND_JOBS = typing.get_args(commands.Job | commands.Question)
 COMMANDS = typing.get_args(commands.Job | commands.Question | commands.Control)
 
 
@@ -25,6 +27,23 @@ def test_every_event_and_command_has_a_kind_of_its_own() -> None:
 def test_unknown_fields_are_refused(model: type[BaseModel]) -> None:
     assert model.model_config["extra"] == "forbid"
     assert model.model_config["frozen"]
+
+
+@pytest.mark.parametrize("command", QUESTIONS_AND_JOBS, ids=lambda command: command.__name__)
+def test_every_command_says_what_it_does(command: type[BaseCommand]) -> None:
+    assert str(command.title)[0].isupper()
+    assert not str(command.title).endswith(".")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_only_a_command_that_changes_a_run_sets_its_state(command: type[BaseCommand]) -> None:
+    assert command.changes_run or command.state_after is None
+    assert not command.changes_run or "run" in command.model_fields
+
+
+def test_commands_are_found_by_their_kind() -> None:
+    assert commands.COMMANDS["train"] is commands.Train
+    assert len(commands.COMMANDS) == len(COMMANDS)
 
 
 def test_an_event_survives_the_wire() -> None:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import estimate
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.shape import ModelShape
 from lora_studio.core.model.spec import ModelSpec
@@ -163,7 +164,7 @@ def compare_activations(
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
     made = LoraSpec(rank=4, **shape)
     inspected = attach.inspect(spec, made, job())
-    plan = estimate.MemoryPlan(
+    plan = MemoryPlan(
         inspected=inspected,
         model=spec,
         lora=made,

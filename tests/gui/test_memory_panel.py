@@ -10,8 +10,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core.memory.estimate import COMPONENTS, estimate
+from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
 from lora_studio.gui.pages.training.memory_bar import MemoryBar, in_words, shade
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory.estimate import MemoryPlan
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.shape import LinearLayers, ModelShape
 from lora_studio.core.model.spec import ModelSpec

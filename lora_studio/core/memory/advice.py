@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lora_studio.core import formatting
-from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.memory.weights import are_divided
 from lora_studio.core.problems import Fix, Problem, Step, Where
+from lora_studio.core.protocol.training import MemoryEstimate
 
 #: Bounds of the two fields, and the shortest limit that is worth proposing, in tokens.
 _MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
@@ -155,7 +158,7 @@ def _divided(change: MemoryChange) -> MemoryChange | None:
     plan = change.plan
     model = plan.model.model_copy(update={"sharding": "shard"})
     after = replace(plan, model=model)
-    if plan.kind != "cuda" or plan.divided or not after.divided:
+    if plan.kind != "cuda" or are_divided(plan) or not are_divided(after):
         return None
     return _with(change, "weights divided among the GPUs", after, [("model", "sharding", "shard")])
 

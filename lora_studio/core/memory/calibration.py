@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lora_studio.core.memory.estimate import RECOMPUTING, MemoryEstimate, MemoryPlan
+from lora_studio.core.memory.estimate import RECOMPUTING
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.protocol.events import Device
+from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.core.system import files, paths
 
 #: A run never moves the factor further than this, and half the way at a time: one odd run, or

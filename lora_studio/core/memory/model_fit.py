@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import adapter_size, advice
-from lora_studio.core.memory.estimate import MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.model.catalog import ModelEntry, ModelOutline
 from lora_studio.core.model.shape import LinearLayers, ModelShape

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lora_studio.core.dataset.spec import Task
-
-if TYPE_CHECKING:
-    from lora_studio.core.protocol.events import LengthsMeasured
+from lora_studio.core.protocol.dataset import LengthsMeasured
 
 #: Steps whose rows are sorted together where rows of like length share one: fewer leave more to
 #: chance, more leave less padding.

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lora_studio.core.memory.estimate import MemoryPlan
-
-#: Bytes of a number in the formats that are computed with.
-BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+from lora_studio.core.memory.plan import BYTES, MemoryPlan
 
 #: Share of a GPU's memory that whole weights may take before they are divided; the rest is for what
 #: training adds.
@@ -25,7 +19,7 @@ def held_bytes(plan: MemoryPlan) -> int:
     divided: there dividing takes more memory, not less.
     """
     whole = weight_bytes(plan)
-    if not plan.divided:
+    if not are_divided(plan):
         return whole
     blocks = _block_weights(plan)
     at_work = min(1.0, _WHOLE_BLOCKS / max(1, plan.inspected.layers))

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import COMMANDS
 
 State = Literal[
     "new", "running", "paused", "stopped", "interrupted", "failed", "trained", "merged", "exported"
 ]  # fmt: skip
 
-#: State of a run after each command that changes it.
-AFTER: dict[str, State] = {
-    "train": "trained", "import_adapter": "trained", "merge": "merged", "import_model": "merged",
-    "export": "exported",
-}  # fmt: skip
+#: State of a run after each command that changes it, by the command's kind.
+_STATE_AFTER: dict[str, State] = {
+    kind: command.state_after for kind, command in COMMANDS.items() if command.state_after
+}
 
 
 @dataclass
@@ -29,11 +29,11 @@ class StateFold:
         """Follows an event. What began and has not ended is interrupted, unless a worker is at it."""
         match event:
             case events.Started():
-                self.changing = event.command if event.command in AFTER else ""
+                self.changing = event.command if event.command in _STATE_AFTER else ""
                 self.state = "interrupted" if self.changing else self.state
             case events.Failed() if self.changing:
                 self.state = "failed"
             case events.Cancelled() if self.changing:
                 self.state = "stopped"
             case events.Done() if self.changing:
-                self.state = "paused" if event.paused else AFTER[self.changing]
+                self.state = "paused" if event.paused else _STATE_AFTER[self.changing]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.memory import adapter_size, calibration, model_fit, plan_device
-from lora_studio.core.memory.estimate import MemoryPlan
+from lora_studio.core.memory import adapter_size, calibration, model_fit
+from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import RowStatistics, rows_of
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
@@ -38,7 +38,7 @@ def of(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     if precision:
         model = model.model_copy(update={"precision": precision})
     lora = starting_adapter.effective(lora)
-    device = plan_device.meant(facts.devices, model.device)
+    device = pick_device(facts.devices, model.device)
     if device is None:
         return None
     plan = MemoryPlan(
@@ -82,9 +82,7 @@ def device(state: ProjectState) -> events.Device | None:
     """The device that the project trains on; the first one while its setting names none."""
     if (found := state.facts.devices) is None:
         return None
-    return plan_device.meant(found, str(state.get("model", "device"))) or plan_device.meant(
-        found, "auto"
-    )
+    return pick_device(found, str(state.get("model", "device"))) or pick_device(found, "auto")
 
 
 def _rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:

@@ -14,10 +14,12 @@ import torch
 from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
-from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.rows import RowStatistics
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.devices import devices

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
-from lora_studio.core.memory.estimate import MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
 from lora_studio.core.problems import Problem

@@ -7,7 +7,7 @@ from PySide6.QtGui import QBrush, QColor, QHelpEvent, QPainter, QPainterPath, QP
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.memory.estimate import COMPONENTS, Component, MemoryEstimate
+from lora_studio.core.protocol.training import COMPONENTS, Component, MemoryEstimate
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing

@@ -7,8 +7,10 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.memory import advice
-from lora_studio.core.memory.estimate import MemoryEstimate, MemoryPlan, estimate
+from lora_studio.core.memory.estimate import estimate
+from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.problems import Fix, Problem
+from lora_studio.core.protocol.training import MemoryEstimate
 from lora_studio.gui.language import inside, mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.memory_bar import MemoryBar

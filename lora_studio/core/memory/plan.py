@@ -1,0 +1,146 @@
+"""What a memory estimate follows from: model, settings, rows, device and measured constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.memory.rows import STEPS_GROUPED, RowStatistics
+from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.spec import ModelSpec, names_of
+from lora_studio.core.protocol.model import Device, DevicesFound, ModelInspected
+from lora_studio.core.training.spec import TrainingSpec
+
+MIB = 1 << 20
+
+#: Bytes of a number in the formats that are computed with.
+BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What no formula gives.
+
+    Fitted: `process`, bytes of a worker before it has loaded a model; `logit`, how often a piece of
+    logits is in memory; `held`, what the processor's allocator holds besides what is in use, in bytes
+    for each number of the inner result of one layer. Not fitted: `context`, bytes that a GPU's driver keeps;
+    `reserved`, the share of activations that PyTorch's allocator for GPUs holds besides; `transient`,
+    what the backward pass of one layer needs at a time, in inner results.
+    """
+
+    process: int = 644 * MIB
+    logit: float = 1.0
+    held: float = 81.0
+    context: int = 520 * MIB
+    reserved: float = 0.05
+    transient: float = 3.0
+
+
+CONSTANTS = Constants()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """All that an estimate follows from. `correction` is what earlier runs on this device showed,
+    `ranks` how many processes train together where that is not as many as the project names devices.
+    """
+
+    inspected: ModelInspected
+    model: ModelSpec
+    lora: LoraSpec
+    training: TrainingSpec
+    rows: RowStatistics
+    limit: int
+    device: Device
+    correction: float = 1.0
+    tokens_per_s: float | None = None
+    ranks: int = 0
+    constants: Constants = field(default=CONSTANTS)
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's; one of a plain decoder of that size where nothing is known of the layers."""
+        if self.inspected.shape is not None:
+            return self.inspected.shape
+        size = self.inspected.hidden_size
+        return ModelShape(
+            intermediate_size=4 * size, heads=1, kv_heads=1, head_size=size, norm_width=2 * size
+        )
+
+    @property
+    def kind(self) -> str:
+        """cpu, mps or cuda."""
+        return self.device.name.partition(":")[0]
+
+    @property
+    def precision(self) -> str:
+        """How the base weights are held: bf16, fp16, fp32, 8bit or 4bit."""
+        stored = self.inspected.prequantized
+        if stored is not None:
+            return "8bit" if "8" in stored else "4bit"
+        chosen = self.model.precision
+        return self.device.precision if chosen == "auto" else chosen
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of a number that is computed with."""
+        return BYTES.get(self.precision, BYTES[self.device.precision])
+
+    @property
+    def widened(self) -> bool:
+        """Whether all that is not quantised is in 32-bit though products are in 16: PEFT prepares quantised
+        models so, which the engine leaves to it where they compute in other formats than bfloat16 and have
+        no stacked experts."""
+        is_quantised = self.precision not in BYTES
+        return is_quantised and self.device.precision == "fp16" and not self.shape.expert_parameters
+
+    @property
+    def fused(self) -> bool:
+        """Whether adapted layers are computed in few passes (engine/training/kernels/fused.py), which casts the
+        adapters' weights on the way and keeps no copies of them."""
+        plain = not (self.lora.dropout or self.lora.use_dora)
+        return plain and self.precision in BYTES
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether activations are computed a second time instead of being kept."""
+        return self.training.gradient_checkpointing != "off"
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.ranks or len(self.model.devices)
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows that a process computes at once: each gets something to do in every step."""
+        fair = math.ceil(self.training.effective_batch / self.processes)
+        return min(self.training.micro_batch, fair)
+
+    @property
+    def tokens(self) -> int:
+        """Of the largest micro-batch: as many as its rows have, or with padding as many as they would
+        have if all were as long as the longest."""
+        training = self.training
+        if not training.packing:
+            return self.rows.padded(self.micro_batch, self.limit)
+        among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)
+        return self.rows.in_micro_batch(self.micro_batch, among, self.limit)
+
+
+def pick_device(devices: DevicesFound, wanted: str) -> Device | None:
+    """Return the device that an estimate is about: the first one for `auto`, of several the fullest.
+
+    None where this computer lacks one of the devices in `wanted`.
+    """
+    if wanted == "auto":
+        return next(iter(devices.devices), None)
+    named = [
+        next((device for device in devices.devices if device.name.startswith(name)), None)
+        for name in names_of(wanted)
+    ]
+    known = [device for device in named if device is not None]
+    if len(known) < len(named):
+        return None
+    return min(known, key=lambda device: device.free_bytes)

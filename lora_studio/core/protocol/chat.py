@@ -1,0 +1,146 @@
+"""Commands and events of the playground: chats, prompts and generated answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lora_studio.core.chat import ChatQuestion, Speaker
+from lora_studio.core.dataset.spec import Message
+from lora_studio.core.lora.adapters import (
+    AdapterMix,
+)
+from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.protocol.dataset import Token
+
+TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
+
+
+class OpenChat(BaseCommand):
+    """Begins a chat or goes on with it: loads what these speakers need, and keeps it in memory.
+
+    `model` is the base that adapters work on; `chat_template` is chosen as the dataset step does.
+    """
+
+    title = text("Loading the chat models")
+    kind: Literal["open_chat"] = "open_chat"
+    model: ModelSpec
+    chat_template: str = "model"
+    speakers: tuple[Speaker, ...] = ()
+
+
+class AskChat(BaseCommand):
+    """Answers one question in every column at once; what is not loaded yet is loaded first."""
+
+    title = text("Generating answers")
+    kind: Literal["ask_chat"] = "ask_chat"
+    model: ModelSpec
+    chat_template: str = "model"
+    asked: tuple[ChatQuestion, ...] = Field(min_length=1)
+
+
+class ShowPrompt(BaseCommand):
+    """The exact tokens that a speaker is given for a conversation."""
+
+    title = text("Tokenizing the prompt")
+    kind: Literal["show_prompt"] = "show_prompt"
+    model: ModelSpec
+    chat_template: str = "model"
+    speaker: Speaker
+    messages: tuple[Message, ...]
+
+
+class Generate(BaseCommand):
+    """Answers conversations with one or more models of a run, greedily unless told otherwise.
+
+    `mixes` are adapters from anywhere on the run's base model, which is loaded once for all of them.
+    """
+
+    title = text("Generating answers")
+    kind: Literal["generate"] = "generate"
+    run: str
+    sources: tuple[TextSource, ...]
+    mixes: tuple[AdapterMix, ...] = ()
+    conversations: tuple[tuple[Message, ...], ...]
+    max_tokens: int = Field(128, ge=1, le=65536)
+    temperature: float = Field(0.0, ge=0.0, le=2.0)
+    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    seed: int = 0
+
+
+class ChatReady(BaseEvent):
+    """What a chat needs is loaded; `devices` are those in use, `memory_bytes` what weights take."""
+
+    kind: Literal["chat_ready"] = "chat_ready"
+    devices: tuple[str, ...] = ()
+    memory_bytes: int = 0
+
+
+class AnswerGrew(BaseEvent):
+    """An answer goes on: its text from character `start` on is `text` now."""
+
+    kind: Literal["answer_grew"] = "answer_grew"
+    column: int
+    start: int
+    text: str
+    tokens: int
+
+
+class Answered(BaseEvent):
+    """An answer is complete. `ending`: by itself, at the limit of tokens, or where it was stopped.
+
+    `seconds` are those of this answer alone, the wait for its first token in `first_s`.
+    """
+
+    kind: Literal["answered"] = "answered"
+    column: int
+    text: str
+    tokens: int
+    prompt_tokens: int = 0
+    first_s: float = 0.0
+    seconds: float = 0.0
+    ending: Literal["end", "length", "stopped"] = "end"
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Speed after the first token; None where there is too little to tell."""
+        taken = self.seconds - self.first_s
+        return (self.tokens - 1) / taken if self.tokens > 1 and taken > 0 else None
+
+
+class AnswerRefused(BaseEvent):
+    """One column could not answer; the others go on."""
+
+    kind: Literal["answer_refused"] = "answer_refused"
+    column: int
+    problem: Problem
+
+
+class PromptShown(BaseEvent):
+    """What a speaker is given: `tokens` in order, their texts together are `text`.
+
+    `note` says why there are no tokens, where a server keeps them to itself.
+    """
+
+    kind: Literal["prompt_shown"] = "prompt_shown"
+    text: str
+    tokens: tuple[Token, ...] = ()
+    note: Text = NO_TEXT
+
+
+class Generated(BaseEvent):
+    """An answer of one model to the conversation with this index; `mix` names its adapters, if the
+    command did.
+    """
+
+    kind: Literal["generated"] = "generated"
+    source: TextSource
+    mix: str = ""
+    index: int
+    text: str
+    tokens: int
+    finished: bool

@@ -1,0 +1,265 @@
+"""Commands and events about datasets: formats, rows, lengths and findings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.dataset.spec import DatasetSpec, Fix, Message, RowFormat, Task
+from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class InspectDataset(BaseCommand):
+    """Recognises a dataset and shows its first rows at once, then reads all of it."""
+
+    title = text("Reading the dataset")
+    step = "dataset"
+    lane = "scanner"
+    kind: Literal["inspect_dataset"] = "inspect_dataset"
+    dataset: DatasetSpec
+    preview: int = Field(20, ge=0, le=1000)
+
+
+class ReadRows(BaseCommand):
+    """A page of rows, of all, of those that hold `search`, or of those left out.
+
+    With `only` the page is of these (source, row) pairs, such as a finding's; with `reason`, the one
+    of a `Skipped`, of the rows left out for that reason.
+    """
+
+    title = text("Reading rows")
+    step = "dataset"
+    lane = "reader"
+    is_optional = True
+    kind: Literal["read_rows"] = "read_rows"
+    dataset: DatasetSpec
+    first: int = Field(0, ge=0)
+    count: int = Field(100, ge=1, le=1000)
+    search: str = ""
+    which: Literal["all", "used", "skipped"] = "all"
+    reason: Text = NO_TEXT
+    only: tuple[tuple[int, int], ...] = ()
+
+
+class ShowRow(BaseCommand):
+    """One row in full; with a model also its tokens."""
+
+    title = text("Reading the row")
+    step = "dataset"
+    is_optional = True
+    kind: Literal["show_row"] = "show_row"
+    dataset: DatasetSpec
+    model: ModelSpec | None = None
+    row: int = Field(1, ge=1)
+    source: int = Field(0, ge=0)
+
+
+class MeasureDataset(BaseCommand):
+    """Tokenises the whole dataset and tells how long its rows are."""
+
+    title = text("Measuring row lengths")
+    step = "dataset"
+    lane = "scanner"
+    is_optional = True
+    kind: Literal["measure_dataset"] = "measure_dataset"
+    dataset: DatasetSpec
+    model: ModelSpec
+
+
+class LintDataset(BaseCommand):
+    """Looks for faults in the whole dataset; with a model also for those that only tokens show."""
+
+    title = text("Checking the dataset")
+    step = "dataset"
+    lane = "scanner"
+    is_optional = True
+    kind: Literal["lint_dataset"] = "lint_dataset"
+    dataset: DatasetSpec
+    model: ModelSpec | None = None
+    seed: int = 42
+
+
+class Skipped(BaseModel):
+    """Rows left out for one reason; `rows` are the first few, counted from 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: Text
+    count: int
+    rows: tuple[int, ...] = ()
+
+
+TokenState = Literal["trained", "context", "cut"]
+
+
+class Token(BaseModel):
+    """One token as the model sees it; `special` marks control tokens such as <|im_end|>."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    text: str
+    state: TokenState
+    special: bool = False
+
+
+class RowPreview(BaseModel):
+    """One row of the data; `row` counts from 1 over its source (whose position `source` is).
+
+    `text` is what plain-text rows hold; `fault` is why a row is left out, in which case `messages`
+    are what could be read of it. For pairs, `messages` is the prompt.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row: int
+    source: int = 0
+    messages: tuple[Message, ...] = ()
+    chosen: tuple[Message, ...] = ()
+    rejected: tuple[Message, ...] = ()
+    label: bool | None = None
+    text: str = ""
+    fault: Text = NO_TEXT
+
+
+class SourceFound(BaseModel):
+    """What one source holds and how sure that is (`confidence` 0 to 1, `evidence` in words).
+
+    `format` and `task` are None where nothing can be trained on; `problems` says why. read = used +
+    sum of skipped; `rows` is None while the source is still being read. `first` is the first row that
+    could be read, as a JSON object: what a mapping is tried on before it is chosen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    container: Text  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
+    format: RowFormat | None
+    task: Task | None
+    confidence: float
+    evidence: Text
+    others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
+    columns: tuple[str, ...]
+    mapping: dict[str, str]
+    first: str = ""
+    rows: int | None = None
+    used: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class DatasetInspected(BaseEvent):
+    """What a dataset holds: read = used + sum of skipped.
+
+    Comes twice for large data: at once with the first rows (`complete` False, the counts those of
+    the first rows alone), and when every row was read.
+    """
+
+    kind: Literal["dataset_inspected"] = "dataset_inspected"
+    sources: tuple[SourceFound, ...]
+    task: Task | None
+    complete: bool = True
+    rows_read: int
+    rows_used: int
+    skipped: tuple[Skipped, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    preview: tuple[RowPreview, ...] = ()
+
+
+class RowsRead(BaseEvent):
+    """A page of rows: those at `first`, … of the `matching` rows that the question asked for."""
+
+    kind: Literal["rows_read"] = "rows_read"
+    first: int
+    matching: int
+    rows: tuple[RowPreview, ...]
+
+
+class RowShown(BaseEvent):
+    """One row in full: as the file has it (`raw`, JSON) and, with a model, as the model sees it.
+
+    Together the texts of `tokens` are `text`; `trained_spans` are character ranges of it, end
+    excluded. For pairs the parts of the rejected side follow in `rejected_*`.
+    """
+
+    kind: Literal["row_shown"] = "row_shown"
+    row: RowPreview
+    raw: str
+    text: str = ""
+    tokens: tuple[Token, ...] = ()
+    trained_spans: tuple[tuple[int, int], ...] = ()
+    rejected_text: str = ""
+    rejected_tokens: tuple[Token, ...] = ()
+    rejected_trained_spans: tuple[tuple[int, int], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class LengthsMeasured(BaseEvent):
+    """How long the rows are, in tokens, over the whole dataset; estimated from a sample of it, as
+    if that were all, until it is `complete`.
+
+    `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
+    `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can
+    be read off. `percentiles` maps 50, 90, 95, 99, 100 to lengths. Per epoch and before any cut.
+    `heaviest` maps a number of rows per optimizer step, in powers of two, to tokens: the first n of
+    these add up to what the n longest rows of one step have together in the step where that is most.
+    """
+
+    kind: Literal["lengths_measured"] = "lengths_measured"
+    complete: bool = True
+    rows: int
+    tokens: int
+    trained_tokens: int
+    edges: tuple[int, ...]
+    rows_over: tuple[int, ...]
+    trained_over: tuple[int, ...]
+    percentiles: dict[int, int]
+    skipped: tuple[Skipped, ...] = ()
+    heaviest: dict[int, tuple[int, ...]] = Field(default_factory=dict)
+
+
+class Finding(BaseModel):
+    """One kind of fault in the data: how many rows, some of them, and what can be done.
+
+    `code` is dotted (`lint.duplicates`). `rows` are (source, row) pairs, at most a thousand. `fix`
+    goes into the project's `dataset.fixes`; `change` is another setting that helps, as field and
+    value of the dataset step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    title: Text
+    what: Text
+    count: int
+    rows: tuple[tuple[int, int], ...] = ()
+    severity: Literal["error", "warning", "hint"] = "warning"
+    fix: Fix | None = None
+    fixed: bool = False
+    change: tuple[str, Any] | None = None
+
+
+class DatasetLinted(BaseEvent):
+    """Every finding, the gravest first; `rows` were looked at."""
+
+    kind: Literal["dataset_linted"] = "dataset_linted"
+    rows: int
+    findings: tuple[Finding, ...]
+
+
+class DatasetReady(BaseEvent):
+    """The rows of a run after rendering: read = train + validation + sum of skipped."""
+
+    kind: Literal["dataset_ready"] = "dataset_ready"
+    task: Task
+    rows_read: int
+    rows_train: int
+    rows_validation: int
+    skipped: tuple[Skipped, ...] = ()
+    rows_cut: int = 0
+    tokens: int
+    trained_tokens: int

@@ -1,0 +1,111 @@
+"""What every command has in common: how it begins, what it reports, how it ends and is interrupted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class Cancel(BaseCommand):
+    """Ends the command `target` without a result; heeded within ten seconds or enforced."""
+
+    kind: Literal["cancel"] = "cancel"
+    target: str
+
+
+class Stop(BaseCommand):
+    """Ends the training `target` after this step and keeps the adapter."""
+
+    kind: Literal["stop"] = "stop"
+    target: str
+
+
+class Pause(BaseCommand):
+    """Ends the training `target` after this step with a checkpoint that it can go on from."""
+
+    kind: Literal["pause"] = "pause"
+    target: str
+
+
+class SaveCheckpoint(BaseCommand):
+    """Writes a checkpoint of the training `target` after this step."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    target: str
+
+
+class Shutdown(BaseCommand):
+    """Ends the worker when its current command has ended."""
+
+    kind: Literal["shutdown"] = "shutdown"
+
+
+#: Raised by one whenever a command or an event changes its meaning.
+PROTOCOL = 1
+
+
+class Hello(BaseEvent):
+    """The first line of every worker. Parsed leniently; it never changes."""
+
+    kind: Literal["hello"] = "hello"
+    protocol: int = PROTOCOL
+    app_version: str
+    pid: int
+
+
+class Started(BaseEvent):
+    """The worker begins with a command."""
+
+    kind: Literal["started"] = "started"
+    command: str
+
+
+class Progress(BaseEvent):
+    """How far a stage is. `total` is None while unknown; `eta_s` in seconds."""
+
+    kind: Literal["progress"] = "progress"
+    stage: Text
+    done: float = 0.0
+    total: float | None = None
+    unit: str = ""
+    eta_s: float | None = None
+
+
+class Log(BaseEvent):
+    """A line worth keeping, in the user's words."""
+
+    kind: Literal["log"] = "log"
+    text: Text
+
+
+class Warned(BaseEvent):
+    """A problem that does not end the command."""
+
+    kind: Literal["warned"] = "warned"
+    problem: Problem
+
+
+class Done(BaseEvent):
+    """The command ended well. `stopped`: at the user's wish, with a usable result; `paused`: with
+    a checkpoint, or nothing yet, to go on from.
+    """
+
+    kind: Literal["done"] = "done"
+    stopped: bool = False
+    paused: bool = False
+
+
+class Failed(BaseEvent):
+    """The command ended with a problem."""
+
+    kind: Literal["failed"] = "failed"
+    problem: Problem
+
+
+class Cancelled(BaseEvent):
+    """The command ended at the user's wish, without a result."""
+
+    kind: Literal["cancelled"] = "cancelled"

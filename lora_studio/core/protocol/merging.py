@@ -1,0 +1,100 @@
+"""Commands and events that merge an adapter into its base model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from lora_studio.core.lora.adapters import (
+    WeightedAdapter,
+)
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import Text, text
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class Merge(BaseCommand):
+    """Merges the adapter of a run into its base model."""
+
+    title = text("Merging")
+    step = "merging"
+    changes_run = True
+    state_after = "merged"
+    kind: Literal["merge"] = "merge"
+    run: str
+
+
+class PlanMerge(BaseCommand):
+    """What merging a run would do and need, from the headers of its files."""
+
+    title = text("Planning the merge")
+    step = "merging"
+    kind: Literal["plan_merge"] = "plan_merge"
+    run: str
+    merging: MergingSpec = MergingSpec()
+
+
+class MergeAdapters(BaseCommand):
+    """Merges adapters into a base model, outside any run."""
+
+    title = text("Merging adapters")
+    kind: Literal["merge_adapters"] = "merge_adapters"
+    base: ModelSpec
+    adapters: tuple[WeightedAdapter, ...] = Field(min_length=1)
+    out: str
+    merging: MergingSpec = MergingSpec()
+
+
+class ImportModel(BaseCommand):
+    """Puts the model of a new run into it as its merged model, so that it can be exported."""
+
+    title = text("Importing the model")
+    step = "export"
+    changes_run = True
+    state_after = "merged"
+    kind: Literal["import_model"] = "import_model"
+    run: str
+
+
+class MergePlanned(BaseEvent):
+    """What a merge would do. Sizes in bytes: `bytes` of the model, `missing` what is not on disk yet,
+    `free` on the disk, `memory` at its peak above an idle worker. `by_peft` is why PEFT has to do it.
+    """
+
+    kind: Literal["merge_planned"] = "merge_planned"
+    bytes: int
+    missing: int
+    free: int
+    memory: int
+    dtype: str
+    shards: int
+    tensors: int
+    tensors_changed: int
+    finished_shards: int = 0
+    by_peft: Text | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class ShardWritten(BaseEvent):
+    """One file of the merged model is complete; `kept` when an earlier attempt had written it."""
+
+    kind: Literal["shard_written"] = "shard_written"
+    file: str
+    number: int
+    of: int
+    bytes: int
+    kept: bool = False
+
+
+class Merged(BaseEvent):
+    """The merged model as a Hugging Face folder; `by_peft` is why PEFT had to merge in memory."""
+
+    kind: Literal["merged"] = "merged"
+    folder: str
+    bytes: int
+    dtype: str
+    tensors_changed: int
+    by_peft: Text | None = None

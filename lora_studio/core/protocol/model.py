@@ -1,0 +1,210 @@
+"""Commands and events about base models, the hub and the devices of this computer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import text
+from lora_studio.core.model.catalog import ModelEntry, Place
+from lora_studio.core.model.shape import ModelShape
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class InspectModel(BaseCommand):
+    """Facts of a model and the adapter size, without loading weights."""
+
+    title = text("Inspecting the model")
+    step = "model"
+    kind: Literal["inspect_model"] = "inspect_model"
+    model: ModelSpec
+    lora: LoraSpec = LoraSpec()
+
+
+class ListModels(BaseCommand):
+    """Looks for models in a place on this computer; `folders` are those of the place `folder`."""
+
+    title = text("Looking for models")
+    lane = "finder"
+    in_project = False
+    kind: Literal["list_models"] = "list_models"
+    place: Literal["folder", "cache", "ollama", "lm_studio"]
+    folders: tuple[str, ...] = ()
+
+
+class SearchModels(BaseCommand):
+    """Looks for base models on the hub. Sizes in parameters, 0 for no bound; `gated`: with those
+    whose terms have to be accepted."""
+
+    title = text("Searching the hub")
+    lane = "hub"
+    in_project = False
+    kind: Literal["search_models"] = "search_models"
+    text: str = ""
+    smallest: int = Field(0, ge=0)
+    largest: int = Field(0, ge=0)
+    licence: str = ""
+    gated: bool = True
+    sort: Literal["downloads", "likes", "updated"] = "downloads"
+    limit: int = Field(50, ge=1, le=200)
+
+
+class DownloadModel(BaseCommand):
+    """Fetches a hub model into the cache that all tools of the hub share, or goes on with that."""
+
+    title = text("Downloading the model")
+    lane = "downloads"
+    in_project = False
+    kind: Literal["download_model"] = "download_model"
+    model: ModelSpec
+
+
+class InspectAccount(BaseCommand):
+    """Asks whose token is used at the hub."""
+
+    title = text("Checking the hub account")
+    lane = "hub"
+    in_project = False
+    kind: Literal["inspect_account"] = "inspect_account"
+
+
+class SignIn(BaseCommand):
+    """Puts a token into the hub's own store. It is in no other form than `to_pipe` ever written."""
+
+    title = text("Signing in")
+    lane = "hub"
+    in_project = False
+    kind: Literal["sign_in"] = "sign_in"
+    token: SecretStr
+
+
+class SignOut(BaseCommand):
+    """Takes the token out of the hub's own store."""
+
+    title = text("Signing out")
+    lane = "hub"
+    in_project = False
+    kind: Literal["sign_out"] = "sign_out"
+
+
+class InspectDevices(BaseCommand):
+    """Lists the devices that a model can be placed on."""
+
+    title = text("Looking for devices")
+    kind: Literal["inspect_devices"] = "inspect_devices"
+
+
+class Device(BaseModel):
+    """A place to run a model on; memory in bytes. `precision` is what "auto" means there, `identifier`
+    what an NVIDIA card is called by its driver."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str  # auto, cpu, mps, cuda:0 …
+    title: str
+    total_bytes: int
+    free_bytes: int
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    identifier: str = ""
+
+
+class DevicesFound(BaseEvent):
+    """The devices of this machine, the one that `auto` means first.
+
+    `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` has the
+    versions of those that it stands on, by name.
+    """
+
+    kind: Literal["devices_found"] = "devices_found"
+    devices: tuple[Device, ...]
+    has_unsloth: bool = False  # whether that backend is installed
+    missing: tuple[str, ...] = ()
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class ParametersCounted(BaseEvent):
+    """Exact counts, known before training starts; `adapter_bytes` on disk in 32-bit."""
+
+    kind: Literal["parameters_counted"] = "parameters_counted"
+    trainable: int
+    total: int
+    targets: tuple[str, ...]
+    adapter_bytes: int
+
+    @property
+    def percent(self) -> float:
+        """Trainable parameters as a percentage of all."""
+        return 100.0 * self.trainable / self.total if self.total else 0.0
+
+
+class ModelInspected(BaseEvent):
+    """Facts of a model that need no weights. Sizes in bytes, by precision.
+
+    `disk_bytes` are those of its files, of which `missing_bytes` are still on the hub; `gated`: its
+    terms have to be accepted there.
+    """
+
+    kind: Literal["model_inspected"] = "model_inspected"
+    source: str
+    folder: str
+    architecture: str
+    parameters: int
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    context: int | None
+    stored_dtype: str
+    licence: str | None
+    has_chat_template: bool
+    prequantized: str | None = None
+    disk_bytes: int = 0
+    missing_bytes: int = 0
+    gated: bool = False
+    weight_bytes: dict[str, int]
+    linear_names: tuple[str, ...]
+    adapter: ParametersCounted | None = None
+    shape: ModelShape | None = None
+
+
+class ModelsFound(BaseEvent):
+    """Models of one place: `folders` are those that were looked through."""
+
+    kind: Literal["models_found"] = "models_found"
+    place: Place
+    models: tuple[ModelEntry, ...]
+    folders: tuple[str, ...] = ()
+
+
+class ModelDownloaded(BaseEvent):
+    """A hub model is complete on this computer; `bytes` of its weights."""
+
+    kind: Literal["model_downloaded"] = "model_downloaded"
+    source: str
+    revision: str
+    folder: str
+    bytes: int
+
+
+class AccountFound(BaseEvent):
+    """Whose token is used at the hub; `name` is empty where the hub could not be asked."""
+
+    kind: Literal["account_found"] = "account_found"
+    name: str
+    has_token: bool
+    from_environment: bool = False
+
+
+class ModelLoaded(BaseEvent):
+    """The base model is in memory; `memory_bytes` is what its weights take."""
+
+    kind: Literal["model_loaded"] = "model_loaded"
+    source: str
+    architecture: str
+    device: str
+    precision: str
+    parameters: int
+    memory_bytes: int
+    seconds: float

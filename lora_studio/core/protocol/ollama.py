@@ -1,0 +1,175 @@
+"""Commands and events about Ollama servers and their templates."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.messages import text
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+from lora_studio.core.templates.server.terms import DerivedTemplate, RenderRequest
+
+
+class InspectOllama(BaseCommand):
+    """Asks an Ollama server for its version and models."""
+
+    title = text("Connecting to Ollama")
+    step = "export"
+    kind: Literal["inspect_ollama"] = "inspect_ollama"
+    host: str = ""
+
+
+class CreateOllama(BaseCommand):
+    """Creates the Ollama model of an exported run, from its file in `quantization` ("": the first).
+
+    `name` and `host` overrule the project's. `force` replaces a model of that name; `anyway` takes
+    a file that failed its self-test by what its few bits lose.
+    """
+
+    title = text("Creating the Ollama model")
+    step = "export"
+    changes_run = True
+    kind: Literal["create_ollama"] = "create_ollama"
+    run: str
+    name: str = ""
+    host: str = ""
+    quantization: str = ""
+    force: bool = False
+    anyway: bool = False
+
+
+class ShowOllama(BaseCommand):
+    """What an Ollama server has stored for a model."""
+
+    title = text("Reading the Ollama model")
+    kind: Literal["show_ollama"] = "show_ollama"
+    name: str
+    host: str = ""
+
+
+class CopyOllama(BaseCommand):
+    """Gives a model in Ollama a second name; one that is taken is replaced with `force` only."""
+
+    title = text("Copying the Ollama model")
+    step = "export"
+    is_optional = True
+    kind: Literal["copy_ollama"] = "copy_ollama"
+    source: str
+    target: str
+    host: str = ""
+    force: bool = False
+
+
+class RemoveOllama(BaseCommand):
+    """Removes a model from Ollama."""
+
+    title = text("Deleting the Ollama model")
+    step = "export"
+    is_optional = True
+    kind: Literal["remove_ollama"] = "remove_ollama"
+    name: str
+    host: str = ""
+
+
+class DeriveTemplate(BaseCommand):
+    """Derives the Ollama TEMPLATE of a model folder or template file; overrides where not None.
+
+    `adds_bos`: whether the server puts `bos` in front itself. `frozen_date` writes that day.
+    """
+
+    title = text("Deriving the Ollama template")
+    step = "export"
+    lane = "sizes"
+    is_optional = True
+    kind: Literal["derive_template"] = "derive_template"
+    path: str
+    bos: str | None = None
+    eos: str | None = None
+    adds_bos: bool | None = None
+    frozen_date: date | None = None
+
+
+class RenderTemplate(BaseCommand):
+    """Renders a TEMPLATE as a server would; `today` is what it prints as the current date."""
+
+    title = text("Rendering the template")
+    kind: Literal["render_template"] = "render_template"
+    template: str
+    request: RenderRequest
+    today: date | None = None
+
+
+class OllamaModel(BaseModel):
+    """A model on a server: its size in bytes, its digest, when it was last changed (ISO 8601)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    bytes: int = 0
+    digest: str = ""
+    modified: str = ""
+    quantization: str = ""
+
+
+class OllamaFound(BaseEvent):
+    """A server that answered; `details` has the facts of its models."""
+
+    kind: Literal["ollama_found"] = "ollama_found"
+    host: str
+    version: str
+    models: tuple[str, ...]
+    details: tuple[OllamaModel, ...] = ()
+
+
+class OllamaShown(BaseEvent):
+    """What a server has stored for a model; `digest` is that of its weights (sha256), if told."""
+
+    kind: Literal["ollama_shown"] = "ollama_shown"
+    host: str
+    name: str
+    template: str
+    system: str = ""
+    stops: tuple[str, ...] = ()
+    parameters: dict[str, str] = Field(default_factory=dict)
+    digest: str = ""
+    family: str = ""
+    quantization: str = ""
+
+
+class OllamaCreated(BaseEvent):
+    """The model exists in Ollama, and what was read back is what was sent.
+
+    `prompts_checked` conversations had as many tokens for the server as for the tokenizer; 0 where
+    it cannot run the model.
+    """
+
+    kind: Literal["ollama_created"] = "ollama_created"
+    host: str
+    name: str
+    version: str
+    prompts_checked: int = 0
+
+
+class TemplateDerived(BaseEvent):
+    """The Ollama TEMPLATE made from the chat template, and whether it renders the same text.
+
+    `derived` has everything that is known about it, `chat_template` is what it was made from.
+    """
+
+    kind: Literal["template_derived"] = "template_derived"
+    template: str
+    stops: tuple[str, ...]
+    proven: bool
+    conversations: int
+    difference: str | None = None
+    chat_template: str = ""
+    derived: DerivedTemplate | None = None
+
+
+class TemplateRendered(BaseEvent):
+    """What a TEMPLATE wrote."""
+
+    kind: Literal["template_rendered"] = "template_rendered"
+    text: str

@@ -1,0 +1,209 @@
+"""The command that trains, and the events of a training run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.protocol.base import BaseCommand, BaseEvent
+
+
+class Train(BaseCommand):
+    """Trains the adapter of a run; `resume` goes on from its last complete checkpoint.
+
+    `lower`: with less memory than the attempt before, which the system ended for lack of it.
+    """
+
+    title = text("Training")
+    step = "training"
+    changes_run = True
+    state_after = "trained"
+    kind: Literal["train"] = "train"
+    run: str
+    resume: bool = False
+    lower: bool = False
+
+
+Component = Literal[
+    "weights", "adapters", "gradients", "optimizer", "activations", "logits", "overhead"
+]
+COMPONENTS: dict[Component, str] = {
+    "weights": "Weights",
+    "adapters": "Adapters",
+    "gradients": "Gradients",
+    "optimizer": "Optimizer",
+    "activations": "Activations",
+    "logits": "Logits",
+    "overhead": "Overhead",
+}
+
+
+class MemoryEstimate(BaseModel):
+    """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
+
+    On several GPUs of one of them, the fullest; of several processes on the processor of all together.
+    `available` is what the device has free, None while that is unknown. `uncounted` is the part of
+    the overhead that a device does not report as memory in use, `guessed` the part of all that rests
+    on measured factors and that `Plan.correction` applies to. `seconds` is the time it takes, None
+    before anything was trained on this machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    overhead: int
+    tokens: int
+    uncounted: int = 0
+    guessed: int = 0
+    available: int | None = None
+    device: str = ""
+    seconds: float | None = None
+
+    @property
+    def parts(self) -> dict[Component, int]:
+        """Bytes of each component, in the order they are shown."""
+        return {name: getattr(self, name) for name in COMPONENTS}
+
+    @property
+    def total(self) -> int:
+        """Bytes of all components."""
+        return sum(self.parts.values())
+
+    @property
+    def reported(self) -> int:
+        """The peak as the device itself reports it (`StepDone.memory_bytes`)."""
+        return self.total - self.uncounted
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether all of it finds room; None while the room is unknown."""
+        return None if self.available is None else self.total <= self.available
+
+
+class TrainingStarted(BaseEvent):
+    """The plan of a training; `step` is where it goes on, 0 for a new one."""
+
+    kind: Literal["training_started"] = "training_started"
+    steps: int
+    step: int = 0
+    steps_per_epoch: float
+    effective_batch: int
+
+
+class MemoryEstimated(BaseEvent):
+    """What the training will take, told before its first step from its model and its very rows."""
+
+    kind: Literal["memory_estimated"] = "memory_estimated"
+    estimate: MemoryEstimate
+
+
+class StepDone(BaseEvent):
+    """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
+
+    `figures` are what else an objective tells, such as how often the chosen answer is ahead. How
+    busy a device is comes in percent: of its time for a GPU, of all processors for this process on
+    a CPU; None where nobody can tell.
+    """
+
+    kind: Literal["step_done"] = "step_done"
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_s: float
+    memory_bytes: int
+    gpu_percent: float | None = None
+    gpu_celsius: float | None = None
+    cpu_percent: float | None = None
+    eta_s: float | None = None
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class Evaluated(BaseEvent):
+    """Loss on the validation rows, in nats per trained token or as the objective has it."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    loss: float
+    figures: dict[str, float] = Field(default_factory=dict)
+
+
+class CheckpointSaved(BaseEvent):
+    """A complete checkpoint that training can go on from."""
+
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    step: int
+    folder: str
+
+
+class Recovered(BaseEvent):
+    """Memory ran out and training goes on with less of it, after step `step`, which it redoes.
+
+    A step still has as many rows; `why` is one sentence about what ran out.
+    """
+
+    kind: Literal["recovered"] = "recovered"
+    step: int
+    micro_batch: int
+    gradient_accumulation: int
+    gradient_checkpointing: bool
+    why: Text
+
+    @property
+    def text(self) -> Text:
+        """Return what happened and how training continues."""
+        if self.gradient_checkpointing:
+            template = (
+                "{why} Training continues after step {step} with micro-batches of {micro_batch} and "
+                "gradient checkpointing; the effective batch size stays the same."
+            )
+        else:
+            template = (
+                "{why} Training continues after step {step} with micro-batches of {micro_batch}; "
+                "the effective batch size stays the same."
+            )
+        return text(template, why=self.why, step=self.step, micro_batch=self.micro_batch)
+
+
+class Sampled(BaseEvent):
+    """An answer to a sample prompt at an evaluation: of the base model, made once and then of `step`
+    0, or of the model as it was after `step`. `prompt` is what a person reads of it.
+    """
+
+    kind: Literal["sampled"] = "sampled"
+    step: int
+    index: int
+    prompt: str
+    source: Literal["base", "tuned"]
+    text: str
+
+
+class EndedEarly(BaseEvent):
+    """Eval loss has not fallen for `evaluations` in a row, so training ends before its plan does."""
+
+    kind: Literal["ended_early"] = "ended_early"
+    step: int
+    evaluations: int
+
+
+class AdapterSaved(BaseEvent):
+    """The adapter in PEFT's layout, as it was after `step`.
+
+    `best_loss` is its eval loss where it was kept for that, and is not the last one of the training.
+    """
+
+    kind: Literal["adapter_saved"] = "adapter_saved"
+    step: int
+    folder: str
+    bytes: int
+    best_loss: float | None = None
