@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -132,6 +133,10 @@ def _of_window(tree: ast.Module, found: Texts) -> None:
                 found.counted[str(literals[1])] = str(literals[0])
 
 
+#: A field of a template.
+_FIELD = re.compile(r"\{[^}]*\}")
+
+
 class _Told:
     """Sentences in a module, f-strings as templates."""
 
@@ -157,8 +162,9 @@ class _Told:
             is_message = name in _MESSAGES and isinstance(node.func, ast.Name)
             if name == "text" and isinstance(node.func, ast.Name) and node.args:
                 template = node.args[0]
-                if isinstance(template, ast.Constant) and isinstance(template.value, str):
-                    self.found[template.value] = []
+                value = template.value if isinstance(template, ast.Constant) else ""
+                if isinstance(value, str) and any(map(str.isalpha, _FIELD.sub("", value))):
+                    self.found[value] = []
             if name in _INTERNAL or (isinstance(node.func, ast.Attribute) and name == "warning"):
                 return
             in_problem = in_problem or is_message
