@@ -17,6 +17,9 @@ from lora_studio.client import (
 from lora_studio.client import (
     worker as client_worker,
 )
+from lora_studio.client.endings import unfinished_command
+from lora_studio.client.link import Link, until_ended
+from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import checks, presets, project
 from lora_studio.core.project.project import SPECS, Draft
@@ -112,10 +115,10 @@ def run_stage(command: commands.Job, display: Display) -> int:
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
     """Runs one job in a worker of its own and shows it; the system stays awake meanwhile."""
-    links: list[client_worker.Link] = []
+    links: list[Link] = []
     start = oom_supervisor.RestartingWorker.start
     try:
-        with ctrl_c(links, command), sleep_inhibitor.while_working(f"LoRA Studio: {command.kind}"):
+        with ctrl_c(links, command), sleep_inhibitor.prevent_sleep(f"LoRA Studio: {command.kind}"):
             return display.follow(client_worker.perform(command, links.append, start))
     except ProblemError as error:
         display.problems(error.problems)
@@ -128,7 +131,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
         worker = client_worker.Worker.start()
         with ctrl_c([worker], command):
             worker.send(command)
-            return display.follow(client_worker.until_ended(worker, command.id))
+            return display.follow(until_ended(worker, command.id))
     except ProblemError as error:
         display.problems(error.problems)
         return events.Failed(problem=error.problems[0])
@@ -136,8 +139,8 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
 
 def watch(run: RunFolder, display: Display) -> int:
     """Shows a run from its beginning and stays with it while a worker is at work on it."""
-    oom_supervisor.leave_guard(run)
-    ending = display.follow(client_worker.Watched(run).events())
+    oom_supervisor.start_guard(run)
+    ending = display.follow(WatchedRun(run).events())
     return 0 if ending is None else exit_status(ending)
 
 
@@ -146,7 +149,7 @@ def pause(run: RunFolder, display: Display) -> int:
 
     Raises ProblemError when there is none.
     """
-    command = client_worker.unfinished_command(run, "train")
+    command = unfinished_command(run, "train")
     if command is None:
         raise fail(
             "run.not_running",
@@ -154,7 +157,7 @@ def pause(run: RunFolder, display: Display) -> int:
             "List the runs of a project with `lora-studio runs PROJECT`.",
             where=Where(file=str(run.path)),
         )
-    watched = client_worker.Watched(run)
+    watched = WatchedRun(run)
     watched.send(commands.Pause(target=command))
     display.say("It pauses after the step under way.")
     ending = None
@@ -192,9 +195,7 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 
 @contextmanager
-def ctrl_c(
-    links: list[client_worker.Link], command: commands.Job | commands.Question
-) -> Iterator[None]:
+def ctrl_c(links: list[Link], command: commands.Job | commands.Question) -> Iterator[None]:
     """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
 
     A polite kill pauses a training: it can be gone on with. A closed terminal leaves the work alone.

@@ -1,9 +1,9 @@
-"""A worker that is replaced when the system ends it for lack of memory in the middle of a training.
+"""Restarts a training worker that the system killed for lack of memory.
 
-While a training has a window, the window does that. One whose window is closed, or killed, gets a guard:
-a small process that waits for the worker's end and then does the same (`guard`). The worker starts it when
-nobody holds the other end of its pipe any more; so does whoever looks at a training that has neither
-(`leave_guard`). The lock `guard_file` says that somebody does.
+While the window is open, it supervises its worker (`RestartingWorker`). After the window is closed or
+killed, a guard does: a small process that waits for the worker to end and then restarts it (`guard`). The
+worker starts the guard when its pipe to the parent closes, and so does a process that finds a training run
+without a supervisor (`start_guard`). The lock `guard_file` prevents two supervisors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import time
 from collections.abc import Iterator
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.worker import Command, Worker
+from lora_studio.client.endings import last_open_command, unfinished_command
+from lora_studio.client.link import Command
+from lora_studio.client.worker import Worker
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import Ending, Event, Failed, TrainingStarted, Warned
@@ -25,152 +28,159 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.setup.environment import child_environment, frozen
 
-#: The verb of the command line that is `guard`.
+#: The command-line verb that runs `guard`.
 GUARD_VERB = "guard"
 
-#: Seconds between two looks of a guard at whether the worker is still there.
+#: Seconds between two checks of a guard whether the worker is still running.
 _INTERVAL = 1.0
 
-#: Seconds to try to become the one who guards a run: of whoever has something else to do, and of a
-#: process that is there for nothing else. A look at a lock may be in the way for a moment.
-_PATIENCE, _LONG_PATIENCE = 0.3, 5.0
+#: Seconds to wait for the supervisor lock, in a parent and in a guard. Another process that checks the
+#: lock holds it for a moment.
+_LOCK_TIMEOUT, _GUARD_LOCK_TIMEOUT = 0.3, 5.0
 
-#: Workers that may take the place of one: from 16 rows at a time down to one it takes four.
-ATTEMPTS = 6
+#: Restarts before giving up. Four are enough to go from a micro-batch of 16 rows to one row.
+MAX_RESTARTS = 6
 
 
 class RestartingWorker:
-    """A `client.Link`; the command keeps its id, so that nobody has to know of the replacement.
+    """A `Link` whose worker is replaced after an out-of-memory kill. Commands keep their IDs.
 
-    The next worker goes on from the last checkpoint with less memory (`Train.lower`), and hears
-    again what the user had wished for.
+    The next worker resumes from the last checkpoint with a lower memory setting (`Train.lower`) and
+    receives the user's stop and pause requests again.
     """
 
     def __init__(self, run: RunFolder, worker: Worker) -> None:
-        """Use `start`."""
+        """Supervise `worker`; use `start` to create both."""
         self._run, self._worker = run, worker
-        self._lock = threading.RLock()  # a signal's handler sends in the middle of anything
+        self._lock = threading.RLock()  # reentrant: a signal handler may send at any time
         self._train: commands.Train | None = None
-        self._wishes: list[commands.Stop | commands.Pause] = []
-        self._guarding = FileLock(run.guard_file)
-        self._attempts = 0
-        self._over = False
+        self._requests: list[commands.Stop | commands.Pause] = []
+        self._guard_lock = FileLock(run.guard_file)
+        self._restarts = 0
+        self._is_stopped = False
 
     @classmethod
     def start(cls, run: RunFolder) -> RestartingWorker:
-        """Starts the first worker; raises ProblemError when there is no engine."""
+        """Start the first worker; raises ProblemError if no engine is installed."""
         return cls(run, _worker(run))
 
     @property
     def pid(self) -> int:
-        """Process number of the worker at work now."""
+        """Process ID of the current worker."""
         return self._worker.pid
 
     def send(self, command: Command) -> None:
-        """Passes a command on; a worker that has gone does not raise, its events say so."""
+        """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
         with self._lock:
             if isinstance(command, commands.Train):
-                self._train, self._wishes = command, []
+                self._train, self._requests = command, []
                 with contextlib.suppress(OSError):
-                    self._guarding.acquire({"pid": os.getpid()}, _PATIENCE)
+                    self._guard_lock.acquire({"pid": os.getpid()}, _LOCK_TIMEOUT)
             elif isinstance(command, commands.Stop | commands.Pause):
-                self._wishes.append(command)
+                self._requests.append(command)
             self._worker.send(command)
 
     def events(self) -> Iterator[Event]:
-        """Blocks for the next event of any of the workers; ends with the last one."""
+        """Yield the events of all workers in turn; ends with the last one."""
         while True:
             is_replaced = is_training = False
             for event in self._worker.events():
                 is_training = is_training or isinstance(event, TrainingStarted)
                 if is_training and isinstance(event, Failed) and self._replace(event):
-                    yield Warned(id=event.id, problem=self._said(event.problem))
+                    yield Warned(id=event.id, problem=self._as_warning(event.problem))
                     is_replaced = True
                     break
                 if isinstance(event, Ending):
-                    self._ended(event.id)
+                    self._on_ending(event.id)
                 yield event
             if not is_replaced:
                 return
 
     def cancel(self, target: str) -> None:
-        """Asks for the end of a command and enforces it; nothing is started any more."""
+        """Cancel a command; the worker isn't restarted."""
         with self._lock:
-            self._over = True
+            self._is_stopped = True
         self._worker.cancel(target)
 
     def close(self) -> None:
-        """Tells the worker that no more commands come."""
+        """Tell the worker that no more commands follow."""
         self._worker.close()
 
     def kill(self) -> None:
-        """Ends the worker and everything it started, at once and for good."""
+        """Kill the worker and all processes it started; it isn't restarted."""
         with self._lock:
-            self._over = True
+            self._is_stopped = True
         self._worker.kill()
 
     def detach(self) -> None:
-        """Lets the worker go on alone; it gives a training a guard."""
+        """Let the worker continue on its own; it starts a guard for a training run."""
         with self._lock:
-            self._over = True
-            self._guarding.release()
+            self._is_stopped = True
+            self._guard_lock.release()
         self._worker.detach()
 
-    def _ended(self, command: str) -> None:
+    def _on_ending(self, command: str) -> None:
         with self._lock:
             if self._train is not None and self._train.id == command:
                 self._train = None
-                self._guarding.release()
+                self._guard_lock.release()
 
     def _replace(self, event: Failed) -> bool:
-        """Starts the next worker, if there is reason to."""
+        """Start the next worker if this one was killed for lack of memory, and return whether it was."""
         with self._lock:
             train = self._train
             if (
                 event.problem.code != "worker.out_of_memory"
                 or train is None
                 or train.id != event.id
-                or self._over
-                or self._attempts >= ATTEMPTS
+                or self._is_stopped
+                or self._restarts >= MAX_RESTARTS
             ):
                 return False
-            # One that lives ended in good order, and still has the memory of its device.
+            # A worker that is still running reported the problem itself and still holds GPU memory.
             self._worker.close()
             self._worker.kill()
             try:
                 self._worker = _worker(self._run)
             except ProblemError:
                 return False
-            self._attempts += 1
+            self._restarts += 1
             self._worker.send(train.model_copy(update={"resume": True, "lower": True}))
-            for wish in self._wishes:
-                self._worker.send(wish)
+            for request in self._requests:
+                self._worker.send(request)
             return True
 
-    def _said(self, problem: Problem) -> Problem:
+    def _as_warning(self, problem: Problem) -> Problem:
         steps = self._run.checkpoint_steps()
-        place = f"the checkpoint at step {steps[-1]}" if steps else "its beginning"
-        return problem.model_copy(
-            update={
-                "remedy": f"Training goes on from {place} with less memory at a time (attempt "
-                f"{self._attempts} of {ATTEMPTS}).",
-                "severity": "warning",
-            }
-        )
+        values = {"attempt": self._restarts, "attempts": MAX_RESTARTS}
+        if steps:
+            remedy = text(
+                "Training restarts from the checkpoint at step {step} with a lower memory setting "
+                "(attempt {attempt} of {attempts}).",
+                step=steps[-1],
+                **values,
+            )
+        else:
+            remedy = text(
+                "Training restarts from the beginning with a lower memory setting "
+                "(attempt {attempt} of {attempts}).",
+                **values,
+            )
+        return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
 
-def leave_guard(run: RunFolder) -> None:
-    """Gives a training that is under way a guard, where nobody would start its worker anew."""
-    if not run.is_guarded() and client_worker.unfinished_command(run, "train") is not None:
+def start_guard(run: RunFolder) -> None:
+    """Start a guard for a training run that is in progress without a supervisor."""
+    if not run.is_guarded() and unfinished_command(run, "train") is not None:
         with contextlib.suppress(OSError, ProblemError):
             _guard().start(run)
 
 
 def guard(run: RunFolder) -> None:
-    """Waits for the end of a training's worker; where it died of memory goes on one rung lower."""
+    """Wait for a training worker to end, and restart it if it was killed for lack of memory."""
     lock = FileLock(run.guard_file)
-    command = client_worker.unended_command(run, "train")
-    if command is None or not lock.acquire({"pid": os.getpid()}, _LONG_PATIENCE):
+    command = last_open_command(run, "train")
+    if command is None or not lock.acquire({"pid": os.getpid()}, _GUARD_LOCK_TIMEOUT):
         return
     try:
         while run.is_running():
@@ -178,18 +188,18 @@ def guard(run: RunFolder) -> None:
         if run.died_of_memory():
             train = commands.Train(id=command, run=str(run.path), resume=True, lower=True)
             for _ in client_worker.perform(train, start=RestartingWorker.start):
-                pass  # the worker writes them into the run
+                pass  # the worker records its events in the run folder
     finally:
         lock.release()
 
 
 def _worker(run: RunFolder) -> Worker:
-    """A worker that knows how to leave its training a guard."""
+    """Start a worker that knows how to start a guard for its training run."""
     return Worker.start(run, {run_guard.VARIABLE: _guard().to_text()})
 
 
 def _guard() -> run_guard.Guard:
-    """The guard as this program starts it, from anywhere: with this one's environment."""
+    """Return how to start a guard from any process, with the environment of this one."""
     program = [sys.executable] if frozen() else [sys.executable, "-P", "-m", "lora_studio"]
     environment = child_environment()
     changed = {run_guard.VARIABLE, *client_worker.engine_start()[1]}

@@ -1,4 +1,4 @@
-"""Keeps the system from going to sleep while a worker is at work; the screen may go dark."""
+"""Prevents the system from sleeping while a worker is running; the screen can still turn off."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ _LOG = logging.getLogger("lora_studio")
 
 
 class SleepInhibitor(Protocol):
-    """One way to keep the system awake."""
+    """A way to keep the system awake."""
 
     def hold(self, worker: int, why: str) -> None:
-        """From now on, until `release` or until the process `worker` has ended."""
+        """Keep the system awake until `release` or until the process `worker` ends."""
 
     def release(self) -> None:
-        """The system may sleep again. Harmless when nothing is held."""
+        """Allow the system to sleep again. Does nothing if it was allowed before."""
 
     def let_go(self) -> None:
-        """The window closes: the worker goes on, and as far as possible so does the hold."""
+        """Prepare for the window closing: if possible, keep the system awake for the worker."""
 
 
 class NoInhibitor:
-    """Where there is no desktop, or none that can be asked."""
+    """Does nothing, for systems without a desktop or without support for inhibitors."""
 
     def hold(self, worker: int, why: str) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def release(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def let_go(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class ProcessInhibitor:
-    """A helper process that the system knows for this holds until the worker has ended.
+    """A system helper process that keeps the system awake until the worker ends.
 
-    It watches the worker itself, so that a training which goes on without the window is safe too, and
-    nothing is held for ever where both end at once.
+    The helper watches the worker itself, so a training run that continues without the window is
+    covered, and the inhibitor never outlives the worker.
     """
 
     def __init__(self, command: Callable[[int, str], Sequence[str]]) -> None:
-        """`command(worker, why)` is what is started."""
+        """`command(worker, why)` returns the command line of the helper."""
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def hold(self, worker: int, why: str) -> None:
-        """Starts the helper; one that cannot be started costs no more than a line in the log."""
+        """Start the helper; if it can't be started, log a warning."""
         self.release()
         try:
             self._process = subprocess.Popen(
@@ -61,13 +61,13 @@ class ProcessInhibitor:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl+C in a terminal is for the job, which may take its time
+                start_new_session=True,  # Ctrl+C in a terminal is meant for the job
             )
         except OSError as error:
-            _LOG.warning("The system cannot be kept awake: %s", error)
+            _LOG.warning("Couldn't prevent the system from sleeping: %s", error)
 
     def release(self) -> None:
-        """Ends the helper."""
+        """Stop the helper."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(OSError):
@@ -75,46 +75,46 @@ class ProcessInhibitor:
             process.wait()
 
     def let_go(self) -> None:
-        """Leaves the helper to watch the worker."""
+        """Leave the helper running until the worker ends."""
         self._process = None
 
 
 class ThreadStateInhibitor:
-    """Windows: a state of the calling thread, which ends with this process."""
+    """The execution state of the calling thread on Windows, which ends with this process."""
 
     _CONTINUOUS, _SYSTEM_REQUIRED = 0x80000000, 0x00000001
 
     def __init__(self, set_state: Callable[[int], object]) -> None:
-        """`set_state` is kernel32's SetThreadExecutionState."""
+        """`set_state` is SetThreadExecutionState of kernel32."""
         self._set_state = set_state
 
     def hold(self, worker: int, why: str) -> None:
-        """Asks for a system that stays awake."""
+        """Request that the system stays awake."""
         self._set_state(self._CONTINUOUS | self._SYSTEM_REQUIRED)
 
     def release(self) -> None:
-        """Takes it back."""
+        """Withdraw the request."""
         self._set_state(self._CONTINUOUS)
 
     def let_go(self) -> None:
-        """Ends with this process anyway."""
+        """Do nothing: the state ends with this process."""
 
 
 @contextlib.contextmanager
-def while_working(why: str, awake: SleepInhibitor | None = None) -> Iterator[None]:
-    """Keeps the system awake while the block runs, for as long as this process lives at most."""
-    held = awake or of_system()
-    held.hold(os.getpid(), why)
+def prevent_sleep(why: str, inhibitor: SleepInhibitor | None = None) -> Iterator[None]:
+    """Keep the system awake while the block runs."""
+    active = inhibitor or system_inhibitor()
+    active.hold(os.getpid(), why)
     try:
         yield
     finally:
-        held.release()
+        active.release()
 
 
-def of_system(platform: str = sys.platform) -> SleepInhibitor:
-    """The way of this system."""
+def system_inhibitor(platform: str = sys.platform) -> SleepInhibitor:
+    """Return the inhibitor for this system."""
     if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
-        return NoInhibitor()  # nobody sits here
+        return NoInhibitor()  # no display
     if platform == "win32":
         import ctypes
 
@@ -131,6 +131,6 @@ def _caffeinate(worker: int, _why: str) -> list[str]:
 
 
 def _systemd_inhibit(worker: int, why: str) -> list[str]:
-    """logind's lock lasts as long as the command under it: tail, which waits for the worker."""
+    """Return a command whose logind lock lasts until `tail`, which waits for the worker, exits."""
     inhibit = ["systemd-inhibit", "--what=sleep:idle", "--who=LoRA Studio", f"--why={why}", "--mode=block"]  # fmt: skip
     return [*inhibit, "tail", f"--pid={worker}", "-f", "/dev/null"]

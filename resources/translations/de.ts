@@ -1035,20 +1035,16 @@
             <translation>Prüfen Sie, ob sein Ordner beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
-            <source>Check that its folder is writable.</source>
-            <translation>Prüfen Sie, ob sein Ordner beschreibbar ist.</translation>
-        </message>
-        <message>
             <source>Check that the disk is connected, writable and not full.</source>
             <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
-            <source>Check that the disk is not full and that the engine is installed.</source>
-            <translation>Prüfen Sie, ob noch Platz auf dem Datenträger ist und ob die Engine installiert ist.</translation>
-        </message>
-        <message>
             <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
             <translation>Prüfen Sie, ob der Datenträger da und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war.</translation>
+        </message>
+        <message>
+            <source>Check that the disk isn't full and that the engine is installed.</source>
+            <translation>Prüfe, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
         </message>
         <message>
             <source>Check that the file exists, that it is complete and that you may read it.</source>
@@ -1065,6 +1061,10 @@
         <message>
             <source>Check that the project's runs folder is writable and has free space.</source>
             <translation>Prüfen Sie, ob der Läufe-Ordner des Projekts beschreibbar ist und Platz hat.</translation>
+        </message>
+        <message>
+            <source>Check that the run's folder is writable.</source>
+            <translation>Prüfe, ob der Ordner des Laufs beschreibbar ist.</translation>
         </message>
         <message>
             <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
@@ -2275,6 +2275,18 @@
         <message>
             <source>Everything in its folder, checkpoints too</source>
             <translation>Alles in seinem Ordner, auch Checkpoints</translation>
+        </message>
+        <message>
+            <source>Everything that was saved is intact. Close other programs, or reduce memory use with a smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit precision.</source>
+            <translation>Alles Gespeicherte ist unversehrt. Schließe andere Programme oder senke den Speicherbedarf: mit einem kleineren Micro-Batch, einer kleineren maximalen Sequenzlänge, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
+        </message>
+        <message>
+            <source>Everything that was saved is intact. Resume training: it continues from the last checkpoint.</source>
+            <translation>Alles Gespeicherte ist unversehrt. Setze das Training fort: Es läuft ab dem letzten Checkpoint weiter.</translation>
+        </message>
+        <message>
+            <source>Everything that was saved is intact. Start the step again.</source>
+            <translation>Alles Gespeicherte ist unversehrt. Starte den Schritt erneut.</translation>
         </message>
         <message>
             <source>Everywhere</source>
@@ -6501,6 +6513,10 @@
             <translation>Die kombinierte Änderung von {module} enthält Werte, die keine Zahlen sind.</translation>
         </message>
         <message>
+            <source>The command couldn't be sent to the run: {reason}.</source>
+            <translation>Der Befehl konnte nicht an den Lauf gesendet werden: {reason}.</translation>
+        </message>
+        <message>
             <source>The computer was shut down or restarted while it ran.</source>
             <translation>Der Computer wurde währenddessen heruntergefahren oder neu gestartet.</translation>
         </message>
@@ -6569,8 +6585,8 @@
             <translation>Die Engine konnte nicht installiert werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>The engine could not be started: {reason_of}.</source>
-            <translation>Die Engine ließ sich nicht starten: {reason_of}.</translation>
+            <source>The engine couldn't be started: {reason}.</source>
+            <translation>Die Engine konnte nicht gestartet werden: {reason}.</translation>
         </message>
         <message>
             <source>The engine does not work: {rstrip}.</source>
@@ -7029,10 +7045,6 @@
             <translation>Die Gewichtszeilen dieses Modells passen nicht in die Blöcke dieses Typs</translation>
         </message>
         <message>
-            <source>The run could not be reached: {reason_of}.</source>
-            <translation>Der Lauf war nicht zu erreichen: {reason_of}.</translation>
-        </message>
-        <message>
             <source>The run folder could not be made: {reason_of}.</source>
             <translation>Der Ordner des Laufs konnte nicht angelegt werden: {reason_of}.</translation>
         </message>
@@ -7093,8 +7105,8 @@
             <translation>Das System beendete das Training, weil der Speicher nicht reichte.</translation>
         </message>
         <message>
-            <source>The system ended the worker because memory ran out.</source>
-            <translation>Das System hat den Arbeitsprozess beendet, weil der Speicher ausging.</translation>
+            <source>The system killed the worker because memory ran out.</source>
+            <translation>Das System hat den Worker beendet, weil der Arbeitsspeicher ausging.</translation>
         </message>
         <message>
             <source>The template was stopped: it took {what}.</source>
@@ -7161,8 +7173,20 @@
             <translation>Das Fenster schließt sich gleich.</translation>
         </message>
         <message>
-            <source>The worker {how}.</source>
-            <translation>Der Arbeitsprozess {how}.</translation>
+            <source>The worker ended with exit status {code:d}.</source>
+            <translation>Der Worker endete mit dem Exit-Status {code:d}.</translation>
+        </message>
+        <message>
+            <source>The worker ended without a result.</source>
+            <translation>Der Worker endete ohne Ergebnis.</translation>
+        </message>
+        <message>
+            <source>The worker stopped unexpectedly (killed by signal {name}).</source>
+            <translation>Der Worker wurde unerwartet beendet (durch das Signal {name}).</translation>
+        </message>
+        <message>
+            <source>The worker stopped unexpectedly.</source>
+            <translation>Der Worker wurde unerwartet beendet.</translation>
         </message>
         <message>
             <source>The {name} file</source>
@@ -7712,10 +7736,6 @@
             <translation>Wird das Training vor dem nächsten unterbrochen, geht es bei {place} weiter. Andere Programme zu schließen hilft.</translation>
         </message>
         <message>
-            <source>Training goes on from {place} with less memory at a time (attempt {attempts} of {attempts_}).</source>
-            <translation>Das Training geht ab {place} mit weniger Speicher auf einmal weiter (Versuch {attempts} von {attempts_}).</translation>
-        </message>
-        <message>
             <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
             <translation>Das Training geht ohne weiter, mit gleichem Ergebnis. Es braucht einen C++-Compiler und auf einer GPU Triton.</translation>
         </message>
@@ -7778,6 +7798,14 @@
         <message>
             <source>Training on labelled answers compares each with another one of its step.</source>
             <translation>Das Training mit bewerteten Antworten vergleicht jede mit einer anderen desselben Schritts.</translation>
+        </message>
+        <message>
+            <source>Training restarts from the beginning with a lower memory setting (attempt {attempt} of {attempts}).</source>
+            <translation>Das Training startet mit geringerem Speicherbedarf von vorn (Versuch {attempt} von {attempts}).</translation>
+        </message>
+        <message>
+            <source>Training restarts from the checkpoint at step {step} with a lower memory setting (attempt {attempt} of {attempts}).</source>
+            <translation>Das Training startet ab dem Checkpoint bei Schritt {step} mit geringerem Speicherbedarf neu (Versuch {attempt} von {attempts}).</translation>
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
@@ -8360,16 +8388,8 @@
             <translation>Was gefunden wurde</translation>
         </message>
         <message>
-            <source>What was saved before is intact. Close other programs, or make it smaller: a smaller micro-batch, shorter rows, gradient checkpointing or 4-bit precision.</source>
-            <translation>Was vorher gespeichert wurde, ist unversehrt. Schließen Sie andere Programme, oder nehmen Sie weniger: einen kleineren Mikro-Batch, kürzere Zeilen, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
-        </message>
-        <message>
             <source>What was saved before is intact. Start the step again.</source>
             <translation>Was vorher gespeichert wurde, ist unversehrt. Starten Sie den Schritt noch einmal.</translation>
-        </message>
-        <message>
-            <source>What was saved is intact. Resume the training: it goes on from its last checkpoint.</source>
-            <translation>Was gespeichert wurde, ist unversehrt. Setzen Sie das Training fort: Es geht ab seinem letzten Checkpoint weiter.</translation>
         </message>
         <message>
             <source>What was trained, but at a loss,</source>
@@ -9051,18 +9071,6 @@
             <translation>früheren Antwort</translation>
         </message>
         <message>
-            <source>ended with status {code}</source>
-            <translation>endete mit Status {code}</translation>
-        </message>
-        <message>
-            <source>ended without a result</source>
-            <translation>endete ohne Ergebnis</translation>
-        </message>
-        <message>
-            <source>ended without a word</source>
-            <translation>endete ohne ein Wort</translation>
-        </message>
-        <message>
             <source>estimating lengths</source>
             <translation>Längen schätzen</translation>
         </message>
@@ -9365,10 +9373,6 @@
         <message>
             <source>its Python cannot be started: {reason_of}</source>
             <translation>ihr Python lässt sich nicht starten: {reason_of}</translation>
-        </message>
-        <message>
-            <source>its beginning</source>
-            <translation>seinem Anfang</translation>
         </message>
         <message>
             <source>its chat template writes conversations otherwise</source>
@@ -10279,10 +10283,6 @@
             <translation>die Chat-Vorlage schreibt den Prompt anders, sobald er beantwortet ist</translation>
         </message>
         <message>
-            <source>the checkpoint at step {steps}</source>
-            <translation>dem Checkpoint bei Schritt {steps}</translation>
-        </message>
-        <message>
             <source>the connection ended after {came} of {size} bytes</source>
             <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
@@ -10701,10 +10701,6 @@
         <message>
             <source>warning</source>
             <translation>Warnung</translation>
-        </message>
-        <message>
-            <source>was killed by {name}</source>
-            <translation>wurde durch {name} beendet</translation>
         </message>
         <message>
             <source>way of splitting text</source>

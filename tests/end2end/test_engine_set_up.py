@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
+from lora_studio.client.link import until_ended
 from lora_studio.core.protocol import commands, events
 from lora_studio.setup import engines, folders, operations
 from lora_studio.setup.events import EngineReady, Failed, Progress, SetupPlanned
@@ -58,7 +59,7 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     worker = client_worker.Worker.start()
     question = commands.InspectDevices()
     worker.send(question)
-    answers = list(client_worker.until_ended(worker, question.id))
+    answers = list(until_ended(worker, question.id))
     assert any(isinstance(event, events.DevicesFound) for event in answers), answers
     packages = json.loads((Path(ready.folder) / engines.MANIFEST).read_text())["packages"]
     assert not {"pyside6-essentials", "pyqtgraph"} & set(packages)

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio.client import worker as client_worker
+from lora_studio.client.link import until_ended
+from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.curves import metrics
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import Event
@@ -219,14 +221,14 @@ def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
     worker.send(command)
     ending: Event | None = None
     asked = False
-    for event in client_worker.until_ended(worker, command.id):
+    for event in until_ended(worker, command.id):
         if isinstance(event, events.StepDone) and event.step >= 3 and not asked:
             asked = True
             match how:
                 case "pause":
                     worker.send(commands.Pause(target=command.id))
                 case "mailbox":
-                    client_worker.Watched(run).send(commands.Pause(target=command.id))
+                    WatchedRun(run).send(commands.Pause(target=command.id))
                 case _:
                     worker._process.send_signal(signal.SIGTERM)
         if isinstance(event, events.Ending):

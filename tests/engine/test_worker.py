@@ -15,7 +15,10 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.worker import Watched, Worker
+from lora_studio.client.endings import unfinished_command
+from lora_studio.client.link import until_ended
+from lora_studio.client.watched_run import WatchedRun
+from lora_studio.client.worker import Worker
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -62,7 +65,7 @@ def long_run(tmp_path: Path, model: Path) -> RunFolder:
 def _ask(command: commands.Question) -> list[events.Event]:
     worker = Worker.start()
     worker.send(command)
-    return list(client_worker.until_ended(worker, command.id))
+    return list(until_ended(worker, command.id))
 
 
 def _until_step(stream: Iterator[events.Event], step: int) -> None:
@@ -93,7 +96,7 @@ def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_pa
     worker.send(good)
     endings = {
         event.id: event
-        for event in client_worker.until_ended(worker, good.id)
+        for event in until_ended(worker, good.id)
         if isinstance(event, events.Ending)
     }
     assert isinstance(endings[bad.id], events.Failed)
@@ -164,11 +167,11 @@ def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
     pid = long_run.worker_pid()
     assert pid is not None
 
-    watched = Watched(long_run)
+    watched = WatchedRun(long_run)
     before = _last_step(long_run)
     stream = watched.events()
     _until_step(stream, before + 5)
-    target = client_worker.unfinished_command(long_run)
+    target = unfinished_command(long_run)
     assert target is not None
     watched.send(commands.Stop(target=target))
     last = list(stream)[-1]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pytestqt.qtbot import QtBot
 
-from lora_studio.client import worker
+from lora_studio.client.link import Command, Link
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.jobs.worker_thread import WorkerThread
@@ -29,7 +29,7 @@ class Lingering:
         self.may_go.wait(WAIT / 1000)
         self._told.append(f"{self._number} has gone")
 
-    def send(self, command: worker.Command) -> None:
+    def send(self, command: Command) -> None:
         self._told.append(f"{self._number} is asked {command.id}")
 
     def cancel(self, target: str) -> None:
@@ -51,7 +51,7 @@ def test_the_next_worker_begins_when_the_one_before_has_given_its_memory_back(
     told: list[str] = []
     workers: list[Lingering] = []
 
-    def make() -> worker.Link:
+    def make() -> Link:
         workers.append(Lingering(len(workers) + 1, told))
         return workers[-1]
 

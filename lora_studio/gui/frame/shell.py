@@ -90,7 +90,7 @@ class Shell(QMainWindow):
         self.notifications = DesktopNotifications(self)
         self.desktop = DesktopIntegration(
             self.jobs,
-            sleep_inhibitor.of_system(),
+            sleep_inhibitor.system_inhibitor(),
             task_bar.of_system(),
             self.notifications,
         )

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from PySide6.QtCore import Qt, Signal
 
 from lora_studio.client import worker
-from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
+from lora_studio.client.link import Command, Link
+from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
+from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -42,14 +44,14 @@ class WorkerThread(DetachedThread):
     ended = Signal()
     _arrived = Signal()
 
-    def __init__(self, make: Callable[[], worker.Link]) -> None:
+    def __init__(self, make: Callable[[], Link]) -> None:
         """`make` starts or finds the worker; it is called in the thread and may be slow."""
         super().__init__()
         self._make = make
-        self._link: worker.Link | None = None
+        self._link: Link | None = None
         self._lock = threading.Lock()
-        self._unsent: list[worker.Command] = []
-        self._leave: Callable[[worker.Link], None] | None = None
+        self._unsent: list[Command] = []
+        self._leave: Callable[[Link], None] | None = None
         self._hurry = threading.Event()  # the thread is to end, whether or not events are taken
         self._detached = False
         self._events: deque[events.Event | None] = deque()
@@ -67,15 +69,15 @@ class WorkerThread(DetachedThread):
     def watching(cls, run: RunFolder) -> WorkerThread:
         """A run as its folder tells it, from its beginning; its worker may be anybody's."""
 
-        def watch() -> worker.Link:
-            leave_guard(run)
-            return worker.Watched(run)
+        def watch() -> Link:
+            start_guard(run)
+            return WatchedRun(run)
 
         return cls(watch)
 
     # --- from the window's thread -------------------------------------------------------------
 
-    def send(self, command: worker.Command) -> None:
+    def send(self, command: Command) -> None:
         """Passes a command on, at once or as soon as the worker is there."""
         self._with_link(lambda link: link.send(command), command)
 
@@ -125,7 +127,7 @@ class WorkerThread(DetachedThread):
         finally:
             self._put(None)
 
-    def _take(self, link: worker.Link) -> None:
+    def _take(self, link: Link) -> None:
         with self._lock:
             self._link = link
             for command in self._unsent:
@@ -150,7 +152,7 @@ class WorkerThread(DetachedThread):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _with_link(self, do: Callable[[worker.Link], None], command: worker.Command) -> None:
+    def _with_link(self, do: Callable[[Link], None], command: Command) -> None:
         with self._lock:
             if not isinstance(command, commands.Control):
                 self._unended[command.id] = None
@@ -162,7 +164,7 @@ class WorkerThread(DetachedThread):
             except ProblemError as error:
                 self._put(events.Warned(problem=error.problems[0]))
 
-    def _let_go(self, leave: Callable[[worker.Link], None]) -> None:
+    def _let_go(self, leave: Callable[[Link], None]) -> None:
         with self._lock:
             if self._link is None:
                 self._leave = leave

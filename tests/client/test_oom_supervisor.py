@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.oom_supervisor import RestartingWorker, leave_guard
+from lora_studio.client.link import Command, Link, until_ended
+from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
+from lora_studio.client.watched_run import WatchedRun
 from lora_studio.core.curves import metrics
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -152,7 +154,7 @@ def test_a_cancelled_training_is_not_started_again(
     worker.send(command)
     worker.cancel(command.id)
     (run.path / "go").touch()
-    sent = list(client_worker.until_ended(worker, command.id))
+    sent = list(until_ended(worker, command.id))
     assert isinstance(sent[-1], events.Cancelled)
 
 
@@ -179,9 +181,7 @@ worker.main(train)
 
 
 @pytest.fixture
-def alone(
-    group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> client_worker.Command:
+def alone(group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """What starts a training whose worker dies of memory once there is a file `go` in its run."""
     _set_limit(group, 300 * MB)
     script = tmp_path / "alone.py"
@@ -190,7 +190,7 @@ def alone(
     return commands.Train(run=str(run.path))
 
 
-def _begin(worker: client_worker.Link, command: client_worker.Command) -> None:
+def _begin(worker: Link, command: Command) -> None:
     worker.send(command)
     for event in worker.events():
         if isinstance(event, events.TrainingStarted):
@@ -209,14 +209,14 @@ def _said(run: RunFolder) -> list[str]:
 
 
 def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_out(
-    alone: client_worker.Command, run: RunFolder
+    alone: Command, run: RunFolder
 ) -> None:
     window = RestartingWorker.start(run)
     _begin(window, alone)
     assert run.is_guarded()
     window.detach()
     _until(run.is_guarded)  # by a process of its own now
-    watched = client_worker.Watched(run)
+    watched = WatchedRun(run)
     (run.path / "go").touch()
     seen = [event.kind for event in watched.events()]
     assert seen == ["started", "training_started", "started", "training_started", "log", "done"]
@@ -236,7 +236,7 @@ for _ in client.perform(commands.Train(run=sys.argv[1]), start=RestartingWorker.
 
 
 def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_out(
-    alone: client_worker.Command, run: RunFolder
+    alone: Command, run: RunFolder
 ) -> None:
     del alone  # the window sends its own
     window = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WINDOW, str(run.path)])
@@ -251,13 +251,13 @@ def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_o
 
 
 def test_whoever_looks_at_a_training_without_a_window_guards_it(
-    alone: client_worker.Command, run: RunFolder
+    alone: Command, run: RunFolder
 ) -> None:
     window = client_worker.Worker.start(run)
     _begin(window, alone)
     window.detach()
     assert not run.is_guarded()
-    leave_guard(run)
+    start_guard(run)
     _until(run.is_guarded)
     (run.path / "go").touch()
     _until(lambda: _said(run) == ["resumed, lower: True"])
@@ -265,14 +265,14 @@ def test_whoever_looks_at_a_training_without_a_window_guards_it(
 
 
 def test_a_training_that_ran_out_of_memory_with_nobody_there_is_resumed_with_less(
-    alone: client_worker.Command, run: RunFolder
+    alone: Command, run: RunFolder
 ) -> None:
     window = client_worker.Worker.start(run)
     _begin(window, alone)
     window.detach()
     (run.path / "go").touch()
     _until(lambda: not run.is_running())
-    told = list(client_worker.Watched(run).events())[-1]
+    told = list(WatchedRun(run).events())[-1]
     assert isinstance(told, events.Failed)
     assert told.problem.code == "worker.out_of_memory"
     list(client_worker.perform(commands.Train(run=str(run.path), resume=True)))
@@ -282,7 +282,7 @@ def test_a_training_that_ran_out_of_memory_with_nobody_there_is_resumed_with_les
 
 
 def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
-    alone: client_worker.Command, run: RunFolder
+    alone: Command, run: RunFolder
 ) -> None:
     window = RestartingWorker.start(run)
     _begin(window, alone)
@@ -293,7 +293,7 @@ def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not run.is_guarded())
     assert run.state() == "interrupted"
-    told = list(client_worker.Watched(run).events())[-1]
+    told = list(WatchedRun(run).events())[-1]
     assert isinstance(told, events.Failed)
     assert told.problem.code == "worker.crashed"
 

@@ -16,7 +16,11 @@ import psutil
 import pytest
 
 from lora_studio.client import worker as client_worker
-from lora_studio.client.worker import Watched, Worker
+from lora_studio.client.endings import crashed
+from lora_studio.client.link import until_ended
+from lora_studio.client.watched_run import WatchedRun
+from lora_studio.client.worker import Worker
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -119,7 +123,7 @@ def test_a_cancel_that_is_not_heeded_is_enforced(
     worker = Worker.start(run)
     worker.send(command)
     sent = []
-    for event in client_worker.until_ended(worker, command.id):
+    for event in until_ended(worker, command.id):
         sent.append(event.kind)
         if isinstance(event, events.Started):
             worker.cancel(command.id)
@@ -166,7 +170,7 @@ def test_an_engine_that_cannot_be_started_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, run: RunFolder
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
-    with pytest.raises(ProblemError, match="could not be started"):
+    with pytest.raises(ProblemError, match="couldn't be started"):
         Worker.start(run)
 
 
@@ -185,18 +189,18 @@ def test_a_watched_run_that_ended_is_told_from_the_beginning(run: RunFolder) -> 
     past = [events.Started(id="a", command="train"), events.Log(id="a", text="hm"),
             events.Done(id="a")]  # fmt: skip
     run.events_file.write_text("".join(events.to_line(event) + "\n" for event in past))
-    assert list(Watched(run).events()) == past
+    assert list(WatchedRun(run).events()) == past
 
 
 def test_a_watched_run_whose_worker_vanished_ends_in_a_problem(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
-    assert _problem_code(list(Watched(run).events())) == "worker.crashed"
+    assert _problem_code(list(WatchedRun(run).events())) == "worker.crashed"
 
 
 def test_only_a_training_with_a_checkpoint_is_said_to_go_on_from_one(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
-    assert "checkpoint" not in str(client_worker.crashed("ended", run).remedy)
+    assert "checkpoint" not in str(crashed(text("The worker ended."), run).remedy)
     run.checkpoint(5).mkdir(parents=True)
-    assert "its last checkpoint" in str(client_worker.crashed("ended", run).remedy)
+    assert "the last checkpoint" in str(crashed(text("The worker ended."), run).remedy)
     run.events_file.write_text(events.to_line(events.Started(id="b", command="merge")) + "\n")
-    assert "checkpoint" not in str(client_worker.crashed("ended", run).remedy)
+    assert "checkpoint" not in str(crashed(text("The worker ended."), run).remedy)

@@ -1,0 +1,73 @@
+"""How a worker ended: its exit status as a problem, and the command it left unfinished."""
+
+from __future__ import annotations
+
+import signal
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, Where, error
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+
+
+def unfinished_command(run: RunFolder, kind: str = "") -> str | None:
+    """Return the ID of the command that a worker is carrying out on a run.
+
+    None if no worker is running, or if the command is of another `kind`.
+    """
+    command = last_open_command(run, kind)
+    return command if run.is_running() else None
+
+
+def last_open_command(run: RunFolder, kind: str = "") -> str | None:
+    """Return the ID of the last command on a run that has no ending event.
+
+    Its worker may have ended. None if the command is of another `kind`.
+    """
+    command: str | None = None
+    for event in run.milestones():
+        if isinstance(event, events.Started):
+            command = event.id if kind in ("", event.command) else None
+        elif isinstance(event, events.Ending):
+            command = None
+    return command
+
+
+def describe_exit(code: int) -> Text:
+    """Return a sentence about the exit status of a worker process."""
+    if code == 0:
+        return text("The worker ended without a result.")
+    if code > 0:
+        return text("The worker ended with exit status {code:d}.", code=code)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return text("The worker stopped unexpectedly (killed by signal {name}).", name=name)
+
+
+def out_of_memory(run: RunFolder | None) -> Problem:
+    """Return the problem of a worker that the system killed because memory ran out."""
+    return error(
+        "worker.out_of_memory",
+        "The system killed the worker because memory ran out.",
+        "Everything that was saved is intact. Close other programs, or reduce memory use with a "
+        "smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit "
+        "precision.",
+        where=_log_of(run),
+    )
+
+
+def crashed(what: Text, run: RunFolder | None) -> Problem:
+    """Return the problem of a worker that ended in the middle of a command."""
+    if run is None:
+        remedy = "Try again."
+    elif last_open_command(run, "train") and run.checkpoint_steps():
+        remedy = "Everything that was saved is intact. Resume training: it continues from the last checkpoint."
+    else:
+        remedy = "Everything that was saved is intact. Start the step again."
+    return error("worker.crashed", what, remedy, where=_log_of(run))
+
+
+def _log_of(run: RunFolder | None) -> Where:
+    return Where(file=str(run.log_file)) if run else Where()

@@ -1,0 +1,72 @@
+"""A worker as its parent sees it, whichever process started it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import psutil
+from pydantic import ValidationError
+
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+
+Command = commands.Job | commands.Question | commands.Control
+
+#: Seconds a worker has to respond to a cancel request before it is killed.
+CANCEL_SECONDS = 10.0
+
+
+class Link(Protocol):
+    """A connection to a worker that this process or another one started."""
+
+    def send(self, command: Command) -> None:
+        """Send a command. If the worker has ended, `events` reports it; nothing is raised."""
+
+    def events(self) -> Iterator[Event]:
+        """Yield events until the worker ends. Blocks; every command gets its ending event."""
+
+    def cancel(self, target: str) -> None:
+        """Ask the worker to cancel a command, and kill it after `CANCEL_SECONDS`."""
+
+    def close(self) -> None:
+        """Tell the worker that no more commands follow."""
+
+    def kill(self) -> None:
+        """Kill the worker and all processes it started."""
+
+    def detach(self) -> None:
+        """Let the worker continue on its own: `events` ends without an ending event."""
+
+
+def until_ended(link: Link, command_id: str) -> Iterator[Event]:
+    """Yield a worker's events up to the ending of one command, then close the connection."""
+    for event in link.events():
+        if isinstance(event, events.Ending) and event.id == command_id:
+            link.close()
+        yield event
+
+
+def parse_events(lines: Iterable[bytes]) -> Iterator[Event]:
+    """Yield the event in each JSON line, skipping lines that aren't events."""
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            yield events.parse(line)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and all its descendants."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for victim in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+
+
+def call_later(seconds: float, action: Callable[[], object]) -> None:
+    """Call `action` from a daemon thread after some seconds."""
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()

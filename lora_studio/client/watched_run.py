@@ -1,0 +1,101 @@
+"""A run that another process is working on, followed through its folder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from lora_studio.client.endings import crashed, out_of_memory
+from lora_studio.client.link import CANCEL_SECONDS, Command, call_later, kill_tree, parse_events
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.events import Event
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import reason_of
+
+#: Seconds between two reads of the events file.
+WATCH_INTERVAL = 0.2
+
+
+class WatchedRun:
+    """A run whose worker was started by an earlier window or another program."""
+
+    def __init__(self, run: RunFolder) -> None:
+        """Follow `run`; its events are read from the beginning."""
+        self._run = run
+        self._detached = threading.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Process ID of the worker; None after it has ended."""
+        return self._run.worker_pid()
+
+    def send(self, command: Command) -> None:
+        """Append a control command to the run's mailbox; raises ProblemError if that fails."""
+        try:
+            with self._run.mailbox_file.open("ab") as file:
+                file.write(events.to_line(command).encode() + b"\n")
+        except OSError as error:
+            raise fail(
+                "run.mailbox",
+                "The command couldn't be sent to the run: {reason}.",
+                "Check that the run's folder is writable.",
+                where=Where(file=str(self._run.mailbox_file)),
+                reason=reason_of(error),
+            ) from error
+
+    def events(self) -> Iterator[Event]:
+        """Yield all events of the run so far, then new ones until no worker is running.
+
+        A worker that its guard is about to restart counts as running.
+        """
+        open_command: str | None = None
+        for event in self._tail():
+            if isinstance(event, events.Started):
+                open_command = event.id
+            elif isinstance(event, events.Ending):
+                open_command = None
+            yield event
+        if open_command is not None and not self._detached.is_set():
+            problem = (
+                out_of_memory(self._run)
+                if self._run.died_of_memory()
+                else crashed(text("The worker stopped unexpectedly."), self._run)
+            )
+            yield events.Failed(id=open_command, problem=problem)
+
+    def cancel(self, target: str) -> None:
+        """Ask the worker to cancel a command, and kill it after `CANCEL_SECONDS`."""
+        pid = self.pid
+        self.send(commands.Cancel(target=target))
+        if pid is not None:
+            call_later(CANCEL_SECONDS, lambda: kill_tree(pid) if self.pid == pid else None)
+
+    def close(self) -> None:
+        """Do nothing: the worker belongs to another process."""
+
+    def kill(self) -> None:
+        """Kill the worker and all processes it started."""
+        if (pid := self.pid) is not None:
+            kill_tree(pid)
+
+    def detach(self) -> None:
+        """Stop following the run; its worker continues."""
+        self._detached.set()
+
+    def _tail(self) -> Iterator[Event]:
+        position = 0
+        while True:
+            # Checked before reading, so that the last events of a worker that ends now are read.
+            running = self._run.is_running() or self._run.is_guarded()
+            if self._run.events_file.exists():
+                with self._run.events_file.open("rb") as file:
+                    file.seek(position)
+                    for line in (line for line in file if line.endswith(b"\n")):
+                        if self._detached.is_set():
+                            return
+                        position += len(line)
+                        yield from parse_events([line])
+            if not running or self._detached.wait(WATCH_INTERVAL):
+                return
