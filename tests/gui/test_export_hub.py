@@ -47,7 +47,7 @@ def dialog(page: ExportPage) -> PushDialog:
 
 def test_nothing_is_offered_before_there_is_a_run(page: ExportPage) -> None:
     assert not page.hub.upload.isEnabled()
-    assert "nothing to upload" in page.hub.what.text()
+    assert "Nothing to upload" in page.hub.what.text()
 
 
 def test_the_card_is_shown_before_anything_is_uploaded_and_privately(
@@ -81,8 +81,8 @@ def test_an_upload_is_followed_to_its_end(
     page.on_event(
         events.Progress(id="p", stage="uploading bot.gguf", done=1, total=4, unit="bytes")
     )
-    assert page.what.text() == "Uploading to the hub"
-    assert page.blocker() == "A job is under way."
+    assert page.what.text() == "Uploading to the Hub…"
+    assert page.blocker() == "Another job is running."
     assert not page.hub.upload.isEnabled()
     pushed = events.Pushed(
         id="p", repository="me/bot", what="gguf", url="https://example.org/me/bot", files=2, bytes=9
@@ -91,7 +91,7 @@ def test_an_upload_is_followed_to_its_end(
     page.on_event(events.Done(id="p"))
     state.set_run(run, "")
     assert "me/bot" in page.hub.what.text()
-    assert page.hub.look.isVisibleTo(page)
+    assert page.hub.view_online.isVisibleTo(page)
 
 
 def test_a_failed_upload_is_forgotten_once_another_job_went_well(

@@ -68,11 +68,11 @@ def test_a_model_of_the_same_name_is_replaced_only_when_the_user_says_so(
     asked: list[str] = []
     page.run_requested.connect(asked.append)
     page.ollama.create_button.click()
-    dialog(page, ConfirmDialog).go_back.click()
+    dialog(page, ConfirmDialog).cancel.click()
     assert asked == []
     qtbot.waitUntil(lambda: not page.window().findChildren(ConfirmDialog))
     page.ollama.create_button.click()
-    dialog(page, ConfirmDialog).act.click()
+    dialog(page, ConfirmDialog).confirm.click()
     assert asked == ["create_ollama"]
 
 
@@ -81,7 +81,7 @@ def test_a_free_name_is_one_click_away_and_needs_no_question(
 ) -> None:
     asked: list[str] = []
     page.run_requested.connect(asked.append)
-    assert page.ollama.other_name.text() == "Name it support-bot:v2 instead"
+    assert page.ollama.other_name.text() == "Use support-bot:v2 instead"
     page.ollama.other_name.click()
     assert state.get("export", "ollama_name") == "support-bot:v2"
     assert page.ollama.other_name.isHidden()
@@ -94,7 +94,7 @@ def test_exporting_asks_before_it_replaces_a_model(page: ExportPage) -> None:
     page.run_requested.connect(asked.append)
     page.on_primary()
     assert asked == []
-    dialog(page, ConfirmDialog).act.click()
+    dialog(page, ConfirmDialog).confirm.click()
     assert asked == ["export"]
 
 
@@ -114,7 +114,7 @@ def test_a_model_is_removed_after_a_question_and_copied_under_a_free_name(
     page.ask.connect(asked.append)
     page.ollama.more.set_open(True)
     press(page, "Remove other:v1")
-    dialog(page, ConfirmDialog).act.click()
+    dialog(page, ConfirmDialog).confirm.click()
     (question,) = asked
     assert isinstance(question, commands.RemoveOllama)
     assert question.name == "other:v1"
@@ -142,7 +142,7 @@ def test_a_file_that_only_loses_by_its_bits_can_be_created_all_the_same(
     state.set_run(run, "create_ollama")
     page.on_event(events.Started(id="c", command="create_ollama"))
     page.on_event(events.Failed(id="c", problem=lossy))
-    dialog(page, ConfirmDialog).act.click()
+    dialog(page, ConfirmDialog).confirm.click()
     assert asked == ["create_ollama_anyway"]
 
 
@@ -170,12 +170,12 @@ def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
     page.on_event(shown(derived, "{% for m in messages %}…"))
     view = page.template
     assert page.template_card.isVisible()
-    assert view.verdict.text() == "✓ Proven on 264 conversations"
+    assert view.verdict.text() == "✓ Verified on 264 conversations"
     assert view.jinja.toPlainText() == "{% for m in messages %}…"
     assert view.go.toPlainText() == "{{ range .Messages }}…"
     assert view.facts.facts() == {
-        "Also proven": "the list of tools and the thinking switch",
-        "Stops": "<end>",
+        "Also verified": "the list of tools and the thinking switch",
+        "Stop sequences": "<end>",
     }
     assert not view.limits.isHidden()
 
@@ -187,8 +187,8 @@ def test_what_is_not_proven_says_why_and_what_would_be(page: ExportPage) -> None
         alternative=TemplateAlternative(what="answers in small letters", derived=other),
     )
     page.on_event(shown(derived, "{{ x }}"))
-    assert page.template.verdict.text() == "✗ Not proven: line 3 uses the filter upper"
-    assert page.template.facts.facts()["Proven instead"] == "answers in small letters"
+    assert page.template.verdict.text() == "✗ Not verified: line 3 uses the filter upper."
+    assert page.template.facts.facts()["Verified alternative"] == "answers in small letters"
 
 
 def shown(derived: DerivedTemplate, source: str) -> events.TemplateDerived:
@@ -211,7 +211,7 @@ def test_an_address_with_a_password_counts_for_the_session_and_is_in_no_file(
     address = "http://me:secret@example.org"
     state.set("export", "ollama_host", address)
     assert state.get("export", "ollama_host") == ""
-    page.questions.server.now()
+    page.queries.server.now()
     assert asked[-1].host == os.environ["OLLAMA_HOST"] == address
     assert state.save()
     assert state.draft.folder is not None
@@ -238,8 +238,8 @@ def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
     page.ask.connect(asked.append)
     state.set("model", "source", "org/model")
     state.set_answer(model_facts.model(folder=str(tmp_path)))
-    page.questions.sizes.now()  # without the pause
-    page.questions.template.now()
+    page.queries.sizes.now()  # without the pause
+    page.queries.template.now()
     assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
 
 

@@ -14,7 +14,7 @@ from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS
 from lora_studio.gui import theme
-from lora_studio.gui.pages.training.memory_bar import MemoryBar, in_words, shade
+from lora_studio.gui.pages.training.memory_bar import MemoryBar, describe, shade
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.page import TrainingPage
 from lora_studio.gui.project import memory_plan
@@ -77,7 +77,7 @@ class TestBar:
         assert "Free" in made.free.text()
 
     def test_says_how_much_is_lacking(self) -> None:
-        assert "Lacking" in in_words(estimate(plan(free=1)))
+        assert "Lacking" in describe(estimate(plan(free=1)))
 
     @pytest.mark.parametrize("mode", ["light", "dark"])
     def test_shows_its_colours_in_both_themes(
@@ -160,7 +160,7 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     state.set("model", "precision", "4bit")
     state.set("model", "device", "cuda:0,cuda:1")
     assert "9 GiB free on RTX 4090" in panel.sentence.text()
-    assert page.recipe.ready.facts()["Device"] == "2 × RTX 4090"
+    assert page.recipe.summary.facts()["Device"] == "2 × RTX 4090"
     state.set("model", "precision", "bf16")
     whole = memory_plan.of(state)
     state.set("model", "sharding", "shard")

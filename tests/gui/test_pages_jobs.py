@@ -130,7 +130,7 @@ def test_before_training_the_plan_is_counted(qtbot: QtBot, state: ProjectState, 
     assert said == "Effective batch: 16 rows per step. About 18 steps, 6 per epoch."
     state.set("training", "max_steps", 10)
     assert "About 10 steps, ended by the step limit" in page.recipe.estimate.text()
-    assert page.recipe.ready.facts()["Rows"] == "95 to train on, 5 to validate on"
+    assert page.recipe.summary.facts()["Rows"] == "95 to train on, 5 to validate on"
     assert page.header.primary.text() == "Start training"
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
@@ -144,8 +144,8 @@ def test_fields_of_preference_training_say_when_they_do_not_count(
     method, beta = page.editors["preference"], page.editors["beta"]
     assert not any("Not used" in made.help.text() for made in (method, beta))
     state.set_answer(model_facts.dataset())
-    assert method.help.text() == "Not used: your rows are no pairs of a better and a worse answer."
-    assert beta.help.text() == "Not used: your rows are no pairs of answers or labelled answers."
+    assert method.help.text() == "Not used: your data has no pairs of chosen and rejected answers."
+    assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
     state.set_answer(model_facts.dataset(task="kto"))
     assert "Not used" in method.help.text()
     assert beta.help.text() == beta.about.description
@@ -178,7 +178,7 @@ def test_during_training_figures_and_curve_follow_the_steps(
     assert page.tiles.text("rate") == "2e-4"
     assert len(page.plot.run.steps) == 30
     assert page.progress.bar.value() == 500
-    assert page.blocker() == "Training is under way."
+    assert page.blocker() == "Training is running."
     assert not page.is_done()
     assert "step 30: eval loss" in page.log.toPlainText()
     with qtbot.waitSignal(page.checkpoint_requested):
@@ -195,12 +195,12 @@ def test_after_training_a_verdict_and_the_way_on(
     play(page, [*begun(), *training_events(60, 60), *finished()])
     state.set_run(run, "")
     assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and leveled off."
-    assert page.verdict.advice.text().endswith("Took 12 min.")
+    assert page.verdict.advice.text().endswith("Training took 12 min.")
     assert page.is_done()
     assert page.header.primary.text() == "Continue"
     with qtbot.waitSignal(page.continue_clicked):
         page.header.primary.click()
-    page.again.click()
+    page.edit_settings.click()
     assert page.header.primary.text() == "Start training"
     page.results.click()
     assert page.header.primary.text() == "Continue"
@@ -253,7 +253,7 @@ def test_a_training_whose_process_vanished_can_be_resumed(
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(30, 60)])
     state.set_run(run, "")
-    assert "its process is gone" in page.verdict.what.text()
+    assert "stopped unexpectedly" in page.verdict.what.text()
     assert "checkpoint at step 20" in page.verdict.advice.text()
     assert page.header.primary.text() == "Resume"
     with qtbot.waitSignal(page.run_requested) as asked:
@@ -274,8 +274,8 @@ def test_a_training_is_paused_with_a_click_and_resumed_with_another(
     play(page, [events.Done(id="t", paused=True)])
     state.set_run(run, "")
     assert page.window().focusWidget() is page.header.primary
-    assert page.verdict.what.text() == "Training is paused."
-    assert page.verdict.advice.text() == "Resume to go on from the checkpoint at step 30."
+    assert page.verdict.what.text() == "Training paused"
+    assert page.verdict.advice.text() == "Resume to continue from the checkpoint at step 30."
     assert not page.pause.isVisible()
     assert page.header.primary.text() == "Resume"
     assert not page.is_done()
@@ -405,7 +405,7 @@ def test_merging_shows_progress_and_then_what_came_of_it(
     facts = page.facts.facts()
     assert facts["Size"] == "6.4 GB"
     assert facts["Self-test"] == "✓ top-1 98.7 %, KL 0.004"
-    assert facts["Took"] == "31 s"
+    assert facts["Duration"] == "31 s"
     assert page.is_done()
     with qtbot.waitSignal(page.continue_clicked):
         page.header.primary.click()
@@ -435,10 +435,10 @@ def test_merging_says_what_it_will_do_and_need_before_it_begins(
     assert asked[-1].run == str(run.path)
     play(page, [planned(free=1_000_000_000, finished_shards=1, by_peft="it uses x")])
     facts = page.facts.facts()
-    assert facts["Changes"] == "196 of 290 tensors"
-    assert facts["Disk"] == "6.4 GB needed, 1 GB free ✗ too little"
-    assert facts["Files finished"] == "1 of 2, from an earlier attempt"
-    assert facts["By PEFT"] == "it uses x"
+    assert facts["Tensors to update"] == "196 of 290 tensors"
+    assert facts["Disk space"] == "✗ 6.4 GB required, only 1 GB available"
+    assert facts["Completed files"] == "1 of 2 (from an earlier attempt)"
+    assert facts["PEFT merge"] == "it uses x"
     state.set("merging", "dtype", "fp16")
     qtbot.waitUntil(lambda: asked[-1].merging.dtype == "fp16", timeout=WAIT)
 
@@ -465,9 +465,9 @@ def test_a_run_can_begin_on_the_merge_page(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, MergingPage(state))
-    assert page.elsewhere.isVisible()
+    assert page.import_adapter.isVisible()
     with qtbot.waitSignal(page.import_requested) as asked:
-        page.as_it_is.click()
+        page.export_base.click()
     assert asked.args == ["model", ""]
     state.set_run(run, "")
     play(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
@@ -508,7 +508,7 @@ def test_quantisations_are_ticked_by_keyboard_and_one_always_stays(
     qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
     qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
     assert list(state.get("export", "quantizations")) == ["Q4_K_M", "Q5_K_M"]
-    assert "Now that is Q4_K_M." in page.editors["quantizations"].help.text()
+    assert "Ollama uses Q4_K_M." in page.editors["quantizations"].help.text()
     state.undo.undo()
     assert page.table.rows.chosen == ["Q4_K_M"]
 
@@ -518,15 +518,15 @@ def test_export_goes_straight_from_the_adapter_and_says_so(
 ) -> None:
     merging, page = shown(qtbot, MergingPage(state)), shown(qtbot, ExportPage(state))
     assert page.blocker() == "Train an adapter first."
-    assert merging.straight.isHidden()
+    assert merging.skip.isHidden()
     state.set_run(run, "")
     for each in (merging, page):
         play(each, [*begun(), *finished()])
     assert page.blocker() is None
     assert page.what.text() == "Ready to export"
-    assert "no merged copy is written" in page.advice.text()
+    assert "without a merged copy" in page.advice.text()
     with qtbot.waitSignal(merging.continue_clicked):
-        qtbot.keyClick(merging.straight, Qt.Key.Key_Space)
+        qtbot.keyClick(merging.skip, Qt.Key.Key_Space)
     state.set("export", "convert_from", "merged")
     assert page.blocker() == "Merge the adapter first."
     play(page, merged(run))
@@ -538,19 +538,19 @@ def test_export_says_what_the_ticked_files_need_of_the_disk_and_who_makes_them(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, ExportPage(state))
-    assert page.room.isHidden()
+    assert page.disk_space.isHidden()
     state.set("export", "quantizations", ["Q8_0", "Q4_K_M"])
     sizes = {"F16": 6_400_000_000, "Q8_0": 3_400_000_000, "Q4_K_M": 2_000_000_000}
     found = events.SizesEstimated(
         bytes=sizes, pass_kind="F16", free=10_000_000_000, tools="llama.cpp in /opt"
     )
     play(page, [found])
-    assert page.room.text() == (
-        "Disk: 5.4 GB for the files, 6.4 GB more while they are made, 10 GB free ✗ too little."
+    assert page.disk_space.text() == (
+        "Disk space: 5.4 GB, plus 6.4 GB during the export. ✗ Only 10 GB is available."
     )
-    assert page.editors["llama_cpp"].help.text().endswith("Used now: llama.cpp in /opt.")
+    assert page.editors["llama_cpp"].help.text().endswith("Currently used: llama.cpp in /opt.")
     state.set("export", "quantizations", ["F16"])
-    assert page.room.text() == "Disk: 6.4 GB for the files, 10 GB free."
+    assert page.disk_space.text() == "Disk space: 6.4 GB. 10 GB is available."
 
 
 def test_export_waits_for_an_adapter_and_shows_every_result(
@@ -583,9 +583,9 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 4))
         == "✓ top-1 98.7 %, KL 0.004"
     )
-    assert page.result.headline.text() == "✓ bot is in Ollama 0.12, exported in 3 min"
-    assert page.result.proof.text().endswith("proven on 24 conversations")
-    assert page.result.stops.text() == "Stops: <end>"
+    assert page.result.headline.text() == "✓ Created bot in Ollama 0.12; export took 3 min"
+    assert page.result.proof.text().endswith("verified on 24 conversations")
+    assert page.result.stops.text() == "Stop sequences: <end>"
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
     assert page.is_done()
@@ -640,7 +640,7 @@ def test_the_name_for_ollama_is_suggested_and_a_taken_one_is_said(
         host="http://127.0.0.1:11434", version="0.12.6", models=("support-bot:latest",)
     )
     state.set_answer(found)
-    assert page.server.text().startswith("✓ Ollama 0.12.6 at http://127.0.0.1:11434.")
+    assert page.server.text().startswith("✓ Connected to Ollama 0.12.6 at http://127.0.0.1:11434.")
     assert "will be replaced" in page.server.text()
     state.set("export", "ollama_name", "other")
     assert "will be replaced" not in page.server.text()

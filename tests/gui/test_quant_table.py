@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.export import COMMON, QUANTIZATIONS
 from lora_studio.core.protocol import events
-from lora_studio.gui.pages.export.quant_table import QuantTable, badge, in_words
+from lora_studio.gui.pages.export.quant_table import QuantTable, badge, describe_self_test
 from lora_studio.gui.theme import color
 
 
@@ -65,19 +65,19 @@ def test_a_size_is_a_rule_of_thumb_then_the_quantisers_then_the_files(table: Qua
     assert table.rows.data(size) == "–"
     table.set_parameters(8_000_000_000)
     assert table.rows.data(size) == "≈ 4.9 GB"
-    assert "rule of thumb" in table.rows.data(size, about)
+    assert "number of parameters" in table.rows.data(size, about)
     table.set_sizes({"Q4_K_M": 4_700_000_000})
     assert table.rows.data(size) == "4.7 GB"
     assert "quantiser itself" in table.rows.data(size, about)
-    assert table.rows.data(cell(table, "Q8_0", 2)) == "not possible"
+    assert table.rows.data(cell(table, "Q8_0", 2)) == "not supported"
     assert "do not fit" in table.rows.data(cell(table, "Q8_0", 2), about)
     made = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
     table.show_results([made], [])
-    assert table.rows.data(size, about) == "The size of the file"
+    assert table.rows.data(size, about) == "File size"
 
 
 def test_what_needs_a_matrix_or_a_special_model_says_so(table: QuantTable) -> None:
-    table.show_everything(True)
+    table.show_all(True)
     about = Qt.ItemDataRole.ToolTipRole
     assert "importance matrix" in table.rows.data(cell(table, "IQ1_S", 0), about)
     assert "ternary models" in table.rows.data(cell(table, "TQ1_0", 0), about)
@@ -100,6 +100,8 @@ def test_a_verdict_has_a_glyph_and_a_colour(
 
 
 def test_a_failure_names_its_likeliest_cause() -> None:
-    said = in_words(verdict_of("merged", "failed", cause="the adapter has not been merged at all"))
+    said = describe_self_test(
+        verdict_of("merged", "failed", cause="the adapter has not been merged at all")
+    )
     assert said.startswith("Failed")
     assert "The likeliest cause: the adapter has not been merged at all." in said

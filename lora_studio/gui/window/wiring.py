@@ -171,7 +171,7 @@ def _add_actions(window: Window) -> None:
     add("save", tr("Save"), "Ctrl+S", window.save, icon="save", project=True)
     add("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
     add("folder", tr("Show folder"), "", projects.show_folder, project=True)
-    add("cluster", tr("Train on a cluster…"), "", window.cluster.ask_for_folder, project=True)
+    add("cluster", tr("Export for cluster…"), "", window.cluster.ask_for_folder, project=True)
     add("library", tr("Adapter library…"), "Ctrl+Shift+A", window.library.open, icon="lora")
     actions.menu.addSeparator()
     actions.add_undo()

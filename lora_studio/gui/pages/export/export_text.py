@@ -1,4 +1,4 @@
-"""What the export page says of files, disk space and llama.cpp."""
+"""Texts of the export page about files, disk space and llama.cpp."""
 
 from __future__ import annotations
 
@@ -12,45 +12,51 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.language import tr
 
 
-def room(sizes: events.SizesEstimated | None, chosen: Sequence[str]) -> str:
-    """Disk space for the ticked files and for the one that they are made of; "" while unknown."""
-    if sizes is None or not all(name in sizes.bytes for name in chosen):
+def disk_space(sizes: events.SizesEstimated | None, quantizations: Sequence[str]) -> str:
+    """Return how much disk space the selected files need and how much is free; "" if unknown."""
+    if sizes is None or not all(name in sizes.bytes for name in quantizations):
         return ""
-    files = sum(sizes.bytes[name] for name in chosen)
-    passing = 0 if sizes.pass_kind in chosen else sizes.bytes.get(sizes.pass_kind, 0)
-    text = tr("Disk: {files} for the files").format(files=formatting.size(files))
-    if passing:
-        text += tr(", {passing} more while they are made").format(passing=formatting.size(passing))
-    if sizes.free is not None:
-        text += tr(", {free} free").format(free=formatting.size(sizes.free))
-        if sizes.free < files + passing:
-            text += tr(" ✗ too little")
-    return f"{text}."
+    files = sum(sizes.bytes[name] for name in quantizations)
+    is_kept = sizes.pass_kind in quantizations
+    temporary = 0 if is_kept else sizes.bytes.get(sizes.pass_kind, 0)
+    needed = (
+        tr("Disk space: {files}, plus {temporary} during the export.")
+        if temporary
+        else tr("Disk space: {files}.")
+    ).format(files=formatting.size(files), temporary=formatting.size(temporary))
+    if sizes.free is None:
+        return needed
+    free = (
+        tr("✗ Only {free} is available.")
+        if sizes.free < files + temporary
+        else tr("{free} is available.")
+    ).format(free=formatting.size(sizes.free))
+    return f"{needed} {free}"
 
 
-def tools(about: str, sizes: events.SizesEstimated | None) -> str:
-    """What the field for a llama.cpp is for, and which one that comes to."""
+def describe_tools(description: str, sizes: events.SizesEstimated | None) -> str:
+    """Return the description of the llama.cpp field with the llama.cpp that is used."""
     if sizes is None or not sizes.tools:
-        return about
-    return " ".join((about, tr("Used now: {tools}.").format(tools=sizes.tools)))
+        return description
+    return f"{description} {tr('Currently used: {tools}.').format(tools=sizes.tools)}"
 
 
-def answers(run: RunFolder | None) -> str:
-    """What each stage of the self-test answered to the same questions; "" where none were asked."""
+def self_test_answers(run: RunFolder | None) -> str:
+    """Return the answers of each stage of the self-test, by prompt; "" if there are none."""
     try:
         rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"] if run else []
-        talks = [
+        conversations = [
             [f"» {row['prompt'].strip()}"]
             + [f"{stage}:\n{text.strip()}" for stage, text in row.items() if stage != "prompt"]
             for row in rows
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return "\n\n\n".join("\n\n".join(talk) for talk in talks)
+    return "\n\n\n".join("\n\n".join(conversation) for conversation in conversations)
 
 
 def llama_command(written: Sequence[events.GgufWritten]) -> str:
-    """Chats with the smallest file, which brings its own chat template; "" without one."""
+    """Return the command that chats with the smallest GGUF file, "" without one."""
     models = [event for event in written if event.quantization != "adapter"]
     smallest = min(models, key=lambda event: event.bytes, default=None)
     return f"llama-cli -m {shlex.quote(smallest.file)} -cnv" if smallest else ""

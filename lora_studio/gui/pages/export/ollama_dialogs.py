@@ -1,4 +1,4 @@
-"""What is asked before something in Ollama is replaced, removed or given a second name."""
+"""Dialogs that confirm replacing, removing or copying a model in Ollama."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class ConfirmDialog(Dialog):
-    """A question with one way forward.
+    """Ask whether to go ahead with an action.
 
     Signals:
-        confirmed: the user wants it.
+        confirmed: the user chose the action.
     """
 
     confirmed = Signal()
@@ -29,10 +29,10 @@ class ConfirmDialog(Dialog):
         *,
         danger: bool = False,
     ) -> None:
-        """`action` is what the button says; Enter goes back where it is a danger."""
+        """Label the button with `action`; for a dangerous one Enter cancels."""
         super().__init__(title, text, parent)
-        self.go_back = self.add_button(button(tr("Back"), self.reject), default=danger)
-        self.act = self.add_button(
+        self.cancel = self.add_button(button(tr("Cancel"), self.reject), default=danger)
+        self.confirm = self.add_button(
             button(action, self._confirm, kind="danger" if danger else "primary"),
             default=not danger,
         )
@@ -43,19 +43,19 @@ class ConfirmDialog(Dialog):
 
 
 class CopyDialog(Dialog):
-    """A second name for a model.
+    """Ask for the name of a model's copy.
 
     Signals:
-        chosen(source, target): the name is free.
+        chosen(source, target): copy the model; `target` is not in use.
     """
 
     chosen = Signal(str, str)
 
     def __init__(self, source: str, taken: tuple[str, ...], parent: QWidget | None = None) -> None:
-        """`taken` are the names on the server."""
+        """Suggest a free name; `taken` are the names on the server."""
         super().__init__(
             tr("Copy {source}").format(source=source),
-            tr("The copy takes no space: it is a second name."),
+            tr("The copy shares the model’s files, so it uses no additional disk space."),
             parent,
         )
         self._source, self._taken = source, taken
@@ -64,7 +64,7 @@ class CopyDialog(Dialog):
         self._error = label("", "error", wrap=True)
         self.body.addWidget(self.name)
         self.body.addWidget(self._error)
-        self.add_button(button(tr("Back"), self.reject))
+        self.add_button(button(tr("Cancel"), self.reject))
         self.copy = self.add_button(button(tr("Copy"), self._accept, kind="primary"), default=True)
         self.name.textChanged.connect(self._check)
         self.name.selectAll()
@@ -73,10 +73,10 @@ class CopyDialog(Dialog):
     def _check(self) -> None:
         name = self.name.text().strip()
         full = name if ":" in name else f"{name}:latest"
-        wrong = tr("A model of this name is there.") if full in self._taken else ""
-        self._error.setText(wrong)
-        self._error.setVisible(bool(wrong))
-        self.copy.setEnabled(bool(name) and not wrong)
+        is_taken = full in self._taken
+        self._error.setText(tr("A model with this name already exists.") if is_taken else "")
+        self._error.setVisible(is_taken)
+        self.copy.setEnabled(bool(name) and not is_taken)
 
     def _accept(self) -> None:
         self.accept()

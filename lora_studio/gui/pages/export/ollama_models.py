@@ -1,4 +1,4 @@
-"""The models of an Ollama server, each with a button to copy and one to remove it."""
+"""List of the models on an Ollama server, with buttons to copy and remove them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from lora_studio.gui.widgets.basics import label, tool_button
 
 
 class OllamaModels(QWidget):
-    """A line a model.
+    """Show one row per model.
 
     Signals:
-        copy_clicked(name), remove_clicked(name): the user wants a second name, or the model gone.
+        copy_clicked(name), remove_clicked(name): copy or remove a model.
     """
 
     copy_clicked = Signal(str)
     remove_clicked = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_models`."""
+        """Start without models."""
         super().__init__(parent)
         self.names: list[str] = []
         self._shown: tuple[events.OllamaModel, ...] = ()
@@ -37,7 +37,7 @@ class OllamaModels(QWidget):
         self._grid.setColumnStretch(0, 1)
 
     def show_models(self, models: Sequence[events.OllamaModel]) -> None:
-        """Replaces all lines, if they are others."""
+        """Rebuild the rows if the models have changed."""
         if tuple(models) == self._shown:
             return
         self._shown = tuple(models)
@@ -65,5 +65,5 @@ class OllamaModels(QWidget):
                 partial(self.remove_clicked.emit, name),
             ),
         )
-        for place, part in enumerate(parts):
-            self._grid.addWidget(part, line, place)
+        for column, part in enumerate(parts):
+            self._grid.addWidget(part, line, column)

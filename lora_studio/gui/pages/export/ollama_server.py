@@ -1,4 +1,4 @@
-"""The Ollama side of the export page: the server, its models, creating and managing them."""
+"""The Ollama panel of the export page: the server, its models, and creating a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lora_studio.core.export import (
     suggested_ollama_name,
 )
 from lora_studio.core.problems import Problem, Step
-from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol import commands
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
@@ -24,24 +24,27 @@ _STEP: Step = "export"
 
 
 class OllamaServerPanel(QWidget):
-    """Whether a server answers, its models, and the button that creates the run's model there.
+    """Show the connection to the server, its models, and the button that creates the run's model.
 
     Signals:
-        ask(command): a question for the inspector.
-        create_requested(kind): "create_ollama", or "create_ollama_anyway" despite what bits lose.
+        ask(command): send a command to the inspector.
+        create_requested(kind): start the job "create_ollama", or "create_ollama_anyway" for a file
+            whose quality loss exceeds the limits.
     """
 
     ask = Signal(object)
     create_requested = Signal(str)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Shows what the project's facts know of the server."""
+        """Read the server's details from the project's facts."""
         super().__init__(parent)
         self.state = state
         self.searching = False
         self.server = label(role="muted", wrap=True)
-        self.create_button = button(tr("Create in Ollama"), self.request_create, icon="export")
-        self.other_name = button(tr("Another name"), self._take_free_name, kind="link")
+        self.create_button = button(
+            tr("Create model in Ollama"), self.request_create, icon="export"
+        )
+        self.other_name = button(tr("Use another name"), self._use_free_name, kind="link")
         self.models = OllamaModels()
         self.more = CollapsibleSection(tr("Models in Ollama"))
         self.more.add(self.models)
@@ -55,45 +58,50 @@ class OllamaServerPanel(QWidget):
         self.models.remove_clicked.connect(self._remove)
 
     def show_server(self, *, can_create: bool) -> None:
-        """Shows the server as it is known now; `can_create` says that the run has files."""
-        found = self.state.facts.ollama
+        """Update the panel; `can_create` says whether the run has files to create a model from."""
+        server = self.state.facts.ollama
         self.setVisible(self.state.get(_STEP, "ollama_create") is True)
-        self.create_button.setEnabled(found is not None and can_create)
-        self.more.setVisible(found is not None and bool(found.details))
+        self.create_button.setEnabled(server is not None and can_create)
+        self.more.setVisible(server is not None and bool(server.details))
         self.other_name.setVisible(self.is_taken())
-        if found is None:
+        if server is None:
             set_role(self.server, "muted")
             self.server.setText(
                 tr("Looking for Ollama…")
                 if self.searching
-                else tr("Ollama was not found on this computer. Get it from ollama.com/download.")
+                else tr("Ollama isn’t running on this computer. Get it from ollama.com/download.")
             )
             return
         set_role(self.server, "ok")
-        text = tr("✓ Ollama {version} at {host}.").format(version=found.version, host=found.host)
-        if self.is_taken():
-            text += " " + tr("A model of this name is there and will be replaced.")
-        self.server.setText(text)
-        self.other_name.setText(tr("Name it {name} instead").format(name=self._free_name()))
-        self.models.show_models(found.details)
+        template = (
+            tr(
+                "✓ Connected to Ollama {version} at {host}. The existing model with this name will "
+                "be replaced."
+            )
+            if self.is_taken()
+            else tr("✓ Connected to Ollama {version} at {host}.")
+        )
+        self.server.setText(template.format(version=server.version, host=server.host))
+        self.other_name.setText(tr("Use {name} instead").format(name=self._free_name()))
+        self.models.show_models(server.details)
 
     def name(self) -> str:
-        """What the model will be called."""
+        """Return the name that the model will get."""
         name = str(self.state.get(_STEP, "ollama_name"))
         return name or suggested_ollama_name(self.state.name)
 
     def is_taken(self) -> bool:
-        """Whether the server has a model of this name."""
-        found = self.state.facts.ollama
-        return found is not None and is_ollama_name_taken(self.name(), found.models)
+        """Return whether the server has a model with this name."""
+        server = self.state.facts.ollama
+        return server is not None and is_ollama_name_taken(self.name(), server.models)
 
     def confirm_replacing(self, action: str) -> ConfirmDialog:
-        """Asks whether a model may be replaced; connect `confirmed`, then open it."""
+        """Return a dialog that confirms replacing the model; connect `confirmed`, then open it."""
         return ConfirmDialog(
             tr("Replace {name}?").format(name=self.name()),
             tr(
-                "Ollama has a model of this name. What it is now will be lost, unless it has a "
-                "second name."
+                "Ollama already has a model with this name. Its current contents will be lost "
+                "unless you copy it under another name first."
             ),
             action,
             self.window(),
@@ -101,22 +109,23 @@ class OllamaServerPanel(QWidget):
         )
 
     def request_create(self) -> None:
-        """Creates the run's model; asks first where one of its name is there."""
+        """Create the run's model; confirm first if it replaces a model."""
         if not self.is_taken():
             self.create_requested.emit("create_ollama")
             return
-        dialog = self.confirm_replacing(tr("Replace it"))
+        dialog = self.confirm_replacing(tr("Replace"))
         dialog.confirmed.connect(lambda: self.create_requested.emit("create_ollama"))
         dialog.open()
 
     def offer_anyway(self, problem: Problem) -> None:
-        """Asks whether a file that loses more than the limits allow is good enough."""
+        """Ask whether to create a model whose quality loss exceeds the limits."""
         dialog = ConfirmDialog(
-            tr("Create it all the same?"),
+            tr("Create the model anyway?"),
             tr(
-                "{problem} The model answers worse than what you trained; the file itself is sound."
+                "{problem} The file is valid, but the model’s answers are worse than those of "
+                "your trained adapter."
             ).format(problem=tell(problem.what)),
-            tr("Create it"),
+            tr("Create anyway"),
             self.window(),
             danger=True,
         )
@@ -124,15 +133,15 @@ class OllamaServerPanel(QWidget):
         dialog.open()
 
     def _free_name(self) -> str:
-        found = self.state.facts.ollama
-        return free_ollama_name(self.name(), found.models if found else ())
+        server = self.state.facts.ollama
+        return free_ollama_name(self.name(), server.models if server else ())
 
-    def _take_free_name(self) -> None:
+    def _use_free_name(self) -> None:
         self.state.set(_STEP, "ollama_name", self._free_name())
 
     def _copy(self, name: str) -> None:
-        found: events.OllamaFound | None = self.state.facts.ollama
-        dialog = CopyDialog(name, found.models if found else (), self.window())
+        server = self.state.facts.ollama
+        dialog = CopyDialog(name, server.models if server else (), self.window())
         dialog.chosen.connect(self._ask_copy)
         dialog.open()
 
@@ -144,7 +153,9 @@ class OllamaServerPanel(QWidget):
     def _remove(self, name: str) -> None:
         dialog = ConfirmDialog(
             tr("Remove {name} from Ollama?").format(name=name),
-            tr("It cannot be brought back, except by creating it anew. Files of your runs stay."),
+            tr(
+                "You can’t undo this. Your run’s files are kept, so you can create the model again."
+            ),
             tr("Remove"),
             self.window(),
             danger=True,

@@ -1,4 +1,4 @@
-"""The export step: GGUF files, each tested, and the model in Ollama."""
+"""The export step: create and test GGUF files, and create the model in Ollama."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lora_studio.gui.pages.export import export_text
 from lora_studio.gui.pages.export.hub_upload import HubUpload
 from lora_studio.gui.pages.export.ollama_server import OllamaServerPanel
 from lora_studio.gui.pages.export.quant_table import QuantTable
-from lora_studio.gui.pages.export.queries import ExportQuestions
+from lora_studio.gui.pages.export.queries import ExportQueries
 from lora_studio.gui.pages.export.results_card import ResultsCard
 from lora_studio.gui.pages.export.template_view import TemplateView
 from lora_studio.gui.pages.page import StepPage
@@ -41,13 +41,13 @@ _STEP: Step = "export"
 
 
 class ExportPage(StepPage):
-    """Exports the merged model of the run that the window follows."""
+    """Export the merged model, or base model and adapter, of the run that the window follows."""
 
     step = "export"
     title = "Export"
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Files to the left, Ollama to the right, results below."""
+        """Build the page: status and results above, files on the left, Ollama on the right."""
         super().__init__(state, parent)
         self.record = JobRecord("export")
         self.creating = JobRecord("create_ollama")
@@ -57,9 +57,9 @@ class ExportPage(StepPage):
         self.ollama.ask.connect(self.ask)
         self.ollama.create_requested.connect(self.run_requested)
         self.server = self.ollama.server
-        self.questions = ExportQuestions(state, self._made, self)
-        self.questions.ask.connect(self.ask)
-        self.questions.outdated.connect(self.question_outdated)
+        self.queries = ExportQueries(state, self._exportable_run, self)
+        self.queries.ask.connect(self.ask)
+        self.queries.outdated.connect(self.question_outdated)
         self.uploading = JobRecord("push")
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)
@@ -70,7 +70,7 @@ class ExportPage(StepPage):
         self.results.chat_requested.connect(self.chat_requested)
         self.result = self.results.result
         self.progress = ProgressLine()
-        self.room = label(role="caption", wrap=True)
+        self.disk_space = label(role="caption", wrap=True)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.what_now = button(
@@ -82,12 +82,12 @@ class ExportPage(StepPage):
         self.sizes: events.SizesEstimated | None = None
         self._run = state.run
         self._lay_out()
-        self.questions.server.busy_changed.connect(lambda _: self._show_server())
-        state.value_changed.connect(self._value_changed)
-        state.facts_changed.connect(self._facts_changed)
-        state.opened.connect(self._opened)
-        state.run_changed.connect(self._run_changed)
-        self._opened()
+        self.queries.server.busy_changed.connect(lambda _: self._show_server())
+        state.value_changed.connect(self._on_value_changed)
+        state.facts_changed.connect(self._on_facts_changed)
+        state.opened.connect(self._on_opened)
+        state.run_changed.connect(self._on_run_changed)
+        self._on_opened()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
@@ -98,21 +98,24 @@ class ExportPage(StepPage):
         quantizations = self.add_editor("quantizations", control=self.table)
         quantizations.set_label_visible(False)
         files.add(
-            quantizations, self.room, self.add_editor("imatrix"), self.add_editor("self_test")
+            quantizations,
+            self.disk_space,
+            self.add_editor("imatrix"),
+            self.add_editor("self_test"),
         )
-        more = CollapsibleSection()
+        advanced = CollapsibleSection()
         for field in ("convert_from", "adapter_gguf", "lm_studio", "lm_studio_folder", "llama_cpp"):
-            more.add(self.add_editor(field))
-        files.add(more)
+            advanced.add(self.add_editor(field))
+        files.add(advanced)
         self.status = Card()
         self.status.add(self.what, self.advice, row(self.what_now, None), self.progress)
         self.body.addWidget(self.status)
         self.body.addWidget(self.results)
-        hub = Card(tr("Hugging Face hub"))
+        hub = Card(tr("Hugging Face Hub"))
         hub.add(self.hub)
         ollama = column(self._ollama_card(), hub, None, spacing=Spacing.L)
         self.body.addWidget(ResponsiveColumns(column(files, None), ollama, (3, 2)))
-        self.template_card = Card(tr("Template"))
+        self.template_card = Card(tr("Chat template"))
         self.template_card.add(self.template)
         self.template_card.hide()
         self.body.addWidget(self.template_card)
@@ -126,22 +129,22 @@ class ExportPage(StepPage):
             self.add_editor("system_prompt", style="text"),
             self.ollama,
         )
-        more = CollapsibleSection()
+        advanced = CollapsibleSection()
         for field in ("temperature", "top_p", "num_ctx", "ollama_host"):
-            more.add(self.add_editor(field))
-        card.add(more)
+            advanced.add(self.add_editor(field))
+        card.add(advanced)
         return card
 
     # --- events -------------------------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Ollama may have been started or stopped meanwhile."""
-        self.questions.now()
+        """Refresh what the inspector knows; Ollama may have been started or stopped."""
+        self.queries.ask_all()
 
     def on_event(self, event: object) -> None:
-        """Watches for the end of the question to Ollama; follows the export."""
-        self.questions.take(event)
-        self.hub.take(event)
+        """Follow the jobs of this page and the answers of the inspector."""
+        self.queries.on_event(event)
+        self.hub.on_event(event)
         mine = any(job.take(event) for job in self._jobs)
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
@@ -150,13 +153,14 @@ class ExportPage(StepPage):
             case events.Started(command="train" | "merge"):
                 self.merged = None
                 self.adapter = None if event.command == "train" else self.adapter
-                self._forget_result()
+                self._clear_results()
             case events.AdapterSaved():
                 self.adapter = event
-                self.questions.sizes.forget()  # trained whole, an embedding may have come apart from its head
+                # Training an embedding in full may have untied it from the head: sizes change.
+                self.queries.sizes.forget()
             case events.Merged():
                 self.merged = event
-                self.questions.sizes.forget()
+                self.queries.sizes.forget()
             case events.SizesEstimated():
                 self.sizes = event
                 self.table.set_sizes(event.bytes)
@@ -168,195 +172,200 @@ class ExportPage(StepPage):
                 | events.SelfTested()
                 | events.OllamaCreated()
             ) if mine:
-                self.result.take(event)
+                self.result.add_event(event)
             case events.Failed() if mine and event.problem.code == "ollama.lossy":
                 self._offer_anyway(event)
             case _ if not mine:
                 return
         self.refresh()
 
-    def _run_changed(self) -> None:
+    def _on_run_changed(self) -> None:
         if self.state.run != self._run:
             self._run = self.state.run
             self.adapter = self.merged = None
-            self._forget_result()
+            self._clear_results()
         self.refresh()
 
-    def _forget_result(self) -> None:
+    def _clear_results(self) -> None:
         for job in self._jobs:
             job.clear()
-        self.hub.forget()
+        self.hub.clear()
         self.result.clear()
 
-    # --- questions and answers ----------------------------------------------------------------
+    # --- requests and answers -----------------------------------------------------------------
 
     def _offer_anyway(self, event: events.Failed) -> None:
-        """A choice for the user who has just asked, none while an old run is read again."""
-        if self._running():
+        """Offer to create a lossy model, but not when the events of an old run are replayed."""
+        if self._is_running():
             self.ollama.offer_anyway(event.problem)
 
-    def _made(self) -> RunFolder | None:
-        """The run that is followed, once it has something to export."""
+    def _exportable_run(self) -> RunFolder | None:
+        """Return the current run, None before it has an adapter or a merged model."""
         return self.state.run if self.merged or self.adapter else None
 
-    def _opened(self) -> None:
-        self._forget_model()
-        self.questions.server.forget()
+    def _on_opened(self) -> None:
+        self._clear_model_facts()
+        self.queries.server.forget()
         suggested = suggested_ollama_name(self.state.name)
         self.name.line.setPlaceholderText(suggested)
 
-    def _value_changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         host = str(self.state.get(_STEP, "ollama_host"))
         if step == _STEP and field == "ollama_host" and "@" in host:
-            self._keep_out_of_the_project(host)
+            self._use_host_for_session(host)
             return
         if step == _STEP and field in ("ollama_host", "ollama_create"):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
-            self.questions.server.soon()
+            self.queries.server.soon()
         if step == _STEP and field in ("imatrix", "llama_cpp", "convert_from"):
-            self.questions.sizes.soon()
+            self.queries.sizes.soon()
         if step == _STEP:
             self.refresh()
 
-    def _keep_out_of_the_project(self, host: str) -> None:
-        """An address with a password counts until the window closes; no file ever holds it."""
+    def _use_host_for_session(self, host: str) -> None:
+        """Use an address with a password until the window closes, without saving it to a file."""
         os.environ["OLLAMA_HOST"] = host
         self.state.set(_STEP, "ollama_host", "")
         self.state.messages.info(
             tr(
-                "The address with its password counts until you close the window. To keep it, set "
-                "the environment variable OLLAMA_HOST."
+                "The address contains a password, so it is used only until you close the window "
+                "and isn’t saved. To use it permanently, set the OLLAMA_HOST environment "
+                "variable."
             )
         )
 
-    def _facts_changed(self, name: str) -> None:
+    def _on_facts_changed(self, name: str) -> None:
         if name == "model":
             model = self.state.facts.model
             self.table.set_parameters(model.parameters if model else None)
-            self._forget_model()
-            if self.isVisible():  # it came while the page was waiting for it
-                self.questions.sizes.soon()
-                self.questions.template.soon()
+            self._clear_model_facts()
+            if self.isVisible():
+                self.queries.sizes.soon()
+                self.queries.template.soon()
         elif name == "ollama":
             self._show_server()
 
-    def _forget_model(self) -> None:
-        """Sizes and template were those of another model."""
+    def _clear_model_facts(self) -> None:
+        """Clear sizes and template of the previous model."""
         self.sizes = None
         self.table.set_sizes({})
-        self.questions.sizes.forget()
-        self.questions.template.forget()
+        self.queries.sizes.forget()
+        self.queries.template.forget()
         self.template_card.hide()
 
     def _show_server(self) -> None:
-        self.ollama.searching = self.questions.server.busy
+        self.ollama.searching = self.queries.server.busy
         files = self.state.run is not None and any(self.state.run.gguf.glob("*.gguf"))
         self.ollama.show_server(can_create=files and not self.state.running)
 
-    # --- where we are -------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
 
     def on_primary(self) -> None:
-        """Exports; asks first where a model in Ollama would be replaced."""
+        """Export; confirm first if a model in Ollama would be replaced."""
         if self.state.get(_STEP, "ollama_create") is True and self.ollama.is_taken():
-            dialog = self.ollama.confirm_replacing(tr("Export and replace it"))
+            dialog = self.ollama.confirm_replacing(tr("Export and replace"))
             dialog.confirmed.connect(lambda: self.run_requested.emit("export"))
             dialog.open()
         else:
             self.run_requested.emit("export")
 
     def blocker(self) -> str | None:
-        """A merged model or an adapter, and a project without errors."""
+        """Return what blocks the export: a running job, an error, or a missing model."""
         if self.state.running:
-            mine = self.record.is_running(self.state.running)
-            return tr("Exporting is under way.") if mine else tr("A job is under way.")
-        wrong = checks.errors(self.state.problems())
-        if wrong:
-            return tell(wrong[0].what)
+            is_export = self.record.is_running(self.state.running)
+            return tr("Export is running.") if is_export else tr("Another job is running.")
+        if errors := checks.errors(self.state.problems()):
+            return tell(errors[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
-        if self.merged is None and not self._straight():
+        if self.merged is None and not self._is_direct():
             return tr("Merge the adapter first.")
         return None
 
-    def _straight(self) -> bool:
-        """Whether the files will be made without a merged model."""
+    def _is_direct(self) -> bool:
+        """Return whether files are created directly from base model and adapter."""
         export = self.state.spec(_STEP)
         has_merged = self.merged is not None
         return isinstance(export, ExportSpec) and goes_straight(export, has_merged=has_merged)
 
     def is_done(self) -> bool:
-        """The export is complete."""
-        return self.record.phase == "done" and not self._running()
+        """Return whether the export is complete."""
+        return self.record.phase == "done" and not self._is_running()
 
-    def _running(self) -> bool:
+    def _is_running(self) -> bool:
         return any(job.is_running(self.state.running) for job in self._jobs)
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
-        """Buttons, progress and results."""
-        running = self._running()
+        """Update buttons, progress and results."""
+        running = self._is_running()
         self.header.primary.setText(tr("Export again") if self.is_done() else tr("Export"))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.progress.setVisible(running)
-        under_way = (job for job in self._jobs if job.is_running(self.state.running))
-        now = next(under_way, self.record)
-        progress = now.progress
+        self._show_progress()
+        self._show_status(running)
+        self._show_server()
+        self.hub.show_run()
+        self._refresh_fields()
+        self.table.show_results(self.result.written, self.result.tested)
+        self.results.show_results(done=self.is_done(), seconds=self.record.seconds)
+        super().refresh()
+
+    def _show_progress(self) -> None:
+        running = (job for job in self._jobs if job.is_running(self.state.running))
+        progress = next(running, self.record).progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
-        self._say(running)
-        self._show_server()
-        self.hub.show_run()
-        self._show_what_applies()
-        self.table.show_results(self.result.written, self.result.tested)
-        self.results.show_results(done=self.is_done(), seconds=self.record.seconds)
-        super().refresh()
 
-    def _show_what_applies(self) -> None:
-        """Which file Ollama gets, and no field that means nothing; one that is set can be reached."""
+    def _refresh_fields(self) -> None:
+        """Name the file that Ollama uses, and hide the LM Studio folder if it isn't used."""
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
-        first = self.table.rows.chosen[:1]
-        now = tr("Now that is {name}.").format(name=first[0]) if first else ""
-        table.set_help(f"{table.about.description} {now}" if first else "")
+        chosen = self.table.rows.chosen
+        first = tr("Ollama uses {name}.").format(name=chosen[0]) if chosen else ""
+        table.set_help(f"{table.about.description} {first}" if chosen else "")
         llama = self.editors["llama_cpp"]
-        llama.set_help(export_text.tools(llama.about.description, self.sizes))
-        self.room.setText(export_text.room(self.sizes, self.table.rows.chosen))
-        self.room.setVisible(bool(self.room.text()))
-        wanted = self.state.get(_STEP, "lm_studio") is True
-        folder.setVisible(wanted or self.state.is_set(_STEP, "lm_studio_folder"))
+        llama.set_help(export_text.describe_tools(llama.about.description, self.sizes))
+        self.disk_space.setText(export_text.disk_space(self.sizes, chosen))
+        self.disk_space.setVisible(bool(self.disk_space.text()))
+        uses_lm_studio = self.state.get(_STEP, "lm_studio") is True
+        folder.setVisible(uses_lm_studio or self.state.is_set(_STEP, "lm_studio_folder"))
 
     def _problem(self) -> Problem | None:
-        """What ended the latest job of this page."""
+        """Return the problem that ended the latest job of this page."""
         return max(self._jobs, key=lambda job: job.begun).problem
 
-    def _say(self, running: bool) -> None:
+    def _show_status(self, running: bool) -> None:
         what, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
-            what = tr("Creating the model in Ollama")
+            what = tr("Creating the model in Ollama…")
         elif self.uploading.is_running(self.state.running):
-            what = tr("Uploading to the hub")
+            what = tr("Uploading to the Hub…")
         elif running:
-            what = tr("Exporting")
+            what = tr("Exporting…")
         elif problem := self._problem():
             what, advice, failed = f"✗ {tell(problem.what)}", tell(problem.remedy), True
         elif self.record.phase == "cancelled":
-            what = tr("Exporting was cancelled.")
-            advice = tr("Files that were complete are kept.")
+            what = tr("Export canceled")
+            advice = tr("Completed files were kept.")
         elif self.record.was_cut_off(self.state.running):
-            what = tr("⚠ Exporting ended without a word: its process is gone.")
-            advice = tr("Export again; files that were complete are kept.")
+            what = tr("⚠ Export stopped unexpectedly")
+            advice = tr(
+                "The process exited without reporting a result. Export again to continue; "
+                "completed files are reused."
+            )
         elif self.is_done():
             pass
-        elif (self.merged or self.adapter) and self._straight():
+        elif (self.merged or self.adapter) and self._is_direct():
             what = tr("Ready to export")
             advice = tr(
-                "The files are made straight from base and adapter: no merged copy is written. To "
-                "keep one, or to upload it, merge first."
+                "Files are created directly from the base model and the adapter, without a merged"
+                " copy. If you want to keep or upload a merged model, merge first."
             )
         elif self.merged is None:
             what = tr("Nothing to export yet")

@@ -1,4 +1,4 @@
-"""Which GGUF files to write: several can be ticked; afterwards their sizes and self-tests."""
+"""Table of GGUF quantizations to choose from, with file sizes and self-test results."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lora_studio.gui.widgets.basics import button, row
 
 _Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
-    mark("Quantisation"),
+    mark("Quantization"),
     mark("Bits"),
     mark("Size"),
-    mark("Expected loss"),
+    mark("Quality loss"),
     mark("Self-test"),
 )
 _LOSS, _TESTED = 3, 4
@@ -33,34 +33,34 @@ NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
 def estimated_bytes(quantization: Quantization, parameters: int) -> int:
-    """Size of a GGUF file in bytes: parameters times bits per weight, vocabulary aside."""
+    """Return the approximate size of a GGUF file in bytes: parameters times bits per weight."""
     return round(parameters * BITS_PER_WEIGHT[quantization] / 8)
 
 
 class QuantModel(QAbstractTableModel):
-    """One row per quantisation: those most used and those that are ticked or made, or all.
+    """Hold one row per quantization: common, checked and written ones, or all.
 
     Signals:
-        ticked(list[str]): the names that are ticked now.
+        checked(list[str]): the names that are checked, in the order of checking.
     """
 
-    ticked = Signal(list)
+    checked = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing is ticked, no size is known."""
+        """Start with the common quantizations, none checked."""
         super().__init__(parent)
         self.names: tuple[Quantization, ...] = COMMON
-        self.everything = False
-        self.chosen: list[str] = []  # in the order of ticking: Ollama gets the first
+        self.shows_all = False
+        self.chosen: list[str] = []  # in the order of checking; the first is used for Ollama
         self.parameters: int | None = None
         self.sizes: Mapping[str, int] = {}
         self.written: dict[str, events.GgufWritten] = {}
         self.tested: dict[str, events.SelfTested] = {}
 
-    def changed(self) -> None:
-        """Everything may look different now."""
-        wanted = {*COMMON, *self.chosen, *self.written}
-        names = tuple(name for name in NAMES if self.everything or name in wanted)
+    def refresh(self) -> None:
+        """Recompute which rows are shown and repaint all cells."""
+        visible = {*COMMON, *self.chosen, *self.written}
+        names = tuple(name for name in NAMES if self.shows_all or name in visible)
         if names != self.names:
             self.beginResetModel()
             self.names = names
@@ -69,27 +69,27 @@ class QuantModel(QAbstractTableModel):
         self.dataChanged.emit(self.index(0, 0), last)
 
     def toggle(self, row: int) -> None:
-        """Ticks or unticks a row; the last tick stays, for nothing is no export."""
+        """Check or uncheck a row; the last checked one can't be unchecked."""
         name = self.names[row]
-        kept = [other for other in self.chosen if other != name]
-        after = kept if name in self.chosen else [*kept, name]
-        if after:
-            self.chosen = after
-            self.changed()
-            self.ticked.emit(list(after))
+        others = [other for other in self.chosen if other != name]
+        chosen = others if name in self.chosen else [*others, name]
+        if chosen:
+            self.chosen = chosen
+            self.refresh()
+            self.checked.emit(list(chosen))
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
+        """Return the number of quantizations; a table has no child rows."""
         return 0 if parent is not None and parent.isValid() else len(self.names)
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The same for every row."""
+        """Return the number of columns."""
         return len(_COLUMNS)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Names of the columns."""
+        """Return title, tooltip or alignment of a column."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -99,39 +99,39 @@ class QuantModel(QAbstractTableModel):
         return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
-        """The first column has a box to tick."""
+        """Make the first column checkable."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
 
     def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """A click on the box."""
+        """Toggle the check box of a row."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
             return False
         self.toggle(index.row())
         return True
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words, tick and colour of a cell."""
+        """Return text, check state, color or tooltip of a cell."""
         name, column = self.names[index.row()], index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._words(name, column)
+                return self._text(name, column)
             case Qt.ItemDataRole.CheckStateRole if column == 0:
                 on = name in self.chosen
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.TextAlignmentRole:
                 return _aligned(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._tint(name, column)
+                return self._color(name, column)
             case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
-                return in_words(self.tested[name])
+                return describe_self_test(self.tested[name])
             case Qt.ItemDataRole.ToolTipRole if column == 2:
-                return self._origin(name)
+                return self._size_source(name)
             case Qt.ItemDataRole.ToolTipRole:
-                return _note(name)
+                return _notes(name)
         return None
 
-    def _words(self, name: Quantization, column: int) -> str:
+    def _text(self, name: Quantization, column: int) -> str:
         match column:
             case 0:
                 return name
@@ -142,7 +142,7 @@ class QuantModel(QAbstractTableModel):
             case 2 if name in self.sizes:
                 return formatting.size(self.sizes[name])
             case 2 if self.sizes:
-                return tr("not possible")
+                return tr("not supported")
             case 2 if self.parameters is not None:
                 return f"≈ {formatting.size(estimated_bytes(name, self.parameters))}"
             case 2:
@@ -152,97 +152,96 @@ class QuantModel(QAbstractTableModel):
             case _:
                 return badge(self.tested[name]) if name in self.tested else ""
 
-    def _origin(self, name: str) -> str:
-        """Where a size comes from."""
+    def _size_source(self, name: str) -> str:
         if name in self.written:
-            return tr("The size of the file")
+            return tr("File size")
         if name in self.sizes:
-            return tr("By the quantiser itself, from the shapes of this model")
+            return tr("Calculated by the quantizer from this model’s tensor shapes")
         if self.sizes:
-            return tr("The rows of this model's weights do not fit this type's blocks")
-        return tr("By rule of thumb, from the number of parameters")
+            return tr("This type’s block size doesn’t divide the row size of this model’s weights")
+        return tr("Estimated from the number of parameters")
 
-    def _tint(self, name: Quantization, column: int) -> Any:
+    def _color(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:
-            return color(_TINTS[self.tested[name].verdict])
+            return color(_COLORS[self.tested[name].verdict])
         if column == 0 or (column == 2 and name in self.written):
             return color("text")
         return color("muted")
 
 
 class QuantTable(Control):
-    """A table to tick quantisations in, by mouse or by arrow keys and Space."""
+    """Choose quantizations by mouse, or with the arrow keys and Space."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Shows its rows without scrolling; the rest on demand."""
+        """Show the common quantizations without scrolling, and a button that shows all."""
         super().__init__(parent)
         self.rows = QuantModel(self)
         self.view = _View()
         self.view.setModel(self.rows)
         self.view.lay_out()
-        self.more = button("", lambda: self.show_everything(not self.rows.everything))
+        self.more = button("", lambda: self.show_all(not self.rows.shows_all))
         self.setFocusProxy(self.view)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.view)
         layout.addLayout(row(self.more, None))
-        self.rows.ticked.connect(self._ticked)
+        self.rows.checked.connect(self._on_checked)
         self.rows.modelReset.connect(self._fit)
-        theme().changed.connect(self.rows.changed)
-        self.show_everything(False)
+        theme().changed.connect(self.rows.refresh)
+        self.show_all(False)
 
-    def show_everything(self, on: bool) -> None:
-        """All that llama.cpp offers, or those most used and those that are ticked."""
-        self.rows.everything = on
+    def show_all(self, on: bool) -> None:
+        """Show all quantizations of llama.cpp, or only common and checked ones."""
+        self.rows.shows_all = on
         self.more.setText(
             tr("Show fewer") if on else tr("Show all {count}").format(count=len(NAMES))
         )
-        self.rows.changed()
+        self.rows.refresh()
 
     def _fit(self) -> None:
         self.view.fit()
-        self.view.divide()
+        self.view.share_width()
         self.updateGeometry()
 
     def show_value(self, value: Any) -> None:
-        """Ticks the names of a list."""
+        """Check the names of a list."""
         self.rows.chosen = list(value) if isinstance(value, list | tuple) else []
-        self.rows.changed()
+        self.rows.refresh()
 
     def set_parameters(self, parameters: int | None) -> None:
-        """Parameters of the model, for the estimated sizes."""
+        """Set the number of parameters, from which sizes are estimated."""
         self.rows.parameters = parameters
-        self.rows.changed()
+        self.rows.refresh()
 
     def set_sizes(self, sizes: Mapping[str, int]) -> None:
-        """Bytes of each file as the quantiser computes them; those it cannot make are left out."""
+        """Set the bytes of each file as the quantizer computes them; unsupported ones are absent."""
         self.rows.sizes = sizes
-        self.rows.changed()
+        self.rows.refresh()
 
     def show_results(
         self, written: Sequence[events.GgufWritten], tested: Sequence[events.SelfTested]
     ) -> None:
-        """Real sizes and self-tests of the files that were written."""
+        """Show actual sizes and self-tests of written files."""
         self.rows.written = {event.quantization: event for event in written}
         self.rows.tested = {event.stage: event for event in tested}
-        self.rows.changed()
-        self.view.divide()
+        self.rows.refresh()
+        self.view.share_width()
 
-    def _ticked(self, names: list[str]) -> None:
+    def _on_checked(self, names: list[str]) -> None:
         self.edited.emit(names)
         self.left.emit()
 
 
 class _View(QTableView):
-    """Space ticks whatever column is current."""
+    """Let Space toggle the current row in any column."""
 
     def lay_out(self) -> None:
-        """Column widths; needs the model."""
+        """Set up the columns; requires a model."""
         plain_table.set_up(self)
         header = self.horizontalHeader()
-        header.setResizeContentsPrecision(-1)  # by all rows, not by those in view
-        # The style's box to tick is wider than Qt reckons with.
+        header.setResizeContentsPrecision(-1)  # measure all rows, not only visible ones
+        # The check box of the style is wider than Qt's size hint.
         widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.resizeSection(0, widest + 46)
@@ -256,27 +255,27 @@ class _View(QTableView):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.fit()
 
-    def divide(self) -> None:
-        """Shows self-tests where there are any; the loss that was expected gives way to them."""
+    def share_width(self) -> None:
+        """Show self-tests if there are any, in place of the quality loss if both don't fit."""
         model = self.model()
         if not isinstance(model, QuantModel):
             return
         header = self.horizontalHeader()
         others = [0, 1, 2, *([_TESTED] if model.tested else [])]
-        taken = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others)
-        wanted = max(self.sizeHintForColumn(_LOSS), header.sectionSizeHint(_LOSS))
-        cramped = bool(model.tested) and self.viewport().width() < taken + wanted
+        used = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others)
+        needed = max(self.sizeHintForColumn(_LOSS), header.sectionSizeHint(_LOSS))
+        cramped = bool(model.tested) and self.viewport().width() < used + needed
         self.setColumnHidden(_TESTED, not model.tested)
         self.setColumnHidden(_LOSS, cramped)
         header.setStretchLastSection(cramped)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width divides anew."""
+        """Share the new width among the columns."""
         super().resizeEvent(event)
-        self.divide()
+        self.share_width()
 
     def fit(self) -> None:
-        """As high as its rows are together."""
+        """Set the height to that of all rows."""
         rows = self.model().rowCount()
         self.setFixedHeight(
             self.horizontalHeader().sizeHint().height() + Size.grown(plain_table.ROW) * rows + 4
@@ -291,62 +290,53 @@ class _View(QTableView):
             super().keyPressEvent(event)
 
 
-#: Colour of each verdict, and the glyph that goes with it.
-_TINTS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
+#: Color and glyph of each verdict.
+_COLORS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
 _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
 
 
 def badge(event: events.SelfTested) -> str:
-    """A self-test in short: `✓ top-1 98.7 %, KL 0.004`."""
+    """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`."""
     kl = f"{event.kl:.2g}".replace("e-0", "e-")
     return f"{_GLYPHS[event.verdict]} top-1 {formatting.percent(event.top1)}, KL {kl}"
 
 
-def _limits(event: events.SelfTested) -> str:
-    """What it had to reach, and why that; or why no figure counts."""
-    if event.top1_limit is None or event.kl_limit is None:
-        return tell(event.basis)
-    least = tr("at least {top1} and at most {kl:.3g} nats").format(
-        top1=formatting.percent(event.top1_limit), kl=event.kl_limit
-    )
-    return f"{least}: {tell(event.basis)}" if event.basis else least
-
-
-def in_words(event: events.SelfTested) -> str:
-    """A self-test in full."""
-    same = tr("token for token the same ids") if event.tokens_equal else tr("other token ids")
+def describe_self_test(event: events.SelfTested) -> str:
+    """Return the full form of a self-test, one sentence per line."""
     verdict = {
-        "passed": tr("Passed"),
-        "lossy": tr("What was trained, but at a loss,"),
-        "failed": tr("Failed"),
+        "passed": tr("Passed the self-test."),
+        "lossy": tr("Matches the trained adapter, with some quality loss."),
+        "failed": tr("Failed the self-test."),
     }[event.verdict]
-    cause = (
-        " " + tr("The likeliest cause: {cause}.").format(cause=tell(event.cause))
-        if event.cause
-        else ""
-    )
-    return tr(
-        "{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1}, KL {kl:.3g} nats ({limits}), {same}.{cause}"
+    agreement = tr(
+        "Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}."
     ).format(
-        verdict=verdict,
-        conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
-        positions=tr_n("{n} answer token", "{n} answer tokens", event.positions),
         top1=formatting.percent(event.top1),
-        limits=_limits(event),
-        kl=event.kl,
-        same=same,
-        cause=cause,
+        tokens=tr_n("{n} answer token", "{n} answer tokens", event.positions),
+        conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
     )
+    lines = [verdict, agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=event.kl)]
+    if event.top1_limit is not None and event.kl_limit is not None:
+        limits = tr("Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.")
+        top1_limit = formatting.percent(event.top1_limit)
+        lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
+    if event.basis:
+        lines.append(tr("Basis: {reason}.").format(reason=tell(event.basis)))
+    lines.append(
+        tr("The token IDs are identical.") if event.tokens_equal else tr("The token IDs differ.")
+    )
+    if event.cause:
+        lines.append(tr("Most likely cause: {cause}.").format(cause=tell(event.cause)))
+    return "\n".join(lines)
 
 
-def _note(name: Quantization) -> str | None:
-    """What to know before ticking it."""
+def _notes(name: Quantization) -> str | None:
     facts = QUANTIZATIONS[name]
-    notes = (
-        [tr("Made for {only_for}.").format(only_for=tr(facts.only_for))] if facts.only_for else []
-    )
+    notes = []
+    if facts.only_for:
+        notes.append(tr("Designed for {only_for}.").format(only_for=tr(facts.only_for)))
     if facts.needs_imatrix:
-        notes.append(tr("Needs an importance matrix, which is computed from the training data."))
+        notes.append(tr("Requires an importance matrix, which is computed from the training data."))
     return " ".join(notes) or None
 
 

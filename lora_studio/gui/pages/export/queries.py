@@ -1,4 +1,4 @@
-"""What the export page asks the inspector: the Ollama server, sizes of files, the TEMPLATE."""
+"""Requests of the export page to the inspector: Ollama server, file sizes, TEMPLATE."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery, named_model
 from lora_studio.gui.project.state import ProjectState
 
 
-class ExportQuestions(QObject):
-    """Three questions, each asked anew when what it rests on has changed.
+class ExportQueries(QObject):
+    """Send three requests, each again when its inputs have changed.
 
     Signals:
-        ask(command): a question for the inspector.
-        outdated(command): its answer must not come any more.
+        ask(command): send a command to the inspector.
+        outdated(command): discard the answer to a command.
     """
 
     ask = Signal(object)
@@ -29,56 +29,56 @@ class ExportQuestions(QObject):
     def __init__(
         self,
         state: ProjectState,
-        made: Callable[[], RunFolder | None],
+        get_run: Callable[[], RunFolder | None],
         parent: QObject,
     ) -> None:
-        """`made` gives the run whose files the sizes are about, None before it has something."""
+        """Estimate sizes for the run that `get_run` returns; None before it has an adapter."""
         super().__init__(parent)
-        self._state, self._made = state, made
-        self.server = DebouncedQuery(self._server_question, self)
-        self.sizes = DebouncedQuery(self._sizes_question, self)
-        self.template = DebouncedQuery(self._template_question, self)
-        for inquiry in (self.server, self.sizes, self.template):
-            inquiry.ask.connect(self.ask)
-            inquiry.outdated.connect(self.outdated)
+        self._state, self._get_run = state, get_run
+        self.server = DebouncedQuery(self._server_query, self)
+        self.sizes = DebouncedQuery(self._sizes_query, self)
+        self.template = DebouncedQuery(self._template_query, self)
+        for query in (self.server, self.sizes, self.template):
+            query.ask.connect(self.ask)
+            query.outdated.connect(self.outdated)
 
-    def now(self) -> None:
-        """Asks whatever has an answer to expect; for the server in any case."""
+    def ask_all(self) -> None:
+        """Send the requests whose inputs have changed, and always the one for the server."""
         self.server.forget()
-        for inquiry in (self.server, self.sizes, self.template):
-            inquiry.now()
+        for query in (self.server, self.sizes, self.template):
+            query.now()
 
-    def take(self, event: object) -> None:
-        """Watches for the ends of questions."""
-        for inquiry in (self.server, self.sizes, self.template):
-            inquiry.take(event)
+    def on_event(self, event: object) -> None:
+        """Follow the ends of requests."""
+        for query in (self.server, self.sizes, self.template):
+            query.take(event)
 
     def _export(self) -> ExportSpec | None:
         export = self._state.spec("export")
         return export if isinstance(export, ExportSpec) else None
 
-    def _server_question(self) -> InspectOllama | None:
+    def _server_query(self) -> InspectOllama | None:
         export = self._export()
         if export is None or not export.ollama_create:
             return None
         return InspectOllama(host=self._state.ollama_host())
 
-    def _template_question(self) -> DeriveTemplate | None:
-        """The TEMPLATE of the base model, so that it is seen before anything is trained."""
+    def _template_query(self) -> DeriveTemplate | None:
+        """Return the request for the base model's TEMPLATE, which is shown before training."""
         model = self._state.facts.model
         if model is None or not model.has_chat_template or not Path(model.folder).is_dir():
             return None
         return DeriveTemplate(path=model.folder)
 
-    def _sizes_question(self) -> EstimateSizes | None:
-        """The sizes of this model's files, once its facts are known and so it is at hand."""
+    def _sizes_query(self) -> EstimateSizes | None:
+        """Return the request for file sizes, None until the model's facts are known."""
         model, export = self._state.spec("model"), self._export()
         if self._state.facts.model is None or not isinstance(model, ModelSpec) or export is None:
             return None
-        asked = ExportSpec(
+        relevant = ExportSpec(
             imatrix=export.imatrix, llama_cpp=export.llama_cpp, convert_from=export.convert_from
         )
-        run = self._made()
+        run = self._get_run()
         return EstimateSizes(
-            model=named_model(model), export=asked, run=str(run.path) if run else ""
+            model=named_model(model), export=relevant, run=str(run.path) if run else ""
         )

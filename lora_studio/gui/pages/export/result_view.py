@@ -1,4 +1,4 @@
-"""What an export yielded: files with their self-tests, the proven template, the Ollama model."""
+"""Results of an export: files with their self-tests, the TEMPLATE, the Ollama model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
@@ -19,10 +20,10 @@ Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | event
 
 
 class ExportResult(QWidget):
-    """Grows with the events of an export."""
+    """Show the results as their events arrive."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until the first event."""
+        """Start empty."""
         super().__init__(parent)
         self.written: list[events.GgufWritten] = []
         self.tested: list[events.SelfTested] = []
@@ -36,7 +37,7 @@ class ExportResult(QWidget):
         self.answers = _code(tr("Answers"))
         self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.tabs = QTabWidget()
-        self.tabs.tabBar().setAccessibleName(tr("What Ollama was given"))
+        self.tabs.tabBar().setAccessibleName(tr("Ollama model files"))
         self.tabs.setFixedHeight(160)
         self.stops = label(role="muted", wrap=True)
         layout = QVBoxLayout(self)
@@ -44,50 +45,46 @@ class ExportResult(QWidget):
         layout.setSpacing(Spacing.M)
         for part in (self.headline, self.files, self.proof, self.stops, self.tabs):
             layout.addWidget(part)
-        self._show()
+        self._refresh()
 
-    def take(self, event: Result) -> None:
-        """Adds an event; one about the same file or stage replaces the older."""
+    def add_event(self, event: Result) -> None:
+        """Add an event; it replaces an earlier one about the same file or stage."""
         match event:
             case events.GgufWritten():
-                kept = [item for item in self.written if item.quantization != event.quantization]
-                self.written = [*kept, event]
+                others = [item for item in self.written if item.quantization != event.quantization]
+                self.written = [*others, event]
             case events.SelfTested():
                 self.tested = [*(t for t in self.tested if t.stage != event.stage), event]
             case events.TemplateDerived():
                 self.template = event
             case events.OllamaCreated():
                 self.created = event
-        self._show()
+        self._refresh()
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Remove all results."""
         self.written, self.tested = [], []
         self.template, self.created = None, None
         self.finish("", "", None)
 
     def finish(self, modelfile: str, answers: str, seconds: float | None) -> None:
-        """The export is complete: the Modelfile, what every stage answered, each empty for none, and
-        how long it took.
-        """
-        for place, said in ((self.modelfile, modelfile), (self.answers, answers)):
-            if place.toPlainText() != said:  # what is being read stays where it is
-                place.setPlainText(said)
+        """Show a completed export: Modelfile and self-test answers, "" for none, and its duration."""
+        for editor, text in ((self.modelfile, modelfile), (self.answers, answers)):
+            if editor.toPlainText() != text:  # keeps the scroll position
+                editor.setPlainText(text)
         self._seconds = seconds
-        self._show()
+        self._refresh()
 
     def is_empty(self) -> bool:
-        """Whether there is nothing to show."""
+        """Return whether there are no results."""
         return not (self.written or self.tested or self.template or self.created)
 
-    def _show(self) -> None:
+    def _refresh(self) -> None:
         self.headline.setText(self._headline())
         self.headline.setVisible(bool(self.headline.text()))
-        made_by = formatting.listed(
-            tuple(dict.fromkeys(tell(event.tool) for event in self.written)), tr("and")
-        )
-        files = [self._file(event) for event in self.written]
-        self.files.show_facts([*self._before(), *files, (tr("Made by"), made_by)])
+        tools = tell(listed(list(dict.fromkeys(event.tool for event in self.written))))
+        files = [self._file_fact(event) for event in self.written]
+        self.files.show_facts([*self._stage_facts(), *files, (tr("Created with"), tools)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self._show_tab(self.answers, tr("Answers"), bool(self.answers.toPlainText()))
@@ -98,11 +95,8 @@ class ExportResult(QWidget):
             set_role(self.proof, "ok" if derived.proven else "error")
             self.proof.setText(_proof(derived))
             self.text.setPlainText(derived.template)
-            self.stops.setText(
-                tr("Stops: {value}").format(
-                    value=formatting.listed(derived.stops, tr("and")) or tr("none")
-                )
-            )
+            stops = tell(listed(derived.stops)) or tr("none")
+            self.stops.setText(tr("Stop sequences: {stops}").format(stops=stops))
 
     def _show_tab(self, page: QWidget, name: str, wanted: bool) -> None:
         index = self.tabs.indexOf(page)
@@ -112,25 +106,22 @@ class ExportResult(QWidget):
             self.tabs.removeTab(index)
 
     def _headline(self) -> str:
-        done = self._seconds is not None
-        took = (
-            tr("exported in {seconds}").format(seconds=formatting.duration(self._seconds))
-            if done
-            else ""
-        )
+        duration = None if self._seconds is None else formatting.duration(self._seconds)
         if self.created is None:
-            return f"✓ {took[:1].upper()}{took[1:]}" if done else ""
-        there = tr("✓ {name} is in Ollama {version}").format(
-            name=self.created.name, version=self.created.version
+            return tr("✓ Exported in {time}").format(time=duration) if duration else ""
+        template = (
+            tr("✓ Created {name} in Ollama {version}; export took {time}")
+            if duration
+            else tr("✓ Created {name} in Ollama {version}")
         )
-        return f"{there}, {took}" if done else there
+        return template.format(name=self.created.name, version=self.created.version, time=duration)
 
-    def _before(self) -> list[tuple[str, str]]:
-        """Stages that no file stands for."""
+    def _stage_facts(self) -> list[tuple[str, str]]:
+        """Return the self-tests of stages that have no GGUF file."""
         titles = {"merged": tr("Merged"), "converted": tr("Converted")}
-        return [(titles[t.stage], badge(t)) for t in self.tested if t.stage in titles]
+        return [(titles[test.stage], badge(test)) for test in self.tested if test.stage in titles]
 
-    def _file(self, event: events.GgufWritten) -> tuple[str, str]:
+    def _file_fact(self, event: events.GgufWritten) -> tuple[str, str]:
         tested = next((test for test in self.tested if test.stage == event.quantization), None)
         parts = [Path(event.file).name, formatting.size(event.bytes)]
         parts += [badge(tested)] if tested is not None else []
@@ -138,19 +129,19 @@ class ExportResult(QWidget):
 
 
 def _code(name: str) -> QPlainTextEdit:
-    made = QPlainTextEdit(readOnly=True)
-    made.setProperty("mono", True)
-    made.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    made.setAccessibleName(name)
-    return made
+    editor = QPlainTextEdit(readOnly=True)
+    editor.setProperty("mono", True)
+    editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    editor.setAccessibleName(name)
+    return editor
 
 
 def _proof(derived: events.TemplateDerived) -> str:
-    number = tr_n("{n} conversation", "{n} conversations", derived.conversations)
+    conversations = tr_n("{n} conversation", "{n} conversations", derived.conversations)
     if derived.proven:
-        return tr("✓ TEMPLATE derived from the chat template, proven on {number}").format(
-            number=number
-        )
-    return tr("✗ The TEMPLATE renders other text than the chat template: {value}").format(
-        value=tell(derived.difference or "")
+        return tr(
+            "✓ TEMPLATE derived from the chat template and verified on {conversations}"
+        ).format(conversations=conversations)
+    return tr("✗ The TEMPLATE renders different text than the chat template: {difference}").format(
+        difference=tell(derived.difference or "")
     )

@@ -1,4 +1,4 @@
-"""What an export has made: the files and their tests, and what can be done with them."""
+"""Card with the results of an export and the actions on them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lora_studio.gui.widgets.basics import Card, FlowLayout, button, folder_butt
 
 
 class ResultsCard(Card):
-    """The results of the run that the window follows, with buttons below.
+    """Show the results of the run that the window follows.
 
     Signals:
-        chat_requested(speaker): the user wants to chat with what was exported.
+        chat_requested(speaker): chat with the exported model.
     """
 
     chat_requested = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Hidden until `show_results` finds something."""
+        """Start hidden, until `show_results` has results."""
         super().__init__(tr("Result"), parent)
         self.state = state
         self.result = ExportResult()
@@ -38,19 +38,20 @@ class ResultsCard(Card):
             lambda: self._copy(export_text.llama_command(self.result.written)),
             icon="copy",
         )
-        self.open_chat = button(tr("Open chat"), self._talk, icon="chat")
-        self.open_chat.setToolTip(tr("Talk to the model in the playground"))
-        made = QWidget()
-        flow = FlowLayout(made)
+        self.open_chat = button(tr("Chat"), self._chat, icon="chat")
+        self.open_chat.setToolTip(tr("Chat with the model in the playground"))
+        actions = QWidget()
+        flow = FlowLayout(actions)
         for part in (self.open_chat, self.show_folder, self.copy_run, self.copy_llama):
             flow.addWidget(part)
-        self.add(self.result, made)
+        self.add(self.result, actions)
 
     def show_results(self, *, done: bool, seconds: float | None) -> None:
-        """Shows what there is; `done` once the export is complete, `seconds` how long it took."""
+        """Update the card; `seconds` is the duration of an export that is `done`."""
         result = self.result
         if done:
-            result.finish(self._modelfile(), export_text.answers(self.state.run), seconds)
+            answers = export_text.self_test_answers(self.state.run)
+            result.finish(self._modelfile(), answers, seconds)
         self.setVisible(not result.is_empty())
         self.show_folder.setVisible(bool(result.written))
         self.copy_llama.setVisible(bool(result.written))
@@ -59,7 +60,7 @@ class ResultsCard(Card):
         self.open_chat.setVisible(done and self.speaker() is not None)
 
     def speaker(self) -> AnySpeaker | None:
-        """The model in Ollama, else the file that Ollama would have got; None before there is one."""
+        """Return the model in Ollama, else the first GGUF file, None if there is neither."""
         created, run = self.result.created, self.state.run
         if created is not None:
             return OllamaSpeaker(name=created.name, host=created.host)
@@ -68,7 +69,7 @@ class ResultsCard(Card):
             return None
         return speakers.gguf(run, Path(models[0].file))
 
-    def _talk(self) -> None:
+    def _chat(self) -> None:
         if (speaker := self.speaker()) is not None:
             self.chat_requested.emit(speaker)
 

@@ -1,10 +1,10 @@
-"""A chat template and the TEMPLATE that was derived from it, side by side, with what is proven."""
+"""A chat template and the Ollama TEMPLATE derived from it, side by side."""
 
 from __future__ import annotations
 
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
-from lora_studio.core import formatting
+from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.server.terms import DerivedTemplate
 from lora_studio.gui.language import tr, tr_n
@@ -18,10 +18,10 @@ _HEIGHT = 190
 
 
 class TemplateView(QWidget):
-    """Jinja to the left, Go to the right; above them the verdict, below what it rests on."""
+    """Show the Jinja and Go templates, whether they were verified, and their differences."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until the first event."""
+        """Start empty."""
         super().__init__(parent)
         self.verdict = label(wrap=True)
         self.jinja, self.go = _code(tr("Chat template")), _code(tr("Ollama TEMPLATE"))
@@ -30,7 +30,7 @@ class TemplateView(QWidget):
             titled(tr("Ollama TEMPLATE (Go)"), self.go),
         )
         self.facts = FactList()
-        self.limits = CollapsibleSection(tr("Where the two differ"))
+        self.limits = CollapsibleSection(tr("Known differences"))
         self._limits = label(role="muted", wrap=True)
         self.limits.add(self._limits)
         layout = QVBoxLayout(self)
@@ -40,7 +40,7 @@ class TemplateView(QWidget):
             layout.addWidget(part)
 
     def show_event(self, event: events.TemplateDerived) -> None:
-        """Shows what was derived, proven or not."""
+        """Show a derived template, verified or not."""
         derived = event.derived or DerivedTemplate(
             template=event.template, stops=event.stops, proven=event.proven,
             conversations=event.conversations,
@@ -56,33 +56,29 @@ class TemplateView(QWidget):
 
 def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
     if derived.proven:
-        return tr("✓ Proven on {conversations}").format(
+        return tr("✓ Verified on {conversations}").format(
             conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
         )
-    reason = tell(derived.reason.rstrip(".")) or tr("The two write different texts")
-    return tr("✗ Not proven: {reason}").format(reason=reason) + (
-        f" ({tell(difference)})" if difference else ""
-    )
+    reason = tell(derived.reason) or tr("The two templates render different text.")
+    verdict = tr("✗ Not verified: {reason}").format(reason=reason)
+    return f"{verdict}\n{tell(difference)}" if difference else verdict
 
 
 def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     other = derived.alternative
     return [
-        (tr("Also proven"), formatting.listed([tell(name) for name in derived.covers], tr("and"))),
-        (
-            tr("Left out"),
-            "; ".join(tell(note.removeprefix("left out: ")) for note in derived.notes),
-        ),
-        (tr("Stops"), formatting.listed(derived.stops, tr("and"))),
-        (tr("Needs"), formatting.listed([tell(need) for need in derived.needs], tr("and"))),
-        (tr("Proven instead"), tell(other.what) if other else ""),
+        (tr("Also verified"), tell(listed(derived.covers))),
+        (tr("Not supported"), "\n".join(tell(note) for note in derived.notes)),
+        (tr("Stop sequences"), tell(listed(derived.stops))),
+        (tr("Requires"), tell(listed(derived.needs))),
+        (tr("Verified alternative"), tell(other.what) if other else ""),
     ]
 
 
 def _code(name: str) -> QPlainTextEdit:
-    made = QPlainTextEdit(readOnly=True)
-    made.setProperty("mono", True)
-    made.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-    made.setAccessibleName(name)
-    made.setFixedHeight(_HEIGHT)
-    return made
+    editor = QPlainTextEdit(readOnly=True)
+    editor.setProperty("mono", True)
+    editor.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+    editor.setAccessibleName(name)
+    editor.setFixedHeight(_HEIGHT)
+    return editor

@@ -33,9 +33,7 @@ class BlindVote(QObject):
         self.order = list(range(COLUMNS))
         self.revealed = False  # names are shown again after a vote
         self.toggle = QCheckBox(tr("Blind"))
-        self.toggle.setToolTip(
-            tr("Columns are shuffled and nameless until you have voted which answer is better.")
-        )
+        self.toggle.setToolTip(tr("Shuffles the columns and hides the model names until you vote"))
         self.bar = VoteBar()
         self.bar.voted.connect(self.vote)
 

@@ -105,7 +105,7 @@ class ChatController(QObject):
         if spec is None:
             return tr("Choose a model first.")
         if known is not None and known.source == spec.source and known.missing_bytes:
-            return tr("The model is not on this computer yet: download it on the Model page.")
+            return tr("The model isn’t on this computer yet. Download it on the Model page.")
         return ""
 
     def leave(self) -> None:
@@ -339,7 +339,7 @@ class ChatController(QObject):
         """A job begins: it gets the memory. A run has made something: it can be talked to."""
         if self.device_taken() and self.link.held and self.device != "cpu":
             self.link.rest()
-            self.said.emit(tr("The models of the playground made room for the job."))
+            self.said.emit(tr("The playground’s models were unloaded to free memory for the job."))
         if not self._state.running:
             self.look()
         self.changed.emit()

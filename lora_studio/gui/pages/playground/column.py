@@ -40,7 +40,7 @@ class ChatColumn(QFrame):
         self.setProperty("surface", "card")
         self.menu = SpeakerMenu()
         self.name = label("", "section")
-        self.close_ = tool_button("close", tr("Close this column"), self.closed.emit)
+        self.close_ = tool_button("close", tr("Close column"), self.closed.emit)
         self.blend = BlendPanel()
         self.turns: list[TurnView] = []
         self.hint = label("", "muted", wrap=True)

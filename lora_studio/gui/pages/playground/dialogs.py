@@ -38,16 +38,16 @@ class TokensDialog(Dialog):
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """`name` is whose prompt it is."""
-        super().__init__(tr("Prompt of {name}").format(name=name), "", parent)
+        super().__init__(tr("Prompt for {name}").format(name=name), "", parent)
         self.resize(*_SIZE)
         self.view = TokenView(training=False)
-        self.view.show_tokens((), tr("Reading the prompt…"))
+        self.view.show_tokens((), tr("Loading the prompt…"))
         self.note = label("", "muted", wrap=True)
         self.note.hide()
         self.body.addWidget(self.view, 1)
         self.body.addWidget(self.note)
         self._text = ""
-        self.copy = self.add_button(button(tr("Copy the text"), self._copy, icon="copy"))
+        self.copy = self.add_button(button(tr("Copy text"), self._copy, icon="copy"))
         self.copy.setEnabled(False)
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
@@ -58,7 +58,7 @@ class TokensDialog(Dialog):
         if event.tokens:
             self.view.show_tokens(event.tokens)
         else:
-            self.view.show_tokens((), event.text or tr("There is nothing to show."))
+            self.view.show_tokens((), event.text or tr("Nothing to show."))
         self.say(tell(event.note))
 
     def say(self, text: str) -> None:
@@ -77,7 +77,9 @@ class TallyDialog(Dialog):
         """Counts the votes."""
         text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
         super().__init__(
-            tr("Blind votes"), text.format(votes=tr_n("{n} vote", "{n} votes", len(votes))), parent
+            tr("Blind test results"),
+            text.format(votes=tr_n("{n} vote", "{n} votes", len(votes))),
+            parent,
         )
         self._votes = tuple(votes)
         counted = playground.tally(votes)
@@ -112,7 +114,7 @@ class TallyDialog(Dialog):
 
     def pick(self) -> None:
         """Asks where the votes go."""
-        dialog = QFileDialog(self, tr("Export the votes"), "votes.csv", "CSV (*.csv)")
+        dialog = QFileDialog(self, tr("Export votes"), "votes.csv", "CSV (*.csv)")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("csv")
         dialog.fileSelected.connect(self.write)

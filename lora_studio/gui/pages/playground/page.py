@@ -76,23 +76,23 @@ class PlaygroundPage(AppPage):
         made.menu.library_requested.connect(self.library_requested)
         made.hint.setText(
             tr(
-                "Ask something that is in your examples, then something that is not: the first shows "
-                "what was learned, the second whether anything else was lost."
+                "Try a prompt from your training data to see what the model learned, then an "
+                "unrelated one to check that it kept its other skills."
             )
         )
         return made
 
     def _build_header(self) -> None:
         self.new = button(tr("New chat"), self.begin, icon="plus")
-        self.new.setToolTip(tr("Begin anew; this conversation stays in the history."))
+        self.new.setToolTip(tr("Starts a new conversation; this one stays in the history"))
         self.history = button(tr("History"), icon="chat")
         self.earlier = HistoryMenu(self.history)
         self.history.setMenu(self.earlier)
         self.earlier.aboutToShow.connect(lambda: self.earlier.fill(self.desk.all, self.desk.kept))
         self.earlier.chosen.connect(self._show_earlier)
         self.earlier.thrown_away.connect(self._throw_away)
-        self.add = button(tr("Column"), self.desk.add_column, icon="plus")
-        self.add.setToolTip(tr("Add a column that answers too"))
+        self.add = button(tr("Add column"), self.desk.add_column, icon="plus")
+        self.add.setToolTip(tr("Adds a model that answers the same prompts"))
         self.tally = button(tr("Votes"), self.aside.show_votes)
         self.library = button(tr("Adapters…"), self.library_requested.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
@@ -106,10 +106,10 @@ class PlaygroundPage(AppPage):
         inside.setStretch(0, 1)
         talk.setLayout(inside)
         self.empty = EmptyState(
-            tr("Nothing to talk to yet"),
+            tr("No model to chat with yet"),
             tr(
-                "Choose a model, and talk to it here before you train it; afterwards the base and "
-                "what you trained answer side by side."
+                "Choose a model to chat with it here. After training, compare the base model and "
+                "your fine-tuned model side by side."
             ),
             button(tr("Go to Model"), lambda: self.go_to.emit("model"), icon="model"),
         )
@@ -173,7 +173,7 @@ class PlaygroundPage(AppPage):
         """Begins a conversation in which this one answers beside the base; never cuts one off."""
         if self.desk.busy:
             self.desk.said.emit(
-                tr("Wait for the answers, or stop them, before you choose another.")
+                tr("Wait for the current answers or stop them before you choose another model.")
             )
             return
         self.begin()
@@ -247,10 +247,13 @@ class PlaygroundPage(AppPage):
         now = self.state.get("training", "sample_prompts")
         known = [str(each) for each in now] if isinstance(now, list | tuple) else []
         if text and text not in known:
-            title = tr("Add an evaluation prompt")
+            title = tr("Add sample prompt")
             self.state.change(title, [("training", "sample_prompts", [*known, text])])
             self.state.messages.info(
-                tr("Kept. Training answers it at every evaluation; undo takes it out again.")
+                tr(
+                    "Added to the sample prompts. The model answers it at every evaluation during "
+                    "training."
+                )
             )
         self.refresh()
 
@@ -305,9 +308,14 @@ class PlaygroundPage(AppPage):
             card.write(card.prompt.text() or kept.draft, kept.system)
         notes = []
         if self.editing is not None:
-            notes.append(tr("Sending goes on from the question you edit; Esc leaves it as it was."))
+            notes.append(
+                tr(
+                    "You’re editing an earlier prompt. Send it to branch the conversation from there,"
+                    " or press Esc to cancel."
+                )
+            )
         if self.desk.device_taken() and not self.desk.device:
-            notes.append(tr("A job has the device: answers come from the processor until it ends."))
+            notes.append(tr("Training is using the GPU; chat runs on the CPU."))
         card.say(" ".join(notes))
 
     def _place_columns(self) -> None:

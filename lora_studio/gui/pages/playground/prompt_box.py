@@ -29,7 +29,7 @@ class PromptBox(QPlainTextEdit):
         """Empty."""
         super().__init__(parent)
         self.setAccessibleName(tr("Prompt"))
-        self.setPlaceholderText(tr("Ask something. Enter sends, Shift+Enter begins a new line."))
+        self.setPlaceholderText(tr("Enter a prompt (Enter to send, Shift+Enter for a new line)"))
         self.setTabChangesFocus(True)
         self.textChanged.connect(self._fit)
         self._fit()

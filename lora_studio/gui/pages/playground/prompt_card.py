@@ -49,28 +49,31 @@ class PromptCard(Card):
         self.prompt = PromptBox()
         self.system = QPlainTextEdit(tabChangesFocus=True)
         self.system.setAccessibleName(tr("System prompt"))
-        self.system.setPlaceholderText(tr("System prompt: who the model is, how it answers."))
+        self.system.setPlaceholderText(tr("Describe the model’s role and how it should answer"))
         sized(self.system, height=68)
         self.system.hide()
         self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")
         self.sampling = button("", self._open_sampling, icon="settings")
-        self.sampling.setToolTip(tr("Sampling: how the next token is chosen"))
+        self.sampling.setToolTip(tr("Sampling settings"))
         self.panel = SamplingPanel(self)
         self.device = QComboBox()
-        self.device.setAccessibleName(tr("Where the models answer"))
-        self.device.setToolTip(tr("Where the models answer"))
+        self.device.setAccessibleName(tr("Device"))
+        self.device.setToolTip(tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.keep = button(tr("Keep"), self.keep_wanted.emit, icon="sample")
         self.keep.setToolTip(
-            tr("Keeps this prompt for evaluations: training answers it at every one of them.")
+            tr(
+                "Adds this prompt to the sample prompts, which the model answers at every "
+                "evaluation during training"
+            )
         )
-        self.again = button(tr("Answer again"), self.again_wanted.emit, icon="refresh")
+        self.again = button(tr("Regenerate"), self.again_wanted.emit, icon="refresh")
         self.again.setToolTip("Ctrl+R")
         self.stop = button(tr("Stop"), self.stop_wanted.emit, icon="stop")
-        self.stop.setToolTip(tr("Esc in the prompt"))
+        self.stop.setToolTip(tr("Stop generating (Esc)"))
         self.send = button(tr("Send"), self.sent.emit, kind="primary")
-        self.send.setToolTip(tr("Enter in the prompt, or Ctrl+Enter"))
-        self.on_processor = button(tr("Answer on the processor"), self.processor_wanted.emit)
+        self.send.setToolTip(tr("Send (Enter or Ctrl+Enter)"))
+        self.on_processor = button(tr("Answer on the CPU"), self.processor_wanted.emit)
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
         settings = QWidget()
@@ -128,7 +131,7 @@ class PromptCard(Card):
         if [self.device.itemData(place) for place in range(self.device.count())] != items:
             self.device.clear()
             for each in items:
-                self.device.addItem(each or tr("Project's device"), each)
+                self.device.addItem(each or tr("Project device"), each)
         self.device.setCurrentIndex(max(0, self.device.findData(device)))
 
     def say(self, text: str) -> None:

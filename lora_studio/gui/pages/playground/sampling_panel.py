@@ -49,8 +49,10 @@ class SamplingPanel(QFrame):
             self.controls[name] = control
         self.error = label("", "error", wrap=True)
         self.greedy = button(tr("Greedy"), self._greedy)
-        self.greedy.setToolTip(tr("Always the likeliest token: the same answer every time."))
-        self.reset = button(tr("Defaults"), lambda: self._set(Sampling()))
+        self.greedy.setToolTip(
+            tr("Always picks the most likely token, so answers are reproducible")
+        )
+        self.reset = button(tr("Reset"), lambda: self._set(Sampling()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Spacing.CARD, Spacing.CARD, Spacing.CARD, Spacing.CARD)
         layout.setSpacing(Spacing.M)
@@ -96,7 +98,7 @@ class SamplingPanel(QFrame):
         except ValueError:
             about = facts(Sampling, name)
             self.controls[name].set_invalid(True)
-            between = tr("{field} goes from {low:g} to {high:g}.")
+            between = tr("{field} must be between {low:g} and {high:g}.")
             self.error.setText(
                 between.format(field=tr(about.title), low=about.minimum, high=about.maximum)
             )

@@ -53,7 +53,7 @@ class SpeakerMenu(QPushButton):
         """Who answers; `name` in place of its own, while nobody may know."""
         self._speaker = speaker
         self._full = name or tell(chat.shown(speaker))
-        self.setAccessibleName(tr("Who answers: {name}").format(name=self._full))
+        self.setAccessibleName(tr("Model: {name}").format(name=self._full))
         self.setToolTip(self._full)
         self._elide()
 
@@ -129,7 +129,7 @@ class SpeakerMenu(QPushButton):
         blend = [choice for choice in self._choices if isinstance(choice.speaker, AdapterSpeaker)]
         if isinstance(self._speaker, AdapterSpeaker) and blend:
             self._add_blend(menu, blend)
-        menu.addAction(tr("Adapter in a folder…"), self._pick_adapter)
+        menu.addAction(tr("Adapter folder…"), self._pick_adapter)
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
         menu.addAction(tr("Adapter library…"), self.library_requested.emit)
 
@@ -142,10 +142,10 @@ class SpeakerMenu(QPushButton):
         inner = menu.addMenu("Ollama")
         for choice in choices:
             self._add(inner, choice.title, choice.speaker)
-        inner.addAction(tr("Look for models"), self.ollama_wanted.emit)
+        inner.addAction(tr("Refresh"), self.ollama_wanted.emit)
 
     def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
-        inner = menu.addMenu(tr("Blend with"))
+        inner = menu.addMenu(tr("Combine with"))
         assert isinstance(self._speaker, AdapterSpeaker)
         now = self._speaker.adapters
         for choice in choices:
@@ -164,14 +164,14 @@ class SpeakerMenu(QPushButton):
         return lambda: self.chosen.emit(speaker)
 
     def _pick_adapter(self) -> None:
-        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
+        dialog = QFileDialog(self.window(), tr("Select adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(lambda name: self.chosen.emit(speakers.adapter(name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
     def _pick_gguf(self) -> None:
-        dialog = QFileDialog(self.window(), tr("GGUF file"), "", tr("GGUF files (*.gguf)"))
+        dialog = QFileDialog(self.window(), tr("Select GGUF file"), "", tr("GGUF files (*.gguf)"))
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufSpeaker(file=name)))
         dialog.finished.connect(dialog.deleteLater)

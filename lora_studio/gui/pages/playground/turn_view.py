@@ -40,18 +40,18 @@ class TurnView(QWidget):
         super().__init__(parent)
         self._answers = TurnAnswers()
         self._waiting = self._last = self._blind = False
-        self.asked = GrowingText(tr("What you asked"))
+        self.asked = GrowingText(tr("Your prompt"))
         self.asked.setProperty("plain", "asked")
         self.answer = AnswerText(tr("Answer"))
         self.facts = ElidedLabel("", "caption")
-        self.edit = tool_button("edit", tr("Edit and go on from here"), self.edit_clicked.emit)
-        self.copy = tool_button("copy", tr("Copy the answer"), self._copy)
-        self.again = tool_button("refresh", tr("Answer again (Ctrl+R)"), self.again_clicked.emit)
-        self.tokens = tool_button("tokens", tr("Show the prompt's tokens"), self.tokens_clicked.emit)  # fmt: skip
-        self.raw = tool_button("code", tr("Show the answer as it was written"))
+        self.edit = tool_button("edit", tr("Edit and branch from here"), self.edit_clicked.emit)
+        self.copy = tool_button("copy", tr("Copy answer"), self._copy)
+        self.again = tool_button("refresh", tr("Regenerate (Ctrl+R)"), self.again_clicked.emit)
+        self.tokens = tool_button("tokens", tr("Show prompt tokens"), self.tokens_clicked.emit)  # fmt: skip
+        self.raw = tool_button("code", tr("Show raw text"))
         self.raw.setCheckable(True)
         self.raw.toggled.connect(self.answer.set_raw)
-        self.before = tool_button("back", tr("Answer before this one"), lambda: self._turn(-1))
+        self.before = tool_button("back", tr("Previous answer"), lambda: self._turn(-1))
         self.after = tool_button("chevron-right", tr("Next answer"), lambda: self._turn(1))
         self.place = label(role="caption")
         layout = QVBoxLayout(self)
@@ -93,7 +93,7 @@ class TurnView(QWidget):
     def set_waiting(self, state: Waiting) -> None:
         """Whether an answer is awaited or coming."""
         if state:
-            waits = tr("Waiting for its turn…") if state == "waiting" else tr("Answering…")
+            waits = tr("Waiting…") if state == "waiting" else tr("Generating…")
             self.answer.show_text("")
             self.facts.setText(waits)
         self.answer.setVisible(bool(self.answer.text()))
@@ -135,7 +135,7 @@ class TurnView(QWidget):
 
 
 def _facts(take: AnswerVersion) -> str:
-    ending = {"length": tr("cut at the limit"), "stopped": tr("stopped")}.get(take.ending, "")
+    ending = {"length": tr("token limit reached"), "stopped": tr("stopped")}.get(take.ending, "")
     speed = formatting.rate(take.tokens_per_s, tr("tokens")) if take.tokens_per_s else ""
     parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)
     return " · ".join(part for part in parts if part)

@@ -46,7 +46,7 @@ class VoteBar(QFrame):
 
     def ask(self, columns: int) -> None:
         """Asks which of so many answers is better."""
-        self.words.setText(tr("Which answer is better? Names are shown after your vote."))
+        self.words.setText(tr("Which answer is better? Model names appear after you vote."))
         for place, made in enumerate(self.better):
             made.setVisible(place < columns)
         self.tie.show()

@@ -43,26 +43,26 @@ class _About:
 
 ACTIONS: dict[str, _About] = {
     "open": _About(mark("Use for Merge and Export"), "Return", "check",
-                   mark("Makes it the run that Merge, Export and the curves on Train show")),
+                   mark("Shows this run on the Train, Merge, and Export pages")),
     "resume": _About(mark("Resume"), "Ctrl+R", "play",
-                     mark("Goes on with its training from the last checkpoint")),
-    "go_on": _About(mark("Train on from its adapter"), "", "",
-                    mark("A new run with the same settings that begins with this adapter")),
+                     mark("Resumes training from the last checkpoint")),
+    "go_on": _About(mark("Continue training"), "", "",
+                    mark("Starts a new run with the same settings, initialized from this adapter")),
     "again": _About(mark("Run again"), "", "refresh",
-                    mark("A new run with the same settings")),
+                    mark("Starts a new run with the same settings")),
     "queue": _About(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
-                    mark("Goes on with what was cut off; what is trained is run again")),
-    "settings": _About(mark("Take over its settings"), "", "",
-                       mark("Into the project, as one step that can be undone")),
-    "chat": _About(mark("Talk to it"), "Ctrl+Shift+T", "chat",
-                   mark("Opens the playground with its adapter beside the base model")),
+                    mark("Resumes unfinished runs and repeats finished ones")),
+    "settings": _About(mark("Copy settings"), "", "",
+                       mark("Copies this run’s settings into the project; you can undo this")),
+    "chat": _About(mark("Chat"), "Ctrl+Shift+T", "chat",
+                   mark("Opens the playground with this adapter next to the base model")),
     "rename": _About(mark("Rename"), "F2"),
     "tag": _About(mark("Tags"), "Ctrl+T"),
     "csv": _About(mark("Export as CSV…"), "", "save",
-                  mark("The chosen runs, or all that are shown, with every setting that differs")),
+                  mark("Exports the selected runs, or all listed runs, with every setting that differs")),
     "folder": _About(mark("Show folder"), "", "folder"),
     "delete": _About(mark("Delete…"), "Del", "trash",
-                     mark("To the trash; shows the space, and offers to delete checkpoints alone")),
+                     mark("Moves runs, or only their checkpoints, to the trash")),
 }  # fmt: skip
 
 #: A line in the menu comes after these.
@@ -180,7 +180,7 @@ class RunActions(QObject):
 
     def _settings(self) -> None:
         run = self._folder(self.chosen[0])
-        title = tr("Settings of {run}").format(run=self._library.called(self.chosen[0]))
+        title = tr("Settings from {run}").format(run=self._library.called(self.chosen[0]))
         self._begin(lambda _: copies.settings_of(run), partial(self._take_over, title))
 
     def _talk(self) -> None:
@@ -192,7 +192,7 @@ class RunActions(QObject):
             self._owner,
             tr("Export runs as CSV"),
             str(self._state.draft.folder or Path.home()),
-            tr("Tables (*.csv)"),
+            tr("CSV files (*.csv)"),
         )
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("csv")
@@ -222,7 +222,7 @@ class RunActions(QObject):
         self._begin(
             lambda _: write_atomic(file, text),
             lambda _: self._state.messages.info(
-                tr("Saved {file} in {folder}.").format(file=file.name, folder=file.parent)
+                tr("Saved {file} to {folder}.").format(file=file.name, folder=file.parent)
             ),
         )
 
@@ -279,14 +279,16 @@ class RunActions(QObject):
         assert isinstance(entries, list)
         self._queue.add(entries)
         self._state.messages.info(
-            tr_n("{n} run is in the queue.", "{n} runs are in the queue.", len(self._queue.items))
+            tr_n("{n} run in the queue.", "{n} runs in the queue.", len(self._queue.items))
         )
         self.runs_changed.emit()
 
     def _take_over(self, title: str, changes: object) -> None:
         assert isinstance(changes, list)
         self._state.change(title, changes)
-        self._state.messages.info(tr("The project has its settings now. Undo takes that back."))
+        self._state.messages.info(
+            tr("Settings copied to the project. Use Undo to restore the previous settings.")
+        )
 
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
         folders = [self._folder(run) for run in runs]
@@ -300,10 +302,10 @@ class RunActions(QObject):
     def _trashed(self, checkpoints: bool, gone: object) -> None:
         assert isinstance(gone, list)
         self._state.messages.info(
-            tr_n("The checkpoints of {n} run are in the trash.",
-                 "The checkpoints of {n} runs are in the trash.", len(gone))
+            tr_n("Moved the checkpoints of {n} run to the trash.",
+                 "Moved the checkpoints of {n} runs to the trash.", len(gone))
             if checkpoints
-            else tr_n("{n} run is in the trash.", "{n} runs are in the trash.", len(gone))
+            else tr_n("Moved {n} run to the trash.", "Moved {n} runs to the trash.", len(gone))
         )  # fmt: skip
         self.runs_changed.emit()
 

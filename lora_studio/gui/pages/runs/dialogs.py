@@ -32,15 +32,16 @@ class DeleteDialog(Dialog):
         checkpoints = sum(run.checkpoint_bytes for run in runs)
         parts = [
             tr(
-                "Settings, curves, adapter, merged model and GGUF files go to the trash: {size}."
+                "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the "
+                "trash."
             ).format(size=formatting.size(whole)),
-            tr("The space is free once the trash is emptied."),
+            tr("Empty the trash to free the disk space."),
         ]
         resumable = sum(run.resumable for run in runs)
         if resumable:
             parts.insert(
                 1,
-                tr("It could be resumed, and no longer can.")
+                tr("The run can no longer be resumed.")
                 if len(runs) == 1
                 else tr_n(
                     "{n} of them could be resumed, and no longer can.",
@@ -57,17 +58,17 @@ class DeleteDialog(Dialog):
         self.add_button(button(tr("Keep"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
-                tr("Only checkpoints, {size}").format(size=formatting.size(checkpoints)),
+                tr("Delete checkpoints only ({size})").format(size=formatting.size(checkpoints)),
                 lambda: self._decide(self.checkpoints_chosen),
             )
         )
         self.checkpoints.setToolTip(
-            tr("Keeps everything else. A training that was cut off can then not be resumed.")
+            tr("Keeps everything else. Unfinished runs can no longer be resumed.")
         )
         self.checkpoints.setVisible(bool(checkpoints))
         self.all = self.add_button(
             button(
-                tr("Delete, {size}").format(size=formatting.size(whole)),
+                tr("Delete ({size})").format(size=formatting.size(whole)),
                 lambda: self._decide(self.all_chosen),
                 kind="danger",
                 icon="trash",

@@ -42,8 +42,8 @@ class GridDialog(Dialog):
     ) -> None:
         """`earlier` runs tell how long one takes, where nothing else does."""
         text = tr(
-            "A run for each combination of values, put into the queue. All else is as the project "
-            "has it now."
+            "Queues a run for every combination of values. All other settings come from the "
+            "project."
         )
         super().__init__(tr("Grid search"), text, parent)
         self._state, self._earlier = state, earlier
@@ -100,7 +100,7 @@ class GridDialog(Dialog):
         if not editor.name:
             return ""
         if editor is self.second and editor.name == self.first.name:
-            return tr("This is the first setting already.")
+            return tr("This setting is already selected as the first setting.")
         values = editor.wanted()
         for value in values:
             if problem := grid_search.wrong(self._state.draft, editor.name, value):

@@ -104,7 +104,7 @@ class GridView(QWidget):
             self.table.setHorizontalHeaderLabels(
                 [value_in_words(abouts[1], v) for v in grid.columns]
                 if len(abouts) > 1
-                else [tr("Best eval")]
+                else [tr("Best eval loss")]
             )
             for row, line in enumerate(grid.cells):
                 for column, run in enumerate(line):
@@ -117,14 +117,14 @@ class GridView(QWidget):
             settings=" × ".join(titles)
         ))  # fmt: skip
         self.axes.setText(
-            tr("{first} down, {second} across: best eval loss").format(
+            tr("Best eval loss by {first} (rows) and {second} (columns)").format(
                 first=titles[0], second=titles[1]
             )
             if len(titles) > 1
-            else tr("{first} down: best eval loss").format(first=titles[0])
+            else tr("Best eval loss by {first}").format(first=titles[0])
         )
         if (best := grid.best) is None:
-            self.words.setText(tr("No run of this search has an eval loss yet."))
+            self.words.setText(tr("No run in this grid search has an eval loss yet."))
             return
         values = (
             f"{about.title} {value_in_words(about, best.value(setting))}"
@@ -132,7 +132,7 @@ class GridView(QWidget):
             for about in (_about(setting),)
         )
         self.words.setText(
-            tr("Lowest so far: {loss} with {values}.").format(
+            tr("Best so far: {loss} with {values}.").format(
                 loss=run_table.said(best, "eval"), values=", ".join(values)
             )
         )
@@ -157,7 +157,7 @@ def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
     if run is None:
         item.setText("–")
-        item.setToolTip(tr("There is no run with these values any more."))
+        item.setToolTip(tr("The run with these values was deleted."))
         return item
     is_best = run is grid.best
     state, glyph, _ = STATES[run.state]

@@ -30,8 +30,8 @@ class RunNotes(QWidget):
         self._runs: list[RunSummary] = []
         self._name = ""
         self.title, self.tags, self.notes = LineEdit(), LineEdit(), QPlainTextEdit()
-        self.tags.setPlaceholderText(tr("Separated by commas"))
-        self.notes.setPlaceholderText(tr("What you tried, what you saw"))
+        self.tags.setPlaceholderText(tr("Comma-separated"))
+        self.notes.setPlaceholderText(tr("What you tried and what you observed"))
         self.notes.setTabChangesFocus(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
@@ -105,5 +105,7 @@ class RunNotes(QWidget):
         self.notes.setEnabled(len(self._runs) == 1)
         self.tags.setEnabled(bool(self._runs))
         self.tags.setToolTip(
-            tr("Tags that all chosen runs have; others stay.") if len(self._runs) > 1 else ""
+            tr("Tags that all selected runs share. Other tags are kept.")
+            if len(self._runs) > 1
+            else ""
         )

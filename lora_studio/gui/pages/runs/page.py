@@ -146,7 +146,7 @@ class RunsPage(AppPage):
         chosen = self.filter.currentData() or ""
         self.filter.clear()
         for state in wanted:
-            text = tr(STATES[state][0]) if state else tr("Every state")
+            text = tr(STATES[state][0]) if state else tr("All states")
             number = f"  {formatting.number(counts[state])}" if state else ""
             self.filter.addItem(f"{text}{number}", state)
         self.filter.setCurrentIndex(max(0, self.filter.findData(chosen)))
@@ -242,21 +242,19 @@ class RunsPage(AppPage):
         self.search.setPlaceholderText(tr("Search runs"))
         self.search.setAccessibleName(tr("Search runs"))
         self.search.setToolTip(
-            tr("Words in names, models, data, tags, notes or settings, such as rank=64 (Ctrl+F)")
+            tr("Search names, models, data, tags, notes, or settings, such as rank=64 (Ctrl+F)")
         )
         self.search.setMaximumWidth(320)
-        self.filter.setAccessibleName(tr("Which runs"))
+        self.filter.setAccessibleName(tr("Filter by state"))
         self.filter.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.header.primary.setText(tr("Grid search…"))
         self.header.primary.setToolTip(
-            tr("Queues a run for each combination of values of two settings (Ctrl+Enter)")
+            tr("Queues a run for every combination of values of one or two settings (Ctrl+Enter)")
         )
         self.header.primary.show()
         self.more = button(tr("Actions"))
         self.more.setMenu(self.do.menu)
-        self.more.setToolTip(
-            tr("What can be done with the chosen runs; also with the right button")
-        )
+        self.more.setToolTip(tr("Actions for the selected runs (also on right-click)"))
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
         self._above = make_splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
@@ -280,11 +278,11 @@ class RunsPage(AppPage):
         return EmptyState(
             tr("No runs yet"),
             tr(
-                "Each training makes a run: its settings, curves, checkpoints and adapter. All runs "
-                "of a project stand here side by side, so that you can see what made one better."
+                "Every time you train, a run stores the settings, metrics, checkpoints, and "
+                "adapter. Compare all runs of a project here."
             ),
             button(tr("Go to Train"), lambda: self.go_to.emit("training"), icon="train"),
-            tr("Two runs that differ in one setting tell most."),
+            tr("Tip: change one setting at a time to see its effect."),
         )
 
     def _wire(self) -> None:

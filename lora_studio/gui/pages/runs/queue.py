@@ -81,9 +81,9 @@ class RunQueue(QObject):
         if self._jobs.running or self._is_guest:
             self.add([QueuedRun(run=run.path.name, resume=resume)])
             self._state.messages.info(
-                tr("It waits in the queue. Start it in the window that has the project open.")
+                tr("Run queued. Start it in the window that has the project open for editing.")
                 if self._is_guest
-                else tr("It waits in the queue until the job under way has ended.")
+                else tr("Run queued. It starts when the current job finishes.")
             )
             return
         self.remove([run.path.name])
@@ -165,8 +165,8 @@ class RunQueue(QObject):
         if self.items and not self._queue.paused:
             self._state.messages.info(
                 tr_n(
-                    "{n} run waits in the queue. Start it on the Runs page.",
-                    "{n} runs wait in the queue. Start them on the Runs page.",
+                    "{n} run is queued. Start it on the Runs page.",
+                    "{n} runs are queued. Start them on the Runs page.",
                     len(self.items),
                 )
             )
@@ -185,10 +185,10 @@ class RunQueue(QObject):
         match ending:
             case events.Cancelled() | events.Done(paused=True):
                 self.pause()
-                self._state.messages.info(tr("The queue is paused. Start it on the Runs page."))
+                self._state.messages.info(tr("Queue paused. Start it on the Runs page."))
             case events.Failed():
                 self._state.messages.warning(
-                    tr("{what} The queue goes on with the next run.").format(
+                    tr("{what} The queue continues with the next run.").format(
                         what=tell(ending.problem.what)
                     )
                 )

@@ -38,13 +38,13 @@ class QueueView(QWidget):
         self.list.removed.connect(self.removed)
         self.go = button("", self._go)
         self.up = tool_button(
-            "chevron-up", tr("Earlier (Alt+Up)"), lambda: self.list.move_current(-1)
+            "chevron-up", tr("Move up (Alt+Up)"), lambda: self.list.move_current(-1)
         )
         self.down = tool_button(
-            "chevron-down", tr("Later (Alt+Down)"), lambda: self.list.move_current(1)
+            "chevron-down", tr("Move down (Alt+Down)"), lambda: self.list.move_current(1)
         )
         self.out = tool_button(
-            "close", tr("Take out of the queue (Delete); the run stays in the table"),
+            "close", tr("Remove from queue (Delete). The run itself is kept."),
             self.list.remove_chosen,
         )  # fmt: skip
         self._paused = False
@@ -66,18 +66,18 @@ class QueueView(QWidget):
         self.list.fill(entries, kept)
         waiting = bool(entries)
         self.go.setVisible(waiting)
-        self.go.setText(tr("Start the queue") if paused else tr("Pause the queue"))
+        self.go.setText(tr("Start queue") if paused else tr("Pause queue"))
         set_icon(self.go, "play" if paused else "pause")
         if not waiting:
             self.status.setText(
-                tr("Nothing waits. Runs added while another one trains start one after the other.")
+                tr("The queue is empty. Runs that you add start one after another.")
             )
         elif paused:
-            self.status.setText(tr("Paused: nothing starts by itself."))
+            self.status.setText(tr("Paused. Queued runs don’t start automatically."))
         elif running:
-            self.status.setText(tr("The first one starts when the job under way has ended."))
+            self.status.setText(tr("The next run starts when the current job finishes."))
         else:
-            self.status.setText(tr("The first one is about to start."))
+            self.status.setText(tr("The next run is starting."))
         self._enable()
 
     def _enable(self) -> None:
@@ -97,7 +97,7 @@ class _List(QListWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName(tr("Queue"))
-        self.setToolTip(tr("Drag to another place, or Alt+Up and Alt+Down; Delete takes out"))
+        self.setToolTip(tr("Drag or press Alt+Up/Alt+Down to reorder, Delete to remove"))
         self.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDefaultDropAction(Qt.DropAction.MoveAction)

@@ -126,23 +126,23 @@ class RunSettings(QWidget):
 
     def _fill(self) -> None:
         one = len(self._runs) == 1
-        self.only.setText(tr("Only what is not at its default") if one else tr("Only what differs"))
+        self.only.setText(tr("Non-default only") if one else tr("Differences only"))
         self.lines.show(self._runs, self._heads, everything=not self.only.isChecked())
         empty = not self.lines.lines
         self.only.setVisible(bool(self._runs))
         self.none.setVisible(empty)
         self.view.setVisible(not empty)
         if not self._runs:
-            self.none.setText(tr("Choose a run to see its settings, or several to compare them."))
+            self.none.setText(tr("Select a run to see its settings, or several to compare them."))
         elif one:
-            self.none.setText(tr("Every setting is at its default."))
+            self.none.setText(tr("All settings have their default values."))
         else:
             count = len(self._runs)
             self.none.setText(
                 tr_n("The same settings", "These {n} runs have the same settings.", count)
             )
         self.view.setAccessibleName(
-            tr("Settings of the run") if one else tr("Differences between the runs")
+            tr("Run settings") if one else tr("Differences between the runs")
         )
         self.view.fit()
 

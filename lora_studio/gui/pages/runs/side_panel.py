@@ -42,7 +42,7 @@ class RunSide(QTabWidget):
         self.addTab(self.waiting, tr("Queue"))
         self.addTab(self.grids, tr("Grid"))
         for part in (self, self.tabBar()):
-            part.setAccessibleName(tr("About the chosen runs"))
+            part.setAccessibleName(tr("Run details"))
         self._fit()
 
     def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
@@ -107,8 +107,8 @@ def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     )
     losses = [table.said(run, "loss"), table.said(run, "eval")]
     return [
-        (tr("State"), f"{state}. {tell(run.reason)}" if run.reason else state),
-        (tr("Begun"), table.said(run, "begun")),
+        (tr("Status"), f"{state}. {tell(run.reason)}" if run.reason else state),
+        (tr("Started"), table.said(run, "begun")),
         (
             tr("Loss"),
             losses[0] + (tr(", best eval {loss}").format(loss=losses[1]) * bool(losses[1])),
@@ -118,6 +118,6 @@ def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
             f"{formatting.number(run.step)} / {formatting.number(run.steps)}" if run.steps else "",
         ),
         (tr("Time"), table.said(run, "time")),
-        (tr("On disk"), formatting.size(run.bytes) + checkpoints),
+        (tr("Size on disk"), formatting.size(run.bytes) + checkpoints),
         (tr("Folder"), run.folder),
     ]

@@ -22,8 +22,8 @@ _Index = QModelIndex | QPersistentModelIndex
 
 #: Columns of the table and their names.
 TITLES: dict[Column, str] = {
-    "name": mark("Name"), "begun": mark("Begun"), "state": mark("State"), "model": mark("Model"),
-    "data": mark("Data"), "rank": mark("Rank"), "loss": mark("Loss"), "eval": mark("Best eval"),
+    "name": mark("Name"), "begun": mark("Started"), "state": mark("Status"), "model": mark("Model"),
+    "data": mark("Data"), "rank": mark("Rank"), "loss": mark("Loss"), "eval": mark("Best eval loss"),
     "time": mark("Time"), "size": mark("Size"), "tags": mark("Tags"),
 }  # fmt: skip
 COLUMNS: tuple[Column, ...] = tuple(TITLES)
@@ -36,12 +36,12 @@ STATES: dict[str, tuple[str, str, Role]] = {
     "running": (mark("Running"), "◐", "accent"),
     "paused": (mark("Paused"), "‖", "accent"),
     "interrupted": (mark("Interrupted"), "!", "warn"),
-    "stopped": (mark("Cancelled"), "×", "muted"),
+    "stopped": (mark("Canceled"), "×", "muted"),
     "failed": (mark("Failed"), "!", "error"),
     "trained": (mark("Trained"), "✓", "ok"),
     "merged": (mark("Merged"), "✓", "ok"),
     "exported": (mark("Exported"), "✓", "ok"),
-    "unreadable": (mark("Cannot be read"), "!", "error"),
+    "unreadable": (mark("Unreadable"), "!", "error"),
 }
 
 #: What a search in the field above finds, whatever order the table has.
@@ -141,11 +141,11 @@ class RunModel(QAbstractTableModel):
             fresh = [name for name in names if name in known and known[name].step]
             after = [*self.ticked, *(name for name in fresh if name not in self.ticked)]
             if len(fresh) < len(names):
-                self.refused.emit(tr("A run without steps has no curves."))
+                self.refused.emit(tr("Runs without completed steps have no metrics to plot."))
             if len(after) > MOST:
                 after = after[:MOST]
                 self.refused.emit(
-                    tr("{count} runs at most are plotted together. Untick one first.").format(
+                    tr("You can plot up to {count} runs at once. Clear a checkbox first.").format(
                         count=MOST
                     )
                 )
@@ -232,16 +232,14 @@ class RunModel(QAbstractTableModel):
     def _tip(self, run: RunSummary, column: Column) -> str | None:
         match column:
             case "name":
-                here = (
-                    tr("Merge and Export work on this run.") if run.folder == self.current else ""
-                )
+                here = tr("Merge and Export use this run.") if run.folder == self.current else ""
                 return "\n".join(part for part in (run.folder, run.about.notes, here) if part)
             case "state":
                 return tell(run.reason) or None
             case "model":
                 return str(run.value("model.source"))
             case "size" if run.checkpoint_bytes:
-                return tr("{size} of it are checkpoints").format(
+                return tr("{size} of this is checkpoints").format(
                     size=formatting.size(run.checkpoint_bytes)
                 )
         return self._words(run, column) or None
@@ -263,11 +261,11 @@ def color_of(index: int) -> Any:
 
 #: What a column holds, where its name does not say enough.
 _HELP: dict[Column, str] = {
-    "loss": mark("Training loss of the last step, nats per trained token"),
-    "eval": mark("Lowest eval loss, nats per trained token"),
-    "time": mark("How long it trained, pauses not counted"),
-    "size": mark("Everything in its folder, checkpoints too"),
-    "data": mark("Sources of the dataset"),
+    "loss": mark("Training loss at the last step, in nats per trained token"),
+    "eval": mark("Lowest eval loss, in nats per trained token"),
+    "time": mark("Training time, excluding pauses"),
+    "size": mark("Size of the run folder, including checkpoints"),
+    "data": mark("Dataset sources"),
 }
 
 

@@ -1,10 +1,11 @@
-"""The card with the curves of a run: beside earlier runs of the project, saved as picture or table."""
+"""The card with the curves of a run: compare it with earlier runs, save an image or a CSV file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from PySide6.QtCore import QBuffer, QIODevice, QSize
 from PySide6.QtGui import QImage
@@ -29,15 +30,15 @@ from lora_studio.gui.widgets.basics import Card
 Work = Callable[[BackgroundReader], object]
 Writer = Callable[[Path, BackgroundReader], None]
 
-#: The newest runs are offered beside this one; a menu of thousands is of no use.
-_OFFERED = 30
+#: Number of recent runs that the Compare menu lists.
+_MAX_COMPARED_RUNS = 30
 
 
 class CurvesCard(Card):
-    """Reads and writes in threads of their own; `leave` ends them."""
+    """Show the loss plot; reads and writes files in background threads, which `leave` ends."""
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """The plot takes the events of the run that is followed."""
+        """Build the card with an empty plot."""
         super().__init__("", parent)
         self.state = state
         self.plot = LossPlot()
@@ -53,20 +54,20 @@ class CurvesCard(Card):
         self.plot.save_values_clicked.connect(self.save_values)
 
     def leave(self) -> None:
-        """Ends what is under way; harmless when done twice."""
-        self._drop(self._reading)
-        self._drop(self._writing)
+        """End the background threads. Can be called repeatedly."""
+        self._cancel(self._reading)
+        self._cancel(self._writing)
 
     def clear(self) -> None:
-        """Another run, or one of another project; what is being saved is saved."""
-        self._drop(self._reading)
+        """Reset the card for another run; files that are being written are completed."""
+        self._cancel(self._reading)
         self.plot.bar.untick()
         self._read = {}
         self.plot.clear()
         self._enable_saving()
 
-    def take(self, event: object) -> None:
-        """Follows an event of the run."""
+    def on_event(self, event: object) -> None:
+        """Follow an event of the run."""
         self.plot.take(event)
         self._enable_saving()
 
@@ -74,45 +75,45 @@ class CurvesCard(Card):
         for action in (self.plot.bar.save_picture, self.plot.bar.save_values):
             action.setEnabled(self.state.run is not None)
 
-    # --- beside other runs --------------------------------------------------------------------
+    # --- comparison ---------------------------------------------------------------------------
 
     def _offer_runs(self) -> None:
         folder, ticked = self.state.runs_folder, self.plot.bar.ticked()
-        begun = begun_runs(folder, _OFFERED + 1) if folder else []
-        found = [run for run in begun if run != self.state.run][:_OFFERED]
-        found += [run for key in ticked if (run := RunFolder(Path(key))) not in found]
-        self.plot.bar.set_runs([(str(run.path), names.of_folder(run)) for run in found])
+        recent = begun_runs(folder, _MAX_COMPARED_RUNS + 1) if folder else []
+        runs = [run for run in recent if run != self.state.run][:_MAX_COMPARED_RUNS]
+        runs += [run for key in ticked if (run := RunFolder(Path(key))) not in runs]
+        self.plot.bar.set_runs([(str(run.path), names.of_folder(run)) for run in runs])
 
     def _compare(self, keys: list[str]) -> None:
         for key in keys:
             if key not in self._read:
                 run = RunFolder(Path(key))
                 self._read[key] = RunCurves(names.of_folder(run))
-                self._begin(
+                self._start_thread(
                     self._reading,
-                    partial(_series_of, run),
-                    partial(self._was_read, key),
-                    partial(self._not_read, key),
+                    partial(_read_series, run),
+                    partial(self._on_read, key),
+                    partial(self._on_read_failed, key),
                 )
         self._show_others()
 
-    def _was_read(self, key: str, found: object) -> None:
-        assert isinstance(found, metrics.MetricSeries)
+    def _on_read(self, key: str, series: object) -> None:
+        assert isinstance(series, metrics.MetricSeries)
         name = names.of_folder(RunFolder(Path(key)))
-        self._read[key] = RunCurves.of_series(name, found)
-        if not len(found.loss):
+        self._read[key] = RunCurves.of_series(name, series)
+        if not len(series.loss):
             self.state.messages.info(
-                tr("The run of {name} has no steps to compare with.").format(name=name)
+                tr("{name} has no training steps to compare.").format(name=name)
             )
             self._drop_run(key)
         self._show_others()
 
-    def _not_read(self, key: str, problem: Problem) -> None:
-        self._failed(problem)
+    def _on_read_failed(self, key: str, problem: Problem) -> None:
+        self._report(problem)
         self._drop_run(key)
 
     def _drop_run(self, key: str) -> None:
-        """Nothing stays ticked that has no curve; ticked again it is read again."""
+        """Untick a run without curves; it is read again when it is ticked again."""
         self._read.pop(key, None)
         self.plot.bar.drop(key)
 
@@ -123,26 +124,26 @@ class CurvesCard(Card):
     # --- saving -------------------------------------------------------------------------------
 
     def save_picture(self) -> None:
-        """Asks for size and colours, then for a place."""
+        """Ask for the size and the colors, then for the file."""
         dialog = ImageExportDialog(self)
         dialog.chosen.connect(self._save_picture)
         dialog.open()
 
     def _save_picture(self, size: QSize, palette: ColorPalette) -> None:
         image = picture(self.plot.drawing, size, palette, self._title(), self.plot.entries())
-        self._ask_for_place(tr("Save the curves as a picture"), "png", partial(_write_png, image))
+        self._ask_for_file(tr("Save chart as image"), "png", partial(_write_png, image))
 
     def save_values(self) -> None:
-        """Everything that was measured in the runs shown, by step."""
+        """Save all metrics of the runs shown as CSV, one line per step."""
         if self.state.run is not None:
             runs = [self.state.run, *(RunFolder(Path(key)) for key in self.plot.bar.ticked())]
-            self._ask_for_place(tr("Save the values as a table"), "csv", partial(_write_csv, runs))
+            self._ask_for_file(tr("Save metrics as CSV"), "csv", partial(_write_csv, runs))
 
-    def _ask_for_place(self, title: str, kind: str, write: Writer) -> None:
+    def _ask_for_file(self, title: str, kind: Literal["png", "csv"], write: Writer) -> None:
         name = f"{self.state.name or 'run'}-curves.{kind}"
         folder = self.state.draft.folder or Path.home()
-        what = tr("Pictures (*.png)") if kind == "png" else tr("Tables (*.csv)")
-        dialog = QFileDialog(self, title, str(folder), what)
+        file_filter = tr("Images (*.png)") if kind == "png" else tr("CSV files (*.csv)")
+        dialog = QFileDialog(self, title, str(folder), file_filter)
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix(kind)
         dialog.selectFile(name)
@@ -151,11 +152,11 @@ class CurvesCard(Card):
         dialog.open()
 
     def _write(self, file: Path, write: Writer) -> None:
-        self._begin(
+        self._start_thread(
             self._writing,
             lambda thread: write(file, thread),
             lambda _: self.state.messages.info(
-                tr("Saved {name} in {parent}.").format(name=file.name, parent=file.parent)
+                tr("Saved {name} to {parent}.").format(name=file.name, parent=file.parent)
             ),
         )
 
@@ -164,44 +165,44 @@ class CurvesCard(Card):
 
     # --- threads ------------------------------------------------------------------------------
 
-    def _begin(
+    def _start_thread(
         self,
-        among: list[BackgroundReader],
+        threads: list[BackgroundReader],
         work: Work,
-        then: Callable[[object], None],
-        failed: Callable[[Problem], None] | None = None,
+        on_done: Callable[[object], None],
+        on_failed: Callable[[Problem], None] | None = None,
     ) -> None:
         thread = BackgroundReader(work, self)
-        thread.done.connect(then)
-        thread.failed.connect(failed or self._failed)
-        thread.finished.connect(partial(self._ended, thread, among))
-        among.append(thread)
+        thread.done.connect(on_done)
+        thread.failed.connect(on_failed or self._report)
+        thread.finished.connect(partial(self._on_finished, thread, threads))
+        threads.append(thread)
         thread.start()
 
-    def _failed(self, problem: Problem) -> None:
+    def _report(self, problem: Problem) -> None:
         self.state.messages.problem(problem)
 
-    def _ended(self, thread: BackgroundReader, among: list[BackgroundReader]) -> None:
-        if thread in among:
-            among.remove(thread)
+    def _on_finished(self, thread: BackgroundReader, threads: list[BackgroundReader]) -> None:
+        if thread in threads:
+            threads.remove(thread)
             thread.deleteLater()
 
-    def _drop(self, threads: list[BackgroundReader]) -> None:
+    def _cancel(self, threads: list[BackgroundReader]) -> None:
         for thread in threads:
             thread.drop()
             thread.deleteLater()
         threads.clear()
 
 
-def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
-    run.events_file.stat()  # `events` passes over a file that is not there
+def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
+    run.events_file.stat()  # raises if the file is missing, which `events` ignores
     return metrics.series(thread.cooperative_iter(run.events()))
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: BackgroundReader) -> None:
-    found = {names.of_folder(run): _series_of(run, thread) for run in runs}
+    series = {names.of_folder(run): _read_series(run, thread) for run in runs}
     with replaced(file) as out:
-        for line in thread.cooperative_iter(metrics.csv_lines(found)):
+        for line in thread.cooperative_iter(metrics.csv_lines(series)):
             out.write(line.encode("utf-8"))
 
 

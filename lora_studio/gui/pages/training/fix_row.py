@@ -1,4 +1,4 @@
-"""Changes of the recipe to press, those that are made already marked as such."""
+"""A row of buttons that apply fixes to the project; applied fixes are checked."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from lora_studio.gui.widgets.basics import FlowLayout, button, label
 
 
 class FixRow(QWidget):
-    """Hidden while there is nothing to change.
+    """Show a button per fix; hidden while there are none.
 
     Signals:
-        chosen(Fix): a change that the user wants.
+        chosen(Fix): apply a change to the project.
     """
 
     chosen = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """`state` is the project that is changed."""
+        """Follow the values of the project in `state`."""
         super().__init__(parent)
         self._state = state
         self._fixes: list[Fix] = []
-        self._said = label("", "caption")
+        self._caption = label("", "caption")
         self.buttons: list[QPushButton] = []
         self._flow = FlowLayout(self)
-        self._flow.addWidget(self._said)
+        self._flow.addWidget(self._caption)
         self.hide()
-        state.value_changed.connect(self._mark)
+        state.value_changed.connect(self._check_applied)
 
-    def show_fixes(self, fixes: Sequence[Fix], said: str = "") -> None:
-        """Buttons for these changes, after a few words; the same ones as before stay as they are."""
+    def show_fixes(self, fixes: Sequence[Fix], caption: str = "") -> None:
+        """Show buttons for the fixes after a caption; unchanged fixes keep their buttons."""
         self.setVisible(bool(fixes))
         if not fixes:
             return
-        self._said.setText(said)
-        self._said.setVisible(bool(said))
+        self._caption.setText(caption)
+        self._caption.setVisible(bool(caption))
         if list(fixes) != self._fixes:
             self._fixes = list(fixes)
             for old in self.buttons:
                 self._flow.removeWidget(old)
                 old.hide()
                 old.deleteLater()
-            self.buttons = [self._button(fix) for fix in self._fixes]
-        self._mark()
+            self.buttons = [self._add_button(fix) for fix in self._fixes]
+        self._check_applied()
 
-    def _button(self, fix: Fix) -> QPushButton:
-        made = button(tell(fix.label), lambda: self.chosen.emit(fix))
-        self._flow.addWidget(made)
-        return made
+    def _add_button(self, fix: Fix) -> QPushButton:
+        fix_button = button(tell(fix.label), lambda: self.chosen.emit(fix))
+        self._flow.addWidget(fix_button)
+        return fix_button
 
-    def _mark(self, *_: object) -> None:
-        for made, fix in zip(self.buttons, self._fixes, strict=True):
-            is_done = all(self._state.get(step, name) == value for step, name, value in fix.changes)
-            made.setEnabled(not is_done)
-            made.setText(f"✓ {tell(fix.label)}" if is_done else tell(fix.label))
+    def _check_applied(self, *_: object) -> None:
+        for fix_button, fix in zip(self.buttons, self._fixes, strict=True):
+            applied = all(self._state.get(step, name) == value for step, name, value in fix.changes)
+            fix_button.setEnabled(not applied)
+            fix_button.setText(f"✓ {tell(fix.label)}" if applied else tell(fix.label))

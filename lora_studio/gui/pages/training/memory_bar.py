@@ -1,4 +1,4 @@
-"""What a training takes of a device's memory: one bar of all parts, each with name and number."""
+"""A bar that shows the estimated memory by component, with a legend."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _HEIGHT, _GAP, _SWATCH = 18, 1.0, 10
 
 
 def shade(component: Component) -> QColor:
-    """The colour of a part in the palette in force; the last one is grey, as it is nobody's."""
+    """Return the color of a component in the current theme; the last one, overhead, is gray."""
     palette = theme.current()
-    place = list(COMPONENTS).index(component)
-    return QColor(palette.series[place] if place < len(palette.series) else palette.muted)
+    index = list(COMPONENTS).index(component)
+    return QColor(palette.series[index] if index < len(palette.series) else palette.muted)
 
 
 class MemoryBar(QWidget):
-    """The bar, and under it the legend; what is free is the rest of the bar.
+    """Show an estimate to scale, with its legend below; the rest of the bar is free memory.
 
-    Where more is needed than there is, the bar is as long as the need, and a line says where the
-    memory ends.
+    If the estimate exceeds the memory of the device, the bar spans the estimate and a line marks
+    where the memory ends.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until there is an estimate."""
+        """Start without an estimate."""
         super().__init__(parent)
         self.bar = _Bar()
         self.entries = {name: _Entry(name) for name in COMPONENTS}
@@ -52,77 +52,77 @@ class MemoryBar(QWidget):
         theme.theme().changed.connect(self.update)
         self.show_estimate(None)
 
-    def show_estimate(self, found: MemoryEstimate | None) -> None:
-        """Takes an estimate; None while there is none."""
-        self.bar.show_estimate(found)
+    def show_estimate(self, needed: MemoryEstimate | None) -> None:
+        """Show an estimate, or nothing for None."""
+        self.bar.show_estimate(needed)
         for name, entry in self.entries.items():
-            entry.show_size(found.parts[name] if found else None)
-        self.free.setText(_free(found))
+            entry.show_size(needed.parts[name] if needed else None)
+        self.free.setText(_free_text(needed))
         self.free.setVisible(bool(self.free.text()))
-        self.bar.setAccessibleName(in_words(found))
+        self.bar.setAccessibleName(describe(needed))
 
 
-def in_words(found: MemoryEstimate | None) -> str:
-    """The bar for those who hear it."""
-    if found is None:
-        return tr("Memory: not known yet")
+def describe(needed: MemoryEstimate | None) -> str:
+    """Return the estimate as text for screen readers."""
+    if needed is None:
+        return tr("Memory: not available yet")
     parts = [
-        f"{tr(COMPONENTS[name])} {formatting.memory(size)}" for name, size in found.parts.items()
+        f"{tr(COMPONENTS[name])} {formatting.memory(size)}" for name, size in needed.parts.items()
     ]
-    return tr("Memory: {parts}; together {total}. {free}").format(
-        parts=", ".join(parts), total=formatting.memory(found.total), free=_free(found)
+    return tr("Memory: {parts}; total {total}. {free}").format(
+        parts=", ".join(parts), total=formatting.memory(needed.total), free=_free_text(needed)
     )
 
 
-def _free(found: MemoryEstimate | None) -> str:
-    if found is None or found.available is None:
+def _free_text(needed: MemoryEstimate | None) -> str:
+    if needed is None or needed.available is None:
         return ""
-    left = found.available - found.total
+    left = needed.available - needed.total
     return (
-        tr("Free {left}").format(left=formatting.memory(left))
+        tr("{left} free").format(left=formatting.memory(left))
         if left >= 0
-        else tr("Lacking {missing}").format(missing=formatting.memory(-left))
+        else tr("{missing} over the limit").format(missing=formatting.memory(-left))
     )
 
 
 class _Bar(QWidget):
-    """Parts side by side, to scale."""
+    """Components side by side, to scale."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._found: MemoryEstimate | None = None
+        self._estimate: MemoryEstimate | None = None
         self.setFixedHeight(_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def show_estimate(self, found: MemoryEstimate | None) -> None:
-        self._found = found
+    def show_estimate(self, needed: MemoryEstimate | None) -> None:
+        self._estimate = needed
         self.update()
 
     def sizeHint(self) -> QSize:
-        """Wide enough for seven parts."""
+        """Return a width that fits all components."""
         return QSize(240, _HEIGHT)
 
     def segments(self) -> list[tuple[Component, QRectF]]:
-        """Where each part is."""
-        if (found := self._found) is None:
+        """Return the rectangle of each component, in pixels."""
+        if (needed := self._estimate) is None:
             return []
-        whole = max(found.total, found.available or 0, 1)
-        x, made = 0.0, []
-        for name, size in found.parts.items():
+        whole = max(needed.total, needed.available or 0, 1)
+        x, rectangles = 0.0, []
+        for name, size in needed.parts.items():
             width = self.width() * size / whole
-            made.append((name, QRectF(x, 0.0, width, float(self.height()))))
+            rectangles.append((name, QRectF(x, 0.0, width, float(self.height()))))
             x += width
-        return made
+        return rectangles
 
     def limit(self) -> float | None:
-        """Where the memory of the device ends, if that is inside the bar."""
-        found = self._found
-        if found is None or found.available is None or found.total <= found.available:
+        """Return the x position where the device's memory ends, None if it isn't exceeded."""
+        needed = self._estimate
+        if needed is None or needed.available is None or needed.total <= needed.available:
             return None
-        return self.width() * found.available / found.total
+        return self.width() * needed.available / needed.total
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Thin gaps keep neighbours apart, also for whom the colours are one."""
+        """Paint the components with thin gaps, which separate them without relying on color."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         frame = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
@@ -130,32 +130,32 @@ class _Bar(QWidget):
         outline.addRoundedRect(frame, Spacing.XS, Spacing.XS)
         painter.fillPath(outline, theme.color("hover"))
         painter.setClipPath(outline)
-        for name, place in self.segments():
-            if place.width() >= _GAP:
-                painter.fillRect(place.adjusted(0, 0, -_GAP, 0), shade(name))
+        for name, rectangle in self.segments():
+            if rectangle.width() >= _GAP:
+                painter.fillRect(rectangle.adjusted(0, 0, -_GAP, 0), shade(name))
         if (limit := self.limit()) is not None:
-            beyond = QRectF(limit, 0, self.width() - limit, self.height())
-            veil = theme.color("error")
-            painter.fillRect(beyond, QBrush(veil, Qt.BrushStyle.BDiagPattern))
-            painter.setPen(QPen(veil, 2))
-            painter.drawLine(beyond.topLeft(), beyond.bottomLeft())
+            excess = QRectF(limit, 0, self.width() - limit, self.height())
+            error_color = theme.color("error")
+            painter.fillRect(excess, QBrush(error_color, Qt.BrushStyle.BDiagPattern))
+            painter.setPen(QPen(error_color, 2))
+            painter.drawLine(excess.topLeft(), excess.bottomLeft())
         painter.setClipping(False)
         painter.setPen(QPen(theme.color("edge"), 1))
         painter.drawPath(outline)
 
     def event(self, event: QEvent) -> bool:
-        """A tooltip for the part under the mouse."""
-        if isinstance(event, QHelpEvent) and self._found is not None:
-            for name, place in self.segments():
-                if place.contains(event.pos()):
-                    size = formatting.memory(self._found.parts[name])
+        """Show a tooltip for the component under the mouse."""
+        if isinstance(event, QHelpEvent) and self._estimate is not None:
+            for name, rectangle in self.segments():
+                if rectangle.contains(event.pos()):
+                    size = formatting.memory(self._estimate.parts[name])
                     QToolTip.showText(event.globalPos(), f"{tr(COMPONENTS[name])}: {size}", self)
                     return True
         return super().event(event)
 
 
 class _Entry(QWidget):
-    """One line of the legend: a patch of the colour, the name, the number."""
+    """An entry of the legend: color, name and size of a component."""
 
     def __init__(self, component: Component) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class _Entry(QWidget):
 
 
 class _Swatch(QWidget):
-    """A patch of the colour of a part."""
+    """A square in the color of a component."""
 
     def __init__(self, component: Component) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class _Swatch(QWidget):
         theme.theme().changed.connect(self.update)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Follows the theme."""
+        """Paint the square in the current theme's color."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)

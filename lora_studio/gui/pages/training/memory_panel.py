@@ -1,4 +1,4 @@
-"""Whether a training fits its device: the bar, a sentence, and what to press where it does not."""
+"""Whether training fits into the device's memory: the estimate, and fixes where it doesn't fit."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from lora_studio.core import formatting
 from lora_studio.core.memory import advice
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Fix, Problem
 from lora_studio.core.protocol.training import MemoryEstimate
-from lora_studio.gui.language import inside, mark, tr, tr_n
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.memory_bar import MemoryBar
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 
 _UNKNOWN = mark(
-    "The memory it takes appears once model and device are known and every value is valid."
+    "The memory estimate appears when the model and device are known and all settings are valid."
 )
 
 
 class MemoryPanel(QWidget):
-    """Follows a plan. Cheap enough for every keystroke.
+    """Show the memory estimate of a plan; cheap enough to update on every keystroke.
 
     Signals:
-        chosen(Fix): a change that the user wants.
+        chosen(Fix): apply a change to the project.
     """
 
     chosen = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Says what is missing until there is a plan."""
+        """Start without a plan."""
         super().__init__(parent)
         self.sentence = label(wrap=True)
         self.bar = MemoryBar()
         self.rows = label(role="caption", wrap=True)
-        self.larger = button(
-            tr("Largest micro-batch that fits"), lambda: self._choose(self._largest)
-        )
-        self.fit = button(tr("Make it fit"), lambda: self._choose(self._cheapest))
+        self.larger = button(tr("Use largest micro-batch"), lambda: self._choose(self._largest))
+        self.fit = button(tr("Reduce memory use"), lambda: self._choose(self._cheapest))
         self._largest: Fix | None = None
         self._cheapest: Fix | None = None
         layout = QVBoxLayout(self)
@@ -53,73 +52,80 @@ class MemoryPanel(QWidget):
         self.show_plan(None)
 
     def show_plan(self, plan: MemoryPlan | None, *, measured: bool = True) -> Problem | None:
-        """Shows what a plan takes; the problem, with its remedy, where it does not fit.
+        """Show the estimate of a plan and return the problem if the plan doesn't fit.
 
-        `measured` says whether the lengths of the rows are known.
+        `measured` says whether row lengths are known; otherwise the estimate assumes the longest.
         """
-        found = estimate(plan) if plan else None
-        self.bar.show_estimate(found)
+        needed = estimate(plan) if plan else None
+        self.bar.show_estimate(needed)
         self._largest = self._cheapest = None
         problem = None
-        if plan is not None and found is not None:
-            self._say(found)
-            self.rows.setText(_rows(found, measured))
-            self._largest = _largest(plan)
-            problem = advice.problem(plan, found)
+        if plan is not None and needed is not None:
+            self._show_sentence(needed)
+            self.rows.setText(_rows_text(needed, measured))
+            self._largest = _largest_micro_batch(plan)
+            problem = advice.problem(plan, needed)
             self._cheapest = problem.fix if problem else None
         else:
             self.sentence.setText(tr(_UNKNOWN))
             set_role(self.sentence, "muted")
-        self.bar.setVisible(found is not None)
-        self.rows.setVisible(found is not None)
-        _show(self.larger, self._largest, "")
-        _show(self.fit, self._cheapest, tr("Make it fit: {change}"))
+        self.bar.setVisible(needed is not None)
+        self.rows.setVisible(needed is not None)
+        _show_fix(self.larger, self._largest, "{change}")
+        _show_fix(self.fit, self._cheapest, tr("Reduce memory use: {change}"))
         return problem
 
-    def _say(self, found: MemoryEstimate) -> None:
-        total = formatting.memory(found.total)
-        if found.available is None:
-            takes = tr("About {total}.").format(total=total)
+    def _show_sentence(self, needed: MemoryEstimate) -> None:
+        total = formatting.memory(needed.total)
+        if needed.available is None:
+            text = tr("Needs about {total}.").format(total=total)
         else:
-            takes = (
-                tr("✓ About {total} of {available} free on {device}.")
-                if found.fits
-                else tr("⚠ About {total} of {available} free on {device}: does not fit.")
-            ).format(total=total, available=formatting.memory(found.available), device=found.device)
-        if found.seconds is not None:
-            time = tell(formatting.remaining(found.seconds))
-            takes += " " + tr("Takes {time}.").format(time=time)
-        self.sentence.setText(takes)
-        set_role(self.sentence, "body" if found.fits is not False else "warn")
+            text = (
+                tr("✓ Needs about {total} of the {available} available on {device}.")
+                if needed.fits
+                else tr("⚠ Needs about {total}, but only {available} is available on {device}.")
+            ).format(
+                total=total, available=formatting.memory(needed.available), device=needed.device
+            )
+        if needed.seconds is not None:
+            time = tell(formatting.remaining(needed.seconds))
+            text = f"{text} {tr('Estimated training time: {time}.').format(time=time)}"
+        self.sentence.setText(text)
+        set_role(self.sentence, "body" if needed.fits is not False else "warn")
 
     def _choose(self, fix: Fix | None) -> None:
         if fix is not None:
             self.chosen.emit(fix)
 
 
-def _show(made: QPushButton, fix: Fix | None, before: str) -> None:
-    made.setVisible(fix is not None)
+def _show_fix(target: QPushButton, fix: Fix | None, template: str) -> None:
+    target.setVisible(fix is not None)
     if fix is not None:
-        made.setText(before.format(change=inside(tell(fix.label))) if before else tell(fix.label))
+        target.setText(template.format(change=tell(fix.label)))
 
 
-def _rows(found: MemoryEstimate, measured: bool) -> str:
-    tokens = tr_n("{n} token", "{n} tokens", found.tokens)
+def _rows_text(needed: MemoryEstimate, measured: bool) -> str:
+    tokens = tr_n("{n} token", "{n} tokens", needed.tokens)
     if measured:
         return tr("The largest micro-batch has {tokens}.").format(tokens=tokens)
     return tr(
-        "The largest micro-batch has {tokens} if rows are as long as they may be: not measured yet."
+        "The largest micro-batch has {tokens}, assuming every row has the maximum "
+        "sequence length. Row lengths haven’t been measured yet."
     ).format(tokens=tokens)
 
 
-def _largest(plan: MemoryPlan) -> Fix | None:
-    """The largest micro-batch that fits, unless it is the one that is set."""
+def _largest_micro_batch(plan: MemoryPlan) -> Fix | None:
+    """Return a fix that sets the largest micro-batch that fits, None if it is already set."""
     size = advice.largest_micro_batch_that_fits(plan)
     if size is None or size == plan.training.micro_batch:
         return None
     accumulation = plan.training.effective_batch // size
     return Fix(
-        label=f"Largest micro-batch that fits: {size} × {accumulation}",
+        label=text(
+            "Use largest micro-batch: {size} × {accumulation}",
+            size=size,
+            accumulation=accumulation,
+        ),
         step="training",
         field="micro_batch",
         value=size,

@@ -1,6 +1,8 @@
-"""The training step: a recipe before, curves and figures during, a verdict after."""
+"""The training step: settings before a run, curves and metrics during it, a verdict after it."""
 
 from __future__ import annotations
+
+import enum
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -28,18 +30,27 @@ from lora_studio.gui.widgets.basics import Card, button
 from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.progress_line import ProgressLine
 
-#: Milliseconds between two updates of the figures: nobody reads faster.
+#: Milliseconds between two updates of the metrics.
 _UPDATE_EVERY = 150
 
 
+class PrimaryAction(enum.Enum):
+    """What the primary button of the page does; the value is its label."""
+
+    START = mark("Start training")
+    CONTINUE = mark("Continue")
+    RESUME = mark("Resume")
+    RETRAIN = mark("Train again")
+
+
 class TrainingPage(StepPage):
-    """Shows the latest training of the run that the window follows, from its beginning."""
+    """Show the settings or the latest training of the run that the window follows."""
 
     step = "training"
     title = mark("Train")
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Two views, one shown at a time: the recipe, and the run."""
+        """Build both views, of which one is visible at a time: the settings and the run."""
         super().__init__(state, parent)
         self.record = JobRecord("train")
         self.curves = CurvesCard(state)
@@ -48,41 +59,42 @@ class TrainingPage(StepPage):
         self.progress = ProgressLine()
         self.log, self.samples, self.note = LogView(), SampleView(), RunNote()
         self.verdict = VerdictCard(state, self.record, self.plot)
-        self.verdict.fix_chosen.connect(self._take_fix)
+        self.verdict.fix_chosen.connect(self._apply_fix)
         self.verdict.explain_clicked.connect(self._explain)
         self.tabs = QTabWidget()
         self.recipe = RecipeForm(state, self.add_editor)
-        self.pause = button(tr("Pause"), self._rest, icon="pause")
+        self.pause = button(tr("Pause"), self._pause, icon="pause")
         self.pause.setToolTip(
-            tr("Ends after this step with a checkpoint and gives the memory back.")
+            tr("Finishes the current step, saves a checkpoint, and frees the memory")
         )
-        self.stop = button(tr("Stop and keep"), self._stop, icon="stop")
+        self.stop = button(tr("Stop and save"), self._stop, icon="stop")
         self.checkpoint = button(
-            tr("Checkpoint now"), self.checkpoint_requested.emit, icon="checkpoint"
+            tr("Save checkpoint"), self.checkpoint_requested.emit, icon="checkpoint"
         )
-        self.again = button(tr("Change and train again"), self._show_recipe, icon="refresh")
+        self.edit_settings = button(tr("Edit settings"), self._show_recipe, icon="edit")
         self.resume = button(tr("Resume"), lambda: self.run_requested.emit("resume"), icon="play")
         self.cluster = button(
-            tr("Train on a cluster…"), lambda: self.run_requested.emit("cluster"), icon="folder"
+            tr("Export for cluster…"), lambda: self.run_requested.emit("cluster"), icon="folder"
         )
-        self.cluster.setToolTip(tr("Writes a folder that trains elsewhere with one command."))
-        self.results = button(tr("Show the last run"), self._show_results, icon="back")
+        self.cluster.setToolTip(
+            tr("Creates a folder that you can train on another machine with one command")
+        )
+        self.results = button(tr("Show last run"), self._show_results, icon="back")
         self._wants_recipe = False
-        self._ends = False  # the user has asked for the end, which comes after the step
-        self._focus_after_pause: QWidget | None = (
-            None  # where Qt has put it as Pause went out of use
-        )
+        self._is_ending = False  # the user asked to end; it takes effect after the current step
+        # The widget that Qt focused when the Pause button was disabled.
+        self._focus_after_pause: QWidget | None = None
         self._adapter: events.AdapterSaved | None = None
-        self._last: events.StepDone | None = None
+        self._last_step: events.StepDone | None = None
         self._run = state.run
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
         self._lay_out()
         self.note.steps_changed.connect(self.plot.set_notes)
         self.note.failed.connect(state.messages.problem)
-        noted = QShortcut(QKeySequence("Ctrl+M"), self)
-        noted.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        noted.activated.connect(self._note_step)
+        shortcut = QShortcut(QKeySequence("Ctrl+M"), self)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self._add_note)
         state.opened.connect(self._opened)
         state.run_changed.connect(self._run_changed)
         self.refresh()
@@ -94,29 +106,29 @@ class TrainingPage(StepPage):
             self.resume,
             self.results,
             self.cluster,
-            self.again,
+            self.edit_settings,
             self.pause,
             self.stop,
             self.checkpoint,
         ):
             self.header.extra.addWidget(extra)
-        self.run_view = self._run_view()
-        # Not a QStackedWidget: that one is as high as the highest of its pages, shown or not.
+        self.run_view = self._build_run_view()
+        # Not a QStackedWidget: it would always be as tall as its tallest page.
         self.body.addWidget(self.recipe, 1)
         self.body.addWidget(self.run_view, 1)
 
-    def _run_view(self) -> QWidget:
-        figures = Card()
-        figures.setMinimumWidth(280)
-        figures.add(self.progress, self.tiles)
-        figures.body.addStretch(1)
+    def _build_run_view(self) -> QWidget:
+        metrics = Card()
+        metrics.setMinimumWidth(280)
+        metrics.add(self.progress, self.tiles)
+        metrics.body.addStretch(1)
         self.tabs.addTab(self.log, tr("Log"))
         self.tabs.addTab(self.note, tr("Notes"))
-        self.tabs.tabBar().setAccessibleName(tr("Log, samples and notes"))
-        self.tabs.currentChanged.connect(self._give_room)
-        self._give_room()
+        self.tabs.tabBar().setAccessibleName(tr("Log, samples, and notes"))
+        self.tabs.currentChanged.connect(self._resize_tabs)
+        self._resize_tabs()
         policy = QSizePolicy.Policy
-        self.tabs.setSizePolicy(policy.Expanding, policy.Ignored)  # the curves get the room first
+        self.tabs.setSizePolicy(policy.Expanding, policy.Ignored)  # the curves take precedence
         lower = Card()
         lower.setMaximumHeight(320)
         lower.add(self.tabs)
@@ -125,29 +137,30 @@ class TrainingPage(StepPage):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.L)
         layout.addWidget(self.verdict)
-        layout.addWidget(ResponsiveColumns(self.curves, figures, (1, 0)), 3)
+        layout.addWidget(ResponsiveColumns(self.curves, metrics, (1, 0)), 3)
         layout.addWidget(lower, 1)
         return view
 
-    def _give_room(self, *_: object) -> None:
-        """A log is read by its last lines; answers and notes want more room."""
-        reads = self.tabs.currentWidget() is not self.log
-        sized(self.tabs, at_least=240 if reads else 130)
+    def _resize_tabs(self, *_: object) -> None:
+        """Give samples and notes more height than the log, of which the last lines suffice."""
+        is_log = self.tabs.currentWidget() is self.log
+        sized(self.tabs, at_least=130 if is_log else 240)
 
     # --- events -------------------------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
-        """Takes the events of a run; painting follows on timers."""
+        """Follow an event of the run; widgets are updated on a timer."""
         if not self.record.take(event):
             return
         self.log.on_event(event)
-        self.curves.take(event)
-        self.verdict.take(event)
+        self.curves.on_event(event)
+        self.verdict.on_event(event)
         match event:
             case events.Started():
-                self._begin()
+                self._wants_recipe = self._is_ending = False
+                self._adapter = None
             case events.StepDone():
-                self._last = event
+                self._last_step = event
                 self.note.set_step(event.step)
             case events.Evaluated():
                 self.tiles.show_evaluation(event.loss)
@@ -162,11 +175,6 @@ class TrainingPage(StepPage):
         elif not self._update.isActive():
             self._update.start()
 
-    def _begin(self) -> None:
-        """A new training or one that goes on: curves of a resumed one stay."""
-        self._wants_recipe = self._ends = False
-        self._adapter = None
-
     def _opened(self) -> None:
         self._wants_recipe = False
 
@@ -180,39 +188,37 @@ class TrainingPage(StepPage):
             self.samples.clear()
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self.verdict.clear()
-            self._last = self._adapter = None
-            self._wants_recipe = self._ends = False
+            self._last_step = self._adapter = None
+            self._wants_recipe = self._is_ending = False
         self.note.show_run(self._run)
         self.refresh()
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Ends what the curves are being read from or written to, and keeps what was typed."""
+        """Stop reading and writing curves, and save the notes."""
         self.curves.leave()
         self.note.commit()
 
     def on_primary(self) -> None:
-        """Starts, or goes on to Merge."""
-        if self._shows_recipe():
-            self.run_requested.emit("train")
-        elif self._adapter is None and self._can_resume():
-            self.run_requested.emit("resume")
-        elif self._adapter is None:
-            self.run_requested.emit("train")
-        else:
-            self.continue_clicked.emit()
+        """Start, resume or repeat the training, or continue to Merge."""
+        match self.primary_action():
+            case PrimaryAction.CONTINUE:
+                self.continue_clicked.emit()
+            case PrimaryAction.RESUME:
+                self.run_requested.emit("resume")
+            case _:
+                self.run_requested.emit("train")
 
     def on_shown(self) -> None:
-        """Other programs may have taken memory meanwhile, or given some back; the notes of the run may
-        have been changed on the Runs page."""
+        """Reload the notes, which the Runs page may have changed, and ask for the free memory."""
         self.note.show_run(self.state.run)
-        if not self._running():
+        if not self._is_running():
             self.ask.emit(commands.InspectDevices())
 
     def focus_field(self, field: str | None) -> None:
-        """A field is found in the recipe."""
-        if field in self.editors and not self._running():
+        """Show the settings, unless a training is running, and focus the field."""
+        if field in self.editors and not self._is_running():
             self._wants_recipe = True
             self.refresh()
         super().focus_field(field)
@@ -221,29 +227,28 @@ class TrainingPage(StepPage):
         if self.record.problem is not None:
             self.explain_requested.emit(self.record.problem)
 
-    def _note_step(self) -> None:
-        """Ctrl+M: a line about the step that is reached."""
+    def _add_note(self) -> None:
         if self.run_view.isVisible() and self.state.run is not None:
             self.tabs.setCurrentWidget(self.note)
             self.note.add()
 
-    def _rest(self) -> None:
-        was_here = self.window().focusWidget() is self.pause
-        self._ends = True
+    def _pause(self) -> None:
+        had_focus = self.window().focusWidget() is self.pause
+        self._is_ending = True
         self.refresh()
-        self._focus_after_pause = self.window().focusWidget() if was_here else None
+        self._focus_after_pause = self.window().focusWidget() if had_focus else None
         self.pause_requested.emit()
 
     def _stop(self) -> None:
-        """Before the first step there is nothing to keep."""
-        self._ends = True
+        """Stop and save, or cancel before the first step, when there is nothing to save."""
+        self._is_ending = True
         self.refresh()
-        (self.stop_requested if self._last else self.cancel_requested).emit()
+        (self.stop_requested if self._last_step else self.cancel_requested).emit()
 
-    def _take_fix(self, fix: Fix) -> None:
-        """For the next training: the one under way goes on as it began."""
+    def _apply_fix(self, fix: Fix) -> None:
+        """Change the project for the next run; the current one keeps its settings."""
         self.state.change(tell(fix.label), fix.changes)
-        if not self._running():
+        if not self._is_running():
             self._show_recipe()
 
     def _show_recipe(self) -> None:
@@ -254,33 +259,40 @@ class TrainingPage(StepPage):
         self._wants_recipe = False
         self.refresh()
 
-    # --- where we are -------------------------------------------------------------------------
+    # --- state --------------------------------------------------------------------------------
 
     def blocker(self) -> str | None:
-        """Before: any error of the project; during: the end of the training."""
-        if self._running():
-            return tr("Training is under way.")
-        if not self._shows_recipe() and self._adapter is not None:
+        """Return what blocks the primary button: a running training or an error of the project."""
+        if self._is_running():
+            return tr("Training is running.")
+        if self.primary_action() is PrimaryAction.CONTINUE:
             return None
-        wrong = checks.errors(self.state.problems())
-        return tell(wrong[0].what) if wrong else None
+        errors = checks.errors(self.state.problems())
+        return tell(errors[0].what) if errors else None
 
     def is_done(self) -> bool:
-        """An adapter is there."""
-        return self._adapter is not None and not self._running()
+        """Return whether the training finished with an adapter."""
+        return self._adapter is not None and not self._is_running()
 
     def paused_state(self) -> str:
-        """A training that waits to be resumed."""
-        if self._running() or self._adapter is not None or not self._can_resume():
+        """Return the rail's note about a training that can be resumed, "" for any other."""
+        if self._is_running() or self._adapter is not None or not self._can_resume():
             return ""
-        return tr("paused") if self.record.phase == "paused" else tr("to resume")
+        return tr("paused") if self.record.phase == "paused" else tr("can be resumed")
 
-    def _running(self) -> bool:
+    def primary_action(self) -> PrimaryAction:
+        """Return what the primary button does now."""
+        if self._shows_recipe():
+            return PrimaryAction.START
+        if self._is_running() or self._adapter is not None:
+            return PrimaryAction.CONTINUE
+        return PrimaryAction.RESUME if self._can_resume() else PrimaryAction.RETRAIN
+
+    def _is_running(self) -> bool:
         return self.record.is_running(self.state.running)
 
     def _shows_recipe(self) -> bool:
-        nothing = self.record.phase == "none" and not self._running()
-        return nothing or (self._wants_recipe and not self._running())
+        return not self._is_running() and (self._wants_recipe or self.record.phase == "none")
 
     def _can_resume(self) -> bool:
         if self.record.phase == "paused":
@@ -291,48 +303,44 @@ class TrainingPage(StepPage):
         run = self.state.run
         return ended_early and run is not None and bool(run.checkpoint_steps())
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
-        """Buttons, views and figures, in line with where the training is."""
-        running, recipe = self._running(), self._shows_recipe()
+        """Update buttons, views and metrics to the state of the training."""
+        running, recipe = self._is_running(), self._shows_recipe()
         self.run_view.setVisible(not recipe)
         self.recipe.setVisible(recipe)
-        self.pause.setVisible(running)
-        self.stop.setVisible(running)
-        self.stop.setText(tr("Stop and keep") if self._last else tr("Cancel"))
-        self.checkpoint.setVisible(running)
-        ends = self._ends or self.state.stopping
-        self.checkpoint.setEnabled(self._last is not None and not ends)
-        for ending in (self.pause, self.stop):
-            ending.setEnabled(not ends)
-        self.again.setVisible(not running and not recipe)
-        self.cluster.setVisible(recipe)
-        self.results.setVisible(recipe and self.record.phase != "none")
-        resumable = not running and self._can_resume()
-        primary = self._primary(running=running, recipe=recipe, resumable=resumable)
-        self.resume.setVisible(resumable and primary != tr("Resume"))
-        self.header.primary.setText(primary)
+        self._refresh_buttons(running=running, recipe=recipe)
         self._show_progress(running)
-        if self._last is not None:
-            self.tiles.show_step(self._last, running=running)
-        self.verdict.show_verdict(running, self._adapter, self._how_on())
+        if self._last_step is not None:
+            self.tiles.show_step(self._last_step, running=running)
+        self.verdict.show_verdict(running, self._adapter, self._resume_hint())
         super().refresh()
         if not running and self._focus_after_pause is not None:
             if self.window().focusWidget() is self._focus_after_pause:
-                self.header.primary.setFocus()  # the key that has paused goes on
+                self.header.primary.setFocus()  # pressing the same key again resumes
             self._focus_after_pause = None
 
-    def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
-        if recipe:
-            return tr("Start training")
-        if running or self._adapter is not None:
-            return tr("Continue")
-        return tr("Resume") if resumable else tr("Train again")
+    def _refresh_buttons(self, *, running: bool, recipe: bool) -> None:
+        self.pause.setVisible(running)
+        self.stop.setVisible(running)
+        self.stop.setText(tr("Stop and save") if self._last_step else tr("Cancel"))
+        self.checkpoint.setVisible(running)
+        is_ending = self._is_ending or self.state.stopping
+        self.checkpoint.setEnabled(self._last_step is not None and not is_ending)
+        self.pause.setEnabled(not is_ending)
+        self.stop.setEnabled(not is_ending)
+        self.edit_settings.setVisible(not running and not recipe)
+        self.cluster.setVisible(recipe)
+        self.results.setVisible(recipe and self.record.phase != "none")
+        primary = self.primary_action()
+        can_resume = not running and self._can_resume()
+        self.resume.setVisible(can_resume and primary is not PrimaryAction.RESUME)
+        self.header.primary.setText(tr(primary.value))
 
     def _show_progress(self, running: bool) -> None:
         self.progress.setVisible(running)
-        progress, last = self.record.progress, self._last
+        progress, last = self.record.progress, self._last_step
         if progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
@@ -341,11 +349,11 @@ class TrainingPage(StepPage):
         else:
             self.progress.show_progress(tr("Starting…"), None)
 
-    def _how_on(self) -> str:
+    def _resume_hint(self) -> str:
         if self._can_resume() and self.state.run is not None:
             if not (steps := self.state.run.checkpoint_steps()):
-                return tr("Resume to begin; no step was done yet.")
-            return tr("Resume to go on from the checkpoint at step {steps}.").format(
-                steps=formatting.number(steps[-1])
+                return tr("No steps completed yet. Resume to start from the beginning.")
+            return tr("Resume to continue from the checkpoint at step {step}.").format(
+                step=formatting.number(steps[-1])
             )
-        return tr("There is no checkpoint to go on from.")
+        return tr("There is no checkpoint to resume from.")

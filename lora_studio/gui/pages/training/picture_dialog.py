@@ -1,4 +1,4 @@
-"""Size and colours of a picture of curves."""
+"""Dialog for the size and the colors of an exported chart image."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SIZES = (
 
 
 class ImageExportDialog(Dialog):
-    """Two choices.
+    """Ask for the size and the colors of the image.
 
     Signals:
-        chosen(size, palette): in pixels, and the colours.
+        chosen(size, palette): size in pixels, and the color palette.
     """
 
     chosen = Signal(QSize, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """The colours of the window are proposed."""
-        super().__init__(tr("Save the curves as a picture"), "", parent)
+        """Preselect the colors of the current theme."""
+        super().__init__(tr("Save chart as image"), "", parent)
         self.size_choice, self.colors = QComboBox(), QComboBox()
         for name, size in SIZES:
             self.size_choice.addItem(
@@ -42,9 +42,9 @@ class ImageExportDialog(Dialog):
             self.colors.addItem(name, palette)
         self.colors.setCurrentIndex(1 if theme.current() == theme.DARK else 0)
         self.size_choice.setAccessibleName(tr("Size"))
-        self.colors.setAccessibleName(tr("Colours"))
+        self.colors.setAccessibleName(tr("Colors"))
         self.body.addWidget(titled(tr("Size"), self.size_choice))
-        self.body.addWidget(titled(tr("Colours"), self.colors))
+        self.body.addWidget(titled(tr("Colors"), self.colors))
         self.add_button(button(tr("Cancel"), self.reject))
         self.save = self.add_button(button(tr("Save…"), self._choose, kind="primary"), default=True)
 

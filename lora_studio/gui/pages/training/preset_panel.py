@@ -1,4 +1,4 @@
-"""Whole recipes as cards: a click shows what one would change, another one changes it."""
+"""Presets as cards: selecting one previews its changes, which the user then applies."""
 
 from __future__ import annotations
 
@@ -16,73 +16,75 @@ from lora_studio.gui.widgets.basics import button, label
 
 
 class PresetPanel(QWidget):
-    """Follows the project: the card is chosen whose recipe it has, none where it has one of its own.
+    """Show the presets; the one whose settings the project has is selected.
 
     Signals:
-        chosen(Preset): the user has seen what it changes and wants it.
+        chosen(Preset): apply a preset, after the user has seen its changes.
     """
 
     chosen = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """What a preset changes appears under the cards once one is clicked."""
+        """Follow the project in `state`; the preview below the cards is hidden at first."""
         super().__init__(parent)
         self._state = state
-        self._asked: Preset | None = None
+        self._previewed: Preset | None = None
         self.cards = CardsControl([CardOption(p.name, p.title, p.text) for p in presets.PRESETS])
         self.cards.setAccessibleName(tr("Presets"))
         self.changes = label(wrap=True)
-        self.apply = button(tr("Change these"), self._apply, kind="primary")
-        self.leave = button(tr("Leave as it is"), self._leave)
+        self.apply = button(tr("Apply"), self._apply, kind="primary")
+        self.cancel = button(tr("Cancel"), self._cancel)
         self.preview = QFrame()
         self.preview.setProperty("surface", "card")
         inner = QHBoxLayout(self.preview)
         inner.setContentsMargins(Spacing.CARD, Spacing.M, Spacing.CARD, Spacing.M)
         inner.setSpacing(Spacing.S)
         inner.addWidget(self.changes, 1)
-        inner.addWidget(self.leave)
+        inner.addWidget(self.cancel)
         inner.addWidget(self.apply)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.cards)
         layout.addWidget(self.preview)
-        self.cards.edited.connect(self._ask)
-        state.value_changed.connect(self._changed)
-        state.opened.connect(self._leave)
-        self._show()
+        self.cards.edited.connect(self._preview)
+        state.value_changed.connect(self._on_value_changed)
+        state.opened.connect(self._cancel)
+        self._refresh()
 
-    def _ask(self, name: str) -> None:
-        self._asked = presets.find(name)
-        self._show()
+    def _preview(self, name: str) -> None:
+        self._previewed = presets.find(name)
+        self._refresh()
 
     def _apply(self) -> None:
-        preset, self._asked = self._asked, None
+        preset, self._previewed = self._previewed, None
         if preset is not None:
             self.chosen.emit(preset)
-        self._show()
+        self._refresh()
 
-    def _leave(self) -> None:
-        self._asked = None
-        self._show()
+    def _cancel(self) -> None:
+        self._previewed = None
+        self._refresh()
 
-    def _changed(self, step: str, field: str) -> None:
+    def _on_value_changed(self, step: str, field: str) -> None:
         if (step, field) in presets.FIELDS:
-            self._show()
+            self._refresh()
 
-    def _show(self) -> None:
-        asked = self._asked
-        found = presets.differences(self._state.get, asked) if asked else []
-        if asked is None or not found:
-            self._asked = None
+    def _refresh(self) -> None:
+        preset = self._previewed
+        changes = presets.differences(self._state.get, preset) if preset else []
+        if preset is None or not changes:
+            self._previewed = None
             current = presets.current(self._state.get)
             self.cards.show_value(current.name if current else None)
             self.preview.hide()
             return
-        self.cards.show_value(asked.name)
-        many = tr_n("{n} setting", "{n} settings", len(found))
-        said = " · ".join(tell(change.text) for change in found)
+        self.cards.show_value(preset.name)
         self.changes.setText(
-            tr("{title} changes {many}: {said}").format(title=tr(asked.title), many=many, said=said)
+            tr("{title} changes {settings}: {changes}").format(
+                title=tr(preset.title),
+                settings=tr_n("{n} setting", "{n} settings", len(changes)),
+                changes=" · ".join(tell(change.text) for change in changes),
+            )
         )
         self.preview.show()

@@ -1,4 +1,4 @@
-"""The training page before training: the recipe, and what will run with it."""
+"""Form with the training settings, a summary of the run, and the memory estimate."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.memory_panel import MemoryPanel
 from lora_studio.gui.pages.training.preset_panel import PresetPanel
-from lora_studio.gui.project import memory_plan
-from lora_studio.gui.project import run_preview as plan
+from lora_studio.gui.project import memory_plan, run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import Card, CollapsibleSection, column, label
@@ -35,26 +34,27 @@ from lora_studio.gui.widgets.fact_list import FactList
 
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
-#: What is folded away, by what it is about.
-_MORE: dict[str, tuple[str, ...]] = {
-    mark("Length"): ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
-    mark("Learning rate"): (
+_RATE_GROUP = mark("Learning rate")
+#: Fields of the collapsed section, by the title of their group.
+_ADVANCED: dict[str, tuple[str, ...]] = {
+    mark("Duration"): ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
+    _RATE_GROUP: (
         "schedule", "warmup_share", "warmup_steps", "lowest_rate", "schedule_cycles",
         "schedule_power", "decay_share",
     ),
     mark("Optimizer"): ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
     mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile", "liger"),
-    mark("Evaluations and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
+    mark("Evaluation and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
     mark("Objective"): ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
-_ABOUT: dict[str, optimizers.OptimizerInfo] = {
+_OPTIMIZERS: dict[str, optimizers.OptimizerInfo] = {
     str(name): about for name, about in OPTIMIZERS.items()
 }
-#: Many choices, or such of many letters: side by side they would push the columns out of line.
+#: Fields with too many or too long choices for buttons side by side.
 _COMBOS = ("optimizer", "schedule")
-#: Fields that only some schedules have a use for.
-_OF_SCHEDULE: dict[str, tuple[str, ...]] = {
+#: Fields that only these schedules use.
+_SCHEDULE_FIELDS: dict[str, tuple[str, ...]] = {
     "lowest_rate": (
         "cosine_with_min_lr", "polynomial", "warmup_stable_decay", "reduce_on_plateau",
     ),
@@ -62,155 +62,163 @@ _OF_SCHEDULE: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
-#: What the rows have to be for a field to count.
-_FOR: dict[str, dict[Task, str]] = {
-    "preference": {"preference": mark("pairs of a better and a worse answer")},
-    "beta": {"preference": mark("pairs of answers"), "kto": mark("labelled answers")},
+#: Fields that only these kinds of data use, and the help text for other data.
+_TASK_FIELDS: dict[str, tuple[tuple[Task, ...], str]] = {
+    "preference": (
+        ("preference",),
+        mark("Not used: your data has no pairs of chosen and rejected answers."),
+    ),
+    "beta": (
+        ("preference", "kto"),
+        mark("Not used: your data has neither answer pairs nor labeled answers."),
+    ),
 }
 
 
 class RecipeForm(QWidget):
-    """Fields to the left; to the right one line from each step before this one."""
+    """Show presets and fields on the left, and a summary of the earlier steps on the right."""
 
     def __init__(self, state: ProjectState, add_editor: Callable[..., FieldEditor]) -> None:
-        """`add_editor` makes and registers the editor of a field, `Page.add_editor`."""
+        """Create the editors with `add_editor`, which is `StepPage.add_editor`."""
         super().__init__()
         self.state = state
         self.estimate = label(wrap=True)
-        self.ready = FactList()
-        recipe = Card(tr("Recipe"))
-        more = CollapsibleSection()
-        made = {
-            field: add_editor(field, style="combo" if field in _COMBOS else "auto")
-            for field in (*_MAIN, *itertools.chain(*_MORE.values()))
-        }
-        self._made = made
-        self._groups = {
-            title: FieldGroup(tr(title), [made[field] for field in fields])
-            for title, fields in _MORE.items()
-        }
-        more.add(*self._groups.values())
-        more.body.setSpacing(Spacing.XL)
-        recipe.add(FieldGroup("", [made[field] for field in _MAIN]), self.estimate, more)
-        ready = Card(tr("What will run"))
-        ready.add(self.ready)
+        self.summary = FactList()
         self.memory = MemoryPanel()
         self.memory.chosen.connect(lambda fix: state.change(tell(fix.label), fix.changes))
+        self.presets = PresetPanel(state)
+        self.presets.chosen.connect(self._apply_preset)
+        self._editors = {
+            field: add_editor(field, style="combo" if field in _COMBOS else "auto")
+            for field in (*_MAIN, *itertools.chain(*_ADVANCED.values()))
+        }
+        self._groups = {
+            title: FieldGroup(tr(title), [self._editors[field] for field in fields])
+            for title, fields in _ADVANCED.items()
+        }
+        self._lay_out()
+        state.value_changed.connect(self._refresh)
+        state.facts_changed.connect(self._refresh)
+        state.opened.connect(self._refresh)
+        state.run_changed.connect(self._refresh_memory)
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        advanced = CollapsibleSection()
+        advanced.add(*self._groups.values())
+        advanced.body.setSpacing(Spacing.XL)
+        settings = Card(tr("Training settings"))
+        main = FieldGroup("", [self._editors[field] for field in _MAIN])
+        settings.add(main, self.estimate, advanced)
+        summary = Card(tr("Summary"))
+        summary.add(self.summary)
         memory = Card(tr("Memory and time"))
         memory.add(self.memory)
-        left = column(recipe, memory, None, spacing=Spacing.L)
-        columns = ResponsiveColumns(left, column(ready, None), (2, 1))
-        self.presets = PresetPanel(state)
-        self.presets.chosen.connect(self._take_preset)
+        left = column(settings, memory, None, spacing=Spacing.L)
+        columns = ResponsiveColumns(left, column(summary, None), (2, 1))
         self.setLayout(column(self.presets, columns, None, spacing=Spacing.L))
-        state.value_changed.connect(self._show)
-        state.facts_changed.connect(self._show)
-        state.opened.connect(self._show)
-        state.run_changed.connect(self._show_memory)
-        self._show()
 
-    def _take_preset(self, preset: Preset) -> None:
-        """All its fields as one step of undo."""
-        found = presets.differences(self.state.get, preset)
-        self.state.change(tr(preset.title), [(item.step, item.field, item.after) for item in found])
+    def _apply_preset(self, preset: Preset) -> None:
+        """Change all fields of a preset as one undo step."""
+        changes = presets.differences(self.state.get, preset)
+        self.state.change(
+            tr(preset.title), [(change.step, change.field, change.after) for change in changes]
+        )
 
-    def _show(self, *_: object) -> None:
-        training, split = self.state.spec(_STEP), plan.split(self.state)
+    def _refresh(self, *_: object) -> None:
+        training, split = self.state.spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
-            self.estimate.setText(plan.steps_in_words(training, split.train if split else None))
+            rows = split.train if split else None
+            self.estimate.setText(run_preview.steps_in_words(training, rows))
         else:
-            self.estimate.setText(tr("Correct the values above to see the number of steps."))
-        self._say_what_applies()
-        self._show_memory()
-        self._report_device()
+            self.estimate.setText(tr("Fix the errors above to see the number of steps."))
+        self._refresh_help()
+        self._refresh_memory()
+        self._report_unavailable()
         model = self.state.facts.model
         adapter = model.adapter if model else None
-        self.ready.show_facts(
+        trainable = _trainable_text(adapter) if adapter else tr("not available yet")
+        self.summary.show_facts(
             [
-                (tr("Model"), str(self.state.get("model", "source")) or tr("none chosen")),
-                (tr("Precision"), self._precision()),
-                (tr("Trains"), _adapter_in_words(adapter) if adapter else tr("not counted yet")),
-                (tr("Rows"), split.in_words() if split else tr("not read yet")),
-                (tr("Device"), self._device()),
-                (tr("Backend"), plan.backend(self.state)),
+                (tr("Model"), str(self.state.get("model", "source")) or tr("not selected")),
+                (tr("Precision"), self._precision_text()),
+                (tr("Trainable"), trainable),
+                (tr("Rows"), split.in_words() if split else tr("not loaded yet")),
+                (tr("Device"), self._device_text()),
+                (tr("Backend"), run_preview.backend(self.state)),
             ]
         )
 
-    def _show_memory(self, *_: object) -> None:
-        """A problem is reported with its remedy; not during a run, which holds memory itself."""
+    def _refresh_memory(self, *_: object) -> None:
+        """Update the estimate; its problem isn't reported during a job, which uses memory itself."""
         plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
         problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
-            self.state.report("memory", [])  # it tells itself when memory runs out
+            self.state.report("memory", [])  # the job reports when it runs out of memory
         elif not self.state.running:
             self.state.report("memory", [problem] if problem else [])
 
-    def _say_what_applies(self) -> None:
+    def _refresh_help(self) -> None:
+        """Explain which fields the data or the optimizer don't use, and hide unused ones."""
         data = self.state.facts.dataset
         task = data.task if data is not None else None
-        for field, tasks in _FOR.items():
-            unused = task is not None and task not in tasks
-            self._say_unused(field, tr("your rows are no {kinds}").format(kinds=tr(" or ").join(map(tr, tasks.values()))) if unused else "")  # fmt: skip
+        for field, (tasks, unused) in _TASK_FIELDS.items():
+            self._set_help(field, tr(unused) if task is not None and task not in tasks else "")
         schedule = self.state.get(_STEP, "schedule")
-        about = _ABOUT.get(str(self.state.get(_STEP, "optimizer")))
-        schedule_free = about is not None and about.schedule_free
-        self._say_unused(
-            "schedule",
-            tr("{title} needs none").format(title=tr(about.title))
-            if about and schedule_free
-            else "",
-        )
-        self._groups["Learning rate"].show_only(
+        optimizer = _OPTIMIZERS.get(str(self.state.get(_STEP, "optimizer")))
+        if schedule_free := optimizer is not None and optimizer.schedule_free:
+            assert optimizer is not None
+            unused = tr("Not used: {optimizer} doesn’t need a learning rate schedule.")
+            self._set_help("schedule", unused.format(optimizer=tr(optimizer.title)))
+        else:
+            self._set_help("schedule", "")
+        self._groups[_RATE_GROUP].show_only(
             [
                 field
-                for field in _MORE["Learning rate"]
-                if schedule in _OF_SCHEDULE.get(field, (schedule,))
-                and not (schedule_free and field in _OF_SCHEDULE)
+                for field in _ADVANCED[_RATE_GROUP]
+                if schedule in _SCHEDULE_FIELDS.get(field, (schedule,))
+                and not (schedule_free and field in _SCHEDULE_FIELDS)
             ]
         )
 
-    def _say_unused(self, field: str, why: str) -> None:
-        made = self._made[field]
-        made.set_help(tr("Not used: {why}.").format(why=why) if why else made.about.description)
+    def _set_help(self, field: str, unused: str) -> None:
+        field_editor = self._editors[field]
+        field_editor.set_help(unused or field_editor.about.description)
 
-    def _report_device(self) -> None:
-        """What the devices of this machine, or the packages of its engine, rule out."""
-        found, training = self.state.facts.devices, self.state.spec(_STEP)
+    def _report_unavailable(self) -> None:
+        """Report an optimizer or trackers that this machine's devices or packages rule out."""
+        machine, training = self.state.facts.devices, self.state.spec(_STEP)
         reason = ""
-        if found is not None and found.devices and isinstance(training, TrainingSpec):
+        if machine is not None and machine.devices and isinstance(training, TrainingSpec):
             chosen = str(self.state.get("model", "device"))
-            device = found.devices[0].name if chosen == "auto" else chosen
-            if not optimizers.why_not(training.optimizer, chosen):  # said by the checks already
-                reason = optimizers.why_not(training.optimizer, device, found.missing)
+            device = machine.devices[0].name if chosen == "auto" else chosen
+            if not optimizers.why_not(training.optimizer, chosen):  # the checks report that
+                reason = optimizers.why_not(training.optimizer, device, machine.missing)
         chosen_trackers = training.trackers if isinstance(training, TrainingSpec) else ()
-        untracked = trackers.not_installed(chosen_trackers, found.missing if found else ())
-        refused = [optimizer_not_available(reason)] if reason else []
-        self.state.report("recipe", [*refused, *untracked])
+        missing = trackers.not_installed(chosen_trackers, machine.missing if machine else ())
+        unavailable = [optimizer_not_available(reason)] if reason else []
+        self.state.report("recipe", [*unavailable, *missing])
 
-    def _precision(self) -> str:
+    def _precision_text(self) -> str:
         choices = self.state.about("model", "precision").choices
         value = str(self.state.get("model", "precision"))
         return choices.get(value, value)
 
-    def _devices(self) -> tuple[str, ...]:
-        """Names of all that train together, one for each process."""
-        model = self.state.spec("model")
-        return model.devices if isinstance(model, ModelSpec) else ()
-
-    def _device(self) -> str:
-        """Each kind of device that trains, with their number where several do."""
-        found = self.state.facts.devices
-        titles = {device.name: device.title for device in (found.devices if found else ())}
-        if found and found.devices:
-            titles["auto"] = found.devices[0].title
-        many = Counter(titles.get(name, name) for name in self._devices())
+    def _device_text(self) -> str:
+        """Return the devices that train, grouped by title: `2 × RTX 4090`."""
+        model, machine = self.state.spec("model"), self.state.facts.devices
+        devices = model.devices if isinstance(model, ModelSpec) else ()
+        titles = {device.name: device.title for device in (machine.devices if machine else ())}
+        if machine and machine.devices:
+            titles["auto"] = machine.devices[0].title
+        counts = Counter(titles.get(name, name) for name in devices)
         return ", ".join(
-            f"{count} × {title}" if count > 1 else title for title, count in many.items()
+            f"{count} × {title}" if count > 1 else title for title, count in counts.items()
         )
 
 
-def _adapter_in_words(adapter: events.ParametersCounted) -> str:
-    return tr("{trainable} parameters ({value})").format(
+def _trainable_text(adapter: events.ParametersCounted) -> str:
+    return tr("{trainable} parameters ({share})").format(
         trainable=formatting.count(adapter.trainable),
-        value=formatting.percent(adapter.percent / 100),
+        share=formatting.percent(adapter.percent / 100),
     )

@@ -1,4 +1,4 @@
-"""Notes on the run that is shown, written while it trains; lines about a step are marked in the curve."""
+"""Notes on a run; lines that start with a step number are marked in the chart."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row
 
-#: Milliseconds without a key after which what is typed is kept.
-_PAUSE = 800
+#: Milliseconds without typing after which the notes are saved.
+_SAVE_DELAY = 800
 
 
 class RunNote(QWidget):
-    """Keeps what is typed with the run, beside its title and tags, which the Runs page shows too.
+    """Edit the notes of a run, which are saved in its folder and also shown on the Runs page.
 
     Signals:
-        steps_changed(steps): the steps that the notes are about.
-        failed(problem): they could not be kept.
+        steps_changed(steps): the steps that the notes mention.
+        failed(problem): the notes couldn't be saved.
     """
 
     steps_changed = Signal(object)
     failed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Of no run yet."""
+        """Start without a run."""
         super().__init__(parent)
         self._run: RunFolder | None = None
         self._step = 0
-        self._is_typed = False  # what stands there is not what the run has
+        self._is_modified = False
         self.text = QPlainTextEdit()
         self.text.setAccessibleName(tr("Notes on this run"))
-        self.text.setPlaceholderText(tr("What you tried, what you saw"))
+        self.text.setPlaceholderText(tr("What you tried and what you observed"))
         self.text.setTabChangesFocus(True)
-        self.here = button(tr("Note at this step"), self.add, icon="edit")
+        self.here = button(tr("Add note at this step"), self.add, icon="edit")
         self.here.setToolTip(
-            tr("Begins a line with the number of the step; the curve is marked there (Ctrl+M)")
+            tr("Starts a line with the step number and marks the step in the chart (Ctrl+M)")
         )
-        self.hint = label(tr("A line that begins with @120 is about step 120."), "caption")
+        self.hint = label(tr("Start a line with @120 to annotate step 120."), "caption")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.S, 0, 0)
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.text, 1)
         layout.addLayout(row(self.here, self.hint, None))
-        self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
+        self._typing = QTimer(self, singleShot=True, interval=_SAVE_DELAY)
         self._typing.timeout.connect(self.commit)
         self.text.textChanged.connect(self._typed)
         self.text.installEventFilter(self)
         self.show_run(None)
 
     def show_run(self, run: RunFolder | None) -> None:
-        """The notes of a run as they are now; what was typed about the one before is kept first."""
+        """Show the notes of a run, after saving those of the previous one."""
         self.commit()
         if run != self._run:
             self._step = 0
@@ -65,26 +65,26 @@ class RunNote(QWidget):
         if notes != self.text.toPlainText().strip():
             self.text.setPlainText(notes)
         self._typing.stop()
-        self._is_typed = False
+        self._is_modified = False
         self.steps_changed.emit(noted_steps(notes))
 
     def set_step(self, step: int) -> None:
-        """The step that the training has reached."""
+        """Set the step that the training has reached."""
         self._step = step
 
     def add(self) -> None:
-        """Begins a line about the step that the training has reached."""
+        """Start a line about the step that the training has reached."""
         text = self.text.toPlainText().rstrip()
         self.text.setPlainText(f"{text}\n@{self._step} " if text else f"@{self._step} ")
         self.text.moveCursor(QTextCursor.MoveOperation.End)
         self.text.setFocus()
 
     def commit(self) -> None:
-        """Keeps what was typed."""
+        """Save the notes if they were modified."""
         self._typing.stop()
-        if not self._is_typed or self._run is None or not self._run.path.is_dir():
+        if not self._is_modified or self._run is None or not self._run.path.is_dir():
             return
-        self._is_typed = False
+        self._is_modified = False
         about, notes = self._run.about(), self.text.toPlainText().strip()
         if notes != about.notes:
             try:
@@ -93,12 +93,12 @@ class RunNote(QWidget):
                 self.failed.emit(error.problems[0])
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Leaving the notes keeps them."""
+        """Save the notes when the editor loses the focus."""
         if event.type() == QEvent.Type.FocusOut:
             self.commit()
         return super().eventFilter(watched, event)
 
     def _typed(self) -> None:
-        self._is_typed = True
+        self._is_modified = True
         self._typing.start()
         self.steps_changed.emit(noted_steps(self.text.toPlainText()))

@@ -1,4 +1,4 @@
-"""Answers of the base model beside those of the tuned one, as they were after any evaluation."""
+"""Sample answers of the base model and the fine-tuned model, for each evaluation."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, row
 
 _NAMES: dict[TextSource, str] = {
-    "base": mark("Base"),
-    "tuned": mark("Tuned"),
+    "base": mark("Base model"),
+    "tuned": mark("Fine-tuned"),
     "merged": mark("Merged"),
     "gguf": mark("GGUF"),
     "ollama": mark("Ollama"),
 }
-#: A piece of a word that is broken behind.
-_LONG = re.compile(r"\S{24}")
+#: A line may break after this many characters without a space.
+_LONG_WORD = re.compile(r"\S{24}")
 _Answers = dict[tuple[int, TextSource], str]
 
 
 class SampleView(QScrollArea):
-    """One line per prompt, one column per model; columns appear as answers come.
+    """Show a grid of answers: one row per prompt, one column per model.
 
-    Answers of a training are kept for every evaluation; the newest are shown until the user wants
-    those of another step.
+    Answers are stored for every evaluation; the newest are shown until the user selects another.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until the first answer."""
+        """Start without answers."""
         super().__init__(parent)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -43,7 +42,7 @@ class SampleView(QScrollArea):
         self._by_step: dict[int, _Answers] = {}
         self._prompts: dict[int, str] = {}
         self.steps = QComboBox()
-        self.steps.setAccessibleName(tr("Evaluation to show the answers of"))
+        self.steps.setAccessibleName(tr("Evaluation step"))
         self.steps.activated.connect(self._fill)
         inner = QWidget()
         inner.setObjectName("scrolled")
@@ -59,7 +58,7 @@ class SampleView(QScrollArea):
         self.steps.hide()
 
     def add(self, event: events.Generated | events.Sampled) -> None:
-        """Shows an answer; a later one to the same prompt at the same step replaces it."""
+        """Show an answer; it replaces an earlier one to the same prompt at the same step."""
         if isinstance(event, events.Sampled):
             self._prompts[event.index] = event.prompt
             if event.source == "tuned":
@@ -71,18 +70,18 @@ class SampleView(QScrollArea):
         self._fill()
 
     def clear(self) -> None:
-        """Forgets all answers."""
+        """Remove all answers."""
         self._answers, self._by_step, self._prompts = {}, {}, {}
         self.steps.clear()
         self.steps.hide()
         self._fill()
 
     def answers(self) -> _Answers:
-        """What is shown, by prompt and model."""
+        """Return the answers that are shown, by prompt index and model."""
         return self._answers | self._by_step.get(self.steps.currentData(), {})
 
     def _add_step(self, step: int) -> None:
-        """An evaluation that a resumed training repeats takes the place of the one before it."""
+        """Add an evaluation; one that a resumed training repeats keeps its entry."""
         if step in self._by_step:
             return
         was_newest = self.steps.currentIndex() == self.steps.count() - 1
@@ -104,16 +103,16 @@ class SampleView(QScrollArea):
             self._grid.setColumnStretch(column, 1)
         for line, index in enumerate(sorted({key[0] for key in answers}), start=1):
             prompt = self._prompts.get(index)
-            asked = label(prompt or str(index + 1), "caption", wrap=prompt is not None)
-            self._grid.addWidget(asked, line, 0, Qt.AlignmentFlag.AlignTop)
+            prompt_label = label(prompt or str(index + 1), "caption", wrap=prompt is not None)
+            self._grid.addWidget(prompt_label, line, 0, Qt.AlignmentFlag.AlignTop)
             for column, source in enumerate(sources, start=1):
                 text = answers.get((index, source), "")
-                said = label(_breakable(text), wrap=True)
-                said.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeading)
-                self._grid.addWidget(said, line, column)
+                answer_label = label(_insert_breaks(text), wrap=True)
+                answer_label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeading)
+                self._grid.addWidget(answer_label, line, column)
         self._grid.setColumnStretch(0, 1 if self._prompts else 0)
 
 
-def _breakable(text: str) -> str:
-    """Words too long for a line of their own may be broken: a label cannot do that by itself."""
-    return _LONG.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)
+def _insert_breaks(text: str) -> str:
+    """Return the text with zero-width spaces in long words, which a QLabel can't wrap by itself."""
+    return _LONG_WORD.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)

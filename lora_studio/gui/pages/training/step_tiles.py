@@ -1,4 +1,4 @@
-"""The figures of a training: where it is, how fast, and how it goes."""
+"""Tiles with the metrics of the last training step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lora_studio.gui.widgets.stat_tiles import StatTiles
 _TILES = {
     "step": mark("Step"),
     "epoch": mark("Epoch"),
-    "left": mark("Time left"),
-    "speed": mark("Tokens per second"),
+    "left": mark("Time remaining"),
+    "speed": mark("Tokens/s"),
     "loss": mark("Loss"),
     "eval": mark("Eval loss"),
     "memory": mark("Memory"),
@@ -25,14 +25,14 @@ _TILES = {
 
 
 class StepTiles(StatTiles):
-    """Each figure of the last step under its name."""
+    """Show progress, speed, loss and memory of the last step."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Dashes until there is a step."""
+        """Show dashes until the first step."""
         super().__init__(_TILES, columns=2, parent=parent)
 
     def show_step(self, last: events.StepDone, *, running: bool) -> None:
-        """What is known after a step."""
+        """Show the metrics of a step."""
         self.show_values(
             {
                 "step": tr("{step} of {steps}").format(
@@ -43,24 +43,24 @@ class StepTiles(StatTiles):
                 "speed": formatting.number(round(last.tokens_per_s)),
                 "loss": formatting.loss(last.loss),
                 "memory": formatting.memory(last.memory_bytes),
-                "load": _load(last),
+                "load": _load_text(last),
                 "rate": formatting.small(last.learning_rate),
                 "norm": formatting.loss(last.grad_norm),
             }
         )
 
     def show_evaluation(self, loss: float) -> None:
-        """The loss on rows that are not trained on."""
+        """Show the eval loss."""
         self.show_values({"eval": formatting.loss(loss)})
 
 
-def _load(step: events.StepDone) -> str:
-    """How busy and how warm the device is, as far as anybody could tell."""
-    found = []
+def _load_text(step: events.StepDone) -> str:
+    """Return utilization and temperature of the device, as far as they are known."""
+    parts = []
     if step.gpu_percent is not None:
-        found.append(tr("GPU {gpu_percent:.0f} %").format(gpu_percent=step.gpu_percent))
+        parts.append(f"GPU {step.gpu_percent:.0f} %")
     if step.gpu_celsius is not None:
-        found.append(f"{step.gpu_celsius:.0f} °C")
+        parts.append(f"{step.gpu_celsius:.0f} °C")
     if step.cpu_percent is not None:
-        found.append(tr("Processor {cpu_percent:.0f} %").format(cpu_percent=step.cpu_percent))
-    return ", ".join(found)
+        parts.append(f"CPU {step.cpu_percent:.0f} %")
+    return ", ".join(parts)

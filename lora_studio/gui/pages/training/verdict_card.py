@@ -1,6 +1,9 @@
-"""What a training comes to, in words: a warning while it runs, a verdict after it, and what to change."""
+"""Card that explains how a training run is going: a warning during it, a verdict and fixes after it."""
 
 from __future__ import annotations
+
+import time
+from typing import Literal
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
@@ -18,21 +21,45 @@ from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.training.fix_row import FixRow
-from lora_studio.gui.pages.training.lingering import StickyWarning
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
 
-#: A verdict looks at this many points of a curve at most; of a longer one at means.
+#: Longer curves are condensed to this many points before they are judged.
 _JUDGED_POINTS = 3000
+#: Seconds that a warning stays visible after its last occurrence.
+WARNING_SECONDS = 10.0
+
+
+class StickyWarning:
+    """Hold a warning for a while, so that one near its threshold doesn't flicker."""
+
+    def __init__(self, seconds: float = WARNING_SECONDS) -> None:
+        """Start without a warning; `seconds` is how long one outlives its cause."""
+        self._seconds = seconds
+        self._latest: TrainingVerdict | None = None
+        self._last_seen = 0.0
+
+    def update(self, warning: TrainingVerdict | None) -> TrainingVerdict | None:
+        """Record the current warning and return the one to show."""
+        now = time.monotonic()
+        if warning is not None:
+            self._latest, self._last_seen = warning, now
+        elif now - self._last_seen > self._seconds:
+            self._latest = None
+        return self._latest
+
+    def clear(self) -> None:
+        """Remove the warning immediately."""
+        self._latest = None
 
 
 class VerdictCard(Card):
-    """Hidden while there is nothing to say.
+    """Show a verdict with its advice and fixes; hidden while there is nothing to show.
 
     Signals:
-        fix_chosen(Fix): a change that the user wants.
-        explain_clicked: the user wants to know more about the problem that ended the training.
+        fix_chosen(Fix): apply a change to the project.
+        explain_clicked: explain the problem that ended the training.
     """
 
     fix_chosen = Signal(object)
@@ -45,7 +72,7 @@ class VerdictCard(Card):
         plot: LossPlot,
         parent: QWidget | None = None,
     ) -> None:
-        """`record` says where the training is, `plot` holds the curves that are judged."""
+        """Read the phase of the training from `record` and the curves to judge from `plot`."""
         super().__init__(parent=parent)
         self._state, self._record, self._plot = state, record, plot
         self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
@@ -53,90 +80,100 @@ class VerdictCard(Card):
         self.fixes.chosen.connect(self.fix_chosen)
         self.what_now = button(tr("What now?"), self.explain_clicked.emit, kind="link")
         self.add(self.what, self.advice, self.fixes, row(self.what_now, None))
-        self._watch, self._warned = TrainingMonitor(), StickyWarning()
+        self._monitor, self._warning = TrainingMonitor(), StickyWarning()
         self._plan: events.TrainingStarted | None = None
-        self._ran_with: Project | None = None
+        self._run_project: Project | None = None
         self._verdict = judge([])
 
-    def take(self, event: object) -> None:
-        """An event of the training, after the plot has taken it."""
-        self._watch.take(event)
+    def on_event(self, event: object) -> None:
+        """Follow an event of the training; call it after the plot has received the event."""
+        self._monitor.take(event)
         match event:
             case events.TrainingStarted():
-                self._plan, self._ran_with = event, self._frozen()
+                self._plan, self._run_project = event, self._load_run_project()
             case events.Done():
-                self._verdict = self._judged()
+                self._verdict = self._judge()
 
     def clear(self) -> None:
-        """Another run: nothing is known of it."""
-        self._watch, self._ran_with, self._plan = TrainingMonitor(), None, None
-        self._warned.clear()
+        """Reset the card for another run."""
+        self._monitor, self._run_project, self._plan = TrainingMonitor(), None, None
+        self._warning.clear()
 
-    def show_verdict(self, running: bool, adapter: events.AdapterSaved | None, how_on: str) -> None:
-        """Says what there is to say; `how_on` is how a training that has ended early goes on."""
-        found = self._warned.of(self._watch.verdict()) if running else None
+    def show_verdict(
+        self, running: bool, adapter: events.AdapterSaved | None, resume_hint: str
+    ) -> None:
+        """Update the card; `resume_hint` says how to resume a training that ended early."""
+        warning = self._warning.update(self._monitor.verdict()) if running else None
         phase = self._record.phase
-        self.setVisible(found is not None or (not running and phase != "none"))
+        self.setVisible(warning is not None or (not running and phase != "none"))
         self.what_now.setVisible(not running and phase == "failed")
-        if found is not None:
-            self._say(f"⚠ {tell(found.what)}", tell(found.advice), "warn")
-            self.fixes.show_fixes(self._fixes(found), tr("For the next training:"))
+        if warning is not None:
+            self._show_texts(f"⚠ {tell(warning.what)}", tell(warning.advice), "warn")
+            self.fixes.show_fixes(self._find_fixes(warning), tr("For the next run:"))
         else:
             self.fixes.show_fixes([])
-        if running or phase == "none":
-            return
-        if phase == "failed" and (problem := self._record.problem) is not None:
-            self._say(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
-            if problem.code == "training.diverged":
-                self.fixes.show_fixes(self._fixes(diverged(problem.what)))
-        elif phase == "paused":
-            self._say(tr("Training is paused."), how_on, "section")
-        elif phase == "cancelled":
-            self._say(tr("Training was cancelled."), how_on, "section")
-        elif self._record.was_cut_off(self._state.running):
-            self._say(tr("⚠ Training ended without a word: its process is gone."), how_on, "warn")
-        else:
-            self._say_verdict(self._verdict, adapter)
+        if not running and phase != "none":
+            self._show_ending(adapter, resume_hint)
 
-    def _say_verdict(self, verdict: TrainingVerdict, adapter: events.AdapterSaved | None) -> None:
-        sign = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
-        took = tr("Took {time}.")
-        if self._record.phase == "stopped":
-            took = tr("Stopped by you after {time}.")
-        said = [tell(verdict.advice)]
+    def _show_ending(self, adapter: events.AdapterSaved | None, resume_hint: str) -> None:
+        phase = self._record.phase
+        if phase == "failed" and (problem := self._record.problem) is not None:
+            self._show_texts(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
+            if problem.code == "training.diverged":
+                self.fixes.show_fixes(self._find_fixes(diverged(problem.what)))
+        elif phase == "paused":
+            self._show_texts(tr("Training paused"), resume_hint)
+        elif phase == "cancelled":
+            self._show_texts(tr("Training canceled"), resume_hint)
+        elif self._record.was_cut_off(self._state.running):
+            self._show_texts(tr("⚠ Training stopped unexpectedly"), resume_hint, "warn")
+        else:
+            self._show_judgement(self._verdict, adapter)
+
+    def _show_judgement(
+        self, verdict: TrainingVerdict, adapter: events.AdapterSaved | None
+    ) -> None:
+        glyph = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
+        sentences = [tell(verdict.advice)]
         if adapter is not None and adapter.best_loss is not None:
             step = formatting.number(adapter.step)
-            said.append(tr("The best adapter was kept, that of step {step}.").format(step=step))
-        said.append(took.format(time=formatting.duration(self._record.seconds)))
-        self._say(f"{sign}{tell(verdict.what)}", " ".join(said), "section")
-        self.fixes.show_fixes(self._fixes(verdict))
+            sentences.append(tr("The best adapter, from step {step}, was kept.").format(step=step))
+        duration = (
+            tr("You stopped training after {time}.")
+            if self._record.phase == "stopped"
+            else tr("Training took {time}.")
+        )
+        sentences.append(duration.format(time=formatting.duration(self._record.seconds)))
+        self._show_texts(f"{glyph}{tell(verdict.what)}", " ".join(sentences))
+        self.fixes.show_fixes(self._find_fixes(verdict))
 
-    def _say(self, what: str, advice: str, role: str) -> None:
+    def _show_texts(
+        self, what: str, advice: str, role: Literal["section", "warn", "error"] = "section"
+    ) -> None:
         self.what.setText(what)
         self.advice.setText(advice)
-        set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
+        set_role(self.what, role)
 
-    def _fixes(self, verdict: TrainingVerdict) -> list[Fix]:
-        """For the recipe that this training runs with, which the project's may differ from by now."""
+    def _find_fixes(self, verdict: TrainingVerdict) -> list[Fix]:
+        """Return fixes for the settings of this run; those of the project may have changed since."""
         training, lora = self._state.spec("training"), self._state.spec("lora")
-        if self._ran_with is not None:
-            training, lora = self._ran_with.training, self._ran_with.lora
+        if self._run_project is not None:
+            training, lora = self._run_project.training, self._run_project.lora
         if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
             return []
         per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
         return advice.fixes(verdict, advice.RecipeFacts(training, lora, per_epoch))
 
-    def _frozen(self) -> Project | None:
-        """The project as the run has it."""
+    def _load_run_project(self) -> Project | None:
         try:
             return self._state.run.load_project() if self._state.run is not None else None
         except ProblemError:
             return None
 
-    def _judged(self) -> TrainingVerdict:
-        found = self._watch.verdict()
-        if found is not None and found.kind == "zero_gradient":
-            return found
+    def _judge(self) -> TrainingVerdict:
+        warning = self._monitor.verdict()
+        if warning is not None and warning.kind == "zero_gradient":
+            return warning
         run = self._plot.run
         return judge(
             run.steps.curve("loss").condensed(_JUDGED_POINTS),

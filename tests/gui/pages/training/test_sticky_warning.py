@@ -1,0 +1,44 @@
+"""Warnings that come and go with every step stay visible for a while."""
+
+from __future__ import annotations
+
+import pytest
+
+from lora_studio.core.curves.verdict import diverged
+from lora_studio.gui.pages.training import verdict_card
+
+FIRST, SECOND = diverged("The loss rose."), diverged("The loss rose more.")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The monotonic time that the card reads, in seconds."""
+    now = [100.0]
+    monkeypatch.setattr(verdict_card.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_warning_stays_for_its_duration_after_the_cause_is_gone(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    assert warning.update(None) is None
+    assert warning.update(FIRST) is FIRST
+    clock[0] += 9
+    assert warning.update(None) is FIRST
+    clock[0] += 2
+    assert warning.update(None) is None
+
+
+def test_newer_warning_replaces_the_older_and_restarts_the_time(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    warning.update(FIRST)
+    clock[0] += 9
+    assert warning.update(SECOND) is SECOND
+    clock[0] += 9
+    assert warning.update(None) is SECOND
+
+
+def test_cleared_warning_is_gone_immediately(clock: list[float]) -> None:
+    warning = verdict_card.StickyWarning(seconds=10)
+    warning.update(FIRST)
+    warning.clear()
+    assert warning.update(None) is None
