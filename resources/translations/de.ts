@@ -132,12 +132,16 @@
             <translation>A und B werden getrennt addiert: klein und schnell, eine grobe Näherung. Braucht gleiche Ränge.</translation>
         </message>
         <message>
-            <source>A base model is a folder in the layout of Hugging Face with safetensors weights, a model of the hub, or a GGUF file. The Model page shows what was found in it.</source>
-            <translation>Ein Basismodell ist ein Ordner im Aufbau von Hugging Face mit safetensors-Gewichten, ein Modell vom Hub oder eine GGUF-Datei. Die Seite „Modell“ zeigt, was darin gefunden wurde.</translation>
+            <source>A base model is a folder in Hugging Face format with safetensors weights, a model on the hub, or a GGUF file. The Model page shows its details.</source>
+            <translation>Ein Basismodell ist ein Ordner im Hugging-Face-Format mit safetensors-Gewichten, ein Modell auf dem Hub oder eine GGUF-Datei. Die Seite Modell zeigt die Details.</translation>
         </message>
         <message>
-            <source>A chat template says how a conversation becomes text. Ollama writes it in another language than Hugging Face; the translation is only used when it is proven to give the same text.</source>
-            <translation>Eine Chat-Vorlage sagt, wie ein Gespräch zu Text wird. Ollama schreibt sie in einer anderen Sprache als Hugging Face; die Übersetzung wird nur verwendet, wenn bewiesen ist, dass sie denselben Text ergibt.</translation>
+            <source>A chat template defines how a conversation becomes text. Ollama uses another template language than Hugging Face. A converted template is used only if it is proven to produce the same text.</source>
+            <translation>Ein Chat-Template legt fest, wie aus einer Unterhaltung Text wird. Ollama verwendet eine andere Template-Sprache als Hugging Face. Ein übersetztes Template wird nur verwendet, wenn nachgewiesen ist, dass es denselben Text ergibt.</translation>
+        </message>
+        <message>
+            <source>A cluster folder contains everything it needs, with relative paths. Copy the whole folder and start it with the command in its README.md.</source>
+            <translation>Ein Cluster-Ordner enthält alles Nötige mit relativen Pfaden. Kopieren Sie den ganzen Ordner und starten Sie ihn mit dem Befehl aus seiner README.md.</translation>
         </message>
         <message>
             <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
@@ -154,10 +158,6 @@
         <message>
             <source>A file grew larger than its disk allows while {doing}.</source>
             <translation>Eine Datei wurde größer, als ihr Datenträger erlaubt (gerade: {doing}).</translation>
-        </message>
-        <message>
-            <source>A folder for a cluster holds everything it needs by relative paths. Copy it as a whole, and start it with the command in its README.md.</source>
-            <translation>Ein Ordner für einen Cluster enthält alles Nötige über relative Pfade. Kopieren Sie ihn als Ganzes und starten Sie ihn mit dem Befehl in seiner README.md.</translation>
         </message>
         <message>
             <source>A folder for a cluster is being copied. An incomplete copy can't be used.</source>
@@ -180,8 +180,8 @@
             <translation>Ein Ordner, eine .gguf-Datei oder org/name auf dem Hub</translation>
         </message>
         <message>
-            <source>A grid search makes a run for each combination of values and puts them into the queue. The project itself stays as it is.</source>
-            <translation>Eine Rastersuche macht aus jeder Kombination der Werte einen Lauf und stellt sie in die Warteschlange. Das Projekt selbst bleibt, wie es ist.</translation>
+            <source>A grid search creates one run for each combination of values and adds the runs to the queue. The project itself doesn't change.</source>
+            <translation>Eine Rastersuche legt für jede Kombination von Werten einen Lauf an und stellt die Läufe in die Warteschlange. Das Projekt selbst ändert sich nicht.</translation>
         </message>
         <message>
             <source>A job is under way.</source>
@@ -224,8 +224,8 @@
             <translation>Ein Projekt enthält ein Modell, Ihre Beispiele und jeden Lauf, den Sie damit machen. Das Beispielprojekt zeigt den ganzen Weg in wenigen Minuten, ohne GPU.</translation>
         </message>
         <message>
-            <source>A project is a folder with one text file and the runs beside it. The file is written in one step, so that a full disk or a crash never leaves half of it.</source>
-            <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt geschrieben, sodass ein voller Datenträger oder ein Absturz nie eine halbe hinterlässt.</translation>
+            <source>A project is a folder with one text file and the runs next to it. The file is replaced in one step, so a full disk or a crash never leaves it incomplete.</source>
+            <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt ersetzt, sodass eine volle Festplatte oder ein Absturz sie nie unvollständig hinterlässt.</translation>
         </message>
         <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
@@ -236,8 +236,8 @@
             <translation>Eine Zeile mit Gewicht 2 kommt zweimal je Epoche vor; von denen mit 0.5 die Hälfte.</translation>
         </message>
         <message>
-            <source>A run is a folder that holds everything about one training. The one that is at work is locked; others can be merged, exported and deleted.</source>
-            <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Der gerade arbeitende ist gesperrt; andere lassen sich zusammenführen, exportieren und löschen.</translation>
+            <source>A run is a folder with everything about one training. A running one is locked; you can merge, export and delete the others.</source>
+            <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
         <message>
             <source>A server did not say how large its files are: {reason}.</source>
@@ -396,10 +396,6 @@
             <translation>Adapter</translation>
         </message>
         <message>
-            <source>Adapters can only be combined when they were made for the same base model. Merge shows for each what it was trained on.</source>
-            <translation>Adapter lassen sich nur kombinieren, wenn sie für dasselbe Basismodell gemacht sind. „Zusammenführen“ zeigt für jeden, worauf er trainiert wurde.</translation>
-        </message>
-        <message>
             <source>Adapters…</source>
             <translation>Adapter…</translation>
         </message>
@@ -519,6 +515,10 @@
             <translation>Alle Probleme</translation>
         </message>
         <message>
+            <source>All programs share the memory of a device. Close other programs that use it, or choose a lower precision, rank, sequence length or micro-batch size. The Train page shows how much memory each of them uses.</source>
+            <translation>Alle Programme teilen sich den Speicher eines Geräts. Schließen Sie andere Programme, die ihn belegen, oder wählen Sie eine geringere Genauigkeit, einen kleineren Rang, kürzere Sequenzen oder kleinere Micro-Batches. Die Seite Training zeigt, wie viel Speicher jede dieser Einstellungen belegt.</translation>
+        </message>
+        <message>
             <source>All rows</source>
             <translation>Alle Zeilen</translation>
         </message>
@@ -607,8 +607,8 @@
             <translation>Ein anderer Auftrag läuft.</translation>
         </message>
         <message>
-            <source>Another program may have the file open, or the disk may be full, gone or write-protected. What was there before is still as it was.</source>
-            <translation>Ein anderes Programm hat die Datei vielleicht offen, oder der Datenträger ist voll, fort oder schreibgeschützt. Was vorher da war, ist noch, wie es war.</translation>
+            <source>Another program might have the file open, or the disk might be full, disconnected or write-protected. The previous content is unchanged.</source>
+            <translation>Vielleicht hat ein anderes Programm die Datei geöffnet, oder das Laufwerk ist voll, getrennt oder schreibgeschützt. Der bisherige Inhalt ist unverändert.</translation>
         </message>
         <message>
             <source>Another set-up of the engine is under way.</source>
@@ -645,10 +645,6 @@
         <message>
             <source>Answers cut off</source>
             <translation>Abgeschnittene Antworten</translation>
-        </message>
-        <message>
-            <source>Answers need a run whose adapter is trained, or a model that was merged or exported. Pick another source, or finish that step first.</source>
-            <translation>Antworten brauchen einen Lauf mit trainiertem Adapter oder ein zusammengeführtes oder exportiertes Modell. Wählen Sie eine andere Quelle oder beenden Sie zuerst diesen Schritt.</translation>
         </message>
         <message>
             <source>Answers only</source>
@@ -1526,6 +1522,14 @@
             <translation>Befehl</translation>
         </message>
         <message>
+            <source>Command palette</source>
+            <translation>Befehlspalette</translation>
+        </message>
+        <message>
+            <source>Command palette…</source>
+            <translation>Befehlspalette…</translation>
+        </message>
+        <message>
             <source>Compare</source>
             <translation>Vergleichen</translation>
         </message>
@@ -1568,6 +1572,10 @@
         <message>
             <source>Constant</source>
             <translation>Konstant</translation>
+        </message>
+        <message>
+            <source>Content of the selected file</source>
+            <translation>Inhalt der ausgewählten Datei</translation>
         </message>
         <message>
             <source>Context</source>
@@ -1957,6 +1965,10 @@
             <translation>Speicherplatz: {files}.</translation>
         </message>
         <message>
+            <source>Dismiss</source>
+            <translation>Ausblenden</translation>
+        </message>
+        <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
             <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
         </message>
@@ -2033,12 +2045,12 @@
             <translation>Ziehen Sie die Linie oder nehmen Sie die Pfeiltasten (Umschalt: 1 Token, Bild: 512).</translation>
         </message>
         <message>
-            <source>Drop files here: any usual format is recognised. You see every row as the model will, and faults are found before they cost a training.</source>
-            <translation>Legen Sie hier Dateien ab: Jedes übliche Format wird erkannt. Sie sehen jede Zeile so, wie das Modell sie sehen wird, und Fehler werden gefunden, bevor sie ein Training kosten.</translation>
-        </message>
-        <message>
             <source>Drop files or folders anywhere on this page, or choose them.</source>
             <translation>Legen Sie Dateien oder Ordner irgendwo auf dieser Seite ab, oder wählen Sie welche.</translation>
+        </message>
+        <message>
+            <source>Drop your files here; common formats are detected. You see each row exactly as the model does, and mistakes are found before you train.</source>
+            <translation>Ziehen Sie Ihre Dateien hierher; gängige Formate werden erkannt. Sie sehen jede Zeile genau so wie das Modell, und Fehler werden vor dem Training gefunden.</translation>
         </message>
         <message>
             <source>Dropout</source>
@@ -2057,12 +2069,12 @@
             <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
         </message>
         <message>
-            <source>Each job has a process of its own, which ended by itself. Checkpoints and adapters that were written are intact. The log of the run has its last words.</source>
-            <translation>Jeder Auftrag hat einen eigenen Prozess, und dieser hat von selbst geendet. Geschriebene Checkpoints und Adapter sind unversehrt. Das Protokoll des Laufs hat seine letzten Worte.</translation>
+            <source>Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and adapters are intact. The log of the run shows its last output.</source>
+            <translation>Jeder Auftrag läuft in einem eigenen Prozess, und dieser wurde unerwartet beendet. Gespeicherte Checkpoints und Adapter sind unversehrt. Das Protokoll des Laufs zeigt seine letzten Ausgaben.</translation>
         </message>
         <message>
-            <source>Each page has one. While something is missing it tells what, and Ctrl+Enter presses it from anywhere on the page.</source>
-            <translation>Jede Seite hat einen. Solange etwas fehlt, sagt er, was; Strg+Eingabe drückt ihn von überall auf der Seite.</translation>
+            <source>Each page has one. If something is missing, its tooltip says what. Press Ctrl+Enter to click it from anywhere on the page.</source>
+            <translation>Jede Seite hat einen. Fehlt noch etwas, nennt es sein Tooltip. Mit Strg+Eingabe lösen Sie ihn von überall auf der Seite aus.</translation>
         </message>
         <message>
             <source>Each prompt has two answers ({columns}). We couldn't tell which one is preferred.</source>
@@ -2113,12 +2125,12 @@
             <translation>Leer: wird in Ihrem persönlichen Ordner gesucht.</translation>
         </message>
         <message>
-            <source>End the tour</source>
-            <translation>Rundgang beenden</translation>
+            <source>End tour</source>
+            <translation>Tour beenden</translation>
         </message>
         <message>
-            <source>End the tour (Esc)</source>
-            <translation>Rundgang beenden (Esc)</translation>
+            <source>End tour (Esc)</source>
+            <translation>Tour beenden (Esc)</translation>
         </message>
         <message>
             <source>Ended with a problem</source>
@@ -2261,8 +2273,8 @@
             <translation>Bei jedem Training speichert ein Lauf Einstellungen, Metriken, Checkpoints und Adapter. Hier vergleichen Sie alle Läufe eines Projekts.</translation>
         </message>
         <message>
-            <source>Every training is kept with its settings and curves, to be compared. In the Playground you talk to base and tuned model side by side.</source>
-            <translation>Jedes Training bleibt mit Einstellungen und Kurven zum Vergleichen erhalten. Im Playground sprechen Sie mit Basis- und trainiertem Modell nebeneinander.</translation>
+            <source>Every training run keeps its settings and curves, so you can compare runs. In the Playground, you chat with the base model and the fine-tuned model side by side.</source>
+            <translation>Jeder Trainingslauf behält seine Einstellungen und Kurven, sodass Sie Läufe vergleichen können. Unter „Ausprobieren“ chatten Sie nebeneinander mit dem Basismodell und dem feinabgestimmten Modell.</translation>
         </message>
         <message>
             <source>Everything</source>
@@ -2321,8 +2333,8 @@
             <translation>Exportieren Sie den Text als .txt oder .md.</translation>
         </message>
         <message>
-            <source>Export reads the merged model of a run and writes GGUF files. It can be repeated as often as you like; training is not touched.</source>
-            <translation>Der Export liest das zusammengeführte Modell eines Laufs und schreibt GGUF-Dateien. Er lässt sich beliebig oft wiederholen; das Training bleibt unberührt.</translation>
+            <source>Export reads the merged model of a run and writes GGUF files. You can repeat it as often as you like; the trained adapter doesn't change.</source>
+            <translation>Der Export liest das zusammengeführte Modell eines Laufs und schreibt GGUF-Dateien. Er lässt sich beliebig oft wiederholen; der trainierte Adapter ändert sich nicht.</translation>
         </message>
         <message>
             <source>Export runs as CSV</source>
@@ -2349,8 +2361,8 @@
             <translation>Ohne Zusammenführen exportieren</translation>
         </message>
         <message>
-            <source>Export writes the files and asks the same questions of what you trained and of what will run. You see how well they agree.</source>
-            <translation>Der Export schreibt die Dateien und stellt dem Trainierten und dem, was laufen wird, dieselben Fragen. Sie sehen, wie gut beide übereinstimmen.</translation>
+            <source>Export writes the files and asks the trained model and the exported one the same questions. You see how closely their answers agree.</source>
+            <translation>Der Export schreibt die Dateien und stellt dem trainierten und dem exportierten Modell dieselben Fragen. Sie sehen, wie genau die Antworten übereinstimmen.</translation>
         </message>
         <message>
             <source>Exported</source>
@@ -2393,10 +2405,6 @@
             <translation>Selbsttest nicht bestanden.</translation>
         </message>
         <message>
-            <source>Faults in data are shown under Findings on the Dataset page, with their rows and, where that is possible, a repair that leaves your files alone.</source>
-            <translation>Fehler in Daten stehen unter „Befunde“ auf der Seite „Datensatz“, mit ihren Zeilen und, wo möglich, einer Reparatur, die Ihre Dateien nicht anrührt.</translation>
-        </message>
-        <message>
             <source>Faults in the data appear here once all rows were read.</source>
             <translation>Fehler in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
         </message>
@@ -2429,8 +2437,8 @@
             <translation>Dateien anderen Formats werden verwendet, wenn sie als eigene Quellen gewählt sind.</translation>
         </message>
         <message>
-            <source>Files that go in</source>
-            <translation>Dateien, die hineinkommen</translation>
+            <source>Files to include</source>
+            <translation>Enthaltene Dateien</translation>
         </message>
         <message>
             <source>Files to upload</source>
@@ -2451,18 +2459,6 @@
         <message>
             <source>Filter by state</source>
             <translation>Nach Status filtern</translation>
-        </message>
-        <message>
-            <source>Find a setting, a command, a page or a project</source>
-            <translation>Einstellung, Befehl, Seite oder Projekt suchen</translation>
-        </message>
-        <message>
-            <source>Find anything</source>
-            <translation>Alles durchsuchen</translation>
-        </message>
-        <message>
-            <source>Find anything…</source>
-            <translation>Alles durchsuchen…</translation>
         </message>
         <message>
             <source>Findings</source>
@@ -2625,12 +2621,12 @@
             <translation>Gib Speicherplatz frei, oder setze HF_HOME auf einen Ordner auf einem größeren Datenträger und starte das Programm neu. Lade das Modell dann noch einmal.</translation>
         </message>
         <message>
-            <source>From a model to Ollama. Each says how it stands: to do, ready, a problem or at work. Visit them in any order.</source>
-            <translation>Vom Modell bis zu Ollama. Jeder sagt, wie es um ihn steht: zu tun, bereit, ein Problem oder in Arbeit. Besuchen Sie sie in beliebiger Reihenfolge.</translation>
-        </message>
-        <message>
             <source>From anywhere</source>
             <translation>Von überall</translation>
+        </message>
+        <message>
+            <source>From the base model to Ollama. Each step shows its state: to do, ready, a problem, or running. Visit them in any order.</source>
+            <translation>Vom Basismodell zu Ollama. Jeder Schritt zeigt seinen Stand: zu tun, bereit, ein Problem oder läuft. Die Reihenfolge ist frei.</translation>
         </message>
         <message>
             <source>From the hub</source>
@@ -2765,8 +2761,8 @@
             <translation>Zum nächsten Problem</translation>
         </message>
         <message>
-            <source>Go to {place}</source>
-            <translation>Gehe zu {place}</translation>
+            <source>Go to {page}</source>
+            <translation>Zu {page}</translation>
         </message>
         <message>
             <source>Goes on from an adapter: {shape}. What it decides is grey below.</source>
@@ -2961,8 +2957,8 @@
             <translation>In Kraft; nichts in den Daten braucht es jetzt.</translation>
         </message>
         <message>
-            <source>In offline mode no part of the program speaks to another computer. Models, data and an Ollama server on this computer are used as ever; what needs the hub waits until you turn it off.</source>
-            <translation>Im Offline-Modus spricht kein Teil des Programms mit einem anderen Rechner. Modelle, Daten und ein Ollama-Server auf diesem Rechner werden wie immer verwendet; was den Hub braucht, wartet, bis Sie ihn ausschalten.</translation>
+            <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
+            <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Rechnern. Modelle, Daten und Ollama auf diesem Rechner funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
         <message>
             <source>In use</source>
@@ -3421,12 +3417,12 @@
             <translation>Lizenz</translation>
         </message>
         <message>
-            <source>Licences</source>
-            <translation>Lizenzen</translation>
+            <source>License</source>
+            <translation>Lizenz</translation>
         </message>
         <message>
-            <source>Licences of the packages</source>
-            <translation>Lizenzen der Pakete</translation>
+            <source>Licenses</source>
+            <translation>Lizenzen</translation>
         </message>
         <message>
             <source>Liger kernels</source>
@@ -3495,6 +3491,10 @@
         <message>
             <source>LoRA</source>
             <translation>LoRA</translation>
+        </message>
+        <message>
+            <source>LoRA Studio checks for updates at one address, which Settings shows. Nothing else needs that address.</source>
+            <translation>LoRA Studio sucht unter einer einzigen Adresse nach Aktualisierungen; sie steht in den Einstellungen. Nichts anderes braucht diese Adresse.</translation>
         </message>
         <message>
             <source>LoRA Studio engine</source>
@@ -3793,10 +3793,6 @@
             <translation>Speicher und Zeit</translation>
         </message>
         <message>
-            <source>Memory of a device is shared by all programs. Close others that use it, or choose a smaller precision, rank, length or micro-batch: Train shows what each of them takes.</source>
-            <translation>Den Speicher eines Geräts teilen sich alle Programme. Schließen Sie andere, die ihn belegen, oder wählen Sie kleinere Genauigkeit, Rang, Länge oder Mikro-Batch: „Training“ zeigt, was jedes davon braucht.</translation>
-        </message>
-        <message>
             <source>Memory ran out on another device.</source>
             <translation>Auf einem anderen Gerät reichte der Speicher nicht.</translation>
         </message>
@@ -3905,8 +3901,8 @@
             <translation>Adapter werden zusammengeführt</translation>
         </message>
         <message>
-            <source>Merging adds the adapter to a full copy of its base model. Base and adapter have to belong together, and the disk needs room for that copy.</source>
-            <translation>Beim Zusammenführen wird der Adapter zu einer vollen Kopie seines Basismodells addiert. Basis und Adapter müssen zusammengehören, und der Datenträger braucht Platz für diese Kopie.</translation>
+            <source>Merging adds the adapter's weights to a full copy of its base model. The adapter must belong to that base model, and the disk needs space for the copy.</source>
+            <translation>Beim Zusammenführen werden die Gewichte des Adapters zu einer vollständigen Kopie seines Basismodells addiert. Der Adapter muss zu diesem Basismodell gehören, und auf der Festplatte muss Platz für die Kopie sein.</translation>
         </message>
         <message>
             <source>Merging canceled</source>
@@ -3969,8 +3965,8 @@
             <translation>Modelle</translation>
         </message>
         <message>
-            <source>Models and checkpoints are large. Free space on that disk or choose another folder; nothing that was complete is lost.</source>
-            <translation>Modelle und Checkpoints sind groß. Schaffen Sie Platz auf diesem Datenträger oder wählen Sie einen anderen Ordner; nichts Fertiges ist verloren.</translation>
+            <source>Models and checkpoints are large. Free up space on that disk or choose another folder. Complete files are not affected.</source>
+            <translation>Modelle und Checkpoints sind groß. Schaffen Sie Platz auf diesem Laufwerk oder wählen Sie einen anderen Ordner. Vollständige Dateien sind nicht betroffen.</translation>
         </message>
         <message>
             <source>Models in Ollama</source>
@@ -4287,6 +4283,10 @@
             <translation>Noch keine Projekte</translation>
         </message>
         <message>
+            <source>No results for “{query}”. Try another word.</source>
+            <translation>Keine Treffer für „{query}“. Versuchen Sie ein anderes Wort.</translation>
+        </message>
+        <message>
             <source>No row of {name} can be read ({store}). Of row {number}: {reason}.</source>
             <translation>Keine Zeile von {name} lässt sich lesen ({store}). Von Zeile {number}: {reason}.</translation>
         </message>
@@ -4448,10 +4448,6 @@
         <message>
             <source>Nothing here can be trained on. {evidence}</source>
             <translation>Damit kann nichts trainiert werden. {evidence}</translation>
-        </message>
-        <message>
-            <source>Nothing here is called “{typed}”. Try another word for it.</source>
-            <translation>Nichts hier heißt „{typed}“. Versuchen Sie ein anderes Wort.</translation>
         </message>
         <message>
             <source>Nothing is known of it.</source>
@@ -4618,8 +4614,8 @@
             <translation>Ollama hat {name} anders gespeichert als gesendet: {found}.</translation>
         </message>
         <message>
-            <source>Ollama is a program of its own. It has to be installed and running at the address on the Export page; `ollama list` in a terminal shows whether it answers.</source>
-            <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite „Export“ laufen; `ollama list` in einem Terminal zeigt, ob es antwortet.</translation>
+            <source>Ollama is a separate program. It must be installed and running at the address on the Export page. To check, run `ollama list` in a terminal.</source>
+            <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite Export laufen. Prüfen lässt sich das mit `ollama list` in einem Terminal.</translation>
         </message>
         <message>
             <source>Ollama isn’t running on this computer. Get it from ollama.com/download.</source>
@@ -4676,10 +4672,6 @@
         <message>
             <source>One main button</source>
             <translation>Ein Hauptknopf</translation>
-        </message>
-        <message>
-            <source>One minute shows you around. The sample project is opened for it: a small model, some rows of data, and everything set.</source>
-            <translation>Eine Minute zeigt Ihnen alles. Dafür wird das Beispielprojekt geöffnet: ein kleines Modell, einige Zeilen Daten, und alles ist eingestellt.</translation>
         </message>
         <message>
             <source>One of the adapters is damaged: look at each with `adapters show`.</source>
@@ -4838,6 +4830,10 @@
             <translation>Paket</translation>
         </message>
         <message>
+            <source>Package licenses</source>
+            <translation>Lizenzen der Pakete</translation>
+        </message>
+        <message>
             <source>Packing</source>
             <translation>Packen</translation>
         </message>
@@ -4934,16 +4930,20 @@
             <translation>Voreinstellungen</translation>
         </message>
         <message>
+            <source>Press the main button</source>
+            <translation>Hauptknopf drücken</translation>
+        </message>
+        <message>
             <source>Previous answer</source>
             <translation>Vorherige Antwort</translation>
         </message>
         <message>
-            <source>Previous step (Alt+Left)</source>
-            <translation>Vorheriger Schritt (Alt+Links)</translation>
+            <source>Previous step</source>
+            <translation>Vorheriger Schritt</translation>
         </message>
         <message>
-            <source>Primary button</source>
-            <translation>Hauptknopf</translation>
+            <source>Previous step (Alt+Left)</source>
+            <translation>Vorheriger Schritt (Alt+Links)</translation>
         </message>
         <message>
             <source>Private repository</source>
@@ -5010,10 +5010,6 @@
             <translation>Prompt für {name}</translation>
         </message>
         <message>
-            <source>Proven in Ollama</source>
-            <translation>In Ollama bewiesen</translation>
-        </message>
-        <message>
             <source>Pruned</source>
             <translation>Ausgedünnt</translation>
         </message>
@@ -5040,10 +5036,6 @@
         <message>
             <source>Put the dataset back as it was, or start a new run.</source>
             <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
-        </message>
-        <message>
-            <source>Put this message away</source>
-            <translation>Diese Meldung schließen</translation>
         </message>
         <message>
             <source>Puts the rows of a micro-batch end to end, with attention inside each row only, so that nothing is computed for padding. Same result, less time and memory.</source>
@@ -5658,12 +5650,24 @@
             <translation>Änderungen an {name} speichern?</translation>
         </message>
         <message>
+            <source>Save the diagnostics file</source>
+            <translation>Diagnosedatei speichern</translation>
+        </message>
+        <message>
             <source>Save the rows as JSON lines or Parquet.</source>
             <translation>Speichern Sie die Zeilen als JSON-Zeilen oder Parquet.</translation>
         </message>
         <message>
+            <source>Save these files as one ZIP file to attach to a bug report. Your home folder, names, keys and the text of your data are removed. Review the files and clear those you don't want to share.</source>
+            <translation>Speichern Sie diese Dateien als eine ZIP-Datei, um sie einem Fehlerbericht beizufügen. Ihr Benutzerordner, Namen, Schlüssel und die Texte Ihrer Daten sind entfernt. Sehen Sie die Dateien durch und wählen Sie ab, was Sie nicht weitergeben möchten.</translation>
+        </message>
+        <message>
             <source>Save values…</source>
             <translation>Werte speichern…</translation>
+        </message>
+        <message>
+            <source>Saved to {file}.</source>
+            <translation>In {file} gespeichert.</translation>
         </message>
         <message>
             <source>Saved {file} to {folder}.</source>
@@ -5698,12 +5702,20 @@
             <translation>Namen, Modelle, Daten, Tags, Notizen oder Einstellungen durchsuchen, etwa rank=64 (Strg+F)</translation>
         </message>
         <message>
+            <source>Search results</source>
+            <translation>Suchergebnisse</translation>
+        </message>
+        <message>
             <source>Search rows</source>
             <translation>Zeilen suchen</translation>
         </message>
         <message>
             <source>Search runs</source>
             <translation>Läufe suchen</translation>
+        </message>
+        <message>
+            <source>Search settings, commands, pages and projects</source>
+            <translation>Einstellungen, Befehle, Seiten und Projekte suchen</translation>
         </message>
         <message>
             <source>Search the hub</source>
@@ -5862,6 +5874,10 @@
             <translation>Letzten Lauf anzeigen</translation>
         </message>
         <message>
+            <source>Show log</source>
+            <translation>Protokoll anzeigen</translation>
+        </message>
+        <message>
             <source>Show prompt tokens</source>
             <translation>Tokens des Prompts anzeigen</translation>
         </message>
@@ -5878,16 +5894,12 @@
             <translation>Zeilen zeigen: {title}</translation>
         </message>
         <message>
+            <source>Show running job</source>
+            <translation>Laufenden Auftrag anzeigen</translation>
+        </message>
+        <message>
             <source>Show that window</source>
             <translation>Jenes Fenster zeigen</translation>
-        </message>
-        <message>
-            <source>Show the job under way</source>
-            <translation>Laufenden Auftrag zeigen</translation>
-        </message>
-        <message>
-            <source>Show the log</source>
-            <translation>Protokoll zeigen</translation>
         </message>
         <message>
             <source>Show the other {hidden}</source>
@@ -6129,10 +6141,6 @@
             <translation>Schritt</translation>
         </message>
         <message>
-            <source>Step before</source>
-            <translation>Schritt davor</translation>
-        </message>
-        <message>
             <source>Step limit</source>
             <translation>Schrittgrenze</translation>
         </message>
@@ -6169,16 +6177,16 @@
             <translation>Generieren anhalten (Esc)</translation>
         </message>
         <message>
+            <source>Stop running job</source>
+            <translation>Laufenden Auftrag stoppen</translation>
+        </message>
+        <message>
             <source>Stop sequences</source>
             <translation>Stoppsequenzen</translation>
         </message>
         <message>
             <source>Stop sequences: {stops}</source>
             <translation>Stoppsequenzen: {stops}</translation>
-        </message>
-        <message>
-            <source>Stop the job under way</source>
-            <translation>Laufenden Auftrag anhalten</translation>
         </message>
         <message>
             <source>Stopped</source>
@@ -6281,6 +6289,10 @@
             <translation>Vorlagenmarken am Ende von Beiträgen entfernen, Zeilen mit anderen auslassen</translation>
         </message>
         <message>
+            <source>Take the tour</source>
+            <translation>Tour starten</translation>
+        </message>
+        <message>
             <source>Take up the engine again that the training began with, or start a new run.</source>
             <translation>Nutzen Sie wieder die Engine, mit der das Training begann, oder starten Sie einen neuen Lauf.</translation>
         </message>
@@ -6337,10 +6349,6 @@
             <translation>Text</translation>
         </message>
         <message>
-            <source>Text of the chosen file</source>
-            <translation>Text der gewählten Datei</translation>
-        </message>
-        <message>
             <source>Text size</source>
             <translation>Textgröße</translation>
         </message>
@@ -6353,8 +6361,12 @@
             <translation>Das 16-Bit-Original aus dem Cache ist die Basis: {name}.</translation>
         </message>
         <message>
-            <source>The Dataset page shows row by row what was read and why something was left out. Nothing you do there changes your files.</source>
-            <translation>Die Seite „Datensatz“ zeigt Zeile für Zeile, was gelesen und warum etwas ausgelassen wurde. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
+            <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
+            <translation>Die Seite Datensatz zeigt, wie jede Zeile gelesen wurde und warum Zeilen ausgelassen wurden. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
+        </message>
+        <message>
+            <source>The Findings list on the Dataset page shows mistakes in your data, the affected rows and, where possible, a repair that leaves your files unchanged.</source>
+            <translation>Die Liste Befunde auf der Seite Datensatz zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
         </message>
         <message>
             <source>The GGUF file has a {what} called {name}, which is not known here.</source>
@@ -6391,6 +6403,10 @@
         <message>
             <source>The Hub's rate limit was reached.</source>
             <translation>Das Anfragelimit des Hubs ist erreicht.</translation>
+        </message>
+        <message>
+            <source>The Hugging Face hub couldn't be reached or denied access. Gated models need an access token. Everything on your own disk works without a network.</source>
+            <translation>Der Hugging-Face-Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
         </message>
         <message>
             <source>The Ollama address cannot be understood: {error}.</source>
@@ -6644,6 +6660,10 @@
             <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
         <message>
+            <source>The engine contains PyTorch and the training libraries and is installed separately from the app. Settings shows which engine is in use. To test it, run `lora-studio engine check`; to repair it, run `lora-studio engine repair`.</source>
+            <translation>Die Engine enthält PyTorch und die Trainingsbibliotheken und wird getrennt von der App installiert. Die Einstellungen zeigen, welche Engine verwendet wird. `lora-studio engine check` prüft sie, `lora-studio engine repair` repariert sie.</translation>
+        </message>
+        <message>
             <source>The engine could not be deleted in full: {reason_of}.</source>
             <translation>Die Engine konnte nicht ganz gelöscht werden: {reason_of}.</translation>
         </message>
@@ -6678,10 +6698,6 @@
         <message>
             <source>The engine is ready.</source>
             <translation>Die Engine ist bereit.</translation>
-        </message>
-        <message>
-            <source>The engine is the part with PyTorch and the training libraries, installed beside the window. Settings shows which one is in use; `lora-studio engine check` tests it and `lora-studio engine repair` mends it.</source>
-            <translation>Die Engine ist der Teil mit PyTorch und den Trainingsbibliotheken, neben dem Fenster installiert. Die Einstellungen zeigen, welche verwendet wird; `lora-studio engine check` prüft sie, `lora-studio engine repair` repariert sie.</translation>
         </message>
         <message>
             <source>The engine is what trains: PyTorch and the libraries around it. It is downloaded once, tried with a tiny training, and kept in a folder of yours. No administrator is needed.</source>
@@ -6764,8 +6780,8 @@
             <translation>Der Gradient war in Schritt {step} keine Zahl mehr: Das Training ist divergiert.</translation>
         </message>
         <message>
-            <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, Ctrl+/ shows all shortcuts, and Help starts this tour again.</source>
-            <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, Strg+/ zeigt alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
+            <source>The header shows your device and the running job. Ctrl+K searches settings and commands, Ctrl+/ lists all shortcuts, and Help starts this tour again.</source>
+            <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K durchsucht Einstellungen und Befehle, Strg+/ zeigt alle Tastenkürzel, und über Hilfe starten Sie diese Tour erneut.</translation>
         </message>
         <message>
             <source>The hub answered with {value} while {repository} was being written.</source>
@@ -6780,12 +6796,8 @@
             <translation>Der Hub hat kein solches Modell.</translation>
         </message>
         <message>
-            <source>The hub was not reachable, or did not allow this. Models that ask for consent need a token with access to them; everything on your own disk works without a network.</source>
-            <translation>Der Hub war nicht erreichbar oder hat dies nicht erlaubt. Modelle, die eine Zustimmung verlangen, brauchen ein Token mit Zugriff; alles auf Ihrem eigenen Datenträger geht ohne Netzwerk.</translation>
-        </message>
-        <message>
-            <source>The icons were drawn for LoRA Studio and are under its licence, Apache-2.0.</source>
-            <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter seiner Lizenz, Apache-2.0.</translation>
+            <source>The icons were drawn for LoRA Studio and use the same license, Apache-2.0.</source>
+            <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter derselben Lizenz, Apache-2.0.</translation>
         </message>
         <message>
             <source>The inputs of {name} are infinite or no numbers.</source>
@@ -7052,8 +7064,8 @@
             <translation>Die Warteschlange konnte nicht geändert werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>The queue is a file in the project's runs folder, which every window and the command line share. The runs in it are whole without it.</source>
-            <translation>Die Warteschlange ist eine Datei im Läufe-Ordner des Projekts, die sich alle Fenster und die Kommandozeile teilen. Die Läufe darin sind auch ohne sie vollständig.</translation>
+            <source>The queue is a file in the project's runs folder that all windows and the command line share. The queued runs themselves don't depend on it.</source>
+            <translation>Die Warteschlange ist eine Datei im Ordner der Läufe, die alle Fenster und die Kommandozeile gemeinsam nutzen. Die Läufe darin hängen nicht von ihr ab.</translation>
         </message>
         <message>
             <source>The queue is empty. Runs that you add start one after another.</source>
@@ -7066,14 +7078,6 @@
         <message>
             <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
             <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
-        </message>
-        <message>
-            <source>The recipe on the Train page is checked before each start. What does not apply to your data or device is told beside its field.</source>
-            <translation>Das Rezept auf der Seite „Training“ wird vor jedem Start geprüft. Was auf Ihre Daten oder Ihr Gerät nicht zutrifft, steht neben seinem Feld.</translation>
-        </message>
-        <message>
-            <source>The remedy above is what usually helps. The log tells more, and a diagnostics file (Help) has what others need to help you.</source>
-            <translation>Der Rat oben hilft meistens. Das Protokoll sagt mehr, und eine Diagnosedatei (Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
         </message>
         <message>
             <source>The resources folder is missing beside {package}.</source>
@@ -7132,8 +7136,8 @@
             <translation>Der Selbsttest</translation>
         </message>
         <message>
-            <source>The self-test asks the same questions of each form of the model. A difference means that what would run is not what you trained; do not use that file before it passes.</source>
-            <translation>Der Selbsttest stellt jeder Form des Modells dieselben Fragen. Ein Unterschied bedeutet, dass nicht liefe, was Sie trainiert haben; verwenden Sie diese Datei nicht, bevor sie besteht.</translation>
+            <source>The self-test asks each form of the model the same questions. If the answers differ, the exported model isn't what you trained. Don't use that file until the test passes.</source>
+            <translation>Der Selbsttest stellt jeder Form des Modells dieselben Fragen. Weichen die Antworten ab, ist das exportierte Modell nicht das trainierte. Verwenden Sie diese Datei erst, wenn der Test bestanden ist.</translation>
         </message>
         <message>
             <source>The self-test found a fault in {faulty}, so no model is created.</source>
@@ -7146,6 +7150,10 @@
         <message>
             <source>The set-up failed in a way that was not foreseen: {name}.</source>
             <translation>Die Einrichtung scheiterte auf unvorhergesehene Weise: {name}.</translation>
+        </message>
+        <message>
+            <source>The settings on the Train page are checked before each start. A message next to a setting tells you if it doesn't fit your data or device.</source>
+            <translation>Die Einstellungen auf der Seite Training werden vor jedem Start geprüft. Passt eine nicht zu Ihren Daten oder Ihrem Gerät, steht ein Hinweis daneben.</translation>
         </message>
         <message>
             <source>The small model that comes along: downloaded once, when first needed.</source>
@@ -7451,10 +7459,6 @@
             <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
             <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
         </message>
-        <message>
-            <source>These files go into one ZIP file for who helps you. Your home folder, names, keys and the texts of your data are taken out. Read them, and untick what you would rather keep.</source>
-            <translation>Diese Dateien kommen in eine ZIP-Datei für die, die Ihnen helfen. Ihr persönlicher Ordner, Namen, Schlüssel und die Texte Ihrer Daten sind herausgenommen. Lesen Sie sie und wählen Sie ab, was Sie lieber behalten.</translation>
-        </message>
         <message numerus="yes">
             <source>These {n} runs have the same settings.</source>
             <translation>
@@ -7507,8 +7511,8 @@
             <translation>Das ist Python {facts} mit {facts_} Bit.</translation>
         </message>
         <message>
-            <source>This is a fault of the program. Your project is saved, and a job under way goes on without the window. A diagnostics file (Help) has what is needed to find the cause.</source>
-            <translation>Das ist ein Fehler des Programms. Ihr Projekt ist gespeichert, und ein laufender Auftrag geht ohne das Fenster weiter. Eine Diagnosedatei (Hilfe) enthält, was zum Finden der Ursache nötig ist.</translation>
+            <source>This is a bug in LoRA Studio. Your project is saved, and a running job continues without the window. To report the bug, attach a diagnostics file (Help menu).</source>
+            <translation>Das ist ein Fehler in LoRA Studio. Ihr Projekt ist gespeichert, und ein laufender Auftrag läuft ohne das Fenster weiter. Fügen Sie einem Fehlerbericht bitte eine Diagnosedatei (Menü Hilfe) bei.</translation>
         </message>
         <message>
             <source>This is no Python that can be started.</source>
@@ -7525,6 +7529,10 @@
         <message>
             <source>This machine</source>
             <translation>Dieser Rechner</translation>
+        </message>
+        <message>
+            <source>This one-minute tour opens the sample project: a small model, some training data, and all settings filled in.</source>
+            <translation>Diese Tour dauert eine Minute und öffnet das Beispielprojekt: ein kleines Modell, einige Trainingsdaten und fertige Einstellungen.</translation>
         </message>
         <message>
             <source>This row is left out, so it has no tokens.</source>
@@ -7589,6 +7597,10 @@
         <message>
             <source>Title</source>
             <translation>Titel</translation>
+        </message>
+        <message>
+            <source>To chat, you need a run with a trained adapter, or a merged or exported model. Choose another model, or finish that step first.</source>
+            <translation>Zum Chatten brauchen Sie einen Lauf mit trainiertem Adapter oder ein zusammengeführtes oder exportiertes Modell. Wählen Sie ein anderes Modell oder schließen Sie zuerst diesen Schritt ab.</translation>
         </message>
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
@@ -7673,10 +7685,6 @@
         <message>
             <source>Topics</source>
             <translation>Themen</translation>
-        </message>
-        <message>
-            <source>Tour of the window</source>
-            <translation>Rundgang durch das Fenster</translation>
         </message>
         <message>
             <source>Train</source>
@@ -7931,8 +7939,16 @@
             <translation>Nehmen Sie weniger Werte: Höchstens {most} Läufe entstehen auf einmal.</translation>
         </message>
         <message>
+            <source>Try the suggestion above first. The log has more details, and a diagnostics file (Help menu) contains what others need to help you.</source>
+            <translation>Versuchen Sie zuerst den Vorschlag oben. Mehr Einzelheiten stehen im Protokoll, und eine Diagnosedatei (Menü Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
+        </message>
+        <message>
             <source>Trying the engine</source>
             <translation>Engine erproben</translation>
+        </message>
+        <message>
+            <source>Turn off offline mode</source>
+            <translation>Offline-Modus ausschalten</translation>
         </message>
         <message>
             <source>Turn offline mode off</source>
@@ -8251,6 +8267,10 @@
             <translation>Geprüfte Alternative</translation>
         </message>
         <message>
+            <source>Verified in Ollama</source>
+            <translation>Geprüft in Ollama</translation>
+        </message>
+        <message>
             <source>Version</source>
             <translation>Version</translation>
         </message>
@@ -8443,10 +8463,6 @@
             <translation>Was dieser Rechner hat</translation>
         </message>
         <message>
-            <source>What was found</source>
-            <translation>Was gefunden wurde</translation>
-        </message>
-        <message>
             <source>What was saved before is intact. Start the step again.</source>
             <translation>Was vorher gespeichert wurde, ist unversehrt. Starten Sie den Schritt noch einmal.</translation>
         </message>
@@ -8507,16 +8523,8 @@
             <translation>Ob jedes Gerät alle Basisgewichte hält, was am schnellsten ist, oder einen Teil davon, für Modelle, die nicht auf eines passen. Nur bei mehreren Geräten verwendet; quantisierte Gewichte lassen sich nicht verteilen.</translation>
         </message>
         <message>
-            <source>Whether it fits your device is told before. It goes on when you close the window, pauses at any step, and survives a crash.</source>
-            <translation>Ob es auf Ihr Gerät passt, erfahren Sie vorher. Es geht weiter, wenn Sie das Fenster schließen, pausiert bei jedem Schritt und übersteht einen Absturz.</translation>
-        </message>
-        <message>
             <source>Whether there is a newer version could not be found out: {reason}.</source>
             <translation>Ob es eine neuere Version gibt, war nicht herauszufinden: {reason}.</translation>
-        </message>
-        <message>
-            <source>Whether there is a newer version is read from one address, which Settings shows. Nothing else in the program needs it.</source>
-            <translation>Ob es eine neuere Version gibt, wird unter einer einzigen Adresse gelesen, die in den Einstellungen steht. Sonst braucht sie nichts im Programm.</translation>
         </message>
         <message>
             <source>Which answer is better? Model names appear after you vote.</source>
@@ -8531,8 +8539,8 @@
             <translation>Welche linearen Schichten jedes Transformer-Blocks einen Adapter bekommen. Mehr Schichten lernen mehr und kosten mehr Speicher.</translation>
         </message>
         <message>
-            <source>Which parts of a model can be adapted depends on the model. The LoRA page shows what it has.</source>
-            <translation>Welche Teile eines Modells angepasst werden können, hängt vom Modell ab. Die Seite „LoRA“ zeigt, was es hat.</translation>
+            <source>Which modules can be adapted depends on the model. The LoRA page lists its modules.</source>
+            <translation>Welche Module sich anpassen lassen, hängt vom Modell ab. Die Seite LoRA listet seine Module auf.</translation>
         </message>
         <message>
             <source>Which rows</source>
@@ -8587,10 +8595,6 @@
             <translation>Schreiben Sie Schritt.Feld.</translation>
         </message>
         <message>
-            <source>Write the diagnostics file</source>
-            <translation>Diagnosedatei schreiben</translation>
-        </message>
-        <message>
             <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
@@ -8603,20 +8607,12 @@
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
         </message>
         <message>
-            <source>Write…</source>
-            <translation>Schreiben…</translation>
-        </message>
-        <message>
             <source>Writing GGUF files</source>
             <translation>GGUF-Dateien werden geschrieben</translation>
         </message>
         <message>
             <source>Writing the model card</source>
             <translation>Modellkarte wird geschrieben</translation>
-        </message>
-        <message>
-            <source>Written to {file}.</source>
-            <translation>Nach {file} geschrieben.</translation>
         </message>
         <message>
             <source>Written to {folder}: copy it to the cluster, its README.md says how to go on.</source>
@@ -8631,12 +8627,20 @@
             <translation>Sie sind beim Hugging-Face-Hub nicht angemeldet.</translation>
         </message>
         <message>
+            <source>You can combine adapters only if they were trained on the same base model. The Merge page shows the base model of each adapter.</source>
+            <translation>Adapter lassen sich nur kombinieren, wenn sie auf demselben Basismodell trainiert wurden. Die Seite Zusammenführen zeigt das Basismodell jedes Adapters.</translation>
+        </message>
+        <message>
             <source>You can plot up to {count} runs at once. Clear a checkbox first.</source>
             <translation>Sie können bis zu {count} Läufe gleichzeitig zeichnen. Entfernen Sie zuerst ein Häkchen.</translation>
         </message>
         <message>
             <source>You can’t undo this. Your run’s files are kept, so you can create the model again.</source>
             <translation>Das lässt sich nicht rückgängig machen. Die Dateien Ihrer Läufe bleiben erhalten; Sie können das Modell neu erstellen.</translation>
+        </message>
+        <message>
+            <source>You see up front whether the training fits your device. It continues when you close the window, pauses at any step, and survives a crash.</source>
+            <translation>Sie sehen im Voraus, ob das Training auf Ihr Gerät passt. Es läuft weiter, wenn Sie das Fenster schließen, lässt sich nach jedem Schritt pausieren und übersteht einen Absturz.</translation>
         </message>
         <message>
             <source>You stopped training after {time}.</source>
@@ -10762,10 +10766,6 @@
             <translation>{architecture} hat keine Liste von Blöcken; die Gewichte lassen sich deshalb nicht auf mehrere Geräte aufteilen.</translation>
         </message>
         <message>
-            <source>{at} of {count}</source>
-            <translation>{at} von {count}</translation>
-        </message>
-        <message>
             <source>{bits}, tight</source>
             <translation>{bits}, knapp</translation>
         </message>
@@ -10944,6 +10944,10 @@
         <message>
             <source>{how} · {count} tokens</source>
             <translation>{how} · {count} Tokens</translation>
+        </message>
+        <message>
+            <source>{index} of {count}</source>
+            <translation>{index} von {count}</translation>
         </message>
         <message>
             <source>{job} is running</source>

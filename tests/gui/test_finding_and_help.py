@@ -17,12 +17,12 @@ from lora_studio.core.help import licenses
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui import theme
 from lora_studio.gui.help.about import AboutDialog
-from lora_studio.gui.help.command_search import SearchEntry, find
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.help.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.problems.explanations import explain_kind
 from lora_studio.gui.problems.problem_dialog import ProblemDialog
-from lora_studio.gui.problems.remedies import explained, what_now
+from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.docs_viewer import DocsViewer
 from lora_studio.gui.window.main_window import Window
@@ -30,36 +30,6 @@ from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
 CTRL = Qt.KeyboardModifier.ControlModifier
-
-
-def _titles(typed: str, *titles: tuple[str, str]) -> list[str]:
-    entries = [SearchEntry("setting", title, print, detail) for title, detail in titles]
-    return [entry.title for entry in find(entries, typed)]
-
-
-def test_the_beginning_of_a_title_counts_more_than_a_word_in_the_help() -> None:
-    found = _titles(
-        "rate",
-        ("Dropout", "The rate at which outputs are dropped."),
-        ("Learning rate", ""),
-        ("Rate limit", ""),
-        ("Rank", ""),
-    )
-    assert found == ["Rate limit", "Learning rate", "Dropout"]
-
-
-def test_of_equals_the_exact_name_comes_first_then_what_the_pages_show_first() -> None:
-    assert _titles("rate", ("Learning rate", ""), ("Low rate", ""), ("Rate", ""))[0] == "Rate"
-    assert _titles("rate", ("Learning rate", ""), ("Low rate", "")) == ["Learning rate", "Low rate"]
-
-
-def test_every_word_has_to_be_found_and_case_and_accents_do_not_matter() -> None:
-    assert _titles("GROSSE los", ("Losgröße", ""), ("Größe der Lose", ""))[0] == "Größe der Lose"
-    assert _titles("learning dataset", ("Learning rate", "")) == []
-
-
-def test_letters_in_order_are_a_last_chance() -> None:
-    assert _titles("lrt", ("Learning rate", ""), ("Rank", "")) == ["Learning rate"]
 
 
 def _palette(qtbot: QtBot, window: Window) -> CommandPalette:
@@ -79,13 +49,13 @@ def test_a_setting_is_found_and_reached_by_keyboard_alone(
     window.show_page("home")
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "dropout")
-    assert palette.found[0].title == window.state.about("lora", "dropout").title
+    assert palette.matches[0].title == window.state.about("lora", "dropout").title
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.page_name == "lora", timeout=WAIT)
     editor = window.pages["lora"].editors["dropout"]
     assert editor.control.focusProxy() is window.focusWidget()
     palette = _palette(qtbot, window)
-    found = {(entry.title, entry.place) for entry in palette.found if entry.kind == "setting"}
+    found = {(entry.title, entry.page) for entry in palette.matches if entry.kind == "setting"}
     for page in window.pages.values():
         for made in page.editors.values():
             assert (made.about.title, page.title) in found
@@ -100,14 +70,14 @@ def test_commands_pages_and_projects_are_found_and_arrows_move(
     palette = _palette(qtbot, window)
     for typed, kind in (("save as", "command"), ("go to runs", "page"), ("support", "project")):
         palette.line.setText(typed)
-        assert palette.found[0].kind == kind
+        assert palette.matches[0].kind == kind
     qtbot.keyClicks(palette.line, "xyzzy")
     assert "xyzzy" in palette.nothing.text()
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     assert palette.isVisible()
     palette.line.setText("")
     qtbot.keyClick(palette.line, Qt.Key.Key_Up)
-    assert palette.list.currentIndex().row() == len(palette.found) - 1
+    assert palette.list.currentIndex().row() == len(palette.matches) - 1
     palette.line.setText("support")
     qtbot.keyClick(palette.line, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
@@ -129,13 +99,13 @@ def test_every_shortcut_is_on_the_sheet_and_means_one_thing_and_stands_in_toolti
     qtbot.keyClick(window, Qt.Key.Key_F1)
     (sheet,) = window.findChildren(ShortcutSheet)
     assert sheet.isVisible()
-    told = {item.does for item in shortcuts(window)}
+    told = {item.description for item in shortcuts(window)}
     for action in window.findChildren(QAction):
         if action.shortcuts():
             assert action.text().removesuffix("…") in told
-    assert all(item.keys and item.does for item in shortcuts(window))
+    assert all(item.keys and item.description for item in shortcuts(window))
     sheet.reject()
-    keys = [key for item in shortcuts(window) if not item.place for key in item.keys.split(", ")]
+    keys = [key for item in shortcuts(window) if not item.page for key in item.keys.split(", ")]
     assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
     for name in (*STEPS, *window.app_pages):
         assert "(Ctrl+" in window.rail.button(name).toolTip()
@@ -195,16 +165,16 @@ def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
     fix = Fix(label="Use 16", step="lora", field="rank", value=16)
     cases = {
         "fix": _problem(fix=fix, where=Where(step="lora")),
-        "jump": _problem(where=Where(step="dataset", file=str(log))),
+        "page": _problem(where=Where(step="dataset", file=str(log))),
         "file": _problem(where=Where(file=str(log))),
         "explain": _problem(where=Where(file=str(tmp_path / "gone"))).model_copy(
             update={"code": "files.odd"}
         ),
     }
-    assert {deed: what_now(problem).deed for deed, problem in cases.items()} == {
+    assert {deed: suggest_action(problem).kind for deed, problem in cases.items()} == {
         deed: deed for deed in cases
     }
-    assert all(what_now(problem).label for problem in cases.values())
+    assert all(suggest_action(problem).label for problem in cases.values())
 
 
 def _codes() -> list[str]:
@@ -219,24 +189,24 @@ def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(windo
     """Most name a step, a field or a file; here they come without, as from a command or a job."""
     codes = _codes()
     assert len(codes) > 250
-    unexplained = explained(_problem().model_copy(update={"code": "nothing.known"}))
+    unexplained = explain_kind(_problem().model_copy(update={"code": "nothing.known"}))
     shown_where_they_arise = {"chat", "command", "demo", "device", "disk", "files", "hub"}
     shown_where_they_arise |= {"playground", "project", "window", "worker"}
     for code in codes:
         family = code.partition(".")[0]
         problem = Problem(code=code, what="It is odd.", remedy="Mend it.")
-        now = what_now(problem)
-        if now.deed == "explain":
+        now = suggest_action(problem)
+        if now.kind == "explain":
             assert family in shown_where_they_arise, code
-        if now.deed == "jump":
+        if now.kind == "page":
             assert window.title_of(now.place) in now.label, code
         if family not in ("command", "demo"):  # of the command line alone
-            assert explained(problem) != unexplained, code
+            assert explain_kind(problem) != unexplained, code
 
 
 def test_what_leads_to_a_step_leads_home_while_no_project_is_open(window: Window) -> None:
     window.show_page("settings")
-    window.help.act(Problem(code="export.unquotable", what="It is odd.", remedy="Mend it."))
+    window.help.run_action(Problem(code="export.unquotable", what="It is odd.", remedy="Mend it."))
     assert window.page_name == "home"
 
 
@@ -258,7 +228,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     (dialog,) = window.findChildren(ProblemDialog)
     said = [made.text() for made in dialog.findChildren(QLabel)]
     assert any("model.odd" in text for text in said)
-    assert explained(_problem()) in said
+    assert explain_kind(_problem()) in said
     dialog.copy.click()
     assert "model.odd" in QGuiApplication.clipboard().text()
     dialog.docs.click()
@@ -267,7 +237,7 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     docs.close()
     window.message_bar.more.click()
     dialog = window.findChildren(ProblemDialog)[-1]
-    dialog.act.click()
+    dialog.action.click()
     assert window.page_name == "model"
     window.state.report("x", [_problem()])
     links = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]

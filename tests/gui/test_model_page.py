@@ -18,7 +18,7 @@ from lora_studio.core.system import offline
 from lora_studio.gui.pages.model.model_list import about, verdict
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.remedies import what_now
+from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.project.state import ProjectState
 from tests.helpers import model_facts, model_lists
 
@@ -393,8 +393,8 @@ def test_a_problem_of_offline_mode_or_a_token_is_solved_with_one_click(
 ) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
     refused = offline.refusal("nothing is downloaded").problems[0]
-    assert what_now(refused).label == "Turn offline mode off"
-    window.help.act(refused)
+    assert suggest_action(refused).label == "Turn off offline mode"
+    window.help.run_action(refused)
     assert not offline.is_on()
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.")
-    assert what_now(gated).deed == "sign_in"
+    assert suggest_action(gated).kind == "sign_in"

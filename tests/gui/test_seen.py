@@ -15,7 +15,7 @@ from lora_studio.core.problems import STEPS
 from lora_studio.gui import language, message_translation, theme
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.preferences import Preferences, TextSize
-from lora_studio.gui.problems.remedies import PAGE_TITLES
+from lora_studio.gui.problems.suggested_actions import PAGE_TITLES
 from lora_studio.gui.project.new_dialog import NewProjectDialog
 from lora_studio.gui.widgets.basics import CollapsibleSection
 from lora_studio.gui.widgets.dialog import Dialog

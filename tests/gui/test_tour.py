@@ -30,14 +30,14 @@ def test_the_tour_leads_by_keyboard_through_the_sample_project(
         places.append(window.page_name)
         target = stop.target(window)
         assert target.isVisible(), f"stop {at} shows something that is not there"
-        assert marks.light().isValid()
+        assert marks.highlight().isValid()
         assert window.rect().contains(marks.bubble.geometry())
         assert marks.focusWidget() is marks.next
         assert stop.text in marks.next.accessibleDescription()
         qtbot.keyClick(marks.next, Qt.Key.Key_Right if at % 2 else Qt.Key.Key_Space)
-    assert places == [stop.place for stop in stops()]
+    assert places == [stop.page for stop in stops()]
     assert window.state.draft.folder is not None
-    assert not window.tour.is_on
+    assert not window.tour.is_running
 
 
 def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, window: Window) -> None:
@@ -45,11 +45,11 @@ def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, windo
     window.tour.start()
     qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
     qtbot.keyClick(_marks(window).next, Qt.Key.Key_Escape)
-    assert not window.tour.is_on
+    assert not window.tour.is_running
     assert not window.has_project
     assert Preferences.load().tour_seen
     window.tour.start()
-    assert window.tour.is_on, "Help starts it again"
+    assert window.tour.is_running, "Help starts it again"
     window.tour.end()
 
 

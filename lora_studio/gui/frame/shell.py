@@ -39,7 +39,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.message_bar import MessageBar
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.problems.problem_strip import ProblemStrip
-from lora_studio.gui.problems.remedies import STEP_TITLES
+from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.commands import ProjectCommands
 from lora_studio.gui.project.lock import ProjectLock

@@ -1,1 +1,1 @@
-"""The Help menu: find anything, shortcuts, the tour, about, diagnostics."""
+"""The Help menu: command palette, shortcuts, tour, diagnostics file, about."""

@@ -1,4 +1,4 @@
-"""About: versions of everything at work, and the licences of what it stands on."""
+"""The About dialog: versions of program and engine, and licenses of all packages."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.gui.widgets.fact_list import FactList
 
-_ICONS = mark("The icons were drawn for LoRA Studio and are under its licence, Apache-2.0.")
+_ICONS = mark("The icons were drawn for LoRA Studio and use the same license, Apache-2.0.")
 
 
 def versions(devices: events.DevicesFound | None) -> list[tuple[str, str]]:
-    """Name and version of the program, of what the window runs on, and of the engine as it told."""
-    found = [
+    """Return names and versions of the program, its runtime and the packages of the engine."""
+    result = [
         ("LoRA Studio", __version__),
         ("Python", platform.python_version()),
         ("Qt", f"{qVersion()}, PySide {PySide6.__version__}"),
         (tr("System"), platform.platform()),
     ]
     if devices is not None:
-        found += [(name, version) for name, version in sorted(devices.packages.items())]
-    return found
+        result += [(name, version) for name, version in sorted(devices.packages.items())]
+    return result
 
 
 class AboutDialog(Dialog):
-    """Versions at the top, licences below; both can be copied."""
+    """Shows versions at the top and licenses below."""
 
     def __init__(self, state: ProjectState, parent: QWidget) -> None:
-        """`state` knows what the engine told about itself; licences are read in a thread."""
+        """Show the engine versions that `state` knows; read the licenses in a thread."""
         super().__init__(tr("About LoRA Studio"), "", parent)
         self._state = state
         self.facts = FactList()
         self._show()
         state.facts_changed.connect(self._show)
         self.table = QTableWidget(0, 3)
-        self.table.setHorizontalHeaderLabels([tr("Package"), tr("Version"), tr("Licence")])
-        self.table.setAccessibleName(tr("Licences of the packages"))
+        self.table.setHorizontalHeaderLabels([tr("Package"), tr("Version"), tr("License")])
+        self.table.setAccessibleName(tr("Package licenses"))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         plain_table.set_up(self.table)
         head = self.table.horizontalHeader()
@@ -66,7 +66,7 @@ class AboutDialog(Dialog):
         self.body.addLayout(
             column(
                 self.facts,
-                label(tr("Licences"), "section"),
+                label(tr("Licenses"), "section"),
                 label(tr("LoRA Studio is free software under the Apache License 2.0."), wrap=True),
                 label(tr(_ICONS), "muted", wrap=True),
                 self.table,
@@ -87,14 +87,14 @@ class AboutDialog(Dialog):
     def _show(self, *_: object) -> None:
         self.facts.show_facts(versions(self._state.facts.devices))
 
-    def _fill(self, found: list[licenses.LicensedPackage]) -> None:
-        self.table.setRowCount(len(found))
-        for row, package in enumerate(found):
-            for place, text in enumerate((package.name, package.version, package.licence)):
+    def _fill(self, packages: list[licenses.LicensedPackage]) -> None:
+        self.table.setRowCount(len(packages))
+        for row, package in enumerate(packages):
+            for column_index, text in enumerate((package.name, package.version, package.licence)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(text)
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
-                self.table.setItem(row, place, item)
+                self.table.setItem(row, column_index, item)
         self.table.resizeColumnToContents(0)
 
     def _copy(self) -> None:

@@ -1,4 +1,4 @@
-"""A part of the window in the light, a few words beside it, and the rest in the shade."""
+"""Highlights one widget of the window, with a text beside it and the rest dimmed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SHADE = 130  # of 255
 
 
 class CoachMarks(QWidget):
-    """Lies over the window until it is ended; the window underneath is seen and not pressed.
+    """An overlay for the window, which stays visible but can't be clicked.
 
     Signals:
-        moved(by): 1 for the next mark, -1 for the one before.
-        ended: with Esc or the button for it.
+        moved(by): go to the next (1) or previous (-1) mark.
+        ended: the user pressed Esc or "End tour".
     """
 
     moved = Signal(int)
     ended = Signal()
 
     def __init__(self, over: QWidget) -> None:
-        """Covers `over`, whatever its size becomes."""
+        """Cover `over`, also when it is resized."""
         super().__init__(over)
         self._over = over
         self._target: QWidget | None = None
@@ -39,9 +39,9 @@ class CoachMarks(QWidget):
         self.bubble.setFixedWidth(self._width)
         self.title = label("", "section", wrap=True)
         self.text = label("", wrap=True)
-        self.place = label("", "caption")
-        self.skip = button(tr("End the tour"), self.ended.emit, kind="link")
-        self.skip.setToolTip(tr("End the tour (Esc)"))
+        self.position = label("", "caption")
+        self.skip = button(tr("End tour"), self.ended.emit, kind="link")
+        self.skip.setToolTip(tr("End tour (Esc)"))
         self.back = button(tr("Back"), lambda: self.moved.emit(-1))
         self.next = button(tr("Next"), lambda: self.moved.emit(1), kind="primary")
         self._layout = layout = QVBoxLayout(self.bubble)
@@ -49,32 +49,34 @@ class CoachMarks(QWidget):
         layout.setSpacing(Spacing.M)
         layout.addWidget(self.title)
         layout.addWidget(self.text)
-        layout.addLayout(row(self.place, self.skip, None, self.back, self.next))
+        layout.addLayout(row(self.position, self.skip, None, self.back, self.next))
         over.installEventFilter(self)
         for made in (self.skip, self.back, self.next):
             made.installEventFilter(self)  # buttons use the arrow keys to move the focus
         self.setGeometry(over.rect())
         self.hide()
 
-    def show_mark(self, target: QWidget | None, title: str, text: str, at: int, count: int) -> None:
-        """Lights up a widget; None, or one that is not to be seen, puts the words in the middle."""
+    def show_mark(
+        self, target: QWidget | None, title: str, text: str, index: int, count: int
+    ) -> None:
+        """Highlight a widget; center the text for None or a hidden widget."""
         self._target = target if target is not None and target.isVisible() else None
         self.title.setText(title)
         self.text.setText(text)
-        self.place.setText(tr("{at} of {count}").format(at=at + 1, count=count))
-        self.back.setVisible(at > 0)
-        last = at == count - 1
+        self.position.setText(tr("{index} of {count}").format(index=index + 1, count=count))
+        self.back.setVisible(index > 0)
+        last = index == count - 1
         self.next.setText(tr("Done") if last else tr("Next"))
         self.skip.setVisible(not last)
         self.bubble.setAccessibleName(f"{title}. {text}")
-        self.next.setAccessibleDescription(f"{title}. {text}")  # read out as the focus comes here
+        self.next.setAccessibleDescription(f"{title}. {text}")  # screen readers read it on focus
         self.show()
         self.raise_()
         self._arrange()
         self.next.setFocus()
 
-    def light(self) -> QRect:
-        """What is lit, in this widget's own coordinates; empty for nothing."""
+    def highlight(self) -> QRect:
+        """Return the highlighted area in this widget's coordinates, empty for none."""
         if self._target is None:
             return QRect()
         corner = self._target.mapTo(self._over, QPoint(0, 0))
@@ -82,20 +84,20 @@ class CoachMarks(QWidget):
         return around.intersected(self.rect().adjusted(2, 2, -2, -2))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Keeps covering the window; hears keys before the buttons do."""
+        """Follow the size of the window, and handle keys before the buttons do."""
         if event.type() == QEvent.Type.Resize and watched is self._over:
             self.setGeometry(self._over.rect())
             self._arrange()
         elif isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            return self._take_key(Qt.Key(event.key()))
+            return self._handle_key(Qt.Key(event.key()))
         return super().eventFilter(watched, event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Esc ends, arrows go on and back; Enter and Space press the button that has the focus."""
-        if not self._take_key(Qt.Key(event.key())):
+        """End with Esc, move with the arrow keys, press the focused button with Enter or Space."""
+        if not self._handle_key(Qt.Key(event.key())):
             super().keyPressEvent(event)
 
-    def _take_key(self, key: Qt.Key) -> bool:
+    def _handle_key(self, key: Qt.Key) -> bool:
         forwards = Qt.Key.Key_Right if self.isLeftToRight() else Qt.Key.Key_Left
         backwards = Qt.Key.Key_Left if self.isLeftToRight() else Qt.Key.Key_Right
         if key == Qt.Key.Key_Escape:
@@ -112,7 +114,7 @@ class CoachMarks(QWidget):
         return True
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
-        """Tab goes round among the buttons of the mark."""
+        """Keep Tab among the buttons of the mark."""
         inside = [made for made in (self.skip, self.back, self.next) if not made.isHidden()]
         focused = self.focusWidget()
         index = inside.index(focused) if focused in inside else -1
@@ -120,12 +122,12 @@ class CoachMarks(QWidget):
         return True
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """The shade with a hole, and a line around the hole."""
+        """Dim everything except the highlighted area, and outline it."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         shade = QPainterPath()
         shade.addRect(QRectF(self.rect()))
-        light = self.light()
+        light = self.highlight()
         if not light.isEmpty():
             hole = QPainterPath()
             hole.addRoundedRect(QRectF(light), 8, 8)
@@ -137,10 +139,14 @@ class CoachMarks(QWidget):
         painter.end()
 
     def _arrange(self) -> None:
-        """The bubble stands where there is room: beside, under, over, else in the lit part."""
+        """Move the bubble where there is room: right, below, above, left, else inside."""
         self.bubble.adjustSize()
         self.bubble.setFixedHeight(self._layout.totalHeightForWidth(self._width))
-        size, light, room = self.bubble.size(), self.light(), self.rect().adjusted(12, 12, -12, -12)
+        size, light, room = (
+            self.bubble.size(),
+            self.highlight(),
+            self.rect().adjusted(12, 12, -12, -12),
+        )
         if light.isEmpty():
             self.bubble.move(room.center() - QPoint(size.width() // 2, size.height() // 2))
         else:

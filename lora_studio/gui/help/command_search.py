@@ -1,4 +1,4 @@
-"""Finds among everything that the window has: settings, commands, pages, projects; by what was typed."""
+"""Ranks settings, commands, pages and projects by what the user typed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lora_studio.gui.help.search_terms import to_american
 from lora_studio.gui.language import mark
 
 Kind = Literal["command", "page", "setting", "project"]
 
-KIND_WORDS: dict[Kind, str] = {
+KIND_TITLES: dict[Kind, str] = {
     "command": mark("Command"),
     "page": mark("Page"),
     "setting": mark("Setting"),
@@ -21,36 +22,41 @@ KIND_WORDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class SearchEntry:
-    """One thing to go to or to do. `detail` is searched too, `place` and `keys` are only shown."""
+    """Something to show or to run.
+
+    `detail`, `page` and the synonyms in `terms` are searched too; `keys` is only shown.
+    """
 
     kind: Kind
     title: str
-    go: Callable[[], object]
+    run: Callable[[], object]
     detail: str = ""
-    place: str = ""
+    page: str = ""
     keys: str = ""
+    terms: str = ""
 
 
-def find(entries: Iterable[SearchEntry], typed: str) -> list[SearchEntry]:
-    """What fits, the best first; everything in its own order while nothing is typed.
+def find(entries: Iterable[SearchEntry], query: str) -> list[SearchEntry]:
+    """Return the entries that match, best first; all of them for an empty query.
 
-    Every word has to be found. One that begins a word of the title counts most, then one within the
-    title, then one in the detail; for a title that has all letters in order there is a last chance.
-    Of equals, the one that is named so and no longer comes first, then what comes first in `entries`.
+    Every word has to match. Matches rank in this order: start of the title, start of a word in it,
+    within the title, a synonym, the detail. If words don't match, all letters of the query in order
+    within the title still count. Of equals, an exact title comes first, then the order of `entries`.
     """
-    words = _plain(typed).split()
+    words = _normalize(query).split()
     if not words:
         return list(entries)
-    scored = ((_cost(entry, words), entry) for entry in entries)
-    found = [(cost, entry) for cost, entry in scored if cost is not None]
-    return [entry for _, entry in sorted(found, key=lambda item: item[0])]
+    costs = ((_cost(entry, words), entry) for entry in entries)
+    matches = [(cost, entry) for cost, entry in costs if cost is not None]
+    return [entry for _, entry in sorted(matches, key=lambda item: item[0])]
 
 
 def _cost(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
-    title, detail = _plain(entry.title), _plain(f"{entry.detail} {entry.place}")
+    title, detail = _normalize(entry.title), _normalize(f"{entry.detail} {entry.page}")
+    terms = _normalize(entry.terms)
     total = 0
     for word in words:
-        cost = _word_cost(word, title, detail)
+        cost = _word_cost(word, title, terms, detail)
         if cost is None:
             letters = "".join(words)
             return (100, len(title)) if len(letters) > 2 and _in_order(letters, title) else None
@@ -58,16 +64,22 @@ def _cost(entry: SearchEntry, words: list[str]) -> tuple[int, int] | None:
     return (total, int(title != " ".join(words)))
 
 
-def _word_cost(word: str, title: str, detail: str) -> int | None:
+def _word_cost(word: str, title: str, terms: str, detail: str) -> int | None:
     if title.startswith(word):
         return 0
-    if any(part.startswith(word) for part in title.split()):
+    if _starts_a_word(word, title):
         return 1
     if word in title:
         return 2
-    if any(part.startswith(word) for part in detail.split()):
+    if _starts_a_word(word, terms):
+        return 3
+    if _starts_a_word(word, detail):
         return 5
-    return 8 if len(word) > 2 and word in detail else None
+    return 8 if len(word) > 2 and (word in detail or word in terms) else None
+
+
+def _starts_a_word(word: str, text: str) -> bool:
+    return any(part.startswith(word) for part in text.split())
 
 
 def _in_order(letters: str, title: str) -> bool:
@@ -75,7 +87,7 @@ def _in_order(letters: str, title: str) -> bool:
     return all(letter in rest for letter in letters)
 
 
-def _plain(text: str) -> str:
-    """Without case and accents: "Größe" is found by "grosse" and by "größe"."""
+def _normalize(text: str) -> str:
+    """Return text without case, accents and British spellings: "Größe" matches "grosse"."""
     parts = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(part for part in parts if not unicodedata.combining(part))
+    return to_american("".join(part for part in parts if not unicodedata.combining(part)))

@@ -1,4 +1,4 @@
-"""What the Help menu does: find anything, every shortcut, about."""
+"""What the Help menu does, and what the buttons beside a problem do."""
 
 from __future__ import annotations
 
@@ -16,88 +16,89 @@ from lora_studio.gui.help.about import AboutDialog
 from lora_studio.gui.help.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.help.palette import CommandPalette
 from lora_studio.gui.language import tr
-from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_place
-from lora_studio.gui.problems.remedies import what_now
+from lora_studio.gui.problems.problem_dialog import ProblemDialog, open_file
+from lora_studio.gui.problems.suggested_actions import suggest_action
 
 
 class HelpCommands(QObject):
-    """Opens its dialogs over the window, one at a time."""
+    """Opens the dialogs of the Help menu over the window, each at most once."""
 
-    def __init__(self, window: Shell) -> None:
-        """`window` is what is searched and told about."""
-        super().__init__(window)
-        self._window = window
+    def __init__(self, shell: Shell) -> None:
+        """Search and describe `shell`."""
+        super().__init__(shell)
+        self._shell = shell
 
-    def find(self) -> None:
-        """Ctrl+K: anything by its name."""
-        if self._is_free(CommandPalette):
-            self._window.commit()
-            dialog = CommandPalette(palette_entries.entries(self._window), self._window)
+    def open_palette(self) -> None:
+        """Open the command palette."""
+        if self._is_closed(CommandPalette):
+            self._shell.commit()
+            dialog = CommandPalette(palette_entries.entries(self._shell), self._shell)
             dialog.open()
             dialog.line.setFocus()
 
     def show_shortcuts(self) -> None:
-        """Every shortcut there is."""
-        if self._is_free(shortcut_sheet.ShortcutSheet):
-            found = shortcut_sheet.shortcuts(self._window)
-            shortcut_sheet.ShortcutSheet(found, self._window).open()
+        """Open the list of all keyboard shortcuts."""
+        if self._is_closed(shortcut_sheet.ShortcutSheet):
+            shortcuts = shortcut_sheet.shortcuts(self._shell)
+            shortcut_sheet.ShortcutSheet(shortcuts, self._shell).open()
 
     def show_about(self) -> None:
-        """Versions and licences; the engine is asked for its own where it has not told yet."""
-        if self._is_free(AboutDialog):
-            self._window.ask_for_devices()
-            AboutDialog(self._window.state, self._window).open()
+        """Open the versions and licenses; ask the engine for its versions if they are unknown."""
+        if self._is_closed(AboutDialog):
+            self._shell.ask_for_devices()
+            AboutDialog(self._shell.state, self._shell).open()
 
-    def act(self, problem: Problem) -> None:
-        """Does the first thing that can be done about a problem."""
-        now = what_now(problem)
-        match now.deed:
+    def run_action(self, problem: Problem) -> None:
+        """Run the suggested action of a problem."""
+        action = suggest_action(problem)
+        file = Path(problem.where.file or "")
+        match action.kind:
             case "fix":
-                self._window.apply_fix(problem)
-            case "jump":
-                self._window.show_field(now.place, problem.where.field or "")
+                self._shell.apply_fix(problem)
+            case "page":
+                self._shell.show_field(action.page, problem.where.field or "")
             case "file":
-                open_place(problem)
-            case "raise":
-                self._window.lock.call(Path(problem.where.file or ""))
+                open_file(problem)
+            case "window":
+                self._shell.lock.call(file)
             case "engine":
-                self._window.engine.solve(problem)
+                self._shell.engine.solve(problem)
             case "online":
-                self._window.set_offline(on=False)
+                self._shell.set_offline(on=False)
             case "sign_in":
-                self._window.show_page("model")
-                self._window.pages["model"].sign_in()
+                self._shell.show_page("model")
+                self._shell.pages["model"].sign_in()
             case "resume":
-                self._window.open_and_resume(Path(problem.where.file or ""))
+                self._shell.open_and_resume(file)
             case "explain":
                 self.explain(problem)
 
     def explain(self, problem: Problem) -> None:
-        """Tells more about a problem."""
-        dialog = ProblemDialog(problem, self._window)
-        dialog.jump.connect(self._window.show_field)
-        dialog.fix.connect(self._window.apply_fix)
-        dialog.engine.connect(self._window.engine.solve)
-        dialog.hub.connect(self.act)
-        dialog.diagnostics.connect(self.show_diagnostics)
+        """Open a dialog that explains a problem."""
+        dialog = ProblemDialog(problem, self._shell)
+        dialog.field_requested.connect(self._shell.show_field)
+        dialog.fix_requested.connect(self._shell.apply_fix)
+        dialog.engine_requested.connect(self._shell.engine.solve)
+        dialog.hub_requested.connect(self.run_action)
+        dialog.diagnostics_requested.connect(self.show_diagnostics)
         dialog.open()
 
     def show_diagnostics(self) -> None:
-        """A file for who helps; the user reads it first."""
-        if self._is_free(DiagnosticsDialog):
-            state, messages = self._window.state, self._window.messages
-            dialog = DiagnosticsDialog(state.facts.devices, state.draft.path, self._window)
+        """Open the dialog that writes a diagnostics file."""
+        if self._is_closed(DiagnosticsDialog):
+            state, messages = self._shell.state, self._shell.messages
+            dialog = DiagnosticsDialog(state.facts.devices, state.draft.path, self._shell)
             dialog.written.connect(
-                lambda file: messages.info(tr("Written to {file}.").format(file=file))
+                lambda file: messages.info(tr("Saved to {file}.").format(file=file))
             )
             dialog.failed.connect(messages.error)
             dialog.open()
 
     def show_logs(self) -> None:
-        """The folder of the window's log."""
+        """Open the folder of the window's log."""
         folder = paths.log_folder()
         folder.mkdir(parents=True, exist_ok=True)
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
-    def _is_free(self, kind: type[QDialog]) -> bool:
-        return not any(dialog.isVisible() for dialog in self._window.findChildren(kind))
+    def _is_closed(self, kind: type[QDialog]) -> bool:
+        return not any(dialog.isVisible() for dialog in self._shell.findChildren(kind))

@@ -1,4 +1,4 @@
-"""What goes into a diagnostics file, to be read and unticked before it is written."""
+"""The dialog that shows what goes into a diagnostics file before it is saved."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from lora_studio.gui.threads import BackgroundReader
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.dialog import Dialog
 
-_SHOWN = 60_000  # letters of a text that are shown; the end of a log is what matters
+#: Characters of a text that are shown, from its end: the end of a log matters most.
+_PREVIEW_LENGTH = 60_000
 
 
 class DiagnosticsDialog(Dialog):
-    """A list to the left, the text of the chosen one to the right.
+    """Lists the files on the left and previews the selected one on the right.
 
     Signals:
-        written(Path): the file is there.
-        failed(str): it could not be written, with the reason.
+        written(Path): the file was saved.
+        failed(str): it could not be saved, and why.
     """
 
     written = Signal(object)
@@ -44,20 +45,21 @@ class DiagnosticsDialog(Dialog):
     def __init__(
         self, devices: events.DevicesFound | None, project: Path | None, parent: QWidget
     ) -> None:
-        """Gathers in a thread: logs and events can be large."""
+        """Collect the files in a thread, because logs and events can be large."""
         text = tr(
-            "These files go into one ZIP file for who helps you. Your home folder, names, keys and "
-            "the texts of your data are taken out. Read them, and untick what you would rather keep."
+            "Save these files as one ZIP file to attach to a bug report. Your home folder, names, "
+            "keys and the text of your data are removed. Review the files and clear those you don't "
+            "want to share."
         )
         super().__init__(tr("Diagnostics file"), text, parent)
         self.list = QListWidget()
-        self.list.setAccessibleName(tr("Files that go in"))
+        self.list.setAccessibleName(tr("Files to include"))
         self.preview = QPlainTextEdit(readOnly=True)
-        self.preview.setAccessibleName(tr("Text of the chosen file"))
+        self.preview.setAccessibleName(tr("Content of the selected file"))
         self.preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.preview.setStyleSheet(f'font-family: "{monospace_family()}";')
         self.preview.setTabChangesFocus(True)
-        self.about = label(" ", "muted", wrap=True)  # room for the sentence from the first
+        self.about = label(" ", "muted", wrap=True)  # reserves the line
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.list)
         split.addWidget(self.preview)
@@ -67,7 +69,7 @@ class DiagnosticsDialog(Dialog):
         self.body.addWidget(self.about)
         self.resize(self.width(), 560)
         self.add_button(button(tr("Cancel"), self.reject))
-        self.save = self.add_button(button(tr("Write…"), self._ask, kind="primary"), default=True)
+        self.save = self.add_button(button(tr("Save…"), self._ask, kind="primary"), default=True)
         self.save.setEnabled(False)
         self._entries: list[ArchiveEntry] = []
         self.list.currentRowChanged.connect(self._show)
@@ -80,7 +82,7 @@ class DiagnosticsDialog(Dialog):
         self.finished.connect(self._work.drop)
 
     def chosen(self) -> list[ArchiveEntry]:
-        """What is ticked."""
+        """Return the checked files."""
         return [
             entry
             for row, entry in enumerate(self._entries)
@@ -88,7 +90,7 @@ class DiagnosticsDialog(Dialog):
         ]
 
     def write(self, file: Path) -> None:
-        """Writes what is ticked and closes."""
+        """Save the checked files and close the dialog."""
         try:
             diagnostics.write(self.chosen(), file)
         except OSError as error:
@@ -112,11 +114,11 @@ class DiagnosticsDialog(Dialog):
         if 0 <= row < len(self._entries):
             entry = self._entries[row]
             self.about.setText(tell(entry.about))
-            self.preview.setPlainText(entry.text[-_SHOWN:])
+            self.preview.setPlainText(entry.text[-_PREVIEW_LENGTH:])
 
     def _ask(self) -> None:
         start = str(Path.home() / "lora-studio-diagnostics.zip")
-        dialog = QFileDialog(self, tr("Write the diagnostics file"), start, "ZIP (*.zip)")
+        dialog = QFileDialog(self, tr("Save the diagnostics file"), start, "ZIP (*.zip)")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("zip")
         dialog.selectFile("lora-studio-diagnostics.zip")

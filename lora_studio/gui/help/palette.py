@@ -1,4 +1,4 @@
-"""One line to type in, and under it what fits: by keyboard alone, from anywhere."""
+"""The command palette: a search line with a list of matches, used by keyboard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.gui.help.command_search import KIND_WORDS, SearchEntry, find
+from lora_studio.gui.help.command_search import KIND_TITLES, SearchEntry, find
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Size, Spacing, body_font, color
 from lora_studio.gui.widgets.basics import label
@@ -37,8 +37,8 @@ _WIDTH, _ROWS = 620, 9
 _Index = QModelIndex | QPersistentModelIndex
 
 
-class _Found(QAbstractListModel):
-    """What fits, as a list; screen readers get the whole line."""
+class _Matches(QAbstractListModel):
+    """The matches; screen readers get the whole line."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -62,21 +62,21 @@ class _Found(QAbstractListModel):
             case Qt.ItemDataRole.ToolTipRole:
                 return entry.detail
             case Qt.ItemDataRole.AccessibleTextRole:
-                parts = (entry.title, tr(KIND_WORDS[entry.kind]), entry.place, entry.keys)
+                parts = (entry.title, tr(KIND_TITLES[entry.kind]), entry.page, entry.keys)
                 return ", ".join(part for part in parts if part)
         return None
 
 
 class _Line(QStyledItemDelegate):
-    """Title and detail at the left, keys or kind at the right."""
+    """Paints title and detail at the left, keys or kind at the right."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
-        """Two lines of text."""
+        """Return room for two lines of text."""
         metrics = option.fontMetrics
         return QSize(_WIDTH, 2 * metrics.height() + Spacing.M)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _Index) -> None:
-        """Draws one entry."""
+        """Paint one entry."""
         entry: SearchEntry = index.data(Qt.ItemDataRole.UserRole)
         area: QRect = option.rect
         painter.save()
@@ -86,7 +86,7 @@ class _Line(QStyledItemDelegate):
             painter.drawRoundedRect(area.adjusted(1, 1, -1, -1), 6, 6)
         inner = area.adjusted(Spacing.M, Spacing.XS, -Spacing.M, -Spacing.XS)
         side = entry.keys or " · ".join(
-            part for part in (entry.place, tr(KIND_WORDS[entry.kind])) if part
+            part for part in (entry.page, tr(KIND_TITLES[entry.kind])) if part
         )
         painter.setFont(body_font(Size.CAPTION))
         painter.setPen(color("muted"))
@@ -96,7 +96,7 @@ class _Line(QStyledItemDelegate):
             inner.left(), inner.top(), inner.width(), top if entry.detail else inner.height()
         )
         lower = QRect(inner.left(), inner.top() + top, inner.width(), inner.height() - top)
-        # The painter takes left for right by itself where lines run from right to left.
+        # The painter mirrors alignments in a right-to-left layout.
         near, far = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         middle = Qt.AlignmentFlag.AlignVCenter
         painter.drawText(upper, far | middle, side)
@@ -116,22 +116,22 @@ class _Line(QStyledItemDelegate):
 
 
 class CommandPalette(QDialog):
-    """Closes when something is chosen, with Esc, or with a click beside it."""
+    """Closes when an entry is run, with Esc, or with a click outside."""
 
     def __init__(self, entries: Sequence[SearchEntry], parent: QWidget) -> None:
-        """Over the upper part of `parent`; shows everything until something is typed."""
+        """Open over the upper part of `parent`; an empty query shows everything."""
         super().__init__(parent, Qt.WindowType.Dialog | Qt.WindowType.FramelessWindowHint)
-        self.setWindowTitle(tr("Find anything"))
+        self.setWindowTitle(tr("Command palette"))
         self.setProperty("surface", "palette")
         self.setModal(True)
         self._entries, self._over = list(entries), parent
-        self.line = QLineEdit(placeholderText=tr("Find a setting, a command, a page or a project"))
-        self.line.setAccessibleName(tr("Find anything"))
+        self.line = QLineEdit(placeholderText=tr("Search settings, commands, pages and projects"))
+        self.line.setAccessibleName(tr("Command palette"))
         self.list = QListView(uniformItemSizes=True)
-        self.list.setAccessibleName(tr("What was found"))
+        self.list.setAccessibleName(tr("Search results"))
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._model = _Found(self)
+        self._model = _Matches(self)
         self.list.setModel(self._model)
         self.list.setItemDelegate(_Line(self.list))
         self.nothing = label("", "muted", wrap=True)
@@ -143,18 +143,18 @@ class CommandPalette(QDialog):
         layout.addWidget(self.list, 1)
         self.line.textChanged.connect(self._search)
         self.line.installEventFilter(self)
-        self.list.clicked.connect(self._take)
+        self.list.clicked.connect(self._run)
         self.finished.connect(self.deleteLater)
         self._search("")
-        self._place(parent)
+        self._move_over(parent)
 
     @property
-    def found(self) -> list[SearchEntry]:
-        """What fits, the best first."""
+    def matches(self) -> list[SearchEntry]:
+        """The shown entries, best first."""
         return self._model.entries
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """The keys that move in the list work while the line has the focus."""
+        """Move in the list with the keys while the search line has the focus."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             steps = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1, Qt.Key.Key_PageDown: _ROWS, Qt.Key.Key_PageUp: -_ROWS}  # fmt: skip
             key = Qt.Key(event.key())
@@ -162,36 +162,34 @@ class CommandPalette(QDialog):
                 self._move(steps[key], around=abs(steps[key]) == 1)
                 return True
             if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-                self._take(self.list.currentIndex())
+                self._run(self.list.currentIndex())
                 return True
         return super().eventFilter(watched, event)
 
-    def _search(self, typed: str) -> None:
-        self._model.show(find(self._entries, typed))
-        found = bool(self.found)
-        self.list.setVisible(found)
-        self.nothing.setVisible(not found)
-        self.nothing.setText(
-            tr("Nothing here is called “{typed}”. Try another word for it.").format(typed=typed)
-        )
-        if found:
+    def _search(self, query: str) -> None:
+        self._model.show(find(self._entries, query))
+        has_matches = bool(self.matches)
+        self.list.setVisible(has_matches)
+        self.nothing.setVisible(not has_matches)
+        self.nothing.setText(tr("No results for “{query}”. Try another word.").format(query=query))
+        if has_matches:
             self.list.setCurrentIndex(self._model.index(0, 0))
 
     def _move(self, by: int, *, around: bool) -> None:
-        count = len(self.found)
+        count = len(self.matches)
         if count:
             target = self.list.currentIndex().row() + by
             target = target % count if around else max(0, min(count - 1, target))
             self.list.setCurrentIndex(self._model.index(target, 0))
 
-    def _take(self, index: QModelIndex) -> None:
+    def _run(self, index: QModelIndex) -> None:
         if not index.isValid():
             return
-        entry = self.found[index.row()]
+        entry = self.matches[index.row()]
         self.accept()
-        QTimer.singleShot(0, self._over, entry.go)  # the focus has gone back to the window
+        QTimer.singleShot(0, self._over, entry.run)  # the focus has gone back to the window
 
-    def _place(self, parent: QWidget) -> None:
+    def _move_over(self, parent: QWidget) -> None:
         metrics = self.fontMetrics()
         height = _ROWS * (2 * metrics.height() + Spacing.M) + 80
         width = min(Size.scaled(_WIDTH), parent.width() - 2 * Spacing.XL)

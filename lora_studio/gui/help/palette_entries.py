@@ -1,4 +1,4 @@
-"""Everything that Ctrl+K finds in a window, gathered when it is opened."""
+"""Collects what the command palette (Ctrl+K) searches when it opens."""
 
 from __future__ import annotations
 
@@ -13,74 +13,89 @@ from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.controls.field_editor import FieldEditor
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.help.command_search import Kind, SearchEntry
+from lora_studio.gui.help.search_terms import SYNONYMS
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.widgets.basics import Card
 
 
-def entries(window: Shell) -> list[SearchEntry]:
-    """Commands that can be given now, places, settings of the open project, recent projects."""
+def entries(shell: Shell) -> list[SearchEntry]:
+    """Return enabled commands, pages, settings of project and program, and recent projects."""
     return [
-        *_actions(window),
-        *_buttons(window),
-        *_settings(window),
-        *_program_settings(window),
-        *_projects(window),
+        *_commands(shell),
+        *_buttons(shell),
+        *_project_settings(shell),
+        *_program_settings(shell),
+        *_projects(shell),
     ]
 
 
 def keys_of(action: QAction) -> str:
-    """The first shortcut as the system writes it, "" for none."""
+    """Return the first shortcut as the system writes it, "" for none."""
     return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
 
 
-def _actions(window: Shell) -> Iterator[SearchEntry]:
-    for name, action in window.actions_.commands.items():
+def _commands(shell: Shell) -> Iterator[SearchEntry]:
+    for name, action in shell.actions_.commands.items():
         if action.isEnabled() and name != "find":
-            title = action.text().removesuffix("…")
             kind: Kind = "page" if name.startswith("go_") else "command"
-            detail = action.statusTip()
-            yield SearchEntry(kind, title, action.trigger, detail, keys=keys_of(action))
-
-
-def _buttons(window: Shell) -> Iterator[SearchEntry]:
-    """What can be pressed on the page that is shown."""
-    shown = window.stack
-    place = window.title_of(window.page_name)
-    for button in shown.findChildren(QPushButton):
-        if button.text() and button.isVisible() and button.isEnabled():
-            tip = button.toolTip().partition("\n")[0]
-            yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, place)
-
-
-def _settings(window: Shell) -> Iterator[SearchEntry]:
-    if not window.has_project:
-        return
-    for step, page in window.pages.items():
-        for field, editor in page.editors.items():
-            about = tell_facts(SPECS[editor.step], field)
-            value = _shown(editor)
-            detail = f"{value} – {about.description}" if value else about.description
             yield SearchEntry(
-                "setting", about.title, _jumping(window, step, field), detail, tr(page.title)
+                kind,
+                action.text().removesuffix("…"),
+                action.trigger,
+                action.statusTip(),
+                keys=keys_of(action),
+                terms=SYNONYMS.get(name, ""),
             )
 
 
-def _program_settings(window: Shell) -> Iterator[SearchEntry]:
-    """What is set for the program rather than for a project: its controls, and the cards they are on."""
-    page = window.settings
-    place, seen = tr(page.title), set[str]()
+def _buttons(shell: Shell) -> Iterator[SearchEntry]:
+    """Yield the enabled buttons of the shown page."""
+    page = shell.title_of(shell.page_name)
+    for button in shell.stack.findChildren(QPushButton):
+        if button.text() and button.isVisible() and button.isEnabled():
+            tip = button.toolTip().partition("\n")[0]
+            yield SearchEntry("command", button.text().removesuffix("…"), button.click, tip, page)
+
+
+def _project_settings(shell: Shell) -> Iterator[SearchEntry]:
+    if not shell.has_project:
+        return
+    for step, page in shell.pages.items():
+        for field, editor in page.editors.items():
+            facts = tell_facts(SPECS[editor.step], field)
+            value = _short_value(editor)
+            yield SearchEntry(
+                "setting",
+                facts.title,
+                _shows_field(shell, step, field),
+                f"{value} – {facts.description}" if value else facts.description,
+                tr(page.title),
+                terms=SYNONYMS.get(f"{editor.step}.{field}", ""),
+            )
+
+
+def _program_settings(shell: Shell) -> Iterator[SearchEntry]:
+    """Yield the controls of the Settings page, and its cards that no control is named after."""
+    page = shell.settings
+    title, names = tr(page.title), set[str]()
+    terms = {
+        page.look: SYNONYMS["settings.theme"],
+        page.text_size: SYNONYMS["settings.text_size"],
+        page.language: SYNONYMS["settings.language"],
+    }
     for control in page.findChildren(Control):
         if name := control.accessibleName():
-            seen.add(name)
-            yield SearchEntry("setting", name, _focusing(window, control), "", place)
+            names.add(name)
+            focus = _focuses(shell, control)
+            yield SearchEntry("setting", name, focus, "", title, terms=terms.get(control, ""))
     for card in page.findChildren(Card):
-        if (title := card.title.text()) and title not in seen:
-            yield SearchEntry("setting", title, _focusing(window, card), "", place)
+        if (name := card.title.text()) and name not in names:
+            yield SearchEntry("setting", name, _focuses(shell, card), "", title)
 
 
-def _shown(editor: FieldEditor) -> str:
-    """The value in a few words, "" where it has none or a long one."""
+def _short_value(editor: FieldEditor) -> str:
+    """Return the value in a few words, "" if it has none or a long one."""
     value = editor.state.get(editor.step, editor.field)
     if isinstance(value, bool):
         return tr("on") if value else tr("off")
@@ -90,28 +105,26 @@ def _shown(editor: FieldEditor) -> str:
     return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
 
 
-def _projects(window: Shell) -> Iterator[SearchEntry]:
-    for file in window.preferences.recent_projects():
-        if file != window.state.draft.path:
-            yield SearchEntry("project", file.stem, _opening(window, file), str(file.parent))
+def _projects(shell: Shell) -> Iterator[SearchEntry]:
+    for file in shell.preferences.recent_projects():
+        if file != shell.state.draft.path:
+            yield SearchEntry("project", file.stem, _opens(shell, file), str(file.parent))
 
 
-def _jumping(window: Shell, step: str, field: str) -> Callable[[], None]:
-    return lambda: window.show_field(step, field)
+def _shows_field(shell: Shell, step: str, field: str) -> Callable[[], None]:
+    return lambda: shell.show_field(step, field)
 
 
-def _focusing(window: Shell, widget: QWidget) -> Callable[[], None]:
-    def go() -> None:
-        window.show_page("settings")
+def _focuses(shell: Shell, widget: QWidget) -> Callable[[], None]:
+    def focus() -> None:
+        shell.show_page("settings")
         (widget.focusProxy() or widget).setFocus()
         if not widget.hasFocus() and isinstance(widget, Card):
-            first = next(
-                (made for made in widget.findChildren(QPushButton) if made.isVisible()), None
-            )
-            (first or window.settings).setFocus()
+            buttons = (part for part in widget.findChildren(QPushButton) if part.isVisible())
+            next(buttons, shell.settings).setFocus()
 
-    return go
+    return focus
 
 
-def _opening(window: Shell, file: Path) -> Callable[[], object]:
-    return lambda: window.open_project(file)
+def _opens(shell: Shell, file: Path) -> Callable[[], object]:
+    return lambda: shell.open_project(file)

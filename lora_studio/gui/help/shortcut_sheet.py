@@ -1,4 +1,4 @@
-"""The cheat sheet of every shortcut, made from the actions themselves."""
+"""The list of all keyboard shortcuts, read from the actions themselves."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What keys do, and the place where they do it, "" for everywhere."""
+    """Keys, what they do, and the page where they do it ("" for everywhere)."""
 
     keys: str
-    does: str
-    place: str = ""
+    description: str
+    page: str = ""
 
 
-def shortcuts(window: Shell) -> list[Shortcut]:
-    """Every shortcut of a window: of its actions, and of what its pages hold."""
-    found = {
-        Shortcut(_keys(action.shortcuts()), _plain(action.text()), _place(action))
-        for action in window.findChildren(QAction)
+def shortcuts(shell: Shell) -> list[Shortcut]:
+    """Return every shortcut of the window's actions, buttons and pages, grouped by page."""
+    result = {
+        Shortcut(_keys(action.shortcuts()), _plain(action.text()), _page_title(action))
+        for action in shell.findChildren(QAction)
         if action.shortcuts()
     }
-    found |= {
-        Shortcut(_keys([made.shortcut()]), _plain(made.text() or made.accessibleName()), _place(made))
-        for made in window.findChildren(QAbstractButton)
+    result |= {
+        Shortcut(_keys([made.shortcut()]), _plain(made.text() or made.accessibleName()), _page_title(made))
+        for made in shell.findChildren(QAbstractButton)
         if not made.shortcut().isEmpty()
     }  # fmt: skip
-    found |= {
-        Shortcut(_keys(made.keys()), made.whatsThis(), _place(made))
-        for made in window.findChildren(QShortcut)
+    result |= {
+        Shortcut(_keys(made.keys()), made.whatsThis(), _page_title(made))
+        for made in shell.findChildren(QShortcut)
         if made.whatsThis()
     }
-    places = ["", *(tr(item.title) for item in window.all_pages)]
-    order = list(window.actions_.commands.values())
+    pages = ["", *(tr(item.title) for item in shell.all_pages)]
+    order = list(shell.actions_.commands.values())
     texts = [_plain(action.text()) for action in order]
     return sorted(
-        found,
+        result,
         key=lambda item: (
-            places.index(item.place),
-            texts.index(item.does) if item.does in texts else len(texts),
-            item.does,
+            pages.index(item.page),
+            texts.index(item.description) if item.description in texts else len(texts),
+            item.description,
         ),
     )
 
 
 class ShortcutSheet(Dialog):
-    """Keys beside what they do, by place."""
+    """Keys beside what they do, by page."""
 
-    def __init__(self, found: list[Shortcut], parent: QWidget) -> None:
-        """Scrolls where there are more than fit."""
+    def __init__(self, shortcuts: list[Shortcut], parent: QWidget) -> None:
+        """Show the shortcuts; the list scrolls."""
         super().__init__(tr("Keyboard shortcuts"), "", parent)
         inner = QWidget()
         inner.setObjectName("scrolled")
@@ -69,17 +69,17 @@ class ShortcutSheet(Dialog):
         grid.setHorizontalSpacing(Spacing.XL)
         grid.setVerticalSpacing(Spacing.S)
         grid.setColumnStretch(1, 1)
-        place: str | None = None
-        for item in found:
+        page: str | None = None
+        for item in shortcuts:
             row = grid.rowCount()
-            if item.place != place:
-                place = item.place
-                grid.addWidget(label(place or tr("Everywhere"), "section"), row, 0, 1, 2)
+            if item.page != page:
+                page = item.page
+                grid.addWidget(label(page or tr("Everywhere"), "section"), row, 0, 1, 2)
                 row += 1
             keys = label(item.keys, "label")
             keys.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
             grid.addWidget(keys, row, 0)
-            grid.addWidget(label(item.does), row, 1)
+            grid.addWidget(label(item.description), row, 1)
         area = QScrollArea(widgetResizable=True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -99,8 +99,8 @@ def _plain(text: str) -> str:
     return text.replace("&", "").removesuffix("…")
 
 
-def _place(item: QObject) -> str:
-    """The title of the page that something is on, "" where it belongs to the window."""
+def _page_title(item: QObject) -> str:
+    """Return the title of the page that an object is on, "" if it is on none."""
     above: QObject | None = item
     while above is not None:
         if isinstance(above, StepPage | AppPage):

@@ -1,4 +1,4 @@
-"""A minute around the window, over the real thing: the sample project."""
+"""The guided tour: eight stops over the sample project, about a minute."""
 
 from __future__ import annotations
 
@@ -15,151 +15,153 @@ from lora_studio.gui.language import mark, tr
 
 @dataclass(frozen=True)
 class TourStop:
-    """One place to stand at: where, what is lit there, and what is said."""
+    """A page, the widget highlighted on it, and the text beside it."""
 
-    place: str
+    page: str
     target: Callable[[Shell], QWidget]
     title: str
     text: str
 
 
 def stops() -> tuple[TourStop, ...]:
-    """All of them, in the order of the tour."""
+    """Return all stops in the order of the tour."""
     return (
         TourStop(
             "home",
-            lambda window: window.home.sample,
+            lambda shell: shell.home.sample,
             mark("Welcome"),
             mark(
-                "One minute shows you around. The sample project is opened for it: a small model, some "
-                "rows of data, and everything set."
+                "This one-minute tour opens the sample project: a small model, some training data, "
+                "and all settings filled in."
             ),
         ),
         TourStop(
             "model",
-            lambda window: window.rail,
+            lambda shell: shell.rail,
             mark("Six steps"),
             mark(
-                "From a model to Ollama. Each says how it stands: to do, ready, a problem or at work. "
-                "Visit them in any order."
+                "From the base model to Ollama. Each step shows its state: to do, ready, a problem, "
+                "or running. Visit them in any order."
             ),
         ),
         TourStop(
             "model",
-            lambda window: window.pages["model"].header.primary,
+            lambda shell: shell.pages["model"].header.primary,
             mark("One main button"),
             mark(
-                "Each page has one. While something is missing it tells what, and Ctrl+Enter presses it "
-                "from anywhere on the page."
+                "Each page has one. If something is missing, its tooltip says what. Press Ctrl+Enter "
+                "to click it from anywhere on the page."
             ),
         ),
         TourStop(
             "dataset",
-            lambda window: window.pages["dataset"].area,
+            lambda shell: shell.pages["dataset"].area,
             mark("Your examples"),
             mark(
-                "Drop files here: any usual format is recognised. You see every row as the model will, "
-                "and faults are found before they cost a training."
+                "Drop your files here; common formats are detected. You see each row exactly as the "
+                "model does, and mistakes are found before you train."
             ),
         ),
         TourStop(
             "training",
-            lambda window: window.pages["training"].header.primary,
+            lambda shell: shell.pages["training"].header.primary,
             mark("Training"),
             mark(
-                "Whether it fits your device is told before. It goes on when you close the window, pauses "
-                "at any step, and survives a crash."
+                "You see up front whether the training fits your device. It continues when you close "
+                "the window, pauses at any step, and survives a crash."
             ),
         ),
         TourStop(
             "export",
-            lambda window: window.pages["export"].area,
-            mark("Proven in Ollama"),
+            lambda shell: shell.pages["export"].area,
+            mark("Verified in Ollama"),
             mark(
-                "Export writes the files and asks the same questions of what you trained and of what will "
-                "run. You see how well they agree."
+                "Export writes the files and asks the trained model and the exported one the same "
+                "questions. You see how closely their answers agree."
             ),
         ),
         TourStop(
             "runs",
-            lambda window: window.rail.button("runs"),
+            lambda shell: shell.rail.button("runs"),
             mark("Runs and Playground"),
             mark(
-                "Every training is kept with its settings and curves, to be compared. In the Playground "
-                "you talk to base and tuned model side by side."
+                "Every training run keeps its settings and curves, so you can compare runs. In the "
+                "Playground, you chat with the base model and the fine-tuned model side by side."
             ),
         ),
         TourStop(
             "home",
-            lambda window: window.header,
+            lambda shell: shell.header,
             mark("From anywhere"),
             mark(
-                "The header shows your device and the job under way. Ctrl+K finds any setting or command, "
-                "Ctrl+/ shows all shortcuts, and Help starts this tour again."
+                "The header shows your device and the running job. Ctrl+K searches settings and "
+                "commands, Ctrl+/ lists all shortcuts, and Help starts this tour again."
             ),
         ),
     )
 
 
 class Tour(QObject):
-    """Leads from stop to stop; the window is where it was led when the tour ends.
+    """Leads from stop to stop; when it ends, the window stays on the last page shown.
 
     Signals:
-        ended: the user has seen it, or enough of it.
+        ended: the last stop was passed, or the user ended the tour.
     """
 
     ended = Signal()
 
-    def __init__(self, window: Shell) -> None:
-        """Nothing is shown until `start`."""
-        super().__init__(window)
-        self._window = window
+    def __init__(self, shell: Shell) -> None:
+        """Show nothing until `start`."""
+        super().__init__(shell)
+        self._shell = shell
         self._stops = stops()
         self._marks: CoachMarks | None = None
-        self.at = 0
+        self._index = 0
 
     @property
-    def is_on(self) -> bool:
-        """Whether a mark is shown."""
+    def is_running(self) -> bool:
+        """Whether a stop is shown."""
         return self._marks is not None
 
     def start(self) -> None:
-        """Shows the first mark; from now on it comes only when it is asked for."""
+        """Show the first stop, and remember that the tour was seen."""
         if self._marks is not None:
             return
-        preferences = self._window.preferences
+        preferences = self._shell.preferences
         preferences.tour_seen = True
         preferences.save()
-        self._marks = CoachMarks(self._window)
-        self._marks.moved.connect(lambda by: self._stand(self.at + by))
+        self._marks = CoachMarks(self._shell)
+        self._marks.moved.connect(lambda by: self._show_stop(self._index + by))
         self._marks.ended.connect(self.end)
-        self._stand(0)
+        self._show_stop(0)
 
     def end(self) -> None:
-        """Takes the marks away; harmless when there are none."""
+        """Remove the marks; safe to call while the tour isn't running."""
         if self._marks is not None:
             self._marks.hide()
             self._marks.deleteLater()
             self._marks = None
-            if (page := self._window.stack.currentWidget()) is not None:
+            if (page := self._shell.stack.currentWidget()) is not None:
                 page.setFocus()
             self.ended.emit()
 
-    def _stand(self, at: int) -> None:
+    def _show_stop(self, index: int) -> None:
         if self._marks is None:
             return
-        if at >= len(self._stops):
+        if index >= len(self._stops):
             self.end()
             return
-        self.at = max(0, at)
-        stop, window = self._stops[self.at], self._window
-        if stop.place in window.pages and not window.has_project:
-            window.projects.open_sample()
-        window.show_page(stop.place)
-        QTimer.singleShot(0, self, self._show)  # the page has to be laid out first
+        self._index = max(0, index)
+        stop, shell = self._stops[self._index], self._shell
+        if stop.page in shell.pages and not shell.has_project:
+            shell.projects.open_sample()
+        shell.show_page(stop.page)
+        QTimer.singleShot(0, self, self._show_mark)  # the page has to be laid out first
 
-    def _show(self) -> None:
+    def _show_mark(self) -> None:
         if self._marks is not None:
-            stop = self._stops[self.at]
-            target = stop.target(self._window)
-            self._marks.show_mark(target, tr(stop.title), tr(stop.text), self.at, len(self._stops))
+            stop = self._stops[self._index]
+            target = stop.target(self._shell)
+            self._marks.show_mark(
+                target, tr(stop.title), tr(stop.text), self._index, len(self._stops)
+            )

@@ -1,4 +1,4 @@
-"""The latest message to the user, above the page until it is put away."""
+"""The bar above the page that shows the latest message."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.problems.messages import Level, Toast
-from lora_studio.gui.problems.remedies import what_now
+from lora_studio.gui.problems.suggested_actions import suggest_action
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
-#: Milliseconds that good news stays, and those for which it stays wherever the user goes.
+#: Milliseconds that an info message stays, and its minimum when the user changes the page.
 _INFO_TIME, _READ_TIME = 6000, 1500
 
 _LOOKS: dict[Level, tuple[str, Role]] = {
@@ -24,18 +24,18 @@ _LOOKS: dict[Level, tuple[str, Role]] = {
 
 
 class MessageBar(QFrame):
-    """One message at a time; good news goes by itself, the rest stays until it is read.
+    """Shows one message at a time; info messages disappear, others stay until dismissed.
 
     Signals:
-        act(problem): the user wants what the button beside a problem says.
-        explain(problem): the user wants to know more about it.
+        action_requested(problem): run the suggested action.
+        explanation_requested(problem): explain the problem.
     """
 
-    act = Signal(object)
-    explain = Signal(object)
+    action_requested = Signal(object)
+    explanation_requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden while there is nothing to say."""
+        """Hide the bar until there is a message."""
         super().__init__(parent)
         self.setProperty("surface", "header")
         self.setAccessibleName(tr("Message"))
@@ -44,10 +44,12 @@ class MessageBar(QFrame):
         sized(self._glyph, width=20, height=20)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.action = button("", lambda: self._tell(self.act), kind="link")
-        self.more = button(tr("What now?"), lambda: self._tell(self.explain), kind="link")
+        self.action = button("", lambda: self._emit(self.action_requested), kind="link")
+        self.more = button(
+            tr("What now?"), lambda: self._emit(self.explanation_requested), kind="link"
+        )
         self._timer = QTimer(self, singleShot=True, interval=_INFO_TIME)
-        # How much of it is left is asked for, and a coarse timer may be off by a twentieth.
+        # The remaining time is compared below, and a coarse timer may be off by 5 %.
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)
@@ -57,25 +59,25 @@ class MessageBar(QFrame):
         layout.addWidget(self._text, 1)
         layout.addWidget(self.action)
         layout.addWidget(self.more)
-        layout.addWidget(tool_button("close", tr("Put this message away"), self.hide))
+        layout.addWidget(tool_button("close", tr("Dismiss"), self.hide))
         theme().changed.connect(self._tint)
         self.hide()
 
     @property
     def text(self) -> str:
-        """What is shown, empty while nothing is."""
+        """The shown text, "" while hidden."""
         return self._text.text() if not self.isHidden() else ""
 
     def show_message(self, message: Toast) -> None:
-        """Shows a message instead of the one before."""
+        """Replace the shown message."""
         self._message = message
         problem = message.problem
         self._text.setText(
             f"{tell(problem.what)} {tell(problem.remedy)}" if problem else tell(message.text)
         )
-        now = what_now(problem) if problem else None
-        self.action.setVisible(now is not None and now.deed != "explain")
-        self.action.setText(now.label if now else "")
+        action = suggest_action(problem) if problem else None
+        self.action.setVisible(action is not None and action.kind != "explain")
+        self.action.setText(action.label if action else "")
         self.more.setVisible(problem is not None)
         self._tint()
         self.show()
@@ -85,7 +87,7 @@ class MessageBar(QFrame):
             self._timer.stop()
 
     def on_page_left(self) -> None:
-        """Good news about the page before goes with it, once there was time to read it."""
+        """Hide an info message about the previous page, once there was time to read it."""
         if 0 < self._timer.remainingTime() < _INFO_TIME - _READ_TIME:
             self._timer.stop()
             self.hide()
@@ -95,6 +97,6 @@ class MessageBar(QFrame):
             glyph, role = _LOOKS[self._message.level]
             self._glyph.setPixmap(pixmap(glyph, getattr(current(), role)))
 
-    def _tell(self, wish: SignalInstance) -> None:
+    def _emit(self, signal: SignalInstance) -> None:
         if self._message is not None and self._message.problem is not None:
-            wish.emit(self._message.problem)
+            signal.emit(self._message.problem)

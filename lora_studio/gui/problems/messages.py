@@ -1,4 +1,4 @@
-"""One doorway for messages to the user: kept until a view connects, then passed straight on."""
+"""Messages to the user from anywhere in the window; queued until a view connects."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem
 
 Level = Literal["info", "warning", "error"]
@@ -14,15 +15,15 @@ Level = Literal["info", "warning", "error"]
 
 @dataclass(frozen=True)
 class Toast:
-    """What is shown: one sentence, and the problem behind it where there is one."""
+    """A message to show, and the problem behind it if there is one."""
 
     level: Level
-    text: str
+    text: Text | str
     problem: Problem | None = None
 
 
 class Messages(QObject):
-    """Takes messages from anywhere in the window; a view calls `connect_view` once.
+    """Collects messages; a view calls `connect_view` once.
 
     Signals:
         posted: a message to show, in the order of posting.
@@ -31,29 +32,29 @@ class Messages(QObject):
     posted = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """No view yet: messages wait."""
+        """Queue messages until a view connects."""
         super().__init__(parent)
         self._waiting: list[Toast] = []
         self._connected = False
 
-    def info(self, text: str) -> None:
-        """Something went well and the user wants to know."""
+    def info(self, text: Text | str) -> None:
+        """Post good news."""
         self._post(Toast("info", text))
 
-    def warning(self, text: str) -> None:
-        """Something needs attention and stops nothing."""
+    def warning(self, text: Text | str) -> None:
+        """Post something that needs attention but stops nothing."""
         self._post(Toast("warning", text))
 
-    def error(self, text: str) -> None:
-        """Something did not go as the user wished."""
+    def error(self, text: Text | str) -> None:
+        """Post a failure."""
         self._post(Toast("error", text))
 
     def problem(self, problem: Problem) -> None:
-        """A problem that belongs to no field, or that ended something the user had started."""
-        self._post(Toast(problem.severity, str(problem.what), problem))
+        """Post a problem that belongs to no field, or that ended what the user had started."""
+        self._post(Toast(problem.severity, problem.what, problem))
 
     def connect_view(self) -> None:
-        """From now on messages are passed on; those that waited come at once."""
+        """Emit the queued messages now and later ones at once."""
         self._connected = True
         waiting, self._waiting = self._waiting, []
         for message in waiting:

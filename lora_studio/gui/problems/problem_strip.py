@@ -1,4 +1,4 @@
-"""Every problem of the project in one line at the foot; a click jumps to it or mends it."""
+"""The strip at the bottom of the window with all problems of the project."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from PySide6.QtWidgets import (
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.problems.remedies import STEP_TITLES
+from lora_studio.gui.problems.suggested_actions import STEP_TITLES
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Spacing, current, pixmap, set_icon, theme
 from lora_studio.gui.widgets.basics import button, label, line
 from lora_studio.gui.widgets.glyph import ElidedLink
 
-#: Problems shown in the line itself.
+#: Problems that the folded strip shows.
 _IN_LINE = 2
 
 
 class ProblemStrip(QFrame):
-    """Hidden while there is nothing to say.
+    """One line that unfolds to a list; hidden without problems.
 
     Signals:
-        jump(step, field): the user wants to see the place; `field` may be empty.
-        fix(problem): the user wants the problem's fix applied.
-        explain(problem): the user wants to know what can be done.
+        field_requested(step, field): show the place of a problem; `field` may be empty.
+        fix_requested(problem): apply its fix.
+        explanation_requested(problem): explain it.
     """
 
-    jump = Signal(str, str)
-    fix = Signal(object)
-    explain = Signal(object)
+    field_requested = Signal(str, str)
+    fix_requested = Signal(object)
+    explanation_requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Folded to one line at first."""
+        """Start folded."""
         super().__init__(parent)
         self.setProperty("surface", "strip")
         self._problems: list[Problem] = []
-        self._at = -1  # the one that `show_next` has jumped to
+        self._index = -1  # of the problem that `show_next` has shown
         self._glyph = QLabel()
         sized(self._glyph, width=16, height=16)
         self._count = label("", "label")
@@ -74,22 +74,24 @@ class ProblemStrip(QFrame):
 
     @property
     def problems(self) -> list[Problem]:
-        """What is shown."""
+        """The shown problems."""
         return self._problems
 
     def show_problems(self, problems: list[Problem]) -> None:
-        """Shows problems: what is wrong first, then warnings, then what is still to do."""
+        """Show problems: errors first, then warnings, then steps still to do."""
         self._problems = sorted(problems, key=_rank)
-        self._at = -1
+        self._index = -1
         self._show()
 
     def show_next(self) -> None:
-        """Jumps to the next problem that has a place, from the worst to the least and round again."""
-        placed = [problem for problem in self._problems if problem.where.step is not None]
-        if placed:
-            following = self._problems[self._at + 1 :] if self._at < len(self._problems) else []
-            chosen = next((p for p in following if p.where.step is not None), placed[0])
-            self._at = self._problems.index(chosen)
+        """Show the place of the next problem that has one, starting over after the last."""
+        located = [problem for problem in self._problems if problem.where.step is not None]
+        if located:
+            following = (
+                self._problems[self._index + 1 :] if self._index < len(self._problems) else []
+            )
+            chosen = next((p for p in following if p.where.step is not None), located[0])
+            self._index = self._problems.index(chosen)
             self._go(chosen)
 
     def _show(self) -> None:
@@ -120,16 +122,16 @@ class ProblemStrip(QFrame):
             self._fill_list()
 
     def _link(self, problem: Problem) -> QPushButton:
-        told = tell(problem.what)
-        made = ElidedLink(_short(told), f"{told} {tell(problem.remedy)}")
+        what = tell(problem.what)
+        made = ElidedLink(_short(what), f"{what} {tell(problem.remedy)}")
         made.clicked.connect(lambda: self._go(problem))
         return made
 
     def _go(self, problem: Problem) -> None:
         if problem.where.step is not None:
-            self.jump.emit(problem.where.step, problem.where.field or "")
+            self.field_requested.emit(problem.where.step, problem.where.field or "")
         else:
-            self.explain.emit(problem)
+            self.explanation_requested.emit(problem)
 
     def _toggle(self) -> None:
         self._open(self._list.isHidden())
@@ -167,11 +169,15 @@ class ProblemStrip(QFrame):
         made.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
         if problem.fix is not None:
             made.addWidget(
-                button(tell(problem.fix.label), lambda: self.fix.emit(problem), kind="link")
+                button(
+                    tell(problem.fix.label), lambda: self.fix_requested.emit(problem), kind="link"
+                )
             )
         if problem.where.step is not None:
             made.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
-        made.addWidget(button(tr("What now?"), lambda: self.explain.emit(problem), kind="link"))
+        made.addWidget(
+            button(tr("What now?"), lambda: self.explanation_requested.emit(problem), kind="link")
+        )
         return made
 
 
@@ -179,7 +185,7 @@ _GLYPHS: dict[Role, str] = {"error": "error", "warn": "warning", "muted": "state
 
 
 def is_todo(problem: Problem) -> bool:
-    """Whether nothing is wrong yet: something has simply not been chosen."""
+    """Return whether nothing is wrong: something has simply not been chosen yet."""
     return problem.code.endswith(".none")
 
 

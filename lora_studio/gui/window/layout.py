@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.gui.frame.shell import Shell
 from lora_studio.gui.language import mark
-from lora_studio.gui.problems.remedies import PAGE_TITLES, STEP_TITLES
+from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
 
 _ICONS = {
     "model": "model", "lora": "lora", "dataset": "dataset", "training": "train",

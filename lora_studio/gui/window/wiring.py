@@ -12,7 +12,7 @@ from lora_studio.gui.help import palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
-from lora_studio.gui.problems.remedies import PAGE_TITLES, STEP_TITLES
+from lora_studio.gui.problems.suggested_actions import PAGE_TITLES, STEP_TITLES
 from lora_studio.gui.window.main_window import Window
 
 _PAGE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
@@ -53,12 +53,12 @@ def _wire_pages(window: Window) -> None:
 def _wire_project(window: Window) -> None:
     state, home = window.state, window.home
     window.messages.posted.connect(window.message_bar.show_message)
-    window.strip.jump.connect(window.show_field)
-    window.strip.fix.connect(window.apply_fix)
-    window.strip.explain.connect(window.help.explain)
+    window.strip.field_requested.connect(window.show_field)
+    window.strip.fix_requested.connect(window.apply_fix)
+    window.strip.explanation_requested.connect(window.help.explain)
     window.stack.currentChanged.connect(lambda _: window.message_bar.on_page_left())
-    window.message_bar.act.connect(window.help.act)
-    window.message_bar.explain.connect(window.help.explain)
+    window.message_bar.action_requested.connect(window.help.run_action)
+    window.message_bar.explanation_requested.connect(window.help.explain)
     # Slots connected while a signal is emitted don't receive it: create the pages before.
     state.opening.connect(window.lazy_pages.create)
     state.opened.connect(window.on_project_opened)
@@ -161,7 +161,7 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
 
 
 def _add_actions(window: Window) -> None:
-    """Fills the project menu; every action is also what the palette and the cheat sheet list."""
+    """Fill the project menu; the command palette and the shortcut list show the same actions."""
     actions, projects = window.actions_, window.projects
     add = actions.add
     add("new", tr("New project…"), "Ctrl+N", projects.new, icon="plus")
@@ -178,12 +178,18 @@ def _add_actions(window: Window) -> None:
     actions.menu.addSeparator()
     _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
-    add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
+    add(
+        "primary",
+        tr("Press the main button"),
+        "Ctrl+Return Ctrl+Enter",
+        window.press_primary,
+        menu=False,
+    )
     titles = {name: tr(title) for name, title in (STEP_TITLES | PAGE_TITLES).items()}
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
         keys = _PAGE_KEYS.get(name) or f"Ctrl+{number}"
-        text = tr("Go to {place}").format(place=title)
+        text = tr("Go to {page}").format(page=title)
         step = name in STEP_TITLES
         action = add(f"go_{name}", text, keys, _shows_page(window, name), menu=False, project=step)
         window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
@@ -210,14 +216,14 @@ def _add_moves(window: Window) -> None:
     )
     add(
         "back",
-        tr("Step before"),
+        tr("Previous step"),
         "Alt+Left",
         lambda: window.show_next_step(-1),
         menu=False,
         project=True,
     )
-    add("job", tr("Show the job under way"), "Ctrl+J", window.show_job, menu=False)
-    add("stop", tr("Stop the job under way"), "Ctrl+.", window.stop_job, menu=False)
+    add("job", tr("Show running job"), "Ctrl+J", window.show_job, menu=False)
+    add("stop", tr("Stop running job"), "Ctrl+.", window.stop_job, menu=False)
     add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1), menu=False)
     add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1), menu=False)
     add(
@@ -234,10 +240,17 @@ def _add_help(window: Window) -> None:
     help_, actions = window.help, window.actions_
     actions.add_help_menu(tr("Help"))
     add = actions.add
-    add("find", tr("Find anything…"), "Ctrl+K Ctrl+Shift+P", help_.find, icon="search", menu="help")
-    add("tour", tr("Tour of the window"), "", window.tour.start, menu="help")
+    add(
+        "find",
+        tr("Command palette…"),
+        "Ctrl+K Ctrl+Shift+P",
+        help_.open_palette,
+        icon="search",
+        menu="help",
+    )
+    add("tour", tr("Take the tour"), "", window.tour.start, menu="help")
     add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.show_shortcuts, menu="help")
-    add("logs", tr("Show the log"), "", help_.show_logs, menu="help")
+    add("logs", tr("Show log"), "", help_.show_logs, menu="help")
     add("diagnostics", tr("Diagnostics file…"), "", help_.show_diagnostics, menu="help")
     add("about", tr("About LoRA Studio"), "", help_.show_about, icon="info", menu="help")
 

@@ -17,7 +17,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.pages.settings.setup_dialog import EngineDialog
 from lora_studio.gui.pages.settings.setup_thread import EngineControl
 from lora_studio.gui.problems.messages import Messages, Toast
-from lora_studio.gui.problems.remedies import ENGINE_HELPS
+from lora_studio.gui.problems.suggested_actions import ENGINE_PROBLEMS
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.dialog import Dialog
 from lora_studio.setup import engines, folders
@@ -75,7 +75,7 @@ class EngineManager(QObject):
 
     def take_message(self, message: Toast) -> None:
         """A job that finds no engine leads here."""
-        if message.problem is not None and message.problem.code in ENGINE_HELPS:
+        if message.problem is not None and message.problem.code in ENGINE_PROBLEMS:
             self.solve(message.problem)
 
     def do(self, deed: str) -> None:

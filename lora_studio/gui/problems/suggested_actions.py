@@ -1,0 +1,98 @@
+"""The one button that helps most with a problem: a fix, a page, a file, the engine, the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lora_studio.core.problems import Problem
+from lora_studio.core.system import offline
+from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
+
+ActionKind = Literal[
+    "fix", "page", "file", "window", "engine", "resume", "online", "sign_in", "explain"
+]
+
+#: Problems that setting up the engine solves.
+ENGINE_PROBLEMS = (
+    "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
+)  # fmt: skip
+
+#: Problems that a token of the hub solves.
+_TOKEN_PROBLEMS = (
+    "model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token",
+    "hub.not_allowed",
+)  # fmt: skip
+
+#: Problems of device memory, which the Train page itemizes.
+MEMORY_PROBLEMS = ("worker.out_of_memory", "device.out_of_memory", "training.does_not_fit")
+
+#: Code of a problem, or its first part -> page to show when it names neither a step nor a file.
+_PAGES: dict[str, str] = {
+    "chat.no_adapter": "training", "chat.no_template": "model", "chat.no_model": "merging",
+    "chat.not_merged": "merging", "chat.no_gguf": "export",
+    "merging.no_adapter": "training", "export.no_adapter": "training", "run.no_adapter": "training",
+    "export.not_merged": "merging", "selftest.not_merged": "merging", "project.newer": "settings",
+    "model": "model", "lora": "lora", "dataset": "dataset", "lint": "dataset",
+    "training": "training", "cluster": "training", "estimate": "training",
+    "merging": "merging", "import": "merging", "adapters": "merging",
+    "export": "export", "gguf": "export", "imatrix": "export", "quantize": "export",
+    "ollama": "export", "selftest": "export", "template": "export",
+    "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
+}  # fmt: skip
+
+STEP_TITLES: dict[str, str] = {
+    "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
+    "training": mark("Train"), "merging": mark("Merge"), "export": mark("Export"),
+}  # fmt: skip
+
+#: Pages that belong to no step, except Home.
+PAGE_TITLES: dict[str, str] = {
+    "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SuggestedAction:
+    """What a button beside a problem does, its label, and the `page` that a "page" action shows."""
+
+    kind: ActionKind
+    label: str
+    page: str = ""
+
+
+def suggest_action(problem: Problem) -> SuggestedAction:
+    """Return the fix if there is one, else the page, else the file, else an explanation."""
+    if problem.fix is not None:
+        return SuggestedAction("fix", tell(problem.fix.label))
+    if problem.code.endswith("offline") and offline.is_on():
+        return SuggestedAction("online", tr("Turn off offline mode"))
+    if problem.code in _TOKEN_PROBLEMS:
+        return SuggestedAction("sign_in", tr("Sign in…"))
+    if problem.code == "project.open_elsewhere":
+        return SuggestedAction("window", tr("Show that window"))
+    if problem.code == "run.interrupted":
+        return SuggestedAction("resume", tr("Resume"))
+    if (step := problem.where.step) is not None:
+        return _show_page(step)
+    if problem.code in MEMORY_PROBLEMS:
+        return _show_page("training")
+    family = problem.code.partition(".")[0]
+    if family == "engine":
+        return SuggestedAction("engine", tr("Set up the engine…"))
+    file = Path(problem.where.file) if problem.where.file else None
+    if file is not None and file.is_dir():
+        return SuggestedAction("file", tr("Open folder"))
+    if file is not None and file.is_file():
+        is_log = file.suffix in (".txt", ".log")
+        return SuggestedAction("file", tr("Open log") if is_log else tr("Open file"))
+    if (page := _PAGES.get(problem.code) or _PAGES.get(family)) is not None:
+        return _show_page(page)
+    return SuggestedAction("explain", tr("What now?"))
+
+
+def _show_page(page: str) -> SuggestedAction:
+    title = tr((STEP_TITLES | PAGE_TITLES)[page])
+    return SuggestedAction("page", tr("Go to {page}").format(page=title), page)
