@@ -73,7 +73,7 @@ def main() -> None:
 def _report(run: RunFolder, count: int) -> int:
     channel = TextChannel()
     inbox = Inbox(lambda command: None)
-    worker.heed_sigterm(inbox.wind_up)
+    worker.call_on_sigterm(inbox.wind_up)
 
     def train(command: commands.Job | commands.Question, job: JobContext) -> events.Ending:
         from lora_studio.engine.training import train_run
@@ -93,9 +93,9 @@ def _report(run: RunFolder, count: int) -> int:
 def _follow(run: RunFolder, rank: int, count: int) -> int:
     from lora_studio.engine.training import train_run
     from lora_studio.engine.training.distributed.launch import join_launched_ranks
-    from lora_studio.engine.worker_rank import ignore_wishes, silent_job
+    from lora_studio.engine.worker_rank import ignore_signals, silent_job
 
-    ignore_wishes()
+    ignore_signals()
     try:
         train_run.follow(run, join_launched_ranks(run, rank, count), silent_job(), resume=True)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Answers: by a model in torch, in batches, or by a GGUF file; greedy unless told otherwise."""
+"""Generating answers: with a model in torch, in batches, or with a GGUF file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from transformers import (
 
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Message
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
@@ -42,8 +43,8 @@ class TurnEndCriteria:
 
     def cut(self, answer: str) -> tuple[str, bool]:
         """The answer before the text that ends it, and whether that was found."""
-        before, found, _ = answer.partition(self.text) if self.text else (answer, "", "")
-        return before, bool(found)
+        before, end, _ = answer.partition(self.text) if self.text else (answer, "", "")
+        return before, bool(end)
 
 
 def answer_in_torch(
@@ -86,9 +87,10 @@ def answer_gguf(
     if not file.is_file():
         raise fail(
             "chat.no_gguf",
-            f"This run has no {file.name}.",
+            "This run has no file {file}.",
             "Export the run first.",
             where=Where(file=str(file)),
+            file=file.name,
         )
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     end = turn_end(tokenizer)
@@ -98,7 +100,7 @@ def answer_gguf(
         file, context=longest + command.max_tokens + 64, cancelled=job.flags.cancel.is_set
     ) as llama:
         for index, prompt in enumerate(prompts):
-            job.progress("answering with gguf", index, len(prompts), "answers")
+            job.progress(_stage("gguf"), index, len(prompts), "answers")
             job.emit(_answer_of_llama(llama, prompt, end, index, command))
 
 
@@ -185,7 +187,7 @@ def answer(
     torch.manual_seed(command.seed)
     done = 0
     for batch in _batches(prompts):
-        job.progress(f"answering with {source}", done, len(prompts), "answers")
+        job.progress(_stage(source), done, len(prompts), "answers")
         texts = [prompts[index] for index in batch]
         for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
             job.emit(_generated(tokenizer, ids, end, source, index))
@@ -297,6 +299,10 @@ def _settings(
         stop_strings=[end.text] if end.text else None,
         **sampling,
     )
+
+
+def _stage(source: TextSource) -> Text:
+    return text("generating answers ({source})", source=source)
 
 
 def _batches(prompts: Sequence[str]) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""A rank other than the first: started by a worker, it computes its share, silently."""
+"""A rank other than the first: started by a worker, it computes its share and reports nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.protocol import commands
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.runtime.channel import Flags, JobContext
@@ -23,24 +24,24 @@ _PR_SET_PDEATHSIG = 1
 
 
 class NullChannel:
-    """Where events of a rank go that does not report."""
+    """The channel of a rank that does not report."""
 
     def emit(self, event: Any) -> None:
-        """Nothing."""
+        """Discard the event."""
 
     def drain(self, seconds: float = 0.0) -> None:
-        """Nothing to wait for."""
+        """Return at once."""
 
 
 def silent_job() -> JobContext:
-    """A job that nobody hears of and that nobody asks for anything."""
+    """Return a job whose events are discarded and that is never cancelled."""
     return JobContext("", NullChannel(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
 
 
 def main() -> None:
-    """Loads when told to on stdin, trains, and ends without waiting for threads."""
+    """Wait for a line on stdin, train, and exit without joining threads."""
     _end_with_parent()
-    ignore_wishes()
+    ignore_signals()
     from lora_studio.engine.training import train_run
     from lora_studio.engine.training.distributed.launch import (
         EXIT_PEER_LOST,
@@ -51,7 +52,7 @@ def main() -> None:
     meeting = Rendezvous(**json.loads(sys.argv[1]))
     if not sys.stdin.readline():
         os._exit(1)
-    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    threading.Thread(target=_exit_with_worker, daemon=True).start()
     try:
         run = RunFolder(Path(meeting.run))
         train_run.follow(run, meeting.process_group(), silent_job(), resume=meeting.resume)
@@ -61,25 +62,27 @@ def main() -> None:
         if is_peer_lost(error):
             os._exit(EXIT_PEER_LOST)
         with contextlib.suppress(OSError):
-            write_atomic(meeting.problem_file, problem_from(error, "training").model_dump_json())
+            write_atomic(
+                meeting.problem_file, problem_from(error, commands.Train.title).model_dump_json()
+            )
         os._exit(1)
     os._exit(0)
 
 
-def ignore_wishes() -> None:
-    """Whoever ends the session means the first rank: what follows from that is agreed on."""
+def ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM: the first rank receives them and agrees with the others."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with_parent() -> None:
-    """Asks the kernel to end this process with its parent; one that has gone already closed stdin."""
+    """Ask the kernel to end this process with its parent; if that is gone already, stdin is closed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _outlive_nobody() -> None:
-    """Ends this process when the worker's end of the pipe is closed."""
+def _exit_with_worker() -> None:
+    """Exit when the worker's end of the pipe is closed."""
     while sys.stdin.read(1):
         pass
     os._exit(1)

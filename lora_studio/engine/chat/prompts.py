@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from lora_studio.core.chat import OllamaSpeaker
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.go.rendering import GoTemplateError
@@ -62,11 +63,13 @@ def of_ollama(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.Pro
     stored = store.show(speaker.host, speaker.name)
     turns = tuple({"role": each.role, "content": each.content} for each in messages)
     request = RenderRequest(messages=turns, system=stored.system)
-    note = "Ollama turns this text into tokens itself and tells only how many they are."
+    note = text("Ollama tokenizes this text itself and reports only the number of tokens.")
     try:
         return events.PromptShown(text=render_as_server(stored.template, request), note=note)
     except GoTemplateError as error:
-        return events.PromptShown(text="", note=f"Its TEMPLATE cannot be rendered here: {error}.")
+        return events.PromptShown(
+            text="", note=text("Its TEMPLATE can't be rendered: {reason}.", reason=str(error))
+        )
 
 
 def renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
@@ -75,9 +78,10 @@ def renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
     if not template:
         raise fail(
             "chat.no_template",
-            f"{file.name} has no chat template.",
-            "Choose a model that was made for conversations.",
+            "{file} has no chat template.",
+            "Choose an instruction-tuned or chat model.",
             where=Where(file=str(file)),
+            file=file.name,
         )
     bos, eos = llama.marks()
     named = {name: text for name, text in (("bos_token", bos), ("eos_token", eos)) if text}

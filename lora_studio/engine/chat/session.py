@@ -23,6 +23,7 @@ from lora_studio.core.chat import (
 )
 from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.lora.adapters import AdapterMix
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
@@ -96,7 +97,7 @@ class Session:
         self._held: dict[tuple[Any, ...], _InTorch | _InLlama] = {}
         self._job: JobContext | None = None
 
-    def carry_out(
+    def run_command(
         self, command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: JobContext
     ) -> None:
         """One command of a chat; raises ProblemError."""
@@ -108,7 +109,7 @@ class Session:
                     self._drop_but([self._key(base, speaker) for speaker in command.speakers])
                     for speaker in command.speakers:
                         self._open(base, speaker, job)
-                self._tell_ready(job)
+                self._emit_ready(job)
             case commands.AskChat():
                 with _device(base, [each.speaker for each in command.asked]):
                     self._answer(base, command.asked, job)
@@ -125,15 +126,15 @@ class Session:
         clocked: dict[int, TimedStream] = {}
         with self._closing(clocked, job):
             for each in asked:
-                with turn_scheduler.refusing(each.column, clocked, job):
+                with turn_scheduler.refuse_column_on_error(each.column, clocked, job):
                     clocked[each.column] = TimedStream(self._stream(base, each, job))
-            self._tell_ready(job)
-            told = dict.fromkeys(clocked, ("", 0.0))
+            self._emit_ready(job)
+            sent = dict.fromkeys(clocked, ("", 0.0))
             active = dict(clocked)
             while active:
                 for column in turn_scheduler.next_of_each_lane(active):
-                    with turn_scheduler.refusing(column, active, job):
-                        told[column] = turn_scheduler.advance(column, active, told[column], job)
+                    with turn_scheduler.refuse_column_on_error(column, active, job):
+                        sent[column] = turn_scheduler.advance(column, active, sent[column], job)
 
     @contextmanager
     def _closing(self, clocked: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
@@ -247,9 +248,10 @@ class Session:
                 if not (Path(speaker.folder) / "config.json").is_file():
                     raise fail(
                         "chat.no_model",
-                        f"There is no model in {speaker.folder}.",
+                        "There is no model in {folder}.",
                         "Merge the adapter first, or choose another model.",
                         where=Where(file=speaker.folder),
+                        folder=speaker.folder,
                     )
                 spec = ModelSpec(
                     source=speaker.folder,
@@ -296,7 +298,7 @@ class Session:
                 return ("gguf", speaker.file, _stamp(Path(speaker.file)))
         return ("ollama",)
 
-    def _tell_ready(self, job: JobContext) -> None:
+    def _emit_ready(self, job: JobContext) -> None:
         devices = (
             str(held.loaded.device) if isinstance(held, _InTorch) else "llama.cpp"
             for held in self._held.values()
@@ -306,7 +308,7 @@ class Session:
 
 
 @functools.cache
-def current() -> Session:
+def current_session() -> Session:
     """The chat of this worker."""
     return Session()
 
@@ -317,11 +319,14 @@ def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
     undisturbed: raises ProblemError."""
 
     def refuse(device: DeviceIdentity, holder: LockHolder) -> None:
-        run = f" of the run {Path(holder.run).name}" if holder.run else ""
         raise fail(
             "chat.device_busy",
-            f"{device.title} is taken by {holder.doing or 'another job'}{run}.",
-            "Let the models answer on the processor, or wait until that has ended.",
+            "{device} is in use by the run {run}."
+            if holder.run
+            else "{device} is in use by another job.",
+            "Run the chat on the CPU, or wait until the job is done.",
+            device=device.title,
+            run=Path(holder.run).name,
         )
 
     needed = any(not isinstance(each, OllamaSpeaker) for each in speakers)
@@ -349,11 +354,12 @@ def _load_gguf(
     if not file.is_file():
         raise fail(
             "chat.no_gguf",
-            f"There is no {file.name}.",
+            "The file {file} doesn't exist.",
             "Export the run first, or choose another file.",
             where=Where(file=str(file)),
+            file=file.name,
         )
-    job.progress("loading model", 0, None)
+    job.progress(text("loading the model"), 0, None)
     room = _CONTEXT
     while room < context:
         room *= 2

@@ -1,4 +1,4 @@
-"""Who of several columns goes on next, for how long, and what is told of an answer that grows."""
+"""Scheduling several chat columns: whose turn it is, for how long, and what is sent of an answer."""
 
 from __future__ import annotations
 
@@ -8,48 +8,50 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lora_studio.core.protocol import events
+from lora_studio.core.protocol import commands, events
 from lora_studio.engine.chat.streams import AnswerStream, TimedStream
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, problem_from
 
-#: Seconds between two tellings of a growing answer: as often as an eye sees it grow.
-TELL_EVERY = 0.05
-#: Seconds that one column computes before it is another's turn: a switch of adapters takes a moment.
+#: Seconds between two updates of a growing answer: as often as an eye notices.
+UPDATE_INTERVAL = 0.05
+#: Seconds that one column computes before the next: switching adapters has a cost.
 _TURN = 0.1
 
 
 def next_of_each_lane(active: dict[int, TimedStream]) -> list[int]:
-    """The columns whose turn it is: of those that share a lane only the first."""
-    taken: set[str] = set()
+    """Return the columns whose turn it is: of those that share a lane only the first."""
+    busy: set[str] = set()
     chosen = []
     for column, each in active.items():
-        if not each.stream.lane or each.stream.lane not in taken:
+        if not each.stream.lane or each.stream.lane not in busy:
             chosen.append(column)
-            taken.add(each.stream.lane)
+            busy.add(each.stream.lane)
     return chosen
 
 
 def advance(
-    column: int, active: dict[int, TimedStream], told: tuple[str, float], job: JobContext
+    column: int, active: dict[int, TimedStream], sent: tuple[str, float], job: JobContext
 ) -> tuple[str, float]:
-    """Lets one answer go on for a moment and tells what is new; the text told and when."""
+    """Advance one answer by a turn and send what is new; returns the text sent and when."""
     clocked, until = active[column], time.perf_counter() + _TURN
-    goes_on = clocked.step(job.check)
-    while goes_on and (len(active) == 1 or time.perf_counter() < until):
-        if time.perf_counter() - told[1] >= TELL_EVERY:
-            told = tell(column, clocked.stream, told[0], job)
-        goes_on = clocked.step(job.check)
-    if goes_on:
-        return tell(column, clocked.stream, told[0], job)
+    is_growing = clocked.step(job.check)
+    while is_growing and (len(active) == 1 or time.perf_counter() < until):
+        if time.perf_counter() - sent[1] >= UPDATE_INTERVAL:
+            sent = send_update(column, clocked.stream, sent[0], job)
+        is_growing = clocked.step(job.check)
+    if is_growing:
+        return send_update(column, clocked.stream, sent[0], job)
     job.emit(answered(column, clocked))
     clocked.stream.close()
     del active[column]
-    return told
+    return sent
 
 
-def tell(column: int, stream: AnswerStream, before: str, job: JobContext) -> tuple[str, float]:
-    """Tells what is different from what was told `before`; the text as it is now, and when."""
+def send_update(
+    column: int, stream: AnswerStream, before: str, job: JobContext
+) -> tuple[str, float]:
+    """Send what differs from the text `before`; returns the text as it is now, and when."""
     text = stream.text()
     if text != before:
         start = _common(before, text)
@@ -81,8 +83,10 @@ def answered(column: int, clocked: TimedStream) -> events.Answered:
 
 
 @contextmanager
-def refusing(column: int, streams: dict[int, TimedStream], job: JobContext) -> Iterator[None]:
-    """A column that cannot answer says so and leaves the others alone."""
+def refuse_column_on_error(
+    column: int, streams: dict[int, TimedStream], job: JobContext
+) -> Iterator[None]:
+    """Report an error inside the block for this column only; the others continue."""
     try:
         yield
     except CancelledError:
@@ -91,5 +95,5 @@ def refusing(column: int, streams: dict[int, TimedStream], job: JobContext) -> I
         if (stream := streams.pop(column, None)) is not None:
             stream.stream.close()
         traceback.print_exception(error, file=sys.stderr)
-        problem = problem_from(error, "answering")
+        problem = problem_from(error, commands.AskChat.title)
         job.emit(events.AnswerRefused(column=column, problem=problem))

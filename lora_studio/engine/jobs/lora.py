@@ -15,7 +15,7 @@ def import_adapter(command: commands.ImportAdapter, job: JobContext) -> None:
     """Copy an adapter made elsewhere into a new run."""
     from lora_studio.engine.merging import imported_runs
 
-    imported_runs.adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
+    imported_runs.import_adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
 
 
 @handles(commands.ListAdapters)
@@ -23,8 +23,8 @@ def list_adapters(command: commands.ListAdapters, job: JobContext) -> None:
     """Report the adapters in folders, and with a model which of them fit it."""
     from lora_studio.engine.merging import library
 
-    adapters = library.find([Path(folder) for folder in command.folders], job)
-    fits = library.fits(adapters, command.model, job) if command.model is not None else {}
+    adapters = library.find_adapters([Path(folder) for folder in command.folders], job)
+    fits = library.fit_all(adapters, command.model, job) if command.model is not None else {}
     job.emit(events.AdaptersFound(adapters=tuple(adapters), fits=fits))
 
 
@@ -33,7 +33,7 @@ def show_adapter(command: commands.ShowAdapter, job: JobContext) -> None:
     """Report an adapter layer by layer."""
     from lora_studio.engine.merging import library
 
-    job.emit(library.show(Path(command.folder), command.model, job))
+    job.emit(library.show_adapter(Path(command.folder), command.model, job))
 
 
 @handles(commands.CombineAdapters)

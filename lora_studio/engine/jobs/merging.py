@@ -31,7 +31,7 @@ def plan_merge(command: commands.PlanMerge, job: JobContext) -> None:
     """Report what merging a run would do and need."""
     from lora_studio.engine.merging import merge as merging_merge
 
-    job.emit(merging_merge.preview(RunFolder(Path(command.run)), command.merging, job))
+    job.emit(merging_merge.preview_merge(RunFolder(Path(command.run)), command.merging, job))
 
 
 @handles(commands.MergeAdapters)
@@ -47,4 +47,4 @@ def import_model(command: commands.ImportModel, job: JobContext) -> None:
     """Copy the model of a new run into it as its merged model."""
     from lora_studio.engine.merging import imported_runs
 
-    imported_runs.model(RunFolder(Path(command.run)), job)
+    imported_runs.import_model(RunFolder(Path(command.run)), job)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.core.messages import text
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter
 from lora_studio.engine.model import safetensors_files
@@ -28,12 +29,12 @@ def merge(
     """
     from transformers import AutoModelForCausalLM
 
-    job.progress("loading the base model to merge into", 0, None)
+    job.progress(text("loading the base model"), 0, None)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
     if getattr(model, "is_quantized", False):
         model = model.dequantize().to(dtype)
-        _forget_quantisation(model)
-    job.progress("merging with PEFT", 0, None)
+        _forget_quantization(model)
+    job.progress(text("merging with PEFT"), 0, None)
     changed = 0
     merged = model
     for adapter in adapters_merged:
@@ -42,20 +43,20 @@ def merge(
         merged = wrapped.merge_and_unload()
     named = list(merged.named_parameters())
     for done, (name, value) in enumerate(named):
-        job.progress("checking the merged model", done, len(named), "tensors")
+        job.progress(text("checking the merged model"), done, len(named), "tensors")
         if not bool(torch.isfinite(value).all()):
-            raise adapter_files.not_finite(name, safetensors_files.word(value.dtype))
-    job.progress("saving the merged model", 0, None)
+            raise adapter_files.not_finite(name, safetensors_files.dtype_name(value.dtype))
+    job.progress(text("saving the merged model"), 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
 
 
-def _forget_quantisation(model: Any) -> None:
-    """WORKAROUND: transformers 5.17 saves a dequantised model by undoing how it was loaded, and
+def _forget_quantization(model: Any) -> None:
+    """WORKAROUND: transformers 5.17 saves a dequantized model by undoing how it was loaded, and
     reading packed weights is a step that it cannot undo (NotImplementedError in save_pretrained).
     """
 
-    def can_be_undone(conversion: Any) -> bool:
+    def is_reversible(conversion: Any) -> bool:
         try:
             conversion.reverse_transform()
         except NotImplementedError:
@@ -63,7 +64,7 @@ def _forget_quantisation(model: Any) -> None:
         return True
 
     steps = getattr(model, "_weight_conversions", None) or ()
-    model._weight_conversions = [step for step in steps if can_be_undone(step)]
+    model._weight_conversions = [step for step in steps if is_reversible(step)]
 
 
 def _with_adapter(model: Any, adapter: Adapter) -> Any:

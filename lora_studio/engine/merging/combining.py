@@ -1,9 +1,9 @@
-"""One adapter made of several, module by module from file to file, as PEFT's `add_weighted_adapter`.
+"""Combining adapters into one, module by module from file to file, as PEFT's `add_weighted_adapter`.
 
-The rules for the values are PEFT's own functions (peft/utils/merge_utils.py); what is here is which
-tensors they are given, with no model in memory. Two differences, both to the result's advantage: the
-new adapter never uses rsLoRA's scale, which would apply a second time, and a singular value
-decomposition is of the small factors, not of their large product.
+The values are computed by PEFT's own functions (peft/utils/merge_utils.py), without a model in
+memory. Two differences, both improving the result: the new adapter never uses rsLoRA's scale, which
+would apply a second time, and the singular value decomposition is of the small factors rather than of
+their large product.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import CombineAdapters
@@ -41,9 +42,10 @@ def combine(command: CombineAdapters, job: JobContext) -> events.AdapterCombined
     if out.exists() and any(out.iterdir()):
         raise fail(
             "adapters.not_empty",
-            f"{out} is not empty.",
+            "The folder {folder} is not empty.",
             "Choose a new folder for the combined adapter.",
             where=Where(file=str(out)),
+            folder=str(out),
         )
     modules = _modules(merged)
     _check(merged, command, modules)
@@ -82,29 +84,35 @@ def _check(
     merged: Sequence[Adapter], command: CombineAdapters, modules: dict[str, list[Layer]]
 ) -> None:
     for adapter in merged:
-        reason = adapter.complication
+        reason: Text | str | None = adapter.complication
         if any(layer.magnitude is not None for layer in adapter.layers):
-            reason = "it is a DoRA, whose magnitudes do not add up"
+            reason = text("it is a DoRA adapter, and magnitudes can't be added")
         elif any(layer.bias is not None for layer in adapter.layers):
-            reason = "it trained biases of its own"
+            reason = text("it trained biases")
         elif any(layer.of == "parameter" for layer in adapter.layers):
-            reason = "it adapts bare parameters, such as stacked experts"
+            reason = text("it adapts bare parameters, such as stacked experts")
         elif adapter.trained_whole:
-            reason = f"it trained {min(adapter.trained_whole)} whole"
+            reason = text("it trained {tensor} in full", tensor=min(adapter.trained_whole))
         if reason:
             raise _refused(adapter, reason)
     for module, layers in modules.items():
         shapes = {(layer.a.shape[1], layer.b.shape[0]) for layer in layers}
         if len(shapes) > 1:
-            raise _refused(merged[-1], f"{module} has another shape there than in the first")
+            raise _refused(
+                merged[-1],
+                text("{module} has a different shape than in the first adapter", module=module),
+            )
         ranks = {layer.rank for layer in layers}
         if len(ranks) > 1 and command.method not in ("cat", "svd"):
             raise fail(
                 "adapters.ranks_differ",
-                f"The adapters have ranks {', '.join(map(str, sorted(ranks)))} at {module}, and "
-                f"{command.method} needs equal ones.",
-                "Choose cat, which is exact, or svd, which brings the sum to the rank you want.",
+                "The adapters have different ranks at {module} ({ranks}), and the method {method} "
+                "needs equal ranks.",
+                "Choose cat, which is exact, or svd, which reduces the sum to the rank you want.",
                 where=Where(file=merged[0].folder.as_posix()),
+                module=module,
+                ranks=", ".join(map(str, sorted(ranks))),
+                method=command.method,
             )
 
 
@@ -116,7 +124,9 @@ def _along(merged: Sequence[Adapter]) -> dict[str, StoredTensor]:
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             if name in found and not equal(found[name], stored):
-                raise _refused(adapter, f"its {name} is another than that of the first")
+                raise _refused(
+                    adapter, text("its {tensor} differs from the first adapter's", tensor=name)
+                )
             found.setdefault(name, stored)
     return found
 
@@ -143,15 +153,19 @@ def _write(
     def half(module: str, layers: list[Layer], which: int) -> Callable[[], torch.Tensor]:
         def make() -> torch.Tensor:
             if which == 0:
-                job.progress("combining", list(modules).index(module), len(modules), "layers")
+                job.progress(
+                    text("combining adapters"), list(modules).index(module), len(modules), "layers"
+                )
                 made.clear()
                 made[module] = _combined(command, module, layers, rank)
             value = made[module][which]
             if not bool(torch.isfinite(value).all()):
                 raise fail(
                     "adapters.not_finite",
-                    f"The combined update of {module} holds values that are no numbers.",
-                    "One of the adapters is damaged: look at each with `adapters show`.",
+                    "The combined update of {module} contains NaN or infinite values.",
+                    "One of the adapters is damaged. Inspect each with `{command}`.",
+                    module=module,
+                    command="lora-studio adapters show",
                 )
             return value
 
@@ -170,7 +184,7 @@ def _write(
     for stored in along.values():
         tensors.append((PlannedFile(stored.name, stored.dtype, stored.shape), stored.read))
     safetensors_files.save(folder / adapter_files.WEIGHTS, tensors)
-    job.progress("combining", len(modules), len(modules), "layers")
+    job.progress(text("combining adapters"), len(modules), len(modules), "layers")
 
 
 def _combined(
@@ -270,10 +284,12 @@ def _mean_the_same(names: Sequence[str], merged: Sequence[Adapter]) -> bool:
     )
 
 
-def _refused(adapter: Adapter, reason: str) -> ProblemError:
+def _refused(adapter: Adapter, reason: Text | str) -> ProblemError:
     return fail(
         "adapters.not_combined",
-        f"{adapter.folder.name} cannot be combined with others: {reason}.",
+        "{name} can't be combined with other adapters: {reason}.",
         "Merge it into the base model instead, alone or after others.",
         where=Where(file=str(adapter.folder)),
+        name=adapter.folder.name,
+        reason=reason,
     )

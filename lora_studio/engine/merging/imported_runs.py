@@ -1,4 +1,4 @@
-"""A run that begins with what was made elsewhere: an adapter to merge, or a model to export."""
+"""Importing into a new run: an adapter to merge, or a model to export."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lora_studio.core.lora.adapters import AdapterFit
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -20,10 +21,10 @@ from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
 
-def adapter(run: RunFolder, source: Path, job: JobContext) -> None:
-    """Copies an adapter into a run after seeing that it fits the run's model; raises ProblemError.
+def import_adapter(run: RunFolder, source: Path, job: JobContext) -> None:
+    """Copy an adapter into a run after checking that it fits the run's model; raises ProblemError.
 
-    Where the adapter brings no tokenizer, the model's is put beside it, as training does.
+    An adapter without a tokenizer gets the model's, as in training.
     """
     spec = run.load_project().model
     adapter_files.read(source)
@@ -58,10 +59,10 @@ def adapter(run: RunFolder, source: Path, job: JobContext) -> None:
     )
 
 
-def model(run: RunFolder, job: JobContext) -> None:
-    """Puts the run's model into it as its merged model; raises ProblemError.
+def import_model(run: RunFolder, job: JobContext) -> None:
+    """Copy the run's model into it as its merged model; raises ProblemError.
 
-    Weights on the same disk are linked, which takes no space; else they are copied.
+    Weights on the same disk are hard-linked, which uses no space.
     """
     spec = run.load_project().model
     source = sources.resolve(spec, job)
@@ -73,7 +74,7 @@ def model(run: RunFolder, job: JobContext) -> None:
         disk.require(run.path, needed, "The model")
     with folder_atomic(run.merged) as folder:
         for done, file in enumerate(files):
-            job.progress("importing the model", done, len(files), "files")
+            job.progress(text("importing the model"), done, len(files), "files")
             if linked and file.suffix == ".safetensors":
                 os.link(file.resolve(), folder / file.name)
             else:
@@ -94,7 +95,7 @@ def model(run: RunFolder, job: JobContext) -> None:
         events.Merged(
             folder=str(run.merged),
             bytes=size,
-            dtype=safetensors_files.word(safetensors_files.DTYPES[dtype]),
+            dtype=safetensors_files.dtype_name(safetensors_files.DTYPES[dtype]),
             tensors_changed=0,
         )
     )
@@ -127,7 +128,8 @@ def _can_link(files: list[Path], target: Path) -> bool:
 def _does_not_fit(source: Path, fit: AdapterFit) -> Exception:
     return fail(
         "adapters.does_not_fit",
-        fit.reason or f"The adapter does not fit {fit.model}.",
-        "Name the model that it was trained on as the project's model.",
+        fit.reason or "The adapter doesn't fit {model}.",
+        "Choose the model that it was trained on as the project's model.",
         where=Where(step="model", field="source", file=str(source)),
+        model=fit.model,
     )

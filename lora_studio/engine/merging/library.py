@@ -1,4 +1,4 @@
-"""Adapters wherever they lie: found, described layer by layer, held against a model."""
+"""Adapters on disk: finding them, describing them layer by layer, checking them against a model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.lora.adapters import AdapterFacts, AdapterFit, LayerFacts
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
@@ -27,18 +28,18 @@ from lora_studio.engine.runtime.channel import JobContext
 _DEPTH = 5
 
 
-def find(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts]:
-    """Every adapter in these folders, the newest first; one that cannot be read says why."""
-    found: dict[Path, AdapterFacts] = {}
+def find_adapters(folders: Sequence[Path], job: JobContext) -> list[AdapterFacts]:
+    """Return every adapter in these folders, the newest first; an unreadable one carries its problem."""
+    adapters: dict[Path, AdapterFacts] = {}
     for folder in folders:
-        for place in _places(folder.expanduser(), _DEPTH):
-            job.progress("looking for adapters", len(found), None, "adapters")
-            found.setdefault(place.resolve(), describe(place))
-    return sorted(found.values(), key=lambda facts: facts.changed, reverse=True)
+        for adapter_folder in _adapter_folders(folder.expanduser(), _DEPTH):
+            job.progress(text("looking for adapters"), len(adapters), None, "adapters")
+            adapters.setdefault(adapter_folder.resolve(), describe(adapter_folder))
+    return sorted(adapters.values(), key=lambda facts: facts.changed, reverse=True)
 
 
-def show(folder: Path, spec: ModelSpec | None, job: JobContext) -> events.AdapterShown:
-    """An adapter with the norm of each layer's update, and whether it fits a model."""
+def show_adapter(folder: Path, spec: ModelSpec | None, job: JobContext) -> events.AdapterShown:
+    """Return an adapter with the norm of each layer's update, and whether it fits a model."""
     facts = describe(folder, norms_for=job)
     if facts.problem is not None:
         raise ProblemError(facts.problem)
@@ -48,13 +49,13 @@ def show(folder: Path, spec: ModelSpec | None, job: JobContext) -> events.Adapte
 
 
 def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
-    """What an adapter's settings and headers say; with a job also its norms, layer by layer."""
+    """Return what an adapter's settings and headers say; with a job also each layer's norm."""
     file = folder / adapter_files.WEIGHTS
     run = next((str(p) for p in folder.parents[:3] if RunFolder(p).project_file.is_file()), None)
     changed = file.stat().st_mtime if file.is_file() else 0.0
     try:
         config = adapter_files.read_config(folder)
-        note = None
+        note: Text | str | None = None
         try:
             adapter = adapter_files.read(folder)
             note = adapter.complication
@@ -62,7 +63,7 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
             # It may still be looked at; merging it is what this is about.
             if error.problems[0].code != "merging.changed_base":
                 raise
-            adapter, note = Adapter(folder, config), str(error.problems[0].what)
+            adapter, note = Adapter(folder, config), error.problems[0].what
         stored = safetensors_files.header(file)
     except ProblemError as error:
         return AdapterFacts(folder=str(folder), run=run, changed=changed, problem=error.problems[0])
@@ -87,69 +88,77 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
 
 
 def fit(folder: Path, spec: ModelSpec, job: JobContext) -> AdapterFit:
-    """Whether each tensor of an adapter has its place in a model; no weights are read.
+    """Return whether each tensor of an adapter fits a model; reads no weights.
 
-    Raises ProblemError when the folder holds no adapter that can be read.
+    Raises ProblemError when the folder contains no readable adapter.
     """
     base = sources.resolve(spec, job)
     adapter = adapter_files.read(folder)
     try:
         tensors = prequantized.unpacked(base, safetensors_files.index(base))
-        outputs = plan.make(dict(tensors), [adapter], None, model_files.read_config(base))
+        outputs = plan.make_outputs(dict(tensors), [adapter], None, model_files.read_config(base))
     except NeedsPeftError as error:
-        return _fit_in_memory(adapter, spec, base, str(error))
+        return _fit_in_memory(adapter, spec, base, error.reason)
     except ProblemError as error:
-        return AdapterFit(model=spec.source, fits=False, reason=str(error.problems[0].what))
+        return AdapterFit(model=spec.source, fits=False, reason=error.problems[0].what)
     changed = sum(output.changed for output in outputs)
     warning = _other_base(adapter, spec, base)
     return AdapterFit(
         model=spec.source,
         fits=True,
-        reason=f"All its layers have their place: {changed} tensors change.",
+        reason=counted(
+            changed,
+            "All layers fit: {n} tensor changes.",
+            "All layers fit: {n} tensors change.",
+        ),
         warning=warning,
     )
 
 
-def fits(found: Sequence[AdapterFacts], spec: ModelSpec, job: JobContext) -> dict[str, AdapterFit]:
-    """Of each usable adapter whether it fits a model; {} when there is no such model."""
+def fit_all(
+    adapters: Sequence[AdapterFacts], spec: ModelSpec, job: JobContext
+) -> dict[str, AdapterFit]:
+    """Return for each usable adapter whether it fits a model; {} when there is no such model."""
     try:
         sources.resolve(spec, job)
     except ProblemError:
         return {}
-    told: dict[str, AdapterFit] = {}
-    for number, facts in enumerate(found):
-        job.progress("comparing with the model", number, len(found), "adapters")
+    fits: dict[str, AdapterFit] = {}
+    for number, facts in enumerate(adapters):
+        job.progress(text("comparing with the model"), number, len(adapters), "adapters")
         if facts.problem is None:
             try:
-                told[facts.folder] = fit(Path(facts.folder), spec, job)
+                fits[facts.folder] = fit(Path(facts.folder), spec, job)
             except ProblemError as error:
-                told[facts.folder] = AdapterFit(
-                    model=spec.source, fits=False, reason=str(error.problems[0].what)
+                fits[facts.folder] = AdapterFit(
+                    model=spec.source, fits=False, reason=error.problems[0].what
                 )
-    return told
+    return fits
 
 
-def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> AdapterFit:
-    """Whether the modules of an adapter exist in the model as it is in memory, without its weights:
-    its files may call them by other names.
+def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, by_peft: Text) -> AdapterFit:
+    """Return whether the adapter's modules exist in the model as transformers builds it.
+
+    The model's files may call them by other names. No weights are loaded.
     """
     from lora_studio.engine.model import loading  # transformers takes seconds to import
 
     modules = dict(loading.on_meta(base, spec, loading.read_config(base, spec)).named_modules())
     for layer in adapter.layers:
         if layer.module not in modules:
-            reason = f"The model has no {layer.module}."
+            reason = text("The model has no {module}.", module=layer.module)
             return AdapterFit(model=spec.source, fits=False, reason=reason)
         weight = getattr(modules[layer.module], "weight", None)
         wanted = {(layer.b.shape[0], layer.a.shape[1]), (layer.a.shape[1], layer.b.shape[0])}
         if layer.of != "parameter" and (weight is None or tuple(weight.shape) not in wanted):
-            reason = f"{layer.module} has another shape in this model."
+            reason = text("{module} has a different shape in this model.", module=layer.module)
             return AdapterFit(model=spec.source, fits=False, reason=reason)
-    return AdapterFit(model=spec.source, fits=True, warning=f"PEFT merges it, in memory: {why}.")
+    warning = text("PEFT merges it with the model in memory: {reason}.", reason=by_peft)
+    return AdapterFit(model=spec.source, fits=True, warning=warning)
 
 
-def _places(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders with an adapter; hidden ones and links that lead upwards are passed over."""
+def _adapter_folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield folders with an adapter; hidden folders and links are skipped."""
     if (folder / adapter_files.CONFIG).is_file():
         yield folder
     if depth == 0:
@@ -160,7 +169,7 @@ def _places(folder: Path, depth: int) -> Iterator[Path]:
         return  # no such folder, or not ours to read
     for entry in inside:
         if not entry.name.startswith(".") and not entry.is_symlink():
-            yield from _places(entry, depth - 1)
+            yield from _adapter_folders(entry, depth - 1)
 
 
 def _layer(layer: Layer, norms_for: JobContext | None) -> LayerFacts:
@@ -198,11 +207,14 @@ def _kind(config: dict[str, Any]) -> str:
     return " + ".join(name for key, name in kinds if config.get(key)) or "LoRA"
 
 
-def _other_base(adapter: Adapter, spec: ModelSpec, base: Path) -> str:
-    """A word of warning when the adapter names another base; shapes alone would not tell."""
+def _other_base(adapter: Adapter, spec: ModelSpec, base: Path) -> Text:
+    """Return a warning when the adapter names another base, which shapes alone don't reveal."""
     named = str(adapter.config.get("base_model_name_or_path") or "")
     last = named.rstrip("/\\").replace("\\", "/").rpartition("/")[2].lower()
     known = {Path(spec.source).name.lower(), spec.source.lower().rpartition(":")[2], base.name.lower()}  # fmt: skip
     if not last or last in known or str(base) == named:
-        return ""
-    return f"It was trained on {named}: another model of the same shape gives nonsense."
+        return NO_TEXT
+    return text(
+        "It was trained on {named}. On another model of the same shape its output is meaningless.",
+        named=named,
+    )

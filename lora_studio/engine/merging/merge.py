@@ -18,6 +18,7 @@ import torch
 
 from lora_studio.core.lora.adapters import WeightedAdapter, parse_weighted
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -56,7 +57,7 @@ class MergePlan:
     """What a merge will do. Without `shards`, PEFT does it in memory, for the reason `by_peft`."""
 
     shards: tuple[Shard, ...]
-    by_peft: str | None
+    by_peft: Text | None
     bytes: int
     dtype: torch.dtype
 
@@ -87,9 +88,9 @@ class MergePlan:
 
 
 def merge(run: RunFolder, job: JobContext) -> None:
-    """Merges the adapter of a run, and further ones that are named; raises ProblemError.
+    """Merge the adapter of a run, and further ones that it names; raises ProblemError.
 
-    The base is the 16-bit original where it is at hand, whatever precision was trained in.
+    The base is the 16-bit original if available, whatever precision was trained in.
     """
     project = run.load_project()
     merged = _adapters(run, project.merging)
@@ -99,21 +100,22 @@ def merge(run: RunFolder, job: JobContext) -> None:
 
 
 def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
-    """Merges adapters into a base model, outside any run; raises ProblemError."""
+    """Merge adapters into a base model, outside any run; raises ProblemError."""
     out = Path(command.out)
     if out.exists() and not (out / "config.json").is_file() and any(out.iterdir()):
         raise fail(
             "merging.not_empty",
-            f"{out} holds something that is no model.",
+            "The folder {folder} contains files that are not a model.",
             "Choose a new folder for the merged model.",
             where=Where(file=str(out)),
+            folder=str(out),
         )
     merged = [adapter_files.read(Path(each.folder), each.weight) for each in command.adapters]
     base = base_of(command.base, command.merging, job)
     if out.resolve() == base.resolve():
         raise fail(
             "merging.onto_base",
-            "The merged model would take the place of its base model.",
+            "The merged model would overwrite its base model.",
             "Choose another folder for the merged model.",
             where=Where(file=str(out)),
         )
@@ -121,21 +123,21 @@ def merge_adapters(command: MergeAdapters, job: JobContext) -> None:
     merge_into(out, base, merged, command.merging, job, trust=trust)
 
 
-def preview(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.MergePlanned:
-    """What merging a run would do and need; raises ProblemError when it is impossible."""
+def preview_merge(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.MergePlanned:
+    """Return what merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
     merged = _adapters(run, spec)
     base = base_of(project.model, spec, job)
     plan = make_plan(base, merged, spec)
     record = ShardRecord(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
     finished = record.finished_bytes(plan.shards)
-    warning = prequantized.warning(base)
+    warning = prequantized.dequantization_warning(base)
     return events.MergePlanned(
         bytes=plan.bytes,
         missing=plan.bytes - finished,
         free=shutil.disk_usage(run.path).free,
         memory=plan.memory,
-        dtype=safetensors_files.word(plan.dtype),
+        dtype=safetensors_files.dtype_name(plan.dtype),
         shards=len(plan.shards),
         tensors=len(plan.outputs),
         tensors_changed=plan.changed,
@@ -145,8 +147,8 @@ def preview(run: RunFolder, spec: MergingSpec, job: JobContext) -> events.MergeP
     )
 
 
-def chosen(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
-    """The run's own adapter and the further ones; one with the weight 0 is left out.
+def chosen_adapters(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
+    """Return the run's own adapter and the further ones, without those of weight 0.
 
     Raises ProblemError when none remains.
     """
@@ -156,20 +158,23 @@ def chosen(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
     if not used:
         raise fail(
             "merging.no_weight",
-            "Every adapter has the weight 0, so that nothing would be merged.",
-            "Give at least one adapter a weight; 1 is as it was trained.",
+            "All adapter weights are 0, so there is nothing to merge.",
+            "Set at least one weight. With 1 an adapter is merged as it was trained.",
             where=Where(step="merging", field="weight"),
         )
     return used
 
 
 def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
-    return [adapter_files.read(Path(each.folder), each.weight) for each in chosen(run, spec)]
+    return [
+        adapter_files.read(Path(each.folder), each.weight) for each in chosen_adapters(run, spec)
+    ]
 
 
 def base_of(trained_on: ModelSpec, spec: MergingSpec, job: JobContext) -> Path:
-    """The model that is merged into: the 16-bit original of one that is quantised, where it is at
-    hand, unless another was chosen. Raises ProblemError.
+    """Return the model to merge into; raises ProblemError.
+
+    That is the chosen base or the model trained on; of a quantized one its 16-bit original, if cached.
     """
     named = sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
     return prequantized.original(named, trained_on, job)
@@ -189,9 +194,9 @@ def merge_into(
     *,
     trust: bool = False,
 ) -> None:
-    """Puts the merged model into the place of `target`; raises ProblemError.
+    """Write the merged model to `target`, replacing an older one; raises ProblemError.
 
-    A killed merge leaves its finished shards beside `target`, and the same merge goes on with them;
+    A killed merge leaves its finished shards beside `target`, and the same merge resumes from them;
     one that fails or is cancelled leaves nothing.
     """
     scratch = scratch_of(target)
@@ -214,7 +219,7 @@ def merge_folders(
     has finished there is kept. Raises ProblemError.
     """
     plan = make_plan(base, merged, spec)
-    if problem := prequantized.warning(base):
+    if problem := prequantized.dequantization_warning(base):
         job.emit(events.Warned(problem=problem))
     record = ShardRecord(target, _key(base, merged, plan))
     disk.require(target, plan.bytes - record.finished_bytes(plan.shards), "The merged model")
@@ -224,7 +229,11 @@ def merge_folders(
     else:
         from lora_studio.engine.merging import by_peft as merging_by_peft
 
-        job.emit(events.Log(text=f"PEFT merges with the model in memory: {plan.by_peft}."))
+        job.emit(
+            events.Log(
+                text=text("PEFT merges it with the model in memory: {reason}.", reason=plan.by_peft)
+            )
+        )
         limit = f"{spec.shard_size_gb}GB"
         changed = merging_by_peft.merge(base, merged, target, plan.dtype, limit, job)
     write_settings(base, merged, target, spec, plan)
@@ -232,7 +241,7 @@ def merge_folders(
     return events.Merged(
         folder=str(target),
         bytes=plan.bytes,
-        dtype=safetensors_files.word(plan.dtype),
+        dtype=safetensors_files.dtype_name(plan.dtype),
         tensors_changed=changed,
         by_peft=plan.by_peft,
     )
@@ -265,13 +274,13 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Merge
     dtype = _DTYPES.get(spec.dtype)
     common = dtype or _common_dtype(tensors.values())
     try:
-        outputs = merging_plan.make(dict(tensors), merged, dtype, settings)
+        outputs = merging_plan.make_outputs(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
         size = sum(
             max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
             for t in tensors.values()
         )
-        return MergePlan((), str(error), size, common)
+        return MergePlan((), error.reason, size, common)
     cut = tuple(merging_shards.cut(outputs, int(spec.shard_size_gb * 1e9)))
     return MergePlan(cut, None, sum(shard.bytes for shard in cut), common)
 

@@ -79,8 +79,8 @@ def settings(
         if not isinstance(part, dict):
             continue
         if dtype is not None:
-            part["torch_dtype" if "torch_dtype" in part else "dtype"] = safetensors_files.word(
-                dtype
+            part["torch_dtype" if "torch_dtype" in part else "dtype"] = (
+                safetensors_files.dtype_name(dtype)
             )
         if rows is not None and "vocab_size" in part:
             part["vocab_size"] = rows
@@ -123,8 +123,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise fail(
             "model.no_config",
-            f"{folder} is no complete model: its config.json cannot be read.",
+            "{folder} is not a complete model: its config.json can't be read.",
             "Choose a folder with config.json, weights and tokenizer.",
             where=Where(step="model", field="source", file=str(folder)),
+            folder=str(folder),
         ) from error
     return content

@@ -1,4 +1,4 @@
-"""Which tensor of the merged model comes from where, and what changes it: known before any is read."""
+"""The plan of a merge: where each tensor comes from and what changes it, before any is read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
@@ -40,7 +41,12 @@ _EXPERT_MODULES = ((".mlp.", ".block_sparse_moe."), (".mlp.", ".feed_forward."))
 
 
 class NeedsPeftError(Exception):
-    """The merge cannot be done tensor by tensor; the message says why."""
+    """The merge can't be done tensor by tensor; `reason` says why."""
+
+    def __init__(self, reason: Text | str) -> None:
+        """Keep the reason as a message."""
+        super().__init__(str(reason))
+        self.reason = Text.model_validate(reason)
 
 
 class WeightSource(Protocol):
@@ -89,7 +95,7 @@ class MergedTensor:
         return PlannedFile(self.name, safetensors_files.name_of(self.dtype), self.source.shape)
 
 
-def make(
+def make_outputs(
     tensors: dict[str, WeightSource],
     merged: Sequence[Adapter],
     dtype: torch.dtype | None,
@@ -105,7 +111,7 @@ def make(
         if adapter.complication:
             raise NeedsPeftError(adapter.complication)
     if len(merged) > 1 and any(layer.magnitude for each in merged for layer in each.layers):
-        raise NeedsPeftError("several adapters are merged, and one of them is a DoRA")
+        raise NeedsPeftError(text("several adapters are merged and one of them is a DoRA adapter"))
     sources = dict(tensors)
     new = _replacements(sources, merged)
     updates = _updates(sources, merged, settings)
@@ -134,23 +140,23 @@ def _replacements(
     sources: dict[str, WeightSource], merged: Sequence[Adapter]
 ) -> dict[str, StoredTensor]:
     """Tensors that an adapter brings whole, by their name in the base's files."""
-    found: dict[str, StoredTensor] = {}
+    replacements: dict[str, StoredTensor] = {}
     for adapter in merged:
         for name, stored in adapter.replacements.items():
-            place = _name(name, sources)
-            if place in found and not equal(found[place], stored):
+            target = _name(name, sources)
+            if target in replacements and not equal(replacements[target], stored):
                 raise _two_wholes(adapter, name)
             if adapter.weight != 1.0 and name in adapter.trained_whole:
                 raise _weighted_whole(adapter, name)
             embedding = embedding_of(sources)
-            old = sources.get(place, sources.get(embedding))
+            old = sources.get(target, sources.get(embedding))
             # A vocabulary that grew while training brings its new rows with it.
             grown = old is not None and old.shape[1:] == stored.shape[1:]
-            grown = grown and place in (HEAD, embedding)
+            grown = grown and target in (HEAD, embedding)
             if old is not None and not grown:
                 _check(adapter, name, old, stored.shape)
-            found[place] = stored
-    return found
+            replacements[target] = stored
+    return replacements
 
 
 def _untie(
@@ -184,12 +190,12 @@ def _updates(
     sources: dict[str, WeightSource], merged: Sequence[Adapter], settings: dict[str, Any]
 ) -> dict[str, list[tuple[Adapter, WeightDelta]]]:
     """What changes each tensor, in the order of the adapters."""
-    found: dict[str, list[tuple[Adapter, WeightDelta]]] = {}
+    updates: dict[str, list[tuple[Adapter, WeightDelta]]] = {}
     for adapter in merged:
         for layer in adapter.layers:
             for name, update in _of_layer(adapter, layer, sources, settings):
-                found.setdefault(name, []).append((adapter, update))
-    return found
+                updates.setdefault(name, []).append((adapter, update))
+    return updates
 
 
 def _of_layer(
@@ -207,7 +213,7 @@ def _of_layer(
         rounded=embedding,
     )
     if len(layer.a.shape) != 2 or len(layer.b.shape) != 2:
-        raise NeedsPeftError(f"{layer.module} is a convolution")
+        raise NeedsPeftError(text("{module} is a convolution", module=layer.module))
     name = _name(f"{layer.module}.weight", sources)
     if layer.magnitude is None:
         yield name, change
@@ -228,18 +234,18 @@ def _of_parameter(
     outputs, inputs = layer.b.shape[0], layer.a.shape[1]
     for target in dict.fromkeys(targets):
         each = adapter_files.of_parameter(adapter, layer, target)
-        found = sources.get(f"{layer.module}.{target}")
-        if found is not None and found.shape == (outputs, inputs) and each.experts == 1:
+        stored = sources.get(f"{layer.module}.{target}")
+        if stored is not None and stored.shape == (outputs, inputs) and each.experts == 1:
             change = LowRankDelta(
                 LowRankFactor(each.a, True), LowRankFactor(each.b, False), each.scale, rounded=True
             )
-            yield found.name, change
+            yield stored.name, change
             return
         stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
-        if found is not None and found.shape in stacked:
-            transposed = _is_transposed(found, (outputs, inputs), settings)
+        if stored is not None and stored.shape in stacked:
+            transposed = _is_transposed(stored, (outputs, inputs), settings)
             experts = tuple(_expert(each, e, transposed) for e in range(each.experts))
-            yield found.name, StackedDelta(experts)
+            yield stored.name, StackedDelta(experts)
             return
         parts = _parts(each, target, sources)
         if sum(sources[name].shape[0] for name in parts) == outputs and all(
@@ -247,7 +253,9 @@ def _of_parameter(
         ):
             yield from _apart(each, parts, sources)
             return
-    raise NeedsPeftError(f"the base model's files do not hold the parameters of {layer.module}")
+    raise NeedsPeftError(
+        text("the base model's files don't contain the parameters of {module}", module=layer.module)
+    )
 
 
 def _apart(
@@ -255,15 +263,19 @@ def _apart(
 ) -> Iterable[tuple[str, WeightDelta]]:
     """Updates of experts whose weights are tensors of their own."""
     if _of_expert(first_expert[0], layer.experts) in sources:
-        raise NeedsPeftError(f"{layer.module} has more experts than the adapter")
+        raise NeedsPeftError(
+            text("{module} has more experts than the adapter", module=layer.module)
+        )
     for expert in range(layer.experts):
         first = 0
         for name in first_expert:
             last = first + sources[name].shape[0]
-            place = _of_expert(name, expert)
-            if place not in sources:
-                raise NeedsPeftError(f"the base model's files hold no {place}")
-            yield place, _expert(layer, expert, False, first, last)
+            expert_name = _of_expert(name, expert)
+            if expert_name not in sources:
+                raise NeedsPeftError(
+                    text("the base model's files don't contain {tensor}", tensor=expert_name)
+                )
+            yield expert_name, _expert(layer, expert, False, first, last)
             first = last
 
 
@@ -299,15 +311,17 @@ def _is_transposed(
         return stacked.shape[1:] != wanted
     if settings.get("model_type") == "gpt_oss":
         return True
-    raise NeedsPeftError(f"{stacked.name} is square, so that its files do not tell which way it lies")  # fmt: skip
+    raise NeedsPeftError(
+        text("{tensor} is square, so its orientation is ambiguous", tensor=stacked.name)
+    )
 
 
 def embedding_of(tensors: Iterable[str]) -> str:
     """The name of the embedding that is the head as well; empty where the head is another tensor."""
     names = list(tensors)
-    found = [name for name in names if _EMBEDDING.fullmatch(name)]
-    tied = len(found) == 1 and not any(map(_OTHER_HEAD.fullmatch, names))
-    return found[0] if tied else ""
+    embeddings = [name for name in names if _EMBEDDING.fullmatch(name)]
+    tied = len(embeddings) == 1 and not any(map(_OTHER_HEAD.fullmatch, names))
+    return embeddings[0] if tied else ""
 
 
 def _name(name: str, tensors: dict[str, WeightSource]) -> str:
@@ -318,16 +332,22 @@ def _name(name: str, tensors: dict[str, WeightSource]) -> str:
     for prefix in ("model.", "transformer."):
         if (bare := name.removeprefix(prefix)) in tensors:
             return bare
-    raise NeedsPeftError(f"the base model's files hold no {name}")
+    raise NeedsPeftError(text("the base model's files don't contain {tensor}", tensor=name))
 
 
 def _check(adapter: Adapter, name: str, stored: WeightSource, shape: tuple[int, ...]) -> None:
     if stored.shape != shape:
         raise adapter_files.foreign(
-            adapter.folder, f"{name} is {_words(stored.shape)} there and {_words(shape)} here"
+            adapter.folder,
+            text(
+                "{tensor} has the shape {stored} in the base model and {wanted} in the adapter",
+                tensor=name,
+                stored=_shape(stored.shape),
+                wanted=_shape(shape),
+            ),
         )
     if not stored.floating:
-        raise NeedsPeftError(f"{name} is stored as {stored.dtype}")
+        raise NeedsPeftError(text("{tensor} is stored as {dtype}", tensor=name, dtype=stored.dtype))
 
 
 def equal(one: WeightSource, other: WeightSource) -> bool:
@@ -345,20 +365,22 @@ def equal(one: WeightSource, other: WeightSource) -> bool:
 def _two_wholes(adapter: Adapter, name: str) -> Exception:
     return fail(
         "merging.two_wholes",
-        f"Two of the adapters bring a whole {name} of their own, and a model can have only one.",
-        "Merge one of them alone.",
+        "Two of the adapters trained {tensor} in full, and a model can have only one.",
+        "Merge only one of them.",
         where=Where(step="merging", file=str(adapter.folder)),
+        tensor=name,
     )
 
 
 def _weighted_whole(adapter: Adapter, name: str) -> Exception:
     return fail(
         "merging.weighted_whole",
-        f"The adapter trained {name} whole, which cannot be weighted.",
-        "Give this adapter the weight 1.",
+        "The adapter trained {tensor} in full, which can't be weighted.",
+        "Set this adapter's weight to 1.",
         where=Where(step="merging", file=str(adapter.folder)),
+        tensor=name,
     )
 
 
-def _words(shape: tuple[int, ...]) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return " × ".join(str(length) for length in shape)

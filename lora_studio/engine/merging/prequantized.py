@@ -1,4 +1,4 @@
-"""A base model that exists only quantised with bitsandbytes: its weights as what they stand for."""
+"""A base model that exists only quantized with bitsandbytes: its weights, dequantized."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.merging.model_files import read_config
 from lora_studio.engine.merging.plan import WeightSource
@@ -62,10 +63,10 @@ def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, Weigh
     if settings.get("quant_method") != _METHOD:
         raise fail(
             "merging.quantised_base",
-            f"The base model exists only quantised with {settings.get('quant_method')}, which "
-            "cannot be merged into.",
+            "The base model is quantized with {method}, and adapters can't be merged into it.",
             "Choose the original 16-bit model as the base of the merge.",
             where=Where(step="model", field="source", file=str(base)),
+            method=str(settings.get("quant_method")),
         )
     found: dict[str, WeightSource] = {}
     beside: dict[str, dict[str, StoredTensor]] = {}
@@ -85,17 +86,16 @@ def unpacked(base: Path, tensors: dict[str, StoredTensor]) -> Mapping[str, Weigh
     return found
 
 
-def warning(base: Path) -> Problem | None:
-    """What merging into this base costs, None when it costs nothing."""
+def dequantization_warning(base: Path) -> Problem | None:
+    """Return a warning that merging into this base loses precision; None when it doesn't."""
     if not _settings(base):
         return None
-    return Problem(
-        code="merging.dequantised_base",
-        what="The base model exists only quantised with bitsandbytes: it is turned back into 16 "
-        "bits, with the rounding that it has lost for good.",
-        remedy="With the original 16-bit model as base the merged model is better.",
+    return warning(
+        "merging.dequantised_base",
+        "The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the "
+        "precision lost in quantization is not recovered.",
+        "For a better merged model, choose the original 16-bit model as the base.",
         where=Where(step="model", field="source", file=str(base)),
-        severity="warning",
     )
 
 
@@ -123,7 +123,7 @@ def original(base: Path, spec: ModelSpec, job: JobContext) -> Path:
     packed = unpacked(base, safetensors_files.index(base))
     if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
         return base
-    job.emit(events.Log(text=f"The 16-bit original, which is in the cache, is the base: {name}."))
+    job.emit(events.Log(text=text("Merging into the cached 16-bit original: {name}.", name=name)))
     return folder
 
 

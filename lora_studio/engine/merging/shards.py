@@ -1,4 +1,4 @@
-"""Writes a merged model shard by shard: block by block from disk to disk, and goes on after a kill."""
+"""Writing a merged model shard by shard, block by block from disk to disk; resumes after a kill."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy
 import torch
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.lora import adapter_files
@@ -26,7 +27,9 @@ from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import PlannedFile, StoredTensor
 from lora_studio.engine.runtime.channel import JobContext
 
-#: What is finished of an unfinished merge.
+_STAGE = text("merging the weights")
+
+#: Name of the record of an unfinished merge.
 RECORD = "unfinished.json"
 
 #: Blocks that a thread computes before it takes the next ones.
@@ -141,7 +144,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
     done = 0
     with _threads() as pool:
         for number, shard in enumerate(shards, 1):
-            job.progress("merging", done, total, "bytes")
+            job.progress(_STAGE, done, total, "bytes")
             kept = record.holds(shard, job)
             if not kept:
                 part = folder / f"{shard.file}.part"
@@ -154,7 +157,7 @@ def write(shards: Sequence[Shard], folder: Path, record: ShardRecord, job: JobCo
                     file=shard.file, number=number, of=len(shards), bytes=shard.bytes, kept=kept
                 )
             )
-    job.progress("merging", done, total, "bytes")
+    job.progress(_STAGE, done, total, "bytes")
     if len(shards) > 1:
         write_index(shards, folder)
 
@@ -215,7 +218,7 @@ def _write_shard(
             else:
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
-            job.progress("merging", done, total, "bytes")
+            job.progress(_STAGE, done, total, "bytes")
     # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
     # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
     return _total(sums)

@@ -1,10 +1,11 @@
-"""A GGUF file becomes a Hugging Face folder: weights dequantised, tokenizer rebuilt by rule."""
+"""From a GGUF file to a Hugging Face folder: weights dequantized, tokenizer rebuilt by rule."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def convert(file: Path, folder: Path, job: JobContext) -> None:
-    """Writes the model of a GGUF file into `folder`; raises ProblemError by name when it cannot.
+    """Write the model of a GGUF file into `folder`; raises ProblemError when that is impossible.
 
-    What comes out is proven: it predicts what llama.cpp predicts from the file itself.
+    The result is verified: it predicts what llama.cpp predicts from the file itself.
     """
     from transformers import AutoModelForCausalLM
 
-    job.progress("reading model file", 0, None)
+    job.progress(text("reading the model file"), 0, None)
     reader = _open(file)
     header = GgufTokenizerHeader(reader)
     _check_architecture(file, header.text("general.architecture"))
     dtype = _dtype(reader)
     tokenizer = save_tokenizer(header, folder)
-    job.progress("unpacking weights", 0, None)
+    job.progress(text("unpacking the weights"), 0, None)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             file.parent,
@@ -43,7 +44,7 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
             raise
         raise _unreadable(file, str(error)) from error
     job.check()
-    # Both remember the GGUF's quantisation, which the written weights no longer have.
+    # Both keep the GGUF's quantization, which the written weights no longer have.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -52,11 +53,11 @@ def convert(file: Path, folder: Path, job: JobContext) -> None:
         settings.bos_token_id = tokenizer.bos_token_id
         settings.pad_token_id = tokenizer.pad_token_id
         settings.eos_token_id = ends[0] if len(ends) == 1 else ends
-    _prove(file, model, tokenizer, job)
-    job.progress("writing model", 0, None)
+    _verify(file, model, tokenizer, job)
+    job.progress(text("writing the model"), 0, None)
     model.save_pretrained(folder)
-    licence = header.text("general.license") or "unknown"
-    card = f"---\nlicense: {licence}\n---\n\nUnpacked from {file.name}.\n"
+    license_name = header.text("general.license") or "unknown"
+    card = f"---\nlicense: {license_name}\n---\n\nUnpacked from {file.name}.\n"
     (folder / "README.md").write_text(card, "utf-8")
 
 
@@ -112,10 +113,11 @@ def _set_rope(
     elif scaling not in ("", "none") or any(name.startswith("rope_factors") for name in tensors):
         raise fail(
             "model.gguf_architecture",
-            f"{file.name} scales its positions in a way ({scaling or 'longrope'}) that cannot be "
-            "unpacked for training.",
-            "Choose the model as a Hugging Face folder or hub id.",
+            "{file} uses {scaling} position scaling, which can't be unpacked for training.",
+            "Choose the model as a Hugging Face folder or Hub ID instead.",
             where=Where(step="model", field="source", file=str(file)),
+            file=file.name,
+            scaling=scaling or "longrope",
         )
 
 
@@ -128,11 +130,11 @@ _SAMPLE = (
 )
 
 
-def _prove(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext) -> None:
-    """Compares tokens and predictions with llama.cpp's on a sample; raises ProblemError."""
+def _verify(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext) -> None:
+    """Compare tokens and predictions with llama.cpp's on a sample; raises ProblemError."""
     import torch
 
-    job.progress("comparing with llama.cpp", 0, None)
+    job.progress(text("comparing with llama.cpp"), 0, None)
     ids = tokenizer(_SAMPLE, add_special_tokens=False).input_ids
     with Llama(file, context=len(ids) + 8, cancelled=job.flags.cancel.is_set) as original:
         same_tokens = original.tokenize(_SAMPLE) == ids
@@ -140,15 +142,18 @@ def _prove(file: Path, model: PreTrainedModel, tokenizer: Any, job: JobContext) 
         expected = torch.from_numpy(original.logits(ids, positions)).log_softmax(-1)
     with torch.inference_mode():
         logits = model(torch.tensor([ids])).logits[0, :, : expected.shape[1]]
-    found = logits.float().log_softmax(-1)
-    divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
+    actual = logits.float().log_softmax(-1)
+    divergence = float((expected.exp() * (expected - actual)).sum(-1).mean())
     if not same_tokens or not divergence < _LIMIT:
-        why = f"its predictions are off by {divergence:.2f} nats" if same_tokens else "its tokens differ"  # fmt: skip
         raise fail(
             "model.gguf_differs",
-            f"{file.name} was unpacked, but does not do what llama.cpp does with it: {why}.",
-            "Choose the model as a Hugging Face folder or hub id instead.",
+            "{file} was unpacked, but its predictions differ from llama.cpp's by {kl:.2f} nats."
+            if same_tokens
+            else "{file} was unpacked, but its tokens differ from llama.cpp's.",
+            "Choose the model as a Hugging Face folder or Hub ID instead.",
             where=Where(step="model", field="source", file=str(file)),
+            file=file.name,
+            kl=divergence,
         )
 
 
@@ -176,11 +181,13 @@ def _check_architecture(file: Path, architecture: str) -> None:
     if architecture not in known:
         raise fail(
             "model.gguf_architecture",
-            f"{file.name} holds a model of the architecture {architecture or '(none)'}, which "
-            "cannot be unpacked for training.",
-            f"Choose the model as a Hugging Face folder or hub id. GGUF files can be used of: "
-            f"{', '.join(known)}.",
+            "{file} has the architecture {architecture}, which can't be unpacked for training.",
+            "Choose the model as a Hugging Face folder or Hub ID instead. Supported GGUF "
+            "architectures: {names}.",
             where=Where(step="model", field="source", file=str(file)),
+            file=file.name,
+            architecture=architecture or "(none)",
+            names=", ".join(known),
         )
 
 
@@ -194,10 +201,14 @@ def _dtype(reader: Any) -> torch.dtype:
     return torch.float16 if types <= {"F32", "F16"} else torch.bfloat16
 
 
-def _unreadable(file: Path, why: str) -> ProblemError:
+def _unreadable(file: Path, reason: str) -> ProblemError:
     return fail(
         "model.unreadable",
-        f"{file.name} cannot be read as a GGUF model: {why.rstrip('.') or 'it is damaged'}.",
-        "Fetch or copy the file again; it is damaged or incomplete.",
+        "{file} can't be read as a GGUF model: {reason}."
+        if reason
+        else "{file} can't be read as a GGUF model.",
+        "Download or copy the file again. It is damaged or incomplete.",
         where=Where(step="model", field="source", file=str(file)),
+        file=file.name,
+        reason=reason.rstrip("."),
     )

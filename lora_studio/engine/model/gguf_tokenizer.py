@@ -9,7 +9,7 @@ BPE).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ def _plain() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
+_REMEDY = "Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}."
+
 #: `tokenizer.ggml.pre` -> how text is split before byte-level BPE.
 SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe"), _by_pattern(_LLAMA3)),
@@ -108,7 +110,14 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
             backend = _sentencepiece(header, tokens, types, scores)
             (folder / "tokenizer.model").write_bytes(_model_file(header, tokens, types, scores))
         case _:
-            raise _unknown("tokenizer", kind, ("gpt2", "llama"))
+            raise fail(
+                "model.gguf_tokenizer",
+                "The GGUF file has an unsupported tokenizer: {name}.",
+                _REMEDY,
+                where=Where(step="model", field="source"),
+                name=kind,
+                names="gpt2, llama",
+            )
     _add_tokens(backend, tokens, types)
     named = {
         f"{name}_token": tokens[header.get(f"tokenizer.ggml.{key}_token_id")]
@@ -130,7 +139,14 @@ def save_tokenizer(header: GgufTokenizerHeader, folder: Path) -> PreTrainedToken
 def _byte_level(header: GgufTokenizerHeader, tokens: list[str]) -> Tokenizer:
     name = header.text("tokenizer.ggml.pre")
     if name not in SPLITS:
-        raise _unknown("way of splitting text", name or "(none)", SPLITS)
+        raise fail(
+            "model.gguf_tokenizer",
+            "The GGUF file has an unsupported pre-tokenizer: {name}.",
+            _REMEDY,
+            where=Where(step="model", field="source"),
+            name=name or "(none)",
+            names=", ".join(SPLITS),
+        )
     merges = [tuple(merge.split(" ", 1)) for merge in header.get("tokenizer.ggml.merges", [])]
     backend = Tokenizer(
         models.BPE(
@@ -218,13 +234,4 @@ def _begin_with(backend: Tokenizer, token: str) -> processors.PostProcessor:
         single=f"{token} $A",
         pair=f"{token} $A {token}:1 $B:1",
         special_tokens=[(token, backend.token_to_id(token))],
-    )
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> Exception:
-    return fail(
-        "model.gguf_tokenizer",
-        f"The GGUF file has a {what} called {name}, which is not known here.",
-        f"Choose the model as a Hugging Face folder or hub id. Known are: {', '.join(known)}.",
-        where=Where(step="model", field="source"),
     )

@@ -1,4 +1,4 @@
-"""The base model: what it is without its weights, and loading it at a precision on a device."""
+"""The base model: inspecting it without its weights, and loading it at a precision on a device."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import events
@@ -80,7 +81,7 @@ def load(
     devices.use(device)
     dtype = devices.dtype_for(spec.precision, device)
     config = read_config(folder, spec)
-    job.progress("loading model", 0, None)
+    job.progress(text("loading the model"), 0, None)
     began = time.monotonic()
     settings = {
         "dtype": dtype,
@@ -100,16 +101,18 @@ def load(
     elif spec.precision in ("4bit", "8bit"):
         settings["quantization_config"] = _quantization(spec, dtype)
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             folder, output_loading_info=True, **settings
         )
     except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             raise
         raise _not_loaded(folder, error) from error
-    if found["missing_keys"]:
-        # transformers fills them with random numbers and goes on.
-        raise unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
+    if info["missing_keys"]:
+        # transformers fills them with random values and continues.
+        raise unreadable(
+            folder, text("{tensor} is missing", tensor=sorted(info["missing_keys"])[0])
+        )
     job.check()
     model.config.use_cache = not training
     loaded = LoadedModel(
@@ -147,10 +150,11 @@ def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
         if not known:
             raise fail(
                 "model.remote_code",
-                f"The model {folder.name} brings Python code of its own.",
-                "Allow it with “Run the model's own code” only if you trust its author, or choose "
-                "another model.",
+                "The model {name} needs its own Python code.",
+                "If you trust its author, turn on “Trust remote code”. Otherwise choose another "
+                "model.",
                 where=Where(step="model", field="trust_remote_code"),
+                name=folder.name,
             )
     try:
         return AutoConfig.from_pretrained(
@@ -174,18 +178,20 @@ def _unknown_architecture(raw: dict[str, Any]) -> Exception:
     name = (raw.get("architectures") or [raw.get("model_type") or "(none)"])[0]
     return fail(
         "model.unknown_architecture",
-        f"transformers {transformers.__version__} does not know the architecture {name}.",
-        "Update transformers, or choose a model of an architecture that it knows.",
+        "transformers {version} doesn't support the architecture {name}.",
+        "Update transformers, or choose a model with a supported architecture.",
         where=_SOURCE,
+        version=transformers.__version__,
+        name=name,
     )
 
 
 def prequantized(config: PreTrainedConfig) -> str | None:
-    """How the weights are quantised on disk, such as `gptq`; None when they are not."""
-    found = getattr(config, "quantization_config", None)
-    if not found:
+    """Return how the weights are quantized on disk, such as `gptq`; None when they are not."""
+    settings = getattr(config, "quantization_config", None)
+    if not settings:
         return None
-    about = found if isinstance(found, dict) else found.to_dict()
+    about = settings if isinstance(settings, dict) else settings.to_dict()
     method = str(about.get("quant_method") or "unknown").removeprefix("QuantizationMethod.")
     if method.lower() == "bitsandbytes":
         return "4bit" if about.get("load_in_4bit") else "8bit"
@@ -193,7 +199,7 @@ def prequantized(config: PreTrainedConfig) -> str | None:
 
 
 def check_prequantized(stored: str) -> None:
-    """Refuses, by name, a stored quantisation that cannot be trained on here."""
+    """Raise ProblemError for a stored quantization that can't be trained on."""
     needs = {
         "4bit": "bitsandbytes",
         "8bit": "bitsandbytes",
@@ -203,18 +209,19 @@ def check_prequantized(stored: str) -> None:
     if stored not in needs:
         raise fail(
             "model.prequantized",
-            f"The model is stored with {stored} quantisation, which an adapter cannot be trained "
-            "on here.",
-            "Choose its unquantised original and 4-bit precision instead.",
+            "The model is stored with {method} quantization, which can't be trained on.",
+            "Choose the unquantized original and 4-bit precision instead.",
             where=_SOURCE,
+            method=stored,
         )
     if importlib.util.find_spec(needs[stored]) is None:
         raise fail(
             "model.prequantized",
-            f"The model is stored with {stored.upper()} quantisation, which needs {needs[stored]}.",
-            f"Install it (pip install {needs[stored]}), or choose the unquantised original and "
-            "4-bit precision.",
+            "The model is stored with {method} quantization, which needs the package {package}.",
+            "Run `pip install {package}`, or choose the unquantized original and 4-bit precision.",
             where=_SOURCE,
+            method=stored.upper(),
+            package=needs[stored],
         )
 
 
@@ -222,9 +229,10 @@ def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise fail(
             "model.no_bitsandbytes",
-            f"{spec.precision} precision needs bitsandbytes, which is not installed.",
-            "Install it (pip install bitsandbytes), or choose 16-bit precision.",
+            "{precision} precision needs the package bitsandbytes, which is not installed.",
+            "Run `pip install bitsandbytes`, or choose 16-bit precision.",
             where=Where(step="model", field="precision"),
+            precision=spec.precision,
         )
     if spec.precision == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
@@ -256,9 +264,10 @@ def _not_loaded(folder: Path, error: Exception) -> Exception:
         name = (raw.get("architectures") or [raw.get("model_type")])[0]
         return fail(
             "model.not_generative",
-            f"{name} is not a model that writes text from left to right.",
+            "{name} is not a causal language model.",
             "Choose a causal language model; its architecture usually ends in ForCausalLM.",
             where=_SOURCE,
+            name=name,
         )
     return unreadable(folder, _first_line(error))
 

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import numpy
 import torch
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 
 INDEX = "model.safetensors.index.json"
@@ -116,7 +117,7 @@ def header(file: Path) -> list[StoredTensor]:
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             if length > file.stat().st_size:
-                raise ValueError("its header is longer than the file")
+                raise ValueError("the header is longer than the file")
             entries = json.loads(opened.read(length))
         entries.pop("__metadata__", None)
         base = 8 + length
@@ -132,11 +133,13 @@ def header(file: Path) -> list[StoredTensor]:
             for name, entry in entries.items()
         ]
         if max((tensor.end for tensor in found), default=base) > file.stat().st_size:
-            raise ValueError("it ends too early")
+            raise ValueError("the file is truncated")
     except FileNotFoundError:
-        raise _broken(file, "it is missing") from None
+        raise _unreadable(file, text("the file is missing")) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
-        raise _broken(file, str(error) or "its header cannot be read") from error
+        raise _unreadable(
+            file, text("its header is invalid ({reason})", reason=str(error))
+        ) from error
     return found
 
 
@@ -150,8 +153,8 @@ def name_of(dtype: torch.dtype) -> str:
     return _NAMES[dtype]
 
 
-def word(dtype: torch.dtype) -> str:
-    """What torch calls a data type, as settings and records have it: bfloat16."""
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return torch's name of a dtype, as settings and records use it: bfloat16."""
     return str(dtype).removeprefix("torch.")
 
 
@@ -211,7 +214,7 @@ def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
     while view:
         count = file.readinto(view)  # type: ignore[attr-defined]  # unbuffered, so a raw file
         if not count:
-            raise _broken(Path(file.name), "it ends too early")
+            raise _unreadable(Path(file.name), text("the file is truncated"))
         view = view[count:]
 
 
@@ -233,7 +236,7 @@ def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, c
     while count:
         data = source.read(count)
         if not data:
-            raise _broken(Path(source.name), "it ends too early")
+            raise _unreadable(Path(source.name), text("the file is truncated"))
         view = memoryview(data)
         count -= len(view)
         while view:
@@ -245,22 +248,25 @@ def _files(folder: Path) -> list[Path]:
         try:
             names = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()
         except (ValueError, KeyError, AttributeError) as error:
-            raise _broken(folder / INDEX, "it lists no files") from error
+            raise _unreadable(folder / INDEX, text("it lists no files")) from error
         return [folder / name for name in dict.fromkeys(names)]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     raise fail(
         "model.no_safetensors",
-        f"{folder} holds no .safetensors weights.",
-        "Choose a folder whose weights are safetensors files; others could run code when loaded.",
+        "{folder} has no .safetensors weights.",
+        "Choose a folder with safetensors weights. Other formats can run code when they are loaded.",
         where=Where(step="model", field="source", file=str(folder)),
+        folder=str(folder),
     )
 
 
-def _broken(file: Path, reason: str) -> ProblemError:
+def _unreadable(file: Path, reason: Text) -> ProblemError:
     return fail(
         "model.unreadable",
-        f"{file.name} cannot be read: {reason}.",
+        "{file} can't be read: {reason}.",
         "Copy or download the file again.",
         where=Where(file=str(file)),
+        file=file.name,
+        reason=reason,
     )

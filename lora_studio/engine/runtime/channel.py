@@ -1,4 +1,4 @@
-"""The worker's line to its parent: events out, commands in, flags that work looks at."""
+"""The worker's link to its parent: events out, commands in, and flags that work polls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.runtime.failures import CancelledError, PausedError
 
-#: Seconds between two looks into the mailbox of a run.
+#: Seconds between two readings of a run's mailbox.
 MAILBOX_INTERVAL = 0.25
 
 #: Shortest time between two `Progress` events of one stage, in seconds.
@@ -29,12 +29,12 @@ PROGRESS_INTERVAL = 0.1
 class Channel:
     """Writes events to the parent's pipe and, during a job, to the run's `events.jsonl`.
 
-    The file is the truth. The pipe has a thread of its own: a parent that hangs or has gone never
-    holds the work up.
+    The file is authoritative. The pipe has its own thread, so a parent that hangs or has exited never
+    blocks the work.
     """
 
     def __init__(self) -> None:
-        """Takes over stdout: from now on a stray `print`, in C too, goes to stderr."""
+        """Take over stdout: a stray `print`, even in C, goes to stderr from now on."""
         sys.stdout.flush()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         pipe = os.fdopen(os.dup(1), "wb", buffering=0)
@@ -46,7 +46,7 @@ class Channel:
         self._pump.start()
 
     def open_run(self, run: RunFolder) -> None:
-        """Also writes to the run's events file, from a line of its own on."""
+        """Also write to the run's events file, starting on a new line."""
         file = run.events_file.open("ab+", buffering=0)
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -55,14 +55,14 @@ class Channel:
         self._file = file
 
     def close_run(self) -> None:
-        """Ends writing to a run's events file."""
+        """Stop writing to the run's events file."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
     def emit(self, event: BaseModel) -> None:
-        """Sends one event; raises OSError only when the run's own file cannot be written."""
+        """Send one event; raises OSError only when the run's own file can't be written."""
         line = events.to_line(event).encode() + b"\n"
         with self._lock:
             if self._file is not None:
@@ -70,7 +70,7 @@ class Channel:
             self._lines.put(line)
 
     def drain(self, seconds: float = 10.0) -> None:
-        """Waits until the parent has been sent everything, or that long."""
+        """Wait until everything was sent to the parent, at most `seconds`."""
         self._lines.put(None)
         self._pump.join(seconds)
 
@@ -92,7 +92,7 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 @dataclass
 class Flags:
-    """What a parent has asked of the command under way; set by reader threads."""
+    """Requests of the parent for the running command; set by reader threads."""
 
     cancel: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -101,36 +101,36 @@ class Flags:
 
 
 class Inbox:
-    """Commands from stdin and from a run's mailbox; controls set flags, the rest waits in line."""
+    """Commands from stdin and from a run's mailbox: controls set flags, all others are queued."""
 
     def __init__(self, on_command: Callable[[commands.Job | commands.Question | None], None]):
-        """`on_command` is called from the reader threads; None means that no more will come."""
+        """`on_command` is called from the reader threads, with None after the last command."""
         self._on_command = on_command
         self._flags: dict[str, Flags] = {}
         self._lock = threading.Lock()
-        self._under_way: commands.Job | commands.Question | None = None
-        self._over = False
-        self._is_alone = False  # the parent has closed its end, or is gone
-        self._when_alone: Callable[[], None] | None = None
+        self._running: commands.Job | commands.Question | None = None
+        self._is_winding_up = False
+        self._is_parent_gone = False  # the parent has closed its end of the pipe, or has exited
+        self._parent_gone_callback: Callable[[], None] | None = None
 
     def flags(self, target: str) -> Flags:
-        """The flags of a command; they may be set before it begins."""
+        """Return the flags of a command; they may be set before it starts."""
         with self._lock:
             return self._flags.setdefault(target, Flags())
 
-    def begin(self, command: commands.Job | commands.Question) -> Flags:
-        """The flags of the command that is carried out from now on."""
+    def start_command(self, command: commands.Job | commands.Question) -> Flags:
+        """Return the flags of the command that runs from now on."""
         flags = self.flags(command.id)
         with self._lock:
-            self._under_way = command
-        if self._over:
+            self._running = command
+        if self._is_winding_up:
             self._end(command)
         return flags
 
     def wind_up(self) -> None:
-        """Ends everything soon: a training is paused, all else is cancelled, nothing new begins."""
+        """End soon: pause a training, cancel anything else, start nothing new."""
         with self._lock:
-            self._over, command = True, self._under_way
+            self._is_winding_up, command = True, self._running
         if command is not None:
             self._end(command)
         self._on_command(None)
@@ -140,35 +140,37 @@ class Inbox:
         (flags.pause if isinstance(command, commands.Train) else flags.cancel).set()
 
     def read_pipe(self, stream: BinaryIO) -> None:
-        """Starts the thread that reads commands until the parent closes its end."""
+        """Start the thread that reads commands until the parent closes its end."""
 
         def read() -> None:
             for line in stream:
-                self._take(line)
+                self._dispatch(line)
             with self._lock:
-                self._is_alone, act = True, self._when_alone
-            if act is not None:
-                act()
+                self._is_parent_gone, callback = True, self._parent_gone_callback
+            if callback is not None:
+                callback()
             self._on_command(None)
 
         threading.Thread(target=read, name="commands", daemon=True).start()
 
-    def when_alone(self, act: Callable[[], None]) -> Callable[[], None]:
-        """Calls `act` when the parent has closed its end of the pipe, or at once if it has; returns the
-        end of that."""
+    def on_parent_gone(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` when the parent closes its end of the pipe, at once if it already has.
+
+        Returns a function that removes the callback.
+        """
         with self._lock:
-            self._when_alone, is_alone = act, self._is_alone
-        if is_alone:
-            act()
+            self._parent_gone_callback, is_gone = callback, self._is_parent_gone
+        if is_gone:
+            callback()
 
-        def end() -> None:
+        def remove() -> None:
             with self._lock:
-                self._when_alone = None
+                self._parent_gone_callback = None
 
-        return end
+        return remove
 
     def watch_mailbox(self, path: Path) -> Callable[[], None]:
-        """Starts the thread that reads controls appended to a file from now on; returns its end."""
+        """Start the thread that reads controls appended to a file; returns a function that ends it."""
         ended = threading.Event()
         start = path.stat().st_size if path.exists() else 0
 
@@ -189,16 +191,16 @@ class Inbox:
                 if not line.endswith(b"\n"):
                     break
                 position += len(line)
-                self._take(line, controls_only=True)
+                self._dispatch(line, controls_only=True)
         return position
 
-    def _take(self, line: bytes, *, controls_only: bool = False) -> None:
+    def _dispatch(self, line: bytes, *, controls_only: bool = False) -> None:
         try:
             command = commands.parse(line)
         except ValidationError as error:
             # Without what was sent: it may hold a token.
-            found = error.errors(include_input=False, include_url=False, include_context=False)
-            print(f"A command was not understood: {found}", file=sys.stderr)
+            details = error.errors(include_input=False, include_url=False, include_context=False)
+            print(f"Invalid command: {details}", file=sys.stderr)
             return
         match command:
             case commands.Cancel():
@@ -217,7 +219,7 @@ class Inbox:
 
 @dataclass
 class JobContext:
-    """What a step of the engine needs of the world around it."""
+    """The command that a step of the engine works for: its events, flags and progress."""
 
     id: str
     channel: Channel
@@ -230,22 +232,22 @@ class JobContext:
     _began: float = 0.0
 
     def emit(self, event: events.Event) -> None:
-        """Sends an event in the name of this job's command."""
+        """Send an event about this job's command."""
         self.channel.emit(event.model_copy(update={"id": self.id}))
         for listener in tuple(self.listeners):
             listener(event)
 
     def check(self) -> None:
-        """Called per micro-batch, tensor, token or chunk; raises CancelledError or PausedError."""
+        """Raise CancelledError or PausedError on request; call it per micro-batch, tensor or token."""
         if self.flags.cancel.is_set():
             raise CancelledError
         if self.pausable and self.flags.pause.is_set():
             raise PausedError
 
     def progress(self, stage: str | Text, done: float, total: float | None, unit: str = "") -> None:
-        """Tells how far a stage is, at most ten times a second, and heeds a cancel.
+        """Report the progress of a stage, at most ten times a second; raises as `check` does.
 
-        The time left is what the stage took so far, projected onto the rest.
+        The remaining time is the elapsed time of the stage, projected onto the rest.
         """
         self.check()
         now = time.monotonic()
@@ -256,4 +258,8 @@ class JobContext:
             return
         self._last_progress = (stage, now)
         eta = (now - self._began) * (total - done) / done if total and done else None
-        self.emit(events.Progress(stage=str(stage), done=done, total=total, unit=unit, eta_s=eta))
+        self.emit(
+            events.Progress(
+                stage=Text.model_validate(stage), done=done, total=total, unit=unit, eta_s=eta
+            )
+        )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime.failures import CancelledError
 
@@ -114,8 +115,8 @@ class Llama:
 
     def chat_template(self) -> str:
         """The Jinja template in the file, "" without one."""
-        found = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
-        return "" if found == self._ffi.NULL else self._ffi.string(found).decode("utf-8")
+        template = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
+        return "" if template == self._ffi.NULL else self._ffi.string(template).decode("utf-8")
 
     def marks(self) -> tuple[str, str]:
         """The texts of the tokens that begin and end a text."""
@@ -196,8 +197,8 @@ class Llama:
             parameters.n_gpu_layers = 0
         model = self._lib.llama_model_load_from_file(str(file).encode(), parameters)
         if model == self._ffi.NULL:
-            self._heed_cancel()
-            raise _refused(file, "llama.cpp could not load it")
+            self._raise_if_cancelled()
+            raise _not_loaded(file, text("llama.cpp can't load it"))
         return model
 
     def _observing(self, observe: Callable[[int, bool], bool]) -> Any:
@@ -219,7 +220,9 @@ class Llama:
             parameters.offload_kqv = parameters.op_offload = False  # what is looked at stays here
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
-            raise _refused(file, f"there was no memory for a context of {tokens} tokens")
+            raise _not_loaded(
+                file, text("not enough memory for a context of {tokens} tokens", tokens=tokens)
+            )
         return context
 
     def _decode(self, ids: Sequence[int], start: int, outputs: set[int]) -> None:
@@ -237,14 +240,15 @@ class Llama:
         finally:
             self._lib.llama_batch_free(batch)
         if status != 0:
-            self._heed_cancel()
+            self._raise_if_cancelled()
             raise fail(
                 "gguf.not_computed",
-                f"llama.cpp could not evaluate a conversation of {start + len(ids)} tokens "
-                f"(status {status}).",
+                "llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).",
                 "Close other programs that use memory, or shorten the conversation.",
+                tokens=start + len(ids),
+                status=status,
             )
-        self._heed_cancel()
+        self._raise_if_cancelled()
 
     def _logits_at(self, index: int) -> np.ndarray:
         pointer = self._lib.llama_get_logits_ith(self._context, index)
@@ -287,7 +291,7 @@ class Llama:
             lib.llama_sampler_chain_add(chain, part)
         return chain
 
-    def _heed_cancel(self) -> None:
+    def _raise_if_cancelled(self) -> None:
         if self._cancelled():
             raise CancelledError
 
@@ -314,7 +318,7 @@ def _vocabulary_of(file: Path) -> Iterator[tuple[Any, Any, Any]]:
     parameters.vocab_only = True
     model = lib.llama_model_load_from_file(str(file).encode(), parameters)
     if model == ffi.NULL:
-        raise _refused(file, "llama.cpp could not read its vocabulary")
+        raise _not_loaded(file, text("llama.cpp can't read its vocabulary"))
     try:
         yield ffi, lib, lib.llama_model_get_vocab(model)
     finally:
@@ -363,11 +367,13 @@ def threads() -> int:
     return int(granted) if granted.isdigit() and int(granted) else os.cpu_count() or 1
 
 
-def _refused(file: Path, reason: str) -> ProblemError:
+def _not_loaded(file: Path, reason: Text) -> ProblemError:
     return fail(
         "gguf.not_loaded",
-        f"{file.name} could not be opened: {reason}.",
-        "The log has llama.cpp's own words. Export the model again; if that does not help, free "
-        "some memory or update the engine.",
+        "{file} can't be opened: {reason}.",
+        "Export the model again. If that doesn't help, free some memory or update the engine. "
+        "llama.cpp's message is in the log.",
         where=Where(file=str(file)),
+        file=file.name,
+        reason=reason,
     )

@@ -1,4 +1,4 @@
-"""One kind of work, piece by piece, in as many processes as there are processors.
+"""A pool of processes that do one kind of work, piece by piece, in as many processes as cores.
 
 The processes are spawned or come from a fork server, never forked: this one has threads and perhaps
 CUDA, and a fork of a process in which a thread holds a lock hangs. They heed a cancel, and they end

@@ -125,7 +125,7 @@ def merging(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
             error = difference - update
             rounded = rounded and bool((error.abs() <= _rounding(new)).all())
             errors, sizes = errors + float(error @ error), sizes + size
-            stored = safetensors_files.word(new.dtype)
+            stored = safetensors_files.dtype_name(new.dtype)
     head, table = "lm_head.weight", "model.embed_tokens.weight"
     untied = head in after and head not in before and not adapter.replacements
     untied = untied and not torch.equal(after[head].read(), after[table].read())

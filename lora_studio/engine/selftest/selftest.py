@@ -204,7 +204,7 @@ def _reference(
     source = str(merge.base_of(project.model, project.merging, job))
     spec = _plain(project.model).model_copy(update={"source": source})
     loaded = loading.load(generation.widened(spec, job), job)
-    mix = AdapterMix(name="merged", adapters=tuple(merge.chosen(folder, project.merging)))
+    mix = AdapterMix(name="merged", adapters=tuple(merge.chosen_adapters(folder, project.merging)))
     tuned = adapters.AdapterSwitch(loaded.model).to(mix)
     reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
     del loaded, tuned
@@ -232,7 +232,7 @@ def _read_reference(
         stored[done : done + len(values)] = values
         done += len(values)
     assert stored is not None
-    computed_in = safetensors_files.word(next(tuned.parameters()).dtype)
+    computed_in = safetensors_files.dtype_name(next(tuned.parameters()).dtype)
     answers = reading.answers_in_torch(tuned, tokenizer, cases, "base + adapter", job)
     parameters = sum(value.numel() for value in tuned.parameters())
     return Reference(stored, computed_in, parameters, answers)
@@ -275,7 +275,7 @@ def _test_merged(
         faults=tuple(faults),
         find_cause=lambda: causes.of_merged(
             merge.base_of(project.model, project.merging, job),
-            merge.chosen(folder, project.merging),
+            merge.chosen_adapters(folder, project.merging),
             folder.merged,
         ),
     )

@@ -129,7 +129,7 @@ def _sources(
             where=Where(step="training", file=str(run.adapter)),
         )
     recipe = direct_gguf.recipe_of(run, project, job)
-    if problem := prequantized.warning(recipe.base):
+    if problem := prequantized.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
     def whole(scratch: Path, reason: str) -> TensorSource:

@@ -83,7 +83,7 @@ def recipe_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
     float16, which has 11 and holds every weight of that size as it is, in the same room.
     """
     base = merging.base_of(project.model, project.merging, job)
-    chosen = tuple(merging.chosen(run, project.merging))
+    chosen = tuple(merging.chosen_adapters(run, project.merging))
     spec = project.merging
     asked_for = spec.dtype != "auto" or "BF16" in project.export.quantizations
     if not asked_for and merging.stored_in(base) == torch.bfloat16:
