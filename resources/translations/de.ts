@@ -491,12 +491,23 @@
             <translation>Alle</translation>
         </message>
         <message>
+            <source>All adapter weights are 0, so there is nothing to merge.</source>
+            <translation>Alle Adaptergewichte sind 0, es gibt also nichts zusammenzuführen.</translation>
+        </message>
+        <message>
             <source>All files (*)</source>
             <translation>Alle Dateien (*)</translation>
         </message>
         <message>
             <source>All its layers have their place: {changed} tensors change.</source>
             <translation>Alle Schichten haben ihren Platz: {changed} Tensoren ändern sich.</translation>
+        </message>
+        <message numerus="yes">
+            <source>All layers fit: {n} tensors change.</source>
+            <translation>
+                <numerusform>Alle Schichten passen: {n} Tensor ändert sich.</numerusform>
+                <numerusform>Alle Schichten passen: {n} Tensoren ändern sich.</numerusform>
+            </translation>
         </message>
         <message>
             <source>All linear layers</source>
@@ -605,6 +616,10 @@
         <message>
             <source>Another job is running.</source>
             <translation>Ein anderer Auftrag läuft.</translation>
+        </message>
+        <message>
+            <source>Another process is working on this run.</source>
+            <translation>Ein anderer Prozess arbeitet an diesem Lauf.</translation>
         </message>
         <message>
             <source>Another program might have the file open, or the disk might be full, disconnected or write-protected. The previous content is unchanged.</source>
@@ -1171,6 +1186,10 @@
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
         <message>
+            <source>Choose a folder with safetensors weights. Other formats can run code when they are loaded.</source>
+            <translation>Wähle einen Ordner mit safetensors-Gewichten. Andere Formate können beim Laden Code ausführen.</translation>
+        </message>
+        <message>
             <source>Choose a folder, a GGUF file or a Hub ID.</source>
             <translation>Wähle einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
         </message>
@@ -1251,6 +1270,10 @@
             <translation>Wählen Sie alle Dateien dieser Gespräche zusammen.</translation>
         </message>
         <message>
+            <source>Choose an instruction-tuned or chat model.</source>
+            <translation>Wähle ein Instruct- oder Chat-Modell.</translation>
+        </message>
+        <message>
             <source>Choose another chat template in the dataset step.</source>
             <translation>Wählen Sie beim Datensatz eine andere Chat-Vorlage.</translation>
         </message>
@@ -1277,6 +1300,10 @@
         <message>
             <source>Choose cat, which is exact, or svd, which brings the sum to the rank you want.</source>
             <translation>Wählen Sie cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang bringt.</translation>
+        </message>
+        <message>
+            <source>Choose cat, which is exact, or svd, which reduces the sum to the rank you want.</source>
+            <translation>Wähle cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
         </message>
         <message>
             <source>Choose data in which the assistant answers.</source>
@@ -1359,6 +1386,10 @@
             <translation>Wählen Sie das Basismodell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
         <message>
+            <source>Choose the base model that the adapter was trained on, in the same version.</source>
+            <translation>Wähle das Basismodell, auf dem der Adapter trainiert wurde, in derselben Version.</translation>
+        </message>
+        <message>
             <source>Choose the file again.</source>
             <translation>Wählen Sie die Datei neu.</translation>
         </message>
@@ -1395,6 +1426,18 @@
             <translation>Wähle das Format „Frage und Antwort“. Ordne question der Spalte {question} zu und answer der Spalte {answer}, oder umgekehrt.</translation>
         </message>
         <message>
+            <source>Choose the model as a Hugging Face folder or Hub ID instead.</source>
+            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID.</translation>
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported GGUF architectures: {names}.</source>
+            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte GGUF-Architekturen: {names}.</translation>
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}.</source>
+            <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
+        </message>
+        <message>
             <source>Choose the model as a Hugging Face folder or hub id instead.</source>
             <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-Kennung.</translation>
         </message>
@@ -1411,6 +1454,10 @@
             <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung. Bekannt sind: {known}.</translation>
         </message>
         <message>
+            <source>Choose the model that it was trained on as the project's model.</source>
+            <translation>Wähle das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
+        </message>
+        <message>
             <source>Choose the model that the adapter was trained on, in its very same version.</source>
             <translation>Wählen Sie das Modell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
@@ -1425,6 +1472,10 @@
         <message>
             <source>Choose the repository of the model itself, with config.json and .safetensors files.</source>
             <translation>Wähle das Repository des Modells selbst, mit config.json und .safetensors-Dateien.</translation>
+        </message>
+        <message>
+            <source>Choose the unquantized original and 4-bit precision instead.</source>
+            <translation>Wähle stattdessen das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Chosen</source>
@@ -1925,6 +1976,10 @@
             <translation>Gedacht für {only_for}.</translation>
         </message>
         <message>
+            <source>Details are in the log of the run. Everything saved before is kept.</source>
+            <translation>Details stehen im Protokoll des Laufs. Alles zuvor Gespeicherte bleibt erhalten.</translation>
+        </message>
+        <message>
             <source>Device</source>
             <translation>Gerät</translation>
         </message>
@@ -2015,6 +2070,10 @@
         <message>
             <source>Download</source>
             <translation>Herunterladen</translation>
+        </message>
+        <message>
+            <source>Download or copy the file again. It is damaged or incomplete.</source>
+            <translation>Lade oder kopiere die Datei noch einmal. Sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
             <source>Download or copy the model again. A file is damaged or missing.</source>
@@ -2345,6 +2404,10 @@
             <translation>Basismodell exportieren</translation>
         </message>
         <message>
+            <source>Export the model again. If that doesn't help, free some memory or update the engine. llama.cpp's message is in the log.</source>
+            <translation>Exportiere das Modell noch einmal. Hilft das nicht, gib Arbeitsspeicher frei oder aktualisiere die Engine. Die Meldung von llama.cpp steht im Protokoll.</translation>
+        </message>
+        <message>
             <source>Export the run first, or choose another file.</source>
             <translation>Exportieren Sie den Lauf zuerst, oder wählen Sie eine andere Datei.</translation>
         </message>
@@ -2577,6 +2640,10 @@
             <translation>Ordner…</translation>
         </message>
         <message>
+            <source>For a better merged model, choose the original 16-bit model as the base.</source>
+            <translation>Mit dem ursprünglichen 16-Bit-Modell als Basis wird das zusammengeführte Modell besser.</translation>
+        </message>
+        <message>
             <source>For every quantisation</source>
             <translation>Für jede Quantisierung</translation>
         </message>
@@ -2599,6 +2666,10 @@
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again.</source>
             <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und starten Sie diesen Schritt erneut.</translation>
+        </message>
+        <message>
+            <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete are unchanged.</source>
+            <translation>Gib Speicherplatz frei oder verschiebe das Projekt auf einen größeren Datenträger und starte diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete before are untouched.</source>
@@ -2719,6 +2790,10 @@
         <message>
             <source>Give this adapter the weight 1.</source>
             <translation>Geben Sie diesem Adapter das Gewicht 1.</translation>
+        </message>
+        <message>
+            <source>Give yourself access to it, or choose another folder.</source>
+            <translation>Verschaffe dir Zugriff darauf oder wähle einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Give yourself the right to it, or choose another folder.</source>
@@ -2921,6 +2996,10 @@
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
         </message>
         <message>
+            <source>If you trust its author, turn on “Trust remote code”. Otherwise choose another model.</source>
+            <translation>Wenn du dem Autor vertraust, schalte „Fremdem Code vertrauen“ ein. Wähle sonst ein anderes Modell.</translation>
+        </message>
+        <message>
             <source>Images (*.png)</source>
             <translation>Bilder (*.png)</translation>
         </message>
@@ -3117,6 +3196,10 @@
             <translation>Unterbrochen</translation>
         </message>
         <message>
+            <source>Invalid command: {details}</source>
+            <translation>Ungültiger Befehl: {details}</translation>
+        </message>
+        <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
         </message>
@@ -3157,8 +3240,16 @@
             <translation>Es ist ein Teil von mehreren: Verbinden Sie sie zuerst mit llama-gguf-split.</translation>
         </message>
         <message>
+            <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
+            <translation>Er wurde auf {named} trainiert. Auf einem anderen Modell gleicher Form ist seine Ausgabe sinnlos.</translation>
+        </message>
+        <message>
             <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
             <translation>Er wurde auf {named} trainiert: Ein anderes Modell gleicher Gestalt ergibt Unsinn.</translation>
+        </message>
+        <message>
+            <source>Its TEMPLATE can't be rendered: {reason}.</source>
+            <translation>Sein TEMPLATE lässt sich nicht rendern: {reason}.</translation>
         </message>
         <message>
             <source>Its TEMPLATE cannot be rendered here: {error}.</source>
@@ -3861,6 +3952,10 @@
             <translation>Führen Sie einen davon allein zusammen.</translation>
         </message>
         <message>
+            <source>Merge only one of them.</source>
+            <translation>Führe nur einen davon zusammen.</translation>
+        </message>
+        <message>
             <source>Merge or export first.</source>
             <translation>Führen Sie zuerst zusammen oder exportieren Sie.</translation>
         </message>
@@ -3911,6 +4006,10 @@
         <message>
             <source>Merging file {number} of {count}</source>
             <translation>Datei {number} von {count} wird zusammengeführt</translation>
+        </message>
+        <message>
+            <source>Merging into the cached 16-bit original: {name}.</source>
+            <translation>Zusammengeführt wird mit dem 16-Bit-Original aus dem Cache: {name}.</translation>
         </message>
         <message>
             <source>Merging is running.</source>
@@ -4011,6 +4110,10 @@
         <message>
             <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT hat eine bei 4 GB), oder heben Sie die Grenze für Dateigrößen Ihres Kontos. Vorher fertige Dateien sind unberührt.</translation>
+        </message>
+        <message>
+            <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
+            <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhe das Dateigrößenlimit deines Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
             <source>Move the project to a disk without that limit, or raise the limit on file sizes of your account, then resume: training goes on from step {saved_step}.</source>
@@ -4570,6 +4673,14 @@
             <translation>Der Offline-Modus ist an: Nichts wurde abgefragt.</translation>
         </message>
         <message>
+            <source>Offline mode is on: {host} was not contacted</source>
+            <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert</translation>
+        </message>
+        <message>
+            <source>Offline mode is on: {host} was not contacted.</source>
+            <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert.</translation>
+        </message>
+        <message>
             <source>Offline mode is on: {name} is not reached</source>
             <translation>Der Offline-Modus ist an: {name} wird nicht angesprochen</translation>
         </message>
@@ -4634,6 +4745,10 @@
             <translation>Ollama liest {prompt} Tokens, wo das Modell mit {ours} trainiert wurde.</translation>
         </message>
         <message>
+            <source>Ollama tokenizes this text itself and reports only the number of tokens.</source>
+            <translation>Ollama tokenisiert diesen Text selbst und meldet nur die Anzahl der Tokens.</translation>
+        </message>
+        <message>
             <source>Ollama turns this text into tokens itself and tells only how many they are.</source>
             <translation>Ollama macht aus diesem Text selbst Tokens und sagt nur, wie viele es sind.</translation>
         </message>
@@ -4672,6 +4787,10 @@
         <message>
             <source>One main button</source>
             <translation>Ein Hauptknopf</translation>
+        </message>
+        <message>
+            <source>One of the adapters is damaged. Inspect each with `{command}`.</source>
+            <translation>Einer der Adapter ist beschädigt. Untersuche jeden mit `{command}`.</translation>
         </message>
         <message>
             <source>One of the adapters is damaged: look at each with `adapters show`.</source>
@@ -4800,6 +4919,10 @@
         <message>
             <source>PEFT merge</source>
             <translation>Merge mit PEFT</translation>
+        </message>
+        <message>
+            <source>PEFT merges it with the model in memory: {reason}.</source>
+            <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
         </message>
         <message>
             <source>PEFT merges it, in memory: {why}.</source>
@@ -5246,6 +5369,10 @@
             <translation>Speicherbedarf senken: {change}</translation>
         </message>
         <message>
+            <source>Reduce the micro-batch size or the max. sequence length, enable gradient checkpointing, or choose 4-bit precision. Closing other programs that use the device also helps.</source>
+            <translation>Verringere die Micro-Batch-Größe oder die maximale Sequenzlänge, schalte Gradient Checkpointing ein oder wähle 4-Bit-Genauigkeit. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
+        </message>
+        <message>
             <source>Refresh</source>
             <translation>Aktualisieren</translation>
         </message>
@@ -5506,6 +5633,14 @@
             <translation>Zeilen, Längen oder Befunde</translation>
         </message>
         <message>
+            <source>Run `pip install bitsandbytes`, or choose 16-bit precision.</source>
+            <translation>Führe `pip install bitsandbytes` aus oder wähle 16-Bit-Genauigkeit.</translation>
+        </message>
+        <message>
+            <source>Run `pip install {package}`, or choose the unquantized original and 4-bit precision.</source>
+            <translation>Führe `pip install {package}` aus oder wähle das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
+        </message>
+        <message>
             <source>Run again</source>
             <translation>Erneut ausführen</translation>
         </message>
@@ -5528,6 +5663,10 @@
         <message>
             <source>Run settings</source>
             <translation>Einstellungen des Laufs</translation>
+        </message>
+        <message>
+            <source>Run the chat on the CPU, or wait until the job is done.</source>
+            <translation>Lass den Chat auf der CPU laufen oder warte, bis der Auftrag fertig ist.</translation>
         </message>
         <message>
             <source>Run the model's own code</source>
@@ -5762,12 +5901,20 @@
             <translation>Setzen Sie beim Datensatz einen Validierungsanteil und trainieren Sie neu.</translation>
         </message>
         <message>
+            <source>Set at least one weight. With 1 an adapter is merged as it was trained.</source>
+            <translation>Setze mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
+        </message>
+        <message>
             <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
             <translation>Richten Sie sie ein: Einstellungen, Engine, oder `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Set the date and time of this computer right, then start the set-up again: what was downloaded is kept. Where they are right, the server's certificate is out of date: use another index, or a wheel folder from another machine.</source>
             <translation>Stellen Sie Datum und Uhrzeit dieses Rechners richtig, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt. Sind sie richtig, ist das Zertifikat des Servers abgelaufen: Verwenden Sie einen anderen Index oder einen Wheel-Ordner von einem anderen Rechner.</translation>
+        </message>
+        <message>
+            <source>Set this adapter's weight to 1.</source>
+            <translation>Setze das Gewicht dieses Adapters auf 1.</translation>
         </message>
         <message>
             <source>Set up</source>
@@ -6373,6 +6520,14 @@
             <translation>Die GGUF-Datei hat {what} namens {name}, hier nicht bekannt.</translation>
         </message>
         <message>
+            <source>The GGUF file has an unsupported pre-tokenizer: {name}.</source>
+            <translation>Die GGUF-Datei hat einen nicht unterstützten Pre-Tokenizer: {name}.</translation>
+        </message>
+        <message>
+            <source>The GGUF file has an unsupported tokenizer: {name}.</source>
+            <translation>Die GGUF-Datei hat einen nicht unterstützten Tokenizer: {name}.</translation>
+        </message>
+        <message>
             <source>The GPU</source>
             <translation>Die GPU</translation>
         </message>
@@ -6461,6 +6616,14 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
+            <source>The adapter doesn't belong to this base model: {reason}.</source>
+            <translation>Der Adapter gehört nicht zu diesem Basismodell: {reason}.</translation>
+        </message>
+        <message>
+            <source>The adapter doesn't fit {model}.</source>
+            <translation>Der Adapter passt nicht zu {model}.</translation>
+        </message>
+        <message>
             <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
             <translation>Der Adapter ist beschädigt, oder das Training divergierte: Trainieren Sie mit kleinerer Rate neu.</translation>
         </message>
@@ -6493,6 +6656,10 @@
             <translation>Der Adapter hat {name} ganz trainiert, was sich nicht gewichten lässt.</translation>
         </message>
         <message>
+            <source>The adapter trained {tensor} in full, which can't be weighted.</source>
+            <translation>Der Adapter hat {tensor} vollständig trainiert; das lässt sich nicht gewichten.</translation>
+        </message>
+        <message>
             <source>The adapter was begun with {initial}, which changed the base model, and is not converted to a usual one.</source>
             <translation>Der Adapter wurde mit {initial} begonnen, das das Basismodell veränderte, und ist nicht in einen üblichen umgewandelt.</translation>
         </message>
@@ -6503,6 +6670,10 @@
         <message>
             <source>The adapter's {config} names no rank (r) and alpha (lora_alpha) to scale it by.</source>
             <translation>Die {config} des Adapters nennt keinen Rang (r) und kein Alpha (lora_alpha) zum Skalieren.</translation>
+        </message>
+        <message>
+            <source>The adapters have different ranks at {module} ({ranks}), and the method {method} needs equal ranks.</source>
+            <translation>Die Adapter haben bei {module} verschiedene Ränge ({ranks}), und die Methode {method} braucht gleiche Ränge.</translation>
         </message>
         <message>
             <source>The adapters have ranks {map} at {module}, and {method} needs equal ones.</source>
@@ -6531,6 +6702,14 @@
         <message>
             <source>The base model exists only quantised with {get}, which cannot be merged into.</source>
             <translation>Das Basismodell gibt es nur mit {get} quantisiert, womit sich nicht zusammenführen lässt.</translation>
+        </message>
+        <message>
+            <source>The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the precision lost in quantization is not recovered.</source>
+            <translation>Das Basismodell ist mit bitsandbytes quantisiert. Es wird auf 16 Bit dequantisiert; die beim Quantisieren verlorene Genauigkeit kommt nicht zurück.</translation>
+        </message>
+        <message>
+            <source>The base model is quantized with {method}, and adapters can't be merged into it.</source>
+            <translation>Das Basismodell ist mit {method} quantisiert, damit lassen sich Adapter nicht zusammenführen.</translation>
         </message>
         <message>
             <source>The best adapter, from step {step}, was kept.</source>
@@ -6590,6 +6769,10 @@
         <message>
             <source>The combined adapter</source>
             <translation>Der kombinierte Adapter</translation>
+        </message>
+        <message>
+            <source>The combined update of {module} contains NaN or infinite values.</source>
+            <translation>Das kombinierte Update von {module} enthält NaN oder unendliche Werte.</translation>
         </message>
         <message>
             <source>The combined update of {module} holds values that are no numbers.</source>
@@ -6764,8 +6947,16 @@
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus, ist also eine Datenzeile.</translation>
         </message>
         <message>
+            <source>The folder {folder} contains files that are not a model.</source>
+            <translation>Der Ordner {folder} enthält Dateien, die kein Modell sind.</translation>
+        </message>
+        <message>
             <source>The folder {folder} doesn't exist.</source>
             <translation>Den Ordner {folder} gibt es nicht.</translation>
+        </message>
+        <message>
+            <source>The folder {folder} is not empty.</source>
+            <translation>Der Ordner {folder} ist nicht leer.</translation>
         </message>
         <message>
             <source>The folder {parent} of the project is no longer there.</source>
@@ -6896,6 +7087,10 @@
             <translation>Das zusammengeführte Modell, wo es eines gibt, sonst Basis und Adapter</translation>
         </message>
         <message>
+            <source>The merged model would overwrite its base model.</source>
+            <translation>Das zusammengeführte Modell würde sein Basismodell überschreiben.</translation>
+        </message>
+        <message>
             <source>The merged model would take the place of its base model.</source>
             <translation>Das zusammengeführte Modell käme an die Stelle seines Basismodells.</translation>
         </message>
@@ -6940,6 +7135,14 @@
             <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
         </message>
         <message>
+            <source>The model is stored with {method} quantization, which can't be trained on.</source>
+            <translation>Das Modell ist mit {method} quantisiert gespeichert, darauf lässt sich nicht trainieren.</translation>
+        </message>
+        <message>
+            <source>The model is stored with {method} quantization, which needs the package {package}.</source>
+            <translation>Das Modell ist mit {method} quantisiert gespeichert, dafür wird das Paket {package} gebraucht.</translation>
+        </message>
+        <message>
             <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
             <translation>Das Modell ist mit {stored}-Quantisierung gespeichert, auf der hier kein Adapter trainiert werden kann.</translation>
         </message>
@@ -6954,6 +7157,10 @@
         <message>
             <source>The model {name} brings Python code of its own.</source>
             <translation>Das Modell {name} bringt eigenen Python-Code mit.</translation>
+        </message>
+        <message>
+            <source>The model {name} needs its own Python code.</source>
+            <translation>Das Modell {name} braucht seinen eigenen Python-Code.</translation>
         </message>
         <message>
             <source>The model's chat template can't be used: {reason}.</source>
@@ -7539,6 +7746,10 @@
             <translation>Diese Zeile wird ausgelassen, sie hat also keine Tokens.</translation>
         </message>
         <message>
+            <source>This run has no file {file}.</source>
+            <translation>Dieser Lauf hat keine Datei {file}.</translation>
+        </message>
+        <message>
             <source>This run has no merged model.</source>
             <translation>Dieser Lauf hat kein zusammengeführtes Modell.</translation>
         </message>
@@ -7967,6 +8178,10 @@
             <translation>Zwei der Adapter bringen ein eigenes ganzes {name} mit, und ein Modell kann nur eines haben.</translation>
         </message>
         <message>
+            <source>Two of the adapters trained {tensor} in full, and a model can have only one.</source>
+            <translation>Zwei der Adapter haben {tensor} vollständig trainiert, und ein Modell kann nur einen davon haben.</translation>
+        </message>
+        <message>
             <source>Type the id of a dataset on the Hugging Face hub</source>
             <translation>Kennung eines Datensatzes auf dem Hugging-Face-Hub eingeben</translation>
         </message>
@@ -8125,6 +8340,10 @@
         <message>
             <source>Update transformers, or choose a model of an architecture that it knows.</source>
             <translation>Aktualisieren Sie transformers, oder wählen Sie ein Modell einer bekannten Architektur.</translation>
+        </message>
+        <message>
+            <source>Update transformers, or choose a model with a supported architecture.</source>
+            <translation>Aktualisiere transformers oder wähle ein Modell mit unterstützter Architektur.</translation>
         </message>
         <message>
             <source>Updated tensors</source>
@@ -8317,6 +8536,10 @@
         <message>
             <source>Wait until it has ended, or watch it.</source>
             <translation>Warten Sie, bis er endet, oder sehen Sie ihm zu.</translation>
+        </message>
+        <message>
+            <source>Wait until it is done, or watch the run.</source>
+            <translation>Warte, bis er fertig ist, oder sieh dem Lauf zu.</translation>
         </message>
         <message>
             <source>Wait until the job has ended, close other windows, then try again.</source>
@@ -9170,6 +9393,14 @@
             <translation>aus Ihrem Paketverzeichnis</translation>
         </message>
         <message>
+            <source>generating answers ({source})</source>
+            <translation>Antworten werden erzeugt ({source})</translation>
+        </message>
+        <message>
+            <source>gpt2, llama</source>
+            <translation>gpt2, llama</translation>
+        </message>
+        <message>
             <source>gradient checkpointing</source>
             <translation>Gradienten-Checkpointing</translation>
         </message>
@@ -9326,6 +9557,10 @@
             <translation>er enthält {name}</translation>
         </message>
         <message>
+            <source>it is a DoRA adapter, and magnitudes can't be added</source>
+            <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
+        </message>
+        <message>
             <source>it is a DoRA, whose magnitudes do not add up</source>
             <translation>er ist ein DoRA, dessen Längen sich nicht addieren</translation>
         </message>
@@ -9378,8 +9613,16 @@
             <translation>sie führt keine Dateien auf</translation>
         </message>
         <message>
+            <source>it trained biases</source>
+            <translation>er hat Biases trainiert</translation>
+        </message>
+        <message>
             <source>it trained biases of its own</source>
             <translation>er hat eigene Bias-Terme trainiert</translation>
+        </message>
+        <message>
+            <source>it trained {tensor} in full</source>
+            <translation>er hat {tensor} vollständig trainiert</translation>
         </message>
         <message>
             <source>it trained {trained_whole} whole</source>
@@ -9434,6 +9677,10 @@
             <translation>ihr Kopf ist nicht lesbar</translation>
         </message>
         <message>
+            <source>its header is invalid ({reason})</source>
+            <translation>ihr Header ist ungültig ({reason})</translation>
+        </message>
+        <message>
             <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
             <translation>sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein (mindestens {top1_})</translation>
         </message>
@@ -9480,6 +9727,10 @@
         <message>
             <source>its {name} is another than that of the first</source>
             <translation>sein {name} ist ein anderes als das des ersten</translation>
+        </message>
+        <message>
+            <source>its {tensor} differs from the first adapter's</source>
+            <translation>{tensor} unterscheidet sich von dem des ersten Adapters</translation>
         </message>
         <message>
             <source>joining conversations</source>
@@ -9534,6 +9785,14 @@
             <translation>Liste von {value}</translation>
         </message>
         <message>
+            <source>llama.cpp can't load it</source>
+            <translation>llama.cpp kann sie nicht laden</translation>
+        </message>
+        <message>
+            <source>llama.cpp can't read its vocabulary</source>
+            <translation>llama.cpp kann ihr Vokabular nicht lesen</translation>
+        </message>
+        <message>
             <source>llama.cpp cannot make {unable} of this model: the rows of its weights do not fit that type's blocks.</source>
             <translation>llama.cpp kann aus diesem Modell kein {unable} machen: Die Zeilen seiner Gewichte passen nicht in die Blöcke dieses Typs.</translation>
         </message>
@@ -9552,6 +9811,10 @@
         <message>
             <source>llama.cpp could not read its vocabulary</source>
             <translation>llama.cpp konnte sein Vokabular nicht lesen</translation>
+        </message>
+        <message>
+            <source>llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).</source>
+            <translation>llama.cpp konnte ein Gespräch mit {tokens} Tokens nicht auswerten (Status {status:d}).</translation>
         </message>
         <message>
             <source>llama.cpp folder</source>
@@ -9590,8 +9853,16 @@
             <translation>Modell mit Unsloth laden</translation>
         </message>
         <message>
+            <source>loading the base model</source>
+            <translation>Basismodell wird geladen</translation>
+        </message>
+        <message>
             <source>loading the base model to merge into</source>
             <translation>Basismodell zum Zusammenführen laden</translation>
+        </message>
+        <message>
+            <source>loading the model</source>
+            <translation>Modell wird geladen</translation>
         </message>
         <message>
             <source>loading the models of the chat</source>
@@ -9628,6 +9899,10 @@
         <message>
             <source>looking for models</source>
             <translation>Modelle suchen</translation>
+        </message>
+        <message>
+            <source>lora-studio adapters show</source>
+            <translation>lora-studio adapters show</translation>
         </message>
         <message>
             <source>loss</source>
@@ -9676,6 +9951,10 @@
         <message>
             <source>merging and converting to GGUF</source>
             <translation>zusammenführen und in GGUF umwandeln</translation>
+        </message>
+        <message>
+            <source>merging the weights</source>
+            <translation>Gewichte werden zusammengeführt</translation>
         </message>
         <message>
             <source>merging with PEFT</source>
@@ -9824,6 +10103,10 @@
         <message>
             <source>not complete</source>
             <translation>nicht vollständig</translation>
+        </message>
+        <message>
+            <source>not enough memory for a context of {tokens} tokens</source>
+            <translation>zu wenig Arbeitsspeicher für einen Kontext von {tokens} Tokens</translation>
         </message>
         <message>
             <source>not judged: {unjudged}</source>
@@ -10078,6 +10361,10 @@
             <translation>Einstellungen, keine Zeilen</translation>
         </message>
         <message>
+            <source>several adapters are merged and one of them is a DoRA adapter</source>
+            <translation>mehrere Adapter werden zusammengeführt und einer davon ist ein DoRA-Adapter</translation>
+        </message>
+        <message>
             <source>several adapters are merged, and one of them is a DoRA</source>
             <translation>mehrere Adapter werden zusammengeführt, und einer ist ein DoRA</translation>
         </message>
@@ -10218,6 +10505,14 @@
             <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
         </message>
         <message>
+            <source>the base model's files don't contain the parameters of {module}</source>
+            <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
+        </message>
+        <message>
+            <source>the base model's files don't contain {tensor}</source>
+            <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
+        </message>
+        <message>
             <source>the base model's files hold no {name}</source>
             <translation>die Dateien des Basismodells enthalten kein {name}</translation>
         </message>
@@ -10312,6 +10607,14 @@
         <message>
             <source>the dataset viewer has cut off some of its cells</source>
             <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
+        </message>
+        <message>
+            <source>the file is missing</source>
+            <translation>die Datei fehlt</translation>
+        </message>
+        <message>
+            <source>the file is truncated</source>
+            <translation>die Datei ist unvollständig</translation>
         </message>
         <message>
             <source>the history is not a list of pairs</source>
@@ -10686,6 +10989,14 @@
             <translation>transformers {version} kennt die Architektur {name} nicht.</translation>
         </message>
         <message>
+            <source>transformers {version} doesn't support the architecture {name}.</source>
+            <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
+        </message>
+        <message>
+            <source>unpacking the weights</source>
+            <translation>Gewichte werden entpackt</translation>
+        </message>
+        <message>
             <source>unpacking weights</source>
             <translation>Gewichte entpacken</translation>
         </message>
@@ -10740,6 +11051,10 @@
         <message>
             <source>writing model</source>
             <translation>Modell schreiben</translation>
+        </message>
+        <message>
+            <source>writing the model</source>
+            <translation>Modell wird geschrieben</translation>
         </message>
         <message>
             <source>yes</source>
@@ -10846,6 +11161,14 @@
             <translation>{day}. {month}</translation>
         </message>
         <message>
+            <source>{device} is in use by another job.</source>
+            <translation>{device} wird von einem anderen Auftrag benutzt.</translation>
+        </message>
+        <message>
+            <source>{device} is in use by the run {run}.</source>
+            <translation>{device} wird vom Lauf {run} benutzt.</translation>
+        </message>
+        <message>
             <source>{doing} has failed</source>
             <translation>{doing} ist gescheitert</translation>
         </message>
@@ -10870,12 +11193,48 @@
             <translation>{field} muss zwischen {low:g} und {high:g} liegen.</translation>
         </message>
         <message>
+            <source>{file} can't be opened: {reason}.</source>
+            <translation>{file} lässt sich nicht öffnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} can't be read as a GGUF model.</source>
+            <translation>{file} lässt sich nicht als GGUF-Modell lesen.</translation>
+        </message>
+        <message>
+            <source>{file} can't be read as a GGUF model: {reason}.</source>
+            <translation>{file} lässt sich nicht als GGUF-Modell lesen: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} can't be read: {reason}.</source>
+            <translation>{file} lässt sich nicht lesen: {reason}.</translation>
+        </message>
+        <message>
             <source>{file} cannot be written: {reason}.</source>
             <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
+            <source>{file} has no chat template.</source>
+            <translation>{file} hat keine Chat-Vorlage.</translation>
+        </message>
+        <message>
+            <source>{file} has the architecture {architecture}, which can't be unpacked for training.</source>
+            <translation>{file} hat die Architektur {architecture}, die sich nicht zum Trainieren entpacken lässt.</translation>
+        </message>
+        <message>
             <source>{file} is truncated</source>
             <translation>{file} ist unvollständig</translation>
+        </message>
+        <message>
+            <source>{file} uses {scaling} position scaling, which can't be unpacked for training.</source>
+            <translation>{file} verwendet die Positionsskalierung {scaling}, die sich nicht zum Trainieren entpacken lässt.</translation>
+        </message>
+        <message>
+            <source>{file} was unpacked, but its predictions differ from llama.cpp's by {kl:.2f} nats.</source>
+            <translation>{file} wurde entpackt, aber die Vorhersagen weichen um {kl:.2f} Nats von denen von llama.cpp ab.</translation>
+        </message>
+        <message>
+            <source>{file} was unpacked, but its tokens differ from llama.cpp's.</source>
+            <translation>{file} wurde entpackt, aber die Tokens weichen von denen von llama.cpp ab.</translation>
         </message>
         <message>
             <source>{first} and {last}</source>
@@ -10898,6 +11257,10 @@
             <translation>{folder} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
+            <source>{folder} has no .safetensors weights.</source>
+            <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
+        </message>
+        <message>
             <source>{folder} holds no .safetensors weights.</source>
             <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
         </message>
@@ -10912,6 +11275,10 @@
         <message>
             <source>{folder} is not a Hugging Face model: it has no config.json.</source>
             <translation>{folder} ist kein Hugging-Face-Modell: config.json fehlt.</translation>
+        </message>
+        <message>
+            <source>{folder} is not a complete model: its config.json can't be read.</source>
+            <translation>{folder} ist kein vollständiges Modell: config.json lässt sich nicht lesen.</translation>
         </message>
         <message>
             <source>{folder} stores its weights as a pickle ({file}). Pickle files can run any code when they are opened, so they are never loaded.</source>
@@ -11006,6 +11373,14 @@
             <translation>{missing} zu viel</translation>
         </message>
         <message>
+            <source>{module} has a different shape in this model.</source>
+            <translation>{module} hat in diesem Modell eine andere Form.</translation>
+        </message>
+        <message>
+            <source>{module} has a different shape than in the first adapter</source>
+            <translation>{module} hat eine andere Form als im ersten Adapter</translation>
+        </message>
+        <message>
             <source>{module} has another shape in this model.</source>
             <translation>{module} hat in diesem Modell eine andere Gestalt.</translation>
         </message>
@@ -11036,6 +11411,10 @@
         <message>
             <source>{name} arrived damaged and will be downloaded again</source>
             <translation>{name} kam beschädigt an und wird noch einmal heruntergeladen</translation>
+        </message>
+        <message>
+            <source>{name} can't be combined with other adapters: {reason}.</source>
+            <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
         <message>
             <source>{name} cannot be combined with others: {reason}.</source>
@@ -11188,6 +11567,10 @@
         <message>
             <source>{name} is not UTF-8. Going by its letters it was read as {title}.</source>
             <translation>{name} ist kein UTF-8. Nach ihren Buchstaben wurde sie als {title} gelesen.</translation>
+        </message>
+        <message>
+            <source>{name} is not a causal language model.</source>
+            <translation>{name} ist kein kausales Sprachmodell.</translation>
         </message>
         <message>
             <source>{name} is not a file of rows: most of it is not text.</source>
@@ -11514,6 +11897,10 @@
             <translation>Die Genauigkeit {precision} braucht bitsandbytes, und das ist nicht installiert.</translation>
         </message>
         <message>
+            <source>{precision} precision needs the package bitsandbytes, which is not installed.</source>
+            <translation>Die Genauigkeit {precision} braucht das Paket bitsandbytes, das nicht installiert ist.</translation>
+        </message>
+        <message>
             <source>{problem} The file is valid, but the model’s answers are worse than those of your trained adapter.</source>
             <translation>{problem} Die Datei ist gültig, aber das Modell antwortet schlechter als Ihr trainierter Adapter.</translation>
         </message>
@@ -11670,6 +12057,22 @@
             <translation>{step} von {steps}</translation>
         </message>
         <message>
+            <source>{tensor} has the shape {stored} in the base model and {wanted} in the adapter</source>
+            <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
+        </message>
+        <message>
+            <source>{tensor} is missing</source>
+            <translation>{tensor} fehlt</translation>
+        </message>
+        <message>
+            <source>{tensor} is square, so its orientation is ambiguous</source>
+            <translation>{tensor} ist quadratisch, seine Ausrichtung ist daher mehrdeutig</translation>
+        </message>
+        <message>
+            <source>{tensor} is stored as {dtype}</source>
+            <translation>{tensor} ist als {dtype} gespeichert</translation>
+        </message>
+        <message>
             <source>{time} left</source>
             <translation>noch {time}</translation>
         </message>
@@ -11694,6 +12097,22 @@
             <translation>{title} kommt aus bitsandbytes, und das hat keine Optimierer für Apple-GPUs.</translation>
         </message>
         <message>
+            <source>{title} failed: a file grew larger than its disk allows.</source>
+            <translation>{title} ist fehlgeschlagen: eine Datei wurde größer, als ihr Datenträger erlaubt.</translation>
+        </message>
+        <message>
+            <source>{title} failed: no permission to use a file.</source>
+            <translation>{title} ist fehlgeschlagen: keine Berechtigung für eine Datei.</translation>
+        </message>
+        <message>
+            <source>{title} failed: no permission to use {file}.</source>
+            <translation>{title} ist fehlgeschlagen: keine Berechtigung für {file}.</translation>
+        </message>
+        <message>
+            <source>{title} failed: the disk is full.</source>
+            <translation>{title} ist fehlgeschlagen: der Datenträger ist voll.</translation>
+        </message>
+        <message>
             <source>{title} is empty.</source>
             <translation>{title} ist leer.</translation>
         </message>
@@ -11708,6 +12127,10 @@
         <message>
             <source>{title} needs the package {library}, which is not installed.</source>
             <translation>{title} braucht das Paket {library}, und das ist nicht installiert.</translation>
+        </message>
+        <message>
+            <source>{title} ran out of memory.</source>
+            <translation>{title}: der Speicher hat nicht gereicht.</translation>
         </message>
         <message>
             <source>{title}: at least one is needed.</source>

@@ -83,7 +83,7 @@ def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
     broken.mkdir()
     (broken / adapter_files.CONFIG).write_text('{"peft_type": "LORA", "r": 4}', "utf-8")
     job, _ = recorded_job()
-    found = {Path(f.folder): f for f in library.find([tmp_path], job)}
+    found = {Path(f.folder): f for f in library.find_adapters([tmp_path], job)}
     assert set(found) == {run.adapter, tmp_path / "elsewhere" / "deep" / "style", broken}
     assert found[run.adapter].run == str(run.path)
     assert found[run.adapter].rank == 4
@@ -92,7 +92,7 @@ def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
 
 
 def test_norms_are_those_of_the_full_update(pair: list[Path]) -> None:
-    facts = library.show(pair[0], None, recorded_job()[0]).adapter
+    facts = library.show_adapter(pair[0], None, recorded_job()[0]).adapter
     tensors = load_file(pair[0] / adapter_files.WEIGHTS)
     for layer in facts.layers:
         a, b = (tensors[f"base_model.model.{layer.module}.lora_{h}.weight"] for h in "AB")
@@ -116,10 +116,10 @@ def test_an_adapter_fits_its_model_and_no_other(
     assert by_peft.fits
     assert "pissa" in by_peft.warning
     assert not library.fit(begun, ModelSpec(source=str(other)), job).fits
-    found = library.find([pair[0], pair[1]], job)
-    fits = library.fits(found, ModelSpec(source=str(other)), job)
+    found = library.find_adapters([pair[0], pair[1]], job)
+    fits = library.fit_all(found, ModelSpec(source=str(other)), job)
     assert [each.fits for each in fits.values()] == [False, False]
-    assert library.fits(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
+    assert library.fit_all(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits
@@ -234,7 +234,7 @@ def test_a_scale_by_the_root_of_the_rank_is_not_applied_twice(base: Path, tmp_pa
     )
     combining.combine(command, recorded_job()[0])
     (before, *_), (after, *_) = (
-        library.show(folder, None, recorded_job()[0]).adapter.layers
+        library.show_adapter(folder, None, recorded_job()[0]).adapter.layers
         for folder in (one, tmp_path / "new")
     )
     assert after.norm == pytest.approx(before.norm, rel=1e-5)
@@ -332,7 +332,7 @@ def test_a_run_merges_further_adapters_at_the_weights_it_is_given(
     (run.path / "adapter").mkdir()
     for file in pair[0].iterdir():
         (run.adapter / file.name).write_bytes(file.read_bytes())
-    planned = merging_merge.preview(run, run.load_project().merging, recorded_job()[0])
+    planned = merging_merge.preview_merge(run, run.load_project().merging, recorded_job()[0])
     assert planned.tensors_changed == 10
     assert planned.by_peft is None
     merging_merge.merge(run, recorded_job()[0])
@@ -392,7 +392,7 @@ def test_settings_that_scale_nothing_are_a_named_problem_and_spoil_no_list(
     for file in pair[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / adapter_files.CONFIG).write_text(content, "utf-8")
-    (listed,) = library.find([tmp_path], recorded_job()[0])
+    (listed,) = library.find_adapters([tmp_path], recorded_job()[0])
     assert listed.problem is not None
     assert listed.problem.code == code
 
@@ -424,7 +424,7 @@ def test_an_adapter_of_another_model_is_not_imported(
     other = tiny_model("phi3", tmp_path / "phi3")
     run = new_run(tmp_path, model={"source": str(other)})
     job, _ = recorded_job()
-    assert problem(lambda: imported_runs.adapter(run, pair[0], job)) == "adapters.does_not_fit"
+    assert problem(lambda: imported_runs.import_adapter(run, pair[0], job)) == "adapters.does_not_fit"
     assert not run.adapter.exists()
 
 

@@ -687,7 +687,7 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
     assert answers[3] == [{"question": "who", "answer": "me"}]
     assert answers[4] == [{"question": "qui", "answer": "moi"}]
     assert "english, french" in answers[5]
-    assert "no branch, tag or commit called none" in answers[6]
+    assert "no branch, tag or commit named none" in answers[6]
     assert "no dataset some/missing" in answers[7]
     # What was fetched is there without the hub, too.
     assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]

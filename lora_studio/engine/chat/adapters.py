@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.lora.adapters import AdapterMix, WeightedAdapter
+from lora_studio.core.model.spec import ModelSpec
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine import generation
@@ -18,22 +20,33 @@ from lora_studio.engine.runtime.channel import JobContext
 
 
 def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
-    """Answers every conversation with each mix; raises ProblemError.
+    """Answer every conversation with each mix; raises ProblemError.
 
-    Each adapter is in memory once, however many mixes it takes part in; a switch sets scales and
-    takes no time.
+    Each adapter is in memory once, however many mixes use it; a switch only sets scales.
     """
     for folder in dict.fromkeys(each.folder for mix in command.mixes for each in mix.adapters):
-        # PEFT itself would use what fits of an adapter and only warn about the rest.
-        fit = library.fit(Path(folder), project.model, job)
-        if not fit.fits:
-            raise adapter_files.foreign(Path(folder), str(fit.reason).rstrip("."))
+        require_fit(Path(folder), project.model, job)
     loaded = loading.load(generation.widened(project.model, job), job, project.dataset)
     switch = AdapterSwitch(loaded.model)
     for mix in command.mixes:
         named = _Named(job.id, job.channel, job.flags, mix=mix.name)
         source: commands.TextSource = "tuned" if mix.adapters else "base"
         generation.answer(switch.to(mix), loaded.tokenizer, source, command, named)
+
+
+def require_fit(folder: Path, spec: ModelSpec, job: JobContext) -> None:
+    """Raise ProblemError unless an adapter fits a model.
+
+    PEFT itself would use what fits of an adapter and only warn about the rest.
+    """
+    fit = library.fit(folder, spec, job)
+    if not fit.fits:
+        raise fail(
+            "merging.foreign_adapter",
+            fit.reason,
+            "Choose the base model that the adapter was trained on, in the same version.",
+            where=Where(step="merging", file=str(folder)),
+        )
 
 
 @dataclass

@@ -35,7 +35,7 @@ from lora_studio.engine.chat import (
     streams,
     turn_scheduler,
 )
-from lora_studio.engine.chat.adapters import AdapterSwitch
+from lora_studio.engine.chat.adapters import AdapterSwitch, require_fit
 from lora_studio.engine.chat.streams import (
     AnswerStream,
     OllamaStream,
@@ -44,8 +44,6 @@ from lora_studio.engine.chat.streams import (
     TorchTokens,
 )
 from lora_studio.engine.devices import lock as device_lock
-from lora_studio.engine.lora import adapter_files
-from lora_studio.engine.merging import library
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
@@ -378,13 +376,11 @@ def _load_gguf(
 
 
 def _check_fit(speaker: AdapterSpeaker, held: _InTorch, base: _Base, job: JobContext) -> None:
-    """PEFT itself would use what fits of an adapter and only warn about the rest."""
+    """Raise ProblemError unless every adapter of a speaker fits, and load those that are new."""
     for each in speaker.adapters:
         if held.switch.has(Path(each.folder)):
             continue
-        fit = library.fit(Path(each.folder), base.spec, job)
-        if not fit.fits:
-            raise adapter_files.foreign(Path(each.folder), str(fit.reason).rstrip("."))
+        require_fit(Path(each.folder), base.spec, job)
     held.switch.to(_mix(speaker))
 
 

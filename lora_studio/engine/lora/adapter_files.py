@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
@@ -152,13 +153,14 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def foreign(folder: Path, reason: str) -> ProblemError:
-    """The problem of an adapter that was not made for the base model at hand."""
+def foreign(folder: Path, reason: Text | str) -> ProblemError:
+    """Return the error for an adapter that was not trained on this base model."""
     return fail(
         "merging.foreign_adapter",
-        f"The adapter does not belong to this base model: {reason}.",
-        "Choose the base model that the adapter was trained on, in its very same version.",
+        "The adapter doesn't belong to this base model: {reason}.",
+        "Choose the base model that the adapter was trained on, in the same version.",
         where=Where(step="merging", file=str(folder)),
+        reason=reason,
     )
 
 

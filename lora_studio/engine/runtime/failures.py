@@ -71,8 +71,7 @@ def _offline_problem(exception: BaseException) -> Problem | None:
     cause: BaseException | None = exception
     for _ in range(20):  # a chain may be circular
         if isinstance(cause, OfflineError):
-            is_problem = isinstance(exception, ProblemError)
-            where = exception.problems[0].where if is_problem else Where()
+            where = exception.problems[0].where if isinstance(exception, ProblemError) else Where()
             return error(
                 "offline",
                 "Offline mode is on: {host} was not contacted.",
