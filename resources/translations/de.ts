@@ -148,16 +148,8 @@
             <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
         </message>
         <message>
-            <source>A command was not understood: {found}</source>
-            <translation>Ein Befehl wurde nicht verstanden: {found}</translation>
-        </message>
-        <message>
             <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
             <translation>Ein paar hundert gute Zeilen lehren einen Ton oder ein Format, tausend eine Aufgabe.</translation>
-        </message>
-        <message>
-            <source>A file grew larger than its disk allows while {doing}.</source>
-            <translation>Eine Datei wurde größer, als ihr Datenträger erlaubt (gerade: {doing}).</translation>
         </message>
         <message>
             <source>A folder for a cluster is being copied. An incomplete copy can't be used.</source>
@@ -498,10 +490,6 @@
             <source>All files (*)</source>
             <translation>Alle Dateien (*)</translation>
         </message>
-        <message>
-            <source>All its layers have their place: {changed} tensors change.</source>
-            <translation>Alle Schichten haben ihren Platz: {changed} Tensoren ändern sich.</translation>
-        </message>
         <message numerus="yes">
             <source>All layers fit: {n} tensors change.</source>
             <translation>
@@ -548,10 +536,6 @@
         <message>
             <source>All {count}</source>
             <translation>Alle {count}</translation>
-        </message>
-        <message>
-            <source>Allow it with “Run the model's own code” only if you trust its author, or choose another model.</source>
-            <translation>Erlauben Sie ihn mit „Eigenen Code des Modells ausführen“ nur, wenn Sie dem Autor vertrauen, oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Allow more tokens with “Longest row”, or shorten the rows.</source>
@@ -628,10 +612,6 @@
         <message>
             <source>Another set-up of the engine is under way.</source>
             <translation>Die Engine wird schon an anderer Stelle eingerichtet.</translation>
-        </message>
-        <message>
-            <source>Another worker is at work on this run.</source>
-            <translation>Ein anderer Arbeitsprozess arbeitet an diesem Lauf.</translation>
         </message>
         <message>
             <source>Answer</source>
@@ -1174,10 +1154,6 @@
             <translation>Wählen Sie einen Ordner außerhalb des jetzigen.</translation>
         </message>
         <message>
-            <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
-            <translation>Wählen Sie einen Ordner, dessen Gewichte safetensors-Dateien sind; andere könnten beim Laden Code ausführen.</translation>
-        </message>
-        <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
             <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
@@ -1216,10 +1192,6 @@
         <message>
             <source>Choose a model that is stored as safetensors. Most models have such a version.</source>
             <translation>Wähle ein Modell im Format safetensors. Die meisten Modelle gibt es auch so.</translation>
-        </message>
-        <message>
-            <source>Choose a model that was made for conversations.</source>
-            <translation>Wählen Sie ein Modell, das für Gespräche gemacht ist.</translation>
         </message>
         <message>
             <source>Choose a model to chat with it here. After training, compare the base model and your fine-tuned model side by side.</source>
@@ -1298,10 +1270,6 @@
             <translation>Wählen Sie einen anderen Lauf.</translation>
         </message>
         <message>
-            <source>Choose cat, which is exact, or svd, which brings the sum to the rank you want.</source>
-            <translation>Wählen Sie cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang bringt.</translation>
-        </message>
-        <message>
             <source>Choose cat, which is exact, or svd, which reduces the sum to the rank you want.</source>
             <translation>Wähle cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
         </message>
@@ -1332,10 +1300,6 @@
         <message>
             <source>Choose it again if it was moved.</source>
             <translation>Wählen Sie ihn neu, falls er verschoben wurde.</translation>
-        </message>
-        <message>
-            <source>Choose its unquantised original and 4-bit precision instead.</source>
-            <translation>Wählen Sie stattdessen sein unquantisiertes Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Choose one of them as the split to read it instead.</source>
@@ -1380,10 +1344,6 @@
         <message>
             <source>Choose quantisations that need none, such as Q4_K_M.</source>
             <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M.</translation>
-        </message>
-        <message>
-            <source>Choose the base model that the adapter was trained on, in its very same version.</source>
-            <translation>Wählen Sie das Basismodell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
         <message>
             <source>Choose the base model that the adapter was trained on, in the same version.</source>
@@ -1436,22 +1396,6 @@
         <message>
             <source>Choose the model as a Hugging Face folder or Hub ID instead. Supported names: {names}.</source>
             <translation>Wähle das Modell stattdessen als Hugging-Face-Ordner oder Hub-ID. Unterstützte Namen: {names}.</translation>
-        </message>
-        <message>
-            <source>Choose the model as a Hugging Face folder or hub id instead.</source>
-            <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-Kennung.</translation>
-        </message>
-        <message>
-            <source>Choose the model as a Hugging Face folder or hub id.</source>
-            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung.</translation>
-        </message>
-        <message>
-            <source>Choose the model as a Hugging Face folder or hub id. GGUF files can be used of: {known}.</source>
-            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung. GGUF-Dateien gehen von: {known}.</translation>
-        </message>
-        <message>
-            <source>Choose the model as a Hugging Face folder or hub id. Known are: {known}.</source>
-            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung. Bekannt sind: {known}.</translation>
         </message>
         <message>
             <source>Choose the model that it was trained on as the project's model.</source>
@@ -2316,10 +2260,6 @@
             <translation>Selbst mit 4-Bit-Gewichten und dem kleinsten Rezept passt es nicht: Wählen Sie ein kleineres Modell.</translation>
         </message>
         <message>
-            <source>Every adapter has the weight 0, so that nothing would be merged.</source>
-            <translation>Jeder Adapter hat Gewicht 0, sodass nichts zusammengeführt würde.</translation>
-        </message>
-        <message>
             <source>Every epoch</source>
             <translation>Jede Epoche</translation>
         </message>
@@ -2470,10 +2410,6 @@
         <message>
             <source>Faults in the data appear here once all rows were read.</source>
             <translation>Fehler in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
-        </message>
-        <message>
-            <source>Fetch or copy the file again; it is damaged or incomplete.</source>
-            <translation>Holen oder kopieren Sie die Datei erneut; sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
             <source>Fetch or create the file again.</source>
@@ -2672,10 +2608,6 @@
             <translation>Gib Speicherplatz frei oder verschiebe das Projekt auf einen größeren Datenträger und starte diesen Schritt dann neu. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
-            <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete before are untouched.</source>
-            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und starten Sie diesen Schritt erneut. Vorher fertige Dateien sind unberührt.</translation>
-        </message>
-        <message>
             <source>Free some space there, or choose a folder on another disk.</source>
             <translation>Schaffen Sie dort Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
         </message>
@@ -2724,12 +2656,12 @@
             <translation>GGUF-Dateien (*.gguf)</translation>
         </message>
         <message>
-            <source>GGUF files of the architecture {value} cannot be unpacked for training.</source>
-            <translation>GGUF-Dateien der Architektur {value} lassen sich nicht zum Training entpacken.</translation>
-        </message>
-        <message>
             <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The first one becomes the Ollama model.</source>
             <translation>Zu schreibende GGUF-Dateien. Q4_K_M ist der übliche Kompromiss aus Größe und Güte; F16 ist so gut wie exakt. Die erste wird zum Ollama-Modell.</translation>
+        </message>
+        <message>
+            <source>GGUF files with the architecture {architecture} can't be unpacked for training.</source>
+            <translation>GGUF-Dateien mit der Architektur {architecture} lassen sich nicht zum Trainieren entpacken.</translation>
         </message>
         <message>
             <source>GGUF file…</source>
@@ -2780,24 +2712,12 @@
             <translation>Generiert…</translation>
         </message>
         <message>
-            <source>Give at least one adapter a weight; 1 is as it was trained.</source>
-            <translation>Geben Sie mindestens einem Adapter ein Gewicht; 1 ist wie trainiert.</translation>
-        </message>
-        <message>
             <source>Give the new adapter a name.</source>
             <translation>Geben Sie dem neuen Adapter einen Namen.</translation>
         </message>
         <message>
-            <source>Give this adapter the weight 1.</source>
-            <translation>Geben Sie diesem Adapter das Gewicht 1.</translation>
-        </message>
-        <message>
             <source>Give yourself access to it, or choose another folder.</source>
             <translation>Verschaffe dir Zugriff darauf oder wähle einen anderen Ordner.</translation>
-        </message>
-        <message>
-            <source>Give yourself the right to it, or choose another folder.</source>
-            <translation>Geben Sie sich das Recht dazu, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Go on</source>
@@ -3160,16 +3080,8 @@
             <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
         </message>
         <message>
-            <source>Install it (pip install bitsandbytes), or choose 16-bit precision.</source>
-            <translation>Installieren Sie es (pip install bitsandbytes), oder wählen Sie 16-Bit-Genauigkeit.</translation>
-        </message>
-        <message>
             <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
             <translation>Installieren Sie es (pip install unsloth) neben der Engine, oder lassen Sie das Backend offen.</translation>
-        </message>
-        <message>
-            <source>Install it (pip install {needs}), or choose the unquantised original and 4-bit precision.</source>
-            <translation>Installieren Sie es (pip install {needs}), oder wählen Sie das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Install it (pip install {packages}), or do without.</source>
@@ -3212,8 +3124,8 @@
             <translation>Der Auftrag kann im Hintergrund weiterlaufen. Öffnen Sie das Projekt wieder, um ihn zu sehen.</translation>
         </message>
         <message>
-            <source>It cannot be read: {reason_of}.</source>
-            <translation>Es ist nicht lesbar: {reason_of}.</translation>
+            <source>It can't be read: {reason}.</source>
+            <translation>Es lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
             <source>It has no .safetensors file.</source>
@@ -3232,28 +3144,20 @@
             <translation>Er hat {there}.</translation>
         </message>
         <message>
-            <source>It is an adapter over another model: Ollama keeps both apart.</source>
-            <translation>Es ist ein Adapter über einem anderen Modell: Ollama hält beide getrennt.</translation>
+            <source>It is an adapter on another model, which Ollama stores separately.</source>
+            <translation>Es ist ein Adapter auf einem anderen Modell, das Ollama getrennt speichert.</translation>
         </message>
         <message>
-            <source>It is one part of several: join them with llama-gguf-split first.</source>
-            <translation>Es ist ein Teil von mehreren: Verbinden Sie sie zuerst mit llama-gguf-split.</translation>
+            <source>It is one part of a split file. Join the parts with llama-gguf-split first.</source>
+            <translation>Es ist ein Teil einer geteilten Datei. Füge die Teile zuerst mit llama-gguf-split zusammen.</translation>
         </message>
         <message>
             <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
             <translation>Er wurde auf {named} trainiert. Auf einem anderen Modell gleicher Form ist seine Ausgabe sinnlos.</translation>
         </message>
         <message>
-            <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
-            <translation>Er wurde auf {named} trainiert: Ein anderes Modell gleicher Gestalt ergibt Unsinn.</translation>
-        </message>
-        <message>
             <source>Its TEMPLATE can't be rendered: {reason}.</source>
             <translation>Sein TEMPLATE lässt sich nicht rendern: {reason}.</translation>
-        </message>
-        <message>
-            <source>Its TEMPLATE cannot be rendered here: {error}.</source>
-            <translation>Sein TEMPLATE lässt sich hier nicht ausführen: {error}.</translation>
         </message>
         <message>
             <source>Its answers can differ from those of the trained model. Update Ollama and create the model again.</source>
@@ -3272,8 +3176,8 @@
             <translation>Seine Felder sind {slots}.</translation>
         </message>
         <message>
-            <source>Its weights are pickles, a format that can run any code when it is opened.</source>
-            <translation>Seine Gewichte sind Pickles, ein Format, das beim Öffnen beliebigen Code ausführen kann.</translation>
+            <source>Its weights are pickles, which can run any code when they are opened. They are never loaded.</source>
+            <translation>Seine Gewichte sind Pickles, die beim Öffnen beliebigen Code ausführen können. Sie werden nie geladen.</translation>
         </message>
         <message>
             <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
@@ -3498,10 +3402,6 @@
         <message>
             <source>Let it be computed from the training data, or choose another quantisation.</source>
             <translation>Lassen Sie sie aus den Trainingsdaten berechnen, oder wählen Sie eine andere Quantisierung.</translation>
-        </message>
-        <message>
-            <source>Let the models answer on the processor, or wait until that has ended.</source>
-            <translation>Lassen Sie die Modelle auf dem Prozessor antworten, oder warten Sie, bis das endet.</translation>
         </message>
         <message>
             <source>Licence</source>
@@ -3840,10 +3740,6 @@
             <translation>Erzeugen Sie einen auf einem Rechner mit Netzwerk: `lora-studio engine wheelhouse FOLDER`.</translation>
         </message>
         <message>
-            <source>Make the micro-batch or the longest row smaller, switch gradient checkpointing on, or choose 4-bit precision. Closing other programs that use the device helps too.</source>
-            <translation>Verkleinern Sie Mikro-Batch oder längste Zeile, schalten Sie Gradienten-Checkpointing ein, oder wählen Sie 4-Bit-Genauigkeit. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
-        </message>
-        <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
         </message>
@@ -3890,10 +3786,6 @@
         <message>
             <source>Memory ran out while converting to GGUF.</source>
             <translation>Beim Umwandeln in GGUF reichte der Speicher nicht.</translation>
-        </message>
-        <message>
-            <source>Memory ran out while {doing}.</source>
-            <translation>Der Speicher reichte nicht (gerade: {doing}).</translation>
         </message>
         <message>
             <source>Memory ran out.</source>
@@ -3946,10 +3838,6 @@
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
             <translation>Führen Sie ihn stattdessen mit dem Basismodell zusammen, allein oder nach anderen.</translation>
-        </message>
-        <message>
-            <source>Merge one of them alone.</source>
-            <translation>Führen Sie einen davon allein zusammen.</translation>
         </message>
         <message>
             <source>Merge only one of them.</source>
@@ -4108,10 +3996,6 @@
             <translation>Schieben Sie die Datei beiseite, um neu zu zählen.</translation>
         </message>
         <message>
-            <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
-            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT hat eine bei 4 GB), oder heben Sie die Grenze für Dateigrößen Ihres Kontos. Vorher fertige Dateien sind unberührt.</translation>
-        </message>
-        <message>
             <source>Move the project to a disk without that limit (FAT32 allows 4 GB per file), or raise your account's file size limit. Files that were complete are unchanged.</source>
             <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhe das Dateigrößenlimit deines Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
@@ -4220,10 +4104,6 @@
         <message>
             <source>Name the file that ends in {suffix}.</source>
             <translation>Nennen Sie die Datei, die auf {suffix} endet.</translation>
-        </message>
-        <message>
-            <source>Name the model that it was trained on as the project's model.</source>
-            <translation>Nennen Sie das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
             <source>Name the program file of a Python from 3.11 to 3.13.</source>
@@ -4665,10 +4545,6 @@
             <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
         </message>
         <message>
-            <source>Offline mode is on:</source>
-            <translation>Der Offline-Modus ist an:</translation>
-        </message>
-        <message>
             <source>Offline mode is on: nothing was asked.</source>
             <translation>Der Offline-Modus ist an: Nichts wurde abgefragt.</translation>
         </message>
@@ -4679,10 +4555,6 @@
         <message>
             <source>Offline mode is on: {host} was not contacted.</source>
             <translation>Der Offline-Modus ist an: {host} wurde nicht kontaktiert.</translation>
-        </message>
-        <message>
-            <source>Offline mode is on: {name} is not reached</source>
-            <translation>Der Offline-Modus ist an: {name} wird nicht angesprochen</translation>
         </message>
         <message>
             <source>Offline mode is on: {what}.</source>
@@ -4749,10 +4621,6 @@
             <translation>Ollama tokenisiert diesen Text selbst und meldet nur die Anzahl der Tokens.</translation>
         </message>
         <message>
-            <source>Ollama turns this text into tokens itself and tells only how many they are.</source>
-            <translation>Ollama macht aus diesem Text selbst Tokens und sagt nur, wie viele es sind.</translation>
-        </message>
-        <message>
             <source>Ollama uses {name}.</source>
             <translation>Ollama verwendet {name}.</translation>
         </message>
@@ -4791,10 +4659,6 @@
         <message>
             <source>One of the adapters is damaged. Inspect each with `{command}`.</source>
             <translation>Einer der Adapter ist beschädigt. Untersuche jeden mit `{command}`.</translation>
-        </message>
-        <message>
-            <source>One of the adapters is damaged: look at each with `adapters show`.</source>
-            <translation>Einer der Adapter ist beschädigt: Sehen Sie jeden mit `adapters show` an.</translation>
         </message>
         <message>
             <source>One question, several answers</source>
@@ -4923,14 +4787,6 @@
         <message>
             <source>PEFT merges it with the model in memory: {reason}.</source>
             <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
-        </message>
-        <message>
-            <source>PEFT merges it, in memory: {why}.</source>
-            <translation>PEFT führt ihn im Speicher zusammen: {why}.</translation>
-        </message>
-        <message>
-            <source>PEFT merges with the model in memory: {by_peft}.</source>
-            <translation>PEFT führt mit dem Modell im Speicher zusammen: {by_peft}.</translation>
         </message>
         <message>
             <source>PEFT trains the same, somewhat slower.</source>
@@ -6200,10 +6056,6 @@
             <translation>Etwas unterwegs hat sie verändert, etwa ein Proxy oder ein veralteter Spiegel. Versuchen Sie ein anderes Netzwerk oder Paketverzeichnis.</translation>
         </message>
         <message>
-            <source>Something went wrong while {doing}: {first_line}</source>
-            <translation>Etwas ging schief (gerade: {doing}): {first_line}</translation>
-        </message>
-        <message>
             <source>Source</source>
             <translation>Quelle</translation>
         </message>
@@ -6504,20 +6356,12 @@
             <translation>Das ergibt {found} Läufe.</translation>
         </message>
         <message>
-            <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
-            <translation>Das 16-Bit-Original aus dem Cache ist die Basis: {name}.</translation>
-        </message>
-        <message>
             <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
             <translation>Die Seite Datensatz zeigt, wie jede Zeile gelesen wurde und warum Zeilen ausgelassen wurden. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
         </message>
         <message>
             <source>The Findings list on the Dataset page shows mistakes in your data, the affected rows and, where possible, a repair that leaves your files unchanged.</source>
             <translation>Die Liste Befunde auf der Seite Datensatz zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
-        </message>
-        <message>
-            <source>The GGUF file has a {what} called {name}, which is not known here.</source>
-            <translation>Die GGUF-Datei hat {what} namens {name}, hier nicht bekannt.</translation>
         </message>
         <message>
             <source>The GGUF file has an unsupported pre-tokenizer: {name}.</source>
@@ -6608,14 +6452,6 @@
             <translation>Der Adapter bestimmt die Gestalt: {described}.</translation>
         </message>
         <message>
-            <source>The adapter does not belong to this base model: {reason}.</source>
-            <translation>Der Adapter gehört nicht zu diesem Basismodell: {reason}.</translation>
-        </message>
-        <message>
-            <source>The adapter does not fit {model}.</source>
-            <translation>Der Adapter passt nicht zu {model}.</translation>
-        </message>
-        <message>
             <source>The adapter doesn't belong to this base model: {reason}.</source>
             <translation>Der Adapter gehört nicht zu diesem Basismodell: {reason}.</translation>
         </message>
@@ -6652,10 +6488,6 @@
             <translation>Der Adapter, mit dem es weitergehen soll, passt nicht zu diesem Modell: {reason}.</translation>
         </message>
         <message>
-            <source>The adapter trained {name} whole, which cannot be weighted.</source>
-            <translation>Der Adapter hat {name} ganz trainiert, was sich nicht gewichten lässt.</translation>
-        </message>
-        <message>
             <source>The adapter trained {tensor} in full, which can't be weighted.</source>
             <translation>Der Adapter hat {tensor} vollständig trainiert; das lässt sich nicht gewichten.</translation>
         </message>
@@ -6676,10 +6508,6 @@
             <translation>Die Adapter haben bei {module} verschiedene Ränge ({ranks}), und die Methode {method} braucht gleiche Ränge.</translation>
         </message>
         <message>
-            <source>The adapters have ranks {map} at {module}, and {method} needs equal ones.</source>
-            <translation>Die Adapter haben bei {module} die Ränge {map}, und {method} braucht gleiche.</translation>
-        </message>
-        <message>
             <source>The address contains a password, so it is used only until you close the window and isn’t saved. To use it permanently, set the OLLAMA_HOST environment variable.</source>
             <translation>Die Adresse enthält ein Passwort: Sie gilt, bis Sie das Fenster schließen, und wird nicht gespeichert. Um sie dauerhaft zu verwenden, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
@@ -6694,14 +6522,6 @@
         <message>
             <source>The answer is labelled good.</source>
             <translation>Die Antwort ist als gut bewertet.</translation>
-        </message>
-        <message>
-            <source>The base model exists only quantised with bitsandbytes: it is turned back into 16 bits, with the rounding that it has lost for good.</source>
-            <translation>Das Basismodell gibt es nur mit bitsandbytes quantisiert: Es wird auf 16 Bit zurückgebracht, mit der endgültig verlorenen Rundung.</translation>
-        </message>
-        <message>
-            <source>The base model exists only quantised with {get}, which cannot be merged into.</source>
-            <translation>Das Basismodell gibt es nur mit {get} quantisiert, womit sich nicht zusammenführen lässt.</translation>
         </message>
         <message>
             <source>The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the precision lost in quantization is not recovered.</source>
@@ -6775,10 +6595,6 @@
             <translation>Das kombinierte Update von {module} enthält NaN oder unendliche Werte.</translation>
         </message>
         <message>
-            <source>The combined update of {module} holds values that are no numbers.</source>
-            <translation>Die kombinierte Änderung von {module} enthält Werte, die keine Zahlen sind.</translation>
-        </message>
-        <message>
             <source>The command couldn't be sent to the run: {reason}.</source>
             <translation>Der Befehl konnte nicht an den Lauf gesendet werden: {reason}.</translation>
         </message>
@@ -6821,10 +6637,6 @@
         <message>
             <source>The disk is full.</source>
             <translation>Der Datenträger ist voll.</translation>
-        </message>
-        <message>
-            <source>The disk is full: there was no room left while {doing}.</source>
-            <translation>Der Datenträger ist voll: Es war kein Platz mehr (gerade: {doing}).</translation>
         </message>
         <message>
             <source>The disk is read-only.</source>
@@ -7023,16 +6835,8 @@
             <translation>Im Protokoll steht alles, was er sagte. Ein neueres llama.cpp hilft vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
         <message>
-            <source>The log has llama.cpp's own words. Export the model again; if that does not help, free some memory or update the engine.</source>
-            <translation>Im Protokoll steht, was llama.cpp sagte. Exportieren Sie das Modell erneut; hilft das nicht, schaffen Sie Speicher frei oder aktualisieren Sie die Engine.</translation>
-        </message>
-        <message>
             <source>The log of the engine has the details.</source>
             <translation>Die Einzelheiten stehen im Protokoll der Engine.</translation>
-        </message>
-        <message>
-            <source>The log of the run has the details. Nothing that was saved before is lost.</source>
-            <translation>Die Einzelheiten stehen im Protokoll des Laufs. Nichts vorher Gespeichertes ist verloren.</translation>
         </message>
         <message>
             <source>The log of the run has the details. You can resume from the last checkpoint, also with fewer devices.</source>
@@ -7091,10 +6895,6 @@
             <translation>Das zusammengeführte Modell würde sein Basismodell überschreiben.</translation>
         </message>
         <message>
-            <source>The merged model would take the place of its base model.</source>
-            <translation>Das zusammengeführte Modell käme an die Stelle seines Basismodells.</translation>
-        </message>
-        <message>
             <source>The merged {name} holds values that are infinite or no numbers.</source>
             <translation>Das zusammengeführte {name} enthält unendliche Werte oder keine Zahlen.</translation>
         </message>
@@ -7143,20 +6943,8 @@
             <translation>Das Modell ist mit {method} quantisiert gespeichert, dafür wird das Paket {package} gebraucht.</translation>
         </message>
         <message>
-            <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
-            <translation>Das Modell ist mit {stored}-Quantisierung gespeichert, auf der hier kein Adapter trainiert werden kann.</translation>
-        </message>
-        <message>
-            <source>The model is stored with {upper} quantisation, which needs {needs}.</source>
-            <translation>Das Modell ist mit {upper}-Quantisierung gespeichert, und die braucht {needs}.</translation>
-        </message>
-        <message>
             <source>The model isn’t on this computer yet. Download it on the Model page.</source>
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
-        </message>
-        <message>
-            <source>The model {name} brings Python code of its own.</source>
-            <translation>Das Modell {name} bringt eigenen Python-Code mit.</translation>
         </message>
         <message>
             <source>The model {name} needs its own Python code.</source>
@@ -7647,10 +7435,6 @@
             <translation>Diese Datei oder diesen Ordner gibt es nicht. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
         </message>
         <message>
-            <source>There is no {name}.</source>
-            <translation>Es gibt kein {name}.</translation>
-        </message>
-        <message>
             <source>There is nothing to export: this run has no adapter.</source>
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
@@ -7760,10 +7544,6 @@
         <message>
             <source>This run has no {name} yet.</source>
             <translation>Dieser Lauf hat noch kein {name}.</translation>
-        </message>
-        <message>
-            <source>This run has no {name}.</source>
-            <translation>Dieser Lauf hat kein {name}.</translation>
         </message>
         <message>
             <source>This setting is already selected as the first setting.</source>
@@ -8174,10 +7954,6 @@
             <translation>Beiträge in falscher Reihenfolge</translation>
         </message>
         <message>
-            <source>Two of the adapters bring a whole {name} of their own, and a model can have only one.</source>
-            <translation>Zwei der Adapter bringen ein eigenes ganzes {name} mit, und ein Modell kann nur eines haben.</translation>
-        </message>
-        <message>
             <source>Two of the adapters trained {tensor} in full, and a model can have only one.</source>
             <translation>Zwei der Adapter haben {tensor} vollständig trainiert, und ein Modell kann nur einen davon haben.</translation>
         </message>
@@ -8336,10 +8112,6 @@
         <message>
             <source>Update the engine</source>
             <translation>Engine aktualisieren</translation>
-        </message>
-        <message>
-            <source>Update transformers, or choose a model of an architecture that it knows.</source>
-            <translation>Aktualisieren Sie transformers, oder wählen Sie ein Modell einer bekannten Architektur.</translation>
         </message>
         <message>
             <source>Update transformers, or choose a model with a supported architecture.</source>
@@ -8532,10 +8304,6 @@
         <message>
             <source>Wait until it has ended, or stop it first.</source>
             <translation>Warten Sie, bis er endet, oder halten Sie ihn zuerst an.</translation>
-        </message>
-        <message>
-            <source>Wait until it has ended, or watch it.</source>
-            <translation>Warten Sie, bis er endet, oder sehen Sie ihm zu.</translation>
         </message>
         <message>
             <source>Wait until it is done, or watch the run.</source>
@@ -8788,10 +8556,6 @@
         <message>
             <source>With a finding</source>
             <translation>Mit einem Befund</translation>
-        </message>
-        <message>
-            <source>With the original 16-bit model as base the merged model is better.</source>
-            <translation>Mit dem 16-Bit-Original als Basis ist das zusammengeführte Modell besser.</translation>
         </message>
         <message>
             <source>Without a proven TEMPLATE no model is created in Ollama.</source>
@@ -9114,24 +8878,8 @@
             <translation>Loss der Antwort</translation>
         </message>
         <message>
-            <source>answering with gguf</source>
-            <translation>mit GGUF antworten</translation>
-        </message>
-        <message>
             <source>answering with ollama</source>
             <translation>mit Ollama antworten</translation>
-        </message>
-        <message>
-            <source>answering with {source}</source>
-            <translation>mit {source} antworten</translation>
-        </message>
-        <message>
-            <source>asking Ollama</source>
-            <translation>Ollama fragen</translation>
-        </message>
-        <message>
-            <source>asking the hub</source>
-            <translation>Hub fragen</translation>
         </message>
         <message>
             <source>asking the new model in Ollama</source>
@@ -9192,10 +8940,6 @@
         <message>
             <source>checking rows</source>
             <translation>Zeilen prüfen</translation>
-        </message>
-        <message>
-            <source>checking the dataset</source>
-            <translation>Datensatz prüfen</translation>
         </message>
         <message>
             <source>checking the merged model</source>
@@ -9285,10 +9029,6 @@
             <translation>in GGUF umwandeln</translation>
         </message>
         <message>
-            <source>copying the model in Ollama</source>
-            <translation>Modell in Ollama kopieren</translation>
-        </message>
-        <message>
             <source>creating the model in Ollama</source>
             <translation>Modell in Ollama anlegen</translation>
         </message>
@@ -9299,10 +9039,6 @@
         <message>
             <source>deriving the Ollama template</source>
             <translation>Ollama-Vorlage ableiten</translation>
-        </message>
-        <message>
-            <source>deriving the template</source>
-            <translation>Vorlage ableiten</translation>
         </message>
         <message>
             <source>describes the data</source>
@@ -9341,10 +9077,6 @@
             <translation>Längen schätzen</translation>
         </message>
         <message>
-            <source>estimating sizes</source>
-            <translation>Größen schätzen</translation>
-        </message>
-        <message>
             <source>eval loss</source>
             <translation>Eval-Loss</translation>
         </message>
@@ -9363,10 +9095,6 @@
         <message>
             <source>extreme</source>
             <translation>extrem</translation>
-        </message>
-        <message>
-            <source>fetching the model</source>
-            <translation>Modell holen</translation>
         </message>
         <message>
             <source>fits in {bits}</source>
@@ -9449,10 +9177,6 @@
             <translation>Unsloth laden</translation>
         </message>
         <message>
-            <source>importing the adapter</source>
-            <translation>Adapter importieren</translation>
-        </message>
-        <message>
             <source>importing the model</source>
             <translation>Modell importieren</translation>
         </message>
@@ -9499,10 +9223,6 @@
         <message>
             <source>it ended with status {wait} before it began</source>
             <translation>sie endete mit Status {wait}, bevor sie begann</translation>
-        </message>
-        <message>
-            <source>it ends too early</source>
-            <translation>sie endet zu früh</translation>
         </message>
         <message>
             <source>it has a number of more than {get_int_max_str_digits} digits</source>
@@ -9561,24 +9281,12 @@
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
         <message>
-            <source>it is a DoRA, whose magnitudes do not add up</source>
-            <translation>er ist ein DoRA, dessen Längen sich nicht addieren</translation>
-        </message>
-        <message>
-            <source>it is damaged</source>
-            <translation>es ist beschädigt</translation>
-        </message>
-        <message>
             <source>it is faster for this model on this GPU</source>
             <translation>es ist für dieses Modell auf dieser GPU schneller</translation>
         </message>
         <message>
             <source>it is larger than 64 MB</source>
             <translation>sie ist größer als 64 MB</translation>
-        </message>
-        <message>
-            <source>it is missing</source>
-            <translation>es fehlt</translation>
         </message>
         <message>
             <source>it is nested too deeply</source>
@@ -9605,10 +9313,6 @@
             <translation>ihm fehlt {empty}</translation>
         </message>
         <message>
-            <source>it lacks {found}</source>
-            <translation>ihm fehlt {found}</translation>
-        </message>
-        <message>
             <source>it lists no files</source>
             <translation>sie führt keine Dateien auf</translation>
         </message>
@@ -9617,16 +9321,8 @@
             <translation>er hat Biases trainiert</translation>
         </message>
         <message>
-            <source>it trained biases of its own</source>
-            <translation>er hat eigene Bias-Terme trainiert</translation>
-        </message>
-        <message>
             <source>it trained {tensor} in full</source>
             <translation>er hat {tensor} vollständig trainiert</translation>
-        </message>
-        <message>
-            <source>it trained {trained_whole} whole</source>
-            <translation>er hat {trained_whole} ganz trainiert</translation>
         </message>
         <message>
             <source>it uses {used}</source>
@@ -9673,20 +9369,12 @@
             <translation>ihr Ende fehlt</translation>
         </message>
         <message>
-            <source>its header cannot be read</source>
-            <translation>ihr Kopf ist nicht lesbar</translation>
-        </message>
-        <message>
             <source>its header is invalid ({reason})</source>
             <translation>ihr Header ist ungültig ({reason})</translation>
         </message>
         <message>
             <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
             <translation>sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein (mindestens {top1_})</translation>
-        </message>
-        <message>
-            <source>its predictions are off by {divergence} nats</source>
-            <translation>seine Vorhersagen weichen um {divergence} Nats ab</translation>
         </message>
         <message>
             <source>its probabilities are {kl} nats off (at most {kl_})</source>
@@ -9709,10 +9397,6 @@
             <translation>der Tokenizer lässt sich nicht laden ({reason})</translation>
         </message>
         <message>
-            <source>its tokens differ</source>
-            <translation>seine Tokens sind andere</translation>
-        </message>
-        <message>
             <source>its tokens differ in conversation {number}, from token {value} on</source>
             <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
         </message>
@@ -9723,10 +9407,6 @@
         <message>
             <source>its {key} is {got} instead of {wanted}</source>
             <translation>sein {key} ist {got} statt {wanted}</translation>
-        </message>
-        <message>
-            <source>its {name} is another than that of the first</source>
-            <translation>sein {name} ist ein anderes als das des ersten</translation>
         </message>
         <message>
             <source>its {tensor} differs from the first adapter's</source>
@@ -9797,20 +9477,8 @@
             <translation>llama.cpp kann aus diesem Modell kein {unable} machen: Die Zeilen seiner Gewichte passen nicht in die Blöcke dieses Typs.</translation>
         </message>
         <message>
-            <source>llama.cpp could not evaluate a conversation of {value} tokens (status {status}).</source>
-            <translation>llama.cpp konnte ein Gespräch von {value} Tokens nicht auswerten (Status {status}).</translation>
-        </message>
-        <message>
-            <source>llama.cpp could not load it</source>
-            <translation>llama.cpp konnte es nicht laden</translation>
-        </message>
-        <message>
             <source>llama.cpp could not quantise to {quantization}: {rstrip}.</source>
             <translation>llama.cpp konnte nicht in {quantization} quantisieren: {rstrip}.</translation>
-        </message>
-        <message>
-            <source>llama.cpp could not read its vocabulary</source>
-            <translation>llama.cpp konnte sein Vokabular nicht lesen</translation>
         </message>
         <message>
             <source>llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).</source>
@@ -9845,10 +9513,6 @@
             <translation>Der Umwandler von llama.cpp fehlt in der Engine.</translation>
         </message>
         <message>
-            <source>loading model</source>
-            <translation>Modell laden</translation>
-        </message>
-        <message>
             <source>loading model with Unsloth</source>
             <translation>Modell mit Unsloth laden</translation>
         </message>
@@ -9857,16 +9521,8 @@
             <translation>Basismodell wird geladen</translation>
         </message>
         <message>
-            <source>loading the base model to merge into</source>
-            <translation>Basismodell zum Zusammenführen laden</translation>
-        </message>
-        <message>
             <source>loading the model</source>
             <translation>Modell wird geladen</translation>
-        </message>
-        <message>
-            <source>loading the models of the chat</source>
-            <translation>Modelle des Chats laden</translation>
         </message>
         <message>
             <source>longer and wider; ends when it stops helping</source>
@@ -9885,20 +9541,8 @@
             <translation>Hub ansehen</translation>
         </message>
         <message>
-            <source>looking at the model</source>
-            <translation>Modell ansehen</translation>
-        </message>
-        <message>
             <source>looking for adapters</source>
             <translation>Adapter suchen</translation>
-        </message>
-        <message>
-            <source>looking for devices</source>
-            <translation>Geräte suchen</translation>
-        </message>
-        <message>
-            <source>looking for models</source>
-            <translation>Modelle suchen</translation>
         </message>
         <message>
             <source>lora-studio adapters show</source>
@@ -9913,16 +9557,8 @@
             <translation>Loss (Nats je Token)</translation>
         </message>
         <message>
-            <source>making GGUF files</source>
-            <translation>GGUF-Dateien erzeugen</translation>
-        </message>
-        <message>
             <source>making the commit</source>
             <translation>Commit anlegen</translation>
-        </message>
-        <message>
-            <source>making the model card</source>
-            <translation>Modellkarte anlegen</translation>
         </message>
         <message>
             <source>margin</source>
@@ -9931,10 +9567,6 @@
         <message>
             <source>mean over {share} of all steps</source>
             <translation>Mittel über {share} aller Schritte</translation>
-        </message>
-        <message>
-            <source>measuring the dataset</source>
-            <translation>Datensatz messen</translation>
         </message>
         <message>
             <source>memory (GiB)</source>
@@ -10153,10 +9785,6 @@
             <translation>merklich</translation>
         </message>
         <message>
-            <source>of the run {name}</source>
-            <translation> des Laufs {name}</translation>
-        </message>
-        <message>
             <source>of the run {name} in {parent}</source>
             <translation> des Laufs {name} in {parent}</translation>
         </message>
@@ -10225,10 +9853,6 @@
             <translation>reiner Text</translation>
         </message>
         <message>
-            <source>planning the merge</source>
-            <translation>Zusammenführen planen</translation>
-        </message>
-        <message>
             <source>processors (%)</source>
             <translation>Prozessoren (%)</translation>
         </message>
@@ -10245,14 +9869,6 @@
             <translation>schreibgeschützt, nicht gespeichert</translation>
         </message>
         <message>
-            <source>reading a row</source>
-            <translation>eine Zeile lesen</translation>
-        </message>
-        <message>
-            <source>reading model file</source>
-            <translation>Modelldatei lesen</translation>
-        </message>
-        <message>
             <source>reading on…</source>
             <translation>liest weiter…</translation>
         </message>
@@ -10265,20 +9881,8 @@
             <translation>Maße lesen</translation>
         </message>
         <message>
-            <source>reading the adapter</source>
-            <translation>Adapter lesen</translation>
-        </message>
-        <message>
-            <source>reading the dataset</source>
-            <translation>Datensatz lesen</translation>
-        </message>
-        <message>
             <source>reading the model file</source>
             <translation>Modelldatei wird gelesen</translation>
-        </message>
-        <message>
-            <source>reading the prompt</source>
-            <translation>Prompt lesen</translation>
         </message>
         <message>
             <source>reads rows</source>
@@ -10287,14 +9891,6 @@
         <message>
             <source>ready</source>
             <translation>bereit</translation>
-        </message>
-        <message>
-            <source>removing the model from Ollama</source>
-            <translation>Modell aus Ollama entfernen</translation>
-        </message>
-        <message>
-            <source>rendering the template</source>
-            <translation>Vorlage ausführen</translation>
         </message>
         <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
@@ -10341,10 +9937,6 @@
             <translation>Hub wird durchsucht</translation>
         </message>
         <message>
-            <source>searching the hub</source>
-            <translation>Hub durchsuchen</translation>
-        </message>
-        <message>
             <source>see the package</source>
             <translation>siehe Paket</translation>
         </message>
@@ -10365,24 +9957,12 @@
             <translation>mehrere Adapter werden zusammengeführt und einer davon ist ein DoRA-Adapter</translation>
         </message>
         <message>
-            <source>several adapters are merged, and one of them is a DoRA</source>
-            <translation>mehrere Adapter werden zusammengeführt, und einer ist ein DoRA</translation>
-        </message>
-        <message>
             <source>several answers came or several people answered, and the first is read</source>
             <translation>es kamen mehrere Antworten oder mehrere Menschen haben geantwortet, und die erste wird gelesen</translation>
         </message>
         <message>
             <source>several rows have the id of the row before it</source>
             <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
-        </message>
-        <message>
-            <source>signing in</source>
-            <translation>anmelden</translation>
-        </message>
-        <message>
-            <source>signing out</source>
-            <translation>abmelden</translation>
         </message>
         <message>
             <source>small</source>
@@ -10501,24 +10081,12 @@
             <translation>die Argumente eines Werkzeugaufrufs sind kein Objekt</translation>
         </message>
         <message>
-            <source>the base model's files do not hold the parameters of {module}</source>
-            <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
-        </message>
-        <message>
             <source>the base model's files don't contain the parameters of {module}</source>
             <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
         </message>
         <message>
             <source>the base model's files don't contain {tensor}</source>
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
-        </message>
-        <message>
-            <source>the base model's files hold no {name}</source>
-            <translation>die Dateien des Basismodells enthalten kein {name}</translation>
-        </message>
-        <message>
-            <source>the base model's files hold no {place}</source>
-            <translation>die Dateien des Basismodells enthalten kein {place}</translation>
         </message>
         <message>
             <source>the beginning</source>
@@ -10865,10 +10433,6 @@
             <translation>es gibt nicht zu jeder Antwort eine Bewertung</translation>
         </message>
         <message>
-            <source>there was no memory for a context of {tokens} tokens</source>
-            <translation>für einen Kontext von {tokens} Tokens war kein Speicher da</translation>
-        </message>
-        <message>
             <source>this computer</source>
             <translation>dieser Rechner</translation>
         </message>
@@ -10985,20 +10549,12 @@
             <translation>Trainingszeilen: keine wurden zurückgehalten</translation>
         </message>
         <message>
-            <source>transformers {version} does not know the architecture {name}.</source>
-            <translation>transformers {version} kennt die Architektur {name} nicht.</translation>
-        </message>
-        <message>
             <source>transformers {version} doesn't support the architecture {name}.</source>
             <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
         </message>
         <message>
             <source>unpacking the weights</source>
             <translation>Gewichte werden entpackt</translation>
-        </message>
-        <message>
-            <source>unpacking weights</source>
-            <translation>Gewichte entpacken</translation>
         </message>
         <message>
             <source>up to {longest} characters, where half of all rows have at most {median}</source>
@@ -11033,10 +10589,6 @@
             <translation>Warnung: {problem} {remedy}</translation>
         </message>
         <message>
-            <source>way of splitting text</source>
-            <translation>Weise, Text zu teilen,</translation>
-        </message>
-        <message>
             <source>weights divided among the GPUs</source>
             <translation>Gewichte auf die GPUs aufgeteilt</translation>
         </message>
@@ -11047,10 +10599,6 @@
         <message>
             <source>who was to annotate it skipped or discarded it</source>
             <translation>wer sie annotieren sollte, hat sie übersprungen oder verworfen</translation>
-        </message>
-        <message>
-            <source>writing model</source>
-            <translation>Modell schreiben</translation>
         </message>
         <message>
             <source>writing the model</source>
@@ -11261,16 +10809,8 @@
             <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
         </message>
         <message>
-            <source>{folder} holds no .safetensors weights.</source>
-            <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
-        </message>
-        <message>
             <source>{folder} holds no trained adapter.</source>
             <translation>{folder} enthält keinen trainierten Adapter.</translation>
-        </message>
-        <message>
-            <source>{folder} is no complete model: its config.json cannot be read.</source>
-            <translation>{folder} ist kein vollständiges Modell: Seine config.json ist nicht lesbar.</translation>
         </message>
         <message>
             <source>{folder} is not a Hugging Face model: it has no config.json.</source>
@@ -11381,14 +10921,6 @@
             <translation>{module} hat eine andere Form als im ersten Adapter</translation>
         </message>
         <message>
-            <source>{module} has another shape in this model.</source>
-            <translation>{module} hat in diesem Modell eine andere Gestalt.</translation>
-        </message>
-        <message>
-            <source>{module} has another shape there than in the first</source>
-            <translation>{module} hat dort eine andere Gestalt als im ersten</translation>
-        </message>
-        <message>
             <source>{module} has more experts than the adapter</source>
             <translation>{module} hat mehr Experten als der Adapter</translation>
         </message>
@@ -11417,28 +10949,12 @@
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
         <message>
-            <source>{name} cannot be combined with others: {reason}.</source>
-            <translation>{name} lässt sich nicht mit anderen kombinieren: {reason}.</translation>
-        </message>
-        <message>
-            <source>{name} cannot be read as a GGUF model: {value}.</source>
-            <translation>{name} ist nicht als GGUF-Modell lesbar: {value}.</translation>
-        </message>
-        <message>
-            <source>{name} cannot be read: {reason}.</source>
-            <translation>{name} ist nicht lesbar: {reason}.</translation>
-        </message>
-        <message>
             <source>{name} could not be downloaded: {reason}.</source>
             <translation>{name} konnte nicht heruntergeladen werden: {reason}.</translation>
         </message>
         <message>
             <source>{name} could not be moved to the trash</source>
             <translation>{name} konnte nicht in den Papierkorb bewegt werden</translation>
-        </message>
-        <message>
-            <source>{name} could not be opened: {reason}.</source>
-            <translation>{name} konnte nicht geöffnet werden: {reason}.</translation>
         </message>
         <message>
             <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
@@ -11481,20 +10997,12 @@
             <translation>{name} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
-            <source>{name} has no chat template.</source>
-            <translation>{name} hat keine Chat-Vorlage.</translation>
-        </message>
-        <message>
             <source>{name} has no rows.</source>
             <translation>{name} hat keine Zeilen.</translation>
         </message>
         <message>
             <source>{name} has no training steps to compare.</source>
             <translation>{name} hat keine Trainingsschritte zum Vergleichen.</translation>
-        </message>
-        <message>
-            <source>{name} holds a model of the architecture {value}, which cannot be unpacked for training.</source>
-            <translation>{name} enthält ein Modell der Architektur {value}, das sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
             <source>{name} holds its rows in a way that cannot be read piece by piece, and is too large to be read at once.</source>
@@ -11577,10 +11085,6 @@
             <translation>{name} ist keine Datei mit Zeilen: Das meiste ist kein Text.</translation>
         </message>
         <message>
-            <source>{name} is not a model that writes text from left to right.</source>
-            <translation>{name} ist kein Modell, das Text von links nach rechts schreibt.</translation>
-        </message>
-        <message>
             <source>{name} is not the file that the index promises: its checksum is another one.</source>
             <translation>{name} ist nicht die Datei, die das Paketverzeichnis verspricht: Ihre Prüfsumme ist eine andere.</translation>
         </message>
@@ -11609,24 +11113,8 @@
             <translation>{name} ist durch ein Passwort geschützt.</translation>
         </message>
         <message>
-            <source>{name} is square, so that its files do not tell which way it lies</source>
-            <translation>{name} ist quadratisch, sodass seine Dateien nicht sagen, wie herum es liegt</translation>
-        </message>
-        <message>
-            <source>{name} is stored as {dtype}</source>
-            <translation>{name} ist als {dtype} gespeichert</translation>
-        </message>
-        <message>
             <source>{name} is {title}, not rows.</source>
             <translation>{name} ist {title}, keine Zeilen.</translation>
-        </message>
-        <message>
-            <source>{name} is {words} there and {words_} here</source>
-            <translation>{name} ist dort {words} und hier {words_}</translation>
-        </message>
-        <message>
-            <source>{name} scales its positions in a way ({value}) that cannot be unpacked for training.</source>
-            <translation>{name} skaliert seine Positionen auf eine Weise ({value}), die sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
             <source>{name} takes its initial values out of the base weights, which are quantised.</source>
@@ -11639,10 +11127,6 @@
         <message>
             <source>{name} was never finished</source>
             <translation>{name} wurde nie fertig</translation>
-        </message>
-        <message>
-            <source>{name} was unpacked, but does not do what llama.cpp does with it: {why}.</source>
-            <translation>{name} wurde entpackt, tut aber nicht, was llama.cpp damit tut: {why}.</translation>
         </message>
         <message>
             <source>{name} {get} has no ready-made wheel for this machine.</source>
@@ -11861,14 +11345,6 @@
             </translation>
         </message>
         <message>
-            <source>{out} holds something that is no model.</source>
-            <translation>{out} enthält etwas, das kein Modell ist.</translation>
-        </message>
-        <message>
-            <source>{out} is not empty.</source>
-            <translation>{out} ist nicht leer.</translation>
-        </message>
-        <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
             <translation>{path} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
@@ -11891,10 +11367,6 @@
         <message>
             <source>{pickle} is a pickle file, which can run code when it is opened.</source>
             <translation>{pickle} ist eine Pickle-Datei, und die kann beim Öffnen Code ausführen.</translation>
-        </message>
-        <message>
-            <source>{precision} precision needs bitsandbytes, which is not installed.</source>
-            <translation>Die Genauigkeit {precision} braucht bitsandbytes, und das ist nicht installiert.</translation>
         </message>
         <message>
             <source>{precision} precision needs the package bitsandbytes, which is not installed.</source>
@@ -12121,10 +11593,6 @@
             <translation>{title} ist belegt: {doing}{of}.</translation>
         </message>
         <message>
-            <source>{title} is taken by {value}{run}.</source>
-            <translation>{title} ist belegt: {value}{run}.</translation>
-        </message>
-        <message>
             <source>{title} needs the package {library}, which is not installed.</source>
             <translation>{title} braucht das Paket {library}, und das ist nicht installiert.</translation>
         </message>
@@ -12219,10 +11687,6 @@
         <message>
             <source>{usual} is usual.</source>
             <translation>{usual} ist üblich.</translation>
-        </message>
-        <message>
-            <source>{value} may not be used while {doing}.</source>
-            <translation>{value} darf nicht verwendet werden (gerade: {doing}).</translation>
         </message>
         <message>
             <source>{votes} in blind comparisons of this project. A tie counts half for each.</source>

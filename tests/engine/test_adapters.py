@@ -110,11 +110,11 @@ def test_an_adapter_fits_its_model_and_no_other(
     assert not own.warning
     strange = library.fit(pair[0], ModelSpec(source=str(other)), job)
     assert not strange.fits
-    assert "no model.layers.0.self_attn." in strange.reason
+    assert "no model.layers.0.self_attn." in str(strange.reason)
     begun = random_adapter(base, tmp_path / "pissa", init_lora_weights="pissa")
     by_peft = library.fit(begun, ModelSpec(source=str(base)), job)
     assert by_peft.fits
-    assert "pissa" in by_peft.warning
+    assert "pissa" in str(by_peft.warning)
     assert not library.fit(begun, ModelSpec(source=str(other)), job).fits
     found = library.find_adapters([pair[0], pair[1]], job)
     fits = library.fit_all(found, ModelSpec(source=str(other)), job)
@@ -123,7 +123,7 @@ def test_an_adapter_fits_its_model_and_no_other(
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits
-    assert "trained on" in twin.warning
+    assert "trained on" in str(twin.warning)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,9 @@ def test_an_adapter_of_another_model_is_not_imported(
     other = tiny_model("phi3", tmp_path / "phi3")
     run = new_run(tmp_path, model={"source": str(other)})
     job, _ = recorded_job()
-    assert problem(lambda: imported_runs.import_adapter(run, pair[0], job)) == "adapters.does_not_fit"
+    assert (
+        problem(lambda: imported_runs.import_adapter(run, pair[0], job)) == "adapters.does_not_fit"
+    )
     assert not run.adapter.exists()
 
 

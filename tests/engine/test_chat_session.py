@@ -78,7 +78,7 @@ def ask(
 ) -> tuple[dict[int, events.Answered], Recorder]:
     """The answers by column, and everything that was told."""
     job, recorder = recorded_job()
-    session.carry_out(question(place, *speakers, sampling=sampling), job)
+    session.run_command(question(place, *speakers, sampling=sampling), job)
     return {event.column: event for event in recorder.of(events.Answered)}, recorder
 
 
@@ -166,7 +166,7 @@ def test_a_cancel_between_tokens_keeps_what_was_said(session: Session, place: Pa
     recorder.on_event = lambda event: event.kind == "answer_grew" and job.flags.cancel.set()
     endless = Sampling(temperature=0, max_tokens=60_000)
     with pytest.raises(CancelledError):
-        session.carry_out(
+        session.run_command(
             question(place, AdapterSpeaker(), on(place, style=1), sampling=endless), job
         )
     stopped = recorder.of(events.Answered)
@@ -203,7 +203,9 @@ def test_one_column_that_cannot_answer_leaves_the_others_alone(
 def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, place: Path) -> None:
     job, recorder = recorded_job()
     spec = ModelSpec(source=str(place / "base"), device="cpu")
-    session.carry_out(commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job)
+    session.run_command(
+        commands.ShowPrompt(model=spec, speaker=AdapterSpeaker(), messages=TALK), job
+    )
     (shown,) = recorder.of(events.PromptShown)
     tokenizer = loading.load_tokenizer(place / "base")
     assert [token.id for token in shown.tokens] == tokenizer(
@@ -218,7 +220,7 @@ def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, pla
 def test_a_server_streams_and_tells_what_its_prompt_is(
     session: Session, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_scheduler, "TELL_EVERY", 0.0)  # every word is told
+    monkeypatch.setattr(turn_scheduler, "UPDATE_INTERVAL", 0.0)  # every word is told
     with fake_ollama() as server:
         who = OllamaSpeaker(name="harbour", host=server.host)
         answers, told = ask(session, place, who, AdapterSpeaker())
@@ -283,7 +285,7 @@ def prompts(session: Session, place: Path, *speakers: AnySpeaker) -> list[events
     for speaker in speakers:
         job = JobContext("test", recorder, Flags())  # type: ignore[arg-type]  # what a job needs of it
         spec = ModelSpec(source=str(place / "base"), device="cpu")
-        session.carry_out(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
+        session.run_command(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
     return recorder.of(events.PromptShown)
 
 
@@ -301,7 +303,7 @@ def test_an_answer_that_becomes_shorter_is_told_from_where_it_ends_now() -> None
         def emit(self, event: events.Event) -> None:
             told.append(event)
 
-    text, _ = turn_scheduler.tell(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
+    text, _ = turn_scheduler.send_update(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
     assert text == "Yes"
     (grew,) = told
     assert isinstance(grew, events.AnswerGrew)

@@ -461,7 +461,9 @@ def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) ->
     assert event.bytes == sum(file.stat().st_size for file in run.merged.iterdir())
     assert leftovers(run) == []
     shown = [
-        progress for progress in recorder.of(events.Progress) if str(progress.stage) == "merging"
+        progress
+        for progress in recorder.of(events.Progress)
+        if str(progress.stage) == "merging the weights"
     ]
     assert shown[-1].done == shown[-1].total
 
@@ -501,7 +503,9 @@ def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolde
     before = load_file(run.merged / safetensors_files.SINGLE)
     job, recorder = recorded_job()
     recorder.on_event = lambda event: (
-        job.flags.cancel.set() if getattr(event, "stage", "") == "merging" else None
+        job.flags.cancel.set()
+        if str(getattr(event, "stage", "")) == "merging the weights"
+        else None
     )
     with pytest.raises(CancelledError):
         merge.merge(run, job)

@@ -326,7 +326,7 @@ def test_a_packed_base_is_exchanged_for_its_original_where_that_is_in_the_cache(
     if not at_hand:
         assert base == tmp_path / "packed"
         return
-    assert "16-bit original" in recorder.of(events.Log)[0].text
+    assert "16-bit original" in str(recorder.of(events.Log)[0].text)
     merge(llama, adapter, tmp_path / "expected", MergingSpec())
     one, two = tensors(tmp_path / "m"), tensors(tmp_path / "expected")
     assert all(torch.equal(one[name], two[name]) for name in two)

@@ -23,8 +23,8 @@ def list_models(command: commands.ListModels, job: JobContext) -> None:
     from lora_studio.engine.model import scan
 
     folders = [Path(folder) for folder in command.folders]
-    entries = scan.scan(command.place, folders, job)
-    searched = tuple(str(folder) for folder in scan.looked_through(command.place, folders))
+    entries = scan.scan_models(command.place, folders, job)
+    searched = tuple(str(folder) for folder in scan.searched_folders(command.place, folders))
     job.emit(events.ModelsFound(place=command.place, models=tuple(entries), folders=searched))
 
 

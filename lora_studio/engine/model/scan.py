@@ -1,4 +1,4 @@
-"""Models on this computer that could be a base: folders, the hub's cache, Ollama, LM Studio.
+"""Finding models on this computer that can be a base: folders, the Hub's cache, Ollama, LM Studio.
 
 Reads configurations and headers only; neither torch nor transformers is imported.
 """
@@ -26,31 +26,33 @@ from lora_studio.engine.runtime.channel import JobContext
 _DEPTH = 3
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_PICKLED = "Its weights are pickles, a format that can run any code when it is opened."
+_PICKLE_REFUSAL = text(
+    "Its weights are pickles, which can run any code when they are opened. They are never loaded."
+)
 
 
-def scan(place: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
-    """Every model of one place, by title; `folders` are those of the place `folder`.
+def scan_models(place: Place, folders: Sequence[Path], job: JobContext) -> list[ModelEntry]:
+    """Return every model of one place, by title; `folders` are those of the place `folder`.
 
     Raises CancelledError when the user does not want to wait.
     """
     match place:
         case "cache":
-            found = _cache(job)
+            entries = _cache(job)
         case "ollama":
-            found = (entry for store in ollama_stores() for entry in _ollama(store, job))
+            entries = (entry for store in ollama_stores() for entry in _ollama(store, job))
         case "lm_studio":
-            found = (entry for home in lm_studio_folders() for entry in _walk(home, place, job))
+            entries = (entry for home in lm_studio_folders() for entry in _walk(home, place, job))
         case _:
-            found = (entry for folder in folders for entry in _walk(folder, place, job))
+            entries = (entry for folder in folders for entry in _walk(folder, place, job))
     # Two names in Ollama may share one file; a folder that lies in another one counts once.
     named = place == "ollama"
-    unique = {(x.source, x.revision, x.title if named else ""): x for x in found}
+    unique = {(x.source, x.revision, x.title if named else ""): x for x in entries}
     return sorted(unique.values(), key=lambda entry: (entry.title.lower(), entry.revision))
 
 
-def looked_through(place: Place, folders: Sequence[Path]) -> list[Path]:
-    """The folders that a place stands for on this computer."""
+def searched_folders(place: Place, folders: Sequence[Path]) -> list[Path]:
+    """Return the folders that a place stands for on this computer."""
     match place:
         case "cache":
             from huggingface_hub import constants
@@ -77,11 +79,11 @@ def _walk(top: Path, place: Place, job: JobContext) -> Iterator[ModelEntry]:
         except OSError:
             continue
         names = {path.name for path in inside}
-        if "config.json" in names and (entry := of_folder(folder, place)):
+        if "config.json" in names and (entry := entry_of_folder(folder, place)):
             yield entry.model_copy(update={"title": _title(folder, top)})
         for path in inside:
             if path.suffix.lower() == ".gguf":
-                if entry := of_gguf(path, place):
+                if entry := entry_of_gguf(path, place):
                     yield entry
             elif depth < _DEPTH and not path.name.startswith(".") and path.is_dir():
                 waiting.append((path, depth + 1))
@@ -92,7 +94,7 @@ def _title(folder: Path, top: Path) -> str:
     return "/".join(below.parts[-2:]) or folder.name
 
 
-def of_folder(folder: Path, place: Place) -> ModelEntry | None:
+def entry_of_folder(folder: Path, place: Place) -> ModelEntry | None:
     """The model in a folder; None where its config.json is not of a model."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -113,7 +115,7 @@ def of_folder(folder: Path, place: Place) -> ModelEntry | None:
             refusal = refusal or error.problems[0].what
     elif not weights and not missing:
         pickled = any(path.suffix in _PICKLES for path in folder.iterdir())
-        refusal = refusal or text(_PICKLED if pickled else "It has no .safetensors file.")
+        refusal = refusal or (_PICKLE_REFUSAL if pickled else text("It has no .safetensors file."))
     names = config.get("architectures") or [config.get("model_type")]
     return ModelEntry(
         source=str(folder),
@@ -142,7 +144,7 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
     stored = model_folder.stored_dtype(headers)
     if not isinstance(about, dict):
         return total, stored
-    method = str(about.get("quant_method") or "quantised").lower()
+    method = str(about.get("quant_method") or "quantized").lower()
     bits = about.get("bits") or (4 if about.get("load_in_4bit") else 8)
     packed = sum(math.prod(x["shape"]) for x in headers.values() if x["dtype"] in ("U8", "I32"))
     per_number = {"U8": 8, "I32": 32}
@@ -157,24 +159,27 @@ def _counted(headers: dict[str, dict[str, Any]], config: dict[str, Any]) -> tupl
 # --- GGUF files -------------------------------------------------------------------------------
 
 
-def of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
+def entry_of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
     """The model of a GGUF file; None for what only belongs to another one."""
     if "mmproj" in file.name.lower():
-        return None  # the eyes of a model that lies beside it
+        return None  # the vision part of a model beside it
     try:
         size = file.stat().st_size
         facts = gguf_header.read(file)
     except (OSError, ValueError) as error:
         return _damaged(file, place, title, error)
     kind = facts.architecture
-    refusal = ""
+    refusal = NO_TEXT
     if int(facts.values.get("split.count", 0) or 0) > 1:
-        refusal = "It is one part of several: join them with llama-gguf-split first."
+        refusal = text(
+            "It is one part of a split file. Join the parts with llama-gguf-split first."
+        )
     elif facts.values.get("general.type", "model") != "model":
         return None
     elif kind not in gguf_header.TRAINABLE:
-        refusal = (
-            f"GGUF files of the architecture {kind or '(none)'} cannot be unpacked for training."
+        refusal = text(
+            "GGUF files with the architecture {architecture} can't be unpacked for training.",
+            architecture=kind or "(none)",
         )
     heads = facts.number("attention.head_count")
     return ModelEntry(
@@ -204,7 +209,7 @@ def _damaged(file: Path, place: Place, title: str, error: Exception) -> ModelEnt
         source=str(file),
         title=title or file.name,
         place=place,
-        refusal=f"It cannot be read: {reason_of(error)}.",
+        refusal=text("It can't be read: {reason}.", reason=reason_of(error)),
     )
 
 
@@ -248,13 +253,13 @@ def _cache(job: JobContext) -> Iterator[ModelEntry]:
                 )
             for file in sorted(revision.snapshot_path.glob("*.gguf")):
                 title = f"{repository.repo_id}/{file.name}"
-                if found := of_gguf(file, "cache", title):
-                    yield found
+                if entry := entry_of_gguf(file, "cache", title):
+                    yield entry
 
 
 def _snapshot(folder: Path) -> ModelEntry | None:
     """The model of a snapshot; what was broken off while being fetched is marked as such."""
-    entry = of_folder(folder, "cache")
+    entry = entry_of_folder(folder, "cache")
     if entry is None:
         return None
     begun = any(folder.parent.parent.joinpath("blobs").glob("*.incomplete"))
@@ -294,11 +299,11 @@ def _ollama(store: Path, job: JobContext) -> Iterator[ModelEntry]:
         if (held := kinds.get("model")) is None:
             continue
         blob = store / "blobs" / str(held["digest"]).replace(":", "-")
-        entry = of_gguf(blob, "ollama", title)
+        entry = entry_of_gguf(blob, "ollama", title)
         if entry is None:
             continue
         if not entry.refusal and "adapter" in kinds:
-            refusal = "It is an adapter over another model: Ollama keeps both apart."
+            refusal = text("It is an adapter on another model, which Ollama stores separately.")
             entry = entry.model_copy(update={"refusal": refusal})
         yield entry
 
