@@ -247,7 +247,7 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
     with pytest.raises(ProblemError) as caught:
         ask(session, place, AdapterSpeaker())
     assert caught.value.problems[0].code == "chat.device_busy"
-    assert "training of the run x" in str(caught.value.problems[0].what)
+    assert "in use by the run x" in str(caught.value.problems[0].what)
     taken[0].release()
     assert ask(session, place, AdapterSpeaker())[0][0].tokens == 12
     assert device_locks.holder_of(gpu) is None  # free again while nobody asks

@@ -72,7 +72,7 @@ def test_a_folder_tells_parameters_format_and_size_of_each_model_in_it(
         ("XLMRobertaForSequenceClassification", "encoder"),
         ("ViTForImageClassification", "vision"),
         ("CLIPModel", "vision"),
-        ("T5ForConditionalGeneration", "rewrites"),
+        ("T5ForConditionalGeneration", "encoder-decoder"),
         ("WhisperForConditionalGeneration", "speech"),
     ],
 )
