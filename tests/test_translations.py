@@ -89,7 +89,6 @@ def _german(qapp: QApplication) -> Iterator[None]:
         ("about 12 min", "etwa 12 min"),
         ("1,240 rows", "1\u202f240 Zeilen"),
         ("1 row", "1 Zeile"),
-        ("Memory ran out while reading rows.", "Der Speicher reichte nicht (gerade: Zeilen lesen)."),
         ("Nobody has written this sentence.", "Nobody has written this sentence."),
     ],
 )  # fmt: skip
