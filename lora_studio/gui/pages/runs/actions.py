@@ -1,4 +1,4 @@
-"""What can be done with the chosen runs: the actions, when each is possible, and doing it."""
+"""Actions on the selected runs: which ones exist, when each is enabled, and what it does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from lora_studio.gui.threads import BackgroundReader, TaskRunner
 
 @dataclass(frozen=True)
 class _About:
-    """Words, shortcut, icon, and what it does in a sentence."""
+    """Text, shortcut, icon and tooltip of an action."""
 
     text: str
     keys: str = ""
@@ -70,15 +70,15 @@ _ENDS = ("queue", "chat", "tag", "folder")
 
 
 class RunActions(QObject):
-    """Acts on `chosen`, which the page keeps up to date.
+    """Perform actions on the `chosen` runs, which the page keeps up to date.
 
     Signals:
-        open_requested(RunFolder): merging and export are to work on a run.
-        close_requested: the run that they work on is about to be deleted.
-        rename_requested, tag_requested: the fields for these are wanted.
-        go_to(name): the user wants to see another place.
-        chat_requested(folder): the user wants to talk to the adapter in a folder.
-        runs_changed: something was made or deleted.
+        open_requested(RunFolder): use a run for merging and export.
+        close_requested: the run used for merging and export is about to be deleted.
+        rename_requested, tag_requested: focus the field for the title or the tags.
+        go_to(name): open another page.
+        chat_requested(folder): chat with the adapter in a folder.
+        runs_changed: runs were created or deleted.
     """
 
     open_requested = Signal(object)
@@ -92,7 +92,7 @@ class RunActions(QObject):
     def __init__(
         self, state: ProjectState, library: RunLibrary, queue: RunQueue, owner: QWidget
     ) -> None:
-        """`owner` hears the shortcuts, wherever in it the focus is, and dialogs belong to it."""
+        """Create the actions; `owner` is the parent of dialogs and menus."""
         super().__init__(owner)
         self._state, self._library, self._queue, self._owner = state, library, queue, owner
         self.chosen: list[RunSummary] = []
@@ -112,13 +112,15 @@ class RunActions(QObject):
         self.choose([], [])
 
     def listen(self, table: QWidget) -> None:
-        """The shortcuts are heard in the table alone: elsewhere Enter and Delete mean other things."""
+        """Enable the shortcuts in the table only; elsewhere Enter and Delete have other
+        meanings.
+        """
         for name, action in self.actions.items():
             if name != "open":  # Enter and double click are the table's own
                 table.addAction(action)
 
     def choose(self, chosen: Sequence[RunSummary], shown: Sequence[RunSummary]) -> None:
-        """The runs that actions are about, and those that the table shows."""
+        """Set the selected and the listed runs, and enable the actions that apply to them."""
         self.chosen, self.shown = list(chosen), list(shown)
         some, one = bool(chosen), len(chosen) == 1
         busy = self._state.running != ""
@@ -147,13 +149,13 @@ class RunActions(QObject):
         self.actions["resume"].setText(tr("Start now") if is_new else tr("Resume"))
 
     def leave(self) -> None:
-        """Ends what is under way."""
+        """Stop background tasks."""
         self.tasks.leave()
 
     # --- what each does -----------------------------------------------------------------------
 
     def open(self) -> None:
-        """Makes the chosen run the one that merging and export work on."""
+        """Use the selected run for merging and export."""
         if not self.actions["open"].isEnabled():
             return
         self.open_requested.emit(self._folder(self.chosen[0]))
@@ -202,7 +204,7 @@ class RunActions(QObject):
         dialog.open()
 
     def search(self) -> None:
-        """Asks for settings and values, and queues a run for each combination."""
+        """Open the grid search dialog, which queues a run for each combination of values."""
         dialog = GridDialog(self._state, self._library.runs, self._owner)
         dialog.chosen.connect(self._search)
         dialog.open()
@@ -217,7 +219,7 @@ class RunActions(QObject):
         self._begin(work, self._add_entries)
 
     def write_csv(self, file: Path, runs: Sequence[RunSummary]) -> None:
-        """Writes runs as a table for other programs."""
+        """Write runs to a CSV file."""
         text = run_table.to_csv(runs)
         self._begin(
             lambda _: write_atomic(file, text),
@@ -258,7 +260,7 @@ class RunActions(QObject):
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
-        """Does work in a thread; what comes of it is of no use once another project is open."""
+        """Run work in a thread; its result is discarded if another project is opened meanwhile."""
         folder = self._library.folder
 
         def take(result: object) -> None:
@@ -320,7 +322,9 @@ def _is_cut(run: RunSummary) -> bool:
 
 
 def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
-    """Entries for runs; those that are to be run again are copied, the others gone on with."""
+    """Return queue entries for (run, copy) pairs: a copy of the run, or the run itself to
+    resume.
+    """
     entries = []
     for run, copied in thread.cooperative_iter(wanted):
         begun = not copied and run.events_file.is_file()

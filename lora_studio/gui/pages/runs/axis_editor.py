@@ -1,4 +1,4 @@
-"""One setting of a search and the values to try."""
+"""Editor for one setting of a grid search and the values to try."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ _USUAL: dict[str, str] = {
 
 
 def numbers_in(text: str, about: FieldFacts) -> list[Any]:
-    """The numbers of a list, each as its field takes it: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
+    """Return the numbers of a list in any notation: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
 
-    What is no number stays as it was typed. A comma parts numbers, unless blanks or semicolons do.
+    Text that isn't a number is returned as typed. A comma separates numbers unless there are spaces
+    or
+    semicolons.
     """
     if about.unit:
         text = re.sub(rf"(?i)\b{re.escape(about.unit)}\b", " ", text)
@@ -46,10 +48,10 @@ def numbers_in(text: str, about: FieldFacts) -> list[Any]:
 
 
 class AxisEditor(QWidget):
-    """A setting to choose by name; numbers are typed as a list, choices are ticked.
+    """Select a setting by name; numbers are typed as a list, choices are checked.
 
     Signals:
-        changed: another setting, or other values.
+        changed: the setting or its values changed.
     """
 
     changed = Signal()
@@ -57,7 +59,7 @@ class AxisEditor(QWidget):
     def __init__(
         self, name: str, chosen: str, *, optional: bool = False, parent: QWidget | None = None
     ) -> None:
-        """`chosen` is the setting at first; `optional` offers none as well."""
+        """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
         super().__init__(parent)
         self._abouts = {
             setting: tell_facts(SPECS[copies.split(setting)[0]], about.name)
@@ -100,15 +102,15 @@ class AxisEditor(QWidget):
 
     @property
     def name(self) -> str:
-        """The chosen setting, "" for none."""
+        """The selected setting, "" for none."""
         return str(self.setting.currentData() or "")
 
     def about(self) -> FieldFacts | None:
-        """What is known of it."""
+        """Return the facts of the selected setting, None for none."""
         return self._abouts.get(self.name)
 
     def wanted(self) -> list[Any]:
-        """The values to try."""
+        """Return the values to try."""
         about = self.about()
         if about is None:
             return []
@@ -117,7 +119,7 @@ class AxisEditor(QWidget):
         return list(dict.fromkeys(numbers_in(self.numbers.text(), about)))
 
     def fit(self, width: int) -> None:
-        """Takes the height that its choices and words need at a width, in pixels."""
+        """Set the height that choices and error need at a width, in pixels."""
         for part in (self.choices, self.error):
             if not part.isHidden():
                 part.setMinimumHeight(part.heightForWidth(width))
@@ -126,16 +128,16 @@ class AxisEditor(QWidget):
         layout.activate()
 
     def choose(self, setting: str) -> None:
-        """Chooses a setting."""
+        """Select a setting."""
         self.setting.setCurrentIndex(self.setting.findData(setting))
 
     def show_error(self, text: str) -> None:
-        """What is wrong with the values."""
+        """Show an error below the values, "" for none."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
 
     def _settle(self) -> None:
-        """Typed words that are the name of no setting go back to the chosen one."""
+        """Restore the selected setting if the typed text isn't the name of one."""
         found = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
         self.setting.setCurrentIndex(found if found >= 0 else self.setting.currentIndex())
         self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))

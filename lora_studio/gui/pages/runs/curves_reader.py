@@ -1,4 +1,4 @@
-"""Reads the curves of ticked runs in threads of their own and keeps them while they are ticked."""
+"""Reader for the metrics of plotted runs, in background threads."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _AGAIN = 10.0
 
 
 class RunCurvesReader(QObject):
-    """One thread for each run that is read.
+    """Read metrics, one thread per run, and cache them while the run is plotted.
 
     Signals:
-        changed: curves of a ticked run are there, or are other ones.
-        failed(name, problem): a run could not be read.
+        changed: new metrics of a plotted run are available.
+        failed(name, problem): a run couldn't be read.
     """
 
     changed = Signal()
     failed = Signal(str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nothing is ticked."""
+        """Start without runs."""
         super().__init__(parent)
         self._curves: dict[str, RunCurves] = {}
         self._as_of: dict[str, tuple[float, float]] = {}  # change of the run, moment of reading
         self._threads: dict[str, BackgroundReader] = {}
 
     def curves(self, name: str) -> RunCurves:
-        """The curves of a run as far as they are read."""
+        """Return the curves of a run as far as they are read."""
         return self._curves.setdefault(name, RunCurves(name))
 
     def want(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
-        """The ticked runs as they are now, with their names: those new or gone on with are read."""
+        """Set the plotted runs as (folder, summary, name), and read those that have changed."""
         wanted = {summary.folder for _, summary, _ in runs}
         for name in [name for name in self._curves if name not in wanted]:
             self._drop(name)
@@ -58,7 +58,7 @@ class RunCurvesReader(QObject):
                 self._begin(name, run)
 
     def leave(self) -> None:
-        """Ends every reading; harmless when done twice."""
+        """Stop all threads. Can be called repeatedly."""
         for name in list(self._threads):
             self._drop(name)
 

@@ -1,4 +1,4 @@
-"""What is asked before runs or their checkpoints are deleted."""
+"""Confirmation dialog for deleting runs or their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class DeleteDialog(Dialog):
-    """Says what is lost and what space that gives; offers to part with the checkpoints alone.
+    """Ask whether to delete runs or only their checkpoints, with the disk space that this frees.
 
     Signals:
-        all_chosen, checkpoints_chosen: what is to go into the trash.
+        all_chosen, checkpoints_chosen: move the runs or their checkpoints to the trash.
     """
 
     all_chosen = Signal()
@@ -27,7 +27,7 @@ class DeleteDialog(Dialog):
     def __init__(
         self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
     ) -> None:
-        """`runs` are those that can be deleted; `name` is what the first of them is called."""
+        """Ask about `runs`; `name` is the display name of the first one."""
         whole = sum(run.bytes for run in runs)
         checkpoints = sum(run.checkpoint_bytes for run in runs)
         parts = [

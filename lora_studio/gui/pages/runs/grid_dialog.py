@@ -1,4 +1,4 @@
-"""A search over one or two settings: which values, how many runs, how long."""
+"""Dialog for a grid search over one or two settings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class GridDialog(Dialog):
-    """Everything else stays as the project has it.
+    """Ask for the settings and their values, and show the number of runs and the estimated time.
 
     Signals:
-        chosen(axes): the settings with their values, for `run_copy.grid`.
+        chosen(axes): the settings with their values, for `copies.grid`.
     """
 
     chosen = Signal(list)
@@ -40,7 +40,7 @@ class GridDialog(Dialog):
         earlier: Sequence[RunSummary],
         parent: QWidget | None = None,
     ) -> None:
-        """`earlier` runs tell how long one takes, where nothing else does."""
+        """Estimate the time from the project, or from the `earlier` runs if that isn't possible."""
         text = tr(
             "Queues a run for every combination of values. All other settings come from the "
             "project."
@@ -64,7 +64,7 @@ class GridDialog(Dialog):
         self._check()
 
     def axes(self) -> list[Axis]:
-        """The settings with their values."""
+        """Return the settings with their values."""
         editors = [editor for editor in (self.first, self.second) if editor.name]
         return [(editor.name, tuple(editor.wanted())) for editor in editors]
 
@@ -117,7 +117,7 @@ class GridDialog(Dialog):
         )
 
     def _seconds(self) -> float | None:
-        """All runs together: by the arithmetic of the project's plan, else as earlier runs took."""
+        """Return the estimated seconds of all runs together, None if unknown."""
         found = [self._one(values) for values in copies.combinations(self.axes())]
         if all(one is not None for one in found):
             return math.fsum(one for one in found if one is not None)

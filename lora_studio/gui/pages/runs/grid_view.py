@@ -1,4 +1,4 @@
-"""The best eval loss of a search over the values of its settings, as a table in shades."""
+"""Heat map of the best eval loss of a grid search, by the values of its settings."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ _SHADE = 0.38
 
 
 class GridView(QWidget):
-    """Values of the first setting down, of the second across; the best cell is marked.
+    """Show values of the first setting as rows and of the second as columns; the best cell is
+    marked.
 
-    Signals:
-        chosen(names): the runs of the chosen cells.
-        opened(name): Enter or a double click on a run.
+        Signals:
+            chosen(names): the runs of the selected cells.
+            opened(name): Enter was pressed on a run, or it was double-clicked.
     """
 
     chosen = Signal(list)
     opened = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No search."""
+        """Start without grid searches."""
         super().__init__(parent)
         self._tables: list[GridTable] = []
         self.choice = QComboBox()
@@ -72,7 +73,7 @@ class GridView(QWidget):
         theme().changed.connect(self._fill)
 
     def show_grids(self, tables: Sequence[GridTable]) -> None:
-        """The searches of the project; the chosen one stays."""
+        """Set the grid searches of the project; the selected one stays selected."""
         if list(tables) == self._tables:
             return
         kept = self.choice.currentText()
@@ -84,7 +85,7 @@ class GridView(QWidget):
 
     @property
     def shown(self) -> GridTable | None:
-        """The search that is shown."""
+        """The grid search that is shown, None if there is none."""
         place = self.choice.currentIndex()
         return self._tables[place] if 0 <= place < len(self._tables) else None
 

@@ -1,4 +1,4 @@
-"""The runs of the open project as the window knows them, looked at in a thread of its own."""
+"""The runs of the open project, scanned in a background thread."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _TURN, _REST = 0.003, 0.001
 
 
 class RunLibrary(QObject):
-    """Knows every run; never makes the window wait.
+    """Hold the summary of every run; never blocks the window.
 
     Signals:
-        changed: `runs` is another list.
-        ready: a look at all runs has ended.
+        changed: `runs` has changed.
+        ready: a scan has finished.
     """
 
     changed = Signal()
     ready = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Of no project yet."""
+        """Start without a project."""
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.folder: Path | None = None
@@ -41,14 +41,14 @@ class RunLibrary(QObject):
         self.took = 0.0  # seconds of the latest look
 
     def open(self, folder: Path | None) -> None:
-        """The runs of another project, which are looked at when somebody asks with `refresh`."""
+        """Switch to another project's runs; call `refresh` to scan them."""
         self.leave()
         self.folder, self.runs = folder, []
         self._index = None
         self.changed.emit()
 
     def refresh(self) -> None:
-        """Looks at the runs now, or once more when a look is under way."""
+        """Scan the runs now, or again after the scan in progress."""
         if self.folder is None:
             return
         if self._scan is not None:
@@ -62,25 +62,25 @@ class RunLibrary(QObject):
         self._scan.start()
 
     def get(self, name: str) -> RunSummary | None:
-        """A run by the name of its folder."""
+        """Return a run by the name of its folder, None if there is none."""
         return next((run for run in self.runs if run.folder == name), None)
 
     def called(self, run: RunSummary) -> str:
-        """What a run is called among the others."""
+        """Return the display name of a run, which is unique among the others."""
         return RunNames(self.runs).of(run)
 
     def run(self, name: str) -> RunFolder:
-        """The folder of a run."""
+        """Return the folder of a run."""
         assert self.folder is not None
         return RunFolder(self.folder / name)
 
     @property
     def is_looking(self) -> bool:
-        """Whether a look is under way."""
+        """Whether a scan is in progress."""
         return self._scan is not None
 
     def leave(self) -> None:
-        """Ends a look that is under way; harmless when done twice."""
+        """Cancel the scan in progress. Can be called repeatedly."""
         if self._scan is not None:
             self._scan.forget()
             self._scan = self._index = None  # it may have the index in its hands still
@@ -102,11 +102,11 @@ class RunLibrary(QObject):
 
 
 class _Scan(DetachedThread):
-    """One look: first what the cache knows, then what is true.
+    """One scan: emits the cached runs first, then the current ones.
 
     Signals:
-        found(scan, list[RunSummary]): newest first.
-        over(scan): nothing more comes.
+        found(scan, list[RunSummary]): runs, newest first.
+        over(scan): the scan has finished.
     """
 
     found = Signal(object, object)
@@ -117,7 +117,7 @@ class _Scan(DetachedThread):
         self._index = index
 
     def run(self) -> None:
-        """Passes lists on; ends early when nobody waits."""
+        """Emit lists of runs until the scan is complete or canceled."""
         if known := self._index.load():
             self.found.emit(self, known)
         with contextlib.suppress(ObsoleteResult):

@@ -1,4 +1,4 @@
-"""What the user says about the chosen runs: title, tags, notes."""
+"""Editor for the title, tags and notes of the selected runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lora_studio.gui.widgets.basics import label
 
 
 class RunNotes(QWidget):
-    """Enters on Enter and on leaving a field, as every field does. Several runs share tags alone.
+    """Edit annotations; changes are saved on Enter and on focus loss. Several runs share only tags.
 
     Signals:
-        edited(changes): a list of (folder, About) that are to be kept.
+        edited(changes): a list of (folder, RunAnnotations) to save.
     """
 
     edited = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No runs."""
+        """Start without runs."""
         super().__init__(parent)
         self._runs: list[RunSummary] = []
         self._name = ""
@@ -51,8 +51,9 @@ class RunNotes(QWidget):
         self._show()
 
     def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
-        """The chosen runs; what was typed about the ones before is kept first. `name` is what one of
-        them is called without a title."""
+        """Show the selected runs after saving pending edits; `name` is the placeholder for an
+        empty title.
+        """
         same = [run.folder for run in runs] == [run.folder for run in self._runs]
         typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
         if same and (typing or list(runs) == self._runs):
@@ -63,7 +64,7 @@ class RunNotes(QWidget):
         self._show()
 
     def commit(self) -> None:
-        """Takes over what was typed and not yet entered."""
+        """Save pending edits."""
         tags = clean_tags((self.tags.text(),))
         shared = self._shared()
         changes = []
@@ -84,7 +85,7 @@ class RunNotes(QWidget):
             self.edited.emit(changes)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Leaving the notes enters them."""
+        """Save pending edits when the notes lose the focus."""
         if event.type() == QEvent.Type.FocusOut:
             self.commit()
         return super().eventFilter(watched, event)

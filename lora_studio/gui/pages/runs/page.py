@@ -1,4 +1,4 @@
-"""Runs: every training of the open project, found, compared, gone on with, queued and cleared away."""
+"""The Runs page: compare, annotate, resume, queue and delete the runs of a project."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _SHARES = (55.0, 70.0)
 
 
 class RunsPage(AppPage):
-    """A table over a plot of the ticked runs; beside them what is known of the chosen ones.
+    """A table above a plot of the checked runs, with details of the selected runs beside them.
 
     Signals:
-        open_requested(RunFolder): merging and export are to work on a run.
-        close_requested: the run that they work on is about to be deleted.
-        chat_requested(folder): the user wants to talk to the adapter in a folder.
+        open_requested(RunFolder): use a run for merging and export.
+        close_requested: the run used for merging and export is about to be deleted.
+        chat_requested(folder): chat with the adapter in a folder.
     """
 
     name = "runs"
@@ -62,7 +62,7 @@ class RunsPage(AppPage):
         preferences: Preferences,
         parent: QWidget | None = None,
     ) -> None:
-        """Looks at the runs when the user comes here; looks as the user left it."""
+        """Build the page with the layout of the last session."""
         super().__init__(parent, scrolls=False)
         self._state, self.queue, self._preferences = state, queue, preferences
         self.library = RunLibrary(self)
@@ -81,19 +81,19 @@ class RunsPage(AppPage):
     # --- what happens around ------------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Looks at the runs, and again and again while one is at work."""
+        """Scan the runs; repeated while a run is in progress."""
         self.queue.reload()
         self.library.refresh()
         if self.table.rows.rowCount():
             self.table.setFocus()
 
     def on_event(self, event: object) -> None:
-        """A job that begins or ends changes what there is."""
+        """Scan the runs again when a job starts or ends."""
         if isinstance(event, events.Started | events.Ending) and self.isVisible():
             self.library.refresh()
 
     def leave(self) -> None:
-        """Ends every look and reading; the layout is kept for the next start."""
+        """Stop background work and save the layout."""
         self.side.notes.commit()
         self._preferences.runs_table = self.table.layout_chosen()
         self._preferences.runs_shares = [_share(self._above), _share(self._whole)]
@@ -176,7 +176,7 @@ class RunsPage(AppPage):
         self.side.show_chosen(chosen)
 
     def show_queue(self) -> None:
-        """Brings what waits before the rest."""
+        """Show the queue tab."""
         self.side.setCurrentWidget(self.side.waiting)
 
     def _show_queue(self) -> None:
@@ -209,7 +209,7 @@ class RunsPage(AppPage):
         self.plot.set_runs([self.curves.curves(name) for name in self.table.rows.ticked])
 
     def _not_read(self, name: str, problem: Problem) -> None:
-        """Nothing stays ticked that has no curve."""
+        """Uncheck a run whose metrics can't be read."""
         self.table.rows.tick([name], False)
         self._state.messages.problem(problem)
 
@@ -325,11 +325,11 @@ class RunsPage(AppPage):
         find.activated.connect(self.search.setFocus)
 
     def minimumSizeHint(self) -> QSize:
-        """Splitters give way."""
+        """Allow the splitters to shrink."""
         return QSize(600, 400)
 
 
 def _share(split: QSplitter) -> float:
-    """The first part of a splitter in per cent; 0 while nothing is laid out."""
+    """Return the share of a splitter's first widget in percent, 0 before it is laid out."""
     first, second = split.sizes()
     return round(100 * first / (first + second), 1) if first + second else 0.0

@@ -1,4 +1,4 @@
-"""The queue of the open project in this window: the next run starts when the job before has ended."""
+"""The run queue of the open project: starts the next run when the current job ends."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SETTLE = 300
 
 
 class RunQueue(QObject):
-    """Starts what waits, one after another. The file in the runs folder is the truth.
+    """Start queued runs one after another; the queue is stored in a file in the runs folder.
 
-    What waited already when the project was opened starts after the next job, or when the user says so.
-    Of several windows on one project only that which may change it starts anything; it shows what the
-    others add.
+    Runs that were queued before the project was opened start after the next job, or when the user
+    starts the queue. If several windows have the project open, only the one that can edit it starts
+    runs; it also sees the runs that the others add.
 
     Signals:
-        changed: `items` or `paused` is another one.
+        changed: `items` or `paused` has changed.
     """
 
     changed = Signal()
@@ -43,7 +43,7 @@ class RunQueue(QObject):
         flow: JobLauncher,
         parent: QObject | None = None,
     ) -> None:
-        """Listens to `jobs`; starts through `flow`."""
+        """Start runs through `flow` when a job of `jobs` has ended."""
         super().__init__(parent)
         self._state, self._jobs, self._flow = state, jobs, flow
         self._queue = QueueFile()
@@ -61,23 +61,23 @@ class RunQueue(QObject):
 
     @property
     def items(self) -> list[QueuedRun]:
-        """What waits, the next first."""
+        """The queued runs, the next one first."""
         return list(self._queue.entries)
 
     @property
     def paused(self) -> bool:
-        """Whether nothing starts by itself."""
+        """Whether runs don't start automatically."""
         return self._queue.paused or self._held
 
     @property
     def names(self) -> list[str]:
-        """Folders of the runs that wait, the next first."""
+        """The folders of the queued runs, the next one first."""
         return self._queue.names
 
     # --- what the user does -------------------------------------------------------------------
 
     def start_or_add(self, run: RunFolder, *, resume: bool = False) -> None:
-        """Trains a run now, or when the job under way has ended."""
+        """Train a run now, or queue it if a job is running."""
         if self._jobs.running or self._is_guest:
             self.add([QueuedRun(run=run.path.name, resume=resume)])
             self._state.messages.info(
@@ -93,39 +93,39 @@ class RunQueue(QObject):
             self._tell(error)
 
     def add(self, entries: Sequence[QueuedRun]) -> None:
-        """Puts runs at the end; the first of them starts now when nothing is under way."""
+        """Add runs to the end; starts the first one if no job is running."""
         if self._change(lambda runs: run_queue.add(runs, entries)):
             self._held = False
             self.changed.emit()
             self._next.start()
 
     def remove(self, names: Sequence[str]) -> None:
-        """Takes runs out of the queue; they stay among the runs."""
+        """Remove runs from the queue; the runs themselves are kept."""
         if set(names) & set(self.names):
             self._change(lambda runs: run_queue.remove(runs, names))
 
     def move(self, name: str, place: int) -> None:
-        """Moves a run to another place, 0 being the next to start."""
+        """Move a run to a position, 0 being the next to start."""
         self._change(lambda runs: run_queue.move(runs, name, place))
 
     def pause(self) -> None:
-        """Lets the job under way end; nothing follows it."""
+        """Pause the queue after the current job."""
         self._change(lambda runs: run_queue.set_paused(runs, True))
 
     def start(self) -> None:
-        """Goes on with the queue."""
+        """Resume the queue."""
         self._held = False
         self._change(lambda runs: run_queue.set_paused(runs, False))
         self.changed.emit()
         self._next.start()
 
     def reload(self) -> None:
-        """Takes over what another program has changed."""
+        """Load changes that other programs made."""
         folder = self._state.runs_folder
         self._take(run_queue.load(folder) if folder else QueueFile())
 
     def leave(self) -> None:
-        """The window closes: nothing starts any more."""
+        """Stop starting runs: the window is closing."""
         self._closed = True
         self._next.stop()
         self._look.stop()
@@ -134,13 +134,14 @@ class RunQueue(QObject):
 
     @property
     def _is_guest(self) -> bool:
-        """Whether another window has the project open, and its queue with it."""
+        """Whether another window has the project open for editing."""
         why = self._state.draft.read_only
         return why is not None and why.code == lock.CODE
 
     def _look_again(self) -> None:
-        """Shows what another program has put into the queue; it starts after the next job, or when the
-        user says so: whoever added it may be about to start it."""
+        """Show runs that another program queued, without starting them: that program may be
+        about to.
+        """
         known = set(self.names)
         self.reload()
         if set(self.names) - known and not (self._jobs.running or self._held):
@@ -195,7 +196,7 @@ class RunQueue(QObject):
         self._next.start()
 
     def _start_next(self) -> None:
-        """Starts the first that can be started; not while the job before goes on to its next step."""
+        """Start the first run that can be started, unless another job is running."""
         folder = self._state.runs_folder
         while folder and not (self._closed or self._jobs.running or self.paused or self._is_guest):
             try:

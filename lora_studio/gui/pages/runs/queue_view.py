@@ -1,4 +1,4 @@
-"""The queue as a list: order by dragging or with Alt and the arrow keys."""
+"""List of the queued runs; reorder by dragging or with Alt and the arrow keys."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAME = Qt.ItemDataRole.UserRole
 
 
 class QueueView(QWidget):
-    """What waits, the next first.
+    """Show the queue, the next run first.
 
     Signals:
-        start_clicked, pause_clicked: the queue is to go on, or to rest after the job under way.
-        moved(name, place): a run is to be at another place, 0 being the next to start.
-        removed(names): runs are to leave the queue.
+        start_clicked, pause_clicked: start the queue, or pause it after the current job.
+        moved(name, index): move a run to a position, 0 being the next to start.
+        removed(names): remove runs from the queue.
     """
 
     start_clicked = Signal()
@@ -30,7 +30,7 @@ class QueueView(QWidget):
     removed = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing waits."""
+        """Start with an empty queue."""
         super().__init__(parent)
         self.status = label("", wrap=True)
         self.list = _List()
@@ -60,7 +60,7 @@ class QueueView(QWidget):
     def show_queue(
         self, entries: Sequence[tuple[str, str]], *, paused: bool, running: bool
     ) -> None:
-        """`entries` are the name of the folder and the words for each; the chosen one stays."""
+        """Show `entries` as (folder, title) pairs; the selection is kept."""
         self._paused = paused
         kept = self.list.chosen()
         self.list.fill(entries, kept)
@@ -105,17 +105,17 @@ class _List(QListWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def names(self) -> list[str]:
-        """The folders, the next first."""
+        """Return the folders, the next one first."""
         return [str(self.item(n).data(_NAME)) for n in range(self.count())]
 
     def chosen(self) -> list[str]:
-        """The folders of the chosen ones, the current one first."""
+        """Return the folders of the selected runs, the current one first."""
         current = self.currentItem()
         names = [str(current.data(_NAME))] if current is not None else []
         return names + [n for item in self.selectedItems() if (n := item.data(_NAME)) not in names]
 
     def fill(self, entries: Sequence[tuple[str, str]], kept: Sequence[str]) -> None:
-        """Replaces all lines."""
+        """Replace all entries."""
         self.blockSignals(True)
         self.clear()
         for place, (name, words) in enumerate(entries, start=1):
@@ -133,18 +133,18 @@ class _List(QListWidget):
         self.blockSignals(False)
 
     def move_current(self, by: int) -> None:
-        """Moves the current run earlier or later."""
+        """Move the current run up (-1) or down (1)."""
         place = self.currentRow() + by
         if self.currentRow() >= 0 and 0 <= place < self.count():
             self.moved.emit(str(self.currentItem().data(_NAME)), place)
 
     def remove_chosen(self) -> None:
-        """Takes the chosen runs out."""
+        """Remove the selected runs."""
         if names := self.chosen():
             self.removed.emit(names)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Alt with Up or Down moves, Delete takes out."""
+        """Move with Alt and Up or Down, remove with Delete."""
         steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
         if event.modifiers() & Qt.KeyboardModifier.AltModifier and event.key() in steps:
             self.move_current(steps[Qt.Key(event.key())])
@@ -154,7 +154,7 @@ class _List(QListWidget):
             super().keyPressEvent(event)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """A run was dragged: says where to, and is filled anew by whoever keeps the queue."""
+        """Emit the new position of a dragged run; the owner of the queue then refills the list."""
         dragged = self.currentItem()
         if dragged is None or event.source() is not self:
             event.ignore()

@@ -1,4 +1,4 @@
-"""Settings of one run, or of several side by side with what differs marked."""
+"""Table of a run's settings, or of several runs side by side with differences marked."""
 
 from __future__ import annotations
 
@@ -42,40 +42,40 @@ class SettingRow:
 
 
 class SettingsModel(QAbstractTableModel):
-    """One line for each setting, one column for each run."""
+    """Hold one row per setting and one column per run."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
         self.lines: list[SettingRow] = []
         self.heads: list[str] = []
 
     def show(self, runs: Sequence[RunSummary], heads: Sequence[str], *, everything: bool) -> None:
-        """Settings of runs; `heads` name the columns."""
+        """Set the runs; `heads` are the column titles."""
         self.beginResetModel()
         self.heads = list(heads)
         self.lines = _lines(runs, everything=everything)
         self.endResetModel()
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
+        """Return the number of settings; a table has no child rows."""
         return 0 if parent is not None and parent.isValid() else len(self.lines)
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The name and the runs."""
+        """Return the number of columns: the name and one per run."""
         return 1 + len(self.heads)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """What each column is."""
+        """Return the title of a column."""
         if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
             left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
             return left if role == Qt.ItemDataRole.TextAlignmentRole else None
         return self.heads[section - 1] if section else tr("Setting")
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Name or value; what differs is marked by a glyph and by weight."""
+        """Return name or value; differences are marked with a glyph and bold text."""
         line, column = self.lines[index.row()], index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole if column == 0:
@@ -94,10 +94,10 @@ class SettingsModel(QAbstractTableModel):
 
 
 class RunSettings(QWidget):
-    """Only what differs is shown until somebody wants all."""
+    """Show differing settings, or all on request."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No runs."""
+        """Start without runs."""
         super().__init__(parent)
         self.lines = SettingsModel(self)
         self.view = _View()
@@ -118,7 +118,7 @@ class RunSettings(QWidget):
         self.show_runs([], [])
 
     def show_runs(self, runs: Sequence[RunSummary], heads: Sequence[str]) -> None:
-        """One run with its settings, or several side by side."""
+        """Show the settings of one run or several."""
         if list(runs) == self._runs and list(heads) == self._heads and self.lines.heads:
             return
         self._runs, self._heads = list(runs), list(heads)
@@ -161,7 +161,7 @@ class _View(QTableView):
         plain_table.let_copy(self, lambda index: str(index.data()).removeprefix("≠ "))
 
     def fit(self) -> None:
-        """The names as wide as they are, the values in what is left."""
+        """Fit the name column to its content; the values share the rest."""
         header, metrics = self.horizontalHeader(), self.fontMetrics()
         self.verticalHeader().setDefaultSectionSize(metrics.height() + 11)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -170,12 +170,12 @@ class _View(QTableView):
         self._share()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Values have the room that there is."""
+        """Share the new width among the values."""
         super().resizeEvent(event)
         self._share()
 
     def _share(self) -> None:
-        """All values have the same width: of few runs what is left, of many what can be read."""
+        """Give all value columns the same width, at least a readable one if there are several."""
         count = self.model().columnCount() - 1 if self.model() is not None else 0
         if count < 1:
             return
@@ -186,7 +186,7 @@ class _View(QTableView):
 
 
 def value_in_words(about: FieldFacts, value: Any) -> str:
-    """The value of a setting as its page shows it, with its unit."""
+    """Return the value of a setting as its page shows it, with its unit."""
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, str) and value in about.choices:

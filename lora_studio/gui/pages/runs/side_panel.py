@@ -1,4 +1,4 @@
-"""What stands beside the table of runs: the chosen ones in full, what waits, and searches."""
+"""Side panel of the Runs page: settings, notes, queue and grid searches."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _MOST = 8
 
 
 class RunSide(QTabWidget):
-    """Settings, notes, queue and searches, a tab each."""
+    """Show settings, notes, queue and grid searches as tabs."""
 
     def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
-        """`rows` knows names, letters and states of the runs."""
+        """Read names, letters and states of runs from `rows`."""
         super().__init__(parent)
         self._rows = rows
         self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
@@ -46,7 +46,7 @@ class RunSide(QTabWidget):
         self._fit()
 
     def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
-        """What is known of the chosen runs."""
+        """Show the details of the selected runs."""
         rows, compared = self._rows, list(chosen[:_MOST])
         heads = [rows.letter(run.folder) or rows.names.of(run) for run in compared]
         self.settings.show_runs(compared, heads)
@@ -56,7 +56,7 @@ class RunSide(QTabWidget):
             self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
-        """The runs that wait, by their folders."""
+        """Show the queued runs by their folders."""
         known = {run.folder: run for run in self._rows.runs}
         entries = [
             (name, self._rows.names.of(known[name]) if name in known else name) for name in names
@@ -69,20 +69,20 @@ class RunSide(QTabWidget):
         self._fit()
 
     def show_grids(self, runs: Sequence[RunSummary]) -> None:
-        """The searches that runs belong to; without any there is no tab for them."""
+        """Show the grid searches that runs belong to; hides the tab without any."""
         found = grid_search.grids(runs)
         self.grids.show_grids(found)
         self.setTabVisible(self.indexOf(self.grids), bool(found))
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Larger text needs a wider side."""
+        """Adapt the width to the text size."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()
 
     def _fit(self) -> None:
-        """No tab is hidden behind arrows, however long its name is in this language."""
+        """Make the panel wide enough for all tab titles."""
         self.setMinimumWidth(max(Size.scaled(_WIDTH), self.tabBar().sizeHint().width()))
 
     def _known(self) -> QWidget:

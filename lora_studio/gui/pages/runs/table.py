@@ -1,4 +1,4 @@
-"""The table of runs: ordered by any column, several chosen at once, ticked for the plot."""
+"""Table of runs: sortable, with multiple selection and check boxes for the plot."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _BEGIN = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown
 
 
 class RunTable(QTableView):
-    """Space ticks, Enter opens. No column ever measures its rows.
+    """Show the runs; Space checks, Enter opens. Column widths never depend on the rows.
 
     Signals:
-        chosen_changed: other rows are chosen.
-        open_clicked: Enter, or a double click.
-        menu_wanted(QPoint): a place on the screen for the context menu.
+        chosen_changed: the selection has changed.
+        open_clicked: Enter was pressed, or a run was double-clicked.
+        menu_requested(QPoint): show the context menu at a screen position.
     """
 
     chosen_changed = Signal()
@@ -45,7 +45,7 @@ class RunTable(QTableView):
     menu_wanted = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
         self.rows = RunModel(self)
         self.setModel(self.rows)
@@ -90,13 +90,13 @@ class RunTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
 
     def _resized(self, number: int, _before: int, width: int) -> None:
-        """A column that the user has drawn keeps its width."""
+        """Remember the width of a column that the user has resized."""
         column = COLUMNS[number]
         if not self._fitting and column != "name" and width:
             self._own[column] = width / self.fontMetrics().averageCharWidth()
 
     def layout_chosen(self) -> TableLayout:
-        """How the user has laid it out."""
+        """Return the layout to save in the preferences."""
         header = self.horizontalHeader()
         return TableLayout(
             widths=dict(self._own),
@@ -106,7 +106,7 @@ class RunTable(QTableView):
         )
 
     def lay_out_as(self, chosen: TableLayout) -> None:
-        """Lays it out as the user did before."""
+        """Restore a saved layout."""
         header = self.horizontalHeader()
         known = [column for column in COLUMNS if column in chosen.order]
         if len(known) == len(COLUMNS):
@@ -121,7 +121,7 @@ class RunTable(QTableView):
         self.fit()
 
     def _needs(self, column: Column) -> int:
-        """The width for its usual values and for its head, or what the user wants."""
+        """Return the width that a column needs, or the one that the user has set, in pixels."""
         letter, number = self.fontMetrics().averageCharWidth(), COLUMNS.index(column)
         if column in self._own:
             return round(self._own[column] * letter)
@@ -129,8 +129,9 @@ class RunTable(QTableView):
         return max(usual, self.horizontalHeader().sectionSizeHint(number))
 
     def fit(self) -> None:
-        """Leaves columns out until there is room for the rest; the beginning too, where runs without a
-        title are called by it."""
+        """Hide columns until the rest fits; also the start time if runs without a title show it
+        as name.
+        """
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
         widths = {column: self._needs(column) for column in COLUMNS}
@@ -154,24 +155,24 @@ class RunTable(QTableView):
         self._fitting = False
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Shows as many columns as there is room for."""
+        """Show as many columns as fit."""
         super().resizeEvent(event)
         self.fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Another size of text needs other widths."""
+        """Adapt row height and columns to the text size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._fit_to_font()
             self.fit()
 
     def chosen(self) -> list[RunSummary]:
-        """The chosen runs, from above to below."""
+        """Return the selected runs from top to bottom."""
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self.rows.shown[row] for row in rows if row < len(self.rows.shown)]
 
     def choose(self, names: Sequence[str]) -> None:
-        """Chooses runs by their folders, as far as they are shown."""
+        """Select runs by their folders, as far as they are listed."""
         found = [row for name in names if (row := self.rows.row_of(name)) is not None]
         selection = self.selectionModel()
         selection.clearSelection()
@@ -187,7 +188,7 @@ class RunTable(QTableView):
             self.scrollTo(self.rows.index(found[0], 0))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Space ticks the chosen rows, Enter opens, Home and End go to the first and the last run."""
+        """Handle Space (check), Enter (open), Home and End (first and last run)."""
         begins = event.key() in _BEGIN
         if begins and self.rows.shown and not self.selectionModel().hasSelection():
             self.selectRow(max(0, self.currentIndex().row()))

@@ -1,4 +1,4 @@
-"""Rows of the table of runs: which are shown, in what order, and what a cell says."""
+"""Model of the run table: filtering, sorting, check state and cell contents."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ Wanted = Callable[[RunSummary], bool]
 
 
 class RunModel(QAbstractTableModel):
-    """All runs that match, in order. Ordering thousands takes milliseconds: once, by plain keys.
+    """Hold the runs that match the filter, in order. Sorting thousands takes milliseconds.
 
     Signals:
-        ticked_changed: another set of runs is ticked.
-        refused(text): a run could not be ticked, and why.
+        ticked_changed: the set of checked runs has changed.
+        refused(text): why a run couldn't be checked.
     """
 
     ticked_changed = Signal()
     refused = Signal(str)
 
     def __init__(self, parent: Any = None) -> None:
-        """Empty; the newest comes first."""
+        """Start empty, with the newest run first."""
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.shown: list[RunSummary] = []
@@ -74,7 +74,7 @@ class RunModel(QAbstractTableModel):
     # --- what is shown ------------------------------------------------------------------------
 
     def set_runs(self, runs: Sequence[RunSummary]) -> None:
-        """Other runs; ticks of those that are gone go with them."""
+        """Set the runs; removed ones are unchecked."""
         self.runs, self.names = list(runs), RunNames(runs)
         there = {run.folder for run in runs}
         kept = [name for name in self.ticked if name in there]
@@ -84,34 +84,34 @@ class RunModel(QAbstractTableModel):
             self.ticked_changed.emit()
 
     def set_queued(self, names: Sequence[str]) -> None:
-        """The runs that wait, the next first."""
+        """Set the queued runs, the next one first."""
         queued = {name: place for place, name in enumerate(names, start=1)}
         if queued != self.queued:
             self.queued = queued
             self._arrange()
 
     def set_current(self, name: str) -> None:
-        """The run that merging and export work on."""
+        """Set the run that Merge and Export use."""
         if name != self.current:
             self.current = name
             self._repaint()
 
     def set_wanted(self, wanted: Wanted) -> None:
-        """Which runs are shown."""
+        """Set the filter."""
         self._wanted = wanted
         self._arrange()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """By a column; what has no value there comes last either way."""
+        """Sort by a column; runs without a value come last in both directions."""
         self.order = (COLUMNS[column], order == Qt.SortOrder.DescendingOrder)
         self._arrange()
 
     def state_of(self, run: RunSummary) -> str:
-        """Its state as the table says it."""
+        """Return the state that the table shows."""
         return "queued" if run.state == "new" and run.folder in self.queued else run.state
 
     def row_of(self, name: str) -> int | None:
-        """The row of a run, None when it is not shown."""
+        """Return the row of a run, None if it isn't listed."""
         return next((row for row, run in enumerate(self.shown) if run.folder == name), None)
 
     def _arrange(self) -> None:
@@ -134,7 +134,7 @@ class RunModel(QAbstractTableModel):
     # --- ticking ------------------------------------------------------------------------------
 
     def tick(self, names: Sequence[str], on: bool) -> None:
-        """Puts runs into the plot or takes them out."""
+        """Check or uncheck runs for the plot."""
         after = [name for name in self.ticked if name not in names]
         if on:
             known = {run.folder: run for run in self.runs}
@@ -155,23 +155,23 @@ class RunModel(QAbstractTableModel):
             self.ticked_changed.emit()
 
     def toggle(self, names: Sequence[str]) -> None:
-        """Ticks all of them, or unticks them where all are ticked."""
+        """Check the runs, or uncheck them if all are checked."""
         self.tick(names, not set(names) <= set(self.ticked))
 
     # --- Qt -----------------------------------------------------------------------------------
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
+        """Return the number of listed runs; a table has no child rows."""
         return 0 if parent is not None and parent.isValid() else len(self.shown)
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The same for every row."""
+        """Return the number of columns."""
         return len(COLUMNS)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Names of the columns."""
+        """Return title, tooltip or alignment of a column."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         match role:
@@ -184,19 +184,19 @@ class RunModel(QAbstractTableModel):
         return None
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
-        """The first column has a box to tick."""
+        """Make the first column checkable."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
 
     def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """A click on the box."""
+        """Toggle the check box of a run."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
             return False
         self.toggle([self.shown[index.row()].folder])
         return True
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words, tick and colour of a cell."""
+        """Return text, check state, color or tooltip of a cell."""
         run, column = self.shown[index.row()], COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
@@ -226,7 +226,7 @@ class RunModel(QAbstractTableModel):
         return table.said(run, column) or "–" * (column in NUMBERS)
 
     def letter(self, name: str) -> str:
-        """What a ticked run is called in the plot."""
+        """Return the letter of a run in the plot, "" if it isn't checked."""
         return LETTERS[self.ticked.index(name)] if name in self.ticked else ""
 
     def _tip(self, run: RunSummary, column: Column) -> str | None:
@@ -255,7 +255,7 @@ class RunModel(QAbstractTableModel):
 
 
 def color_of(index: int) -> Any:
-    """The colour of a ticked run."""
+    """Return the color of a checked run."""
     return QColor(letter_color(index)(current()))
 
 
