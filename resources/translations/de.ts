@@ -4,16 +4,8 @@
     <context>
         <name>LoRA Studio</name>
         <message>
-            <source> in {unit}</source>
-            <translation> in {unit}</translation>
-        </message>
-        <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
             <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
-        </message>
-        <message>
-            <source>, best eval {loss}</source>
-            <translation>, bester Eval-Loss {loss}</translation>
         </message>
         <message>
             <source>, eval loss {value}</source>
@@ -26,10 +18,6 @@
         <message>
             <source>, {count} are there already</source>
             <translation>, {count} sind schon da</translation>
-        </message>
-        <message>
-            <source>, {size} of it checkpoints</source>
-            <translation>, davon {size} Checkpoints</translation>
         </message>
         <message>
             <source>1 to 4 B</source>
@@ -444,7 +432,7 @@
             <translation>In die Warteschlange</translation>
         </message>
         <message numerus="yes">
-            <source>Add {n} runs to the queue</source>
+            <source>Add {n} runs to queue</source>
             <translation>
                 <numerusform>{n} Lauf in die Warteschlange</numerusform>
                 <numerusform>{n} Läufe in die Warteschlange</numerusform>
@@ -7262,6 +7250,13 @@
             <source>The {name} file</source>
             <translation>Die Datei {name}</translation>
         </message>
+        <message numerus="yes">
+            <source>The {n} selected runs have the same settings.</source>
+            <translation>
+                <numerusform>Der ausgewählte Lauf hat dieselben Einstellungen.</numerusform>
+                <numerusform>Die {n} ausgewählten Läufe haben dieselben Einstellungen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
             <translation>Die Datei {quantization} bestand den Selbsttest nicht und wurde daher nicht in Ollama angelegt.</translation>
@@ -7449,13 +7444,6 @@
         <message>
             <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
             <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
-        </message>
-        <message numerus="yes">
-            <source>These {n} runs have the same settings.</source>
-            <translation>
-                <numerusform>Gleiche Einstellungen</numerusform>
-                <numerusform>Diese {n} Läufe haben dieselben Einstellungen.</numerusform>
-            </translation>
         </message>
         <message>
             <source>They do not serve for gates: {why}.</source>
@@ -8246,12 +8234,16 @@
             <translation>Werte fallen zufällig weg, die übrigen stimmen über ihr Vorzeichen ab (DARE mit TIES).</translation>
         </message>
         <message>
+            <source>Values in {unit}, separated by spaces</source>
+            <translation>Werte in {unit}, durch Leerzeichen getrennt</translation>
+        </message>
+        <message>
             <source>Values of {setting}</source>
             <translation>Werte von {setting}</translation>
         </message>
         <message>
-            <source>Values{unit}, separated by blanks</source>
-            <translation>Werte{unit}, durch Leerzeichen getrennt</translation>
+            <source>Values, separated by spaces</source>
+            <translation>Werte, durch Leerzeichen getrennt</translation>
         </message>
         <message>
             <source>Verified alternative</source>
@@ -10897,6 +10889,10 @@
             <translation>{looked} durchgesehen: Nichts ist daran falsch.</translation>
         </message>
         <message>
+            <source>{loss}, best eval loss {best_eval}</source>
+            <translation>{loss}, bester Eval-Loss {best_eval}</translation>
+        </message>
+        <message>
             <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
             <translation>{lost} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
         </message>
@@ -11225,10 +11221,10 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} of them could be resumed, and no longer can.</source>
+            <source>{n} of the runs can no longer be resumed.</source>
             <translation>
-                <numerusform>{n} davon ließe sich fortsetzen und dann nicht mehr.</numerusform>
-                <numerusform>{n} davon ließen sich fortsetzen und dann nicht mehr.</numerusform>
+                <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
+                <numerusform>{n} der Läufe lassen sich dann nicht mehr fortsetzen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11296,6 +11292,20 @@
             <translation>
                 <numerusform>{n} Lauf wartet</numerusform>
                 <numerusform>{n} Läufe warten</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs, about {time} in total</source>
+            <translation>
+                <numerusform>{n} Lauf, etwa {time}</numerusform>
+                <numerusform>{n} Läufe, insgesamt etwa {time}</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs. An estimate of the time appears after the first run.</source>
+            <translation>
+                <numerusform>{n} Lauf. Eine Zeitschätzung erscheint nach dem ersten Lauf.</numerusform>
+                <numerusform>{n} Läufe. Eine Zeitschätzung erscheint nach dem ersten Lauf.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11473,14 +11483,6 @@
             <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
         </message>
         <message>
-            <source>{runs}, about {time} in all.</source>
-            <translation>{runs}, insgesamt etwa {time}.</translation>
-        </message>
-        <message>
-            <source>{runs}. How long they take is known after the first.</source>
-            <translation>{runs}. Wie lange sie dauern, ist nach dem ersten bekannt.</translation>
-        </message>
-        <message>
             <source>{run}, step {step}</source>
             <translation>{run}, Schritt {step}</translation>
         </message>
@@ -11507,6 +11509,10 @@
         <message>
             <source>{size} of this is checkpoints</source>
             <translation>davon {size} Checkpoints</translation>
+        </message>
+        <message>
+            <source>{size}, including {checkpoints} of checkpoints</source>
+            <translation>{size}, davon {checkpoints} Checkpoints</translation>
         </message>
         <message>
             <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>

@@ -24,8 +24,8 @@ from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
-#: Values that are offered at first, by setting.
-_USUAL: dict[str, str] = {
+#: Suggested values by setting.
+_SUGGESTED: dict[str, str] = {
     "lora.rank": "8 16 32", "training.learning_rate": "5e-5 1e-4 2e-4", "training.epochs": "1 2 3",
     "lora.dropout": "0 0.05 0.1", "lora.alpha": "16 32 64",
 }  # fmt: skip
@@ -93,25 +93,25 @@ class AxisEditor(QWidget):
         for part in (caption, self.setting, self.numbers, self.choices, self.error):
             layout.addWidget(part)
         self.setting.setCurrentIndex(max(0, self.setting.findData(chosen)))
-        self.setting.currentIndexChanged.connect(lambda _: self._offer())
+        self.setting.currentIndexChanged.connect(lambda _: self._show_values())
         line = self.setting.lineEdit()
         assert line is not None
-        line.editingFinished.connect(self._settle)
+        line.editingFinished.connect(self._restore_setting)
         self.numbers.textChanged.connect(lambda _: self.changed.emit())
-        self._offer()
+        self._show_values()
 
     @property
     def name(self) -> str:
         """The selected setting, "" for none."""
         return str(self.setting.currentData() or "")
 
-    def about(self) -> FieldFacts | None:
+    def facts(self) -> FieldFacts | None:
         """Return the facts of the selected setting, None for none."""
         return self._abouts.get(self.name)
 
-    def wanted(self) -> list[Any]:
+    def values(self) -> list[Any]:
         """Return the values to try."""
-        about = self.about()
+        about = self.facts()
         if about is None:
             return []
         if self._boxes:
@@ -136,27 +136,27 @@ class AxisEditor(QWidget):
         self.error.setText(text)
         self.error.setVisible(bool(text))
 
-    def _settle(self) -> None:
+    def _restore_setting(self) -> None:
         """Restore the selected setting if the typed text isn't the name of one."""
-        found = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
-        self.setting.setCurrentIndex(found if found >= 0 else self.setting.currentIndex())
+        index = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
+        self.setting.setCurrentIndex(index if index >= 0 else self.setting.currentIndex())
         self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))
 
-    def _offer(self) -> None:
-        about = self.about()
+    def _show_values(self) -> None:
+        about = self.facts()
         for box, _ in self._boxes:
             self._flow.removeWidget(box)
             box.deleteLater()
         self._boxes = []
         if about is not None and about.kind in ("choice", "flag"):
             choices = about.choices or {}
-            offered = (
-                [(words, value) for value, words in choices.items()]
+            options = (
+                [(title, value) for value, title in choices.items()]
                 if about.kind == "choice"
                 else [(tr("no"), False), (tr("yes"), True)]
             )
-            for words, value in offered:
-                box = QCheckBox(words)
+            for title, value in options:
+                box = QCheckBox(title)
                 box.toggled.connect(lambda _: self.changed.emit())
                 self._flow.addWidget(box)
                 box.show()
@@ -164,9 +164,11 @@ class AxisEditor(QWidget):
         self.choices.setVisible(bool(self._boxes))
         self.numbers.setVisible(about is not None and not self._boxes)
         if about is not None and not self._boxes:
-            usual = _USUAL.get(self.name) or shown(about.default, about)
-            self.numbers.setText(usual)
-            unit = tr(" in {unit}").format(unit=tr(about.unit)) if about.unit else ""
-            self.numbers.setToolTip(tr("Values{unit}, separated by blanks").format(unit=unit))
+            self.numbers.setText(_SUGGESTED.get(self.name) or shown(about.default, about))
+            self.numbers.setToolTip(
+                tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
+                if about.unit
+                else tr("Values, separated by spaces")
+            )
         self.show_error("")
         self.changed.emit()

@@ -28,24 +28,24 @@ class DeleteDialog(Dialog):
         self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
     ) -> None:
         """Ask about `runs`; `name` is the display name of the first one."""
-        whole = sum(run.bytes for run in runs)
+        total = sum(run.bytes for run in runs)
         checkpoints = sum(run.checkpoint_bytes for run in runs)
-        parts = [
+        sentences = [
             tr(
                 "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the "
                 "trash."
-            ).format(size=formatting.size(whole)),
+            ).format(size=formatting.size(total)),
             tr("Empty the trash to free the disk space."),
         ]
         resumable = sum(run.resumable for run in runs)
         if resumable:
-            parts.insert(
+            sentences.insert(
                 1,
                 tr("The run can no longer be resumed.")
                 if len(runs) == 1
                 else tr_n(
-                    "{n} of them could be resumed, and no longer can.",
-                    "{n} of them could be resumed, and no longer can.",
+                    "{n} of the runs can no longer be resumed.",
+                    "{n} of the runs can no longer be resumed.",
                     resumable,
                 ),
             )
@@ -54,8 +54,8 @@ class DeleteDialog(Dialog):
             if len(runs) == 1
             else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
         )
-        super().__init__(title, " ".join(parts), parent)
-        self.add_button(button(tr("Keep"), self.reject), default=True)
+        super().__init__(title, " ".join(sentences), parent)
+        self.add_button(button(tr("Cancel"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
                 tr("Delete checkpoints only ({size})").format(size=formatting.size(checkpoints)),
@@ -68,7 +68,7 @@ class DeleteDialog(Dialog):
         self.checkpoints.setVisible(bool(checkpoints))
         self.all = self.add_button(
             button(
-                tr("Delete ({size})").format(size=formatting.size(whole)),
+                tr("Delete ({size})").format(size=formatting.size(total)),
                 lambda: self._decide(self.all_chosen),
                 kind="danger",
                 icon="trash",

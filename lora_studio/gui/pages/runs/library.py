@@ -14,8 +14,8 @@ from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
-#: Seconds of reading after which the window gets its turn, and how long that is.
-_TURN, _REST = 0.003, 0.001
+#: Seconds of reading after which the thread pauses for the window, and seconds of that pause.
+_WORK_SECONDS, _PAUSE_SECONDS = 0.003, 0.001
 
 
 class RunLibrary(QObject):
@@ -36,9 +36,9 @@ class RunLibrary(QObject):
         self.folder: Path | None = None
         self._index: RunIndex | None = None
         self._scan: _Scan | None = None
-        self._again = False
-        self._begun = 0.0
-        self.took = 0.0  # seconds of the latest look
+        self._needs_rescan = False
+        self._started_at = 0.0
+        self.scan_seconds = 0.0  # duration of the latest scan
 
     def open(self, folder: Path | None) -> None:
         """Switch to another project's runs; call `refresh` to scan them."""
@@ -52,20 +52,20 @@ class RunLibrary(QObject):
         if self.folder is None:
             return
         if self._scan is not None:
-            self._again = True
+            self._needs_rescan = True
             return
-        self._again, self._begun = False, time.monotonic()
+        self._needs_rescan, self._started_at = False, time.monotonic()
         self._index = self._index or RunIndex(self.folder)
         self._scan = _Scan(self._index)
-        self._scan.found.connect(self._found)
-        self._scan.over.connect(self._finished)
+        self._scan.found.connect(self._on_found)
+        self._scan.over.connect(self._on_finished)
         self._scan.start()
 
     def get(self, name: str) -> RunSummary | None:
         """Return a run by the name of its folder, None if there is none."""
         return next((run for run in self.runs if run.folder == name), None)
 
-    def called(self, run: RunSummary) -> str:
+    def display_name(self, run: RunSummary) -> str:
         """Return the display name of a run, which is unique among the others."""
         return RunNames(self.runs).of(run)
 
@@ -75,7 +75,7 @@ class RunLibrary(QObject):
         return RunFolder(self.folder / name)
 
     @property
-    def is_looking(self) -> bool:
+    def is_scanning(self) -> bool:
         """Whether a scan is in progress."""
         return self._scan is not None
 
@@ -83,21 +83,21 @@ class RunLibrary(QObject):
         """Cancel the scan in progress. Can be called repeatedly."""
         if self._scan is not None:
             self._scan.forget()
-            self._scan = self._index = None  # it may have the index in its hands still
-        self._again = False
+            self._scan = self._index = None  # the thread may still use the index
+        self._needs_rescan = False
 
-    def _found(self, scan: object, runs: list[RunSummary]) -> None:
+    def _on_found(self, scan: object, runs: list[RunSummary]) -> None:
         if scan is self._scan and runs != self.runs:
             self.runs = runs
             self.changed.emit()
 
-    def _finished(self, scan: object) -> None:
-        if scan is not self._scan:  # one that was forgotten had its last word on the way
+    def _on_finished(self, scan: object) -> None:
+        if scan is not self._scan:  # the queued signal of a canceled scan
             return
         self._scan = None
-        self.took = time.monotonic() - self._begun
+        self.scan_seconds = time.monotonic() - self._started_at
         self.ready.emit()
-        if self._again:
+        if self._needs_rescan:
             self.refresh()
 
 
@@ -128,11 +128,11 @@ class _Scan(DetachedThread):
         self.over.emit(self)
 
     def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for name in names:
             yield name
-            if time.perf_counter() - begun > _TURN:
+            if time.perf_counter() - started > _WORK_SECONDS:
                 if self.isInterruptionRequested():
                     raise ObsoleteResult
-                time.sleep(_REST)
-                begun = time.perf_counter()
+                time.sleep(_PAUSE_SECONDS)
+                started = time.perf_counter()

@@ -19,8 +19,8 @@ from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project import lock
 from lora_studio.gui.project.state import ProjectState
 
-#: Milliseconds without a change in the runs folder before it is looked at.
-_SETTLE = 300
+#: Milliseconds without a change in the runs folder before the queue is reloaded.
+_RELOAD_DELAY = 300
 
 
 class RunQueue(QObject):
@@ -52,12 +52,12 @@ class RunQueue(QObject):
         self._next = QTimer(self, singleShot=True, interval=0)
         self._next.timeout.connect(self._start_next)
         self._watcher = QFileSystemWatcher(self)
-        self._look = QTimer(self, singleShot=True, interval=_SETTLE)
-        self._watcher.directoryChanged.connect(lambda _: self._look.start())
-        self._look.timeout.connect(self._look_again)
+        self._reload_timer = QTimer(self, singleShot=True, interval=_RELOAD_DELAY)
+        self._watcher.directoryChanged.connect(lambda _: self._reload_timer.start())
+        self._reload_timer.timeout.connect(self._reload_external)
         state.opened.connect(self._opened)
         jobs.changed.connect(self._job_changed)
-        jobs.ended.connect(self._ended)
+        jobs.ended.connect(self._on_job_ended)
 
     @property
     def items(self) -> list[QueuedRun]:
@@ -74,7 +74,7 @@ class RunQueue(QObject):
         """The folders of the queued runs, the next one first."""
         return self._queue.names
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def start_or_add(self, run: RunFolder, *, resume: bool = False) -> None:
         """Train a run now, or queue it if a job is running."""
@@ -90,7 +90,7 @@ class RunQueue(QObject):
         try:
             self._flow.start_run(run, resume=resume)
         except ProblemError as error:
-            self._tell(error)
+            self._report(error)
 
     def add(self, entries: Sequence[QueuedRun]) -> None:
         """Add runs to the end; starts the first one if no job is running."""
@@ -104,9 +104,9 @@ class RunQueue(QObject):
         if set(names) & set(self.names):
             self._change(lambda runs: run_queue.remove(runs, names))
 
-    def move(self, name: str, place: int) -> None:
+    def move(self, name: str, index: int) -> None:
         """Move a run to a position, 0 being the next to start."""
-        self._change(lambda runs: run_queue.move(runs, name, place))
+        self._change(lambda runs: run_queue.move(runs, name, index))
 
     def pause(self) -> None:
         """Pause the queue after the current job."""
@@ -122,23 +122,23 @@ class RunQueue(QObject):
     def reload(self) -> None:
         """Load changes that other programs made."""
         folder = self._state.runs_folder
-        self._take(run_queue.load(folder) if folder else QueueFile())
+        self._set_queue(run_queue.load(folder) if folder else QueueFile())
 
     def leave(self) -> None:
         """Stop starting runs: the window is closing."""
         self._closed = True
         self._next.stop()
-        self._look.stop()
+        self._reload_timer.stop()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- implementation -----------------------------------------------------------------------
 
     @property
     def _is_guest(self) -> bool:
         """Whether another window has the project open for editing."""
-        why = self._state.draft.read_only
-        return why is not None and why.code == lock.CODE
+        problem = self._state.draft.read_only
+        return problem is not None and problem.code == lock.CODE
 
-    def _look_again(self) -> None:
+    def _reload_external(self) -> None:
         """Show runs that another program queued, without starting them: that program may be
         about to.
         """
@@ -157,7 +157,7 @@ class RunQueue(QObject):
 
     def _opened(self) -> None:
         self._next.stop()
-        self._look.stop()
+        self._reload_timer.stop()
         self._watch()
         self._queue = QueueFile()
         self._held = True
@@ -179,7 +179,7 @@ class RunQueue(QObject):
             self._held = False
             self.changed.emit()
 
-    def _ended(self, kind: str, ending: object) -> None:
+    def _on_job_ended(self, kind: str, ending: object) -> None:
         self.reload()
         if not self.items or self.paused:
             return
@@ -202,7 +202,7 @@ class RunQueue(QObject):
             try:
                 entry = run_queue.take(folder)
             except ProblemError as error:
-                self._tell(error)
+                self._report(error)
                 return
             self.reload()
             if entry is None:
@@ -212,24 +212,24 @@ class RunQueue(QObject):
                     RunFolder(folder / entry.run), resume=entry.resume, show=False
                 )  # fmt: skip
             except ProblemError as error:
-                self._tell(error)
+                self._report(error)
 
     def _change(self, change: Callable[[Path], QueueFile]) -> bool:
         folder = self._state.runs_folder
         if folder is None:
             return False
         try:
-            self._take(change(folder))
+            self._set_queue(change(folder))
         except ProblemError as error:
-            self._tell(error)
+            self._report(error)
             return False
         return True
 
-    def _take(self, queue: QueueFile) -> None:
+    def _set_queue(self, queue: QueueFile) -> None:
         if queue != self._queue:
             self._queue = queue
             self.changed.emit()
 
-    def _tell(self, error: ProblemError) -> None:
+    def _report(self, error: ProblemError) -> None:
         for problem in error.problems:
             self._state.messages.problem(problem)

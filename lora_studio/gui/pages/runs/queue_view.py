@@ -36,16 +36,16 @@ class QueueView(QWidget):
         self.list = _List()
         self.list.moved.connect(self.moved)
         self.list.removed.connect(self.removed)
-        self.go = button("", self._go)
+        self.toggle = button("", self._toggle)
         self.up = tool_button(
             "chevron-up", tr("Move up (Alt+Up)"), lambda: self.list.move_current(-1)
         )
         self.down = tool_button(
             "chevron-down", tr("Move down (Alt+Down)"), lambda: self.list.move_current(1)
         )
-        self.out = tool_button(
+        self.remove = tool_button(
             "close", tr("Remove from queue (Delete). The run itself is kept."),
-            self.list.remove_chosen,
+            self.list.remove_selected,
         )  # fmt: skip
         self._paused = False
         layout = QVBoxLayout(self)
@@ -53,8 +53,8 @@ class QueueView(QWidget):
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.status)
         layout.addWidget(self.list, 1)
-        layout.addLayout(row(self.go, None, self.up, self.down, self.out))
-        self.list.currentRowChanged.connect(lambda _: self._enable())
+        layout.addLayout(row(self.toggle, None, self.up, self.down, self.remove))
+        self.list.currentRowChanged.connect(lambda _: self._enable_buttons())
         self.show_queue([], paused=False, running=False)
 
     def show_queue(
@@ -62,13 +62,11 @@ class QueueView(QWidget):
     ) -> None:
         """Show `entries` as (folder, title) pairs; the selection is kept."""
         self._paused = paused
-        kept = self.list.chosen()
-        self.list.fill(entries, kept)
-        waiting = bool(entries)
-        self.go.setVisible(waiting)
-        self.go.setText(tr("Start queue") if paused else tr("Pause queue"))
-        set_icon(self.go, "play" if paused else "pause")
-        if not waiting:
+        self.list.fill(entries, self.list.selected())
+        self.toggle.setVisible(bool(entries))
+        self.toggle.setText(tr("Start queue") if paused else tr("Pause queue"))
+        set_icon(self.toggle, "play" if paused else "pause")
+        if not entries:
             self.status.setText(
                 tr("The queue is empty. Runs that you add start one after another.")
             )
@@ -78,15 +76,15 @@ class QueueView(QWidget):
             self.status.setText(tr("The next run starts when the current job finishes."))
         else:
             self.status.setText(tr("The next run is starting."))
-        self._enable()
+        self._enable_buttons()
 
-    def _enable(self) -> None:
-        place, count = self.list.currentRow(), self.list.count()
-        self.up.setEnabled(place > 0)
-        self.down.setEnabled(0 <= place < count - 1)
-        self.out.setEnabled(place >= 0)
+    def _enable_buttons(self) -> None:
+        index, count = self.list.currentRow(), self.list.count()
+        self.up.setEnabled(index > 0)
+        self.down.setEnabled(0 <= index < count - 1)
+        self.remove.setEnabled(index >= 0)
 
-    def _go(self) -> None:
+    def _toggle(self) -> None:
         (self.start_clicked if self._paused else self.pause_clicked).emit()
 
 
@@ -108,39 +106,39 @@ class _List(QListWidget):
         """Return the folders, the next one first."""
         return [str(self.item(n).data(_NAME)) for n in range(self.count())]
 
-    def chosen(self) -> list[str]:
+    def selected(self) -> list[str]:
         """Return the folders of the selected runs, the current one first."""
         current = self.currentItem()
         names = [str(current.data(_NAME))] if current is not None else []
         return names + [n for item in self.selectedItems() if (n := item.data(_NAME)) not in names]
 
-    def fill(self, entries: Sequence[tuple[str, str]], kept: Sequence[str]) -> None:
+    def fill(self, entries: Sequence[tuple[str, str]], selected: Sequence[str]) -> None:
         """Replace all entries."""
         self.blockSignals(True)
         self.clear()
-        for place, (name, words) in enumerate(entries, start=1):
-            item = QListWidgetItem(f"{place}   {words}")
+        for number, (name, title) in enumerate(entries, start=1):
+            item = QListWidgetItem(f"{number}   {title}")
             item.setData(_NAME, name)
             item.setToolTip(name)
             item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
             self.addItem(item)
         names = self.names()
-        wanted = [names.index(name) for name in kept if name in names]
-        if wanted:
-            self.setCurrentRow(wanted[0])
-            for number in wanted:
-                self.item(number).setSelected(True)
+        rows = [names.index(name) for name in selected if name in names]
+        if rows:
+            self.setCurrentRow(rows[0])
+            for each in rows:
+                self.item(each).setSelected(True)
         self.blockSignals(False)
 
     def move_current(self, by: int) -> None:
         """Move the current run up (-1) or down (1)."""
-        place = self.currentRow() + by
-        if self.currentRow() >= 0 and 0 <= place < self.count():
-            self.moved.emit(str(self.currentItem().data(_NAME)), place)
+        index = self.currentRow() + by
+        if self.currentRow() >= 0 and 0 <= index < self.count():
+            self.moved.emit(str(self.currentItem().data(_NAME)), index)
 
-    def remove_chosen(self) -> None:
+    def remove_selected(self) -> None:
         """Remove the selected runs."""
-        if names := self.chosen():
+        if names := self.selected():
             self.removed.emit(names)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -149,7 +147,7 @@ class _List(QListWidget):
         if event.modifiers() & Qt.KeyboardModifier.AltModifier and event.key() in steps:
             self.move_current(steps[Qt.Key(event.key())])
         elif event.key() == Qt.Key.Key_Delete:
-            self.remove_chosen()
+            self.remove_selected()
         else:
             super().keyPressEvent(event)
 
@@ -161,6 +159,6 @@ class _List(QListWidget):
             return
         name = str(dragged.data(_NAME))
         super().dropEvent(event)
-        place = self.names().index(name)
-        # Not within the drop: Qt still has the lines in its hands that are then filled anew.
-        QTimer.singleShot(0, self, lambda: self.moved.emit(name, place))
+        index = self.names().index(name)
+        # After the drop: refilling the list while Qt handles the drop would delete its items.
+        QTimer.singleShot(0, self, lambda: self.moved.emit(name, index))

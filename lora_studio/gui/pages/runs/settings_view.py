@@ -81,7 +81,7 @@ class SettingsModel(QAbstractTableModel):
             case Qt.ItemDataRole.DisplayRole if column == 0:
                 return f"{'≠ ' if line.differs else ''}{line.about.title}"
             case Qt.ItemDataRole.DisplayRole:
-                return value_in_words(line.about, line.values[column - 1])
+                return format_value(line.about, line.values[column - 1])
             case Qt.ItemDataRole.ForegroundRole if column == 0:
                 return color("accent" if line.differs else "muted")
             case Qt.ItemDataRole.FontRole if line.differs and column:
@@ -102,18 +102,18 @@ class RunSettings(QWidget):
         self.lines = SettingsModel(self)
         self.view = _View()
         self.view.setModel(self.lines)
-        self.only = QCheckBox()
-        self.only.setChecked(True)
-        self.none = label(role="muted", wrap=True)
+        self.differences_only = QCheckBox()
+        self.differences_only.setChecked(True)
+        self.hint = label(role="muted", wrap=True)
         self._runs: list[RunSummary] = []
         self._heads: list[str] = []
-        self.only.toggled.connect(lambda _: self._fill())
+        self.differences_only.toggled.connect(lambda _: self._fill())
         theme().changed.connect(self.view.viewport().update)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.S)
-        layout.addWidget(self.only)
-        layout.addWidget(self.none)
+        layout.addWidget(self.differences_only)
+        layout.addWidget(self.hint)
         layout.addWidget(self.view, 1)
         self.show_runs([], [])
 
@@ -126,20 +126,24 @@ class RunSettings(QWidget):
 
     def _fill(self) -> None:
         one = len(self._runs) == 1
-        self.only.setText(tr("Non-default only") if one else tr("Differences only"))
-        self.lines.show(self._runs, self._heads, everything=not self.only.isChecked())
+        self.differences_only.setText(tr("Non-default only") if one else tr("Differences only"))
+        self.lines.show(self._runs, self._heads, everything=not self.differences_only.isChecked())
         empty = not self.lines.lines
-        self.only.setVisible(bool(self._runs))
-        self.none.setVisible(empty)
+        self.differences_only.setVisible(bool(self._runs))
+        self.hint.setVisible(empty)
         self.view.setVisible(not empty)
         if not self._runs:
-            self.none.setText(tr("Select a run to see its settings, or several to compare them."))
+            self.hint.setText(tr("Select a run to see its settings, or several to compare them."))
         elif one:
-            self.none.setText(tr("All settings have their default values."))
+            self.hint.setText(tr("All settings have their default values."))
         else:
             count = len(self._runs)
-            self.none.setText(
-                tr_n("The same settings", "These {n} runs have the same settings.", count)
+            self.hint.setText(
+                tr_n(
+                    "The {n} selected run has the same settings.",
+                    "The {n} selected runs have the same settings.",
+                    count,
+                )
             )
         self.view.setAccessibleName(
             tr("Run settings") if one else tr("Differences between the runs")
@@ -185,7 +189,7 @@ class _View(QTableView):
             self.setColumnWidth(column, width)
 
 
-def value_in_words(about: FieldFacts, value: Any) -> str:
+def format_value(about: FieldFacts, value: Any) -> str:
     """Return the value of a setting as its page shows it, with its unit."""
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
@@ -194,19 +198,19 @@ def value_in_words(about: FieldFacts, value: Any) -> str:
     if isinstance(value, int | float):
         return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
     parts = value if isinstance(value, list | tuple) else [value]
-    is_place = about.path or about.name in ("sources", "source")
+    is_path = about.path or about.name in ("sources", "source")
     texts = [table.flat(part) for part in parts]
-    return ", ".join(facts.short_name(t) if is_place else t for t in texts if t) or "–"
+    return ", ".join(facts.short_name(t) if is_path else t for t in texts if t) or "–"
 
 
 def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
     if not runs:
         return []
-    found = []
+    rows = []
     for name, values in table.differences(runs, everything=True).items():
         step, field = copies.split(name)
         compared = values if len(runs) > 1 else [facts.default(name), *values]
         differs = table.differ(compared)
         if differs or everything:
-            found.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
-    return found
+            rows.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
+    return rows

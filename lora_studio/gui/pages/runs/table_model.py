@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QColor
@@ -29,23 +29,32 @@ TITLES: dict[Column, str] = {
 COLUMNS: tuple[Column, ...] = tuple(TITLES)
 NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", "time", "size")
 
-#: State -> words, glyph, colour. "queued" is a new run that has a place in the queue.
-STATES: dict[str, tuple[str, str, Role]] = {
-    "queued": (mark("Queued"), "…", "accent"),
-    "new": (mark("Not started"), "○", "muted"),
-    "running": (mark("Running"), "◐", "accent"),
-    "paused": (mark("Paused"), "‖", "accent"),
-    "interrupted": (mark("Interrupted"), "!", "warn"),
-    "stopped": (mark("Canceled"), "×", "muted"),
-    "failed": (mark("Failed"), "!", "error"),
-    "trained": (mark("Trained"), "✓", "ok"),
-    "merged": (mark("Merged"), "✓", "ok"),
-    "exported": (mark("Exported"), "✓", "ok"),
-    "unreadable": (mark("Unreadable"), "!", "error"),
+
+class StateStyle(NamedTuple):
+    """Title, glyph and color of a run state."""
+
+    title: str
+    glyph: str
+    role: Role
+
+
+#: Styles of the run states. "queued" is a new run that is in the queue.
+STATES: dict[str, StateStyle] = {
+    "queued": StateStyle(mark("Queued"), "…", "accent"),
+    "new": StateStyle(mark("Not started"), "○", "muted"),
+    "running": StateStyle(mark("Running"), "◐", "accent"),
+    "paused": StateStyle(mark("Paused"), "‖", "accent"),
+    "interrupted": StateStyle(mark("Interrupted"), "!", "warn"),
+    "stopped": StateStyle(mark("Canceled"), "×", "muted"),
+    "failed": StateStyle(mark("Failed"), "!", "error"),
+    "trained": StateStyle(mark("Trained"), "✓", "ok"),
+    "merged": StateStyle(mark("Merged"), "✓", "ok"),
+    "exported": StateStyle(mark("Exported"), "✓", "ok"),
+    "unreadable": StateStyle(mark("Unreadable"), "!", "error"),
 }
 
-#: What a search in the field above finds, whatever order the table has.
-Wanted = Callable[[RunSummary], bool]
+#: Returns whether a run is listed.
+RunFilter = Callable[[RunSummary], bool]
 
 
 class RunModel(QAbstractTableModel):
@@ -67,25 +76,25 @@ class RunModel(QAbstractTableModel):
         self.names = RunNames()
         self.ticked: list[str] = []
         self.queued: dict[str, int] = {}
-        self.current = ""  # the run that merging and export work on
+        self.current = ""  # the run that Merge and Export use
         self.order: tuple[Column, bool] = ("begun", True)
-        self._wanted: Wanted = lambda run: True
+        self._filter: RunFilter = lambda run: True
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- contents -----------------------------------------------------------------------------
 
     def set_runs(self, runs: Sequence[RunSummary]) -> None:
         """Set the runs; removed ones are unchecked."""
         self.runs, self.names = list(runs), RunNames(runs)
-        there = {run.folder for run in runs}
-        kept = [name for name in self.ticked if name in there]
+        folders = {run.folder for run in runs}
+        ticked = [name for name in self.ticked if name in folders]
         self._arrange()
-        if kept != self.ticked:
-            self.ticked = kept
+        if ticked != self.ticked:
+            self.ticked = ticked
             self.ticked_changed.emit()
 
     def set_queued(self, names: Sequence[str]) -> None:
         """Set the queued runs, the next one first."""
-        queued = {name: place for place, name in enumerate(names, start=1)}
+        queued = {name: position for position, name in enumerate(names, start=1)}
         if queued != self.queued:
             self.queued = queued
             self._arrange()
@@ -96,9 +105,9 @@ class RunModel(QAbstractTableModel):
             self.current = name
             self._repaint()
 
-    def set_wanted(self, wanted: Wanted) -> None:
+    def set_filter(self, run_filter: RunFilter) -> None:
         """Set the filter."""
-        self._wanted = wanted
+        self._filter = run_filter
         self._arrange()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
@@ -116,8 +125,8 @@ class RunModel(QAbstractTableModel):
 
     def _arrange(self) -> None:
         column, descending = self.order
-        wanted = [run for run in self.runs if self._wanted(run)]
-        shown = table.in_order(wanted, column, descending=descending)
+        matching = [run for run in self.runs if self._filter(run)]
+        shown = table.in_order(matching, column, descending=descending)
         if [run.folder for run in shown] == [run.folder for run in self.shown]:
             self.shown = shown
             self._repaint()
@@ -131,26 +140,26 @@ class RunModel(QAbstractTableModel):
             last = self.index(len(self.shown) - 1, len(COLUMNS) - 1)
             self.dataChanged.emit(self.index(0, 0), last)
 
-    # --- ticking ------------------------------------------------------------------------------
+    # --- check boxes --------------------------------------------------------------------------
 
     def tick(self, names: Sequence[str], on: bool) -> None:
         """Check or uncheck runs for the plot."""
-        after = [name for name in self.ticked if name not in names]
+        ticked = [name for name in self.ticked if name not in names]
         if on:
             known = {run.folder: run for run in self.runs}
-            fresh = [name for name in names if name in known and known[name].step]
-            after = [*self.ticked, *(name for name in fresh if name not in self.ticked)]
-            if len(fresh) < len(names):
+            plottable = [name for name in names if name in known and known[name].step]
+            ticked = [*self.ticked, *(name for name in plottable if name not in self.ticked)]
+            if len(plottable) < len(names):
                 self.refused.emit(tr("Runs without completed steps have no metrics to plot."))
-            if len(after) > MOST:
-                after = after[:MOST]
+            if len(ticked) > MOST:
+                ticked = ticked[:MOST]
                 self.refused.emit(
                     tr("You can plot up to {count} runs at once. Clear a checkbox first.").format(
                         count=MOST
                     )
                 )
-        if after != self.ticked:
-            self.ticked = after
+        if ticked != self.ticked:
+            self.ticked = ticked
             self._repaint()
             self.ticked_changed.emit()
 
@@ -200,26 +209,26 @@ class RunModel(QAbstractTableModel):
         run, column = self.shown[index.row()], COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._words(run, column)
+                return self._text(run, column)
             case Qt.ItemDataRole.CheckStateRole if column == "name":
                 on = run.folder in self.ticked
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.TextAlignmentRole:
                 return _aligned(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._tint(run, column)
+                return self._color(run, column)
             case Qt.ItemDataRole.ToolTipRole:
-                return self._tip(run, column)
+                return self._tooltip(run, column)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)][0])}"
+                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)].title)}"
         return None
 
-    def _words(self, run: RunSummary, column: Column) -> str:
+    def _text(self, run: RunSummary, column: Column) -> str:
         if column == "state":
             state = self.state_of(run)
-            said, glyph, _ = STATES[state]
-            place = f" {self.queued[run.folder]}" if state == "queued" else ""
-            return f"{glyph} {tr(said)}{place}"
+            style = STATES[state]
+            position = f" {self.queued[run.folder]}" if state == "queued" else ""
+            return f"{style.glyph} {tr(style.title)}{position}"
         if column == "name":
             letter = self.letter(run.folder)
             return f"{letter}  {self.names.of(run)}" if letter else self.names.of(run)
@@ -229,11 +238,12 @@ class RunModel(QAbstractTableModel):
         """Return the letter of a run in the plot, "" if it isn't checked."""
         return LETTERS[self.ticked.index(name)] if name in self.ticked else ""
 
-    def _tip(self, run: RunSummary, column: Column) -> str | None:
+    def _tooltip(self, run: RunSummary, column: Column) -> str | None:
         match column:
             case "name":
-                here = tr("Merge and Export use this run.") if run.folder == self.current else ""
-                return "\n".join(part for part in (run.folder, run.about.notes, here) if part)
+                is_current = run.folder == self.current
+                current = tr("Merge and Export use this run.") if is_current else ""
+                return "\n".join(part for part in (run.folder, run.about.notes, current) if part)
             case "state":
                 return tell(run.reason) or None
             case "model":
@@ -242,11 +252,11 @@ class RunModel(QAbstractTableModel):
                 return tr("{size} of this is checkpoints").format(
                     size=formatting.size(run.checkpoint_bytes)
                 )
-        return self._words(run, column) or None
+        return self._text(run, column) or None
 
-    def _tint(self, run: RunSummary, column: Column) -> Any:
+    def _color(self, run: RunSummary, column: Column) -> Any:
         if column == "state":
-            return color(STATES[self.state_of(run)][2])
+            return color(STATES[self.state_of(run)].role)
         if column == "name":
             if letter := self.letter(run.folder):
                 return color_of(LETTERS.index(letter))
@@ -259,7 +269,7 @@ def color_of(index: int) -> Any:
     return QColor(letter_color(index)(current()))
 
 
-#: What a column holds, where its name does not say enough.
+#: Tooltips of column headers.
 _HELP: dict[Column, str] = {
     "loss": mark("Training loss at the last step, in nats per trained token"),
     "eval": mark("Lowest eval loss, in nats per trained token"),
