@@ -1773,10 +1773,6 @@
             <translation>Legt {folder} an</translation>
         </message>
         <message>
-            <source>Creating</source>
-            <translation>Anlegen</translation>
-        </message>
-        <message>
             <source>Creating the Ollama model</source>
             <translation>Ollama-Modell wird angelegt</translation>
         </message>
@@ -2924,10 +2920,6 @@
             <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
         </message>
         <message>
-            <source>Importing</source>
-            <translation>Import</translation>
-        </message>
-        <message>
             <source>Importing the adapter</source>
             <translation>Adapter wird importiert</translation>
         </message>
@@ -3648,10 +3640,6 @@
             <translation>Geräte werden gesucht</translation>
         </message>
         <message>
-            <source>Looking for faults</source>
-            <translation>Fehler suchen</translation>
-        </message>
-        <message>
             <source>Looking for models</source>
             <translation>Modelle werden gesucht</translation>
         </message>
@@ -3750,10 +3738,6 @@
         <message>
             <source>Measuring row lengths</source>
             <translation>Zeilenlängen werden gemessen</translation>
-        </message>
-        <message>
-            <source>Measuring rows</source>
-            <translation>Zeilen messen</translation>
         </message>
         <message>
             <source>Memory</source>
