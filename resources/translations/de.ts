@@ -20,6 +20,14 @@
             <translation>, {count} sind schon da</translation>
         </message>
         <message>
+            <source>/no_think in a user message</source>
+            <translation>/no_think in einer Nutzernachricht</translation>
+        </message>
+        <message>
+            <source>/no_think in the system message</source>
+            <translation>/no_think in der Systemnachricht</translation>
+        </message>
+        <message>
             <source>1 to 4 B</source>
             <translation>1 bis 4 B</translation>
         </message>
@@ -114,6 +122,10 @@
         <message>
             <source>A Hugging Face model on this computer.</source>
             <translation>Ein Hugging-Face-Modell auf diesem Rechner.</translation>
+        </message>
+        <message>
+            <source>A Modelfile can't contain this {kind}: {value}.</source>
+            <translation>Ein Modelfile kann das nicht enthalten ({kind}): {value}.</translation>
         </message>
         <message>
             <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
@@ -560,6 +572,10 @@
         <message>
             <source>Always picks the most likely token, so answers are reproducible</source>
             <translation>Wählt immer das wahrscheinlichste Token; Antworten sind dadurch reproduzierbar</translation>
+        </message>
+        <message>
+            <source>An action of the TEMPLATE contains characters that a Modelfile can't contain.</source>
+            <translation>Eine Aktion des TEMPLATE enthält Zeichen, die ein Modelfile nicht enthalten kann.</translation>
         </message>
         <message>
             <source>An answer to a sample prompt ends after this many tokens.</source>
@@ -1146,6 +1162,10 @@
             <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
         <message>
+            <source>Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.</source>
+            <translation>Wähle einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
+        </message>
+        <message>
             <source>Choose a folder with config.json, weights and tokenizer.</source>
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
@@ -1176,6 +1196,10 @@
         <message>
             <source>Choose a model first.</source>
             <translation>Wählen Sie zuerst ein Modell.</translation>
+        </message>
+        <message>
+            <source>Choose a model folder or a text file with a chat template.</source>
+            <translation>Wähle einen Modellordner oder eine Textdatei mit einer Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Choose a model that is stored as safetensors. Most models have such a version.</source>
@@ -1595,6 +1619,10 @@
         <message>
             <source>Conversations processed at once. Memory grows with it.</source>
             <translation>Gleichzeitig verarbeitete Gespräche. Der Speicherbedarf wächst damit.</translation>
+        </message>
+        <message>
+            <source>Conversations with tool calls will fail on Ollama {version}. They need {need}.</source>
+            <translation>Gespräche mit Tool-Aufrufen scheitern mit Ollama {version}. Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>Convert from</source>
@@ -4094,10 +4122,6 @@
             <translation>Namen der anzupassenden linearen Schichten, etwa q_proj oder down_proj. Nur bei „Nach Namen“ verwendet.</translation>
         </message>
         <message>
-            <source>Nearest to it that is proven: {what}.</source>
-            <translation>Am nächsten daran bewiesen: {what}.</translation>
-        </message>
-        <message>
             <source>Nearly equal rows</source>
             <translation>Fast gleiche Zeilen</translation>
         </message>
@@ -4150,8 +4174,8 @@
             <translation>Keine GPU, die PyTorch verwenden kann; {name} rechnet</translation>
         </message>
         <message>
-            <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
-            <translation>Es entstanden kein Modelfile und kein Ollama-Modell, denn die Antworten könnten falsch sein. Die GGUF-Datei trägt die Chat-Vorlage selbst und ist vollständig.{other}</translation>
+            <source>No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file is complete and contains the chat template.</source>
+            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
@@ -4553,6 +4577,10 @@
             <translation>Ollama-TEMPLATE (Go)</translation>
         </message>
         <message>
+            <source>Ollama TEMPLATE: {note}.</source>
+            <translation>Ollama-TEMPLATE: {note}.</translation>
+        </message>
+        <message>
             <source>Ollama address</source>
             <translation>Ollama-Adresse</translation>
         </message>
@@ -4601,8 +4629,12 @@
             <translation>Ollama würde andere Tokens lesen, als das Modell im Training sah: bei Token {place} eines Gesprächs aus {talk} Nachrichten {two} statt {one}.</translation>
         </message>
         <message>
-            <source>Ollama {version} cannot render this TEMPLATE: it needs {range_need}.</source>
-            <translation>Ollama {version} kann dieses TEMPLATE nicht ausführen: Es braucht {range_need}.</translation>
+            <source>Ollama {release} or later ({reason})</source>
+            <translation>Ollama {release} oder neuer ({reason})</translation>
+        </message>
+        <message>
+            <source>Ollama {version} can't render this TEMPLATE. It needs {need}.</source>
+            <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
         </message>
         <message>
             <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
@@ -4615,10 +4647,6 @@
         <message>
             <source>On</source>
             <translation>An</translation>
-        </message>
-        <message>
-            <source>On Ollama {version} conversations with calls of tools will fail: it takes {need}.</source>
-            <translation>Auf Ollama {version} werden Unterhaltungen mit Aufrufen von Werkzeugen scheitern: Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>On disk</source>
@@ -5241,6 +5269,14 @@
             <translation>Entfernen Sie sie. {step} hat: {model_fields}.</translation>
         </message>
         <message>
+            <source>Remove the double quotes, or create the model with LoRA Studio instead.</source>
+            <translation>Entferne die doppelten Anführungszeichen oder erstelle das Modell mit LoRA Studio.</translation>
+        </message>
+        <message>
+            <source>Remove the system prompt from the export settings.</source>
+            <translation>Entferne den System-Prompt aus den Exporteinstellungen.</translation>
+        </message>
+        <message>
             <source>Remove this source</source>
             <translation>Diese Quelle entfernen</translation>
         </message>
@@ -5299,6 +5335,10 @@
         <message>
             <source>Repair the engine</source>
             <translation>Engine reparieren</translation>
+        </message>
+        <message>
+            <source>Repair the file or download the model again.</source>
+            <translation>Repariere die Datei oder lade das Modell erneut herunter.</translation>
         </message>
         <message>
             <source>Repairs</source>
@@ -6408,6 +6448,28 @@
             <translation>Das TEMPLATE lässt sich nicht ausführen: {refusal}.</translation>
         </message>
         <message>
+            <source>The TEMPLATE differs from the chat template for {limit}.</source>
+            <translation>Das TEMPLATE weicht in diesem Fall von der Chat-Vorlage ab: {limit}.</translation>
+        </message>
+        <message>
+            <source>The TEMPLATE is not proven: {reason}.</source>
+            <translation>Das TEMPLATE ist nicht bewiesen: {reason}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>The TEMPLATE is proven: {n} renderings are identical, with {features}.</source>
+            <translation>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch, mit {features}.</numerusform>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch, mit {features}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>The TEMPLATE is proven: {n} renderings are identical.</source>
+            <translation>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch.</numerusform>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch.</numerusform>
+            </translation>
+        </message>
+        <message>
             <source>The TEMPLATE needs {need}.</source>
             <translation>Das TEMPLATE braucht {need}.</translation>
         </message>
@@ -6528,12 +6590,8 @@
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
         <message>
-            <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
-            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE verwandeln: {reason}.</translation>
-        </message>
-        <message>
-            <source>The chat template does not compile: {error}.</source>
-            <translation>Die Chat-Vorlage lässt sich nicht übersetzen: {error}.</translation>
+            <source>The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.</source>
+            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
         <message>
             <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
@@ -7322,6 +7380,10 @@
             <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
         </message>
         <message>
+            <source>There is no chat template in {path}.</source>
+            <translation>In {path} gibt es keine Chat-Vorlage.</translation>
+        </message>
+        <message>
             <source>There is no checkpoint to resume from.</source>
             <translation>Es gibt keinen Checkpoint zum Fortsetzen.</translation>
         </message>
@@ -7492,6 +7554,10 @@
         <message>
             <source>This machine</source>
             <translation>Dieser Rechner</translation>
+        </message>
+        <message>
+            <source>This model's chat template doesn't support a system message.</source>
+            <translation>Die Chat-Vorlage dieses Modells unterstützt keine Systemnachricht.</translation>
         </message>
         <message>
             <source>This one-minute tour opens the sample project: a small model, some training data, and all settings filled in.</source>
@@ -8446,10 +8512,6 @@
             <translation>Wheel-Ordner</translation>
         </message>
         <message>
-            <source>Where TEMPLATE and chat template differ: {limit}.</source>
-            <translation>Worin sich TEMPLATE und Chat-Vorlage unterscheiden: {limit}.</translation>
-        </message>
-        <message>
             <source>Where from</source>
             <translation>Woher</translation>
         </message>
@@ -8570,6 +8632,10 @@
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
         </message>
         <message>
+            <source>Write them as escapes in a Go string, such as {example}.</source>
+            <translation>Schreibe sie als Escape-Sequenzen in einer Go-Zeichenkette, etwa {example}.</translation>
+        </message>
+        <message>
             <source>Writing GGUF files</source>
             <translation>GGUF-Dateien werden geschrieben</translation>
         </message>
@@ -8662,6 +8728,30 @@
             <translation>ein Word-Dokument</translation>
         </message>
         <message>
+            <source>a blank answer</source>
+            <translation>eine Antwort nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a blank system message</source>
+            <translation>eine Systemnachricht nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a blank user message</source>
+            <translation>eine Nutzernachricht nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a comparison with the number of a message</source>
+            <translation>ein Vergleich mit der Nummer einer Nachricht</translation>
+        </message>
+        <message>
+            <source>a conversation that begins with an answer</source>
+            <translation>ein Gespräch, das mit einer Antwort beginnt</translation>
+        </message>
+        <message>
+            <source>a conversation that ends with an answer</source>
+            <translation>ein Gespräch, das mit einer Antwort endet</translation>
+        </message>
+        <message>
             <source>a document in rich text</source>
             <translation>ein RTF-Dokument</translation>
         </message>
@@ -8702,12 +8792,40 @@
             <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
         </message>
         <message>
+            <source>a search in a text</source>
+            <translation>eine Suche in einem Text</translation>
+        </message>
+        <message>
+            <source>a slice of a text or list</source>
+            <translation>ein Ausschnitt eines Textes oder einer Liste</translation>
+        </message>
+        <message>
+            <source>a system message in the middle of a conversation</source>
+            <translation>eine Systemnachricht mitten im Gespräch</translation>
+        </message>
+        <message>
             <source>a tool call has no name</source>
             <translation>ein Werkzeugaufruf hat keinen Namen</translation>
         </message>
         <message>
             <source>a tool call is not an object</source>
             <translation>ein Werkzeugaufruf ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a tool call is written in an unknown notation</source>
+            <translation>ein Tool-Aufruf steht in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>a tool call without arguments</source>
+            <translation>ein Tool-Aufruf ohne Argumente</translation>
+        </message>
+        <message>
+            <source>a tool is written in an unknown notation</source>
+            <translation>ein Tool steht in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>a tool without parameters or with incomplete descriptions</source>
+            <translation>ein Tool ohne Parameter oder mit unvollständigen Beschreibungen</translation>
         </message>
         <message>
             <source>a trial training ended in the middle</source>
@@ -8748,6 +8866,10 @@
         <message>
             <source>a turn is not an object</source>
             <translation>ein Beitrag ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a user who says the same twice</source>
+            <translation>eine zweimal gleiche Nutzernachricht</translation>
         </message>
         <message>
             <source>a value can't be written as text</source>
@@ -8802,6 +8924,10 @@
             <translation>eine SQLite-Datenbank</translation>
         </message>
         <message>
+            <source>an answer and tool calls in one message</source>
+            <translation>eine Antwort und Tool-Aufrufe in einer Nachricht</translation>
+        </message>
+        <message>
             <source>an answer refuses or claims to be another model</source>
             <translation>eine Antwort verweigert sich oder gibt sich als anderes Modell aus</translation>
         </message>
@@ -8810,8 +8936,32 @@
             <translation>ein Archiv in einer anderen Datei</translation>
         </message>
         <message>
+            <source>an argument that is a list, an object or null</source>
+            <translation>ein Argument, das eine Liste, ein Objekt oder null ist</translation>
+        </message>
+        <message>
             <source>an e-book</source>
             <translation>ein E-Book</translation>
+        </message>
+        <message>
+            <source>an earlier answer with &lt;/think&gt; alone</source>
+            <translation>eine frühere Antwort mit &lt;/think&gt; allein</translation>
+        </message>
+        <message>
+            <source>an earlier answer with a &lt;think&gt; block</source>
+            <translation>eine frühere Antwort mit einem &lt;think&gt;-Block</translation>
+        </message>
+        <message>
+            <source>an empty answer</source>
+            <translation>eine leere Antwort</translation>
+        </message>
+        <message>
+            <source>an empty system message, which the chat template rejects</source>
+            <translation>eine leere Systemnachricht, die die Chat-Vorlage ablehnt</translation>
+        </message>
+        <message>
+            <source>an empty user message</source>
+            <translation>eine leere Nutzernachricht</translation>
         </message>
         <message>
             <source>an engine can be installed from a wheel folder of another machine only</source>
@@ -8858,8 +9008,16 @@
             <translation>mit Ollama antworten</translation>
         </message>
         <message>
+            <source>arguments</source>
+            <translation>Argumente</translation>
+        </message>
+        <message>
             <source>asking the new model in Ollama</source>
             <translation>neues Modell in Ollama fragen</translation>
+        </message>
+        <message>
+            <source>assistant</source>
+            <translation>Assistent</translation>
         </message>
         <message>
             <source>at a piece of {tried_for}</source>
@@ -8932,6 +9090,10 @@
         <message>
             <source>checks rows</source>
             <translation>prüft Zeilen</translation>
+        </message>
+        <message>
+            <source>choices</source>
+            <translation>Auswahlmöglichkeiten</translation>
         </message>
         <message>
             <source>chosen by you</source>
@@ -9073,6 +9235,10 @@
             <translation>extrem</translation>
         </message>
         <message>
+            <source>final</source>
+            <translation>abschließende</translation>
+        </message>
+        <message>
             <source>fits in {bits}</source>
             <translation>passt in {bits}</translation>
         </message>
@@ -9091,6 +9257,18 @@
         <message>
             <source>folder of a set-up</source>
             <translation>Ordner einer Einrichtung</translation>
+        </message>
+        <message>
+            <source>for the IDs of tool calls</source>
+            <translation>für die IDs von Tool-Aufrufen</translation>
+        </message>
+        <message>
+            <source>for the current date</source>
+            <translation>für das aktuelle Datum</translation>
+        </message>
+        <message>
+            <source>for the tool names of results</source>
+            <translation>für die Tool-Namen von Ergebnissen</translation>
         </message>
         <message>
             <source>from your package index</source>
@@ -9569,6 +9747,10 @@
             <translation>mit PEFT zusammenführen</translation>
         </message>
         <message>
+            <source>messages move when white space surrounds their content</source>
+            <translation>Nachrichten verschieben sich, wenn ihr Inhalt von Leerraum umgeben ist</translation>
+        </message>
+        <message>
             <source>micro-batch {size} × accumulation {accumulation}</source>
             <translation>Mikro-Batch {size} × Akkumulation {accumulation}</translation>
         </message>
@@ -9705,6 +9887,10 @@
             <translation>keine Datei mit Zeilen</translation>
         </message>
         <message>
+            <source>not all {items} are written alike</source>
+            <translation>die Schreibweise ist nicht überall gleich ({items})</translation>
+        </message>
+        <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
         </message>
@@ -9773,6 +9959,10 @@
             <translation>aus</translation>
         </message>
         <message>
+            <source>omitted: {feature}, because {reason}</source>
+            <translation>weggelassen: {feature}, weil: {reason}</translation>
+        </message>
+        <message>
             <source>on</source>
             <translation>an</translation>
         </message>
@@ -9797,6 +9987,18 @@
             <translation>nur ein Verweis auf eine Datei, die in Git LFS liegt</translation>
         </message>
         <message>
+            <source>only some conversations begin with {bos}</source>
+            <translation>nur manche Gespräche beginnen mit {bos}</translation>
+        </message>
+        <message>
+            <source>only some tools have their parameters written</source>
+            <translation>nur bei manchen Tools stehen die Parameter</translation>
+        </message>
+        <message>
+            <source>optional parameters are not written like required ones</source>
+            <translation>optionale Parameter werden anders geschrieben als erforderliche</translation>
+        </message>
+        <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
             <translation>org/name, etwa HuggingFaceH4/no_robots</translation>
         </message>
@@ -9819,6 +10021,14 @@
         <message>
             <source>pairs of answers</source>
             <translation>Antwortpaare</translation>
+        </message>
+        <message>
+            <source>parameter</source>
+            <translation>Parameter</translation>
+        </message>
+        <message>
+            <source>parameters</source>
+            <translation>Parameter</translation>
         </message>
         <message>
             <source>paused</source>
@@ -9869,8 +10079,16 @@
             <translation>bereit</translation>
         </message>
         <message>
+            <source>reasoning in a message with both an answer and tool calls</source>
+            <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
+        </message>
+        <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
             <translation>{extras} mit PyTorch von {torch} auflösen</translation>
+        </message>
+        <message>
+            <source>results in a different order than their calls</source>
+            <translation>Ergebnisse in anderer Reihenfolge als ihre Aufrufe</translation>
         </message>
         <message>
             <source>resumed</source>
@@ -9941,6 +10159,10 @@
             <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
         </message>
         <message>
+            <source>several tool calls in one message</source>
+            <translation>mehrere Tool-Aufrufe in einer Nachricht</translation>
+        </message>
+        <message>
             <source>small</source>
             <translation>klein</translation>
         </message>
@@ -9989,6 +10211,10 @@
             <translation>Schritte</translation>
         </message>
         <message>
+            <source>stop string</source>
+            <translation>Stoppzeichenfolge</translation>
+        </message>
+        <message>
             <source>stopped</source>
             <translation>angehalten</translation>
         </message>
@@ -10007,6 +10233,18 @@
         <message>
             <source>sure</source>
             <translation>sicher</translation>
+        </message>
+        <message>
+            <source>system</source>
+            <translation>System</translation>
+        </message>
+        <message>
+            <source>system messages in the middle of a conversation</source>
+            <translation>Systemnachrichten mitten im Gespräch</translation>
+        </message>
+        <message>
+            <source>system prompt</source>
+            <translation>System-Prompt</translation>
         </message>
         <message>
             <source>terms to accept</source>
@@ -10097,6 +10335,10 @@
             <translation>die Chat-Vorlage lässt eine Frage weg</translation>
         </message>
         <message>
+            <source>the chat template omits a single user message</source>
+            <translation>die Chat-Vorlage lässt eine einzelne Nutzernachricht weg</translation>
+        </message>
+        <message>
             <source>the chat template omits a system message</source>
             <translation>die Chat-Vorlage lässt eine Systemnachricht weg</translation>
         </message>
@@ -10129,6 +10371,18 @@
             <translation>die Chat-Vorlage lässt die Überlegungen der letzten Antwort weg</translation>
         </message>
         <message>
+            <source>the chat template rejects a conversation without a system message: {error}</source>
+            <translation>die Chat-Vorlage lehnt ein Gespräch ohne Systemnachricht ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template rejects a single user message: {error}</source>
+            <translation>die Chat-Vorlage lehnt eine einzelne Nutzernachricht ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template rejects the conversation “{shape}”: {error}</source>
+            <translation>die Chat-Vorlage lehnt das Gespräch „{shape}“ ab: {error}</translation>
+        </message>
+        <message>
             <source>the chat template rejects the conversation: {error}</source>
             <translation>die Chat-Vorlage lehnt das Gespräch ab: {error}</translation>
         </message>
@@ -10149,8 +10403,20 @@
             <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
         <message>
+            <source>the content of a user message is omitted</source>
+            <translation>der Inhalt einer Nutzernachricht fehlt</translation>
+        </message>
+        <message>
             <source>the dataset viewer has cut off some of its cells</source>
             <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
+        </message>
+        <message>
+            <source>the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD</source>
+            <translation>das Datumsformat {form} enthält {directive}, ein TEMPLATE kennt das Datum aber nur als JJJJ-MM-TT</translation>
+        </message>
+        <message>
+            <source>the derived TEMPLATE is invalid: {error}</source>
+            <translation>das abgeleitete TEMPLATE ist ungültig: {error}</translation>
         </message>
         <message>
             <source>the file is missing</source>
@@ -10161,12 +10427,28 @@
             <translation>die Datei ist unvollständig</translation>
         </message>
         <message>
+            <source>the filter {name}</source>
+            <translation>der Filter {name}</translation>
+        </message>
+        <message>
             <source>the history is not a list of pairs</source>
             <translation>der Verlauf ist keine Liste von Paaren</translation>
         </message>
         <message>
             <source>the label is neither good nor bad</source>
             <translation>das Label ist weder gut noch schlecht</translation>
+        </message>
+        <message>
+            <source>the list of tools</source>
+            <translation>die Liste der Tools</translation>
+        </message>
+        <message>
+            <source>the messages are written in a different order</source>
+            <translation>die Nachrichten stehen in anderer Reihenfolge</translation>
+        </message>
+        <message>
+            <source>the method {name}</source>
+            <translation>die Methode {name}</translation>
         </message>
         <message>
             <source>the model has no {unexpected_keys}</source>
@@ -10197,8 +10479,8 @@
             <translation>die Frage ist leer</translation>
         </message>
         <message>
-            <source>the renderings differ</source>
-            <translation>die erzeugten Texte unterscheiden sich</translation>
+            <source>the reasoning of earlier answers</source>
+            <translation>die Überlegungen früherer Antworten</translation>
         </message>
         <message>
             <source>the row contains an image, audio or video</source>
@@ -10305,12 +10587,20 @@
             <translation>der Server antwortet nicht</translation>
         </message>
         <message>
+            <source>the server starts with {bos}, the chat template doesn't</source>
+            <translation>der Server beginnt mit {bos}, die Chat-Vorlage nicht</translation>
+        </message>
+        <message>
             <source>the stop strings</source>
             <translation>die Stoppfolgen</translation>
         </message>
         <message>
             <source>the system prompt</source>
             <translation>der System-Prompt</translation>
+        </message>
+        <message>
+            <source>the text around a tool depends on its parameters</source>
+            <translation>der Text um ein Tool hängt von dessen Parametern ab</translation>
         </message>
         <message>
             <source>the text contains an incomplete character (a lone surrogate)</source>
@@ -10329,6 +10619,10 @@
             <translation>der Text ist leer</translation>
         </message>
         <message>
+            <source>the thinking switch</source>
+            <translation>der Schalter für Überlegungen</translation>
+        </message>
+        <message>
             <source>the tool calls are not a list</source>
             <translation>die Tool-Aufrufe sind keine Liste</translation>
         </message>
@@ -10339,6 +10633,10 @@
         <message>
             <source>the turns are out of order</source>
             <translation>die Beiträge stehen in falscher Reihenfolge</translation>
+        </message>
+        <message>
+            <source>the two templates write different texts</source>
+            <translation>die beiden Vorlagen schreiben verschiedene Texte</translation>
         </message>
         <message>
             <source>the update of {module} has rank {shape}, its settings say {rank}</source>
@@ -10409,6 +10707,10 @@
             <translation>es gibt nicht zu jeder Antwort eine Bewertung</translation>
         </message>
         <message>
+            <source>there is something between {items}</source>
+            <translation>dazwischen steht etwas ({items})</translation>
+        </message>
+        <message>
             <source>this computer</source>
             <translation>dieser Rechner</translation>
         </message>
@@ -10451,6 +10753,10 @@
         <message>
             <source>to do</source>
             <translation>zu tun</translation>
+        </message>
+        <message>
+            <source>to range over a number</source>
+            <translation>um über eine Zahl zu iterieren</translation>
         </message>
         <message>
             <source>token limit reached</source>
@@ -10497,6 +10803,30 @@
             <translation>zu viele Läufe in einer Sekunde</translation>
         </message>
         <message>
+            <source>tool</source>
+            <translation>Tool</translation>
+        </message>
+        <message>
+            <source>tool calls</source>
+            <translation>Tool-Aufrufe</translation>
+        </message>
+        <message>
+            <source>tool calls and tool results</source>
+            <translation>Tool-Aufrufe und Tool-Ergebnisse</translation>
+        </message>
+        <message>
+            <source>tool definition</source>
+            <translation>Tool-Definition</translation>
+        </message>
+        <message>
+            <source>tools</source>
+            <translation>Tools</translation>
+        </message>
+        <message>
+            <source>tools that the chat template rejects</source>
+            <translation>Tools, die die Chat-Vorlage ablehnt</translation>
+        </message>
+        <message>
             <source>torch.compile</source>
             <translation>torch.compile</translation>
         </message>
@@ -10529,6 +10859,14 @@
             <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
         </message>
         <message>
+            <source>two user messages in a row</source>
+            <translation>zwei Nutzernachrichten hintereinander</translation>
+        </message>
+        <message>
+            <source>two {role} turns in similar positions are written differently: {first} and {second}</source>
+            <translation>zwei Beiträge ({role}) an ähnlichen Stellen werden verschieden geschrieben: {first} und {second}</translation>
+        </message>
+        <message>
             <source>unpacking the weights</source>
             <translation>Gewichte werden entpackt</translation>
         </message>
@@ -10539,6 +10877,10 @@
         <message>
             <source>uploading to Ollama</source>
             <translation>zu Ollama hochladen</translation>
+        </message>
+        <message>
+            <source>user</source>
+            <translation>Nutzer</translation>
         </message>
         <message>
             <source>usually makes LoRA diverge{name}</source>
@@ -10573,8 +10915,24 @@
             <translation>passt meistens: hier beginnen</translation>
         </message>
         <message>
+            <source>white space around a message changes the adjacent text {text}</source>
+            <translation>Leerraum um eine Nachricht ändert den Text daneben: {text}</translation>
+        </message>
+        <message>
             <source>who was to annotate it skipped or discarded it</source>
             <translation>wer sie annotieren sollte, hat sie übersprungen oder verworfen</translation>
+        </message>
+        <message>
+            <source>with the fixed date {date}</source>
+            <translation>mit dem festen Datum {date}</translation>
+        </message>
+        <message>
+            <source>without tools, the chat template gets an empty list of tools</source>
+            <translation>ohne Tools bekommt die Chat-Vorlage eine leere Liste von Tools</translation>
+        </message>
+        <message>
+            <source>without {constructs}</source>
+            <translation>ohne {constructs}</translation>
         </message>
         <message>
             <source>writing the model</source>
@@ -10615,6 +10973,14 @@
         <message>
             <source>{command} started</source>
             <translation>{command} gestartet</translation>
+        </message>
+        <message>
+            <source>{consequence} The nearest proven TEMPLATE is the one {alternative}.</source>
+            <translation>{consequence} Das nächste bewiesene TEMPLATE ist das {alternative}.</translation>
+        </message>
+        <message>
+            <source>{construct} in line {line:d}</source>
+            <translation>{construct} in Zeile {line:d}</translation>
         </message>
         <message>
             <source>{costs} nats are expected at {int} parameters, between what was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed</source>
@@ -10711,6 +11077,10 @@
         <message>
             <source>{done} of {total}</source>
             <translation>{done} von {total}</translation>
+        </message>
+        <message>
+            <source>{expected} would become {actual}</source>
+            <translation>aus {expected} würde {actual}</translation>
         </message>
         <message>
             <source>{field} must be between {low:g} and {high:g}.</source>
@@ -11339,6 +11709,10 @@
             </translation>
         </message>
         <message>
+            <source>{path} can't be read: {reason}.</source>
+            <translation>{path} kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
             <translation>{path} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
@@ -11421,6 +11795,10 @@
         <message>
             <source>{reason} It can go on from the checkpoint at step {step}.</source>
             <translation>{reason} Es kann beim Checkpoint von Schritt {step} weitergehen.</translation>
+        </message>
+        <message>
+            <source>{reason}: a Go template cannot express {constructs}</source>
+            <translation>{reason}: eine Go-Vorlage kann {constructs} nicht ausdrücken</translation>
         </message>
         <message>
             <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
