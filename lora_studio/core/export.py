@@ -97,22 +97,23 @@ class ExportSpec(Spec):
 
     quantizations: tuple[Quantization, ...] = setting(
         ("Q4_K_M",),
-        "Quantisations",
-        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The "
-        "first one becomes the Ollama model.",
+        "Quantizations",
+        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is "
+        "practically lossless. The first one becomes the Ollama model.",
         min_length=1,
         help_topic="gguf-quantization",
     )
     convert_from: Literal["auto", "adapter", "merged"] = setting(
         "auto",
         "Convert from",
-        "Straight from base and adapter, the weights are merged while they are read, without the disk "
-        "space of a merged copy. A bfloat16 base goes through float16 then, which holds small updates, "
-        "unless Merge names a precision or a BF16 file is wanted.",
+        "Convert the merged model, or merge base model and adapter on the fly, which needs no"
+        " disk space for a merged copy. On the fly, a bfloat16 base model is converted "
+        "through float16, which preserves small updates, unless you set a merge precision or "
+        "want a BF16 file.",
         choices={
-            "auto": "The merged model where there is one, else base and adapter",
-            "adapter": "Base and adapter",
-            "merged": "The merged model",
+            "auto": "Merged model if there is one, else base model + adapter",
+            "adapter": "Base model + adapter",
+            "merged": "Merged model",
         },
         advanced=True,
         help_topic="gguf-quantization",
@@ -120,29 +121,31 @@ class ExportSpec(Spec):
     imatrix: Literal["needed", "always"] = setting(
         "needed",
         "Importance matrix",
-        "Measures on the training data which weights matter, so that few bits are spent well. The "
-        "smallest quantisations cannot do without; from Q6_K up it makes little difference.",
-        choices={"needed": "Where it is needed", "always": "For every quantisation"},
+        "Measures on the training data which weights matter most, so that few bits are spent "
+        "well. The smallest quantizations require it; from Q6_K up it makes little "
+        "difference.",
+        choices={"needed": "Only where required", "always": "For every quantization"},
         help_topic="gguf-quantization",
     )
     adapter_gguf: bool = setting(
         False,
-        "Adapter as GGUF too",
-        "Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.",
+        "Also export the adapter as GGUF",
+        "Also writes the adapter alone, for llama.cpp's --lora. Ollama can't run it.",
         advanced=True,
         help_topic="gguf-quantization",
     )
     lm_studio: bool = setting(
         False,
-        "Put into LM Studio",
-        "Links the files into LM Studio's models folder, which takes no space on the same disk.",
+        "Add to LM Studio",
+        "Links the files into LM Studio's models folder. On the same disk, this needs no "
+        "extra space.",
         advanced=True,
         help_topic="ollama",
     )
     lm_studio_folder: str = setting(
         "",
-        "LM Studio's models folder",
-        "Empty: looked for in your home folder.",
+        "LM Studio models folder",
+        "Leave empty to look for it in your home folder.",
         path="folder",
         advanced=True,
         help_topic="ollama",
@@ -150,7 +153,7 @@ class ExportSpec(Spec):
     llama_cpp: str = setting(
         "",
         "llama.cpp folder",
-        "A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.",
+        "Your own llama.cpp build to convert and quantize with. Leave empty for the built-in one.",
         path="folder",
         advanced=True,
         help_topic="gguf-quantization",
@@ -158,32 +161,33 @@ class ExportSpec(Spec):
     ollama_create: bool = setting(
         True,
         "Create in Ollama",
-        "Creates the model in Ollama when a server answers.",
+        "Creates the model in Ollama if a server is running.",
         help_topic="ollama",
     )
     ollama_host: str = setting(
         "",
         "Ollama address",
-        "Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.",
+        "For example http://127.0.0.1:11434. Leave empty to use OLLAMA_HOST, or this computer"
+        " if it isn't set.",
         advanced=True,
         help_topic="ollama",
     )
     ollama_name: str = setting(
         "",
         "Ollama name",
-        "name:tag of the model to create. Empty: the project's name.",
+        "name:tag of the model to create. Leave empty for the project's name.",
         help_topic="ollama",
     )
     system_prompt: str = setting(
         "",
         "System prompt",
-        "Default system prompt of the Ollama model. Empty: what the chat template brings.",
+        "Default system prompt of the Ollama model. Leave empty for the chat template's own.",
         help_topic="chat-template",
     )
     temperature: float = setting(
         0.7,
         "Temperature",
-        "Randomness of the Ollama model's answers by default. 0 always takes the likeliest token.",
+        "Default sampling temperature of the Ollama model. 0 always picks the most likely token.",
         ge=0.0,
         le=2.0,
         step=0.05,
@@ -193,7 +197,7 @@ class ExportSpec(Spec):
     top_p: float = setting(
         0.9,
         "Top-p",
-        "Only the likeliest tokens that together reach this probability are drawn from.",
+        "Samples only from the most likely tokens whose probabilities add up to this.",
         gt=0.0,
         le=1.0,
         step=0.05,
@@ -203,7 +207,7 @@ class ExportSpec(Spec):
     num_ctx: int = setting(
         4096,
         "Context length",
-        "Tokens that the Ollama model keeps in view by default.",
+        "Default context window of the Ollama model.",
         unit="tokens",
         ge=128,
         le=1_048_576,
@@ -213,7 +217,7 @@ class ExportSpec(Spec):
     self_test: bool = setting(
         True,
         "Self-test",
-        "Compares adapter, merged model and each GGUF on held-out rows, token by token.",
+        "Compares adapter, merged model and each GGUF file on held-out rows, token by token.",
         help_topic="self-test",
     )
 

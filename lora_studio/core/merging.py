@@ -15,9 +15,9 @@ class MergingSpec(Spec):
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto",
         "Precision of the merged model",
-        "As the base model: the precision that its weights are stored in.",
+        "Precision to store the merged weights in. The default is that of the base model.",
         choices={
-            "auto": "As the base model",
+            "auto": "Same as the base model",
             "bf16": "bfloat16",
             "fp16": "float16",
             "fp32": "float32",
@@ -27,16 +27,17 @@ class MergingSpec(Spec):
     base: str = setting(
         "",
         "Merge into",
-        "Folder of the model to merge into, when it is not the one that was trained on: the 16-bit "
-        "original of a quantised model. Empty for the model of this project.",
+        "Folder of the model to merge into if it differs from the one you trained on, such as"
+        " the 16-bit original of a quantized model. Leave empty for the model of this "
+        "project.",
         path="folder",
         advanced=True,
         help_topic="merging",
     )
     weight: float = setting(
         1.0,
-        "Weight of the adapter",
-        "Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.",
+        "Adapter weight",
+        "Strength of this run's adapter in the merged model: 1 is as trained, 0.5 is half.",
         ge=-10.0,
         le=10.0,
         step=0.1,
@@ -44,15 +45,15 @@ class MergingSpec(Spec):
     )
     further: tuple[str, ...] = setting(
         (),
-        "Further adapters",
-        "Folders of other adapters of the same base model, merged after this one, each with its "
-        "weight: adapters/style=0.5.",
+        "Additional adapters",
+        "Folders of other adapters for the same base model. They are merged after this one, "
+        "each with its weight: adapters/style=0.5.",
         help_topic="merging",
     )
     shard_size_gb: float = setting(
         5.0,
-        "Shard size",
-        "Largest size of one safetensors file.",
+        "Max. shard size",
+        "Maximum size of one safetensors file.",
         unit="GB",
         gt=0.0,
         le=1000.0,

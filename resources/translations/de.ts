@@ -120,6 +120,10 @@
             <translation>Eine Hub-ID hat die Form organisation/name.</translation>
         </message>
         <message>
+            <source>A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
+            <translation>Ordner eines Hugging-Face-Modells, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine mitgelieferte Modell.</translation>
+        </message>
+        <message>
             <source>A Hugging Face model on this computer.</source>
             <translation>Ein Hugging-Face-Modell auf diesem Rechner.</translation>
         </message>
@@ -164,10 +168,6 @@
             <translation>Ein Ordner für den Cluster</translation>
         </message>
         <message>
-            <source>A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or builtin:SmolLM2-135M-Instruct for the small model that comes with the program.</source>
-            <translation>Ein Ordner mit einem Hugging-Face-Modell, eine .gguf-Datei, eine Hub-Kennung wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine Modell, das dem Programm beiliegt.</translation>
-        </message>
-        <message>
             <source>A folder, a .gguf file, or org/name on the hub</source>
             <translation>Ein Ordner, eine .gguf-Datei oder org/name auf dem Hub</translation>
         </message>
@@ -190,10 +190,6 @@
         <message>
             <source>A little: helps with some hundred rows.</source>
             <translation>Ein wenig: hilft bei einigen hundert Zeilen.</translation>
-        </message>
-        <message>
-            <source>A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.</source>
-            <translation>Ein eigenes llama.cpp zum Umwandeln und Quantisieren. Leer: das mitgelieferte.</translation>
         </message>
         <message>
             <source>A merged copy is written for the time of the export: {reason}.</source>
@@ -336,8 +332,8 @@
             <translation>AdamW 8 Bit, ausgelagert</translation>
         </message>
         <message>
-            <source>AdamW suits nearly everything. 8-bit ones keep a quarter of its memory, paged ones can spill to main memory on CUDA, Lion keeps half and wants a lower learning rate, schedule-free ones need no schedule.</source>
-            <translation>AdamW passt fast immer. 8-Bit-Optimierer brauchen ein Viertel seines Speichers, ausgelagerte können unter CUDA in den Hauptspeicher ausweichen, Lion braucht die Hälfte und eine kleinere Lernrate, die ohne Zeitplan brauchen keinen Verlauf.</translation>
+            <source>AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. Paged ones can move their state to main memory on CUDA. Lion uses half the memory and needs a lower learning rate. Schedule-free ones need no schedule.</source>
+            <translation>AdamW eignet sich für fast alles. 8-Bit-Optimizer brauchen ein Viertel seines Speichers. Paged-Varianten können ihren Zustand unter CUDA in den Hauptspeicher auslagern. Lion braucht halb so viel Speicher und eine niedrigere Lernrate. Schedule-free-Varianten brauchen keinen Lernratenplan.</translation>
         </message>
         <message>
             <source>AdamW, paged</source>
@@ -360,12 +356,12 @@
             <translation>Mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen: Einige davon müssen trainiert werden.</translation>
         </message>
         <message>
-            <source>Adapter</source>
-            <translation>Adapter</translation>
+            <source>Adapted layers only</source>
+            <translation>Nur angepasste Schichten</translation>
         </message>
         <message>
-            <source>Adapter as GGUF too</source>
-            <translation>Adapter auch als GGUF</translation>
+            <source>Adapter</source>
+            <translation>Adapter</translation>
         </message>
         <message>
             <source>Adapter folder…</source>
@@ -382,6 +378,10 @@
         <message>
             <source>Adapter trained</source>
             <translation>Adapter trainiert</translation>
+        </message>
+        <message>
+            <source>Adapter weight</source>
+            <translation>Gewicht des Adapters</translation>
         </message>
         <message>
             <source>Adapters</source>
@@ -440,6 +440,10 @@
             <translation>Nehmen Sie sie in die Zielmodule auf, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
+            <source>Add to LM Studio</source>
+            <translation>Zu LM Studio hinzufügen</translation>
+        </message>
+        <message>
             <source>Add to queue</source>
             <translation>In die Warteschlange</translation>
         </message>
@@ -453,6 +457,10 @@
         <message>
             <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
             <translation>Zu den Beispiel-Prompts hinzugefügt. Das Modell beantwortet ihn beim Training bei jeder Auswertung.</translation>
+        </message>
+        <message>
+            <source>Additional adapters</source>
+            <translation>Weitere Adapter</translation>
         </message>
         <message>
             <source>Address</source>
@@ -554,16 +562,24 @@
             <translation>Alpha</translation>
         </message>
         <message>
-            <source>Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.</source>
-            <translation>Quantisiert auch die Skalen der 4-Bit-Blöcke: spart etwa 0.4 Bit je Parameter.</translation>
+            <source>Also export the adapter as GGUF</source>
+            <translation>Auch den Adapter als GGUF exportieren</translation>
+        </message>
+        <message>
+            <source>Also log loss, learning rate and evaluations to these trackers. Weights &amp; Biases works offline until you log in with its own command. Each tracker needs its package.</source>
+            <translation>Loss, Lernrate und Evaluationen zusätzlich an diese Tracker senden. Weights &amp; Biases arbeitet offline, bis man sich mit dem eigenen Befehl anmeldet. Jeder Tracker braucht sein Paket.</translation>
+        </message>
+        <message>
+            <source>Also quantizes the scales of 4-bit blocks. Saves about 0.4 bits per parameter.</source>
+            <translation>Quantisiert auch die Skalierungen der 4-Bit-Blöcke. Spart etwa 0,4 Bit pro Parameter.</translation>
         </message>
         <message>
             <source>Also verified</source>
             <translation>Ebenfalls geprüft</translation>
         </message>
         <message>
-            <source>Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.</source>
-            <translation>Schreibt auch den Adapter allein, für --lora von llama.cpp. Ollama führt ihn nicht aus.</translation>
+            <source>Also writes the adapter alone, for llama.cpp's --lora. Ollama can't run it.</source>
+            <translation>Schreibt auch den Adapter allein, für --lora von llama.cpp. Ollama kann ihn nicht ausführen.</translation>
         </message>
         <message>
             <source>Also: {unused}</source>
@@ -576,10 +592,6 @@
         <message>
             <source>An action of the TEMPLATE contains characters that a Modelfile can't contain.</source>
             <translation>Eine Aktion des TEMPLATE enthält Zeichen, die ein Modelfile nicht enthalten kann.</translation>
-        </message>
-        <message>
-            <source>An answer to a sample prompt ends after this many tokens.</source>
-            <translation>Die Antwort auf einen Probe-Prompt endet nach so vielen Tokens.</translation>
         </message>
         <message>
             <source>An answer to it is left out, and a question begins a conversation.</source>
@@ -634,10 +646,6 @@
             <translation>Antwort {letter}</translation>
         </message>
         <message>
-            <source>Answered at each evaluation by the tuned model, beside the base model. One a line.</source>
-            <translation>Bei jeder Auswertung vom trainierten Modell beantwortet, neben dem Basismodell. Einer je Zeile.</translation>
-        </message>
-        <message>
             <source>Answers</source>
             <translation>Antworten</translation>
         </message>
@@ -676,14 +684,6 @@
         <message>
             <source>As detected: {format}</source>
             <translation>Wie erkannt: {format}</translation>
-        </message>
-        <message>
-            <source>As the base model</source>
-            <translation>Wie das Basismodell</translation>
-        </message>
-        <message>
-            <source>As the base model: the precision that its weights are stored in.</source>
-            <translation>Wie das Basismodell: die Genauigkeit, in der seine Gewichte gespeichert sind.</translation>
         </message>
         <message>
             <source>As the system</source>
@@ -754,12 +754,12 @@
             <translation>Basis</translation>
         </message>
         <message>
-            <source>Base and adapter</source>
-            <translation>Basis und Adapter</translation>
-        </message>
-        <message>
             <source>Base model</source>
             <translation>Basismodell</translation>
+        </message>
+        <message>
+            <source>Base model + adapter</source>
+            <translation>Basismodell + Adapter</translation>
         </message>
         <message>
             <source>Basis: {reason}.</source>
@@ -814,6 +814,10 @@
             <translation>Beta</translation>
         </message>
         <message>
+            <source>Bias terms to train as well. None keeps the adapter a pure low-rank update.</source>
+            <translation>Bias-Terme, die mittrainiert werden. „Keine“ hält den Adapter bei einem reinen Low-Rank-Update.</translation>
+        </message>
+        <message>
             <source>Biases</source>
             <translation>Bias-Terme</translation>
         </message>
@@ -838,8 +842,8 @@
             <translation>Blöcke</translation>
         </message>
         <message>
-            <source>Branch, tag or commit of a hub model. A commit makes a run repeatable.</source>
-            <translation>Zweig, Tag oder Commit eines Hub-Modells. Ein Commit macht einen Lauf wiederholbar.</translation>
+            <source>Branch, tag or commit of a hub model. Pin a commit to make a run reproducible.</source>
+            <translation>Branch, Tag oder Commit eines Hub-Modells. Mit einem Commit ist ein Lauf reproduzierbar.</translation>
         </message>
         <message>
             <source>Browse…</source>
@@ -1078,10 +1082,6 @@
             <translation>Hub-Konto wird geprüft</translation>
         </message>
         <message>
-            <source>Checkpoint at least every</source>
-            <translation>Checkpoint mindestens alle</translation>
-        </message>
-        <message>
             <source>Checkpoint every</source>
             <translation>Checkpoint alle</translation>
         </message>
@@ -1094,8 +1094,8 @@
             <translation>Die Checkpoints sind unversehrt. Setze das Training mit kleinerem Micro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
         </message>
         <message>
-            <source>Checkpoints kept</source>
-            <translation>Behaltene Checkpoints</translation>
+            <source>Checkpoints to keep</source>
+            <translation>Aufbewahrte Checkpoints</translation>
         </message>
         <message>
             <source>Choose AdamW, which every device has.</source>
@@ -1541,8 +1541,12 @@
             <translation>Vergleichen</translation>
         </message>
         <message>
-            <source>Compares adapter, merged model and each GGUF on held-out rows, token by token.</source>
-            <translation>Vergleicht Adapter, zusammengeführtes Modell und jedes GGUF an zurückgehaltenen Zeilen, Token für Token.</translation>
+            <source>Compares adapter, merged model and each GGUF file on held-out rows, token by token.</source>
+            <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
+        </message>
+        <message>
+            <source>Compiles the feed-forward layers where that is faster. This is measured on the longest micro-batch before training, which takes about a minute.</source>
+            <translation>Kompiliert die Feed-Forward-Schichten, wo das schneller ist. Gemessen wird vor dem Training am längsten Mikro-Batch; das dauert etwa eine Minute.</translation>
         </message>
         <message>
             <source>Completed files</source>
@@ -1553,8 +1557,8 @@
             <translation>Fertige Dateien bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Computes activations twice instead of keeping them: much less memory, about a third slower. Unsloth's also moves what it keeps to main memory.</source>
-            <translation>Berechnet Aktivierungen zweimal, statt sie aufzuheben: viel weniger Speicher, etwa ein Drittel langsamer. Das von Unsloth lagert auch den Rest in den Hauptspeicher aus.</translation>
+            <source>Concatenates the rows of a micro-batch without padding; attention stays within each row. Same result, less time and memory.</source>
+            <translation>Hängt die Zeilen eines Mikro-Batches ohne Padding aneinander; die Attention bleibt innerhalb jeder Zeile. Gleiches Ergebnis mit weniger Zeit und Speicher.</translation>
         </message>
         <message>
             <source>Concatenation</source>
@@ -1617,16 +1621,16 @@
             <translation>Unterhaltung</translation>
         </message>
         <message>
-            <source>Conversations processed at once. Memory grows with it.</source>
-            <translation>Gleichzeitig verarbeitete Gespräche. Der Speicherbedarf wächst damit.</translation>
-        </message>
-        <message>
             <source>Conversations with tool calls will fail on Ollama {version}. They need {need}.</source>
             <translation>Gespräche mit Tool-Aufrufen scheitern mit Ollama {version}. Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>Convert from</source>
             <translation>Umwandeln aus</translation>
+        </message>
+        <message>
+            <source>Convert the merged model, or merge base model and adapter on the fly, which needs no disk space for a merged copy. On the fly, a bfloat16 base model is converted through float16, which preserves small updates, unless you set a merge precision or want a BF16 file.</source>
+            <translation>Das zusammengeführte Modell konvertieren oder Basismodell und Adapter beim Lesen zusammenführen, ganz ohne Kopie auf der Festplatte. Im zweiten Fall wird ein bfloat16-Basismodell über float16 konvertiert, das kleine Änderungen erhält, außer wenn beim Zusammenführen eine Präzision gewählt ist oder eine BF16-Datei geschrieben wird.</translation>
         </message>
         <message>
             <source>Converted</source>
@@ -1745,20 +1749,12 @@
             <translation>Kosinus</translation>
         </message>
         <message>
-            <source>Cosine to a lowest rate</source>
-            <translation>Kosinus bis zu kleinster Rate</translation>
+            <source>Cosine to a minimum</source>
+            <translation>Kosinus bis zum Minimum</translation>
         </message>
         <message>
             <source>Cosine with restarts</source>
             <translation>Kosinus mit Neustarts</translation>
-        </message>
-        <message>
-            <source>Count in</source>
-            <translation>Zählen in</translation>
-        </message>
-        <message>
-            <source>Counts instead of the share where it is not 0.</source>
-            <translation>Gilt anstelle des Anteils, wenn es nicht 0 ist.</translation>
         </message>
         <message>
             <source>Create</source>
@@ -1793,8 +1789,8 @@
             <translation>Erstellt einen Ordner, den Sie mit einem Befehl auf einem anderen Rechner trainieren können</translation>
         </message>
         <message>
-            <source>Creates the model in Ollama when a server answers.</source>
-            <translation>Legt das Modell in Ollama an, wenn ein Server antwortet.</translation>
+            <source>Creates the model in Ollama if a server is running.</source>
+            <translation>Legt das Modell in Ollama an, wenn ein Server läuft.</translation>
         </message>
         <message>
             <source>Creates {folder}</source>
@@ -1823,6 +1819,10 @@
         <message>
             <source>Cut the end</source>
             <translation>Ende abschneiden</translation>
+        </message>
+        <message>
+            <source>Cycles</source>
+            <translation>Zyklen</translation>
         </message>
         <message>
             <source>DARE with TIES</source>
@@ -1877,16 +1877,24 @@
             <translation>Datensätze (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;Alle Dateien (*)</translation>
         </message>
         <message>
-            <source>Decay</source>
-            <translation>Abfall</translation>
+            <source>Decay ratio</source>
+            <translation>Anteil des Abfalls</translation>
         </message>
         <message>
             <source>Default</source>
             <translation>Vorgabe</translation>
         </message>
         <message>
-            <source>Default system prompt of the Ollama model. Empty: what the chat template brings.</source>
-            <translation>Vorgegebener System-Prompt des Ollama-Modells. Leer: was die Chat-Vorlage mitbringt.</translation>
+            <source>Default context window of the Ollama model.</source>
+            <translation>Standardgröße des Kontextfensters des Ollama-Modells.</translation>
+        </message>
+        <message>
+            <source>Default sampling temperature of the Ollama model. 0 always picks the most likely token.</source>
+            <translation>Standardtemperatur des Ollama-Modells. 0 wählt immer das wahrscheinlichste Token.</translation>
+        </message>
+        <message>
+            <source>Default system prompt of the Ollama model. Leave empty for the chat template's own.</source>
+            <translation>Standard-Systemprompt des Ollama-Modells. Leer lassen für den der Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Default: {value}{unit}</source>
@@ -1940,6 +1948,10 @@
             <translation>Gerät</translation>
         </message>
         <message>
+            <source>Device to train on: auto, cpu, mps, cuda, or one GPU such as cuda:1. Name several to train in parallel, each on a part of every batch: cuda:0,cuda:1 for two GPUs, cpu:2 for two CPU processes.</source>
+            <translation>Gerät, auf dem trainiert wird: auto, cpu, mps, cuda oder eine einzelne GPU wie cuda:1. Mehrere trainieren parallel, jedes an einem Teil jedes Batches: cuda:0,cuda:1 für zwei GPUs, cpu:2 für zwei Prozesse auf der CPU.</translation>
+        </message>
+        <message>
             <source>Diagnostics file</source>
             <translation>Diagnosedatei</translation>
         </message>
@@ -1954,6 +1966,14 @@
         <message>
             <source>Differences only</source>
             <translation>Nur Unterschiede</translation>
+        </message>
+        <message>
+            <source>Different ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
+            <translation>Andere Ränge für einzelne Module, etwa q_proj=32, oder q_proj=32:64 für Rang 32 und Alpha 64.</translation>
+        </message>
+        <message>
+            <source>Dimension of the low-rank update. Use 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for a lot of new material. Memory and file size grow with it.</source>
+            <translation>Dimension des Low-Rank-Updates. 8 für Ton und Format, 16 für die meisten Aufgaben, 32 für ein neues Fachgebiet, 64 für viel neues Material. Speicherbedarf und Dateigröße wachsen mit.</translation>
         </message>
         <message>
             <source>Discard</source>
@@ -1984,14 +2004,6 @@
             <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
         </message>
         <message>
-            <source>Divided among them</source>
-            <translation>Auf sie verteilt</translation>
-        </message>
-        <message>
-            <source>Divided if they do not fit</source>
-            <translation>Verteilt, wenn sie nicht passen</translation>
-        </message>
-        <message>
             <source>Do not use it; export again, or choose a quantisation with more bits.</source>
             <translation>Verwenden Sie sie nicht; exportieren Sie neu, oder wählen Sie eine Quantisierung mit mehr Bits.</translation>
         </message>
@@ -2020,7 +2032,7 @@
             <translation>Fertig</translation>
         </message>
         <message>
-            <source>Double quantisation</source>
+            <source>Double quantization</source>
             <translation>Doppelte Quantisierung</translation>
         </message>
         <message>
@@ -2116,6 +2128,10 @@
             <translation>Frühes Beenden</translation>
         </message>
         <message>
+            <source>Early stopping patience</source>
+            <translation>Geduld beim frühen Abbruch</translation>
+        </message>
+        <message>
             <source>Edit and branch from here</source>
             <translation>Bearbeiten und hier verzweigen</translation>
         </message>
@@ -2136,10 +2152,6 @@
             <translation>Leere Beiträge</translation>
         </message>
         <message>
-            <source>Empty: looked for in your home folder.</source>
-            <translation>Leer: wird in Ihrem persönlichen Ordner gesucht.</translation>
-        </message>
-        <message>
             <source>End tour</source>
             <translation>Tour beenden</translation>
         </message>
@@ -2152,12 +2164,12 @@
             <translation>Mit einem Problem beendet</translation>
         </message>
         <message>
-            <source>Ends training after this many optimizer steps. 0: no limit but the epochs.</source>
-            <translation>Beendet das Training nach so vielen Optimiererschritten. 0: keine Grenze außer den Epochen.</translation>
+            <source>Ends training after this many optimizer steps. 0 trains for all epochs.</source>
+            <translation>Beendet das Training nach so vielen Optimizer-Schritten. Bei 0 werden alle Epochen trainiert.</translation>
         </message>
         <message>
-            <source>Ends training when eval loss has not fallen for this many evaluations. 0: never.</source>
-            <translation>Beendet das Training, wenn der Eval-Loss so viele Auswertungen lang nicht gefallen ist. 0: nie.</translation>
+            <source>Ends training when eval loss hasn't improved for this many evaluations. 0 turns it off.</source>
+            <translation>Beendet das Training, wenn der Eval-Loss so viele Evaluationen lang nicht besser wird. 0 schaltet das ab.</translation>
         </message>
         <message>
             <source>Engine</source>
@@ -2244,8 +2256,8 @@
             <translation>Der Eval-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
         </message>
         <message>
-            <source>Eval loss has to fall by more than this, in nats, to count for early stopping.</source>
-            <translation>Um mehr als dies, in Nats, muss der Eval-Loss fallen, damit es beim frühen Beenden zählt.</translation>
+            <source>Eval loss must fall by more than this, in nats, to count as an improvement for early stopping.</source>
+            <translation>Um so viele Nats muss der Eval-Loss mindestens fallen, damit der frühe Abbruch das als Verbesserung zählt.</translation>
         </message>
         <message>
             <source>Eval loss was lowest at step {step} ({best:loss}) and has since risen to {last:loss}.</source>
@@ -2306,6 +2318,14 @@
         <message>
             <source>Everywhere</source>
             <translation>Überall</translation>
+        </message>
+        <message>
+            <source>Experiment trackers</source>
+            <translation>Experiment-Tracker</translation>
+        </message>
+        <message>
+            <source>Exponent of the polynomial schedule. 1 is linear; higher values decay faster at first.</source>
+            <translation>Exponent des polynomiellen Verlaufs. 1 ist linear; höhere Werte fallen anfangs schneller.</translation>
         </message>
         <message>
             <source>Export</source>
@@ -2472,6 +2492,10 @@
             <translation>Nach Status filtern</translation>
         </message>
         <message>
+            <source>Final learning rate as a share of the peak learning rate.</source>
+            <translation>Lernrate am Ende als Anteil der höchsten Lernrate.</translation>
+        </message>
+        <message>
             <source>Findings</source>
             <translation>Befunde</translation>
         </message>
@@ -2532,10 +2556,6 @@
             <translation>Behoben: {small}</translation>
         </message>
         <message>
-            <source>Fixes the order of rows, the split and the initial adapter.</source>
-            <translation>Legt die Reihenfolge der Zeilen, die Teilung und den Anfangsadapter fest.</translation>
-        </message>
-        <message>
             <source>FlashAttention takes all of them at once</source>
             <translation>FlashAttention nimmt alle auf einmal</translation>
         </message>
@@ -2552,16 +2572,16 @@
             <translation>Ordner für das Projekt</translation>
         </message>
         <message>
-            <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and layers are taken from it. Preference training compares with it instead of the base model.</source>
-            <translation>Ordner eines LoRA-Adapters, mit dessen Gewichten das Training beginnt. Rang, Alpha und Schichten werden von ihm übernommen. Präferenztraining vergleicht mit ihm statt mit dem Basismodell.</translation>
+            <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and target modules are used. Preference training uses it as the reference model instead of the base model.</source>
+            <translation>Ordner eines LoRA-Adapters, mit dessen Gewichten das Training beginnt. Rang, Alpha und Zielmodule werden von ihm übernommen. Das Präferenztraining verwendet ihn statt des Basismodells als Referenzmodell.</translation>
         </message>
         <message>
             <source>Folder of an adapter</source>
             <translation>Ordner eines Adapters</translation>
         </message>
         <message>
-            <source>Folder of the model to merge into, when it is not the one that was trained on: the 16-bit original of a quantised model. Empty for the model of this project.</source>
-            <translation>Ordner des Modells, mit dem zusammengeführt wird, wenn es nicht das trainierte ist: das 16-Bit-Original eines quantisierten Modells. Leer für das Modell dieses Projekts.</translation>
+            <source>Folder of the model to merge into if it differs from the one you trained on, such as the 16-bit original of a quantized model. Leave empty for the model of this project.</source>
+            <translation>Ordner des Modells, in das zusammengeführt wird, wenn es nicht das trainierte ist, etwa das 16-Bit-Original eines quantisierten Modells. Leer lassen für das Modell dieses Projekts.</translation>
         </message>
         <message>
             <source>Folder to move the engines to</source>
@@ -2580,8 +2600,8 @@
             <translation>Ordner</translation>
         </message>
         <message>
-            <source>Folders of other adapters of the same base model, merged after this one, each with its weight: adapters/style=0.5.</source>
-            <translation>Ordner weiterer Adapter desselben Basismodells, die nach diesem zusammengeführt werden, jeder mit seinem Gewicht: adapters/style=0.5.</translation>
+            <source>Folders of other adapters for the same base model. They are merged after this one, each with its weight: adapters/style=0.5.</source>
+            <translation>Ordner weiterer Adapter für dasselbe Basismodell. Sie werden nach diesem zusammengeführt, jeder mit seinem Gewicht: adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Folder…</source>
@@ -2592,8 +2612,16 @@
             <translation>Mit dem ursprünglichen 16-Bit-Modell als Basis wird das zusammengeführte Modell besser.</translation>
         </message>
         <message>
-            <source>For every quantisation</source>
+            <source>For every quantization</source>
             <translation>Für jede Quantisierung</translation>
+        </message>
+        <message>
+            <source>For example http://127.0.0.1:11434. Leave empty to use OLLAMA_HOST, or this computer if it isn't set.</source>
+            <translation>Zum Beispiel http://127.0.0.1:11434. Leer lassen für OLLAMA_HOST oder, wenn das nicht gesetzt ist, diesen Computer.</translation>
+        </message>
+        <message>
+            <source>For preference training: how strongly DPO and KTO keep the model close to the reference model, and the weight of the preference term in ORPO. 0.1 is common.</source>
+            <translation>Beim Präferenztraining: wie stark DPO und KTO das Modell in der Nähe des Referenzmodells halten, und das Gewicht des Präferenzterms bei ORPO. 0,1 ist üblich.</translation>
         </message>
         <message>
             <source>For the next run:</source>
@@ -2648,8 +2676,8 @@
             <translation>Vom Hub</translation>
         </message>
         <message>
-            <source>Further adapters</source>
-            <translation>Weitere Adapter</translation>
+            <source>Fused kernels for norms, gated MLPs, rotary embeddings and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
+            <translation>Verschmolzene Kernel für Norms, Gated MLPs, Rotary Embeddings und den Loss auf GPUs, für die Liger installiert ist. Jeder Kernel wird vorher geprüft und weggelassen, wenn seine Werte oder Gradienten abweichen.</translation>
         </message>
         <message>
             <source>GB</source>
@@ -2668,8 +2696,8 @@
             <translation>GGUF-Dateien (*.gguf)</translation>
         </message>
         <message>
-            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The first one becomes the Ollama model.</source>
-            <translation>Zu schreibende GGUF-Dateien. Q4_K_M ist der übliche Kompromiss aus Größe und Güte; F16 ist so gut wie exakt. Die erste wird zum Ollama-Modell.</translation>
+            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is practically lossless. The first one becomes the Ollama model.</source>
+            <translation>GGUF-Dateien, die geschrieben werden. Q4_K_M ist der übliche Kompromiss aus Größe und Qualität; F16 ist praktisch verlustfrei. Die erste wird zum Ollama-Modell.</translation>
         </message>
         <message>
             <source>GGUF files with the architecture {architecture} can't be unpacked for training.</source>
@@ -2734,10 +2762,6 @@
         <message>
             <source>Go on</source>
             <translation>Weitermachen</translation>
-        </message>
-        <message>
-            <source>Go on from</source>
-            <translation>Weitermachen mit</translation>
         </message>
         <message>
             <source>Go on in that window, or close it and open the project again. What you change here can be saved under another name.</source>
@@ -2824,10 +2848,6 @@
             <translation>Die Hälfte der Zeilen bis</translation>
         </message>
         <message>
-            <source>Halve on a plateau</source>
-            <translation>Auf einem Plateau halbieren</translation>
-        </message>
-        <message>
             <source>Halving the learning rate on a plateau</source>
             <translation>Das Halbieren der Lernrate auf einem Plateau</translation>
         </message>
@@ -2864,28 +2884,24 @@
             <translation>Wie er verwendet wird</translation>
         </message>
         <message>
-            <source>How many times the cosine runs from its highest to zero.</source>
-            <translation>Wie oft der Kosinus von seinem Höchstwert bis null läuft.</translation>
+            <source>How many times the cosine schedule decays from its peak to zero.</source>
+            <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
         <message>
-            <source>How often the whole dataset is gone through.</source>
-            <translation>Wie oft der ganze Datensatz durchlaufen wird.</translation>
+            <source>How the frozen base weights are stored during training. 16-bit is exact and fastest. 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in 32-bit.</source>
+            <translation>Wie die eingefrorenen Basisgewichte beim Training gespeichert werden. 16 Bit ist exakt und am schnellsten. 8 Bit halbiert und 4 Bit viertelt den Speicherbedarf bei etwas geringerer Qualität. Auf einer CPU ohne 16-Bit-Arithmetik ist 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
         <message>
-            <source>How pairs of a better and a worse answer are learned from: DPO compares with the base model, ORPO does without and also learns the better answer itself. Used with pairs only.</source>
-            <translation>Wie aus Paaren einer besseren und einer schlechteren Antwort gelernt wird: DPO vergleicht mit dem Basismodell, ORPO kommt ohne aus und lernt auch die bessere Antwort selbst. Nur bei Paaren verwendet.</translation>
-        </message>
-        <message>
-            <source>How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit halves and 4-bit quarters their memory at a small cost in quality. A processor without 16-bit arithmetic does best with 32-bit. The adapter itself is always trained in 32-bit.</source>
-            <translation>Wie die eingefrorenen Basisgewichte beim Training gehalten werden. 16 Bit ist genau und am schnellsten; 8 Bit halbiert und 4 Bit viertelt ihren Speicher bei kleiner Einbuße an Güte. Ein Prozessor ohne 16-Bit-Rechenwerk fährt mit 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
-        </message>
-        <message>
-            <source>How the learning rate falls after the warm-up.</source>
+            <source>How the learning rate decays after warmup.</source>
             <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
         </message>
         <message>
             <source>How to combine</source>
             <translation>Art der Kombination</translation>
+        </message>
+        <message>
+            <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
+            <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. DPO vergleicht mit dem Basismodell. ORPO braucht kein Referenzmodell und lernt auch die bevorzugte Antwort selbst. Nur bei Präferenzpaaren.</translation>
         </message>
         <message>
             <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
@@ -3060,12 +3076,16 @@
             <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeile.</translation>
         </message>
         <message>
-            <source>Initial values</source>
-            <translation>Anfangswerte</translation>
+            <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved adapter has twice the rank.</source>
+            <translation>Anfangswerte des Adapters. „Standard“ verändert das Modell zu Beginn nicht. EVA sieht sich einen Teil der Zeilen an und beginnt mit den Richtungen, die am stärksten variieren. PiSSA verwendet die größten Singulärvektoren der Gewichte und lernt oft schneller, OLoRA eine Orthonormalbasis davon. Beide brauchen ein unquantisiertes Basismodell. LoftQ gleicht den Fehler von 4-Bit-Gewichten aus. Mit PiSSA, OLoRA und LoftQ hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
             <source>Initial values that are taken from the weights or the data cannot be converted from Unsloth's layers.</source>
             <translation>Anfangswerte aus Gewichten oder Daten lassen sich aus Unsloths Schichten nicht umwandeln.</translation>
+        </message>
+        <message>
+            <source>Initialization</source>
+            <translation>Initialisierung</translation>
         </message>
         <message>
             <source>Insert {text}</source>
@@ -3114,6 +3134,10 @@
         <message>
             <source>Interrupted</source>
             <translation>Unterbrochen</translation>
+        </message>
+        <message>
+            <source>Interval unit</source>
+            <translation>Einheit der Intervalle</translation>
         </message>
         <message>
             <source>Invalid command: {details}</source>
@@ -3196,10 +3220,6 @@
             <translation>Benachbarte Beiträge einer Rolle verbinden</translation>
         </message>
         <message>
-            <source>Joins small computations of the feed-forward parts into larger ones. Where it pays is measured on the longest micro-batch before training, which takes a minute.</source>
-            <translation>Verbindet kleine Rechnungen der Feed-forward-Teile zu größeren. Ob es sich lohnt, wird vor dem Training am längsten Mikro-Batch gemessen; das dauert eine Minute.</translation>
-        </message>
-        <message>
             <source>KL divergence: {kl:.3g} nats.</source>
             <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
         </message>
@@ -3222,10 +3242,6 @@
         <message>
             <source>Keep some rows of the dataset for validation, or do without.</source>
             <translation>Halten Sie einige Zeilen des Datensatzes für die Validierung zurück oder verzichten Sie darauf.</translation>
-        </message>
-        <message>
-            <source>Keep the best</source>
-            <translation>Den besten behalten</translation>
         </message>
         <message>
             <source>Keep the best adapter</source>
@@ -3256,7 +3272,7 @@
             <translation>Bekannte Unterschiede</translation>
         </message>
         <message>
-            <source>LM Studio's models folder</source>
+            <source>LM Studio models folder</source>
             <translation>Modellordner von LM Studio</translation>
         </message>
         <message>
@@ -3274,14 +3290,6 @@
         <message>
             <source>Larger text</source>
             <translation>Größerer Text</translation>
-        </message>
-        <message>
-            <source>Largest norm of the gradient of one step. 0 switches clipping off.</source>
-            <translation>Größte Norm des Gradienten eines Schritts. 0 schaltet die Begrenzung ab.</translation>
-        </message>
-        <message>
-            <source>Largest size of one safetensors file.</source>
-            <translation>Größte Größe einer safetensors-Datei.</translation>
         </message>
         <message>
             <source>Last answer only</source>
@@ -3304,24 +3312,28 @@
             <translation>Lernrate</translation>
         </message>
         <message>
-            <source>Learning rate of the adapter's B matrices over that of its A matrices. 1: the same for both; 16 often learns faster (LoRA+, Hayou et al. 2024).</source>
-            <translation>Lernrate der B-Matrizen des Adapters geteilt durch die seiner A-Matrizen. 1: für beide gleich; 16 lernt oft schneller (LoRA+, Hayou et al. 2024).</translation>
+            <source>Learning rate of the B matrices divided by that of the A matrices. 1 uses the same rate for both; 16 often learns faster (LoRA+, Hayou et al. 2024).</source>
+            <translation>Lernrate der B-Matrizen geteilt durch die der A-Matrizen. 1 verwendet für beide dieselbe; 16 lernt oft schneller (LoRA+, Hayou et al. 2024).</translation>
+        </message>
+        <message>
+            <source>Learning rate schedule</source>
+            <translation>Lernratenplan</translation>
         </message>
         <message>
             <source>Learning rate {value}</source>
             <translation>Lernrate {value}</translation>
         </message>
         <message>
-            <source>Learns the length of each weight row apart from its direction (Liu et al. 2024). Often better at low ranks; slower, and takes more memory.</source>
-            <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei kleinem Rang; langsamer und mit mehr Speicherbedarf.</translation>
-        </message>
-        <message>
-            <source>Least improvement</source>
-            <translation>Kleinste Verbesserung</translation>
+            <source>Learns the magnitude of each weight row separately from its direction (Liu et al. 2024). Often better at low ranks; slower, and uses more memory.</source>
+            <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei niedrigen Rängen; langsamer und braucht mehr Speicher.</translation>
         </message>
         <message>
             <source>Leave contradictory pairs out</source>
             <translation>Widersprüchliche Paare auslassen</translation>
+        </message>
+        <message>
+            <source>Leave empty to look for it in your home folder.</source>
+            <translation>Leer lassen, um im Home-Ordner danach zu suchen.</translation>
         </message>
         <message>
             <source>Leave extremely long rows out</source>
@@ -3412,6 +3424,10 @@
             <translation>Lassen Sie sie aus den Trainingsdaten berechnen, oder wählen Sie eine andere Quantisierung.</translation>
         </message>
         <message>
+            <source>Library that loads and wraps the model. Unsloth has faster kernels for GPUs and models it supports; PEFT works everywhere. Automatic uses Unsloth where it is installed and faster.</source>
+            <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. Unsloth hat schnellere Kernel für GPUs und für unterstützte Modelle; PEFT funktioniert überall. „Automatisch“ nimmt Unsloth, wo es installiert und schneller ist.</translation>
+        </message>
+        <message>
             <source>Licence</source>
             <translation>Lizenz</translation>
         </message>
@@ -3464,8 +3480,12 @@
             <translation>Linear</translation>
         </message>
         <message>
-            <source>Links the files into LM Studio's models folder, which takes no space on the same disk.</source>
-            <translation>Verknüpft die Dateien in den Modellordner von LM Studio; auf demselben Datenträger braucht das keinen Platz.</translation>
+            <source>Linear layers of each transformer block that get an adapter. More layers learn more and use more memory.</source>
+            <translation>Lineare Schichten jedes Transformer-Blocks, die einen Adapter bekommen. Mehr Schichten lernen mehr und brauchen mehr Speicher.</translation>
+        </message>
+        <message>
+            <source>Links the files into LM Studio's models folder. On the same disk, this needs no extra space.</source>
+            <translation>Verlinkt die Dateien in den Modellordner von LM Studio. Auf derselben Festplatte braucht das keinen zusätzlichen Platz.</translation>
         </message>
         <message>
             <source>Lion</source>
@@ -3588,14 +3608,6 @@
             <translation>Längste Zeile</translation>
         </message>
         <message>
-            <source>Longest sample</source>
-            <translation>Längste Probe</translation>
-        </message>
-        <message>
-            <source>Longest time between two checkpoints: what a power cut can cost. 0: by steps alone.</source>
-            <translation>Längste Zeit zwischen zwei Checkpoints: was ein Stromausfall kosten kann. 0: nur nach Schritten.</translation>
-        </message>
-        <message>
             <source>Look</source>
             <translation>Aussehen</translation>
         </message>
@@ -3704,10 +3716,6 @@
             <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
         </message>
         <message>
-            <source>Lowest rate</source>
-            <translation>Kleinste Rate</translation>
-        </message>
-        <message>
             <source>MLflow</source>
             <translation>MLflow</translation>
         </message>
@@ -3756,8 +3764,40 @@
             <translation>Entspricht dem trainierten Adapter, mit etwas Qualitätsverlust.</translation>
         </message>
         <message>
-            <source>Measures on the training data which weights matter, so that few bits are spent well. The smallest quantisations cannot do without; from Q6_K up it makes little difference.</source>
-            <translation>Misst an den Trainingsdaten, welche Gewichte wichtig sind, damit wenige Bits gut angelegt werden. Die kleinsten Quantisierungen kommen nicht ohne aus; ab Q6_K macht es kaum einen Unterschied.</translation>
+            <source>Max. sample length</source>
+            <translation>Max. Länge der Beispielantworten</translation>
+        </message>
+        <message>
+            <source>Max. shard size</source>
+            <translation>Max. Größe eines Shards</translation>
+        </message>
+        <message>
+            <source>Max. steps</source>
+            <translation>Max. Schritte</translation>
+        </message>
+        <message>
+            <source>Max. time between checkpoints</source>
+            <translation>Max. Zeit zwischen Checkpoints</translation>
+        </message>
+        <message>
+            <source>Maximum gradient norm. 0 turns clipping off.</source>
+            <translation>Größte erlaubte Gradientennorm. 0 schaltet das Clipping ab.</translation>
+        </message>
+        <message>
+            <source>Maximum number of tokens in an answer to a sample prompt.</source>
+            <translation>Höchstzahl der Token in der Antwort auf einen Beispielprompt.</translation>
+        </message>
+        <message>
+            <source>Maximum size of one safetensors file.</source>
+            <translation>Höchstgröße einer safetensors-Datei.</translation>
+        </message>
+        <message>
+            <source>Maximum time between two checkpoints, which limits how much work a power cut can cost. 0 saves by steps only.</source>
+            <translation>Längste Zeit zwischen zwei Checkpoints. Sie begrenzt, wie viel Arbeit ein Stromausfall kosten kann. Bei 0 wird nur nach Schritten gespeichert.</translation>
+        </message>
+        <message>
+            <source>Measures on the training data which weights matter most, so that few bits are spent well. The smallest quantizations require it; from Q6_K up it makes little difference.</source>
+            <translation>Misst an den Trainingsdaten, welche Gewichte am wichtigsten sind, damit wenige Bits gut genutzt werden. Die kleinsten Quantisierungen brauchen sie; ab Q6_K macht sie kaum einen Unterschied.</translation>
         </message>
         <message>
             <source>Measuring goes on: these are the figures of the rows so far.</source>
@@ -3872,6 +3912,10 @@
             <translation>Zusammengeführtes Modell</translation>
         </message>
         <message>
+            <source>Merged model if there is one, else base model + adapter</source>
+            <translation>Zusammengeführtes Modell, falls vorhanden, sonst Basismodell + Adapter</translation>
+        </message>
+        <message>
             <source>Merges the adapter weights into the base model. The result is a standalone Hugging Face model with its tokenizer and chat template.</source>
             <translation>Führt die Adaptergewichte mit dem Basismodell zusammen. Das Ergebnis ist ein eigenständiges Hugging-Face-Modell mit Tokenizer und Chat-Vorlage.</translation>
         </message>
@@ -3916,16 +3960,20 @@
             <translation>Nachrichten (role, content)</translation>
         </message>
         <message>
-            <source>Metrics also to</source>
-            <translation>Messwerte auch an</translation>
+            <source>Micro-batch size</source>
+            <translation>Größe des Mikro-Batches</translation>
         </message>
         <message>
-            <source>Micro-batch</source>
-            <translation>Mikro-Batch</translation>
+            <source>Micro-batches accumulated before each optimizer step. Effective batch size = micro-batch size × gradient accumulation.</source>
+            <translation>Mikro-Batches, deren Gradienten vor jedem Optimizer-Schritt summiert werden. Effektive Batchgröße = Mikro-Batch × Gradientenakkumulation.</translation>
         </message>
         <message>
-            <source>Micro-batches added up before each optimizer step. The effective batch is micro-batch × accumulation.</source>
-            <translation>Mikro-Batches, die vor jedem Optimiererschritt summiert werden. Der effektive Batch ist Mikro-Batch × Akkumulation.</translation>
+            <source>Min. improvement</source>
+            <translation>Min. Verbesserung</translation>
+        </message>
+        <message>
+            <source>Min. learning rate</source>
+            <translation>Min. Lernrate</translation>
         </message>
         <message>
             <source>Misread characters</source>
@@ -3966,6 +4014,10 @@
         <message>
             <source>Modules</source>
             <translation>Module</translation>
+        </message>
+        <message>
+            <source>Modules trained in full</source>
+            <translation>Vollständig trainierte Module</translation>
         </message>
         <message>
             <source>More</source>
@@ -4046,8 +4098,8 @@
             <translation>NF4</translation>
         </message>
         <message>
-            <source>NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit floating point. Used with 4-bit precision only.</source>
-            <translation>NF4 passt zu normalverteilten Gewichten, wie Modelle sie haben; FP4 ist einfache 4-Bit-Gleitkommazahl. Nur bei 4-Bit-Genauigkeit verwendet.</translation>
+            <source>NF4 suits normally distributed weights, which model weights are. FP4 is plain 4-bit floating point. Only used with 4-bit precision.</source>
+            <translation>NF4 eignet sich für normalverteilte Gewichte, wie Modelle sie haben. FP4 ist einfache 4-Bit-Gleitkommadarstellung. Nur bei 4-Bit-Präzision.</translation>
         </message>
         <message>
             <source>NVIDIA GPU (CUDA)</source>
@@ -4114,12 +4166,12 @@
             <translation>Nennen Sie die Programmdatei eines Pythons von 3.11 bis 3.13. Alles, was gesagt wurde, steht im Protokoll.</translation>
         </message>
         <message>
-            <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
-            <translation>Namen von Modulen, die ganz trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Braucht für diese den Speicher eines vollen Feintunings.</translation>
+            <source>Names of modules to train in full and save with the adapter, such as lm_head or embed_tokens. They need as much memory as in full fine-tuning.</source>
+            <translation>Namen von Modulen, die vollständig trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Sie brauchen so viel Speicher wie beim vollständigen Fine-Tuning.</translation>
         </message>
         <message>
-            <source>Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.</source>
-            <translation>Namen der anzupassenden linearen Schichten, etwa q_proj oder down_proj. Nur bei „Nach Namen“ verwendet.</translation>
+            <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.</source>
+            <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur bei „Nach Namen“.</translation>
         </message>
         <message>
             <source>Nearly equal rows</source>
@@ -4353,10 +4405,6 @@
             <translation>Keines: am schnellsten und für die meisten Datensätze gut.</translation>
         </message>
         <message>
-            <source>Norms, gates, rotations and the scores of logits in one pass each, on a GPU for which Liger is installed. Each is tried first; what gives other values or gradients is left out.</source>
-            <translation>Normen, Tore, Drehungen und die Bewertung der Logits in je einem Durchgang, auf einer GPU, für die Liger installiert ist. Jeder Kernel wird erst erprobt; was andere Werte oder Gradienten gibt, bleibt weg.</translation>
-        </message>
-        <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
@@ -4477,12 +4525,20 @@
             <translation>Zahlenformat</translation>
         </message>
         <message>
+            <source>Number of passes over the dataset.</source>
+            <translation>Anzahl der Durchläufe durch den Datensatz.</translation>
+        </message>
+        <message>
             <source>Number of rows kept out of training, in place of the share. 0: by share.</source>
             <translation>Zahl der Zeilen, die nicht trainiert werden, anstelle des Anteils. 0: nach Anteil.</translation>
         </message>
         <message>
-            <source>Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.</source>
-            <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0, etwa 0-7, 12. Leer: alle.</translation>
+            <source>Number of validation rows whose prompts are answered as well. 0 for none.</source>
+            <translation>Anzahl der Validierungszeilen, deren Prompts zusätzlich beantwortet werden. 0 für keine.</translation>
+        </message>
+        <message>
+            <source>Numbers of the transformer blocks that get an adapter, counted from 0, such as 0-7, 12. Leave empty for all.</source>
+            <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0 gezählt, etwa 0-7, 12. Leer lassen für alle.</translation>
         </message>
         <message>
             <source>OLoRA</source>
@@ -4495,18 +4551,6 @@
         <message>
             <source>Objective</source>
             <translation>Ziel</translation>
-        </message>
-        <message>
-            <source>Of adapted layers</source>
-            <translation>Der angepassten Schichten</translation>
-        </message>
-        <message>
-            <source>Of preference training: how strongly DPO and labelled answers (KTO) are held near the base model, and the weight of the comparison in ORPO. 0.1 is usual.</source>
-            <translation>Beim Präferenztraining: wie stark DPO und bewertete Antworten (KTO) nahe am Basismodell gehalten werden, und das Gewicht des Vergleichs bei ORPO. 0.1 ist üblich.</translation>
-        </message>
-        <message>
-            <source>Of the polynomial: 1 is a straight line, more falls faster at first.</source>
-            <translation>Des Polynoms: 1 ist eine Gerade, mehr fällt anfangs schneller.</translation>
         </message>
         <message>
             <source>Off</source>
@@ -4557,8 +4601,8 @@
             <translation>Der Offline-Modus ist an: {what}.</translation>
         </message>
         <message>
-            <source>Older ones are deleted after a newer one is complete.</source>
-            <translation>Ältere werden gelöscht, wenn ein neuerer vollständig ist.</translation>
+            <source>Older checkpoints are deleted when a newer one is complete.</source>
+            <translation>Ältere Checkpoints werden gelöscht, sobald ein neuerer vollständig ist.</translation>
         </message>
         <message>
             <source>Older runs</source>
@@ -4673,16 +4717,16 @@
             <translation>Nur eine Bewertung</translation>
         </message>
         <message>
-            <source>Only the likeliest tokens that together reach this probability are drawn from.</source>
-            <translation>Gezogen wird nur aus den wahrscheinlichsten Tokens, die zusammen diese Wahrscheinlichkeit erreichen.</translation>
-        </message>
-        <message>
             <source>Only the one in use, {size}</source>
             <translation>Nur die verwendete, {size}</translation>
         </message>
         <message>
             <source>Only what fits</source>
             <translation>Nur was passt</translation>
+        </message>
+        <message>
+            <source>Only where required</source>
+            <translation>Nur wo nötig</translation>
         </message>
         <message>
             <source>Open</source>
@@ -4757,10 +4801,6 @@
             <translation>Orthogonale Anfangswerte brauchen gerade Ränge.</translation>
         </message>
         <message>
-            <source>Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
-            <translation>Andere Ränge für einzelne Module, etwa q_proj=32, oder q_proj=32:64 für Rang 32 und Alpha 64.</translation>
-        </message>
-        <message>
             <source>Output folder</source>
             <translation>Ausgabeordner</translation>
         </message>
@@ -4771,6 +4811,10 @@
         <message>
             <source>Overhead</source>
             <translation>Sonstiges</translation>
+        </message>
+        <message>
+            <source>Overrides the warmup ratio unless it is 0.</source>
+            <translation>Hat Vorrang vor dem Aufwärmanteil, außer bei 0.</translation>
         </message>
         <message>
             <source>PEFT</source>
@@ -4813,10 +4857,6 @@
             <translation>Lizenzen der Pakete</translation>
         </message>
         <message>
-            <source>Packing</source>
-            <translation>Packen</translation>
-        </message>
-        <message>
             <source>Page</source>
             <translation>Seite</translation>
         </message>
@@ -4853,6 +4893,10 @@
             <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
+            <source>Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs.</source>
+            <translation>Höchste Lernrate. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
+        </message>
+        <message>
             <source>PiSSA</source>
             <translation>PiSSA</translation>
         </message>
@@ -4887,6 +4931,10 @@
         <message>
             <source>Precision of the merged model</source>
             <translation>Genauigkeit des zusammengeführten Modells</translation>
+        </message>
+        <message>
+            <source>Precision to store the merged weights in. The default is that of the base model.</source>
+            <translation>Präzision, in der die zusammengeführten Gewichte gespeichert werden. Standard ist die des Basismodells.</translation>
         </message>
         <message>
             <source>Preference (chosen, rejected)</source>
@@ -4989,12 +5037,16 @@
             <translation>Prompt für {name}</translation>
         </message>
         <message>
+            <source>Prompts that the fine-tuned model and the base model answer at each evaluation. One per line.</source>
+            <translation>Prompts, die das trainierte Modell und das Basismodell bei jeder Evaluation beantworten. Einer pro Zeile.</translation>
+        </message>
+        <message>
             <source>Pruned</source>
             <translation>Ausgedünnt</translation>
         </message>
         <message>
-            <source>Pull of adapter weights towards zero at each step, times the learning rate.</source>
-            <translation>Zug der Adaptergewichte gegen null in jedem Schritt, mal der Lernrate.</translation>
+            <source>Pulls adapter weights toward zero at each step, scaled by the learning rate.</source>
+            <translation>Zieht die Adaptergewichte bei jedem Schritt in Richtung null, multipliziert mit der Lernrate.</translation>
         </message>
         <message>
             <source>Put a line with the names of the columns first, or map the columns as they are.</source>
@@ -5009,16 +5061,12 @@
             <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
-            <source>Put into LM Studio</source>
-            <translation>In LM Studio ablegen</translation>
-        </message>
-        <message>
             <source>Put the dataset back as it was, or start a new run.</source>
             <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
         </message>
         <message>
-            <source>Puts the rows of a micro-batch end to end, with attention inside each row only, so that nothing is computed for padding. Same result, less time and memory.</source>
-            <translation>Reiht die Zeilen eines Mikro-Batches aneinander, mit Attention nur innerhalb jeder Zeile, damit nichts für Auffüllung gerechnet wird. Gleiches Ergebnis, weniger Zeit und Speicher.</translation>
+            <source>Puts rows of similar length into the same step, so that time and memory per step vary less. The order is less random.</source>
+            <translation>Fasst Zeilen ähnlicher Länge in einem Schritt zusammen, sodass Zeit und Speicher pro Schritt weniger schwanken. Die Reihenfolge ist weniger zufällig.</translation>
         </message>
         <message>
             <source>PyTorch</source>
@@ -5041,10 +5089,6 @@
             <translation>Qualitätsverlust</translation>
         </message>
         <message>
-            <source>Quantisations</source>
-            <translation>Quantisierungen</translation>
-        </message>
-        <message>
             <source>Quantised</source>
             <translation>Quantisiert</translation>
         </message>
@@ -5055,6 +5099,10 @@
         <message>
             <source>Quantization</source>
             <translation>Quantisierung</translation>
+        </message>
+        <message>
+            <source>Quantizations</source>
+            <translation>Quantisierungen</translation>
         </message>
         <message>
             <source>Question</source>
@@ -5113,10 +5161,6 @@
             <translation>Erhöhen Sie Mikro-Batch oder Gradientenakkumulation: Ein Schritt braucht zwei Zeilen.</translation>
         </message>
         <message>
-            <source>Randomness of the Ollama model's answers by default. 0 always takes the likeliest token.</source>
-            <translation>Vorgegebene Zufälligkeit der Antworten des Ollama-Modells. 0 nimmt immer das wahrscheinlichste Token.</translation>
-        </message>
-        <message>
             <source>Rank</source>
             <translation>Rang</translation>
         </message>
@@ -5145,8 +5189,8 @@
             <translation>Rang {rank}</translation>
         </message>
         <message>
-            <source>Rank-stabilised</source>
-            <translation>Rangstabilisiert</translation>
+            <source>Rank-stabilized LoRA</source>
+            <translation>Rangstabilisiertes LoRA</translation>
         </message>
         <message>
             <source>Ranks by module</source>
@@ -5213,6 +5257,10 @@
             <translation>Letzte Projekte</translation>
         </message>
         <message>
+            <source>Recomputes activations in the backward pass instead of storing them: much less memory, about a third slower. Unsloth's version also offloads what it stores to main memory.</source>
+            <translation>Berechnet Aktivierungen im Rückwärtsdurchlauf neu, statt sie zu speichern: viel weniger Speicher, etwa ein Drittel langsamer. Die Variante von Unsloth lagert das Gespeicherte außerdem in den Hauptspeicher aus.</translation>
+        </message>
+        <message>
             <source>Redo</source>
             <translation>Wiederholen</translation>
         </message>
@@ -5223,6 +5271,10 @@
         <message>
             <source>Reduce memory use: {change}</source>
             <translation>Speicherbedarf senken: {change}</translation>
+        </message>
+        <message>
+            <source>Reduce on plateau</source>
+            <translation>Auf einem Plateau senken</translation>
         </message>
         <message>
             <source>Reduce the micro-batch size or the max. sequence length, enable gradient checkpointing, or choose 4-bit precision. Closing other programs that use the device also helps.</source>
@@ -5357,6 +5409,14 @@
             <translation>{name} ersetzen?</translation>
         </message>
         <message>
+            <source>Replicate</source>
+            <translation>Replizieren</translation>
+        </message>
+        <message>
+            <source>Replicate the base weights on every device, which is fastest, or shard them for models that don't fit on one. Only used with several devices; quantized weights can't be sharded.</source>
+            <translation>Die Basisgewichte auf jedem Gerät halten, was am schnellsten ist, oder aufteilen, wenn das Modell nicht auf ein Gerät passt. Nur bei mehreren Geräten; quantisierte Gewichte lassen sich nicht aufteilen.</translation>
+        </message>
+        <message>
             <source>Replicate the model on every device.</source>
             <translation>Lade das Modell auf jedem Gerät vollständig.</translation>
         </message>
@@ -5387,10 +5447,6 @@
         <message>
             <source>Reset to detected</source>
             <translation>Auf Erkanntes zurücksetzen</translation>
-        </message>
-        <message>
-            <source>Restarts</source>
-            <translation>Neustarts</translation>
         </message>
         <message>
             <source>Result</source>
@@ -5481,12 +5537,12 @@
             <translation>Zeilen von höchstens {limit} Tokens</translation>
         </message>
         <message>
-            <source>Rows of like length share a step: steps take more even time and memory, in an order that is less random.</source>
-            <translation>Zeilen ähnlicher Länge teilen sich einen Schritt: Schritte brauchen gleichmäßiger Zeit und Speicher, in weniger zufälliger Reihenfolge.</translation>
-        </message>
-        <message>
             <source>Rows of the dataset</source>
             <translation>Zeilen des Datensatzes</translation>
+        </message>
+        <message>
+            <source>Rows processed at once. Memory grows with it.</source>
+            <translation>Zeilen, die gleichzeitig verarbeitet werden. Der Speicherbedarf wächst mit.</translation>
         </message>
         <message>
             <source>Rows to measure the loss on, in place of a share of the data. Same format as the data.</source>
@@ -5537,10 +5593,6 @@
             <translation>Lass den Chat auf der CPU laufen oder warte, bis der Auftrag fertig ist.</translation>
         </message>
         <message>
-            <source>Run the model's own code</source>
-            <translation>Eigenen Code des Modells ausführen</translation>
-        </message>
-        <message>
             <source>Running</source>
             <translation>Läuft</translation>
         </message>
@@ -5573,6 +5625,10 @@
             <translation>SGD, ohne Zeitplan</translation>
         </message>
         <message>
+            <source>Same as the base model</source>
+            <translation>Wie das Basismodell</translation>
+        </message>
+        <message>
             <source>Sample project</source>
             <translation>Beispielprojekt</translation>
         </message>
@@ -5587,6 +5643,10 @@
         <message>
             <source>Samples</source>
             <translation>Beispiele</translation>
+        </message>
+        <message>
+            <source>Samples only from the most likely tokens whose probabilities add up to this.</source>
+            <translation>Zieht nur aus den wahrscheinlichsten Token, deren Wahrscheinlichkeiten zusammen diesen Wert erreichen.</translation>
         </message>
         <message>
             <source>Sampling</source>
@@ -5685,16 +5745,20 @@
             <translation>{name} wurde in {parent} gespeichert.</translation>
         </message>
         <message>
+            <source>Saves the adapter with the lowest eval loss at the end, instead of the last one. Needs validation rows.</source>
+            <translation>Speichert am Ende den Adapter mit dem niedrigsten Eval-Loss statt des letzten. Braucht Validierungszeilen.</translation>
+        </message>
+        <message>
             <source>Save…</source>
             <translation>Speichern…</translation>
         </message>
         <message>
-            <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.</source>
-            <translation>Skaliert die Änderung mit Alpha / √Rang statt Alpha / Rang, sodass hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Lohnt sich ab Rang 64.</translation>
+            <source>Scales the update by alpha / rank. One or two times the rank is common.</source>
+            <translation>Skaliert das Update mit Alpha / Rang. Das Ein- oder Zweifache des Rangs ist üblich.</translation>
         </message>
         <message>
-            <source>Schedule</source>
-            <translation>Verlauf</translation>
+            <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Useful from rank 64.</source>
+            <translation>Skaliert das Update mit Alpha / √Rang statt Alpha / Rang, damit hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Sinnvoll ab Rang 64.</translation>
         </message>
         <message>
             <source>Search</source>
@@ -5741,6 +5805,10 @@
             <translation>Startwert</translation>
         </message>
         <message>
+            <source>Seed for the order of rows, the validation split and the initialization of the adapter.</source>
+            <translation>Startwert für die Reihenfolge der Zeilen, die Aufteilung in Training und Validierung und die Initialisierung des Adapters.</translation>
+        </message>
+        <message>
             <source>Select GGUF file</source>
             <translation>GGUF-Datei auswählen</translation>
         </message>
@@ -5763,6 +5831,10 @@
         <message>
             <source>Send (Enter or Ctrl+Enter)</source>
             <translation>Senden (Eingabe oder Strg+Eingabe)</translation>
+        </message>
+        <message>
+            <source>Sequence packing</source>
+            <translation>Sequence Packing</translation>
         </message>
         <message>
             <source>Set a validation share in the dataset step and train again.</source>
@@ -5825,20 +5897,24 @@
             <translation>Einstellungen, Metriken, Adapter, zusammengeführtes Modell und GGUF-Dateien ({size}) werden in den Papierkorb verschoben.</translation>
         </message>
         <message>
-            <source>Shard size</source>
-            <translation>Teilgröße</translation>
+            <source>Shard</source>
+            <translation>Aufteilen</translation>
         </message>
         <message>
-            <source>Share of adapter inputs zeroed at random while training. 0 is fastest; 0.05 to 0.1 helps against overfitting on a small dataset.</source>
-            <translation>Anteil der Adaptereingänge, die beim Training zufällig auf null gesetzt werden. 0 ist am schnellsten; 0.05 bis 0.1 hilft gegen Überanpassung bei einem kleinen Datensatz.</translation>
+            <source>Shard if they don't fit</source>
+            <translation>Aufteilen, wenn sie nicht passen</translation>
+        </message>
+        <message>
+            <source>Share of adapter inputs set to zero at random during training. 0 is fastest; 0.05 to 0.1 reduces overfitting on small datasets.</source>
+            <translation>Anteil der Adaptereingaben, die beim Training zufällig auf null gesetzt werden. 0 ist am schnellsten; 0,05 bis 0,1 verringert Overfitting bei kleinen Datensätzen.</translation>
         </message>
         <message>
             <source>Share of all steps over which the learning rate rises from zero.</source>
             <translation>Anteil aller Schritte, über den die Lernrate von null ansteigt.</translation>
         </message>
         <message>
-            <source>Share of all steps, the last ones, over which the stable learning rate falls.</source>
-            <translation>Anteil aller Schritte, der letzten, über den die stabile Lernrate fällt.</translation>
+            <source>Share of all steps, at the end, over which the learning rate decays.</source>
+            <translation>Anteil der Schritte am Ende, über den die Lernrate fällt.</translation>
         </message>
         <message>
             <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
@@ -5992,10 +6068,6 @@
             <translation>Größe</translation>
         </message>
         <message>
-            <source>Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.</source>
-            <translation>Größe eines Optimiererschritts an seinem höchsten Punkt. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
-        </message>
-        <message>
             <source>Size of the run folder, including checkpoints</source>
             <translation>Größe des Laufordners einschließlich Checkpoints</translation>
         </message>
@@ -6052,8 +6124,8 @@
             <translation>Glättung: {said}</translation>
         </message>
         <message>
-            <source>Some models bring Python code of their own. It runs with your rights: allow it only for a model whose author you trust.</source>
-            <translation>Manche Modelle bringen eigenen Python-Code mit. Er läuft mit Ihren Rechten: Erlauben Sie ihn nur bei einem Modell, dessen Autor Sie vertrauen.</translation>
+            <source>Some models include their own Python code. It runs with your permissions: only allow it for models whose author you trust.</source>
+            <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit deinen Rechten: nur für Modelle erlauben, deren Autor du vertraust.</translation>
         </message>
         <message>
             <source>Something answers at {host}, but it is not Ollama.</source>
@@ -6080,16 +6152,16 @@
             <translation>Teil (split)</translation>
         </message>
         <message>
-            <source>Stable, then decay</source>
-            <translation>Stabil, dann abfallend</translation>
-        </message>
-        <message>
             <source>Start LM Studio once, or name the folder in the export step.</source>
             <translation>Starten Sie LM Studio einmal, oder nennen Sie den Ordner beim Export.</translation>
         </message>
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
             <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
+        </message>
+        <message>
+            <source>Start from adapter</source>
+            <translation>Mit Adapter beginnen</translation>
         </message>
         <message>
             <source>Start from an adapter</source>
@@ -6152,20 +6224,16 @@
             <translation>Schritt</translation>
         </message>
         <message>
-            <source>Step limit</source>
-            <translation>Schrittgrenze</translation>
-        </message>
-        <message>
             <source>Steps</source>
             <translation>Schritte</translation>
         </message>
         <message>
-            <source>Steps or epochs between two checkpoints. 0: by time alone, and at the end.</source>
-            <translation>Schritte oder Epochen zwischen zwei Checkpoints. 0: nur nach Zeit und am Ende.</translation>
+            <source>Steps or epochs between two checkpoints. 0 saves by time only, and at the end.</source>
+            <translation>Schritte oder Epochen zwischen zwei Checkpoints. Bei 0 wird nur nach Zeit und am Ende gespeichert.</translation>
         </message>
         <message>
-            <source>Steps or epochs between two looks at the validation rows. 0: after each epoch.</source>
-            <translation>Schritte oder Epochen zwischen zwei Blicken auf die Validierungszeilen. 0: nach jeder Epoche.</translation>
+            <source>Steps or epochs between two evaluations on the validation rows. 0 evaluates after each epoch.</source>
+            <translation>Schritte oder Epochen zwischen zwei Evaluationen auf den Validierungszeilen. Bei 0 wird nach jeder Epoche evaluiert.</translation>
         </message>
         <message>
             <source>Still to do:</source>
@@ -6216,10 +6284,6 @@
             <translation>Gespeichert als</translation>
         </message>
         <message>
-            <source>Straight from base and adapter, the weights are merged while they are read, without the disk space of a merged copy. A bfloat16 base goes through float16 then, which holds small updates, unless Merge names a precision or a BF16 file is wanted.</source>
-            <translation>Direkt aus Basis und Adapter werden die Gewichte beim Lesen zusammengeführt, ohne den Plattenplatz einer zusammengeführten Kopie. Eine Basis in bfloat16 geht dann durch float16, das kleine Änderungen behält, sofern unter Zusammenführen keine Genauigkeit gewählt und keine BF16-Datei gewünscht ist.</translation>
-        </message>
-        <message>
             <source>Strength</source>
             <translation>Stärke</translation>
         </message>
@@ -6228,16 +6292,12 @@
             <translation>Stärke je Schicht</translation>
         </message>
         <message>
-            <source>Strength of random noise on the embeddings while training, against parroting of small datasets (Jain et al. 2023). 5 is usual. 0: none.</source>
-            <translation>Stärke des Zufallsrauschens auf den Embeddings beim Training, gegen das Nachplappern kleiner Datensätze (Jain et al. 2023). 5 ist üblich. 0: keines.</translation>
+            <source>Strength of random noise added to the embeddings during training, which reduces overfitting on small datasets (Jain et al. 2023). 5 is common, 0 turns it off.</source>
+            <translation>Stärke des zufälligen Rauschens auf den Embeddings beim Training, das Overfitting bei kleinen Datensätzen verringert (Jain et al. 2023). 5 ist üblich, 0 schaltet es ab.</translation>
         </message>
         <message>
-            <source>Strength of the update: it is scaled by alpha / rank. One or two times the rank is usual.</source>
-            <translation>Stärke der Änderung: Sie wird mit Alpha / Rang skaliert. Üblich ist das Ein- oder Zweifache des Rangs.</translation>
-        </message>
-        <message>
-            <source>Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.</source>
-            <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 ist wie trainiert, 0.5 die Hälfte davon.</translation>
+            <source>Strength of this run's adapter in the merged model: 1 is as trained, 0.5 is half.</source>
+            <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 wie trainiert, 0,5 die Hälfte.</translation>
         </message>
         <message>
             <source>Strength of {adapter}</source>
@@ -6250,10 +6310,6 @@
         <message>
             <source>Subset</source>
             <translation>Teilmenge</translation>
-        </message>
-        <message>
-            <source>Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.</source>
-            <translation>Etwa http://127.0.0.1:11434. Leer: OLLAMA_HOST, sonst dieser Rechner.</translation>
         </message>
         <message>
             <source>Summary</source>
@@ -6476,10 +6532,6 @@
         <message>
             <source>The adapter</source>
             <translation>Der Adapter</translation>
-        </message>
-        <message>
-            <source>The adapter at the end is the one with the lowest eval loss, not the last one. Takes validation rows.</source>
-            <translation>Der Adapter am Ende ist der mit dem kleinsten Eval-Loss, nicht der letzte. Braucht Validierungszeilen.</translation>
         </message>
         <message>
             <source>The adapter decides the shape: {described}.</source>
@@ -6915,10 +6967,6 @@
         <message>
             <source>The merged model was tested before and has not changed since.</source>
             <translation>Das zusammengeführte Modell wurde schon geprüft und hat sich seither nicht geändert.</translation>
-        </message>
-        <message>
-            <source>The merged model where there is one, else base and adapter</source>
-            <translation>Das zusammengeführte Modell, wo es eines gibt, sonst Basis und Adapter</translation>
         </message>
         <message>
             <source>The merged model would overwrite its base model.</source>
@@ -7688,10 +7736,6 @@
             <translation>Tokens je Sekunde</translation>
         </message>
         <message>
-            <source>Tokens that the Ollama model keeps in view by default.</source>
-            <translation>Tokens, die das Ollama-Modell standardmäßig im Blick behält.</translation>
-        </message>
-        <message>
             <source>Tokens/s</source>
             <translation>Tokens/s</translation>
         </message>
@@ -7932,6 +7976,10 @@
             <translation>Das Training dauerte {time}.</translation>
         </message>
         <message>
+            <source>Trust remote code</source>
+            <translation>Remote-Code vertrauen</translation>
+        </message>
+        <message>
             <source>Try a prompt from your training data to see what the model learned, then an unrelated one to check that it kept its other skills.</source>
             <translation>Probieren Sie einen Prompt aus Ihren Trainingsdaten, um zu sehen, was das Modell gelernt hat, und dann einen anderen, um zu prüfen, ob es sonst nichts verlernt hat.</translation>
         </message>
@@ -8014,6 +8062,10 @@
         <message>
             <source>Unfinished</source>
             <translation>Unvollendet</translation>
+        </message>
+        <message>
+            <source>Unit of the evaluation and checkpoint intervals.</source>
+            <translation>Einheit der Intervalle für Evaluationen und Checkpoints.</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -8102,10 +8154,6 @@
         <message>
             <source>Unsloth would also adapt {added}.</source>
             <translation>Unsloth würde auch {added} anpassen.</translation>
-        </message>
-        <message>
-            <source>Unsloth's</source>
-            <translation>Das von Unsloth</translation>
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always of the type NF4.</source>
@@ -8268,10 +8316,6 @@
             <translation>Validierungszeilen im Training</translation>
         </message>
         <message>
-            <source>Validation rows whose prompts are answered as well. 0: none.</source>
-            <translation>Validierungszeilen, deren Prompts ebenfalls beantwortet werden. 0: keine.</translation>
-        </message>
-        <message>
             <source>Validation share</source>
             <translation>Validierungsanteil</translation>
         </message>
@@ -8368,12 +8412,16 @@
             <translation>Über 10 % der Schritte aufwärmen</translation>
         </message>
         <message>
-            <source>Warm-up</source>
-            <translation>Aufwärmen</translation>
+            <source>Warmup ratio</source>
+            <translation>Aufwärmanteil</translation>
         </message>
         <message>
-            <source>Warm-up steps</source>
+            <source>Warmup steps</source>
             <translation>Aufwärmschritte</translation>
+        </message>
+        <message>
+            <source>Warmup, stable, decay</source>
+            <translation>Aufwärmen, konstant, abfallend</translation>
         </message>
         <message>
             <source>Warnings</source>
@@ -8396,10 +8444,6 @@
             <translation>Gewichtszerfall</translation>
         </message>
         <message>
-            <source>Weight of the adapter</source>
-            <translation>Gewicht des Adapters</translation>
-        </message>
-        <message>
             <source>Weight of this source</source>
             <translation>Gewicht dieser Quelle</translation>
         </message>
@@ -8416,7 +8460,7 @@
             <translation>Weights &amp; Biases</translation>
         </message>
         <message>
-            <source>Weights on several devices</source>
+            <source>Weights across devices</source>
             <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
@@ -8456,20 +8500,12 @@
             <translation>Was unter dem Loss gezeigt wird</translation>
         </message>
         <message>
-            <source>What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.</source>
-            <translation>Was das Modell lädt und umhüllt. Unsloth bringt schnellere Kernel für eine GPU und ihm bekannte Modelle; PEFT geht überall. Automatisch nimmt Unsloth, wo es installiert ist und sich lohnt.</translation>
-        </message>
-        <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
         </message>
         <message>
             <source>What set-ups of the engine did.</source>
             <translation>Was beim Einrichten der Engine geschah.</translation>
-        </message>
-        <message>
-            <source>What the adapter begins as. The default changes nothing at first. EVA looks at some of the rows and begins with the directions that vary most. PiSSA takes the largest singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three the saved adapter has twice the rank.</source>
-            <translation>Womit der Adapter beginnt. Die Vorgabe ändert zunächst nichts. EVA sieht sich einige Zeilen an und beginnt mit den Richtungen, die am meisten schwanken. PiSSA nimmt die größten Singulärvektoren der Gewichte selbst und lernt oft schneller, OLoRA eine Orthonormalbasis davon; beide brauchen eine unquantisierte Basis. LoftQ gleicht aus, was 4-Bit-Gewichte verlieren. Bei den letzten dreien hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
             <source>What the latest run told, without any text of yours.</source>
@@ -8482,10 +8518,6 @@
         <message>
             <source>What the settings do</source>
             <translation>Was die Einstellungen tun</translation>
-        </message>
-        <message>
-            <source>What the two intervals below are counted in.</source>
-            <translation>Worin die beiden Abstände darunter gezählt werden.</translation>
         </message>
         <message>
             <source>What the window noted.</source>
@@ -8520,36 +8552,16 @@
             <translation>Wo ist {name} jetzt?</translation>
         </message>
         <message>
-            <source>Where it is needed</source>
-            <translation>Wo es nötig ist</translation>
+            <source>Where it is faster</source>
+            <translation>Wo es schneller ist</translation>
         </message>
         <message>
-            <source>Where it pays</source>
-            <translation>Wo es sich lohnt</translation>
-        </message>
-        <message>
-            <source>Where loss, rate and evaluations go besides the run folder. Weights &amp; Biases works offline until you log in with its own command; each needs its package.</source>
-            <translation>Wohin Loss, Rate und Auswertungen außer in den Lauf-Ordner gehen. Weights &amp; Biases arbeitet offline, bis Sie sich mit seinem eigenen Befehl anmelden; jedes braucht sein Paket.</translation>
-        </message>
-        <message>
-            <source>Where the learning rate ends, as a share of its highest.</source>
-            <translation>Wo die Lernrate endet, als Anteil ihres Höchstwerts.</translation>
-        </message>
-        <message>
-            <source>Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:1. Several train together, each on a part of every step: cuda:0,cuda:1 on two GPUs, cpu:2 in two processes on the processor.</source>
-            <translation>Wo das Modell liegt: auto, cpu, mps, cuda oder eines von mehreren als cuda:1. Mehrere trainieren zusammen, jedes an einem Teil jedes Schritts: cuda:0,cuda:1 auf zwei GPUs, cpu:2 in zwei Prozessen auf dem Prozessor.</translation>
-        </message>
-        <message>
-            <source>Where they agree</source>
-            <translation>Wo sie übereinstimmen</translation>
+            <source>Where results match</source>
+            <translation>Wo die Ergebnisse übereinstimmen</translation>
         </message>
         <message>
             <source>Whether a model fits is told as soon as the device is known.</source>
             <translation>Ob ein Modell passt, steht hier, sobald das Gerät bekannt ist.</translation>
-        </message>
-        <message>
-            <source>Whether every device holds all base weights, which is fastest, or a part of them, for models that do not fit on one. Used with several devices only; quantised weights cannot be divided.</source>
-            <translation>Ob jedes Gerät alle Basisgewichte hält, was am schnellsten ist, oder einen Teil davon, für Modelle, die nicht auf eines passen. Nur bei mehreren Geräten verwendet; quantisierte Gewichte lassen sich nicht verteilen.</translation>
         </message>
         <message>
             <source>Whether there is a newer version could not be found out: {reason}.</source>
@@ -8558,14 +8570,6 @@
         <message>
             <source>Which answer is better? Model names appear after you vote.</source>
             <translation>Welche Antwort ist besser? Die Modellnamen erscheinen nach Ihrer Stimme.</translation>
-        </message>
-        <message>
-            <source>Which bias terms train as well. None keeps the adapter a pure low-rank update.</source>
-            <translation>Welche Bias-Terme mittrainiert werden. Ohne bleibt der Adapter eine reine Änderung von niedrigem Rang.</translation>
-        </message>
-        <message>
-            <source>Which linear layers of each transformer block get an adapter. More layers learn more and cost more memory.</source>
-            <translation>Welche linearen Schichten jedes Transformer-Blocks einen Adapter bekommen. Mehr Schichten lernen mehr und kosten mehr Speicher.</translation>
         </message>
         <message>
             <source>Which modules can be adapted depends on the model. The LoRA page lists its modules.</source>
@@ -8582,10 +8586,6 @@
         <message>
             <source>Why the project could not be read.</source>
             <translation>Warum das Projekt nicht gelesen werden konnte.</translation>
-        </message>
-        <message>
-            <source>Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for much new material. Memory and file size grow with it.</source>
-            <translation>Breite der Änderung von niedrigem Rang, in Dimensionen. 8 für Ton und Format, 16 für die meisten Aufgaben, 32 für ein neues Fachgebiet, 64 für viel neuen Stoff. Speicherbedarf und Dateigröße wachsen damit.</translation>
         </message>
         <message>
             <source>Win rate</source>
@@ -8678,6 +8678,10 @@
         <message>
             <source>Your examples</source>
             <translation>Ihre Beispiele</translation>
+        </message>
+        <message>
+            <source>Your own llama.cpp build to convert and quantize with. Leave empty for the built-in one.</source>
+            <translation>Eigenes llama.cpp zum Konvertieren und Quantisieren. Leer lassen für das mitgelieferte.</translation>
         </message>
         <message>
             <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
@@ -9795,8 +9799,8 @@
             <translation>Name oder Organisation/Name</translation>
         </message>
         <message>
-            <source>name:tag of the model to create. Empty: the project's name.</source>
-            <translation>name:tag des anzulegenden Modells. Leer: der Name des Projekts.</translation>
+            <source>name:tag of the model to create. Leave empty for the project's name.</source>
+            <translation>name:tag des anzulegenden Modells. Leer lassen für den Namen des Projekts.</translation>
         </message>
         <message>
             <source>names a quantisation twice</source>

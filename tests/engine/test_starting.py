@@ -166,7 +166,7 @@ def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwis
     (problem,) = starting_adapter.check(spec)
     assert problem.severity == "warning"
     assert "rank 4, alpha 8, q_proj" in str(problem.what)
-    assert "Rank 32, Initial values PiSSA" in str(problem.remedy)
+    assert "Rank 32, Initialization PiSSA" in str(problem.remedy)
     assert "Alpha" not in str(problem.remedy)
     assert not starting_adapter.check(LoraSpec(start_from=str(adapter)))
 

@@ -23,8 +23,8 @@ class LoraSpec(Spec):
     rank: int = setting(
         16,
         "Rank",
-        "Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 "
-        "for a new domain, 64 for much new material. Memory and file size grow with it.",
+        "Dimension of the low-rank update. Use 8 for tone and format, 16 for most tasks, 32 "
+        "for a new domain, 64 for a lot of new material. Memory and file size grow with it.",
         ge=1,
         le=1024,
         help_topic="lora-update",
@@ -32,7 +32,7 @@ class LoraSpec(Spec):
     alpha: int = setting(
         32,
         "Alpha",
-        "Strength of the update: it is scaled by alpha / rank. One or two times the rank is usual.",
+        "Scales the update by alpha / rank. One or two times the rank is common.",
         ge=1,
         le=4096,
         help_topic="lora-update",
@@ -40,8 +40,8 @@ class LoraSpec(Spec):
     dropout: float = setting(
         0.0,
         "Dropout",
-        "Share of adapter inputs zeroed at random while training. 0 is fastest; 0.05 to 0.1 helps "
-        "against overfitting on a small dataset.",
+        "Share of adapter inputs set to zero at random during training. 0 is fastest; 0.05 to"
+        " 0.1 reduces overfitting on small datasets.",
         ge=0.0,
         le=0.9,
         step=0.01,
@@ -50,16 +50,16 @@ class LoraSpec(Spec):
     bias: Literal["none", "lora_only", "all"] = setting(
         "none",
         "Biases",
-        "Which bias terms train as well. None keeps the adapter a pure low-rank update.",
-        choices={"none": "None", "lora_only": "Of adapted layers", "all": "All"},
+        "Bias terms to train as well. None keeps the adapter a pure low-rank update.",
+        choices={"none": "None", "lora_only": "Adapted layers only", "all": "All"},
         advanced=True,
         help_topic="target-modules",
     )
     targets: Targets = setting(
         "all_linear",
         "Target modules",
-        "Which linear layers of each transformer block get an adapter. More layers learn more and "
-        "cost more memory.",
+        "Linear layers of each transformer block that get an adapter. More layers learn more "
+        "and use more memory.",
         choices={
             "attention_qv": "Attention q, v",
             "attention": "Attention q, k, v, o",
@@ -72,34 +72,35 @@ class LoraSpec(Spec):
     target_names: tuple[str, ...] = setting(
         (),
         "Module names",
-        "Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.",
+        "Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.",
         help_topic="target-modules",
     )
 
     use_rslora: bool = setting(
         False,
-        "Rank-stabilised",
-        "Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as "
-        "fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.",
+        "Rank-stabilized LoRA",
+        "Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn"
+        " as fast as low ones (rsLoRA, Kalajdzievski 2023). Useful from rank 64.",
         advanced=True,
         help_topic="rank-stabilized-lora",
     )
     use_dora: bool = setting(
         False,
         "DoRA",
-        "Learns the length of each weight row apart from its direction (Liu et al. 2024). Often "
-        "better at low ranks; slower, and takes more memory.",
+        "Learns the magnitude of each weight row separately from its direction (Liu et al. "
+        "2024). Often better at low ranks; slower, and uses more memory.",
         advanced=True,
         help_topic="dora",
     )
     init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva"] = setting(
         "default",
-        "Initial values",
-        "What the adapter begins as. The default changes nothing at first. EVA looks at some of the "
-        "rows and begins with the directions that vary most. PiSSA takes the largest singular vectors "
-        "of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both "
-        "need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three "
-        "the saved adapter has twice the rank.",
+        "Initialization",
+        "Initial values of the adapter. Default starts with no change to the model. EVA "
+        "samples rows of the dataset and starts with the directions that vary most. PiSSA "
+        "uses the largest singular vectors of the weights and often learns faster; OLoRA uses"
+        " an orthonormal basis of them. Both need an unquantized base model. LoftQ "
+        "compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved "
+        "adapter has twice the rank.",
         choices={
             "default": "Default",
             "gaussian": "Gaussian",
@@ -115,31 +116,34 @@ class LoraSpec(Spec):
     blocks: str = setting(
         "",
         "Blocks",
-        "Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.",
+        "Numbers of the transformer blocks that get an adapter, counted from 0, such as 0-7, "
+        "12. Leave empty for all.",
         advanced=True,
         help_topic="target-modules",
     )
     own_ranks: tuple[str, ...] = setting(
         (),
         "Ranks by module",
-        "Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.",
+        "Different ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and"
+        " alpha 64.",
         advanced=True,
         help_topic="lora-update",
     )
     modules_to_save: tuple[str, ...] = setting(
         (),
-        "Trained whole",
-        "Names of modules that train in full and are saved with the adapter, such as lm_head or "
-        "embed_tokens. Takes the memory of full fine-tuning for these.",
+        "Modules trained in full",
+        "Names of modules to train in full and save with the adapter, such as lm_head or "
+        "embed_tokens. They need as much memory as in full fine-tuning.",
         advanced=True,
         help_topic="modules-trained-in-full",
     )
 
     start_from: str = setting(
         "",
-        "Go on from",
-        "Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and layers are "
-        "taken from it. Preference training compares with it instead of the base model.",
+        "Start from adapter",
+        "Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and "
+        "target modules are used. Preference training uses it as the reference model instead "
+        "of the base model.",
         path="folder",
         advanced=True,
         help_topic="starting-from-an-adapter",

@@ -24,15 +24,15 @@ class ModelSpec(Spec):
     source: str = setting(
         "",
         "Model",
-        "A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or "
-        f"{BUILTIN_PREFIX}{DEFAULT_BUILTIN} for the small model that comes with the program.",
+        "A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or "
+        f"{BUILTIN_PREFIX}{DEFAULT_BUILTIN} for the small built-in model.",
         path="any",
         help_topic="base-model",
     )
     revision: str = setting(
         "main",
         "Revision",
-        "Branch, tag or commit of a hub model. A commit makes a run repeatable.",
+        "Branch, tag or commit of a hub model. Pin a commit to make a run reproducible.",
         advanced=True,
         min_length=1,
         help_topic="base-model",
@@ -40,9 +40,10 @@ class ModelSpec(Spec):
     precision: Precision = setting(
         "auto",
         "Precision",
-        "How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit "
-        "halves and 4-bit quarters their memory at a small cost in quality. A processor without "
-        "16-bit arithmetic does best with 32-bit. The adapter itself is always trained in 32-bit.",
+        "How the frozen base weights are stored during training. 16-bit is exact and fastest."
+        " 8-bit halves and 4-bit quarters their memory at a small cost in quality. On a CPU "
+        "without 16-bit arithmetic, use 32-bit. The adapter itself is always trained in "
+        "32-bit.",
         choices={
             "auto": "Best for this device",
             "bf16": "bfloat16",
@@ -56,47 +57,48 @@ class ModelSpec(Spec):
     quant_type: Literal["nf4", "fp4"] = setting(
         "nf4",
         "4-bit type",
-        "NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit "
-        "floating point. Used with 4-bit precision only.",
+        "NF4 suits normally distributed weights, which model weights are. FP4 is plain 4-bit "
+        "floating point. Only used with 4-bit precision.",
         choices={"nf4": "NF4", "fp4": "FP4"},
         advanced=True,
         help_topic="quantization",
     )
     double_quant: bool = setting(
         True,
-        "Double quantisation",
-        "Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.",
+        "Double quantization",
+        "Also quantizes the scales of 4-bit blocks. Saves about 0.4 bits per parameter.",
         advanced=True,
         help_topic="quantization",
     )
     device: str = setting(
         "auto",
         "Device",
-        "Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:1. Several train "
-        "together, each on a part of every step: cuda:0,cuda:1 on two GPUs, cpu:2 in two processes "
-        "on the processor.",
+        "Device to train on: auto, cpu, mps, cuda, or one GPU such as cuda:1. Name several to"
+        " train in parallel, each on a part of every batch: cuda:0,cuda:1 for two GPUs, cpu:2"
+        " for two CPU processes.",
         advanced=True,
         pattern=r"^(auto|mps|cpu(:[1-9]\d?)?|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$",
         help_topic="devices",
     )
     sharding: Literal["auto", "replicate", "shard"] = setting(
         "auto",
-        "Weights on several devices",
-        "Whether every device holds all base weights, which is fastest, or a part of them, for models "
-        "that do not fit on one. Used with several devices only; quantised weights cannot be divided.",
+        "Weights across devices",
+        "Replicate the base weights on every device, which is fastest, or shard them for "
+        "models that don't fit on one. Only used with several devices; quantized weights "
+        "can't be sharded.",
         choices={
-            "auto": "Divided if they do not fit",
-            "replicate": "All on each",
-            "shard": "Divided among them",
+            "auto": "Shard if they don't fit",
+            "replicate": "Replicate",
+            "shard": "Shard",
         },
         advanced=True,
         help_topic="devices",
     )
     trust_remote_code: bool = setting(
         False,
-        "Run the model's own code",
-        "Some models bring Python code of their own. It runs with your rights: allow it only for a "
-        "model whose author you trust.",
+        "Trust remote code",
+        "Some models include their own Python code. It runs with your permissions: only allow"
+        " it for models whose author you trust.",
         advanced=True,
         help_topic="remote-code",
     )

@@ -26,8 +26,9 @@ class TrainingSpec(Spec):
     preference: Literal["dpo", "orpo"] = setting(
         "dpo",
         "Preference method",
-        "How pairs of a better and a worse answer are learned from: DPO compares with the base "
-        "model, ORPO does without and also learns the better answer itself. Used with pairs only.",
+        "How to learn from pairs of a chosen and a rejected answer. DPO compares with the "
+        "base model. ORPO needs no reference model and also learns the chosen answer itself. "
+        "Only used with preference pairs.",
         choices={"dpo": "DPO", "orpo": "ORPO"},
         advanced=True,
         help_topic="preference-losses",
@@ -35,8 +36,8 @@ class TrainingSpec(Spec):
     beta: float = setting(
         0.1,
         "Beta",
-        "Of preference training: how strongly DPO and labelled answers (KTO) are held near the base "
-        "model, and the weight of the comparison in ORPO. 0.1 is usual.",
+        "For preference training: how strongly DPO and KTO keep the model close to the "
+        "reference model, and the weight of the preference term in ORPO. 0.1 is common.",
         gt=0.0,
         le=100.0,
         step=0.05,
@@ -46,7 +47,7 @@ class TrainingSpec(Spec):
     epochs: float = setting(
         3.0,
         "Epochs",
-        "How often the whole dataset is gone through.",
+        "Number of passes over the dataset.",
         gt=0.0,
         le=1000.0,
         step=0.5,
@@ -54,8 +55,8 @@ class TrainingSpec(Spec):
     )
     max_steps: int = setting(
         0,
-        "Step limit",
-        "Ends training after this many optimizer steps. 0: no limit but the epochs.",
+        "Max. steps",
+        "Ends training after this many optimizer steps. 0 trains for all epochs.",
         unit="steps",
         ge=0,
         le=1_000_000_000,
@@ -64,8 +65,8 @@ class TrainingSpec(Spec):
     )
     micro_batch: int = setting(
         4,
-        "Micro-batch",
-        "Conversations processed at once. Memory grows with it.",
+        "Micro-batch size",
+        "Rows processed at once. Memory grows with it.",
         unit="rows",
         ge=1,
         le=1024,
@@ -74,8 +75,8 @@ class TrainingSpec(Spec):
     gradient_accumulation: int = setting(
         4,
         "Gradient accumulation",
-        "Micro-batches added up before each optimizer step. The effective batch is micro-batch × "
-        "accumulation.",
+        "Micro-batches accumulated before each optimizer step. Effective batch size = "
+        "micro-batch size × gradient accumulation.",
         unit="micro-batches",
         ge=1,
         le=4096,
@@ -84,7 +85,7 @@ class TrainingSpec(Spec):
     learning_rate: float = setting(
         2e-4,
         "Learning rate",
-        "Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.",
+        "Peak learning rate. 1e-4 to 3e-4 suits most LoRA runs.",
         gt=0.0,
         le=1.0,
         help_topic="learning-rate",
@@ -92,8 +93,8 @@ class TrainingSpec(Spec):
     lora_plus_ratio: float = setting(
         1.0,
         "LoRA+ ratio",
-        "Learning rate of the adapter's B matrices over that of its A matrices. 1: the same for "
-        "both; 16 often learns faster (LoRA+, Hayou et al. 2024).",
+        "Learning rate of the B matrices divided by that of the A matrices. 1 uses the same "
+        "rate for both; 16 often learns faster (LoRA+, Hayou et al. 2024).",
         ge=1.0,
         le=1000.0,
         step=1.0,
@@ -103,8 +104,8 @@ class TrainingSpec(Spec):
     neftune_alpha: float = setting(
         0.0,
         "NEFTune noise",
-        "Strength of random noise on the embeddings while training, against parroting of small "
-        "datasets (Jain et al. 2023). 5 is usual. 0: none.",
+        "Strength of random noise added to the embeddings during training, which reduces "
+        "overfitting on small datasets (Jain et al. 2023). 5 is common, 0 turns it off.",
         ge=0.0,
         le=100.0,
         step=1.0,
@@ -113,25 +114,25 @@ class TrainingSpec(Spec):
     )
     schedule: Schedule = setting(
         "cosine",
-        "Schedule",
-        "How the learning rate falls after the warm-up.",
+        "Learning rate schedule",
+        "How the learning rate decays after warmup.",
         choices={
             "linear": "Linear",
             "cosine": "Cosine",
             "cosine_with_restarts": "Cosine with restarts",
-            "cosine_with_min_lr": "Cosine to a lowest rate",
+            "cosine_with_min_lr": "Cosine to a minimum",
             "polynomial": "Polynomial",
             "constant": "Constant",
             "inverse_sqrt": "Inverse square root",
-            "warmup_stable_decay": "Stable, then decay",
-            "reduce_on_plateau": "Halve on a plateau",
+            "warmup_stable_decay": "Warmup, stable, decay",
+            "reduce_on_plateau": "Reduce on plateau",
         },
         advanced=True,
         help_topic="schedules",
     )
     warmup_share: float = setting(
         0.03,
-        "Warm-up",
+        "Warmup ratio",
         "Share of all steps over which the learning rate rises from zero.",
         ge=0.0,
         le=1.0,
@@ -141,8 +142,8 @@ class TrainingSpec(Spec):
     )
     warmup_steps: int = setting(
         0,
-        "Warm-up steps",
-        "Counts instead of the share where it is not 0.",
+        "Warmup steps",
+        "Overrides the warmup ratio unless it is 0.",
         unit="steps",
         ge=0,
         le=1_000_000_000,
@@ -151,8 +152,8 @@ class TrainingSpec(Spec):
     )
     lowest_rate: float = setting(
         0.1,
-        "Lowest rate",
-        "Where the learning rate ends, as a share of its highest.",
+        "Min. learning rate",
+        "Final learning rate as a share of the peak learning rate.",
         ge=0.0,
         le=0.99,
         step=0.05,
@@ -161,8 +162,8 @@ class TrainingSpec(Spec):
     )
     schedule_cycles: int = setting(
         3,
-        "Restarts",
-        "How many times the cosine runs from its highest to zero.",
+        "Cycles",
+        "How many times the cosine schedule decays from its peak to zero.",
         ge=1,
         le=1000,
         advanced=True,
@@ -171,7 +172,7 @@ class TrainingSpec(Spec):
     schedule_power: float = setting(
         2.0,
         "Power",
-        "Of the polynomial: 1 is a straight line, more falls faster at first.",
+        "Exponent of the polynomial schedule. 1 is linear; higher values decay faster at first.",
         gt=0.0,
         le=10.0,
         step=0.5,
@@ -180,8 +181,8 @@ class TrainingSpec(Spec):
     )
     decay_share: float = setting(
         0.2,
-        "Decay",
-        "Share of all steps, the last ones, over which the stable learning rate falls.",
+        "Decay ratio",
+        "Share of all steps, at the end, over which the learning rate decays.",
         ge=0.0,
         le=1.0,
         step=0.05,
@@ -191,9 +192,9 @@ class TrainingSpec(Spec):
     optimizer: Optimizer = setting(
         "adamw",
         "Optimizer",
-        "AdamW suits nearly everything. 8-bit ones keep a quarter of its memory, paged ones can spill "
-        "to main memory on CUDA, Lion keeps half and wants a lower learning rate, schedule-free ones "
-        "need no schedule.",
+        "AdamW suits nearly everything. 8-bit optimizers use a quarter of its memory. Paged "
+        "ones can move their state to main memory on CUDA. Lion uses half the memory and "
+        "needs a lower learning rate. Schedule-free ones need no schedule.",
         choices=TITLES,
         advanced=True,
         help_topic="optimizers",
@@ -201,7 +202,7 @@ class TrainingSpec(Spec):
     weight_decay: float = setting(
         0.0,
         "Weight decay",
-        "Pull of adapter weights towards zero at each step, times the learning rate.",
+        "Pulls adapter weights toward zero at each step, scaled by the learning rate.",
         ge=0.0,
         le=10.0,
         step=0.01,
@@ -211,7 +212,7 @@ class TrainingSpec(Spec):
     max_grad_norm: float = setting(
         1.0,
         "Gradient clipping",
-        "Largest norm of the gradient of one step. 0 switches clipping off.",
+        "Maximum gradient norm. 0 turns clipping off.",
         ge=0.0,
         le=1000.0,
         step=0.1,
@@ -221,50 +222,52 @@ class TrainingSpec(Spec):
     gradient_checkpointing: Checkpointing = setting(
         "off",
         "Gradient checkpointing",
-        "Computes activations twice instead of keeping them: much less memory, about a third "
-        "slower. Unsloth's also moves what it keeps to main memory.",
-        choices={"off": "Off", "on": "On", "unsloth": "Unsloth's"},
+        "Recomputes activations in the backward pass instead of storing them: much less "
+        "memory, about a third slower. Unsloth's version also offloads what it stores to main"
+        " memory.",
+        choices={"off": "Off", "on": "On", "unsloth": "Unsloth"},
         advanced=True,
         help_topic="gradient-checkpointing",
     )
     packing: bool = setting(
         True,
-        "Packing",
-        "Puts the rows of a micro-batch end to end, with attention inside each row only, so that "
-        "nothing is computed for padding. Same result, less time and memory.",
+        "Sequence packing",
+        "Concatenates the rows of a micro-batch without padding; attention stays within each "
+        "row. Same result, less time and memory.",
         advanced=True,
         help_topic="packing",
     )
     group_by_length: bool = setting(
         False,
         "Group by length",
-        "Rows of like length share a step: steps take more even time and memory, in an order that is "
-        "less random.",
+        "Puts rows of similar length into the same step, so that time and memory per step "
+        "vary less. The order is less random.",
         advanced=True,
         help_topic="packing",
     )
     torch_compile: Literal["off", "auto"] = setting(
         "off",
         "torch.compile",
-        "Joins small computations of the feed-forward parts into larger ones. Where it pays is measured "
-        "on the longest micro-batch before training, which takes a minute.",
-        choices={"off": "Off", "auto": "Where it pays"},
+        "Compiles the feed-forward layers where that is faster. This is measured on the "
+        "longest micro-batch before training, which takes about a minute.",
+        choices={"off": "Off", "auto": "Where it is faster"},
         advanced=True,
         help_topic="compiling",
     )
     liger: Literal["auto", "off"] = setting(
         "auto",
         "Liger kernels",
-        "Norms, gates, rotations and the scores of logits in one pass each, on a GPU for which Liger is "
-        "installed. Each is tried first; what gives other values or gradients is left out.",
-        choices={"auto": "Where they agree", "off": "Off"},
+        "Fused kernels for norms, gated MLPs, rotary embeddings and the loss, on GPUs with "
+        "Liger installed. Each kernel is tested first and skipped if its values or gradients "
+        "differ.",
+        choices={"auto": "Where results match", "off": "Off"},
         advanced=True,
         help_topic="kernels",
     )
     cadence: Cadence = setting(
         "steps",
-        "Count in",
-        "What the two intervals below are counted in.",
+        "Interval unit",
+        "Unit of the evaluation and checkpoint intervals.",
         choices={"steps": "Steps", "epochs": "Epochs"},
         advanced=True,
         help_topic="evaluation-and-samples",
@@ -272,7 +275,8 @@ class TrainingSpec(Spec):
     eval_every: float = setting(
         0.0,
         "Evaluate every",
-        "Steps or epochs between two looks at the validation rows. 0: after each epoch.",
+        "Steps or epochs between two evaluations on the validation rows. 0 evaluates after "
+        "each epoch.",
         ge=0.0,
         le=1_000_000_000.0,
         step=1.0,
@@ -282,7 +286,7 @@ class TrainingSpec(Spec):
     save_every: float = setting(
         100.0,
         "Checkpoint every",
-        "Steps or epochs between two checkpoints. 0: by time alone, and at the end.",
+        "Steps or epochs between two checkpoints. 0 saves by time only, and at the end.",
         ge=0.0,
         le=1_000_000_000.0,
         step=1.0,
@@ -292,7 +296,8 @@ class TrainingSpec(Spec):
     sample_prompts: tuple[str, ...] = setting(
         (),
         "Sample prompts",
-        "Answered at each evaluation by the tuned model, beside the base model. One a line.",
+        "Prompts that the fine-tuned model and the base model answer at each evaluation. One "
+        "per line.",
         lines=True,
         advanced=True,
         help_topic="evaluation-and-samples",
@@ -300,7 +305,7 @@ class TrainingSpec(Spec):
     sample_rows: int = setting(
         2,
         "Sample rows",
-        "Validation rows whose prompts are answered as well. 0: none.",
+        "Number of validation rows whose prompts are answered as well. 0 for none.",
         unit="rows",
         ge=0,
         le=64,
@@ -309,8 +314,8 @@ class TrainingSpec(Spec):
     )
     sample_tokens: int = setting(
         64,
-        "Longest sample",
-        "An answer to a sample prompt ends after this many tokens.",
+        "Max. sample length",
+        "Maximum number of tokens in an answer to a sample prompt.",
         unit="tokens",
         ge=1,
         le=4096,
@@ -319,16 +324,16 @@ class TrainingSpec(Spec):
     )
     keep_best: bool = setting(
         True,
-        "Keep the best",
-        "The adapter at the end is the one with the lowest eval loss, not the last one. Takes "
-        "validation rows.",
+        "Keep the best adapter",
+        "Saves the adapter with the lowest eval loss at the end, instead of the last one. "
+        "Needs validation rows.",
         advanced=True,
         help_topic="best-adapter",
     )
     early_stopping: int = setting(
         0,
-        "Early stopping",
-        "Ends training when eval loss has not fallen for this many evaluations. 0: never.",
+        "Early stopping patience",
+        "Ends training when eval loss hasn't improved for this many evaluations. 0 turns it off.",
         unit="evaluations",
         ge=0,
         le=1000,
@@ -337,8 +342,9 @@ class TrainingSpec(Spec):
     )
     early_stopping_delta: float = setting(
         0.0,
-        "Least improvement",
-        "Eval loss has to fall by more than this, in nats, to count for early stopping.",
+        "Min. improvement",
+        "Eval loss must fall by more than this, in nats, to count as an improvement for early"
+        " stopping.",
         ge=0.0,
         le=100.0,
         step=0.01,
@@ -347,8 +353,9 @@ class TrainingSpec(Spec):
     )
     save_minutes: float = setting(
         10.0,
-        "Checkpoint at least every",
-        "Longest time between two checkpoints: what a power cut can cost. 0: by steps alone.",
+        "Max. time between checkpoints",
+        "Maximum time between two checkpoints, which limits how much work a power cut can "
+        "cost. 0 saves by steps only.",
         unit="minutes",
         ge=0.0,
         le=10_000.0,
@@ -358,8 +365,8 @@ class TrainingSpec(Spec):
     )
     keep_checkpoints: int = setting(
         2,
-        "Checkpoints kept",
-        "Older ones are deleted after a newer one is complete.",
+        "Checkpoints to keep",
+        "Older checkpoints are deleted when a newer one is complete.",
         ge=1,
         le=1000,
         advanced=True,
@@ -368,17 +375,18 @@ class TrainingSpec(Spec):
     backend: Backend = setting(
         "auto",
         "Backend",
-        "What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it "
-        "knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.",
+        "Library that loads and wraps the model. Unsloth has faster kernels for GPUs and "
+        "models it supports; PEFT works everywhere. Automatic uses Unsloth where it is "
+        "installed and faster.",
         choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
         advanced=True,
         help_topic="backends",
     )
     trackers: tuple[Tracker, ...] = setting(
         (),
-        "Metrics also to",
-        "Where loss, rate and evaluations go besides the run folder. Weights & Biases works offline "
-        "until you log in with its own command; each needs its package.",
+        "Experiment trackers",
+        "Also log loss, learning rate and evaluations to these trackers. Weights & Biases "
+        "works offline until you log in with its own command. Each tracker needs its package.",
         choices=TITLES_OF_TRACKERS,
         advanced=True,
         help_topic="trackers",
@@ -386,7 +394,7 @@ class TrainingSpec(Spec):
     seed: int = setting(
         42,
         "Seed",
-        "Fixes the order of rows, the split and the initial adapter.",
+        "Seed for the order of rows, the validation split and the initialization of the adapter.",
         ge=0,
         le=2**32 - 1,
         advanced=True,
