@@ -4,8 +4,16 @@
     <context>
         <name>LoRA Studio</name>
         <message>
+            <source> in {unit}</source>
+            <translation> in {unit}</translation>
+        </message>
+        <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
             <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
+        </message>
+        <message>
+            <source>, best eval {loss}</source>
+            <translation>, bester Eval-Loss {loss}</translation>
         </message>
         <message>
             <source>, eval loss {value}</source>
@@ -18,6 +26,10 @@
         <message>
             <source>, {count} are there already</source>
             <translation>, {count} sind schon da</translation>
+        </message>
+        <message>
+            <source>, {size} of it checkpoints</source>
+            <translation>, davon {size} Checkpoints</translation>
         </message>
         <message>
             <source>/no_think in a user message</source>
@@ -66,6 +78,10 @@
         <message>
             <source>4-bit weights</source>
             <translation>4-Bit-Gewichte</translation>
+        </message>
+        <message>
+            <source>4-bit weights aren't supported on this device</source>
+            <translation>4-Bit-Gewichte werden auf diesem Gerät nicht unterstützt</translation>
         </message>
         <message>
             <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
@@ -428,6 +444,10 @@
             <translation>Fügen Sie Zeilen hinzu, senken Sie den Rang, oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
+            <source>Add rows, lower the rank, or choose the default initialization.</source>
+            <translation>Füge Zeilen hinzu, verkleinere den Rang, oder wähle die Standardinitialisierung.</translation>
+        </message>
+        <message>
             <source>Add sample prompt</source>
             <translation>Beispiel-Prompt hinzufügen</translation>
         </message>
@@ -440,6 +460,10 @@
             <translation>Nehmen Sie sie in die Zielmodule auf, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
+            <source>Add them to the target modules, or set the backend to Auto.</source>
+            <translation>Nimm sie in die Zielmodule auf, oder stelle das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
             <source>Add to LM Studio</source>
             <translation>Zu LM Studio hinzufügen</translation>
         </message>
@@ -449,6 +473,13 @@
         </message>
         <message numerus="yes">
             <source>Add {n} runs to queue</source>
+            <translation>
+                <numerusform>{n} Lauf in die Warteschlange</numerusform>
+                <numerusform>{n} Läufe in die Warteschlange</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>Add {n} runs to the queue</source>
             <translation>
                 <numerusform>{n} Lauf in die Warteschlange</numerusform>
                 <numerusform>{n} Läufe in die Warteschlange</numerusform>
@@ -1098,6 +1129,10 @@
             <translation>Aufbewahrte Checkpoints</translation>
         </message>
         <message>
+            <source>Choose 4-bit precision or the default initialization.</source>
+            <translation>Wähle 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
+        </message>
+        <message>
             <source>Choose AdamW, which every device has.</source>
             <translation>Wählen Sie AdamW, das jedes Gerät hat.</translation>
         </message>
@@ -1282,6 +1317,10 @@
             <translation>Wählen Sie einen anderen Lauf.</translation>
         </message>
         <message>
+            <source>Choose blocks from 0 to {last:d}.</source>
+            <translation>Wähle Blöcke von 0 bis {last:d}.</translation>
+        </message>
+        <message>
             <source>Choose cat, which is exact, or svd, which reduces the sum to the rank you want.</source>
             <translation>Wähle cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang reduziert.</translation>
         </message>
@@ -1360,6 +1399,10 @@
         <message>
             <source>Choose the base model that the adapter was trained on, in the same version.</source>
             <translation>Wähle das Basismodell, auf dem der Adapter trainiert wurde, in derselben Version.</translation>
+        </message>
+        <message>
+            <source>Choose the default initialization, or a model that isn't stored quantized.</source>
+            <translation>Wähle die Standardinitialisierung oder ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
             <source>Choose the file again.</source>
@@ -1474,6 +1517,10 @@
             <translation>Schließen Sie andere Programme, die das Gerät belegen, wählen Sie ein kleineres Modell, oder erlauben Sie weniger als {longest} Tokens je Zeile.</translation>
         </message>
         <message>
+            <source>Close other programs that use the device, choose a smaller model, or lower the maximum sequence length below {longest} tokens.</source>
+            <translation>Schließe andere Programme, die das Gerät nutzen, wähle ein kleineres Modell, oder setze die maximale Sequenzlänge auf weniger als {longest} Tokens.</translation>
+        </message>
+        <message>
             <source>Close programs that use it, or delete its folder in the file manager.</source>
             <translation>Schließen Sie Programme, die ihn verwenden, oder löschen Sie seinen Ordner im Dateimanager.</translation>
         </message>
@@ -1535,6 +1582,10 @@
         <message>
             <source>Command palette…</source>
             <translation>Befehlspalette…</translation>
+        </message>
+        <message>
+            <source>Common ones are lm_head and embed_tokens.</source>
+            <translation>Üblich sind lm_head und embed_tokens.</translation>
         </message>
         <message>
             <source>Compare</source>
@@ -1797,6 +1848,10 @@
             <translation>Legt {folder} an</translation>
         </message>
         <message>
+            <source>Creating</source>
+            <translation>Anlegen</translation>
+        </message>
+        <message>
             <source>Creating the Ollama model</source>
             <translation>Ollama-Modell wird angelegt</translation>
         </message>
@@ -2028,6 +2083,14 @@
             <translation>Passt nicht zum Modell des Projekts. {why}</translation>
         </message>
         <message>
+            <source>Don't change the dataset's files while training starts, and start it again.</source>
+            <translation>Ändere die Dateien des Datensatzes nicht, während das Training startet, und starte es noch einmal.</translation>
+        </message>
+        <message>
+            <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
+            <translation>Trainiere keine Biases, oder wähle ORPO, das kein Referenzmodell braucht.</translation>
+        </message>
+        <message>
             <source>Done</source>
             <translation>Fertig</translation>
         </message>
@@ -2094,6 +2157,10 @@
         <message>
             <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
             <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
+        </message>
+        <message>
+            <source>EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.</source>
+            <translation>EVA braucht mindestens {rank} trainierte Tokens, so viele wie der Rang; die Zeilen haben weniger.</translation>
         </message>
         <message>
             <source>Each job runs in its own process, and this one stopped unexpectedly. Saved checkpoints and adapters are intact. The log of the run shows its last output.</source>
@@ -2636,6 +2703,10 @@
             <translation>Format dieser Quelle</translation>
         </message>
         <message>
+            <source>Free some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
+            <translation>Schaffe Platz oder verschiebe das Projekt auf einen größeren Datenträger und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+        </message>
+        <message>
             <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
             <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und setzen Sie fort: Das Training geht bei Schritt {saved_step} weiter.</translation>
         </message>
@@ -2940,6 +3011,14 @@
             <translation>Wenn es keine Paare sind, wähle ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
         </message>
         <message>
+            <source>If training is interrupted before the next checkpoint, it resumes from step {saved_step:d}. Closing other programs helps.</source>
+            <translation>Wird das Training vor dem nächsten Checkpoint unterbrochen, geht es ab Schritt {saved_step:d} weiter. Andere Programme zu schließen hilft.</translation>
+        </message>
+        <message>
+            <source>If training is interrupted before the next checkpoint, it starts from the beginning. Closing other programs helps.</source>
+            <translation>Wird das Training vor dem nächsten Checkpoint unterbrochen, beginnt es von vorn. Andere Programme zu schließen hilft.</translation>
+        </message>
+        <message>
             <source>If you don't save, the changes since you opened the project are lost.</source>
             <translation>Wenn Sie nicht speichern, gehen die Änderungen seit dem Öffnen des Projekts verloren.</translation>
         </message>
@@ -2962,6 +3041,10 @@
         <message>
             <source>Importance matrix: {found} weights, {tokens} tokens of the data.</source>
             <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
+        </message>
+        <message>
+            <source>Importing</source>
+            <translation>Import</translation>
         </message>
         <message>
             <source>Importing the adapter</source>
@@ -3072,6 +3155,10 @@
             <translation>In {rows} steht „�“ für ein früher verlorenes Zeichen. Es lässt sich nicht zurückholen.</translation>
         </message>
         <message>
+            <source>Increase the micro-batch size or the gradient accumulation.</source>
+            <translation>Vergrößere den Micro-Batch oder die Gradientenakkumulation.</translation>
+        </message>
+        <message>
             <source>Increase “Max. sequence length”, or shorten the row.</source>
             <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeile.</translation>
         </message>
@@ -3110,6 +3197,10 @@
         <message>
             <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
             <translation>Installieren Sie es (pip install unsloth) neben der Engine, oder lassen Sie das Backend offen.</translation>
+        </message>
+        <message>
+            <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
+            <translation>Installiere es (pip install unsloth) in der Umgebung der Engine, oder stelle das Backend auf „Automatisch“.</translation>
         </message>
         <message>
             <source>Install it (pip install {packages}), or do without.</source>
@@ -3164,12 +3255,24 @@
             <translation>Es hat keine .safetensors-Datei.</translation>
         </message>
         <message>
+            <source>It has no layer that the preset {preset} selects.</source>
+            <translation>Es hat keine Schicht, die die Vorgabe {preset} auswählt.</translation>
+        </message>
+        <message>
             <source>It has no layer that the preset {targets} means.</source>
             <translation>Es hat keine Schicht, die die Voreinstellung {targets} meint.</translation>
         </message>
         <message>
             <source>It has no linear layer called {wanted}.</source>
             <translation>Es hat keine lineare Schicht namens {wanted}.</translation>
+        </message>
+        <message>
+            <source>It has no linear layer named {name}.</source>
+            <translation>Es hat keine lineare Schicht namens {name}.</translation>
+        </message>
+        <message>
+            <source>It has no linear layers.</source>
+            <translation>Es hat keine linearen Schichten.</translation>
         </message>
         <message>
             <source>It has {there}.</source>
@@ -3194,6 +3297,10 @@
         <message>
             <source>Its answers can differ from those of the trained model. Update Ollama and create the model again.</source>
             <translation>Seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und legen Sie das Modell neu an.</translation>
+        </message>
+        <message>
+            <source>Its linear layers are: {names}.</source>
+            <translation>Seine linearen Schichten sind: {names}.</translation>
         </message>
         <message>
             <source>Its linear layers are: {value}.</source>
@@ -3222,6 +3329,10 @@
         <message>
             <source>KL divergence: {kl:.3g} nats.</source>
             <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
+        </message>
+        <message>
+            <source>KTO needs at least two rows in each optimizer step.</source>
+            <translation>KTO braucht mindestens zwei Zeilen in jedem Optimizer-Schritt.</translation>
         </message>
         <message>
             <source>Keep</source>
@@ -3444,6 +3555,22 @@
             <translation>Liger-Kernel</translation>
         </message>
         <message>
+            <source>Liger kernels aren't used.</source>
+            <translation>Liger-Kernel werden nicht verwendet.</translation>
+        </message>
+        <message>
+            <source>Liger kernels compute the loss.</source>
+            <translation>Liger-Kernel berechnen den Loss.</translation>
+        </message>
+        <message>
+            <source>Liger kernels compute {layers} of these layers, and the loss.</source>
+            <translation>Liger-Kernel berechnen {layers} dieser Schichten und den Loss.</translation>
+        </message>
+        <message>
+            <source>Liger kernels compute {layers} of these layers.</source>
+            <translation>Liger-Kernel berechnen {layers} dieser Schichten.</translation>
+        </message>
+        <message>
             <source>Liger's kernels are left out: they do not go together with the other packages ({short}).</source>
             <translation>Die Kernel von Liger werden ausgelassen: Sie vertragen sich nicht mit den anderen Paketen ({short}).</translation>
         </message>
@@ -3470,6 +3597,10 @@
         <message>
             <source>Like this the first row is left out: {fault}.</source>
             <translation>So wird die erste Zeile ausgelassen: {fault}.</translation>
+        </message>
+        <message>
+            <source>Limit rows to {limit} tokens</source>
+            <translation>Zeilen auf {limit} Tokens begrenzen</translation>
         </message>
         <message>
             <source>Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.</source>
@@ -3568,6 +3699,14 @@
             <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
         </message>
         <message>
+            <source>LoftQ needs 4-bit weights, and no adapted layer has them.</source>
+            <translation>LoftQ braucht 4-Bit-Gewichte, und keine angepasste Schicht hat welche.</translation>
+        </message>
+        <message>
+            <source>LoftQ needs the original weights of {name}, which the model's files don't contain.</source>
+            <translation>LoftQ braucht die ursprünglichen Gewichte von {name}; die Dateien des Modells enthalten sie nicht.</translation>
+        </message>
+        <message>
             <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
             <translation>LoftQ braucht {name}, wie es vor der Quantisierung war, und die Dateien des Modells enthalten es nicht unter diesem Namen.</translation>
         </message>
@@ -3590,6 +3729,14 @@
         <message>
             <source>Logits</source>
             <translation>Logits</translation>
+        </message>
+        <message>
+            <source>Logits are computed for trained tokens only, all at once.</source>
+            <translation>Logits werden nur für trainierte Tokens berechnet, alle auf einmal.</translation>
+        </message>
+        <message>
+            <source>Logits are computed for trained tokens only, in chunks.</source>
+            <translation>Logits werden nur für trainierte Tokens berechnet, in Abschnitten.</translation>
         </message>
         <message>
             <source>Logs</source>
@@ -3680,6 +3827,10 @@
             <translation>Geräte werden gesucht</translation>
         </message>
         <message>
+            <source>Looking for faults</source>
+            <translation>Fehler suchen</translation>
+        </message>
+        <message>
             <source>Looking for models</source>
             <translation>Modelle werden gesucht</translation>
         </message>
@@ -3706,6 +3857,10 @@
         <message>
             <source>Low-rank (SVD)</source>
             <translation>Niedriger Rang (SVD)</translation>
+        </message>
+        <message>
+            <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
+            <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
             <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
@@ -3806,6 +3961,10 @@
         <message>
             <source>Measuring row lengths</source>
             <translation>Zeilenlängen werden gemessen</translation>
+        </message>
+        <message>
+            <source>Measuring rows</source>
+            <translation>Zeilen messen</translation>
         </message>
         <message>
             <source>Memory</source>
@@ -4056,6 +4215,10 @@
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze, oder heben Sie die Grenze der Dateigröße Ihres Kontos an, und setzen Sie dann fort: Das Training geht ab Schritt {saved_step} weiter.</translation>
         </message>
         <message>
+            <source>Move the project to a disk without that limit, or raise your account's limit on file sizes, then resume: training continues from step {step:d}.</source>
+            <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze, oder erhöhe die Grenze deines Kontos für Dateigrößen, und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+        </message>
+        <message>
             <source>Move this conversation to the trash</source>
             <translation>Diese Unterhaltung in den Papierkorb verschieben</translation>
         </message>
@@ -4174,6 +4337,10 @@
             <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur bei „Nach Namen“.</translation>
         </message>
         <message>
+            <source>Nearest to it that is proven: {what}.</source>
+            <translation>Am nächsten daran bewiesen: {what}.</translation>
+        </message>
+        <message>
             <source>Nearly equal rows</source>
             <translation>Fast gleiche Zeilen</translation>
         </message>
@@ -4228,6 +4395,10 @@
         <message>
             <source>No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file is complete and contains the chat template.</source>
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
+        </message>
+        <message>
+            <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
+            <translation>Es entstanden kein Modelfile und kein Ollama-Modell, denn die Antworten könnten falsch sein. Die GGUF-Datei trägt die Chat-Vorlage selbst und ist vollständig.{other}</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
@@ -4364,6 +4535,10 @@
         <message>
             <source>No target module is named.</source>
             <translation>Kein Zielmodul ist genannt.</translation>
+        </message>
+        <message>
+            <source>No target module is specified.</source>
+            <translation>Es ist kein Zielmodul angegeben.</translation>
         </message>
         <message>
             <source>No token was given.</source>
@@ -4507,6 +4682,10 @@
         <message>
             <source>Nothing uses them any more: delete that folder.</source>
             <translation>Nichts benutzt sie mehr: löschen Sie diesen Ordner.</translation>
+        </message>
+        <message>
+            <source>Nothing would train on {architecture}. {reason}</source>
+            <translation>Bei {architecture} würde nichts trainiert. {reason}</translation>
         </message>
         <message>
             <source>Nothing would train on {name}. {why}</source>
@@ -4681,6 +4860,10 @@
             <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
         </message>
         <message>
+            <source>Ollama {version} cannot render this TEMPLATE: it needs {range_need}.</source>
+            <translation>Ollama {version} kann dieses TEMPLATE nicht ausführen: Es braucht {range_need}.</translation>
+        </message>
+        <message>
             <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
             <translation>Ollama {version} kann das aktuelle Datum nicht schreiben, wie es diese Chat-Vorlage tut: An seiner Stelle steht {today}. Ein neueres Ollama schreibt den jeweiligen Tag.</translation>
         </message>
@@ -4691,6 +4874,10 @@
         <message>
             <source>On</source>
             <translation>An</translation>
+        </message>
+        <message>
+            <source>On Ollama {version} conversations with calls of tools will fail: it takes {need}.</source>
+            <translation>Auf Ollama {version} werden Unterhaltungen mit Aufrufen von Werkzeugen scheitern: Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>On disk</source>
@@ -4799,6 +4986,30 @@
         <message>
             <source>Orthogonal initial values need even ranks.</source>
             <translation>Orthogonale Anfangswerte brauchen gerade Ränge.</translation>
+        </message>
+        <message>
+            <source>Out of memory on another device.</source>
+            <translation>Der Speicher eines anderen Geräts reicht nicht aus.</translation>
+        </message>
+        <message>
+            <source>Out of memory while allocating {amount}.</source>
+            <translation>Der Speicher reicht nicht aus: {amount} konnten nicht belegt werden.</translation>
+        </message>
+        <message>
+            <source>Out of memory.</source>
+            <translation>Der Speicher reicht nicht aus.</translation>
+        </message>
+        <message>
+            <source>Out of memory: {used:memory} of the control group's {limit:memory} limit are in use.</source>
+            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory}, der Grenze der Kontrollgruppe, sind belegt.</translation>
+        </message>
+        <message>
+            <source>Out of memory: {used:memory} of this computer's {limit:memory} are in use.</source>
+            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} dieses Computers sind belegt.</translation>
+        </message>
+        <message>
+            <source>Out of memory: {used:memory} of {limit:memory} of address space are in use.</source>
+            <translation>Der Speicher reicht nicht aus: {used:memory} von {limit:memory} Adressraum sind belegt.</translation>
         </message>
         <message>
             <source>Output folder</source>
@@ -5325,6 +5536,10 @@
             <translation>Entferne die doppelten Anführungszeichen oder erstelle das Modell mit LoRA Studio.</translation>
         </message>
         <message>
+            <source>Remove the experts from the target modules, or set the backend to Auto.</source>
+            <translation>Entferne die Experten aus den Zielmodulen, oder stelle das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
             <source>Remove the system prompt from the export settings.</source>
             <translation>Entferne den System-Prompt aus den Exporteinstellungen.</translation>
         </message>
@@ -5449,6 +5664,10 @@
             <translation>Auf Erkanntes zurücksetzen</translation>
         </message>
         <message>
+            <source>Restore the dataset, or start a new run.</source>
+            <translation>Stelle den Datensatz wieder her, oder starte einen neuen Lauf.</translation>
+        </message>
+        <message>
             <source>Result</source>
             <translation>Ergebnis</translation>
         </message>
@@ -5463,6 +5682,10 @@
         <message>
             <source>Resume to continue from the checkpoint at step {step}.</source>
             <translation>Setzen Sie fort, um beim Checkpoint von Schritt {step} weiterzumachen.</translation>
+        </message>
+        <message>
+            <source>Resume with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
+            <translation>Setze mit kleinerem Micro-Batch, kürzeren Zeilen oder Gradient Checkpointing fort.</translation>
         </message>
         <message>
             <source>Resume {name}</source>
@@ -5511,6 +5734,18 @@
         <message>
             <source>Rows are packed end to end and {described}</source>
             <translation>Zeilen werden aneinandergereiht, und {described}</translation>
+        </message>
+        <message>
+            <source>Rows are packed; FlashAttention computes all of them at once.</source>
+            <translation>Zeilen werden gepackt; FlashAttention berechnet alle auf einmal.</translation>
+        </message>
+        <message>
+            <source>Rows are packed; attention is computed row by row.</source>
+            <translation>Zeilen werden gepackt; die Attention wird Zeile für Zeile berechnet.</translation>
+        </message>
+        <message>
+            <source>Rows are padded to the longest in their micro-batch.</source>
+            <translation>Zeilen werden auf die längste ihres Micro-Batches aufgefüllt.</translation>
         </message>
         <message>
             <source>Rows could not be read</source>
@@ -5847,6 +6082,14 @@
         <message>
             <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
             <translation>Richten Sie sie ein: Einstellungen, Engine, oder `lora-studio engine install`.</translation>
+        </message>
+        <message>
+            <source>Set the backend to Auto</source>
+            <translation>Backend auf „Automatisch“ stellen</translation>
+        </message>
+        <message>
+            <source>Set the backend to Auto or PEFT.</source>
+            <translation>Stelle das Backend auf „Automatisch“ oder PEFT.</translation>
         </message>
         <message>
             <source>Set the date and time of this computer right, then start the set-up again: what was downloaded is kept. Where they are right, the server's certificate is out of date: use another index, or a wheel folder from another machine.</source>
@@ -6574,6 +6817,10 @@
             <translation>Der Adapter, mit dem es weitergehen soll, passt nicht zu diesem Modell: {reason}.</translation>
         </message>
         <message>
+            <source>The adapter to start from doesn't fit this model: {reason}.</source>
+            <translation>Der Startadapter passt nicht zu diesem Modell: {reason}.</translation>
+        </message>
+        <message>
             <source>The adapter trained {tensor} in full, which can't be weighted.</source>
             <translation>Der Adapter hat {tensor} vollständig trainiert; das lässt sich nicht gewichten.</translation>
         </message>
@@ -6646,8 +6893,28 @@
             <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
         <message>
+            <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
+            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE verwandeln: {reason}.</translation>
+        </message>
+        <message>
+            <source>The chat template does not compile: {error}.</source>
+            <translation>Die Chat-Vorlage lässt sich nicht übersetzen: {error}.</translation>
+        </message>
+        <message>
             <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
             <translation>Der Checkpoint passt nicht zu dem Adapter, den diese Engine anlegt: {error}.</translation>
+        </message>
+        <message>
+            <source>The checkpoint doesn't match the adapter: {reason}.</source>
+            <translation>Der Checkpoint passt nicht zum Adapter: {reason}.</translation>
+        </message>
+        <message>
+            <source>The checkpoint of step {step:d} couldn't be saved: {reason}</source>
+            <translation>Der Checkpoint von Schritt {step:d} konnte nicht gespeichert werden: {reason}</translation>
+        </message>
+        <message>
+            <source>The checkpoint {name} can't be read: {reason}.</source>
+            <translation>Der Checkpoint {name} ist nicht lesbar: {reason}.</translation>
         </message>
         <message>
             <source>The checkpoint {name} cannot be read: {error}.</source>
@@ -6809,6 +7076,10 @@
             <translation>Die Engines brauchen {value} GB, und {value_} GB sind frei.</translation>
         </message>
         <message>
+            <source>The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it takes as much additional memory as the experts themselves.</source>
+            <translation>Die Experten ({names}) bekommen keinen Adapter: Sie liegen je Schicht in einem Tensor, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
+        </message>
+        <message>
             <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
             <translation>Die Gewichte der Experten ({names}) bekommen keinen Adapter: Sie sind je Schicht in einem Tensor gestapelt, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
         </message>
@@ -6855,6 +7126,10 @@
         <message>
             <source>The folder {parent} of the project is no longer there.</source>
             <translation>Der Ordner {parent} des Projekts ist nicht mehr da.</translation>
+        </message>
+        <message>
+            <source>The gradient is NaN or infinite in step {step:d}: training diverged.</source>
+            <translation>Der Gradient ist in Schritt {step:d} NaN oder unendlich: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
@@ -6929,12 +7204,24 @@
             <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
+            <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
+            <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setze die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
+        </message>
+        <message>
             <source>The loss became {loss} in step {step}: training has diverged.</source>
             <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
+            <source>The loss is NaN in step {step:d}: training diverged.</source>
+            <translation>Der Loss ist in Schritt {step:d} NaN: Das Training ist divergiert.</translation>
+        </message>
+        <message>
             <source>The loss is NaN or infinite.</source>
             <translation>Der Loss ist NaN oder unendlich.</translation>
+        </message>
+        <message>
+            <source>The loss is infinite in step {step:d}: training diverged.</source>
+            <translation>Der Loss ist in Schritt {step:d} unendlich: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The loss is rising: from {lowest:loss} to {current:loss}.</source>
@@ -6987,6 +7274,10 @@
         <message>
             <source>The model has no module called {wanted} to train whole.</source>
             <translation>Das Modell hat kein Modul namens {wanted}, das ganz trainiert werden könnte.</translation>
+        </message>
+        <message>
+            <source>The model has no module named {name} to train in full.</source>
+            <translation>Das Modell hat kein Modul namens {name}, das vollständig trainiert werden könnte.</translation>
         </message>
         <message>
             <source>The model has no {module}.</source>
@@ -7063,6 +7354,10 @@
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
             <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie „Nach Namen“ und nennen Sie sie: {names}.</translation>
+        </message>
+        <message>
+            <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
+            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wähle die Zielmodule nach Namen und nimm {names} auf.</translation>
         </message>
         <message>
             <source>The other project's job continues in the background.</source>
@@ -7151,6 +7446,10 @@
         <message>
             <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
             <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
+        </message>
+        <message>
+            <source>The reference model can't be computed while biases train, because they change it.</source>
+            <translation>Das Referenzmodell lässt sich nicht berechnen, solange Biases trainiert werden, weil sie es verändern.</translation>
         </message>
         <message>
             <source>The resources folder is missing beside {package}.</source>
@@ -7269,8 +7568,24 @@
             <translation>Der Tokenizer {tokenizer} liefert keine Zeichenpositionen; Antworten lassen sich so nicht von Fragen trennen.</translation>
         </message>
         <message>
+            <source>The training backend is {backend}: {reason}.</source>
+            <translation>Das Trainings-Backend ist {backend}: {reason}.</translation>
+        </message>
+        <message>
+            <source>The training itself isn't affected.</source>
+            <translation>Das Training selbst ist davon nicht betroffen.</translation>
+        </message>
+        <message>
+            <source>The training processes read different rows.</source>
+            <translation>Die Trainingsprozesse haben unterschiedliche Zeilen gelesen.</translation>
+        </message>
+        <message>
             <source>The training rows are not those that the checkpoint was made with.</source>
             <translation>Die Trainingszeilen sind nicht die, mit denen der Checkpoint entstand.</translation>
+        </message>
+        <message>
+            <source>The training rows have changed since the checkpoint was saved.</source>
+            <translation>Die Trainingszeilen haben sich seit dem Checkpoint geändert.</translation>
         </message>
         <message>
             <source>The turns contain images, audio or video. LoRA Studio trains on text only.</source>
@@ -7420,6 +7735,10 @@
             <translation>Es gibt keine Adresse zum Abfragen. Geben Sie oben eine ein.</translation>
         </message>
         <message>
+            <source>There is no block {block:d}: the model has {count:d}, numbered from 0.</source>
+            <translation>Es gibt keinen Block {block:d}: Das Modell hat {count:d}, gezählt ab 0.</translation>
+        </message>
+        <message>
             <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
             <translation>Es gibt keinen Block {wanted}: Das Modell hat {there}, gezählt ab 0.</translation>
         </message>
@@ -7434,6 +7753,10 @@
         <message>
             <source>There is no checkpoint to resume from.</source>
             <translation>Es gibt keinen Checkpoint zum Fortsetzen.</translation>
+        </message>
+        <message>
+            <source>There is no checkpoint yet. Training starts from the beginning.</source>
+            <translation>Es gibt noch keinen Checkpoint. Das Training beginnt von vorn.</translation>
         </message>
         <message>
             <source>There is no checkpoint yet: training starts anew.</source>
@@ -7538,6 +7861,37 @@
         <message>
             <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
             <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
+        </message>
+        <message>
+            <source>There wasn't enough memory to generate sample answers.</source>
+            <translation>Der Speicher reichte nicht für Beispielantworten.</translation>
+        </message>
+        <message>
+            <source>There wasn't enough memory to save the adapter of step {step:d}, the best so far.</source>
+            <translation>Der Speicher reichte nicht, um den Adapter von Schritt {step:d} zu speichern, den bisher besten.</translation>
+        </message>
+        <message numerus="yes">
+            <source>These {n} runs have the same settings.</source>
+            <translation>
+                <numerusform>Gleiche Einstellungen</numerusform>
+                <numerusform>Diese {n} Läufe haben dieselben Einstellungen.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>They can't compute gates: {reason}.</source>
+            <translation>Gates können sie nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>They can't compute norms: {reason}.</source>
+            <translation>Normen können sie nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>They can't compute rotary embeddings: {reason}.</source>
+            <translation>Rotary Embeddings können sie nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>They can't compute the loss: {reason}.</source>
+            <translation>Den Loss können sie nicht berechnen: {reason}.</translation>
         </message>
         <message>
             <source>They do not serve for gates: {why}.</source>
@@ -7860,6 +8214,22 @@
             <translation>Training abgebrochen</translation>
         </message>
         <message>
+            <source>Training continues without it, with the same result. It needs a C++ compiler, and Triton on a GPU.</source>
+            <translation>Das Training läuft ohne weiter, mit demselben Ergebnis. Nötig sind ein C++-Compiler und auf einer GPU Triton.</translation>
+        </message>
+        <message>
+            <source>Training continues without them. Fewer prompts or tokens need less memory.</source>
+            <translation>Das Training läuft ohne sie weiter. Weniger Prompts oder Tokens brauchen weniger Speicher.</translation>
+        </message>
+        <message>
+            <source>Training continues, and the run folder has all metrics.</source>
+            <translation>Das Training läuft weiter, und im Ordner des Laufs stehen alle Metriken.</translation>
+        </message>
+        <message>
+            <source>Training continues. Unless a later evaluation is better, the last adapter is kept.</source>
+            <translation>Das Training läuft weiter. Ist keine spätere Auswertung besser, wird der letzte Adapter behalten.</translation>
+        </message>
+        <message>
             <source>Training gives the same without them, somewhat slower.</source>
             <translation>Ohne sie kommt beim Training dasselbe heraus, etwas langsamer.</translation>
         </message>
@@ -7944,8 +8314,16 @@
             <translation>Das Training startet ab dem Checkpoint bei Schritt {step} mit geringerem Speicherbedarf neu (Versuch {attempt} von {attempts}).</translation>
         </message>
         <message>
+            <source>Training resumes from the checkpoint before it.</source>
+            <translation>Das Training geht ab dem Checkpoint davor weiter.</translation>
+        </message>
+        <message>
             <source>Training settings</source>
             <translation>Trainingseinstellungen</translation>
+        </message>
+        <message>
+            <source>Training started with Liger kernels, which aren't available now. It continues without them, with different rounding.</source>
+            <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
@@ -8088,6 +8466,18 @@
             <translation>Unsloth passt Experten auf eigene Weise an.</translation>
         </message>
         <message>
+            <source>Unsloth can't adapt the experts of this model.</source>
+            <translation>Unsloth kann die Experten dieses Modells nicht anpassen.</translation>
+        </message>
+        <message>
+            <source>Unsloth can't be used here: {error}</source>
+            <translation>Unsloth ist hier nicht nutzbar: {error}</translation>
+        </message>
+        <message>
+            <source>Unsloth can't load this model: {reason}.</source>
+            <translation>Unsloth kann dieses Modell nicht laden: {reason}.</translation>
+        </message>
+        <message>
             <source>Unsloth cannot be used here: {reason}</source>
             <translation>Unsloth kann hier nicht verwendet werden: {reason}</translation>
         </message>
@@ -8110,6 +8500,10 @@
         <message>
             <source>Unsloth has no fast layers for models of the kind {kind}</source>
             <translation>Unsloth hat keine schnellen Schichten für Modelle der Art {kind}</translation>
+        </message>
+        <message>
+            <source>Unsloth has no fast layers for {model_type} models</source>
+            <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}</translation>
         </message>
         <message>
             <source>Unsloth has no kernels for a model with code of its own.</source>
@@ -8136,8 +8530,24 @@
             <translation>Unsloth ist nicht installiert.</translation>
         </message>
         <message>
+            <source>Unsloth is only faster on a GPU</source>
+            <translation>Unsloth ist nur auf einer GPU schneller</translation>
+        </message>
+        <message>
+            <source>Unsloth isn't installed</source>
+            <translation>Unsloth ist nicht installiert</translation>
+        </message>
+        <message>
+            <source>Unsloth isn't installed.</source>
+            <translation>Unsloth ist nicht installiert.</translation>
+        </message>
+        <message>
             <source>Unsloth trains on one GPU, and the layers are spread over several</source>
             <translation>Unsloth trainiert auf einer GPU, und die Schichten sind auf mehrere verteilt</translation>
+        </message>
+        <message>
+            <source>Unsloth trains on one GPU, but the model is spread over several</source>
+            <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt</translation>
         </message>
         <message>
             <source>Unsloth trains on one device, not on several at once.</source>
@@ -8154,6 +8564,10 @@
         <message>
             <source>Unsloth would also adapt {added}.</source>
             <translation>Unsloth würde auch {added} anpassen.</translation>
+        </message>
+        <message>
+            <source>Unsloth would also adapt {names}.</source>
+            <translation>Unsloth würde auch {names} anpassen.</translation>
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always of the type NF4.</source>
@@ -8232,6 +8646,10 @@
             <translation>Hochladen…</translation>
         </message>
         <message>
+            <source>Use 4-bit weights: they take a quarter of the memory of 16-bit ones. Closing other programs that use the device helps too.</source>
+            <translation>Nutze 4-Bit-Gewichte: Sie brauchen ein Viertel des Speichers von 16-Bit-Gewichten. Auch andere Programme zu schließen, die das Gerät nutzen, hilft.</translation>
+        </message>
+        <message>
             <source>Use AdamW</source>
             <translation>AdamW verwenden</translation>
         </message>
@@ -8266,6 +8684,10 @@
         <message>
             <source>Use the default ({default})</source>
             <translation>Vorgabe verwenden ({default})</translation>
+        </message>
+        <message>
+            <source>Use the engine version that the training started with, or start a new run.</source>
+            <translation>Nutze die Engine-Version, mit der das Training begonnen hat, oder starte einen neuen Lauf.</translation>
         </message>
         <message>
             <source>Use the server's proper name in the address, or install its certificate.</source>
@@ -8338,6 +8760,10 @@
         <message>
             <source>Values, separated by spaces</source>
             <translation>Werte, durch Leerzeichen getrennt</translation>
+        </message>
+        <message>
+            <source>Values{unit}, separated by blanks</source>
+            <translation>Werte{unit}, durch Leerzeichen getrennt</translation>
         </message>
         <message>
             <source>Verified alternative</source>
@@ -8542,6 +8968,10 @@
         <message>
             <source>Wheel folder</source>
             <translation>Wheel-Ordner</translation>
+        </message>
+        <message>
+            <source>Where TEMPLATE and chat template differ: {limit}.</source>
+            <translation>Worin sich TEMPLATE und Chat-Vorlage unterscheiden: {limit}.</translation>
         </message>
         <message>
             <source>Where from</source>
@@ -9016,6 +9446,10 @@
             <translation>Argumente</translation>
         </message>
         <message>
+            <source>as configured</source>
+            <translation>wie eingestellt</translation>
+        </message>
+        <message>
             <source>asking the new model in Ollama</source>
             <translation>neues Modell in Ollama fragen</translation>
         </message>
@@ -9237,6 +9671,10 @@
         <message>
             <source>extreme</source>
             <translation>extrem</translation>
+        </message>
+        <message>
+            <source>faster for this model on this GPU</source>
+            <translation>schneller für dieses Modell auf dieser GPU</translation>
         </message>
         <message>
             <source>final</source>
@@ -10071,6 +10509,10 @@
             <translation>Maße lesen</translation>
         </message>
         <message>
+            <source>reading the data for EVA</source>
+            <translation>Daten für EVA werden gelesen</translation>
+        </message>
+        <message>
             <source>reading the model file</source>
             <translation>Modelldatei wird gelesen</translation>
         </message>
@@ -10487,6 +10929,10 @@
             <translation>die Überlegungen früherer Antworten</translation>
         </message>
         <message>
+            <source>the renderings differ</source>
+            <translation>die erzeugten Texte unterscheiden sich</translation>
+        </message>
+        <message>
             <source>the row contains an image, audio or video</source>
             <translation>die Zeile enthält Bild, Ton oder Video</translation>
         </message>
@@ -10835,6 +11281,10 @@
             <translation>torch.compile</translation>
         </message>
         <message>
+            <source>torch.compile can't be used here: {reason}.</source>
+            <translation>torch.compile ist hier nicht nutzbar: {reason}.</translation>
+        </message>
+        <message>
             <source>torch.compile cannot be used here: {why}.</source>
             <translation>torch.compile kann hier nicht verwendet werden: {why}.</translation>
         </message>
@@ -10843,8 +11293,20 @@
             <translation>torch.compile lohnt sich hier nicht: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
         </message>
         <message>
+            <source>torch.compile is used: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
+            <translation>torch.compile wird genutzt: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
+        </message>
+        <message>
+            <source>torch.compile isn't used because it isn't faster: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
+            <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
+        </message>
+        <message>
             <source>torch.compile pays here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
             <translation>torch.compile lohnt sich hier: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
+        </message>
+        <message>
+            <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>
+            <translation>train.py, das dieses Training anderswo wiederholt, konnte nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>trained</source>
@@ -10857,6 +11319,10 @@
         <message>
             <source>training rows: none were kept out</source>
             <translation>Trainingszeilen: keine wurden zurückgehalten</translation>
+        </message>
+        <message>
+            <source>training started with it</source>
+            <translation>das Training hat damit begonnen</translation>
         </message>
         <message>
             <source>transformers {version} doesn't support the architecture {name}.</source>
@@ -10893,6 +11359,10 @@
         <message>
             <source>validation rows</source>
             <translation>Validierungszeilen</translation>
+        </message>
+        <message>
+            <source>values or gradients differ</source>
+            <translation>Werte oder Gradienten weichen ab</translation>
         </message>
         <message>
             <source>very large</source>
@@ -11565,6 +12035,13 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} layers are fused.</source>
+            <translation>
+                <numerusform>{n} Schicht ist fusioniert.</numerusform>
+                <numerusform>{n} Schichten sind fusioniert.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} minutes ago</source>
             <translation>
                 <numerusform>vor {n} Minute</numerusform>
@@ -11583,6 +12060,13 @@
             <translation>
                 <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
                 <numerusform>{n} der Läufe lassen sich dann nicht mehr fortsetzen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} of them could be resumed, and no longer can.</source>
+            <translation>
+                <numerusform>{n} davon ließe sich fortsetzen und dann nicht mehr.</numerusform>
+                <numerusform>{n} davon ließen sich fortsetzen und dann nicht mehr.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11797,8 +12281,16 @@
             <translation>{reason} ({count} Zeilen, die erste ist Zeile {rows})</translation>
         </message>
         <message>
+            <source>{reason} Even one row at a time doesn't fit, with gradient checkpointing.</source>
+            <translation>{reason} Selbst eine einzelne Zeile passt nicht, trotz Gradient Checkpointing.</translation>
+        </message>
+        <message>
             <source>{reason} It can go on from the checkpoint at step {step}.</source>
             <translation>{reason} Es kann beim Checkpoint von Schritt {step} weitergehen.</translation>
+        </message>
+        <message>
+            <source>{reason} With sharded weights, training has to restart from its last checkpoint.</source>
+            <translation>{reason} Mit aufgeteilten Gewichten muss das Training ab seinem letzten Checkpoint neu starten.</translation>
         </message>
         <message>
             <source>{reason}: a Go template cannot express {constructs}</source>
@@ -11847,6 +12339,14 @@
         <message>
             <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
             <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
+        </message>
+        <message>
+            <source>{runs}, about {time} in all.</source>
+            <translation>{runs}, insgesamt etwa {time}.</translation>
+        </message>
+        <message>
+            <source>{runs}. How long they take is known after the first.</source>
+            <translation>{runs}. Wie lange sie dauern, ist nach dem ersten bekannt.</translation>
         </message>
         <message>
             <source>{run}, step {step}</source>
@@ -12027,6 +12527,10 @@
         <message>
             <source>{tool} converts, {quantiser} quantises</source>
             <translation>{tool} wandelt um, {quantiser} quantisiert</translation>
+        </message>
+        <message>
+            <source>{tracker} stopped receiving metrics: {reason}.</source>
+            <translation>{tracker} nimmt keine Metriken mehr an: {reason}.</translation>
         </message>
         <message>
             <source>{trainable} parameters ({share})</source>

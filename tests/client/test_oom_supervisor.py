@@ -328,21 +328,21 @@ def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:
 WATCHED = """
 import sys, time, torch
 from lora_studio.core.system import memory_limits
-from lora_studio.engine.training.memory.ladder import MemoryPressureError
+from lora_studio.engine.training.memory.capture import MemoryPressureError
 from lora_studio.engine.training.memory.watch import MemoryWatch
 (group, *_) = memory_limits.groups()
 with MemoryWatch(torch.device("cpu")) as watch:
     time.sleep(0.2)
     watch.check()
     held = torch.ones(int(0.95 * group.limit() - group.held()) // 4)
-    while watch._reached is None:
+    while not watch.is_exceeded:
         time.sleep(0.02)
     del held  # what was taken for a moment counts too
     try:
         watch.check()
     except MemoryPressureError as error:
         print(error)
-    watch.rest()
+    watch.reset()
     watch.check()
 """
 

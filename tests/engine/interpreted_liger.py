@@ -57,7 +57,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
     scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
     assert scorer.fused.reasons == {}
     assert (scorer.fused.by_liger, scorer.scored_by_liger) == (_BY_LIGER[family], True)
-    said = kernel_choice.of_ligers(scorer)
+    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert (
         said
         == f"Liger's kernels compute {_BY_LIGER[family]} of these layers, and the scores of logits."
@@ -80,13 +80,13 @@ def test_scores_in_16_bits_keep_all_their_digits() -> None:
     logits = (torch.randn(9, 1000) * 8).to(torch.bfloat16)
     targets = torch.arange(9) * 37
     own, others = logits.clone(), logits.clone()
-    expected = logprobs._scored(own, targets, True)
-    found = liger.scored(others, targets, True)
+    expected = logprobs._cross_entropy(own, targets, True)
+    found = liger.cross_entropy(others, targets, True)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert float((own.float() - others.float()).abs().max()) <= 2**-8
     untouched = logits.clone()
-    torch.testing.assert_close(liger.scored(untouched, targets, False), found)
+    torch.testing.assert_close(liger.cross_entropy(untouched, targets, False), found)
     assert torch.equal(untouched, logits)
 
 
@@ -121,13 +121,13 @@ def test_around_adapters_of_other_kinds_they_give_the_same(
 def test_a_kernel_that_gives_other_values_leaves_the_layer_to_the_next_way(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = liger.norm
+    right = liger.rms_norm
     monkeypatch.setattr(liger, "norm", lambda x, *others: right(x, *others) * 1.01)
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train())
     norms = [layer for layer in scorer.model.modules() if fused._is_plain_norm(layer)]
     assert {layer.forward.__func__ for layer in norms} == {fused._norm}
     assert scorer.fused.by_liger == _BY_LIGER["llama3"] - len(norms)
-    said = kernel_choice.of_ligers(scorer)
+    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert said.endswith("They do not serve for norms: their values or gradients differ here.")
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_compiled_is_tried_once_and_says_why(
     assert len(attempts) == 4
     assert scorer.fused.by_liger == 0
     assert scorer.fused.layers == layers_of(scorer.model, fused._is_plain) + _BY_LIGER["llama3"]
-    said = kernel_choice.of_ligers(scorer)
+    said = " ".join(map(str, kernel_choice.describe_liger(scorer)))
     assert said.startswith(
         "Liger's kernels compute nothing here. They do not serve for norms: Failed"
     )
@@ -162,4 +162,4 @@ def test_gates_that_may_be_compiled_are_left_to_the_compiler(tiny: TinyModel) ->
 def test_switched_off_they_are_not_even_tried(tiny: TinyModel) -> None:
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32), with_liger=False)
     assert not scorer.uses_liger
-    assert kernel_choice.of_ligers(scorer) == ""
+    assert " ".join(map(str, kernel_choice.describe_liger(scorer))) == ""

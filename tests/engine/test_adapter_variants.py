@@ -19,7 +19,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.engine.backends.backend import make
+from lora_studio.engine.backends.choice import create_backend
 from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.dataset.prepare import prepare
 from lora_studio.engine.dataset.rows.sequences import EncodedRows
@@ -28,7 +28,7 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.training import eva
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe import optimizers
-from lora_studio.engine.training.recipe.neftune import add_noise
+from lora_studio.engine.training.recipe.neftune import add_embedding_noise
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -112,7 +112,7 @@ def test_all_that_trains_is_in_32_bit_and_what_layers_give_in_the_format_of_the_
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 99}
     base = Qwen2ForCausalLM(Qwen2Config(num_hidden_layers=2, **shape)).to(dtype)
     spec = LoraSpec(rank=4, bias="all", use_dora=True, modules_to_save=("norm", "embed_tokens"))
-    model = attach.attach(base, spec, make_job())
+    model = attach.attach_adapter(base, spec, make_job())
     assert {value.dtype for value in model.parameters() if value.requires_grad} == {torch.float32}
     assert {value.dtype for value in model.parameters() if not value.requires_grad} == {dtype}
     ids = torch.arange(9)[None]
@@ -131,7 +131,7 @@ def test_a_norm_of_a_16_bit_base_learns_in_steps_below_its_rounding(
 ) -> None:
     run = start({"modules_to_save": ["norm"]}, "bf16", learning_rate=1e-4)
     channel = train(run)
-    assert any(event.text.startswith("Rows are packed") for event in channel.of(events.Log))
+    assert any(str(event.text).startswith("Rows are packed") for event in channel.of(events.Log))
     saved = load_file(run.adapter / "adapter_model.safetensors")
     before = AutoModelForCausalLM.from_pretrained(tiny("llama3")).get_decoder().norm.weight
     steps = (saved["base_model.model.model.norm.weight"] - before).abs()
@@ -171,7 +171,7 @@ def test_the_reference_of_preference_training_is_the_base_as_it_is_stored(
 def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     run = start({"init": "eva"})
-    tuned = make("peft").prepare(run.load_project(), make_job(), run.path)
+    tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
     # Weights that are to be divided among GPUs are not there yet.
     tuned.base = replace(tuned.base, device=torch.device("meta"))
     tokenizer = load_tokenizer(tiny("llama3"))
@@ -201,7 +201,7 @@ def test_loftq_brings_the_quantised_model_nearer_to_the_one_it_was(
 
     def distance(init: str) -> float:
         run = start({"init": init, "rank": 16, "alpha": 8, "use_rslora": True}, "4bit")
-        tuned = make("peft").prepare(run.load_project(), make_job(), run.path)
+        tuned = create_backend("peft").prepare(run.load_project(), make_job(), run.path)
         with torch.no_grad():
             return float((tuned.model(input_ids=ids).logits.float() - exact).norm())
 
@@ -251,9 +251,9 @@ def test_a_rank_of_its_own_keeps_the_ratio_of_alpha_unless_told() -> None:
 
 def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = attach.attach(base, attach.LoraSpec(rank=4), make_job())
+    model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
-    slow, fast = optimizers.make(spec, model).param_groups
+    slow, fast = optimizers.create_optimizer(spec, model).param_groups
     assert fast["lr"] == pytest.approx(16 * slow["lr"])
     assert {p.shape[1] for p in fast["params"]} == {4}
     assert {p.shape[0] for p in slow["params"]} == {4}
@@ -261,9 +261,9 @@ def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> 
 
 def test_noise_has_the_size_of_its_formula_and_comes_with_gradients_only(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = attach.attach(base, attach.LoraSpec(rank=4), make_job()).train()
+    model = attach.attach_adapter(base, attach.LoraSpec(rank=4), make_job()).train()
     scorer = Scorer(model)
-    add_noise(scorer, 5.0)
+    add_embedding_noise(scorer, 5.0)
     layer = scorer.base.get_input_embeddings()
     scorer.lengths = (4, 16)
     ids = torch.arange(5, 25)[None]

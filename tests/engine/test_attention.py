@@ -7,7 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from lora_studio.engine.devices import devices
-from lora_studio.engine.training.kernels import attention, sequence_packing
+from lora_studio.engine.training.kernels import cpu_attention, sequence_packing
 
 SIZE = 16
 
@@ -28,8 +28,10 @@ def both(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Result and gradients by `attend` in 16 bits, and by PyTorch in 32."""
     exact = tuple(each.detach().float().requires_grad_() for each in given)
-    found = attention.attend(given[0], given[1], given[2], lengths, scaling)
-    expected = sequence_packing.one_by_one(exact[0], exact[1], exact[2], lengths, scaling, None)
+    found = cpu_attention.causal_attention(given[0], given[1], given[2], lengths, scaling)
+    expected = sequence_packing.attention_row_by_row(
+        exact[0], exact[1], exact[2], lengths, scaling, None
+    )
     assert found.shape == expected.shape
     g = torch.randn_like(found)
     gradients = torch.autograd.grad(found, given, g)
@@ -59,10 +61,10 @@ def test_gradients_are_those_of_32_bits_up_to_rounding(
 @needs_products
 def test_rows_longer_than_the_queries_of_a_part_add_up() -> None:
     torch.manual_seed(0)
-    lengths = (3 * attention._QUERIES + 5, 20)
+    lengths = (3 * cpu_attention._QUERIES + 5, 20)
     tokens = sum(lengths)
     given = heads_of(2, tokens), heads_of(1, tokens), heads_of(1, tokens)
-    assert len(attention._plan(lengths, 2, 1).parts) == 5
+    assert len(cpu_attention._plan(lengths, 2, 1).parts) == 5
     for found, expected in both(given, lengths):
         assert difference(found, expected) < 1.2e-2
 
@@ -94,9 +96,14 @@ def test_large_biases_of_queries_and_keys_change_nothing(bias: float) -> None:
     found, usual, expected = (
         torch.autograd.grad(y, x, g.to(y.dtype))
         for y, x in (
-            (attention.attend(given[0], given[1], given[2], (90,), 0.3), given),
-            (sequence_packing.one_by_one(own[0], own[1], own[2], (90,), 0.3, None), own),
-            (sequence_packing.one_by_one(exact[0], exact[1], exact[2], (90,), 0.3, None), exact),
+            (cpu_attention.causal_attention(given[0], given[1], given[2], (90,), 0.3), given),
+            (sequence_packing.attention_row_by_row(own[0], own[1], own[2], (90,), 0.3, None), own),
+            (
+                sequence_packing.attention_row_by_row(
+                    exact[0], exact[1], exact[2], (90,), 0.3, None
+                ),
+                exact,
+            ),
         )
     )
     for ours, pytorchs, wanted in zip(found, usual, expected, strict=True):
@@ -109,10 +116,12 @@ def test_the_first_use_within_a_layer_that_is_computed_twice_counts_nothing_of_i
     given = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
 
     def layer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return sequence_packing.attend(torch.nn.Identity(), q, k, v, None, documents=(25, 15))[0]
+        return sequence_packing.attention_in_rows(
+            torch.nn.Identity(), q, k, v, None, documents=(25, 15)
+        )[0]
 
     expected = torch.autograd.grad(layer(*given).float().square().sum(), given)
-    attention._tried.cache_clear()
+    cpu_attention._is_equal.cache_clear()
     found = checkpoint(layer, *given, use_reentrant=False)
     gradients = torch.autograd.grad(found.float().square().sum(), given)
     assert all(torch.equal(one, other) for one, other in zip(gradients, expected, strict=True))
@@ -120,10 +129,10 @@ def test_the_first_use_within_a_layer_that_is_computed_twice_counts_nothing_of_i
 
 @needs_products
 def test_the_first_use_under_autocast_tries_what_training_computes() -> None:
-    attention._tried.cache_clear()
+    cpu_attention._is_equal.cache_clear()
     query, key = (torch.zeros(1, heads, 40, 64, dtype=torch.bfloat16) for heads in (9, 3))
     with torch.autocast("cpu", torch.bfloat16):
-        assert attention.serves(query, key, key, (40,))
+        assert cpu_attention.is_faster(query, key, key, (40,))
 
 
 @needs_products
@@ -132,10 +141,12 @@ def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> N
     given = [heads_of(4, 40).detach().float().requires_grad_() for _ in "qkv"]
     layer = torch.nn.Identity()
     with torch.autocast("cpu", torch.bfloat16):
-        found, _ = sequence_packing.attend(
+        found, _ = sequence_packing.attention_in_rows(
             layer, given[0], given[1], given[2], None, documents=(40,)
         )
-        usual = sequence_packing.one_by_one(given[0], given[1], given[2], (40,), None, None)
+        usual = sequence_packing.attention_row_by_row(
+            given[0], given[1], given[2], (40,), None, None
+        )
     assert type(found.grad_fn).__name__ == "_AttendedBackward"
     assert torch.equal(found, usual)
     gradients = torch.autograd.grad(found.float().square().sum(), given)
@@ -146,7 +157,7 @@ def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> N
 def test_no_row_has_a_part_in_the_gradients_of_another() -> None:
     torch.manual_seed(0)
     given = heads_of(3, 60), heads_of(3, 60), heads_of(3, 60)
-    found = attention.attend(given[0], given[1], given[2], (25, 35), None)
+    found = cpu_attention.causal_attention(given[0], given[1], given[2], (25, 35), None)
     for gradient in torch.autograd.grad(found[:, :25].float().square().sum(), given):
         assert gradient[:, :, :25].abs().sum() > 0
         assert gradient[:, :, 25:].abs().sum() == 0
@@ -156,7 +167,7 @@ def test_no_row_has_a_part_in_the_gradients_of_another() -> None:
 def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_not() -> None:
     def made(lengths: tuple[int, ...], window: int | None = None) -> str:
         given = [heads_of(number, sum(lengths)) for number in (4, 2, 2)]
-        found, _ = sequence_packing.attend(
+        found, _ = sequence_packing.attention_in_rows(
             torch.nn.Identity(), given[0], given[1], given[2], None,
             documents=lengths, sliding_window=window,
         )  # fmt: skip
@@ -171,19 +182,19 @@ def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_other_number_formats_take_pytorchs_own(dtype: torch.dtype) -> None:
     given = [torch.zeros(1, 2, 40, SIZE, dtype=dtype) for _ in "qkv"]
-    assert not attention.serves(given[0], given[1], given[2], (40,))
+    assert not cpu_attention.is_faster(given[0], given[1], given[2], (40,))
 
 
 @needs_products
 def test_values_of_another_size_and_heads_that_share_unevenly_take_pytorchs_own() -> None:
     query, key, value = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
-    assert attention.serves(query, key, value, (40,))
-    assert not attention.serves(query, key, value[..., :8], (40,))
-    assert not attention.serves(heads_of(5, 40), key, value, (40,))
+    assert cpu_attention.is_faster(query, key, value, (40,))
+    assert not cpu_attention.is_faster(query, key, value[..., :8], (40,))
+    assert not cpu_attention.is_faster(heads_of(5, 40), key, value, (40,))
 
 
 def test_numbers_in_three_parts_add_up_to_themselves() -> None:
     numbers = torch.tensor([0.0, 1.0, -123.456, 1e-3, 98765.4321])
-    parts = attention._in_three(numbers)
+    parts = cpu_attention._in_three(numbers)
     assert parts.dtype == torch.bfloat16
     torch.testing.assert_close(parts.float().sum(-1), numbers, rtol=2e-7, atol=0.0)

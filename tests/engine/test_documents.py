@@ -51,14 +51,14 @@ def test_all_documents_at_once_give_what_each_alone_gives(heads: int, window: in
     torch.manual_seed(0)
     shapes: tuple[Any, ...] = (heads, 2, 2)
     query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in shapes)
-    found = sequence_packing.at_once(query, key, value, LENGTHS, 0.3, window, varlen)
-    expected = sequence_packing.one_by_one(query, key, value, LENGTHS, 0.3, window)
+    found = sequence_packing.varlen_attention(query, key, value, LENGTHS, 0.3, window, varlen)
+    expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, 0.3, window)
     torch.testing.assert_close(found, expected)
 
 
 def test_a_processor_takes_documents_one_by_one() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
-    assert not sequence_packing.takes_all_at_once(query, query, query)
+    assert not sequence_packing.supports_varlen_kernel(query, query, query)
 
 
 def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_computed_in(
@@ -79,7 +79,7 @@ def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_compu
         for is_casting in (False, True):
             monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
             monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
-            sequence_packing.attend(module, query, key, key, None, documents=(5, 7))
+            sequence_packing.attention_in_rows(module, query, key, key, None, documents=(5, 7))
     assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
 
 
@@ -87,7 +87,9 @@ def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_compu
 def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
     query = torch.randn(1, 4, 5, 64, dtype=torch.bfloat16, device="cuda")
     major, _ = torch.cuda.get_device_capability()
-    assert sequence_packing.takes_all_at_once(query, query[:, :2], query[:, :2]) == (major >= 8)
+    assert sequence_packing.supports_varlen_kernel(query, query[:, :2], query[:, :2]) == (
+        major >= 8
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -101,9 +103,11 @@ def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
     with FakeTensorMode():
         query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
         mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
-        assert sequence_packing._needs_own_keys(query, key, key, None) == (dtype == torch.float32)
-        assert sequence_packing._needs_own_keys(query, key, key, mask)
-    assert not sequence_packing._needs_own_keys(
+        assert sequence_packing._needs_repeated_keys(query, key, key, None) == (
+            dtype == torch.float32
+        )
+        assert sequence_packing._needs_repeated_keys(query, key, key, mask)
+    assert not sequence_packing._needs_repeated_keys(
         *(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None
     )
 
@@ -111,9 +115,9 @@ def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
 def test_keys_that_are_repeated_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
-    expected = sequence_packing.one_by_one(query, key, value, LENGTHS, None, 4)
-    monkeypatch.setattr(sequence_packing, "_needs_own_keys", lambda *_: True)
-    found = sequence_packing.one_by_one(query, key, value, LENGTHS, None, 4)
+    expected = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
+    monkeypatch.setattr(sequence_packing, "_needs_repeated_keys", lambda *_: True)
+    found = sequence_packing.attention_row_by_row(query, key, value, LENGTHS, None, 4)
     torch.testing.assert_close(found, expected)
 
 

@@ -16,6 +16,7 @@ from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
 from lora_studio.engine.training.kernels import fused, logprobs, numerical_equivalence
 from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from tests.engine.conftest import TinyModel
 from tests.engine.test_objectives import rows_of
 from tests.helpers.jobs import make_job
@@ -28,7 +29,7 @@ def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> pe
     """A tiny model with an adapter that has learned something."""
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **loading)
     torch.manual_seed(3)
-    model = attach.attach(base, spec, make_job())
+    model = attach.attach_adapter(base, spec, make_job())
     for name, value in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -62,7 +63,7 @@ def assert_equal(found: Result, expected: Result, tolerance: float) -> None:
 
 
 def is_rotating(layer: torch.nn.Module) -> bool:
-    return fused._rotating(type(layer)) is not None
+    return fused._forward_with_rotation(type(layer)) is not None
 
 
 def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) -> int:
@@ -97,10 +98,10 @@ def test_in_16_bits_on_a_processor_batches_have_few_different_lengths(tiny: Tiny
         found = result(scorer)
     assert scorer.lengths == (12, 12, 7, 1)
     assert_equal(found, result(Scorer(exact)), 0.05)
-    every = {logprobs._rounded(tokens) for tokens in range(1, 8193)}
+    every = {logprobs._round_up(tokens) for tokens in range(1, 8193)}
     assert len(every) == 32 + 3 * 16
     assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
-               for size in [logprobs._rounded(tokens)])  # fmt: skip
+               for size in [logprobs._round_up(tokens)])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,9 @@ def test_without_the_adapter_the_scores_are_the_base_models(tiny: TinyModel) -> 
     with torch.no_grad(), scorer.reference():
         found = scorer(collate(rows_of()))
     base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
-    untouched = Scorer(attach.attach(base, LoraSpec(rank=4), make_job()).eval())  # B is zero
+    untouched = Scorer(
+        attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
+    )  # B is zero
     with torch.no_grad():
         torch.testing.assert_close(found, untouched(collate(rows_of())), rtol=1e-4, atol=1e-5)
 
@@ -173,6 +176,6 @@ def test_rounding_is_measured_by_the_format_that_is_computed_in() -> None:
         y = torch.nn.Linear.forward(self, x)
         return y + (y.bfloat16().to(y.dtype) - y).detach()
 
-    assert numerical_equivalence.compared(layer, rounded, x, {}) == (False, None)
+    assert numerical_equivalence.compare_forward(layer, rounded, x, {}) == Comparison(False)
     with torch.autocast("cpu", torch.bfloat16):  # as beside quantised weights
-        assert numerical_equivalence.compared(layer, rounded, x, {}) == (True, None)
+        assert numerical_equivalence.compare_forward(layer, rounded, x, {}) == Comparison(True)

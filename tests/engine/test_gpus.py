@@ -25,9 +25,9 @@ from lora_studio.engine.devices import (
 )
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import is_out_of_memory
-from lora_studio.engine.training import checkpoints, trainer
+from lora_studio.engine.training import random_state, training_setup
 from lora_studio.engine.training.distributed import sharding
-from lora_studio.engine.training.memory import ladder
+from lora_studio.engine.training.memory.capture import capture_oom
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, make_job, new_run, write_rows
 
@@ -157,7 +157,7 @@ def test_quantised_weights_train_on_any_gpu(
         return loaded
 
     monkeypatch.setattr(loading, "load", load)
-    monkeypatch.setattr(trainer, "Accelerator", OnTheFirst)
+    monkeypatch.setattr(training_setup, "Accelerator", OnTheFirst)
     rows = [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(6)]
     run = new_run(
         tmp_path,
@@ -204,9 +204,9 @@ def test_dropout_goes_on_with_its_numbers_whichever_gpu_it_goes_on_with(
     monkeypatch: pytest.MonkeyPatch, current: int, here: tuple[int, ...], after: list[int]
 ) -> None:
     Cuda(monkeypatch, 1, 5, 7)
-    saved = checkpoints.random_state()
+    saved = random_state.get_random_state()
     now = Cuda(monkeypatch, current, *here)
-    checkpoints.restore_random_state(saved)
+    random_state.set_random_state(saved)
     assert [int(state) for state in now.states] == after
 
 
@@ -215,9 +215,9 @@ def test_a_training_on_the_processor_asks_no_gpu_for_its_numbers(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("begins to use it"))
-    saved = checkpoints.random_state()
+    saved = random_state.get_random_state()
     drawn = torch.rand(3)
-    checkpoints.restore_random_state(saved | {"cuda": [torch.tensor(1)]})  # begun on a GPU
+    random_state.set_random_state(saved | {"cuda": [torch.tensor(1)]})  # begun on a GPU
     assert torch.equal(torch.rand(3), drawn)
 
 
@@ -226,9 +226,9 @@ def test_dropout_on_an_apple_gpu_goes_on_with_its_numbers(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: held["state"])
     monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: held.update(state=state))
-    saved = checkpoints.random_state()
+    saved = random_state.get_random_state()
     held["state"] = torch.tensor([9])
-    checkpoints.restore_random_state(saved)
+    random_state.set_random_state(saved)
     assert held["state"] == torch.tensor([3])
 
 
@@ -269,4 +269,4 @@ def test_memory_that_ran_out_between_ranks_is_no_reason_to_go_on_alone() -> None
         raise torch.distributed.DistBackendError("NCCL error: Cuda failure 'out of memory'")
 
     with pytest.raises(torch.distributed.DistBackendError):
-        ladder.tried(sends)
+        capture_oom(sends)

@@ -47,8 +47,8 @@ def test_without_a_gpu_nothing_of_it_is_imported_or_told() -> None:
     script = """
 import sys, torch
 from lora_studio.engine.training.kernels import liger, logprobs
-assert not liger.is_there(torch.device("cpu"))
-assert not liger.is_there(torch.device("mps"))
+assert not liger.is_installed(torch.device("cpu"))
+assert not liger.is_installed(torch.device("mps"))
 assert not [name for name in sys.modules if name.startswith("liger_kernel")]
 """
     subprocess.run([sys.executable, "-c", script], cwd=_CHECKOUT, check=True)
@@ -59,9 +59,9 @@ def test_a_gpu_without_the_package_trains_without_a_word(
 ) -> None:
     monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
     monkeypatch.setitem(sys.modules, "liger_kernel", None)
-    assert not liger.is_there(torch.device("cpu"))
+    assert not liger.is_installed(torch.device("cpu"))
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    assert (kernel_choice.of_ligers(scorer), scorer.uses_liger) == ("", False)
+    assert (kernel_choice.describe_liger(scorer), scorer.uses_liger) == ([], False)
     assert scorer.fused.layers > 0
 
 
@@ -91,9 +91,9 @@ def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFol
     job = make_job()
     run.update_manifest(kernels={"liger": True, "said": ""})
     scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
-    kernel_choice.tell(run, scorer, job, ProcessGroup())
+    kernel_choice.report_kernels(run, scorer, job, ProcessGroup())
     noted = run.manifest()["kernels"]
-    assert noted == {"liger": False, "said": scorer.described}
+    assert noted == {"liger": False, "said": str(scorer.description())}
     texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a recording one
-    assert texts[0] == scorer.described
-    assert "not to be had now" in texts[-1]
+    assert str(texts[0]) == str(scorer.description())
+    assert "aren't available now" in str(texts[-1])

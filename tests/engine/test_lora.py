@@ -52,7 +52,7 @@ def test_a_preset_means_the_layers_that_the_architecture_has(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_adapter_weights_train_and_they_are_32_bit(tiny: TinyModel, family: str) -> None:
-    wrapped = attach.attach(base(tiny, family).to(torch.bfloat16), LoraSpec(), make_job())
+    wrapped = attach.attach_adapter(base(tiny, family).to(torch.bfloat16), LoraSpec(), make_job())
     trainable = {name: p for name, p in wrapped.named_parameters() if p.requires_grad}
     assert trainable
     assert all("lora_" in name for name in trainable)
@@ -63,8 +63,8 @@ def test_only_adapter_weights_train_and_they_are_32_bit(tiny: TinyModel, family:
 def test_the_count_is_rank_times_inputs_and_outputs_of_every_layer(tiny: TinyModel) -> None:
     # Llama, 2 blocks: q 64->64, k and v 64->32, o 64->64, gate and up 64->128, down 128->64.
     per_block = 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192)
-    wrapped = attach.attach(base(tiny, "llama3"), LoraSpec(rank=4), make_job())
-    counted = attach.count(wrapped)
+    wrapped = attach.attach_adapter(base(tiny, "llama3"), LoraSpec(rank=4), make_job())
+    counted = attach.count_parameters(wrapped)
     assert counted.trainable == 2 * per_block == 8192
     assert counted.adapter_bytes == 4 * 8192
     # Embeddings are shared with the output layer and count once.
@@ -75,8 +75,8 @@ def test_the_count_is_rank_times_inputs_and_outputs_of_every_layer(tiny: TinyMod
 def test_inspecting_without_weights_counts_the_same(tiny: TinyModel, family: str) -> None:
     channel = handle(commands.InspectModel(model=ModelSpec(source=str(tiny(family)))))
     found = channel.last(events.ModelInspected)
-    wrapped = attach.attach(base(tiny, family), LoraSpec(), make_job())
-    counted = attach.count(wrapped)
+    wrapped = attach.attach_adapter(base(tiny, family), LoraSpec(), make_job())
+    counted = attach.count_parameters(wrapped)
     assert found.adapter is not None
     assert (found.adapter.trainable, found.adapter.total) == (counted.trainable, counted.total)
     assert set(found.adapter.targets) == set(counted.targets)
@@ -87,7 +87,7 @@ def test_inspecting_without_weights_counts_the_same(tiny: TinyModel, family: str
 
 def test_biases_train_when_that_is_chosen() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
-    wrapped = attach.attach(network, LoraSpec(bias="all", rank=2), make_job())
+    wrapped = attach.attach_adapter(network, LoraSpec(bias="all", rank=2), make_job())
     biases = [name for name, p in wrapped.named_parameters() if p.requires_grad and "bias" in name]
     assert biases
 
@@ -96,8 +96,8 @@ def test_layers_that_are_no_linear_class_are_found_too() -> None:
     network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
     assert set(attach.linear_names(network)) == {"c_attn", "c_proj", "c_fc"}
     assert set(attach.find_targets(network, LoraSpec(targets="attention_qv")).names) == {"c_attn"}
-    counted = attach.count(
-        attach.attach(network, LoraSpec(targets="attention", rank=2), make_job())
+    counted = attach.count_parameters(
+        attach.attach_adapter(network, LoraSpec(targets="attention", rank=2), make_job())
     )
     # c_proj of the attention alone, not its namesake in the MLP: 2·(32+96) + 2·(32+32).
     assert counted.trainable == 2 * 128 + 2 * 64
@@ -127,7 +127,7 @@ def test_a_name_that_no_linear_layer_has_is_a_problem_that_lists_them(
 
 def test_stacked_experts_are_left_out_of_presets_with_a_warning(tiny: TinyModel) -> None:
     channel = RecordingChannel()
-    attach.attach(base(tiny, "qwen3_moe"), LoraSpec(), make_job(channel))
+    attach.attach_adapter(base(tiny, "qwen3_moe"), LoraSpec(), make_job(channel))
     (warned,) = channel.of(events.Warned)
     assert warned.problem.code == "lora.experts_left_out"
     assert "gate_up_proj, down_proj" in str(warned.problem.what)
@@ -137,10 +137,10 @@ def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> Non
     spec = LoraSpec(targets="names", target_names=("q_proj", "gate_up_proj", "down_proj"), rank=2)
     channel = RecordingChannel()
     network = base(tiny, "qwen3_moe")
-    wrapped = attach.attach(network, spec, make_job(channel))
+    wrapped = attach.attach_adapter(network, spec, make_job(channel))
     assert not channel.of(events.Warned)
     # 2 blocks; q: 2·(64+64). Each of 4 experts: gate_up 2·(64+64), down 2·(32+64).
-    assert attach.count(wrapped).trainable == 2 * (256 + 4 * (256 + 192))
+    assert attach.count_parameters(wrapped).trainable == 2 * (256 + 4 * (256 + 192))
     ids = torch.arange(1, 17)[None]
     wrapped(input_ids=ids, labels=ids).loss.backward()
     grads = [p.grad for name, p in wrapped.named_parameters() if "experts" in name and "lora_B" in name]  # fmt: skip
@@ -160,7 +160,7 @@ def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gr
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = loading.load(spec, make_job(), training=True)
     assert loaded.dtype == (torch.bfloat16 if native else torch.float32)
-    wrapped = attach.attach(loaded.model, LoraSpec(), make_job())
+    wrapped = attach.attach_adapter(loaded.model, LoraSpec(), make_job())
     assert attach.is_prepared(loaded.model) is not native
     norm = wrapped.get_base_model().model.norm.weight
     assert norm.dtype == loaded.dtype
@@ -169,7 +169,7 @@ def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gr
     grads = [p.grad for name, p in wrapped.named_parameters() if "lora_B" in name]
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
     # Packed weights count as what they hold.
-    assert attach.count(wrapped).total == attach.count(attach.attach(base(tiny, "llama3"), LoraSpec(), make_job())).total  # fmt: skip
+    assert attach.count_parameters(wrapped).total == attach.count_parameters(attach.attach_adapter(base(tiny, "llama3"), LoraSpec(), make_job())).total  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
@@ -178,7 +178,7 @@ def test_a_pass_without_gradients_leaves_those_of_a_quantised_base_as_they_were(
 ) -> None:
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = loading.load(spec, make_job(), training=True)
-    wrapped = attach.attach(loaded.model, LoraSpec(init="gaussian"), make_job())
+    wrapped = attach.attach_adapter(loaded.model, LoraSpec(init="gaussian"), make_job())
     for name, value in wrapped.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(value, std=0.05)
@@ -204,7 +204,7 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
     spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
     monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: True)
     loaded = loading.load(spec, make_job(), training=True)
-    wrapped = attach.attach(loaded.model, LoraSpec(), make_job())
+    wrapped = attach.attach_adapter(loaded.model, LoraSpec(), make_job())
     experts = [p for p in wrapped.parameters() if p.dim() == 3]
     assert {p.dtype for p in experts} == {loaded.dtype} == {torch.bfloat16}
 
@@ -212,7 +212,7 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_widths_alone_count_what_peft_counts(tiny: TinyModel, family: str) -> None:
     spec = ModelSpec(source=str(tiny(family)))
-    inspected = attach.inspect(spec, LoraSpec(), make_job())
+    inspected = attach.inspect_model(spec, LoraSpec(), make_job())
     for shape in (
         LoraSpec(),
         LoraSpec(rank=5, targets="attention"),
@@ -228,7 +228,9 @@ def test_widths_alone_count_what_peft_counts(tiny: TinyModel, family: str) -> No
 
 
 def test_what_widths_alone_do_not_tell_is_left_to_the_engine(tiny: TinyModel) -> None:
-    inspected = attach.inspect(ModelSpec(source=str(tiny("qwen3_moe"))), LoraSpec(), make_job())
+    inspected = attach.inspect_model(
+        ModelSpec(source=str(tiny("qwen3_moe"))), LoraSpec(), make_job()
+    )
     experts = next(name for name in inspected.linear_names if name not in ATTENTION)
     for shape in (
         LoraSpec(bias="all"),

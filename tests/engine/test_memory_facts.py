@@ -163,7 +163,7 @@ def compare_activations(
         pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
     made = LoraSpec(rank=4, **shape)
-    inspected = attach.inspect(spec, made, job())
+    inspected = attach.inspect_model(spec, made, job())
     plan = MemoryPlan(
         inspected=inspected,
         model=spec,
@@ -174,7 +174,7 @@ def compare_activations(
         device=plans.device(name="cpu").model_copy(update={"precision": found_precision()}),
     )
     loaded = loading.load(spec, job(), training=True)
-    model = attach.attach(loaded.model, made, job())
+    model = attach.attach_adapter(loaded.model, made, job())
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
     casts = 2 * inspected.adapter.trainable if narrow and not plan.fused else 0

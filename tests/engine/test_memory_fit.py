@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,12 +83,12 @@ def test_a_training_teaches_how_fast_this_machine_is(
 def test_a_failed_training_teaches_nothing(
     tiny: TinyModel, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine.training import trainer
+    from lora_studio.engine.training import problems, trainer
 
-    def diverge(loop: trainer.Trainer) -> bool:
-        raise loop._diverged(float("nan"))
+    def diverge(loop: trainer.Trainer, **_: Any) -> bool:
+        raise problems.diverged(float("nan"), loop.step)
 
-    monkeypatch.setattr(trainer.Trainer, "run_to_end", diverge)
+    monkeypatch.setattr(trainer.Trainer, "fit", diverge)
     channel = trained(tiny, tmp_path, SFT)
     assert channel.of(events.Failed)
     assert not calibration.file().exists()

@@ -14,16 +14,17 @@ import torch
 from accelerate import Accelerator
 
 from lora_studio.core.curves import metrics
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, BatchPlan
-from lora_studio.engine.training import checkpoints
-from lora_studio.engine.training import trainer as training
+from lora_studio.engine.training import checkpoint_files, training_setup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory import ladder
-from lora_studio.engine.training.memory import watch as memory_watch
 from lora_studio.engine.training.memory.ladder import MemoryLevel
+from lora_studio.engine.training.memory.problems import memory_exhausted
+from lora_studio.engine.training.memory.watch import MemoryLimit, MemoryWatch
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -117,7 +118,7 @@ def test_less_memory_gives_the_same_curve_in_smaller_pieces(
     assert channel.of(events.Done)
     (recovered,) = channel.of(events.Recovered)
     assert (recovered.step, recovered.micro_batch, recovered.gradient_accumulation) == (0, 3, 2)
-    assert "2.00 GiB" in recovered.why
+    assert "2.00 GiB" in str(recovered.why)
     assert_same_curve(lean, whole)
 
 
@@ -129,8 +130,8 @@ def test_memory_that_is_enough_for_one_row_only_when_recomputing_is_enough(
     train(whole)
     limit.rows = 0.5
     channel = train(lean)
-    rungs = [(event.micro_batch, event.gradient_checkpointing) for event in channel.of(events.Recovered)]  # fmt: skip
-    assert rungs == [(3, False), (1, False), (1, True)]
+    levels = [(event.micro_batch, event.gradient_checkpointing) for event in channel.of(events.Recovered)]  # fmt: skip
+    assert levels == [(3, False), (1, False), (1, True)]
     assert_same_curve(lean, whole)
 
 
@@ -242,7 +243,7 @@ class Scaling(Accelerator):
 def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_or_the_beginning(
     start: Start, monkeypatch: pytest.MonkeyPatch, accelerator: type, call: int, step: int
 ) -> None:
-    monkeypatch.setattr(training, "Accelerator", accelerator)
+    monkeypatch.setattr(training_setup, "Accelerator", accelerator)
     whole, lean = start(), start()
     train(whole)
     own = torch.optim.AdamW.step
@@ -275,10 +276,10 @@ def test_memory_that_runs_out_once_gradients_are_scaled_back_changes_no_curve(
                 raise OUT
             return found
 
-    monkeypatch.setattr(training, "Accelerator", Scaling)
+    monkeypatch.setattr(training_setup, "Accelerator", Scaling)
     whole, lean = start(), start()
     train(whole)
-    monkeypatch.setattr(training, "Accelerator", Failing)
+    monkeypatch.setattr(training_setup, "Accelerator", Failing)
     channel = train(lean)
     assert [event.step for event in channel.of(events.Recovered)] == [2], channel.events[-1]
     assert_same_curve(lean, whole)
@@ -297,7 +298,7 @@ def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
             # The first is that of the probe.
             super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0), **how)
 
-    monkeypatch.setattr(training, "Accelerator", Overflowing)
+    monkeypatch.setattr(training_setup, "Accelerator", Overflowing)
     channel = train(start(max_steps=30, epochs=100, eval_every=1000, save_every=1000))
     steps = channel.of(events.StepDone)
     if ends:
@@ -315,7 +316,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
     beginning, one for the best of each evaluation, one at the end."""
 
     def arrange(calls_without_memory: set[int]) -> None:
-        own, calls = checkpoints.save_adapter, itertools.count(1)
+        own, calls = checkpoint_files.write_adapter, itertools.count(1)
 
         def save(*about: Any) -> None:
             if next(calls) in calls_without_memory:
@@ -324,7 +325,7 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
                 )
             own(*about)
 
-        monkeypatch.setattr(checkpoints, "save_adapter", save)
+        monkeypatch.setattr(checkpoint_files, "write_adapter", save)
 
     return arrange
 
@@ -369,7 +370,7 @@ def test_a_pause_without_memory_for_its_checkpoint_goes_on_from_the_one_before(
 
     channel = handle(commands.Train(run=str(lean.path)), pause)
     assert channel.last(events.Done).paused
-    assert "goes on from the one of step 2" in str(channel.last(events.Warned).problem.remedy)
+    assert "resumes from step 2" in str(channel.last(events.Warned).problem.remedy)
     assert lean.checkpoint_steps() == [2]
     assert train(lean, resume=True).last(events.TrainingStarted).step == 2
     assert_same_curve(lean, whole)
@@ -390,26 +391,25 @@ def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_an
     assert len(channel.of(events.Evaluated)) == 2
 
 
-def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:
-    rung: MemoryLevel | None = ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
+def test_levels_halve_rows_and_then_recompute() -> None:
+    spec = TrainingSpec(micro_batch=5, gradient_accumulation=3)
+    level: MemoryLevel | None = ladder.starting_level(spec)
     seen = []
-    while rung is not None:
-        seen.append((rung.micro_batch, rung.accumulation(15), rung.recomputing))
-        rung = rung.below(can_recompute=True)
+    while level is not None:
+        seen.append((level.micro_batch, level.accumulation(15), level.recomputing))
+        level = level.next_lower(can_recompute=True)
     assert seen == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
 
 
 def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
-    error = ladder.exhausted("Out.", [100] * 99 + [5000], "4bit")
+    error = memory_exhausted(Text(template="Out."), [100] * 99 + [5000], "4bit")
     (problem,) = error.problems
     assert problem.fix is not None
     assert (problem.fix.field, problem.fix.value) == ("max_length", 104)
     assert "cuts 1 row" in str(problem.remedy)
 
 
-def test_what_was_seen_before_memory_was_given_back_does_not_count_after_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_reset_discards_a_check_in_progress() -> None:
     looking, go_on = threading.Event(), threading.Event()
     held = [90]
 
@@ -420,13 +420,12 @@ def test_what_was_seen_before_memory_was_given_back_does_not_count_after_it(
             go_on.wait()
         return found
 
-    limit = memory_watch._Limit("a computer", lambda: 100, look)
-    monkeypatch.setattr(memory_watch, "_limits", lambda: [limit])
-    with memory_watch.MemoryWatch(torch.device("cpu")) as watch:
+    limit = MemoryLimit("{used:memory} of {limit:memory}", lambda: 100, look)
+    with MemoryWatch(torch.device("cpu"), [limit]) as watch:
         held[0] = 99
         assert looking.wait(60)
         held[0] = 10
-        resting = threading.Thread(target=watch.rest)
+        resting = threading.Thread(target=watch.reset)
         resting.start()
         resting.join(
             0.3

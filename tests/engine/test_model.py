@@ -58,7 +58,7 @@ def test_each_precision_takes_the_memory_that_inspecting_foretells(
     assert (loaded.precision, loaded.dtype) == (held, dtype)
     told = channel.last(events.ModelLoaded)
     assert (told.precision, told.parameters) == (held, 104768)
-    foretold = attach.inspect(spec, LoraSpec(), make_job()).weight_bytes
+    foretold = attach.inspect_model(spec, LoraSpec(), make_job()).weight_bytes
     assert foretold[held] == size
     assert told.memory_bytes == pytest.approx(size, rel=0.03)
 
@@ -102,7 +102,7 @@ def test_a_checkpoint_quantised_by_bitsandbytes_loads_as_it_is(
     assert again.precision == precision
     ids = torch.arange(1, 9)[None]
     torch.testing.assert_close(again.model(ids).logits, loaded.model(ids).logits)
-    inspected = attach.inspect(ModelSpec(source=str(tmp_path)), LoraSpec(), make_job())
+    inspected = attach.inspect_model(ModelSpec(source=str(tmp_path)), LoraSpec(), make_job())
     assert inspected.prequantized == precision
 
 
@@ -137,7 +137,7 @@ def test_a_torn_weight_file_is_unreadable(copy: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
     assert problem_of(copy).code == "model.unreadable"
     with pytest.raises(ProblemError, match="is truncated"):
-        attach.inspect(ModelSpec(source=str(copy)), LoraSpec(), make_job())
+        attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job())
 
 
 def test_a_broken_header_is_unreadable(copy: Path) -> None:
@@ -237,7 +237,7 @@ def test_chatml_takes_the_place_of_a_template_when_chosen(tiny: TinyModel) -> No
 
 def test_the_licence_is_read_off_the_model_card(copy: Path) -> None:
     (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
-    assert attach.inspect(ModelSpec(source=str(copy)), LoraSpec(), make_job()).licence == "apache-2.0"  # fmt: skip
+    assert attach.inspect_model(ModelSpec(source=str(copy)), LoraSpec(), make_job()).licence == "apache-2.0"  # fmt: skip
 
 
 def test_models_of_one_shape_are_told_apart_by_their_weights(tiny: TinyModel, copy: Path) -> None:

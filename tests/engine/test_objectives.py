@@ -23,7 +23,7 @@ from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
 from lora_studio.engine.training.kernels import logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
-from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, make
+from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES
@@ -55,7 +55,7 @@ def wrapped(tiny: TinyModel) -> Wrapped:
     def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
         torch.manual_seed(seed)
-        model = attach.attach(base, LoraSpec(rank=4), make_job())
+        model = attach.attach_adapter(base, LoraSpec(rank=4), make_job())
         for name, value in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(value, std=0.05)
@@ -119,7 +119,7 @@ def test_rows_longer_than_a_sliding_window_are_cut_off_from_what_lies_behind_it(
 ) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("mistral"), dtype=torch.float32)
     base.config.sliding_window = 6
-    model = attach.attach(base, LoraSpec(rank=4), make_job()).eval()
+    model = attach.attach_adapter(base, LoraSpec(rank=4), make_job()).eval()
     scorer = Scorer(model)
     assert scorer.packed
     assert float(sft(scorer(collate(rows_of()))).detach()) == pytest.approx(
@@ -181,7 +181,7 @@ def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
     plain = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows]
     found = trl_step("sft", tiny("llama3"), plain, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scores = Scorer(attach.attach(base, LoraSpec(), make_job()).eval())(collate(rows))
+    scores = Scorer(attach.attach_adapter(base, LoraSpec(), make_job()).eval())(collate(rows))
     assert found["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
@@ -246,12 +246,12 @@ def test_dpo_is_its_formula_with_the_base_model_as_reference(wrapped: Wrapped) -
         ahead += margin > 0
     found = Dpo(Scorer(model), 0.3).loss(pairs)
     assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
-    assert int(found.figures["accuracy"]) == ahead
+    assert int(found.metrics["accuracy"]) == ahead
 
 
 def test_dpo_of_an_untrained_adapter_is_log_2_and_pulls_the_answers_apart(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    model = attach.attach(base, LoraSpec(rank=8), make_job()).train()
+    model = attach.attach_adapter(base, LoraSpec(rank=8), make_job()).train()
     dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
     values = []
@@ -295,9 +295,11 @@ def test_the_reference_drops_nothing_of_a_base_that_drops_while_it_trains() -> N
     config = GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2,
                         resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5,
                         bos_token_id=1, eos_token_id=2)  # fmt: skip
-    model = attach.attach(GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job())
+    model = attach.attach_adapter(
+        GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job()
+    )
     scorer, batch = Scorer(model), collate(rows_of())
-    scorer.keep_reference()
+    scorer.load_reference()
 
     def scores(model: peft.PeftModel) -> torch.Tensor:
         with torch.no_grad(), scorer.reference():
@@ -324,21 +326,23 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
     signs = [1 if row.label else -1 for row in rows]
     expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
     kto = Kto(Scorer(model), 0.1)
-    kto.begin([rows[:2], rows[2:]])
+    kto.prepare_step([rows[:2], rows[2:]])
     found = sum(float(kto.loss(part).total.detach()) for part in (rows[:2], rows[2:]))
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
     with pytest.raises(ProblemError, match="needs two rows"):
-        make(TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None))
+        create_objective(
+            TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None)
+        )
 
 
 def test_biases_that_train_leave_no_reference_to_compare_with(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
-    scorer = Scorer(attach.attach(base, LoraSpec(bias="all"), make_job()))
+    scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
     with pytest.raises(ProblemError, match="biases that train change it"):
-        make(TrainingSpec(), "preference", scorer)
+        create_objective(TrainingSpec(), "preference", scorer)
 
 
 # --- beside TRL's trainers --------------------------------------------------------------------
@@ -383,7 +387,7 @@ def test_dpo_is_the_loss_of_trls_trainer(
     found = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
     own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).loss([encoded(row) for row in found["rows"]])
     assert float(own.total.detach()) / 3 == pytest.approx(found["log"]["loss"], rel=1e-4)
-    assert float(own.figures["margin"]) / 3 == pytest.approx(found["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
+    assert float(own.metrics["margin"]) / 3 == pytest.approx(found["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
     assert abs(found["log"]["loss"] - math.log(2)) > 1e-3
 
 
@@ -403,7 +407,7 @@ def test_kto_is_the_loss_of_trls_trainer(
         EncodedLabelled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
         for row in found["rows"]
     ]
-    kto.begin([own[:4], own[4:]])
+    kto.prepare_step([own[:4], own[4:]])
     total = sum(float(kto.loss(part).total.detach()) for part in (own[:4], own[4:]))
     assert total / 6 == pytest.approx(found["log"]["loss"], rel=1e-4)
 
@@ -415,7 +419,7 @@ def test_orpo_is_the_loss_of_trls_trainer_but_for_the_prompts_share_of_it(
     found = trl_step("orpo", merged, PAIRS, tmp_path)
     scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in found["rows"]]
     own = Orpo(scorer, 0.1).loss(rows)
-    answers = float((own.total - own.figures["nll"]).detach()) / 3
+    answers = float((own.total - own.metrics["nll"]).detach()) / 3
     assert answers == pytest.approx(-0.1 * found["log"]["log_odds_ratio"], rel=1e-4)
     # TRL takes the likelihood of prompt and answer together, a mean over all tokens of the batch.
     whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])

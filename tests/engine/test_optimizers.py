@@ -57,24 +57,24 @@ def test_every_name_has_its_facts_and_the_recipe_offers_all() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_optimizer_learns_at_its_usual_rate_and_goes_on_bit_for_bit(name: Optimizer) -> None:
     model, other = Adapter(), Adapter()
-    optimizer = optimizers.make(spec_of(name), model)
+    optimizer = optimizers.create_optimizer(spec_of(name), model)
     losses = steps(model, optimizer, 30)
-    with optimizers.weights_to_use(optimizer):
+    with optimizers.inference_weights(optimizer):
         assert model.loss().item() < losses[0] - 1e-4
         weights = {name: value.clone() for name, value in model.state_dict().items()}
     buffer = io.BytesIO()
-    torch.save(optimizers.state(optimizer), buffer)
+    torch.save(optimizers.optimizer_state(optimizer), buffer)
     buffer.seek(0)
     other.load_state_dict(weights)
-    again = optimizers.make(spec_of(name), other)
-    optimizers.restore(again, torch.load(buffer, weights_only=True))
+    again = optimizers.create_optimizer(spec_of(name), other)
+    optimizers.restore_optimizer(again, torch.load(buffer, weights_only=True))
     assert steps(model, optimizer, 5) == steps(other, again, 5)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_lora_plus_gives_the_b_matrices_their_multiple_of_the_rate(name: Optimizer) -> None:
     model = Adapter()
-    optimizer = optimizers.make(spec_of(name, lora_plus_ratio=8.0), model)
+    optimizer = optimizers.create_optimizer(spec_of(name, lora_plus_ratio=8.0), model)
     slow, fast = optimizer.param_groups
     assert fast["lr"] == 8 * slow["lr"] == 8 * OPTIMIZERS[name].usual
     assert fast["params"] == [model.lora_B]
@@ -95,7 +95,9 @@ class Whole(Adapter):
 @pytest.mark.parametrize("name", ALL)
 def test_weight_decay_leaves_biases_and_norms_alone(name: Optimizer) -> None:
     model = Whole()
-    optimizer = optimizers.make(spec_of(name, weight_decay=0.1, lora_plus_ratio=4.0), model)
+    optimizer = optimizers.create_optimizer(
+        spec_of(name, weight_decay=0.1, lora_plus_ratio=4.0), model
+    )
     rest, spared, fast = optimizer.param_groups
     assert [group["weight_decay"] for group in (rest, spared, fast)] == [0.1, 0.0, 0.1]
     assert {id(value) for value in spared["params"]} == {
@@ -106,13 +108,13 @@ def test_weight_decay_leaves_biases_and_norms_alone(name: Optimizer) -> None:
 
 
 def test_without_weight_decay_all_is_one_group() -> None:
-    assert len(optimizers.make(spec_of("adamw"), Whole()).param_groups) == 1
+    assert len(optimizers.create_optimizer(spec_of("adamw"), Whole()).param_groups) == 1
 
 
 @pytest.mark.parametrize("name", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_8bit"])
 def test_8_bit_optimizers_keep_what_their_facts_say(name: Optimizer) -> None:
     model = Adapter()
-    optimizer = optimizers.make(spec_of(name), model)
+    optimizer = optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 1)
     # Tables and scales of blocks come on top: they do not grow with the square of the size.
     kept = sum(
@@ -130,10 +132,10 @@ def test_schedule_free_weights_to_use_differ_and_those_to_train_on_come_back_exa
     name: Optimizer,
 ) -> None:
     model = Adapter()
-    optimizer = optimizers.make(spec_of(name), model)
+    optimizer = optimizers.create_optimizer(spec_of(name), model)
     steps(model, optimizer, 20)
     before = model.lora_B.detach().clone()
-    with optimizers.weights_to_use(optimizer):
+    with optimizers.inference_weights(optimizer):
         assert not torch.equal(model.lora_B, before)
     assert torch.equal(model.lora_B, before)
     steps(model, optimizer, 1)
@@ -141,12 +143,12 @@ def test_schedule_free_weights_to_use_differ_and_those_to_train_on_come_back_exa
 
 def test_weights_of_other_optimizers_are_the_ones_to_use() -> None:
     model = Adapter()
-    optimizer = optimizers.make(spec_of("adamw"), model)
+    optimizer = optimizers.create_optimizer(spec_of("adamw"), model)
     steps(model, optimizer, 3)
     before = model.lora_B.detach().clone()
-    with optimizers.weights_to_use(optimizer):
+    with optimizers.inference_weights(optimizer):
         assert torch.equal(model.lora_B, before)
-    assert "weights" not in optimizers.state(optimizer)
+    assert "weights" not in optimizers.optimizer_state(optimizer)
 
 
 def test_a_missing_package_is_said_at_the_field_with_a_way_out(
@@ -155,7 +157,7 @@ def test_a_missing_package_is_said_at_the_field_with_a_way_out(
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
     assert optimizers.missing_packages() == ("schedulefree",)
     with pytest.raises(ProblemError, match="needs the package schedulefree") as raised:
-        optimizers.make(spec_of("schedule_free_sgd"), Adapter())
+        optimizers.create_optimizer(spec_of("schedule_free_sgd"), Adapter())
     (problem,) = raised.value.problems
     assert (problem.where.step, problem.where.field) == ("training", "optimizer")
     assert problem.fix is not None

@@ -156,7 +156,7 @@ def _zero(file: Path) -> None:
 def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
     start: Start, unbroken: RunFolder, name: str, tear: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    from lora_studio.engine.training import checkpoints
+    from lora_studio.engine.training import checkpoint_files
     from tests.helpers.jobs import make_job
 
     copy = RunFolder(tmp_path / "torn")
@@ -164,9 +164,9 @@ def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
     assert copy.checkpoint_steps() == [10, 12]
     tear(copy.checkpoint(12) / name)
     channel = RecordingChannel()
-    found = checkpoints.last_complete(copy, make_job(channel))
-    assert found is not None
-    assert found.step == 10
+    checkpoint = checkpoint_files.read_last_complete(copy, make_job(channel))
+    assert checkpoint is not None
+    assert checkpoint.step == 10
     assert channel.last(events.Warned).problem.code == "training.checkpoint_damaged"
 
 

@@ -26,9 +26,10 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training import combinations
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.devices import devices as device
-from lora_studio.engine.training import checkpoints
+from lora_studio.engine.training import checkpoint_files
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.recipe import best_adapter
+from lora_studio.engine.training.trainer_state import TrainerState
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, new_run, write_rows
 
@@ -238,10 +239,11 @@ def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(star
 
     found = train_in_worker(run, end)
     assert found[-1].problem.code == "worker.crashed"
-    known = checkpoints.read(run.checkpoint(run.checkpoint_steps()[-1])).about["results"]
-    best = best_adapter.best(known["evaluations"])
+    last = checkpoint_files.read_checkpoint(run.checkpoint(run.checkpoint_steps()[-1]))
+    state = TrainerState.from_checkpoint(last.entries, run.load_project().training)
+    best = best_adapter.best_evaluation(state.evaluations)
     assert best is not None
-    assert (run.best_adapter(best["step"]) / "adapter_model.safetensors").is_file()
+    assert (run.best_adapter(best.step) / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow
@@ -370,13 +372,13 @@ def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_go
     start: Start, mishap: Callable[..., None]
 ) -> None:
     run = start("cpu:2", eval_every=2, save_every=2)
-    moments = (("taking_part", "follow"), ("training", "Loop._evaluate"))
-    for attempt, (module, name) in enumerate(moments):
-        kill = "os.kill(os.getpid(), 9)"
-        mishap("lora_studio.engine.worker_rank", f"lora_studio.engine.{module}", name, before=kill)
+    functions = (("train_run", "follow"), ("trainer", "Trainer._evaluate"))
+    for attempt, (module, name) in enumerate(functions):
+        holder, kill = f"lora_studio.engine.training.{module}", "os.kill(os.getpid(), 9)"
+        mishap("lora_studio.engine.worker_rank", holder, name, before=kill)
         found = train_in_worker(run, nothing, resume=attempt > 0)
         assert found[-1].problem.code == "training.rank_died"
-    mishap("none", "lora_studio.engine.training.trainer", "Loop._evaluate")
+    mishap("none", "lora_studio.engine.training.trainer", "Trainer._evaluate")
     found = train_in_worker(run, nothing, resume=True)
     assert of(found, events.Done), found[-1]
     assert list(metrics.of_run(run).loss.steps) == [1, 2, 3, 4, 5]

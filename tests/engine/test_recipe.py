@@ -22,6 +22,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.runtime.channel import Flags
 from lora_studio.engine.training.recipe import best_adapter
+from lora_studio.engine.training.trainer_state import EvaluationResult
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 
@@ -64,14 +65,14 @@ def steps_of(channel: RecordingChannel, kind: Any) -> list[int]:
 @pytest.fixture
 def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
     """Lets evaluations find these losses, the last one from then on; the weights stay real."""
-    from lora_studio.engine.training import trainer as training
+    from lora_studio.engine.training.trainer import Trainer
 
     def let(losses: list[float]) -> None:
-        own = training.Trainer.evaluate
+        own = Trainer.evaluate
 
-        def evaluate(self: Any) -> None:
-            found = len(self.results["evaluations"])
-            wanted = losses[min(found, len(losses) - 1)]
+        def evaluate(self: Trainer) -> None:
+            done = len(self.state.evaluations)
+            wanted = losses[min(done, len(losses) - 1)]
             objective = self.objective
             self.objective = _Fixed(objective, wanted)
             try:
@@ -79,7 +80,7 @@ def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None
             finally:
                 self.objective = objective
 
-        monkeypatch.setattr(training.Trainer, "evaluate", evaluate)
+        monkeypatch.setattr(Trainer, "evaluate", evaluate)
 
     return let
 
@@ -93,7 +94,7 @@ class _Fixed:
     def weight(self, rows: Any) -> int:
         return len(rows)
 
-    def begin(self, micro_batches: Any) -> None:
+    def prepare_step(self, micro_batches: Any) -> None:
         pass
 
     def loss(self, rows: Any) -> Any:
@@ -279,8 +280,8 @@ def test_patience_counts_evaluations_without_enough_improvement(
     losses: list[float], patience: int, delta: float, ends: bool
 ) -> None:
     spec = TrainingSpec(early_stopping=patience, early_stopping_delta=delta)
-    found = [{"step": step, "loss": loss} for step, loss in enumerate(losses)]
-    assert best_adapter.is_exhausted(found, spec) == ends
+    evaluations = [EvaluationResult(step, loss) for step, loss in enumerate(losses)]
+    assert best_adapter.is_exhausted(evaluations, spec) == ends
 
 
 @pytest.mark.parametrize(
@@ -356,8 +357,8 @@ def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, An
 def test_packed_rows_train_as_padded_ones_do(start: Start) -> None:
     packed, padded = start(epochs=1), start(epochs=1, packing=False)
     first, second = train(packed), train(padded)
-    assert "packed" in json.dumps([event.text for event in first.of(events.Log)])
-    assert "padded" in json.dumps([event.text for event in second.of(events.Log)])
+    assert "packed" in json.dumps([str(event.text) for event in first.of(events.Log)])
+    assert "padded" in json.dumps([str(event.text) for event in second.of(events.Log)])
     expected = [event.loss for event in first.of(events.StepDone)]
     assert [event.loss for event in second.of(events.StepDone)] == pytest.approx(expected, rel=1e-4)
 
@@ -420,9 +421,9 @@ def test_the_bases_answers_are_computed_once_a_run(
 
     run = start(sample_rows=2, sample_tokens=4, eval_every=2)
     calls: list[int] = []
-    own = sampling.chat.complete
+    own = sampling.generation.complete
     monkeypatch.setattr(
-        sampling.chat, "complete", lambda *about, **how: calls.append(1) or own(*about, **how)
+        sampling.generation, "complete", lambda *about, **how: calls.append(1) or own(*about, **how)
     )
     train(run)
     assert len(calls) == 1 + 4  # the base once, the tuned model at each evaluation
@@ -442,7 +443,7 @@ def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
         update={"init": "pissa"}
     )  # its base answers before the first step
     run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
-    own, calls = sampling.chat.complete, []
+    own, calls = sampling.generation.complete, []
 
     def complete(*about: Any, **how: Any) -> Any:
         calls.append(1)
@@ -450,7 +451,7 @@ def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
         return own(*about, **how)
 
-    monkeypatch.setattr(sampling.chat, "complete", complete)
+    monkeypatch.setattr(sampling.generation, "complete", complete)
     channel = train(run)
     warned = [item.problem.code for item in channel.of(events.Warned)]
     assert warned == ["training.no_memory_for_samples"] * 2

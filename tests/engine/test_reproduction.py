@@ -299,12 +299,12 @@ def test_the_lock_list_has_exact_versions_of_all_that_is_needed_and_no_hosts() -
 def test_a_training_goes_on_where_its_script_cannot_be_written(
     tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lora_studio.engine.training.reproduction import reproduction
+    from lora_studio.engine.training.reproduction import script
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reproduction, "folder_atomic", full)
+    monkeypatch.setattr(script, "folder_atomic", full)
     run, channel = make_run(tmp_path, tiny, ONE_STEP)
     warned = channel.of(events.Warned)
     assert [event.problem.code for event in warned] == ["training.not_reproducible"]

@@ -19,15 +19,15 @@ def rates(
 ) -> list[float]:
     """The rate that each step is made at, as a share of the highest; `losses` by step."""
     model = torch.nn.Linear(2, 2)
-    optimizer = optimizers.make(spec, model)
-    schedule = schedules.make(spec, optimizer, STEPS)
+    optimizer = optimizers.create_optimizer(spec, model)
+    schedule = schedules.create_scheduler(spec, optimizer, STEPS)
     found = []
     for step in range(1, steps + 1):
         found.append(schedule.get_last_lr()[0] / spec.learning_rate)
         optimizer.step()
         schedule.step()
         if losses and step in losses:
-            schedules.evaluated(schedule, losses[step])
+            schedules.report_evaluation(schedule, losses[step])
     return found
 
 
@@ -102,18 +102,18 @@ def test_a_schedule_goes_on_where_its_state_was_taken(schedule: Schedule) -> Non
             optimizer.step()
             schedule.step()
             if step in losses:
-                schedules.evaluated(schedule, losses[step])
+                schedules.report_evaluation(schedule, losses[step])
             found.append([group["lr"] for group in optimizer.param_groups])
         return found
 
-    first = optimizers.make(spec, model)
-    schedule_of_first = schedules.make(spec, first, STEPS)
+    first = optimizers.create_optimizer(spec, model)
+    schedule_of_first = schedules.create_scheduler(spec, first, STEPS)
     going(33, 0, first, schedule_of_first)
     buffer = io.BytesIO()
     torch.save([first.state_dict(), schedule_of_first.state_dict()], buffer)
     buffer.seek(0)
-    second = optimizers.make(spec, model)
-    schedule_of_second = schedules.make(spec, second, STEPS)
+    second = optimizers.create_optimizer(spec, model)
+    schedule_of_second = schedules.create_scheduler(spec, second, STEPS)
     of_optimizer, of_schedule = torch.load(buffer, weights_only=True)
     second.load_state_dict(of_optimizer)
     schedule_of_second.load_state_dict(of_schedule)

@@ -121,8 +121,8 @@ def test_what_training_drops_is_not_dropped_of_the_adapter_it_is_compared_with(
     adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     spec = LoraSpec(start_from=str(adapter), dropout=0.5)
-    scorer = Scorer(attach.attach(base, spec, make_job()), adapter)
-    scorer.keep_reference()
+    scorer = Scorer(attach.attach_adapter(base, spec, make_job()), adapter)
+    scorer.load_reference()
     scorer.model.train()
     batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
     with torch.no_grad():

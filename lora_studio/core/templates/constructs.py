@@ -1,7 +1,7 @@
-"""Finds the construct of a chat template that a Go template cannot express, by removing it.
+"""Names the construct of a chat template that a Go template cannot express, by taking it out.
 
-Each suspect is replaced in the syntax tree: a filter by its operand, a test of a text by false. If
-the rest can be derived and proven, that construct was the obstacle.
+What is suspected is replaced in the syntax tree by what it works on (a filter by its operand) or by
+false (a look into a text). Where the rest can be derived and proven, that construct was it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from jinja2 import nodes
 
-from lora_studio.core.messages import Text, text
 from lora_studio.core.templates.chat_template import ChatTemplate
 
 #: Filters and methods that a derived TEMPLATE expresses, or that change no text.
@@ -31,29 +30,27 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Construct:
-    """One construct, by its number in the tree; `kind` describes it."""
+    """One use of something, by its number in the tree; `words` say what it is."""
 
     number: int
     line: int
-    kind: Text
+    words: str
 
-    @property
-    def title(self) -> Text:
-        """Return the construct with its line."""
-        return text("{construct} in line {line:d}", construct=self.kind, line=self.line)
+    def __str__(self) -> str:
+        return f"{self.words} in line {self.line}"
 
 
-def find_suspects(template: ChatTemplate) -> list[Construct]:
-    """Return the constructs that may prevent a derivation, in the order of the source."""
-    suspected = []
+def suspects(template: ChatTemplate) -> list[Construct]:
+    """What may hinder a derivation, in the order of the source."""
+    found = []
     for number, node in enumerate(_walk(template.tree)):
-        if kind := _describe(node):
-            suspected.append(Construct(number, node.lineno, kind))
-    return suspected[:MOST]
+        if words := _words(node):
+            found.append(Construct(number, node.lineno, words))
+    return found[:MOST]
 
 
-def remove_constructs(template: ChatTemplate, constructs: list[Construct]) -> ChatTemplate:
-    """Return the chat template without these constructs."""
+def without(template: ChatTemplate, constructs: list[Construct]) -> ChatTemplate:
+    """The chat template with these constructs taken out."""
     numbers = {construct.number for construct in constructs}
     tree = template.tree
     for number, node in reversed([*enumerate(_walk(tree))]):
@@ -68,23 +65,22 @@ def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
         yield from _walk(child)
 
 
-def _describe(node: nodes.Node) -> Text | None:
+def _words(node: nodes.Node) -> str:
     match node:
         case nodes.Filter(name=name) if name not in _EXPRESSED:
-            return text("the filter {name}", name=name)
+            return f"the filter {name}"
         case nodes.Call(node=nodes.Getattr(attr=attr)) if attr not in _EXPRESSED:
-            is_method = attr in _LOOKS or _is_text_method(attr)
-            return text("the method {name}", name=attr) if is_method else None
+            return f"the method {attr}" if attr in _LOOKS or _is_text_method(attr) else ""
         case nodes.Compare(ops=[nodes.Operand(op="in" | "notin")], expr=nodes.Const(value=str())):
-            return text("a search in a text")
+            return "a search in a text"
         case nodes.Compare(expr=nodes.Getattr(attr="index" | "index0" | "revindex")) if any(
             isinstance(item.expr, nodes.Const) and item.expr.value not in (0, 1)
             for item in node.ops
         ):
-            return text("a comparison with the number of a message")
+            return "a comparison with the number of a message"
         case nodes.Getitem(arg=nodes.Slice()):
-            return text("a slice of a text or list")
-    return None
+            return "a part of a text or list"
+    return ""
 
 
 def _is_text_method(name: str) -> bool:
@@ -92,7 +88,7 @@ def _is_text_method(name: str) -> bool:
 
 
 def _harmless(node: nodes.Node) -> nodes.Node:
-    """Return the replacement of a removed construct."""
+    """What stands for a construct that is taken out."""
     match node:
         case nodes.Filter(node=nodes.Node() as operand):
             return operand

@@ -1,1 +1,1 @@
-"""PEFT and Unsloth: two ways to load and wrap, one Protocol."""
+"""PEFT and Unsloth: two ways to load a model and attach an adapter."""

@@ -1,4 +1,4 @@
-"""Ways to load a base model and wrap it with LoRA, one Protocol."""
+"""What a backend is: one way to load a base model and attach an adapter."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lora_studio.engine.runtime.channel import JobContext
 
 @dataclass
 class AdaptedModel:
-    """A base model wrapped with an adapter that trains; `base.model` is the wrapped model's own.
+    """A base model with an adapter to train; `base.model` is the model inside `model`.
 
-    `initial_adapter` is the folder of the adapter as it began, where that changed the base weights;
-    `start` that of an adapter made earlier, where training goes on from one.
+    `initial_adapter` is the folder of the initial adapter, where that was subtracted from the base weights;
+    `start` is that of the existing adapter that training starts from.
     """
 
     base: LoadedModel
@@ -27,23 +27,12 @@ class AdaptedModel:
     start: Path | None = None
 
 
-def make(name: str) -> Backend:
-    """The backend "peft", or "unsloth", which has to have been imported before transformers."""
-    if name == "unsloth":
-        from lora_studio.engine.backends.unsloth import UnslothBackend
-
-        return UnslothBackend()
-    from lora_studio.engine.backends.peft import PeftBackend
-
-    return PeftBackend()
-
-
 class Backend(Protocol):
-    """Loads the base model of a project and wraps it; both emit what they found."""
+    """Loads the base model of a project and attaches an adapter."""
 
     def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
-        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted.
+        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed.
 
-        `scratch` is a folder for what has to be remembered until the end of the training.
+        `scratch` is a folder for files that are needed until the training ends.
         """
         ...

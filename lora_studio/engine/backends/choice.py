@@ -1,4 +1,4 @@
-"""Which backend trains, settled before transformers is imported: Unsloth has to come first."""
+"""Choose the backend, before transformers is imported: Unsloth has to come first."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
-from lora_studio.core.problems import Fix, Problem, ProblemError, Where
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -18,90 +20,111 @@ from lora_studio.engine.model import folder as model_folder
 from lora_studio.engine.model import sources
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Kinds of models (`model_type`) that Unsloth has fast layers of its own for; without experts, which
-#: it would adapt unasked.
-_FAST = (
+if TYPE_CHECKING:
+    from lora_studio.engine.backends.backend import Backend
+
+#: Values of `model_type` that Unsloth has fast layers for. Models with experts aren't listed: Unsloth would
+#: adapt the experts unasked.
+_FAST_MODEL_TYPES = (
     "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "cohere", "granite", "falcon_h1",
 )  # fmt: skip
 
-#: WORKAROUND: without the first, Unsloth fetches files from the hub to count its users whenever a
-#: model is loaded; without the second, patched models give no logits outside evaluations.
-_SETTINGS = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
+#: WORKAROUND: without the first, Unsloth downloads files from the hub to count its users whenever it loads
+#: a model; without the second, patched models return no logits in training mode.
+_ENVIRONMENT = {"UNSLOTH_DISABLE_STATISTICS": "1", "UNSLOTH_RETURN_LOGITS": "1"}
 
 
-def settle(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
-    """"peft" or "unsloth", which is imported then, for this process only; says why, and notes it.
+def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> str:
+    """Return "peft" or "unsloth", which is imported then; emits and records the choice.
 
-    A resumed training keeps the backend it began with. Raises ProblemError where choices cannot go
-    together or what was asked for is not to be had.
-    """  # fmt: skip
+    Call it before transformers is imported, since Unsloth patches it. A resumed training keeps its
+    backend. Raises ProblemError for settings that exclude each other, or a backend that isn't available.
+    """
     project = run.load_project()
-    wrong = combinations.check(project.model, project.lora, project.training)
-    if wrong:
-        raise ProblemError(wrong)
-    name, why = _choose(project, job)
-    before = run.manifest().get("backend") if resume else None
-    if isinstance(before, dict) and before.get("name") in ("peft", "unsloth"):
-        name, why = before["name"], "training began with it"
+    problems = combinations.check(project.model, project.lora, project.training)
+    if problems:
+        raise ProblemError(problems)
+    name, reason = _choose(project, job)
+    recorded = run.manifest().get("backend") if resume else None
+    if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
+        name, reason = recorded["name"], text("training started with it")
     if name == "unsloth":
-        name, why = _import_unsloth(project, why, job)
+        name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
-    run.update_manifest(backend={"name": name, "why": why, "version": version})
+    run.update_manifest(backend={"name": name, "why": str(reason), "version": version})
     title = {"peft": "PEFT", "unsloth": f"Unsloth {version}"}[name]
-    job.emit(events.Log(text=f"Backend: {title}, because {why}."))
+    message = text("The training backend is {backend}: {reason}.", backend=title, reason=reason)
+    job.emit(events.Log(text=message))
     return name
 
 
-def _choose(project: Project, job: JobContext) -> tuple[str, str]:
-    """The name and the reason for it."""
+def create_backend(name: str) -> Backend:
+    """Return the backend "peft" or "unsloth", as `choose_backend` returned it."""
+    if name == "unsloth":
+        from lora_studio.engine.backends.unsloth import UnslothBackend
+
+        return UnslothBackend()
+    from lora_studio.engine.backends.peft import PeftBackend
+
+    return PeftBackend()
+
+
+def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
+    """Return the name and the reason for it."""
     wanted = project.training.backend
     if wanted != "auto":
         if wanted == "unsloth" and importlib.util.find_spec("unsloth") is None:
-            raise ProblemError(_unavailable("Unsloth is not installed."))
-        return wanted, "it was chosen"
-    reason = _against_unsloth(project, job)
-    return ("peft", reason) if reason else ("unsloth", "it is faster for this model on this GPU")
+            raise ProblemError(_unavailable(text("Unsloth isn't installed.")))
+        return wanted, text("as configured")
+    reason = _reason_against_unsloth(project, job)
+    return ("peft", reason) if reason else ("unsloth", text("faster for this model on this GPU"))
 
 
-def _against_unsloth(project: Project, job: JobContext) -> str | None:
-    """Why Unsloth would not do or not pay, as the end of a sentence. The cheapest questions first."""
+def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
+    """Return why Unsloth can't be used or isn't faster; the cheapest checks come first."""
     if importlib.util.find_spec("unsloth") is None:
-        return "Unsloth is not installed"
-    if found := combinations.against_unsloth(project.model, project.lora, project.training):
-        return found
+        return text("Unsloth isn't installed")
+    if reason := combinations.against_unsloth(project.model, project.lora, project.training):
+        return Text.model_validate(reason)
     import torch
 
     if devices.choose(project.model.device).type != "cuda":
-        return "Unsloth is faster on a GPU only"
+        return text("Unsloth is only faster on a GPU")
     if project.model.device == "auto" and torch.cuda.device_count() > 1:
-        return "Unsloth trains on one GPU, and the layers are spread over several"
-    kind = model_folder.read_config(sources.resolve(project.model, job)).get("model_type")
-    if kind not in _FAST:
-        return f"Unsloth has no fast layers for models of the kind {kind}"
+        return text("Unsloth trains on one GPU, but the model is spread over several")
+    folder = sources.resolve(project.model, job)
+    model_type = model_folder.read_config(folder).get("model_type")
+    if model_type not in _FAST_MODEL_TYPES:
+        return text(
+            "Unsloth has no fast layers for {model_type} models", model_type=str(model_type)
+        )
     return None
 
 
-def _import_unsloth(project: Project, why: str, job: JobContext) -> tuple[str, str]:
-    """Imports it; where that fails and it was not asked for by name, PEFT takes its place."""
-    os.environ.update(_SETTINGS)
-    # Where it keeps code that it generates; by itself it would take the current folder.
+def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[str, Text]:
+    """Import Unsloth; where that fails and it wasn't configured by name, return PEFT."""
+    os.environ.update(_ENVIRONMENT)
+    # Where it writes generated code; its default is the current folder.
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(paths.cache_folder() / "unsloth"))
     job.progress("importing Unsloth", 0, None)
     try:
         importlib.import_module("unsloth")
-    except Exception as error:  # it looks at drivers, versions and files, and says so in many ways
-        reason = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")[:300]
+    except Exception as error:  # it checks drivers, versions and files, and fails in many ways
+        message = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")[:300]
+        failure = text("Unsloth can't be used here: {error}", error=message)
         if project.training.backend == "unsloth":
-            raise ProblemError(_unavailable(f"Unsloth cannot be used here: {reason}.")) from error
-        return "peft", f"Unsloth cannot be used here: {reason}"
-    return "unsloth", why
+            raise ProblemError(_unavailable(text("{reason}.", reason=failure))) from error
+        return "peft", failure
+    return "unsloth", reason
 
 
-def _unavailable(what: str) -> Problem:
-    return Problem(
-        code="training.no_unsloth",
-        what=what,
-        remedy="Install it (pip install unsloth) beside the engine, or leave the backend open.",
+def _unavailable(what: Text) -> Problem:
+    return error(
+        "training.no_unsloth",
+        what,
+        "Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.",
         where=Where(step="training", field="backend"),
-        fix=Fix(label="Leave it open", step="training", field="backend", value="auto"),
+        fix=Fix(
+            label=text("Set the backend to Auto"), step="training", field="backend", value="auto"
+        ),
     )

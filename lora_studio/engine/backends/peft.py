@@ -1,4 +1,4 @@
-"""The backend that works everywhere: transformers loads, PEFT wraps."""
+"""The default backend: transformers loads the model, PEFT attaches the adapter."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from lora_studio.engine.runtime.channel import JobContext
 
 
 class PeftBackend:
-    """Every device and precision; the adapter's initial values follow from the project's seed."""
+    """Supports every device and precision; the project's seed determines initial values."""
 
     def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
-        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
+        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
         loaded = loading.load(project.model, job, project.dataset, training=True)
         set_seed(project.training.seed)
-        wrapped = attach.attach(
+        wrapped = attach.attach_adapter(
             loaded.model,
             project.lora,
             job,
             gradient_checkpointing=project.training.gradient_checkpointing != "off",
         )
-        job.emit(attach.count(wrapped))
+        job.emit(attach.count_parameters(wrapped))
         if project.lora.init == "loftq" and project.lora.changes_base:
-            initialization.make_up_for_rounding(wrapped, loaded.folder, job)
-        began = initialization.keep(wrapped, scratch) if project.lora.changes_base else None
+            initialization.initialize_loftq(wrapped, loaded.folder, job)
+        initial = (
+            initialization.save_initial_adapter(wrapped, scratch)
+            if project.lora.changes_base
+            else None
+        )
         start = Path(project.lora.start_from) if project.lora.start_from else None
-        return AdaptedModel(loaded, wrapped, began, start)
+        return AdaptedModel(loaded, wrapped, initial, start)

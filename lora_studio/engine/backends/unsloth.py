@@ -1,6 +1,6 @@
-"""The backend with kernels of its own: Unsloth loads and wraps.
+"""The backend with its own kernels: Unsloth loads the model and attaches the adapter.
 
-Only for a process whose first import of the heavy ones was `unsloth`: it patches transformers.
+It only works in a process that imports `unsloth` before transformers, which it patches.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 import peft
 import torch
 
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.devices import devices
@@ -21,8 +22,8 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
 
-#: Of PEFT's settings, what `get_peft_model` of Unsloth takes by these names.
-_SHAPE = (
+#: Entries of PEFT's LoraConfig that are arguments of Unsloth's `get_peft_model`.
+_LORA_ARGUMENTS = (
     "r", "lora_alpha", "lora_dropout", "bias", "layers_to_transform", "use_rslora", "use_dora",
     "rank_pattern", "alpha_pattern", "init_lora_weights",
 )  # fmt: skip
@@ -31,39 +32,39 @@ _CHECKPOINTING: dict[str, bool | str] = {"off": False, "on": True, "unsloth": "u
 
 
 class UnslothBackend:
-    """One GPU, or a processor; the adapter's initial values follow from the project's seed."""
+    """Supports one GPU, or a CPU; the project's seed determines initial values."""
 
     def prepare(self, project: Project, job: JobContext, scratch: Path) -> AdaptedModel:
-        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
+        """Return the adapted model; emits ModelLoaded, ParametersCounted, and Warned where needed."""
         from unsloth import FastLanguageModel
 
         loaded = _load(FastLanguageModel, project, job)
-        shape = attach.shape(loaded.model, project.lora, job)
-        if shape.target_parameters:
+        config = attach.lora_config(loaded.model, project.lora, job)
+        if config.target_parameters:
             raise fail(
                 "training.unsloth_experts",
-                "Unsloth adapts experts in a way of its own.",
-                "Name no experts, or leave the choice of the backend open.",
+                "Unsloth can't adapt the experts of this model.",
+                "Remove the experts from the target modules, or set the backend to Auto.",
                 where=Where(step="lora", field="target_names"),
             )
-        settings: dict[str, Any] = {name: getattr(shape, name) for name in _SHAPE}
-        targets = sorted(shape.target_modules)
+        settings: dict[str, Any] = {name: getattr(config, name) for name in _LORA_ARGUMENTS}
+        targets = sorted(config.target_modules)
         wrapped = FastLanguageModel.get_peft_model(
             loaded.model,
             target_modules=targets,
-            modules_to_save=list(shape.modules_to_save or ()) or None,
+            modules_to_save=list(config.modules_to_save or ()) or None,
             use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
             random_state=project.training.seed,
             **settings,
         )
-        _check_shape(wrapped, targets)
+        _check_targets(wrapped, targets)
         attach.train_in_32_bit(wrapped)
-        job.emit(attach.count(wrapped))
+        job.emit(attach.count_parameters(wrapped))
         return AdaptedModel(loaded, wrapped)
 
 
 def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
-    """The base as Unsloth loads it; raises ProblemError."""
+    """Load the base model with Unsloth; raises ProblemError."""
     spec = project.model
     folder = loading.resolve(spec, job)
     device = devices.choose(spec.device)
@@ -75,11 +76,11 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     is_4bit = spec.precision == "4bit" or stored == "4bit"
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     job.progress("loading model with Unsloth", 0, None)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         model, _ = fast.from_pretrained(
             str(folder),
-            # Beyond its own context a model would be stretched; no row is longer than the limit.
+            # Beyond the model's context Unsloth would scale its positions; no row exceeds this limit.
             max_seq_length=min(project.dataset.max_length, context or project.dataset.max_length),
             dtype=devices.dtype_for(spec.precision, device),
             load_in_4bit=is_4bit,
@@ -91,42 +92,44 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise _not_loaded(reason) from error
+        raise _not_loaded(text("{error}", error=reason.rstrip("."))) from error
     if is_4bit and not getattr(model, "is_quantized", False):
-        raise _not_loaded("it holds no 4-bit weights on this device")
+        raise _not_loaded(text("4-bit weights aren't supported on this device"))
     job.check()
     model.config.use_cache = False
     dtype = model.get_input_embeddings().weight.dtype
-    words = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+    names = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
     loaded = loading.LoadedModel(
         model=model,
         tokenizer=loading.load_tokenizer(folder, project.dataset),
         folder=folder,
         device=device,
-        precision=stored or ("4bit" if is_4bit else words[dtype]),
+        precision=stored or ("4bit" if is_4bit else names[dtype]),
         dtype=dtype,
     )
-    loading.announce(loaded, spec, time.monotonic() - began, job)
+    loading.announce(loaded, spec, time.monotonic() - started, job)
     return loaded
 
 
-def _check_shape(wrapped: peft.PeftModel, targets: list[str]) -> None:
-    """Unsloth adds layers that it thinks are meant; an adapter that was not asked for is refused."""
+def _check_targets(wrapped: peft.PeftModel, targets: list[str]) -> None:
+    """Raise ProblemError where Unsloth adapts more layers than the recipe selects."""
     config = wrapped.peft_config["default"]
     added = sorted({*config.target_modules} - {*targets}) + list(config.target_parameters or ())
     if added:
         raise fail(
             "training.unsloth_shape",
-            f"Unsloth would also adapt {', '.join(added)}.",
-            "Add them to the target modules, or leave the choice of the backend open.",
+            "Unsloth would also adapt {names}.",
+            "Add them to the target modules, or set the backend to Auto.",
             where=Where(step="training", field="backend"),
+            names=", ".join(added),
         )
 
 
-def _not_loaded(reason: str) -> Exception:
+def _not_loaded(reason: Text) -> ProblemError:
     return fail(
         "training.unsloth_model",
-        f"Unsloth cannot load this model: {reason.rstrip('.')}.",
-        "Leave the choice of the backend open, or choose PEFT.",
+        "Unsloth can't load this model: {reason}.",
+        "Set the backend to Auto or PEFT.",
         where=Where(step="training", field="backend"),
+        reason=reason,
     )

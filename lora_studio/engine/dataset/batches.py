@@ -69,7 +69,7 @@ class BatchPlan:
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         micro_batch: int,
         accumulation: int,
         seed: int,

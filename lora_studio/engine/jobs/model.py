@@ -14,7 +14,7 @@ def inspect_model(command: commands.InspectModel, job: JobContext) -> None:
     """Report a model from its headers, and the size of an adapter for it."""
     from lora_studio.engine.lora import attach
 
-    job.emit(attach.inspect(command.model, command.lora, job))
+    job.emit(attach.inspect_model(command.model, command.lora, job))
 
 
 @handles(commands.ListModels)

@@ -33,13 +33,12 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     from lora_studio.engine.backends import choice
     from lora_studio.engine.runtime import fast_imports
 
-    name = choice.settle(run, job, resume=command.resume)
+    name = choice.choose_backend(run, job, resume=command.resume)
     with fast_imports.lightly():
-        from lora_studio.engine.backends import backend
         from lora_studio.engine.training import train_run
-    return train_run.train(
-        run, job, resume=command.resume, lower=command.lower, backend=backend.make(name)
-    )
+
+        backend = choice.create_backend(name)
+    return train_run.train(run, job, resume=command.resume, lower=command.lower, backend=backend)
 
 
 @handles(commands.InspectDevices)

@@ -1,4 +1,4 @@
-"""Weights of an adapter put into a model that PEFT has wrapped, every one of them."""
+"""Load the weights of an adapter into a PEFT model, and make sure that all of them fit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import torch
 
 
 class AdapterMismatchError(Exception):
-    """What of an adapter's weights has no place in a model, or the other way round, in a few words."""
+    """An adapter has weights that the model lacks, or the other way round; names one of them."""
 
 
-def put(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
-    """Sets the adapter's weights by the names of PEFT's files; raises MisfitError unless all fit.
+def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
+    """Set the adapter's weights by the names in PEFT's files.
 
-    PEFT itself says nothing of one that is missing: it would stay as it was made, at random or zero.
+    Raises AdapterMismatchError unless all fit. PEFT itself ignores a missing one, which would keep its
+    random or zero initial value.
     """
     try:
         result: Any = peft.set_peft_model_state_dict(model, state)
@@ -23,7 +24,7 @@ def put(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
         raise AdapterMismatchError(
             str(error).strip().split("\n")[-1].strip().rstrip(".")
         ) from error
-    # Of the adapter itself: a reference of preference training may lie beside it.
+    # Of this adapter only: preference training may have loaded a reference beside it.
     empty = [name for name in result.missing_keys if "default" in name.split(".")]
     if result.unexpected_keys:
         raise AdapterMismatchError(f"the model has no {result.unexpected_keys[0]}")

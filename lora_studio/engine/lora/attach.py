@@ -1,4 +1,4 @@
-"""The adapter: which layers of the actual architecture get one, and wrapping the model with it."""
+"""Attach an adapter to a model: which layers of its architecture get one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import continue_from_adapter
@@ -34,9 +35,9 @@ _ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
 
 @dataclass
 class Targets:
-    """What an adapter is put on: layers by full name, and stacked expert weights by name.
+    """What gets an adapter: layers by full name, and stacked expert weights by name.
 
-    `left_out` are expert weights that the chosen preset would mean but does not adapt.
+    `left_out` are expert weights that the chosen preset includes but doesn't adapt.
     """
 
     layers: dict[str, torch.nn.Module] = field(default_factory=dict)
@@ -45,20 +46,19 @@ class Targets:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Last parts of the layers' names, and the experts' names."""
+        """Return the last parts of the names of layers and experts."""
         return (*_last_parts(self.layers), *_last_parts(dict.fromkeys(self.experts)))
 
 
-def attach(
+def attach_adapter(
     model: PreTrainedModel, spec: LoraSpec, job: JobContext, *, gradient_checkpointing: bool = False
 ) -> peft.PeftModel:
-    """Wraps a model with an adapter in 32-bit: a fresh one, whose initial values come from torch's
-    seed, or the one that `spec` starts from.
+    """Wrap a model with an adapter in 32-bit: a new one, seeded by torch, or the one to start from.
 
-    Raises ProblemError when nothing would train, or the adapter does not fit the model.
+    Raises ProblemError when nothing would train, or when the adapter doesn't fit the model.
     """
-    config = shape(model, spec, job)
-    _keep_unpacked(model)
+    config = lora_config(model, spec, job)
+    _prevent_repacking(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
             model,
@@ -68,7 +68,7 @@ def attach(
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     wrapped = (
-        continue_from_adapter.attach(model, config, Path(spec.start_from))
+        continue_from_adapter.attach_existing(model, config, Path(spec.start_from))
         if spec.start_from
         else peft.get_peft_model(model, config, autocast_adapter_dtype=True)
     )
@@ -77,68 +77,74 @@ def attach(
 
 
 def train_in_32_bit(model: peft.PeftModel) -> None:
-    """Puts all that trains into 32-bit, modules that train whole and biases as well: in 16 bits most steps
-    of an optimizer are lost in rounding, and float16's scaler refuses such gradients. What these modules
-    give stays in the format of the base, and so does what goes from block to block."""
+    """Convert all trainable parameters to 32-bit, fully trained modules and biases included.
+
+    In 16 bits most optimizer updates are lost in rounding, and float16's scaler refuses such gradients.
+    The outputs of these modules, and with them the activations between blocks, keep the base's dtype.
+    """
     for module in model.modules():
         if isinstance(module, ModulesToSaveWrapper):
-            formats = {value.dtype for value in module.original_module.parameters()}
-            if len(formats) == 1:
-                module.register_forward_hook(partial(_in_format, formats.pop()))
+            dtypes = {value.dtype for value in module.original_module.parameters()}
+            if len(dtypes) == 1:
+                module.register_forward_hook(partial(_cast_output, dtypes.pop()))
     for value in model.parameters():
         if value.requires_grad:
             value.data = value.data.float()
 
 
-def _in_format(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -> Any:
+def _cast_output(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -> Any:
     return output.to(dtype) if isinstance(output, torch.Tensor) else output
 
 
-def shape(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
-    """PEFT's settings of the adapter on this model; emits Warned where a layer is left out.
+def lora_config(model: PreTrainedModel, spec: LoraSpec, job: JobContext) -> peft.LoraConfig:
+    """Return PEFT's settings of the adapter on this model; emits Warned where experts are left out.
 
     Raises ProblemError when nothing would train.
     """
-    config, targets = _shape(model, spec)
+    config, targets = _config_and_targets(model, spec)
     if targets.left_out:
         job.emit(events.Warned(problem=_experts_left_out(targets)))
     return config
 
 
-def _keep_unpacked(model: PreTrainedModel) -> None:
-    """Leaves 4-bit weights in the form that gradients can go through.
+def _prevent_repacking(model: PreTrainedModel) -> None:
+    """Keep 4-bit weights in the layout that gradients can pass through.
 
-    WORKAROUND: bitsandbytes 0.50 repacks them for good on the first pass without gradients in evaluation
-    mode on a processor with AVX512-BF16, and no gradient comes through the packed ones: what lies
-    below each layer silently stops learning after the first evaluation.
+    WORKAROUND: bitsandbytes 0.50 repacks them permanently in the first pass without gradients in
+    evaluation mode, on a CPU with AVX512-BF16, and repacked weights pass no gradients: the layers below
+    silently stop learning after the first evaluation.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
-def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:
-    """PEFT's settings, and what they were found to mean on this model."""
+def _config_and_targets(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:
+    """Return PEFT's settings, and the layers that they select in this model."""
     if spec.start_from:
-        return continue_from_adapter.config(Path(spec.start_from), spec.dropout), Targets()
+        return continue_from_adapter.read_lora_config(
+            Path(spec.start_from), spec.dropout
+        ), Targets()
     targets = find_targets(model, spec)
     return _config(model, spec, targets), targets
 
 
 def is_prepared(model: torch.nn.Module) -> bool:
-    """Whether PEFT puts all that is not quantised of a base into 32-bit before it gets an adapter.
+    """Return whether PEFT converts a base's unquantized parameters to 32-bit before it is adapted.
 
-    float16 needs that. In bfloat16 norms compute in 32-bit anyway, and what goes from block to block
-    would take twice the memory, and be rounded again for each product. Nor where experts are stacked:
-    these are not quantised and would double.
+    float16 needs that. In bfloat16, norms compute in 32-bit anyway, and activations between blocks would
+    take twice the memory and be rounded again for each product. Stacked experts aren't quantized, and
+    would double.
     """
     is_quantised = bool(getattr(model, "is_quantized", False))
     is_narrow = next(model.parameters()).dtype == torch.bfloat16
     return is_quantised and not is_narrow and not _experts(model)
 
 
-def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.ParametersCounted:
-    """Exact counts of a wrapped model."""
+def count_parameters(
+    model: peft.PeftModel, targets: tuple[str, ...] = ()
+) -> events.ParametersCounted:
+    """Return the exact parameter counts of a wrapped model."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = targets or tuple(
         dict.fromkeys(name.rpartition(".")[2] for name in model.targeted_module_names)
@@ -151,22 +157,22 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
     )
 
 
-def inspect(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelInspected:
-    """Facts of a model and of the adapter it would get; from headers, no weights are read."""
+def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelInspected:
+    """Return facts of a model and of its adapter, from file headers; no weights are read."""
     located = sources.locate(spec, job)
     folder = located.folder
     config = loading.read_config(folder, spec)
     model = loading.on_meta(folder, spec, config)
-    text = config.get_text_config()
+    text_config = config.get_text_config()
     return events.ModelInspected(
         source=spec.source,
         folder=str(folder),
         architecture=type(model).__name__,
         parameters=loading.count_parameters(model),
-        layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        vocabulary=text.vocab_size,
-        context=getattr(text, "max_position_embeddings", None),
+        layers=text_config.num_hidden_layers,
+        hidden_size=text_config.hidden_size,
+        vocabulary=text_config.vocab_size,
+        context=getattr(text_config, "max_position_embeddings", None),
         stored_dtype=model_folder.stored_dtype(located.headers),
         disk_bytes=located.bytes,
         missing_bytes=located.missing_bytes,
@@ -182,34 +188,35 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.ModelIns
 
 
 def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:
-    """What an adapter of this shape would count on a model without weights; None if nothing."""
+    """Return the parameter counts of an adapter on a model without weights; None if nothing trains."""
     try:
-        config, targets = _shape(model, spec)
+        config, targets = _config_and_targets(model, spec)
         wrapped = peft.get_peft_model(model, config)
     except Exception:
         return None
-    return count(wrapped, targets.names)
+    return count_parameters(wrapped, targets.names)
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """Names of the layers that can be adapted, as `LoraSpec.target_names` takes them."""
+    """Return the names of the layers that can be adapted, as in `LoraSpec.target_names`."""
     return [*_last_parts(_linear_layers(model)), *_last_parts(dict.fromkeys(_experts(model)))]
 
 
 def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
-    """The layers that a spec means on this model; raises ProblemError when there are none."""
+    """Return the layers that a spec selects in this model; raises ProblemError when there are none."""
     layers = _linear_layers(model)
     experts = _experts(model)
     if spec.targets == "names":
         return _by_name(model, spec.target_names, layers, experts)
-    chosen = {name: layer for name, layer in layers.items() if _is_meant(name, spec.targets)}
+    chosen = {name: layer for name, layer in layers.items() if _is_selected(name, spec.targets)}
     if not chosen:
-        raise _nothing(model, f"It has no layer that the preset {spec.targets} means.")
+        why = text("It has no layer that the preset {preset} selects.", preset=spec.targets)
+        raise _nothing_trains(model, why)
     covers_mlp = spec.targets in ("attention_mlp", "all_linear")
     return Targets(layers=chosen, left_out=experts if covers_mlp else [])
 
 
-def _is_meant(name: str, preset: str) -> bool:
+def _is_selected(name: str, preset: str) -> bool:
     in_attention = bool(_ATTENTION.search(name.rpartition(".")[0]))
     last = name.rpartition(".")[2]
     match preset:
@@ -229,23 +236,24 @@ def _by_name(
 ) -> Targets:
     targets = Targets()
     for wanted in names:
-        found = {
+        matching = {
             name: layer
             for name, layer in layers.items()
             if name == wanted or name.endswith(f".{wanted}")
         }
         stacked = [name for name in experts if name == wanted or name.endswith(f".{wanted}")]
-        if not found and not stacked:
-            raise _nothing(model, f"It has no linear layer called {wanted}.")
-        targets.layers |= found
+        if not matching and not stacked:
+            why = text("It has no linear layer named {name}.", name=wanted)
+            raise _nothing_trains(model, why)
+        targets.layers |= matching
         targets.experts += stacked
     if not targets.layers and not targets.experts:
-        raise _nothing(model, "No target module is named.")
+        raise _nothing_trains(model, text("No target module is specified."))
     return targets
 
 
 def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
-    """Linear layers of the blocks by full name; without the output layer and experts' routers."""
+    """Return the linear layers by full name, without the output layer and routers of experts."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -256,7 +264,7 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
 
 
 def _experts(model: torch.nn.Module) -> list[str]:
-    """Weights of all experts stacked into one 3-dimensional parameter, by full name."""
+    """Return the names of parameters that stack the weights of all experts in 3 dimensions."""
     return [
         name
         for name, parameter in model.named_parameters()
@@ -265,62 +273,66 @@ def _experts(model: torch.nn.Module) -> list[str]:
 
 
 def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
-    return _quietly(
+    return _lora_config(
         r=spec.rank,
         lora_alpha=spec.alpha,
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
-        # LoftQ and EVA are not PEFT's here: engine/lora/initialization.py replaces what an adapter begins as.
+        # PEFT's own LoftQ and EVA aren't used: `initialization.py` and `training/eva.py` set initial values.
         init_lora_weights=True if spec.init in ("default", "loftq", "eva") else spec.init,
         layers_to_transform=_blocks(model, spec),
         rank_pattern=spec.rank_pattern(),
         alpha_pattern=spec.alpha_pattern(),
-        modules_to_save=_whole(model, spec),
+        modules_to_save=_modules_to_save(model, spec),
         lora_dropout=spec.dropout,
         bias=spec.bias,
-        target_modules=_shortest(model, targets.layers),
+        target_modules=_short_names(model, targets.layers),
         target_parameters=targets.experts or None,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),
     )
 
 
-def _quietly(**settings: Any) -> peft.LoraConfig:
+def _lora_config(**settings: Any) -> peft.LoraConfig:
     with warnings.catch_warnings():
-        # It speaks of PEFT's own conversion; engine/lora/initialization.py keeps the scale of each layer.
+        # About PEFT's own conversion; `initialization.py` keeps the scale of each layer.
         warnings.filterwarnings("ignore", message="Using Rank-Stabilized LoRA with rank_pattern")
         return peft.LoraConfig(**settings)
 
 
 def _blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
-    """The blocks to adapt; raises ProblemError for one that the model does not have."""
-    wanted, there = spec.block_numbers(), model.config.get_text_config().num_hidden_layers
-    if wanted and wanted[-1] >= there:
+    """Return the blocks to adapt; raises ProblemError for one that the model doesn't have."""
+    blocks, count = spec.block_numbers(), model.config.get_text_config().num_hidden_layers
+    if blocks and blocks[-1] >= count:
         raise fail(
             "lora.no_such_block",
-            f"There is no block {wanted[-1]}: the model has {there}, numbered from 0.",
-            f"Name blocks from 0 to {there - 1}.",
+            "There is no block {block:d}: the model has {count:d}, numbered from 0.",
+            "Choose blocks from 0 to {last:d}.",
             where=Where(step="lora", field="blocks"),
+            block=blocks[-1],
+            count=count,
+            last=count - 1,
         )
-    return wanted
+    return blocks
 
 
-def _whole(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
-    """Modules that train whole; raises ProblemError for a name that no module has."""
+def _modules_to_save(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
+    """Return the modules to train in full; raises ProblemError for a name that no module has."""
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     for wanted in spec.modules_to_save:
         if wanted.rpartition(".")[2] not in names:
             raise fail(
                 "lora.no_such_module",
-                f"The model has no module called {wanted} to train whole.",
-                "Usual ones are lm_head and embed_tokens.",
+                "The model has no module named {name} to train in full.",
+                "Common ones are lm_head and embed_tokens.",
                 where=Where(step="lora", field="modules_to_save"),
+                name=wanted,
             )
     return list(spec.modules_to_save) or None
 
 
-def _shortest(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:
-    """Last parts of names where these mean the same layers, else the full names."""
+def _short_names(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:
+    """Return the last parts of names where they select the same layers, else the full names."""
     last = _last_parts(layers)
     meant = {
         name
@@ -334,23 +346,26 @@ def _last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list[str
     return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
-def _nothing(model: PreTrainedModel, why: str) -> Exception:
+def _nothing_trains(model: PreTrainedModel, why: Text) -> ProblemError:
+    names = ", ".join(linear_names(model))
     return fail(
         "lora.nothing_trainable",
-        f"Nothing would train on {type(model).__name__}. {why}",
-        f"Its linear layers are: {', '.join(linear_names(model)) or 'none'}.",
+        "Nothing would train on {architecture}. {reason}",
+        "Its linear layers are: {names}." if names else "It has no linear layers.",
         where=Where(step="lora", field="targets"),
+        architecture=type(model).__name__,
+        reason=why,
+        names=names,
     )
 
 
 def _experts_left_out(targets: Targets) -> Problem:
-    names = ", ".join(_last_parts(dict.fromkeys(targets.left_out)))
-    return Problem(
-        code="lora.experts_left_out",
-        what=f"The experts' weights ({names}) get no adapter: they are stacked into one tensor per "
-        "layer, and adapting it needs as much memory again as the experts themselves.",
-        remedy="The other linear layers are adapted. To adapt the experts too, choose By name and "
-        f"name them: {names}.",
+    return warning(
+        "lora.experts_left_out",
+        "The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting "
+        "it takes as much additional memory as the experts themselves.",
+        "The other linear layers are adapted. To adapt the experts too, select target modules by name "
+        "and add {names}.",
         where=Where(step="lora", field="targets"),
-        severity="warning",
+        names=", ".join(_last_parts(dict.fromkeys(targets.left_out))),
     )

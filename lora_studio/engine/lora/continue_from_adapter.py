@@ -1,4 +1,4 @@
-"""Going on from an adapter that was made earlier: its shape, its weights, a copy of it in the run."""
+"""Start training from an existing adapter: its settings, its weights, and a copy of it in the run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lora_studio.core.system.files import folder_atomic
 from lora_studio.engine.lora import adapter_weights
 
 
-def keep(run: RunFolder, project: Project, *, resume: bool) -> Project:
-    """Copies the adapter that training starts from into the run, so that resuming and comparing with
-    it do not depend on the place it came from; the project returned names the copy.
+def copy_start_adapter(run: RunFolder, project: Project, *, resume: bool) -> Project:
+    """Copy the adapter that training starts from into the run; return the project with the copy's path.
 
-    Raises ProblemError when there is no usable adapter.
+    Resuming and the reference model then don't depend on where it came from. Raises ProblemError when
+    there is no usable adapter.
     """
     source = project.lora.start_from
     if not source:
@@ -35,23 +35,25 @@ def keep(run: RunFolder, project: Project, *, resume: bool) -> Project:
     return project.model_copy(update={"lora": lora})
 
 
-def config(folder: Path, dropout: float) -> peft.LoraConfig:
-    """PEFT's settings of an adapter as those of one that trains; raises ProblemError."""
+def read_lora_config(folder: Path, dropout: float) -> peft.LoraConfig:
+    """Return the settings of an adapter, prepared for training; raises ProblemError."""
     starting_adapter.read(folder)
-    found = peft.LoraConfig.from_pretrained(str(folder))
-    found.inference_mode = False
-    found.init_lora_weights = True
-    found.lora_dropout = dropout
-    found.base_model_name_or_path = None  # where the base was when it was trained on
-    found.revision = None
-    return found
+    config = peft.LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    config.init_lora_weights = True
+    config.lora_dropout = dropout
+    config.base_model_name_or_path = None  # where the base model was when the adapter was trained
+    config.revision = None
+    return config
 
 
-def attach(base: PreTrainedModel, shape: peft.LoraConfig, folder: Path) -> peft.PeftModel:
-    """Wraps a model with the adapter in a folder, every weight of it in use; raises ProblemError."""
+def attach_existing(base: PreTrainedModel, config: peft.LoraConfig, folder: Path) -> peft.PeftModel:
+    """Wrap a model with the adapter in a folder; raises ProblemError unless every weight fits."""
     try:
-        model = peft.get_peft_model(base, shape, autocast_adapter_dtype=True)
-        adapter_weights.put(model, peft.load_peft_weights(str(folder), device="cpu"))
+        model = peft.get_peft_model(base, config, autocast_adapter_dtype=True)
+        adapter_weights.load_adapter_weights(
+            model, peft.load_peft_weights(str(folder), device="cpu")
+        )
     except adapter_weights.AdapterMismatchError as error:
         raise _foreign(str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:
@@ -62,7 +64,8 @@ def attach(base: PreTrainedModel, shape: peft.LoraConfig, folder: Path) -> peft.
 def _foreign(reason: str) -> ProblemError:
     return fail(
         "lora.start_is_foreign",
-        f"The adapter to go on from does not fit this model: {reason}.",
-        "Choose the model that the adapter was trained on, in its very same version.",
+        "The adapter to start from doesn't fit this model: {reason}.",
+        "Choose the base model that the adapter was trained on, in the same version.",
         where=Where(step="lora", field="start_from"),
+        reason=reason,
     )

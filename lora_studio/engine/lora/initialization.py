@@ -1,9 +1,9 @@
-"""Adapters that begin with a part of the base weights, and how what they learned is saved.
+"""Initial adapters that take a part out of the base weights, and how the trained ones are saved.
 
-PiSSA (Meng et al. 2024), OLoRA (Büyükakyüz 2024) and LoftQ (Li et al. 2023) begin with an update B₀A₀
-that belongs to the base: W = W′ + s·B₀A₀, for LoftQ nearly so, W′ being the 4-bit weights. What has
-been learned is s·(BA − B₀A₀) = s·[B | −B₀]·[A ; A₀], an adapter of twice the rank for the base as it
-is stored.
+PiSSA (Meng et al. 2024), OLoRA (Büyükakyüz 2024) and LoftQ (Li et al. 2023) start with an update B₀A₀
+that is subtracted from the base: W = W′ + s·B₀A₀; for LoftQ approximately, with W′ the 4-bit weights.
+The trained update is s·(BA − B₀A₀) = s·[B | −B₀]·[A ; A₀], an adapter of twice the rank for the
+original base weights.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from lora_studio.engine.runtime.channel import JobContext
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _FIELD = Where(step="lora", field="init")
 
-#: Passes of the randomised decomposition (Halko et al. 2011); the spectrum of rounding errors is flat.
+#: Passes of the randomized decomposition (Halko et al. 2011): the spectrum of rounding errors is flat.
 _PASSES = 8
 
 
-def keep(model: peft.PeftModel, scratch: Path) -> Path:
-    """Writes the adapter as it begins into `scratch`."""
+def save_initial_adapter(model: peft.PeftModel, scratch: Path) -> Path:
+    """Save the initial adapter into `scratch`; return its folder."""
     folder = scratch / "initial-adapter"
     config = model.peft_config["default"]
-    how, config.init_lora_weights = config.init_lora_weights, True
+    init, config.init_lora_weights = config.init_lora_weights, True
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    config.init_lora_weights = how
+    config.init_lora_weights = init
     return folder
 
 
-def subtract(folder: Path, initial: Path) -> None:
-    """Makes an adapter on disk one for the unchanged base: of twice the rank, at the same scale."""
+def subtract_initial_adapter(folder: Path, initial: Path) -> None:
+    """Convert an adapter on disk to one for the original base: of twice the rank, at the same scale."""
     state, before = load_file(folder / _WEIGHTS), load_file(initial / _WEIGHTS)
     for name, value in state.items():
         if "lora_A" in name or "lora_embedding_A" in name:
@@ -61,7 +61,7 @@ def subtract(folder: Path, initial: Path) -> None:
 
 
 def lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
-    """Adapted linear layers by their name in the base model."""
+    """Yield the adapted linear layers by their name in the base model."""
     for name, module in model.get_base_model().named_modules():
         if isinstance(module, LoraLayer) and "default" in module.lora_A:
             yield name, module
@@ -71,11 +71,11 @@ def lora_layers(model: peft.PeftModel) -> Iterator[tuple[str, LoraLayer]]:
 
 
 @torch.no_grad()
-def make_up_for_rounding(model: peft.PeftModel, folder: Path, job: JobContext) -> None:
-    """LoftQ with one step: s·B·A becomes the best approximation of W − Q at its rank.
+def initialize_loftq(model: peft.PeftModel, folder: Path, job: JobContext) -> None:
+    """Run LoftQ with one step: s·B·A becomes the best approximation of W − Q at its rank.
 
-    `folder` holds the weights W before they were quantised to Q. Computed in 32-bit on the processor,
-    so that a resumed training finds the same values. Raises ProblemError where W is not to be found.
+    `folder` holds the weights W before quantization to Q. Computed in 32-bit on the CPU, so that a
+    resumed training gets the same values. Raises ProblemError where W is missing.
     """
     from bitsandbytes.functional import dequantize_4bit
     from bitsandbytes.nn import Linear4bit
@@ -87,33 +87,33 @@ def make_up_for_rounding(model: peft.PeftModel, folder: Path, job: JobContext) -
     if not layers:
         raise fail(
             "lora.loftq_needs_4bit",
-            "LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.",
-            "Hold the base in 4-bit, or begin as usual.",
+            "LoftQ needs 4-bit weights, and no adapted layer has them.",
+            "Choose 4-bit precision or the default initialization.",
             where=_FIELD,
         )
     for done, (name, layer) in enumerate(layers):
         job.progress("computing initial values", done, len(layers), "layers")
         packed = layer.get_base_layer().weight
-        found = stored.get(f"{name}.weight")
-        if found is None or tuple(found.shape) != tuple(packed.quant_state.shape):
+        original = stored.get(f"{name}.weight")
+        if original is None or tuple(original.shape) != tuple(packed.quant_state.shape):
             raise fail(
                 "lora.loftq_without_weights",
-                f"LoftQ needs {name} as it was before quantisation, and the model's files do not "
-                "hold it under this name.",
-                "Begin as usual, or choose a model that is not stored quantised.",
+                "LoftQ needs the original weights of {name}, which the model's files don't contain.",
+                "Choose the default initialization, or a model that isn't stored quantized.",
                 where=_FIELD,
+                name=name,
             )
         rounded = dequantize_4bit(packed.data, packed.quant_state).float().cpu()
-        _approximate(layer, found.read().float() - rounded)
+        _approximate(layer, original.read().float() - rounded)
 
 
-def _approximate(layer: LoraLayer, wanted: torch.Tensor) -> None:
-    """A = √S·Vᵀ and B = U·√S / s, of the leading singular vectors of `wanted` [out, in]."""
+def _approximate(layer: LoraLayer, target: torch.Tensor) -> None:
+    """Set A = √S·Vᵀ and B = U·√S / s from the leading singular vectors of `target` [out, in]."""
     rank, scale = layer.r["default"], layer.scaling["default"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        size = min(2 * rank, *wanted.shape)
-        left, values, right = torch.svd_lowrank(wanted, q=size, niter=_PASSES)
+        size = min(2 * rank, *target.shape)
+        left, values, right = torch.svd_lowrank(target, q=size, niter=_PASSES)
     root = values[:rank].sqrt()
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     a.copy_((right[:, :rank] * root).T)

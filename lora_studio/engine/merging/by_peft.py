@@ -79,7 +79,9 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
     config.base_model_name_or_path = None  # where the base was when it was trained on
     try:
         wrapped = get_peft_model(model, config)
-        adapter_weights.put(wrapped, load_peft_weights(str(adapter.folder), device="cpu"))
+        adapter_weights.load_adapter_weights(
+            wrapped, load_peft_weights(str(adapter.folder), device="cpu")
+        )
     except adapter_weights.AdapterMismatchError as error:
         raise adapter_files.foreign(adapter.folder, str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:

@@ -1,192 +1,164 @@
-"""Checkpoints of a training: written whole or not at all, read with a fall-back to the one before."""
+"""Save and restore everything that a training needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any
 
 import peft
-import torch
-from safetensors.torch import load_file
-from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.system.files import folder_atomic
-from lora_studio.engine.lora.initialization import subtract
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.lora import adapter_weights
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training import checkpoint_files, problems
+from lora_studio.engine.training.checkpoint_files import Checkpoint
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.memory.capture import (
+    MemoryPressureError,
+    OutOfMemory,
+    capture_oom,
+)
+from lora_studio.engine.training.memory.problems import no_memory_for_checkpoint
+from lora_studio.engine.training.random_state import (
+    RandomState,
+    get_random_state,
+    set_random_state,
+)
+from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.trainer_state import TrainerState
 
-_ADAPTER = "adapter_model.safetensors"
-_STATE = "training.pt"
-_ABOUT = "checkpoint.json"
 
+class CheckpointManager:
+    """The checkpoints of one training.
 
-@dataclass
-class Checkpoint:
-    """A complete checkpoint. `about` holds step, fingerprint and results so far."""
-
-    step: int
-    about: dict[str, Any]
-    adapter: dict[str, torch.Tensor]
-    state: dict[str, Any]
-
-
-def write(
-    target: Path, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any]
-) -> None:
-    """Writes the checkpoint of `about["step"]` into a folder of its own.
-
-    `state` holds tensors and plain values only, since it is read back without running any code.
-    Raises OSError, with every older checkpoint untouched.
+    Rank 0 writes and reads; what it reads goes to all ranks. `saved_step` is the step of the last
+    checkpoint, 0 without any, and `saved_at` when it was written, in seconds of the monotonic clock.
     """
-    with folder_atomic(target) as folder:
-        save_adapter(model, folder)
-        # Through memory, because torch does not say "disk full" when it writes files itself.
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        (folder / _STATE).write_bytes(buffer.getbuffer())
-        files = {file.name: _fingerprint(file) for file in folder.iterdir()}
-        (folder / _ABOUT).write_text(json.dumps(about | {"files": files}, indent=2), "utf-8")
 
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        scratch: Path,
+        job: JobContext,
+        ranks: ProcessGroup,
+        *,
+        model: peft.PeftModel,
+        optimizer: Any,
+        scheduler: Any,
+        scaler: Any,
+        fingerprint: str,
+        total_steps: int,
+    ) -> None:
+        """Take all objects with a state; `scaler` is None without float16.
 
-def delete_older(run: RunFolder, keep: int) -> None:
-    """Deletes all checkpoints but the newest `keep`."""
-    for step in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
+        `fingerprint` identifies the training rows; the state before the first step goes into `scratch`.
+        """
+        self._run, self._spec, self._job, self._ranks = run, spec, job, ranks
+        self._model, self._optimizer = model, optimizer
+        self._scheduler, self._scaler = scheduler, scaler
+        self._fingerprint, self._total_steps = fingerprint, total_steps
+        self._initial_folder = scratch / "beginning"
+        self.saved_step, self.saved_at = 0, time.monotonic()
 
+    def save_initial(self, state: TrainerState) -> None:
+        """Save the state before the first step, to go back to while there is no checkpoint.
 
-def save_adapter(
-    model: peft.PeftModel,
-    folder: Path,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-    initial: Path | None = None,
-) -> None:
-    """Writes an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
+        Raises MemoryPressureError on every rank when rank 0 runs out of memory.
+        """
+        if (failure := self._save(self._initial_folder, state)) is not None:
+            raise MemoryPressureError(failure.reason)
 
-    `initial` is the adapter as it began, where that was taken out of the base weights: what is
-    written then is the difference, of twice the rank, and fits the base as it is stored. PEFT's
-    model card is left off: it says nothing about this training.
-    """
-    # The adapter of training alone: the reference of preference training may lie beside it.
-    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
-    if initial is not None:
-        subtract(folder, initial)
-    (folder / "README.md").unlink(missing_ok=True)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+    def save(self, state: TrainerState) -> bool:
+        """Save a checkpoint and delete the oldest; return whether there was enough memory.
 
+        Without it the previous checkpoint stays the last one, and Warned is emitted.
+        """
+        folder = self._run.checkpoint(state.step)
+        failure = self._save(folder, state)
+        self.saved_at = time.monotonic()
+        if failure is not None:
+            problem = no_memory_for_checkpoint(failure.reason, state.step, self.saved_step)
+            self._job.emit(events.Warned(problem=problem))
+            return False
+        self.saved_step = state.step
+        if self._ranks.is_first:
+            checkpoint_files.delete_older_checkpoints(self._run, self._spec.keep_checkpoints)
+            self._job.emit(events.CheckpointSaved(step=state.step, folder=str(folder)))
+        return True
 
-def last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
-    """The newest checkpoint that can be read; a damaged one is named and passed over."""
-    for step in reversed(run.checkpoint_steps()):
+    def is_due(self, state: TrainerState, steps_per_epoch: int, *, is_last: bool) -> bool:
+        """Return whether to save now: at the last step, by steps or minutes, or on request.
+
+        Every rank has to call it. A request is answered once.
+        """
+        if self._job.flags.checkpoint.is_set():
+            self._job.flags.checkpoint.clear()
+            return True
+        seconds = 60 * self._spec.save_minutes
+        if seconds and self._ranks.broadcast(time.monotonic() - self.saved_at >= seconds):
+            return True
+        every = self._spec.steps_between(self._spec.save_every, steps_per_epoch)
+        return is_last or bool(every and state.step % every == 0)
+
+    def load_last(self) -> TrainerState | None:
+        """Restore the last complete checkpoint, else the initial state; None when there is neither.
+
+        Raises ProblemError when the rows or the adapter differ from the checkpoint's.
+        """
+        checkpoint = self._ranks.broadcast(self._read_last() if self._ranks.is_first else None)
+        if checkpoint is None:
+            message = text("There is no checkpoint yet. Training starts from the beginning.")
+            self._job.emit(events.Log(text=message))
+            return None
+        if checkpoint.entries["fingerprint"] != self._fingerprint:
+            raise problems.rows_changed()
         try:
-            return read(run.checkpoint(step))
-        except Exception as error:
-            job.emit(events.Warned(problem=_damaged(run.checkpoint(step), error)))
-    return None
+            adapter_weights.load_adapter_weights(self._model, checkpoint.adapter)
+        except adapter_weights.AdapterMismatchError as error:
+            folder = self._run.checkpoint(checkpoint.step)
+            raise problems.checkpoint_mismatch(str(error), str(folder)) from error
+        self._restore_tensors(checkpoint.tensors)
+        self.saved_step = checkpoint.step
+        return TrainerState.from_checkpoint(checkpoint.entries, self._spec)
 
+    def _save(self, folder: Path, state: TrainerState) -> OutOfMemory | None:
+        """Write a checkpoint on rank 0; return its lack of memory on every rank."""
+        random_states = self._ranks.all_gather(get_random_state())
+        failure: OutOfMemory | None = None
+        if self._ranks.is_first:
+            result = capture_oom(lambda: self._write(folder, state, random_states), attempts=2)
+            failure = result if isinstance(result, OutOfMemory) else None
+        return self._ranks.broadcast(failure)
 
-def read(folder: Path) -> Checkpoint:
-    """A checkpoint; raises any exception where it is damaged."""
-    about = json.loads((folder / _ABOUT).read_text("utf-8"))
-    for name, expected in about["files"].items():
-        size, checksum = expected if isinstance(expected, list) else (expected, None)
-        if (folder / name).stat().st_size != size:
-            raise ValueError(f"{name} is incomplete")
-        if checksum is not None and _fingerprint(folder / name)[1] != checksum:
-            raise ValueError(f"{name} is damaged")
-    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-    return Checkpoint(about["step"], about, load_file(folder / _ADAPTER), state)
+    def _write(self, folder: Path, state: TrainerState, random_states: list[RandomState]) -> None:
+        tensors = {
+            "optimizer": optimizers.optimizer_state(self._optimizer),
+            "scheduler": self._scheduler.state_dict(),
+            "scaler": self._scaler.state_dict() if self._scaler else {},
+            "random": random_states,
+        }
+        entries = state.to_checkpoint() | {
+            "steps": self._total_steps,
+            "fingerprint": self._fingerprint,
+        }
+        with optimizers.inference_weights(self._optimizer):
+            checkpoint_files.write_checkpoint(folder, self._model, tensors, entries)
 
+    def _read_last(self) -> Checkpoint | None:
+        checkpoint = checkpoint_files.read_last_complete(self._run, self._job)
+        if checkpoint is None and self._initial_folder.is_dir():
+            return checkpoint_files.read_checkpoint(self._initial_folder)
+        return checkpoint
 
-def _fingerprint(file: Path) -> list[int]:
-    """Size in bytes and CRC-32: at gigabytes a second it tells a file torn by a power cut."""
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            checksum = zlib.crc32(block, checksum)
-    return [file.stat().st_size, checksum]
-
-
-def clear(run: RunFolder) -> None:
-    """Deletes every checkpoint and what else was kept on the way; for a training that begins anew."""
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    shutil.rmtree(run.best, ignore_errors=True)
-
-
-@contextmanager
-def scratch(run: RunFolder, part: str = "") -> Iterator[Path]:
-    """A folder for what a training, or `part` of it, has to remember until its end, and no longer."""
-    folder = _scratch(run) / part
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _scratch(run: RunFolder) -> Path:
-    return run.temporary / "training"
-
-
-def sweep(run: RunFolder) -> None:
-    """Deletes what a killed worker left behind."""
-    for folder in _left_behind(run):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _left_behind(run: RunFolder) -> Iterator[Path]:
-    yield from run.checkpoints.glob(".step-*")
-    yield from run.best.glob(".step-*")
-    yield from run.path.glob(".adapter.*")
-    yield from run.path.glob(".start-adapter.*")
-    yield from run.path.glob(".data.*")
-    yield _scratch(run)
-
-
-def random_state() -> dict[str, Any]:
-    """The state of torch's random numbers on every device; what dropout draws from. Of several GPUs
-    `own` is the one that this process computes on."""
-    found: dict[str, Any] = {"cpu": torch.get_rng_state(), "cuda": [], "own": 0}
-    if torch.cuda.is_initialized():  # a training on the processor leaves GPUs alone
-        found |= {"cuda": torch.cuda.get_rng_state_all(), "own": torch.cuda.current_device()}
-    if torch.backends.mps.is_available():
-        found["mps"] = torch.mps.get_rng_state()
-    return found
-
-
-def restore_random_state(states: list[dict[str, Any]] | dict[str, Any], rank: int = 0) -> None:
-    """Puts the random numbers back to where they were; `states` are those of every rank.
-
-    A rank that was not there when they were written goes on with its own; another GPU takes up the
-    numbers of the one before. (Runs of version 0.1 have one state alone.)
-    """
-    known = [states] if isinstance(states, dict) else states
-    if rank >= len(known):
-        return
-    state = known[rank]
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and torch.cuda.is_initialized():
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        torch.cuda.set_rng_state(state["cuda"][state.get("own", 0)], torch.cuda.current_device())
-    if "mps" in state and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"])
-
-
-def _damaged(folder: Path, error: Exception) -> Problem:
-    return Problem(
-        code="training.checkpoint_damaged",
-        what=f"The checkpoint {folder.name} cannot be read: {error}.",
-        remedy="The one before it is used instead.",
-        where=Where(step="training", file=str(folder)),
-        severity="warning",
-    )
+    def _restore_tensors(self, tensors: dict[str, Any]) -> None:
+        optimizers.restore_optimizer(self._optimizer, tensors["optimizer"])
+        self._scheduler.load_state_dict(tensors["scheduler"])
+        # A training that started on another device may have saved no scaler state.
+        if self._scaler is not None and tensors["scaler"]:
+            self._scaler.load_state_dict(tensors["scaler"])
+        set_random_state(tensors["random"], self._ranks.rank)

@@ -1,75 +1,95 @@
-"""What computes a training besides PyTorch: chosen when it begins, told, noted, and kept to the end.
+"""Choose what computes a training besides PyTorch, and keep to it until the end.
 
-A resumed training is to go on as it would have gone on: kernels round differently, so that it takes
-those it began with, whatever has been installed since.
+A resumed training continues as it would have: kernels round differently, so it uses those that it
+started with, whatever has been installed since.
 """
 
 from __future__ import annotations
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.kernels.fused import KernelPart
 from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
+def create_scorer(
+    run: RunFolder, spec: TrainingSpec, tuned: AdaptedModel, job: JobContext, ranks: ProcessGroup
+) -> Scorer:
+    """Return the scorer of a training; emits and records how rows, logits and layers are computed."""
+    scorer = Scorer(
+        tuned.model,
+        tuned.start or tuned.initial_adapter,
+        packing=spec.packing,
+        dtype=tuned.base.dtype,
+        with_liger=may_use_liger(run, spec, ranks),
+        compiled=spec.torch_compile != "off",
+    )
+    report_kernels(run, scorer, job, ranks)
+    return scorer
+
+
 def may_use_liger(run: RunFolder, spec: TrainingSpec, ranks: ProcessGroup) -> bool:
-    """Whether Liger's kernels are to be tried; every rank does as the first one."""
-    return spec.liger == "auto" and ranks.broadcast(_began_with_liger(run)) is not False
+    """Return whether to try Liger's kernels; every rank does as rank 0."""
+    return spec.liger == "auto" and ranks.broadcast(_started_with_liger(run)) is not False
 
 
-def tell(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
-    """Emits how rows, logits and layers are computed, and notes it."""
-    job.emit(events.Log(text=scorer.described))
-    of_liger = of_ligers(scorer)
-    if of_liger:
-        job.emit(events.Log(text=of_liger))
+def report_kernels(run: RunFolder, scorer: Scorer, job: JobContext, ranks: ProcessGroup) -> None:
+    """Emit how rows, logits and layers are computed, and record it in the manifest."""
+    sentences = [scorer.description(), *describe_liger(scorer)]
+    for sentence in sentences:
+        job.emit(events.Log(text=sentence))
     if not ranks.is_first:
         return
-    if _began_with_liger(run) and not scorer.uses_liger:
-        job.emit(
-            events.Log(
-                text="Training began with Liger's kernels, which are not to be had now: it goes on with "
-                "other last digits."
-            )
+    if _started_with_liger(run) and not scorer.uses_liger:
+        changed = text(
+            "Training started with Liger kernels, which aren't available now. It continues without "
+            "them, with different rounding."
         )
-    said = " ".join(filter(None, (scorer.described, of_liger)))
+        job.emit(events.Log(text=changed))
+    said = " ".join(map(str, sentences))
     run.update_manifest(kernels={"liger": scorer.uses_liger, "said": said})
 
 
-def of_ligers(scorer: Scorer) -> str:
-    """What Liger's kernels compute and why not more, in words; "" where they were not tried."""
+def describe_liger(scorer: Scorer) -> list[Text]:
+    """Return what Liger's kernels compute, and why not more; empty where they weren't tried."""
     if not scorer.tries_liger:
-        return ""
+        return []
     layers = scorer.fused.by_liger
     match layers > 0, scorer.scored_by_liger:
         case True, True:
-            said = f"Liger's kernels compute {layers} of these layers, and the scores of logits."
+            used = text(
+                "Liger kernels compute {layers} of these layers, and the loss.", layers=layers
+            )
         case True, False:
-            said = f"Liger's kernels compute {layers} of these layers."
+            used = text("Liger kernels compute {layers} of these layers.", layers=layers)
         case False, True:
-            said = "Liger's kernels compute the scores of logits."
+            used = text("Liger kernels compute the loss.")
         case _:
-            said = "Liger's kernels compute nothing here."
-    return " ".join([said, *map(_reason, scorer.fused.reasons.items())])
+            used = text("Liger kernels aren't used.")
+    return [used, *(_reason(part, why) for part, why in scorer.fused.reasons.items())]
 
 
-def _reason(about: tuple[str, str]) -> str:
-    part, why = about
+def _reason(part: KernelPart, why: Text) -> Text:
     match part:
         case "norms":
-            return f"They do not serve for norms: {why}."
+            return text("They can't compute norms: {reason}.", reason=why)
         case "gates":
-            return f"They do not serve for gates: {why}."
+            return text("They can't compute gates: {reason}.", reason=why)
         case "rotations":
-            return f"They do not serve for rotations: {why}."
+            return text("They can't compute rotary embeddings: {reason}.", reason=why)
         case _:
-            return f"They do not serve for scores: {why}."
+            return text("They can't compute the loss: {reason}.", reason=why)
 
 
-def _began_with_liger(run: RunFolder) -> bool | None:
-    """What is noted of a training that goes on: nothing where an earlier version began it, which had no
-    such kernels. None for one that has yet to begin, whose entry is there and empty."""
-    noted = run.manifest().get("kernels", {})
-    return None if noted is None else bool(noted.get("liger"))
+def _started_with_liger(run: RunFolder) -> bool | None:
+    """Return what the manifest records of an interrupted training, None before the first one.
+
+    A version without these kernels recorded nothing; a new training has the entry, empty.
+    """
+    recorded = run.manifest().get("kernels", {})
+    return None if recorded is None else bool(recorded.get("liger"))

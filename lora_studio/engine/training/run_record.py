@@ -1,4 +1,4 @@
-"""What a training leaves behind besides the adapter: manifest entries and held-out conversations."""
+"""What a run records besides the adapter: manifest entries and held-out conversations."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LIBRARIES = (
     "liger-kernel",
 )  # fmt: skip
 
-#: Rows kept for the self-test, and those taken from training where none are kept out of it.
+#: Most validation rows that the self-test gets, and training rows where there is no validation split.
 _HELD_OUT = 512
 _BORROWED = 32
 
 
-def record_setup(
+def write_manifest(
     run: RunFolder,
     project: Project,
     tuned: AdaptedModel,
     data: events.DatasetReady,
     rows: MixedRows,
 ) -> None:
-    """Notes everything that is needed to understand or repeat the training."""
+    """Record everything that is needed to understand or repeat the training."""
     run.update_manifest(
         versions=_versions(),
         seed=project.training.seed,
@@ -60,12 +60,12 @@ def record_setup(
 
 
 def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
-    """Writes validation rows, one JSON line each, for the self-test to run on.
+    """Write validation rows, one JSON line each, for the self-test.
 
-    Without a validation split some training rows serve, and the manifest says so.
+    Without a validation split some training rows take their place, which the manifest records.
     """
     chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
-    samples = [rows.sample(*place) for place in chosen]
+    samples = [rows.sample(*position) for position in chosen]
     write_atomic(run.heldout_file, "".join(f"{_line(sample)}\n" for sample in samples))
     run.update_manifest(
         heldout={
@@ -76,7 +76,7 @@ def write_heldout(run: RunFolder, rows: MixedRows, split: DatasetSplit) -> None:
 
 
 def _line(sample: Sample) -> str:
-    """A sample as it is read back by `RunFolder.heldout`; of a pair the better side."""
+    """Return a sample in the form that `RunFolder.heldout` reads; of a pair the chosen answer."""
     turns = (*sample.messages, *sample.chosen)
     held: dict[str, Any] = {
         "messages": [turn.model_dump(exclude_defaults=True, exclude={"trained"}) for turn in turns]
@@ -89,19 +89,19 @@ def _line(sample: Sample) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"lora-studio": __version__, "python": platform.python_version()}
+    versions = {"lora-studio": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found | {"platform": platform.platform()}
+    return versions | {"platform": platform.platform()}
 
 
 def _counts(tuned: AdaptedModel) -> dict[str, Any]:
     from lora_studio.engine.lora import attach
 
-    counted = attach.count(tuned.model)
+    counted = attach.count_parameters(tuned.model)
     return {
         "trainable": counted.trainable,
         "total": counted.total,

@@ -1,4 +1,4 @@
-"""Answers to a few prompts at each evaluation: the base model's, made once, beside the tuned one's."""
+"""Sample answers at each evaluation: those of the base model, generated once, and the adapted one's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Message, Task
-from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
@@ -19,96 +18,108 @@ from lora_studio.engine import generation
 from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder
-from lora_studio.engine.training import checkpoints
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
-from lora_studio.engine.training.memory import ladder
+from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
+from lora_studio.engine.training.memory.problems import no_memory_for_samples
+from lora_studio.engine.training.random_state import preserve_random_state
 
 _T = TypeVar("_T")
 
-#: Characters of a text that is to be continued.
-_OPENING = 200
+#: Characters of a text document that serve as the prompt.
+_TEXT_PROMPT = 200
 
 
 @dataclass(frozen=True)
 class SamplePrompt:
-    """What a person reads, and the text that the model goes on from."""
+    """What a person reads, and the rendered text that the model continues."""
 
     shown: str
     text: str
 
 
 class Sampler:
-    """Greedy, at most so many tokens, and without a trace: weights and random numbers stay."""
+    """Generates greedy answers between steps; weights and random numbers stay as they are."""
 
     def __init__(
         self,
         run: RunFolder,
         spec: TrainingSpec,
-        rows: int,
+        heldout_rows: int,
         tuned: AdaptedModel,
         task: Task,
         job: JobContext,
-        computing: Callable[[], AbstractContextManager[object]],
+        inference_context: Callable[[], AbstractContextManager[object]],
         ranks: ProcessGroup,
     ) -> None:
-        """`rows` of those held out are asked as well; `computing` is the context that the model
-        computes in, such as autocast. All `ranks` have to ask where each holds a part of the weights."""
+        """Take the recipe's prompts, and those of the first `heldout_rows`.
+
+        `inference_context` sets autocast and weights.
+        """
         self._run, self._spec, self._tuned, self._job = run, spec, tuned, job
-        self._rows, self._task, self._computing = rows, task, computing
-        self._ranks = ranks
+        self._heldout_rows, self._task = heldout_rows, task
+        self._inference_context, self._ranks = inference_context, ranks
         self._prompts: list[SamplePrompt] | None = None
-        self._base_is_told = False
+        self._is_base_emitted = False
 
-    def begin(self, step: int) -> None:
-        """Before training: an adapter that changes the base's weights is the base until its first
-        step alone."""
-        if step == 0 and self._tuned.initial_adapter is not None and self.prompts():
-            self._within_memory(lambda: self._base(is_base=True))
+    def record_base_answers(self, step: int) -> None:
+        """Generate the base model's answers while the model still equals it.
 
-    def take(self, step: int) -> None:
-        """Emits an answer of each model to each prompt; a lack of memory leaves them out."""
-        if self.prompts():
-            self._within_memory(lambda: self._tell(step))
+        That is before the first step for an adapter that changes the base weights; without one it does
+        nothing, since the adapter can be disabled later.
+        """
+        changes_base = self._tuned.initial_adapter is not None
+        if self._is_participant() and step == 0 and changes_base and self.prompts():
+            self._within_memory(lambda: self._base_answers(is_base=True))
 
-    def _tell(self, step: int) -> None:
-        if not self._base_is_told:
-            for index, (shown, text) in enumerate(self._base(is_base=False)):
+    def emit_answers(self, step: int) -> None:
+        """Emit an answer of each model to each prompt; without enough memory, a warning instead."""
+        if self._is_participant() and self.prompts():
+            self._within_memory(lambda: self._emit_answers(step))
+
+    def _is_participant(self) -> bool:
+        """Return whether this rank generates: rank 0, and all ranks where weights are sharded."""
+        return self._ranks.is_first or self._ranks.is_sharded
+
+    def _emit_answers(self, step: int) -> None:
+        if not self._is_base_emitted:
+            for index, (shown, text) in enumerate(self._base_answers(is_base=False)):
                 self._emit(0, index, shown, "base", text)
-            self._base_is_told = True
-        answers = self._answers(self.prompts())
+            self._is_base_emitted = True
+        answers = self._generate(self.prompts())
         for index, (prompt, text) in enumerate(zip(self.prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", text)
 
     def _within_memory(self, action: Callable[[], object]) -> None:
-        """Does something with the model, and goes on with a warning where memory runs out; but not
-        while other ranks wait in the middle of it."""
+        """Run an action; on a lack of memory emit a warning and continue.
 
-        def undisturbed() -> None:
-            with self._undisturbed():
+        With sharded weights the exception passes through, because other ranks wait inside the model.
+        """
+
+        def run_unnoticed() -> None:
+            with self._evaluation_mode(), preserve_random_state():
                 action()
 
         if self._ranks.is_sharded:
-            undisturbed()
-        elif ladder.tried(undisturbed) is not None:
-            ladder.release()
-            self._job.emit(events.Warned(problem=_no_memory()))
+            run_unnoticed()
+        elif isinstance(capture_oom(run_unnoticed), OutOfMemory):
+            release_memory()
+            self._job.emit(events.Warned(problem=no_memory_for_samples()))
 
     def prompts(self) -> list[SamplePrompt]:
-        """The user's own, then those of the first held-out rows; one that the chat template refuses
-        is left out."""
+        """Return the recipe's prompts and those of held-out rows that the chat template accepts."""
         if self._prompts is None:
             own = [Sample(self._task, text=text) if self._task == "text"
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
-            rows = self._run.heldout()[: self._rows] if self._rows else []
-            found = [*self._rendered(own, whole=True), *self._rendered(rows, whole=False)]
-            self._prompts = self._agreed(found)
+            rows = self._run.heldout()[: self._heldout_rows] if self._heldout_rows else []
+            prompts = [*self._render(own, whole=True), *self._render(rows, whole=False)]
+            self._prompts = self._from_first_rank(prompts)
         return self._prompts
 
-    def _rendered(self, samples: Sequence[Sample], *, whole: bool) -> Iterator[SamplePrompt]:
+    def _render(self, samples: Sequence[Sample], *, whole: bool) -> Iterator[SamplePrompt]:
         for sample in samples:
             if sample.text:
-                text = sample.text if whole else sample.text[:_OPENING]
+                text = sample.text if whole else sample.text[:_TEXT_PROMPT]
                 yield SamplePrompt(text, (self._tuned.base.tokenizer.bos_token or "") + text)
                 continue
             turns = sample.messages if whole else _before_answer(sample.messages)
@@ -118,31 +129,32 @@ class Sampler:
                 continue
             yield SamplePrompt(turns[-1].content, text)
 
-    def _base(self, *, is_base: bool) -> list[tuple[str, str]]:
-        """Prompts as shown and the base's answers to them, from the run's folder where they are.
+    def _base_answers(self, *, is_base: bool) -> list[tuple[str, str]]:
+        """Return prompts as shown and the base model's answers, from the run folder where possible.
 
-        Where the adapter changes the base's weights and its beginning was missed, there are none.
+        Empty where the adapter changes the base weights and its start was missed.
         """
         shown = [prompt.shown for prompt in self.prompts()]
         file = self._run.samples_file
-        about = {"prompts": shown, "tokens": self._spec.sample_tokens}
-        kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        if answers := self._agreed(kept.get("base") if about.items() <= kept.items() else None):
+        request = {"prompts": shown, "tokens": self._spec.sample_tokens}
+        saved = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        is_same = request.items() <= saved.items()
+        if answers := self._from_first_rank(saved.get("base") if is_same else None):
             return list(zip(shown, answers, strict=True))
         if not is_base and self._tuned.initial_adapter is not None:
             return []
         if is_base:
-            answers = self._answers(self.prompts())
+            answers = self._generate(self.prompts())
         else:
             with self._tuned.model.disable_adapter():
-                answers = self._answers(self.prompts())
+                answers = self._generate(self.prompts())
         if self._ranks.is_first:
-            text = json.dumps(about | {"base": answers}, ensure_ascii=False, indent=1)
+            text = json.dumps(request | {"base": answers}, ensure_ascii=False, indent=1)
             write_atomic(file, text)
         return list(zip(shown, answers, strict=True))
 
-    def _answers(self, prompts: Sequence[SamplePrompt]) -> list[str]:
-        with self._computing():
+    def _generate(self, prompts: Sequence[SamplePrompt]) -> list[str]:
+        with self._inference_context():
             return generation.complete(
                 self._tuned.model,
                 self._tuned.base.tokenizer,
@@ -152,20 +164,18 @@ class Sampler:
                 in_step=self._ranks.is_sharded,
             )
 
-    def _agreed(self, value: _T) -> _T:
-        """What the first rank says, where the others take part."""
+    def _from_first_rank(self, value: _T) -> _T:
+        """Return rank 0's value where all ranks take part."""
         return self._ranks.broadcast(value) if self._ranks.is_sharded else value
 
     @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """Greedy answers draw nothing, but a model's own layers may."""
-        random, was_training = checkpoints.random_state(), self._tuned.model.training
+    def _evaluation_mode(self) -> Iterator[None]:
+        was_training = self._tuned.model.training
         self._tuned.model.eval()
         try:
             yield
         finally:
             self._tuned.model.train(was_training)
-            checkpoints.restore_random_state(random)
 
     def _emit(
         self, step: int, index: int, prompt: str, source: Literal["base", "tuned"], text: str
@@ -176,16 +186,6 @@ class Sampler:
 
 
 def _before_answer(turns: Sequence[Message]) -> tuple[Message, ...]:
-    """Up to the first answer."""
-    place = next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
-    return tuple(turns[:place]) or tuple(turns[:1])
-
-
-def _no_memory() -> Problem:
-    return Problem(
-        code="training.no_memory_for_samples",
-        what="There was no memory for sample answers.",
-        remedy="Training goes on without them; fewer prompts or tokens need less.",
-        where=Where(step="training", field="sample_rows"),
-        severity="warning",
-    )
+    """Return the turns up to the first answer."""
+    end = next((i for i, turn in enumerate(turns) if turn.role == "assistant"), len(turns))
+    return tuple(turns[:end]) or tuple(turns[:1])

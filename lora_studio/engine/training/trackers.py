@@ -1,8 +1,8 @@
-"""The metrics of a training mirrored to TensorBoard, Weights & Biases and MLflow.
+"""Mirror the metrics of a training to TensorBoard, Weights & Biases and MLflow.
 
-They follow the events of the training in a thread of their own: a server that hangs or refuses never
-holds a step up, and a tracker that fails is told once and left out. Keys come from the trackers' own
-settings (environment, login); none passes through here.
+A thread of its own consumes the training's events, so that a server that hangs never delays a step. A
+tracker that fails is reported once and then skipped. Credentials come from the trackers' own settings
+(environment, login).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.problems import ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -29,40 +29,43 @@ from lora_studio.core.training.trackers import PACKAGES, TITLES, not_installed
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError
 
-#: Longest wait for a tracker that has not written everything at the end, in seconds.
-_PATIENCE = 60.0
+#: Longest wait, in seconds, for trackers that haven't written everything at the end.
+_TIMEOUT = 60.0
 
 Outcome = Literal["finished", "paused", "cancelled", "failed"]
 
-_STEP_FIGURES = ("loss", "learning_rate", "grad_norm", "epoch", "tokens_per_s", "memory_bytes")
+_STEP_METRICS = ("loss", "learning_rate", "grad_norm", "epoch", "tokens_per_s", "memory_bytes")
 
 
 class TrackerSink(Protocol):
-    """One tracker at work."""
+    """One tracker with an open run."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes the figures of an optimizer step or of an evaluation after it."""
+        """Log the metrics of an optimizer step, or of the evaluation after it."""
         ...
 
     def close(self, outcome: Outcome) -> None:
-        """Writes what is left, and how the training ended."""
+        """Write what is left, and how the training ended."""
         ...
 
 
 @dataclass(frozen=True)
 class TrackerInfo:
-    """What a tracker gets to know of a run. `first` is the step that comes next; `told` and `judged`
-    are the last step and evaluation that were told before the training was interrupted."""
+    """What a tracker gets to know of a run.
+
+    `next_step` is the first step of this process; `last_step` and `last_evaluation` are those that were
+    logged before the training was interrupted.
+    """
 
     run: RunFolder
     project: Project
-    first: int
-    told: int
-    judged: int
+    next_step: int
+    last_step: int
+    last_evaluation: int
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe by names such as lora.rank; of the dataset what says nothing about its content."""
+        """Return the recipe by names such as lora.rank, without anything about the dataset's content."""
         steps = ("model", "lora", "training")
         return {
             f"{step}.{name}": value
@@ -70,30 +73,32 @@ class TrackerInfo:
             for name, value in getattr(self.project, step).model_dump().items()
         } | {"dataset.max_length": self.project.dataset.max_length}
 
-    def once(self, name: str, made: Callable[[], str]) -> str:
-        """A tracker's own number of this run, made when it is first asked for."""
+    def run_id(self, name: str, create: Callable[[], str]) -> str:
+        """Return a tracker's own id of this run, created on first use."""
         file = self.run.trackers / f"{name}-run.txt"
         if not file.is_file():
-            file.write_text(made(), "utf-8")
+            file.write_text(create(), "utf-8")
         return file.read_text("utf-8")
 
 
 def missing_packages() -> tuple[str, ...]:
-    """The trackers that this environment lacks."""
+    """Return the trackers that this environment lacks."""
     return tuple(name for name in PACKAGES if importlib.util.find_spec(name) is None)
 
 
-def check(spec: TrainingSpec) -> None:
-    """Raises ProblemError for a chosen tracker that is not installed."""
+def check_trackers(spec: TrainingSpec) -> None:
+    """Raise ProblemError for a chosen tracker that isn't installed."""
     if problems := not_installed(spec.trackers, missing_packages()):
         raise ProblemError(problems)
 
 
 @contextlib.contextmanager
-def following(run: RunFolder, project: Project, job: JobContext, *, resume: bool) -> Iterator[None]:
-    """Within it the chosen trackers get what the job tells of its training.
+def mirror_metrics(
+    run: RunFolder, project: Project, job: JobContext, *, resume: bool
+) -> Iterator[None]:
+    """Mirror the job's metrics to the chosen trackers within the block.
 
-    A training that begins anew begins anew there too; a resumed one goes on without a step twice.
+    A new training starts a new run there; a resumed one continues its run without logging a step twice.
     """
     chosen = project.training.trackers
     if not chosen:
@@ -101,8 +106,8 @@ def following(run: RunFolder, project: Project, job: JobContext, *, resume: bool
         return
     if not resume:
         shutil.rmtree(run.trackers, ignore_errors=True)
-    follower = _Follower(run, project, job, *(_told_before(run) if resume else (0, 0)))
-    job.listeners.append(follower.put)
+    mirror = _Mirror(run, project, job, *(_last_logged(run) if resume else (0, 0)))
+    job.listeners.append(mirror.put)
     broken: Outcome | None = None
     try:
         yield
@@ -113,19 +118,24 @@ def following(run: RunFolder, project: Project, job: JobContext, *, resume: bool
         broken = "failed"
         raise
     finally:
-        job.listeners.remove(follower.put)
-        follower.end(broken)
+        job.listeners.remove(mirror.put)
+        mirror.close(broken)
 
 
-class _Follower:
-    """The thread that hands events on."""
+class _Mirror:
+    """The thread that passes events on to the trackers."""
 
     def __init__(
-        self, run: RunFolder, project: Project, job: JobContext, told: int, judged: int
+        self,
+        run: RunFolder,
+        project: Project,
+        job: JobContext,
+        last_step: int,
+        last_evaluation: int,
     ) -> None:
         self._run, self._project, self._job = run, project, job
-        self._told, self._judged = told, judged
-        # Of this process: a step that is done over when memory ran out is told the first time.
+        self._last_step, self._last_evaluation = last_step, last_evaluation
+        # In this process: a step that is repeated because memory ran out is logged the first time.
         self._step = self._evaluation = 0
         self._plan: events.TrainingStarted | None = None
         self._ended_early = False
@@ -136,18 +146,18 @@ class _Follower:
         self._thread.start()
 
     def put(self, event: events.Event) -> None:
-        """Takes an event; what is not to be tracked is passed over."""
+        """Queue an event; ignores events that aren't tracked."""
         match event:
             case events.TrainingStarted() | events.StepDone() | events.Evaluated():
                 self._events.put(event)
             case events.EndedEarly():
                 self._ended_early = True
 
-    def end(self, broken: Outcome | None) -> None:
-        """Waits for what is left to be written, but not for ever."""
+    def close(self, broken: Outcome | None) -> None:
+        """Wait until everything is written, but not forever."""
         self._outcome = broken or "finished"
         self._events.put(None)
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
 
     def _work(self) -> None:
         while (event := self._events.get()) is not None:
@@ -157,20 +167,20 @@ class _Follower:
                     self._open(event.step)
                 case events.StepDone() if event.step > self._step:
                     self._step = event.step
-                    values = {name: float(getattr(event, name)) for name in _STEP_FIGURES}
+                    values = {name: float(getattr(event, name)) for name in _STEP_METRICS}
                     self._log("train", event.step, values | event.figures)
                 case events.Evaluated() if event.step > self._evaluation:
                     self._evaluation = event.step
                     self._log("eval", event.step, {"loss": event.loss} | event.figures)
-        outcome = self._how_it_ended()
+        outcome = self._final_outcome()
         self._each(lambda sink: sink.close(outcome))
 
-    def _log(self, kind: str, step: int, figures: Mapping[str, float]) -> None:
-        values = {f"{kind}/{name}": value for name, value in figures.items()}
+    def _log(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        values = {f"{kind}/{name}": value for name, value in metrics.items()}
         self._each(lambda sink: sink.log(step, values))
 
-    def _how_it_ended(self) -> Outcome:
-        """A training that was left before its last step, and by nobody's wish, waits for its end."""
+    def _final_outcome(self) -> Outcome:
+        """Return "paused" for a training that left its loop early without being stopped."""
         if self._outcome != "finished" or self._plan is None:
             return self._outcome
         is_over = self._ended_early or self._job.flags.stop.is_set()
@@ -178,12 +188,14 @@ class _Follower:
 
     def _open(self, step: int) -> None:
         self._run.trackers.mkdir(parents=True, exist_ok=True)
-        about = TrackerInfo(self._run, self._project, step + 1, self._told, self._judged)
+        info = TrackerInfo(
+            self._run, self._project, step + 1, self._last_step, self._last_evaluation
+        )
         for name in self._project.training.trackers:
             try:
-                self._sinks[name] = _SINKS[name](about)
+                self._sinks[name] = _SINKS[name](info)
             except Exception as error:
-                self._give_up(name, error)
+                self._report_failure(name, error)
 
     def _each(self, do: Callable[[TrackerSink], None]) -> None:
         for name, sink in list(self._sinks.items()):
@@ -191,44 +203,45 @@ class _Follower:
                 do(sink)
             except Exception as error:
                 del self._sinks[name]
-                self._give_up(name, error)
+                self._report_failure(name, error)
 
-    def _give_up(self, name: str, error: Exception) -> None:
+    def _report_failure(self, name: str, error: Exception) -> None:
         traceback.print_exception(error)
         reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300].rstrip(".")
-        problem = Problem(
-            code="training.tracker_failed",
-            what=f"{TITLES[name]} takes no more metrics: {reason}.",
-            remedy="Training goes on, and the run folder has all of them.",
+        problem = warning(
+            "training.tracker_failed",
+            "{tracker} stopped receiving metrics: {reason}.",
+            "Training continues, and the run folder has all metrics.",
             where=Where(step="training", field="trackers"),
-            severity="warning",
+            tracker=TITLES[name],
+            reason=reason,
         )
         with contextlib.suppress(OSError):
             self._job.emit(events.Warned(problem=problem))
 
 
-def _told_before(run: RunFolder) -> tuple[int, int]:
-    """The last step and the last evaluation in the run's events."""
-    told = judged = 0
+def _last_logged(run: RunFolder) -> tuple[int, int]:
+    """Return the last step and the last evaluation in the run's events."""
+    last_step = last_evaluation = 0
     for event in run.events():
         match event:
             case events.StepDone():
-                told = max(told, event.step)
+                last_step = max(last_step, event.step)
             case events.Evaluated():
-                judged = max(judged, event.step)
-    return told, judged
+                last_evaluation = max(last_evaluation, event.step)
+    return last_step, last_evaluation
 
 
 class _TensorBoard:
-    """Event files in `trackers/tensorboard`; what a resumed training redoes is taken back."""
+    """Event files in `trackers/tensorboard`; steps that a resumed training repeats are purged."""
 
-    def __init__(self, about: TrackerInfo) -> None:
+    def __init__(self, info: TrackerInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = about.run.trackers / "tensorboard"
-        self._writer = SummaryWriter(str(folder), purge_step=about.first, flush_secs=30)
-        if about.first == 1:
-            lines = (f"    {name} = {value!r}" for name, value in about.settings.items())
+        folder = info.run.trackers / "tensorboard"
+        self._writer = SummaryWriter(str(folder), purge_step=info.next_step, flush_secs=30)
+        if info.next_step == 1:
+            lines = (f"    {name} = {value!r}" for name, value in info.settings.items())
             self._writer.add_text("settings", "\n".join(lines), 0)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -239,41 +252,42 @@ class _TensorBoard:
         self._writer.close()
 
 
-class _Unrepeated:
-    """For trackers that can take nothing back: what was told before is not told again."""
+class _AppendOnlySink:
+    """For trackers that can't purge steps: skips what was logged before an interruption."""
 
-    def __init__(self, about: TrackerInfo) -> None:
-        self._about = about
+    def __init__(self, info: TrackerInfo) -> None:
+        self._info = info
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         is_evaluation = "eval/loss" in values
-        if step > (self._about.judged if is_evaluation else self._about.told):
+        last = self._info.last_evaluation if is_evaluation else self._info.last_step
+        if step > last:
             self._log(step, values)
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         raise NotImplementedError
 
 
-class _WeightsAndBiases(_Unrepeated):
-    """Online for who is logged in, else offline in `trackers/wandb`, to be sent by `wandb sync`.
+class _WeightsAndBiases(_AppendOnlySink):
+    """Online when logged in, else offline in `trackers/wandb`, for `wandb sync`.
 
-    WANDB_MODE, WANDB_PROJECT and the like are heeded.
+    Respects WANDB_MODE, WANDB_PROJECT and the other environment variables.
     """
 
-    def __init__(self, about: TrackerInfo) -> None:
-        super().__init__(about)
+    def __init__(self, info: TrackerInfo) -> None:
+        super().__init__(info)
         import wandb
 
-        is_known = "WANDB_MODE" in os.environ or bool(wandb.api.api_key)
+        is_online = "WANDB_MODE" in os.environ or bool(wandb.api.api_key)
         settings = wandb.Settings(console="off", silent=True, disable_code=True, disable_git=True)
         self._run: Any = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", about.project.name),
-            name=about.run.path.name,
-            id=about.once("wandb", lambda: uuid.uuid4().hex[:8]),
-            dir=str(about.run.trackers),
-            config=about.settings,
+            project=os.environ.get("WANDB_PROJECT", info.project.name),
+            name=info.run.path.name,
+            id=info.run_id("wandb", lambda: uuid.uuid4().hex[:8]),
+            dir=str(info.run.trackers),
+            config=info.settings,
             resume="allow",
-            mode=None if is_known else "offline",
+            mode=None if is_online else "offline",
             settings=settings,
         )
 
@@ -284,38 +298,38 @@ class _WeightsAndBiases(_Unrepeated):
         self._run.finish(exit_code=int(outcome in ("failed", "cancelled")))
 
 
-#: Parameters that MLflow takes at a time.
+#: Most parameters in one MLflow request.
 _MLFLOW_PARAMS = 100
 
 
-class _Mlflow(_Unrepeated):
-    """The server that MLFLOW_TRACKING_URI names, else files in `trackers/mlflow`."""
+class _Mlflow(_AppendOnlySink):
+    """The server in MLFLOW_TRACKING_URI, else files in `trackers/mlflow`."""
 
-    def __init__(self, about: TrackerInfo) -> None:
-        super().__init__(about)
+    def __init__(self, info: TrackerInfo) -> None:
+        super().__init__(info)
         from mlflow import MlflowClient
 
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
-            # MLflow 3.7 and later write plain files only where this is set.
+            # MLflow 3.7 and later write plain files only with this.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-            uri = (about.run.trackers / "mlflow").resolve().as_uri()
+            uri = (info.run.trackers / "mlflow").resolve().as_uri()
         self._client = MlflowClient(tracking_uri=uri)
-        self._id = about.once("mlflow", lambda: self._start(about))
+        self._id = info.run_id("mlflow", lambda: self._start(info))
         self._client.update_run(self._id, status="RUNNING")  # it may have been paused
 
-    def _start(self, about: TrackerInfo) -> str:
+    def _start(self, info: TrackerInfo) -> str:
         from mlflow.entities import Param
 
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", about.project.name)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", info.project.name)
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
-        made = self._client.create_run(experiment, run_name=about.run.path.name)
-        params = [Param(key, str(value)[:500]) for key, value in about.settings.items()]
-        for begin in range(0, len(params), _MLFLOW_PARAMS):  # a request each, not one a setting
+        created = self._client.create_run(experiment, run_name=info.run.path.name)
+        params = [Param(key, str(value)[:500]) for key, value in info.settings.items()]
+        for begin in range(0, len(params), _MLFLOW_PARAMS):  # not one request for each setting
             some = params[begin : begin + _MLFLOW_PARAMS]
-            self._client.log_batch(made.info.run_id, params=some)
-        return str(made.info.run_id)
+            self._client.log_batch(created.info.run_id, params=some)
+        return str(created.info.run_id)
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric

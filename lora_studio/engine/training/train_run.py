@@ -1,4 +1,4 @@
-"""A training from its set-up to its end: load, wrap, read, and give all of it to the loop."""
+"""Train a run: load the model, attach the adapter, read the dataset, and hand it all to the trainer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from lora_studio.engine.dataset.rows.sequences import sequence
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
-from lora_studio.engine.training import checkpoints, eva, run_record, trackers
+from lora_studio.engine.training import checkpoint_files, eva, problems, run_record, trackers
 from lora_studio.engine.training.distributed import sharding
 from lora_studio.engine.training.distributed.launch import launch_ranks
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import forecast, ladder
-from lora_studio.engine.training.reproduction import reproduction
-from lora_studio.engine.training.trainer import Trainer, TrainingData
+from lora_studio.engine.training.reproduction import script
+from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.trainer import Trainer
+from lora_studio.engine.training.training_data import TrainingData
 
 
 def train(
@@ -36,40 +38,40 @@ def train(
     backend: Backend | None = None,
     ranks: ProcessGroup | None = None,
 ) -> events.Done:
-    """Trains the adapter of a run, to its end or until the user stops or pauses it.
+    """Train the adapter of a run, to its end or until the user stops or pauses it.
 
-    With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
-    result bit for bit. `lower`: the attempt before ran out of memory without a word.
-    `ranks`: somebody else started the other processes. Raises ProblemError or CancelledError;
-    checkpoints written before stay.
+    With `resume` it continues from the last complete checkpoint, on the CPU in 32-bit to the same result
+    bit for bit. `lower` starts with less memory, because the attempt before was killed for it. `ranks`
+    are given when another program started the processes. Raises ProblemError or CancelledError;
+    checkpoints saved before stay.
     """
     project = run.load_project()
-    trackers.check(project.training)
-    checkpoints.sweep(run)
-    project = continue_from_adapter.keep(run, project, resume=resume)
+    trackers.check_trackers(project.training)
+    checkpoint_files.delete_leftovers(run)
+    project = continue_from_adapter.copy_start_adapter(run, project, resume=resume)
     if not resume:
-        checkpoints.clear(run)
+        checkpoint_files.delete_all_checkpoints(run)
         run.update_manifest(memory=None, kernels=None)
     with (
-        checkpoints.scratch(run) as scratch,
-        trackers.following(run, project, job, resume=resume),
+        checkpoint_files.scratch_folder(run) as scratch,
+        trackers.mirror_metrics(run, project, job, resume=resume),
         nullcontext(ranks)
         if ranks
         else launch_ranks(run, project, job, scratch, resume=resume) as group,
     ):
-        return _take_part(
+        return _train_rank(
             run, project, job, group, scratch, resume=resume, lower=lower, backend=backend
         )
 
 
 def follow(run: RunFolder, ranks: ProcessGroup, job: JobContext, *, resume: bool) -> None:
-    """Trains as one of several ranks, not the first, in a process of its own."""
-    project = continue_from_adapter.keep(run, run.load_project(), resume=True)
-    with checkpoints.scratch(run, f"rank-{ranks.rank}") as scratch:
-        _take_part(run, project, job, ranks, scratch, resume=resume)
+    """Train as a rank other than 0, in a process of its own."""
+    project = continue_from_adapter.copy_start_adapter(run, run.load_project(), resume=True)
+    with checkpoint_files.scratch_folder(run, f"rank-{ranks.rank}") as scratch:
+        _train_rank(run, project, job, ranks, scratch, resume=resume)
 
 
-def _take_part(
+def _train_rank(
     run: RunFolder,
     project: Project,
     job: JobContext,
@@ -80,55 +82,50 @@ def _take_part(
     lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
-    names = project.model.devices
-    if ranks.device:
-        model = project.model.model_copy(update={"device": ranks.device})
-        project = project.model_copy(update={"model": model})
     job.pausable = True
     try:
-        model = sharding.decide_sharding(project.model, names, ranks.world_size, job)
-        project = project.model_copy(update={"model": model})
+        project = _with_device(project, ranks, job)
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
         if project.lora.init == "eva" and not project.lora.start_from:
-            eva.look_at_data(tuned, data.training, project.training.micro_batch, job)
-        # Only now do the others load: downloads, conversions and tokens are there, made once.
+            eva.initialize_from_data(tuned, data.training, project.training.micro_batch, job)
+        # The other ranks load only now: downloads, conversions and tokens exist, made once.
         ranks.connect()
     except PausedError:
         return events.Done(paused=True)
     job.pausable = False
-    if model.sharding == "shard":
+    if project.model.sharding == "shard":
         ranks.is_sharded = True
         sharding.shard_weights(tuned)
-    loop = Trainer(run, project.training, tuned, data, job, ranks, scratch)
+    trainer = Trainer(run, project.training, tuned, data, job, ranks, scratch)
     if resume:
-        loop.resume()
-    loop.align()
-    if ranks.is_first and not (resume and reproduction.is_there(run)):
-        reproduction.write(run, loop.recipe(project), job)
-    # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
-    # tenth faster on a CPU, and on a GPU the products run on its matrix units.
-    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        fit = forecast.tell(
-            project, tuned, data.task, data.training, job, step=loop.step, ranks=ranks.world_size
-        )
-        done = loop.run_to_end(lower=lower)
-        if ranks.world_size == 1 and loop.rung == ladder.first(loop.spec):
-            fit.learn(loop.step, loop.plan.steps_per_epoch)
-        return done
+        trainer.load_checkpoint()
+    _synchronize(ranks, tuned, data)
+    if ranks.is_first and not (resume and script.is_complete(run)):
+        script.write_reproduction(run, _reproduction_facts(project, tuned, trainer), job)
+    return _fit(project, tuned, trainer, job, ranks, lower=lower)
+
+
+def _with_device(project: Project, ranks: ProcessGroup, job: JobContext) -> Project:
+    """Return the project with this rank's device, and with the sharding decided."""
+    model, names = project.model, project.model.devices
+    if ranks.device:
+        model = model.model_copy(update={"device": ranks.device})
+    model = sharding.decide_sharding(model, names, ranks.world_size, job)
+    return project.model_copy(update={"model": model})
 
 
 def prepare_data(
     run: RunFolder, project: Project, tuned: AdaptedModel, job: JobContext, *, record: bool = True
 ) -> TrainingData:
-    """Reads, tokenises and splits the dataset; emits DatasetReady and writes the run's record."""
+    """Read, tokenize and split the dataset; emits DatasetReady and writes the run's record."""
     spec = project.dataset
     prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
     for problem in prepared.warnings:
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
     if record:
-        run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
+        run_record.write_manifest(run, project, tuned, prepared.ready, prepared.rows)
         run_record.write_heldout(run, prepared.rows, prepared.split)
     return TrainingData(
         prepared.rows.task,
@@ -136,3 +133,56 @@ def prepare_data(
         sequence(prepared.validation, prepared.rows.task),
         prepared.fingerprint,
     )
+
+
+def _synchronize(ranks: ProcessGroup, tuned: AdaptedModel, data: TrainingData) -> None:
+    """Start every rank from rank 0's weights; raises ProblemError when the rows differ."""
+    if len(set(ranks.all_gather(data.fingerprint))) > 1:
+        raise problems.ranks_see_different_rows()
+    changes_base = tuned.initial_adapter is not None and not ranks.is_sharded
+    ranks.broadcast_tensors(
+        value for value in tuned.model.parameters() if value.requires_grad or changes_base
+    )
+
+
+def _reproduction_facts(
+    project: Project, tuned: AdaptedModel, trainer: Trainer
+) -> ReproductionFacts:
+    """Return what is about to be trained, for the script that repeats it."""
+    return ReproductionFacts(
+        project=project,
+        tuned=tuned,
+        task=trainer.data.task,
+        rows=trainer.data.training,
+        plan=trainer.batches.plan,
+        steps=trainer.total_steps,
+        optimizer=trainer.optimizer.optimizer,
+        is_packed=trainer.scorer.packed,
+        is_filled=trainer.scorer.fills,
+        has_validation=bool(trainer.data.validation),
+        world_size=trainer.ranks.world_size,
+        step=trainer.step,
+    )
+
+
+def _fit(
+    project: Project,
+    tuned: AdaptedModel,
+    trainer: Trainer,
+    job: JobContext,
+    ranks: ProcessGroup,
+    *,
+    lower: bool,
+) -> events.Done:
+    """Train, with the memory estimated before and compared afterwards."""
+    # The adapter's 32-bit weights are rounded for each product instead of widening its inputs: ten
+    # percent faster on a CPU, and on a GPU the products run on its tensor cores.
+    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
+        estimated = forecast.estimate_training(
+            project, tuned, trainer.data, job, step=trainer.step, world_size=ranks.world_size
+        )
+        done = trainer.fit(lower=lower)
+        is_full_level = trainer.memory_level == ladder.starting_level(project.training)
+        if ranks.world_size == 1 and is_full_level:
+            estimated.learn(trainer.step, trainer.batches.steps_per_epoch)
+        return done

@@ -9,13 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import ExportSpec, is_ollama_name_taken
-from lora_studio.core.messages import text
-from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.templates.features import ServerNeed
+from lora_studio.core.templates.derivation import DATE_NEED, RANGE_NEED, RELEASES
 from lora_studio.core.templates.modelfile import modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.source import TemplateSource
@@ -52,28 +51,24 @@ def describe(
     assert event.derived is not None
     derived = event.derived
     for note in derived.notes:
-        job.emit(events.Log(text=text("Ollama TEMPLATE: {note}.", note=note)))
+        job.emit(events.Log(text=f"{note[:1].upper()}{note[1:]}."))
     for limit in derived.limits:
-        job.emit(
-            events.Log(
-                text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
-            )
-        )
+        job.emit(events.Log(text=f"Where TEMPLATE and chat template differ: {limit}."))
     for need in derived.needs:
-        job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
+        job.emit(events.Log(text=f"The TEMPLATE needs {need}."))
     if not derived.proven:
         job.emit(events.Warned(problem=_not_proven(derived)))
         return None
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
-    content = modelfile(
+    text = modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,
         project.export.system_prompt or None,
         _parameters(project.export),
     )
-    write_atomic(run.modelfile, content)
+    write_atomic(run.modelfile, text)
     return derived
 
 
@@ -172,20 +167,18 @@ def _for_server(
 ) -> DerivedTemplate:
     """The TEMPLATE as this server takes it: an older one cannot write the current date."""
     release = _release(found.version)
-    lacking = [need for need in derived.needs if release < need.release]
-    if ServerNeed.RANGE in lacking:
+    lacking = [need for need in derived.needs if release < RELEASES.get(need, ())]
+    if RANGE_NEED in lacking:
         raise fail(
             "ollama.too_old",
-            "Ollama {version} can't render this TEMPLATE. It needs {need}.",
+            f"Ollama {found.version} cannot render this TEMPLATE: it needs {RANGE_NEED}.",
             "Update Ollama and export again.",
             where=Where(step="export", field="ollama_host"),
-            version=found.version,
-            need=ServerNeed.RANGE.description,
         )
     for need in lacking:
-        if need is not ServerNeed.DATE:
+        if need != DATE_NEED:
             job.emit(events.Warned(problem=_too_old_for_calls(found.version, need)))
-    if ServerNeed.DATE not in lacking:
+    if DATE_NEED not in lacking:
         return derived
     today = date.today()
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
@@ -200,14 +193,13 @@ def _for_server(
     return frozen
 
 
-def _too_old_for_calls(version: str, need: ServerNeed) -> Problem:
-    return warning(
-        "ollama.no_calls",
-        "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
-        "Update Ollama, or use the model without tools. Nothing else is affected.",
+def _too_old_for_calls(version: str, need: str) -> Problem:
+    return Problem(
+        code="ollama.no_calls",
+        what=f"On Ollama {version} conversations with calls of tools will fail: it takes {need}.",
+        remedy="Update Ollama, or use the model without tools. Nothing else is affected.",
         where=Where(step="export", field="ollama_host"),
-        version=version,
-        need=need.description,
+        severity="warning",
     )
 
 
@@ -254,23 +246,17 @@ def _parameters(spec: ExportSpec) -> dict[str, float | int]:
 
 
 def _not_proven(derived: DerivedTemplate) -> Problem:
-    no_files = (
-        "No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file "
-        "is complete and contains the chat template."
-    )
-    remedy = text(no_files)
+    reason = derived.reason.rstrip(".") or "the renderings differ"
+    other = ""
     if derived.alternative is not None:
-        remedy = text(
-            "{consequence} The nearest proven TEMPLATE is the one {alternative}.",
-            consequence=remedy,
-            alternative=derived.alternative.what,
-        )
-    return warning(
-        "export.template_not_proven",
-        "The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.",
-        remedy,
+        other = f" Nearest to it that is proven: {derived.alternative.what}."
+    return Problem(
+        code="export.template_not_proven",
+        what=f"The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.",
+        remedy="No Modelfile and no Ollama model were made, since its answers could be wrong. The "
+        f"GGUF file carries the chat template itself and is complete.{other}",
         where=_WHERE,
-        reason=derived.reason,
+        severity="warning",
     )
 
 

@@ -1,8 +1,8 @@
-"""torch.compile where it pays: measured on the longest micro-batch of the training, taken or left.
+"""torch.compile where it pays: measured on the longest micro-batch of the training.
 
-Compiled are the feed-forward parts of the blocks. They are alike, so that one compilation serves all
-of them, and most of what there is to join is in them; attention is computed row by row, with other
-lengths in every step, which would be compiled anew each time.
+Only the feed-forward parts of the blocks are compiled. They are alike, so one compilation serves all
+of them, and most of what there is to fuse is in them; attention runs row by row, with other lengths in
+every step, and would be recompiled each time.
 """
 
 from __future__ import annotations
@@ -13,91 +13,102 @@ from typing import Any
 
 import torch
 
-from lora_studio.core import formatting
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.protocol import events
+from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Passes that are timed of each kind, the fastest of which counts: other programs run as well.
-_TIMED = 3
-#: Compiled passes have to be this much faster to be worth their rounding otherwise.
-_WORTH = 1.03
+#: Passes to time of each kind; the fastest counts, since other programs run as well.
+_TIMED_PASSES = 3
+#: How much faster compiled passes have to be to be worth their different rounding.
+_MIN_SPEEDUP = 1.03
 
-#: What transformers calls the feed-forward part of a block.
-_NAMES = ("mlp", "feed_forward")
+#: Names of the feed-forward part of a block in transformers.
+_FEED_FORWARD_NAMES = ("mlp", "feed_forward")
 
 
-def choose(model: torch.nn.Module, attempt: Callable[[], object], job: JobContext) -> bool:
-    """Compiles the feed-forward parts of a model if that makes `attempt` faster; whether it did.
+def compile_if_faster(
+    model: torch.nn.Module, run_pass: Callable[[], object], job: JobContext
+) -> bool:
+    """Compile the feed-forward parts of a model if that makes `run_pass` faster; return whether.
 
-    `attempt` is one pass forward and backward without any effect. What cannot be compiled here is
-    told in a Warned, and stays as it was.
+    `run_pass` is a forward and backward pass without side effects. Where compiling fails, Warned is
+    emitted and the model stays as it was.
     """
-    parts = _parts(model)
+    parts = _feed_forward_parts(model)
     if not parts:
-        job.emit(events.Warned(problem=_cannot("this model has no feed-forward parts")))
+        reason = text("this model has no feed-forward parts")
+        job.emit(events.Warned(problem=_not_compiled(reason)))
         return False
-    before = _seconds(attempt)
-    began = time.monotonic()
+    before = _fastest_seconds(run_pass)
+    started = time.monotonic()
     try:
-        switch(model, on=True)
-        attempt()
-        taken = time.monotonic() - began
-        after = _seconds(attempt)
+        set_compiled(model, enabled=True)
+        run_pass()
+        compile_seconds = time.monotonic() - started
+        after = _fastest_seconds(run_pass)
     except Exception as error:
-        if isinstance(error, torch.OutOfMemoryError) or not _is_of_compiler(error):
-            switch(model, on=False)
+        set_compiled(model, enabled=False)
+        if isinstance(error, torch.OutOfMemoryError) or not _is_compiler_error(error):
             raise
-        switch(model, on=False)
-        job.emit(events.Warned(problem=_cannot(str(error).strip().split("\n")[0])))
+        reason = text("{error}", error=failures.first_line(error).rstrip("."))
+        job.emit(events.Warned(problem=_not_compiled(reason)))
         return False
-    pays = before / after >= _WORTH
+    pays = before / after >= _MIN_SPEEDUP
     if not pays:
-        switch(model, on=False)
-    job.emit(
-        events.Log(
-            text=f"torch.compile {'pays' if pays else 'does not pay'} here: the longest micro-batch takes "
-            f"{after:.3g} s instead of {before:.3g} s, after {formatting.duration(taken)} of compiling."
-        )
-    )
+        set_compiled(model, enabled=False)
+    job.emit(events.Log(text=_report(pays, before, after, compile_seconds)))
     return pays
 
 
-def switch(model: torch.nn.Module, *, on: bool) -> None:
-    """Compiles the parts when they are next used, for any number of tokens; or undoes that."""
-    for part in _parts(model):
-        if on and part._compiled_call_impl is None:
+def set_compiled(model: torch.nn.Module, *, enabled: bool) -> None:
+    """Compile the feed-forward parts on their next use, for any number of tokens; or undo that."""
+    for part in _feed_forward_parts(model):
+        if enabled and part._compiled_call_impl is None:
             part.compile(dynamic=True)
-        elif not on:
+        elif not enabled:
             part._compiled_call_impl = None
 
 
-def _parts(model: torch.nn.Module) -> list[Any]:
-    return [part for name, part in model.named_modules() if name.rpartition(".")[2] in _NAMES]
+def _feed_forward_parts(model: torch.nn.Module) -> list[Any]:
+    names = model.named_modules()
+    return [part for name, part in names if name.rpartition(".")[2] in _FEED_FORWARD_NAMES]
 
 
-def _seconds(attempt: Callable[[], object]) -> float:
-    found = []
-    for _ in range(_TIMED):
-        began = time.monotonic()
-        attempt()
+def _fastest_seconds(run_pass: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(_TIMED_PASSES):
+        started = time.monotonic()
+        run_pass()
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()
-        found.append(time.monotonic() - began)
-    return min(found)
+        seconds.append(time.monotonic() - started)
+    return min(seconds)
 
 
-def _is_of_compiler(error: Exception) -> bool:
-    """Whether an error comes from compiling, not from what is compiled."""
+def _is_compiler_error(error: Exception) -> bool:
+    """Return whether an error comes from the compiler, not from the compiled code."""
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
-def _cannot(why: str) -> Problem:
-    return Problem(
-        code="training.not_compiled",
-        what=f"torch.compile cannot be used here: {why}.",
-        remedy="Training goes on without it, to the same result. It needs a C++ compiler, and Triton "
-        "on a GPU.",
+def _report(pays: bool, before: float, after: float, compile_seconds: float) -> Text:
+    template = (
+        "torch.compile is used: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, "
+        "after {seconds:duration} of compiling."
+        if pays
+        else "torch.compile isn't used because it isn't faster: the longest micro-batch takes "
+        "{after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling."
+    )
+    return text(template, after=after, before=before, seconds=compile_seconds)
+
+
+def _not_compiled(reason: Text) -> Problem:
+    return warning(
+        "training.not_compiled",
+        "torch.compile can't be used here: {reason}.",
+        "Training continues without it, with the same result. It needs a C++ compiler, and Triton on "
+        "a GPU.",
         where=Where(step="training", field="torch_compile"),
-        severity="warning",
+        reason=reason,
     )

@@ -1,11 +1,11 @@
-"""Adapted layers, norms, gates and rotations in fewer passes over memory than PEFT and transformers take.
+"""Fused layers: LoRA, norms, gates and rotary embeddings in fewer passes over memory.
 
-A product of matrices is cheap; what surrounds it is not, as each elementwise operation reads and writes
-whole activations. Here the low-rank update is added by the product that computes it, its scale is in
-B already; norms and gates keep their inputs alone and are computed in blocks that a cache holds. On a GPU
-Liger's kernels, where they are installed, take norms, gates and rotations in one pass. Which layers are
-meant is decided by what they are; that a layer gives the same values and gradients is tried out before
-(`enable`), and where it does not, the next way is tried, and at last nothing changes.
+A matrix product is cheap; the elementwise operations around it aren't, as each one reads and writes whole
+activations. Here the low-rank update is added by the product that computes it, with its scale multiplied
+into B; norms and gates keep only their inputs and are computed in blocks that fit the CPU's cache. On a
+GPU, Liger's kernels compute norms, gates and rotary embeddings in one pass where they are installed.
+Every replacement is compared with the layer's own values and gradients first (`fuse_layers`); where they
+differ, the next candidate is tried, and finally the layer stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import peft
 import torch
@@ -22,12 +22,13 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers.activations import GELUTanh, SiLUActivation
 
+from lora_studio.core.messages import Text
 from lora_studio.engine.training.kernels import liger, numerical_equivalence
 
-#: Values of an activation that are treated at a time on a processor: 0.5 MB in 32-bit.
-_IN_CACHE = 1 << 17
+#: Values of an activation to compute at a time on a CPU: 0.5 MB in 32-bit.
+_CACHE_VALUES = 1 << 17
 
-#: What transformers calls the function that turns queries and keys, in the module of each attention.
+#: The function in transformers' modules that rotates queries and keys.
 _ROTATION = "apply_rotary_pos_emb"
 
 
@@ -71,7 +72,7 @@ class _Adapted(torch.autograd.Function):
 
 
 def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
-    """Takes the place of an adapted layer's forward where that would compute just this."""
+    """Compute an adapted layer; falls back to its own forward for any other case."""
     active = self.active_adapters
     base = self.base_layer
     if (
@@ -82,12 +83,12 @@ def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Te
         return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
     name = active[0]
     a, b = self.lora_A[name].weight, self.lora_B[name].weight
-    found: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
-    return found
+    y: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+    return y
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether a layer is a frozen, unquantised linear layer with plain LoRA and without dropout."""
+    """Return whether a layer is a frozen, unquantized linear layer with plain LoRA and no dropout."""
     if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
         return False
     base = layer.base_layer
@@ -124,40 +125,39 @@ class _Norm(torch.autograd.Function):
         """The gradient of the input."""
         x, rates, weight = ctx.saved_tensors
         flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
-        found, wide = torch.empty_like(flat), weight.float()
-        for part, g, rate, out in _blocks(flat, grad, rates, found):
+        dx, wide = torch.empty_like(flat), weight.float()
+        for part, g, rate, out in _blocks(flat, grad, rates, dx):
             unit = part.float() * rate
             v = g.float() * wide
             share = torch.linalg.vecdot(v, unit)[:, None].div_(-x.shape[-1])
             out.copy_(v.addcmul_(unit, share).mul_(rate))
-        return found.view(x.shape), None, None
+        return dx.view(x.shape), None, None
 
 
 def _blocks(*tensors: torch.Tensor) -> Any:
-    """The same rows of several tensors, as many at a time as a cache holds; all on other devices."""
+    """Yield the same rows of several tensors, as many as fit the cache; all of them on a GPU."""
     first = tensors[0]
-    rows = len(first) if first.device.type != "cpu" else max(1, _IN_CACHE // first.shape[-1])
+    rows = len(first) if first.device.type != "cpu" else max(1, _CACHE_VALUES // first.shape[-1])
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
 
 
 def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """Takes the place of a norm's forward."""
+    """Compute an RMS norm."""
     if x.dtype != self.weight.dtype:
         return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
-    found: torch.Tensor = _Norm.apply(x, self.weight, self.variance_epsilon)
-    return found
+    y: torch.Tensor = _Norm.apply(x, self.weight, self.variance_epsilon)
+    return y
 
 
 def _norm_by_liger(self: Any, x: torch.Tensor, kind: str, epsilon: str) -> torch.Tensor:
-    """The same by one kernel; `epsilon` is what the layer calls it."""
+    """Compute an RMS norm by one kernel; `epsilon` is the name of the layer's attribute."""
     if x.dtype != self.weight.dtype:
         return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
-    return liger.norm(x, self.weight, getattr(self, epsilon), kind)
+    return liger.rms_norm(x, self.weight, getattr(self, epsilon), kind)
 
 
 def _is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
-    """Whether a layer looks like a frozen root-mean-square norm of Llama's kind; Gemma's calls its
-    `epsilon` "eps"."""
+    """Return whether a layer looks like Llama's RMS norm, frozen; in Gemma `epsilon` is "eps"."""
     weight = getattr(layer, "weight", None)
     return (
         type(layer).__name__.endswith("RMSNorm")
@@ -192,7 +192,7 @@ class _Gated(torch.autograd.Function):
 
 
 def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
-    """Takes the place of the forward of a block's gated layers."""
+    """Compute a gated feed-forward layer."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
         return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
@@ -200,15 +200,15 @@ def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _gated_by_liger(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
-    """The same by one kernel, for Gemma's gates as well."""
+    """Compute a gated feed-forward layer with one kernel for the gate, Gemma's as well."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
         return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
-    return self.down_proj(liger.gated(gate, up, kind))  # type: ignore[no-any-return]  # a layer is Any
+    return self.down_proj(liger.gated_activation(gate, up, kind))  # type: ignore[no-any-return]  # a layer is Any
 
 
 def _is_gated(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
-    """Whether a layer looks like gated ones as Llama has them, or those with another function `acts`."""
+    """Return whether a layer looks like Llama's gated feed-forward layer, with one of the activations."""
     parts = all(
         isinstance(getattr(layer, f"{name}_proj", None), torch.nn.Module)
         for name in ("gate", "up", "down")
@@ -254,7 +254,7 @@ def _rotate(
     sine: torch.Tensor,
     unsqueeze_dim: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Takes the place of the function that turns queries and keys by their positions."""
+    """Rotate queries and keys by their positions."""
     cosine, sine = cosine.unsqueeze(unsqueeze_dim), sine.unsqueeze(unsqueeze_dim)
     return _Rotated.apply(query, cosine, sine), _Rotated.apply(key, cosine, sine)
 
@@ -266,125 +266,147 @@ def _rotate_by_liger(
     sine: torch.Tensor,
     unsqueeze_dim: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same by one kernel, for heads that lie as it expects them."""
+    """Rotate queries and keys with one kernel, for heads in its layout."""
     if unsqueeze_dim != 1:
         return _rotate(query, key, cosine, sine, unsqueeze_dim)
-    return liger.rotated(query, key, cosine, sine)
+    return liger.rotary_embedding(query, key, cosine, sine)
 
 
 @cache
-def _rotating(
+def _forward_with_rotation(
     kind: type[torch.nn.Module], rotate: Callable[..., Any] = _rotate
 ) -> Callable[..., Any] | None:
-    """The forward of a kind of attention with `rotate` for the function of its module, if it has that."""
+    """Return an attention's forward with `rotate` instead of its module's function, None without one."""
     forward = kind.forward
     code = getattr(forward, "__code__", None)
     if code is None or _ROTATION not in code.co_names or forward.__closure__:
         return None
     names = {**forward.__globals__, _ROTATION: rotate}
-    found = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
-    found.__kwdefaults__ = forward.__kwdefaults__
-    return found
+    replaced = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
+    replaced.__kwdefaults__ = forward.__kwdefaults__
+    return replaced
+
+
+#: What Liger's kernels compute.
+KernelPart = Literal["norms", "gates", "rotations", "scores"]
 
 
 @dataclass(frozen=True)
-class _Way:
-    """A function that may take the place of a layer's forward; `part` is what Liger computes of it."""
+class _Replacement:
+    """A function that may replace a layer's forward; `part` is what Liger computes in it."""
 
     forward: Callable[..., Any]
-    part: str | None = None
+    part: KernelPart | None = None
 
 
 @dataclass
-class Fused:
-    """What is computed in fewer passes: how many layers, how many of them by Liger's kernels, and what
-    those could not do, as a sentence each."""
+class FusedLayers:
+    """How many layers are fused, how many of them by Liger, and why Liger's kernels weren't used."""
 
     layers: int = 0
     by_liger: int = 0
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: dict[KernelPart, Text] = field(default_factory=dict)
 
 
-def _ways(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Way]:
-    """What may take the place of a layer's forward, the best first."""
+def _replacements(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Replacement]:
+    """Return what may replace a layer's forward, the fastest first."""
     if layer._forward_hooks or layer._forward_pre_hooks:
         return []
-    ways: list[_Way] = []
-    if with_liger:
-        for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
-            if _is_plain_norm(layer, epsilon):
-                ways.append(_Way(partial(_norm_by_liger, kind=kind, epsilon=epsilon), "norms"))
-        if gates_by_liger and _is_gated(layer):
-            ways.append(_Way(partial(_gated_by_liger, kind="silu"), "gates"))
-        if gates_by_liger and _is_gated(layer, GELUTanh):
-            ways.append(_Way(partial(_gated_by_liger, kind="gelu"), "gates"))
-        if (rotating := _rotating(layer.__class__, _rotate_by_liger)) is not None:
-            ways.append(_Way(rotating, "rotations"))
+    replacements = _liger_replacements(layer, gates_by_liger) if with_liger else []
     if _is_plain(layer):
-        ways.append(_Way(_adapted))
+        replacements.append(_Replacement(_adapted))
     elif _is_plain_norm(layer):
-        ways.append(_Way(_norm))
+        replacements.append(_Replacement(_norm))
     elif _is_gated(layer):
-        ways.append(_Way(_gated))
-    elif (rotating := _rotating(layer.__class__)) is not None:
-        ways.append(_Way(rotating))
-    return ways
+        replacements.append(_Replacement(_gated))
+    elif (forward := _forward_with_rotation(layer.__class__)) is not None:
+        replacements.append(_Replacement(forward))
+    return replacements
 
 
-def enable(
+def _liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
+    replacements: list[_Replacement] = []
+    for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
+        if _is_plain_norm(layer, epsilon):
+            forward = partial(_norm_by_liger, kind=kind, epsilon=epsilon)
+            replacements.append(_Replacement(forward, "norms"))
+    if gates_by_liger and _is_gated(layer):
+        replacements.append(_Replacement(partial(_gated_by_liger, kind="silu"), "gates"))
+    if gates_by_liger and _is_gated(layer, GELUTanh):
+        replacements.append(_Replacement(partial(_gated_by_liger, kind="gelu"), "gates"))
+    rotated = _forward_with_rotation(layer.__class__, _rotate_by_liger)
+    if rotated is not None:
+        replacements.append(_Replacement(rotated, "rotations"))
+    return replacements
+
+
+def fuse_layers(
     model: peft.PeftModel,
-    few: Callable[[], object],
+    run_few_tokens: Callable[[], object],
     *,
     with_liger: bool = False,
     gates_by_liger: bool = True,
-) -> Fused:
-    """Computes the layers that are plain enough in fewer passes; which these are.
+) -> FusedLayers:
+    """Replace the forward of every layer for which a fused one agrees; return how many.
 
-    `few` passes a few tokens through the model. On what reaches it there, each layer is computed both
-    ways: one whose output or gradients differ by more than rounding stays as it is. (Compared at the
-    end of the model, a last digit can make half of the result, where activations are massive.)
+    `run_few_tokens` passes a few tokens through the model, and each layer is compared on the input that
+    it gets there. (Comparing the model's output instead doesn't work: with massive activations, the last
+    digit of one layer can change half of it.)
     """
     candidates = {
-        layer: ways
+        layer: replacements
         for layer in model.modules()
-        if (ways := _ways(layer, with_liger, gates_by_liger))
+        if (replacements := _replacements(layer, with_liger, gates_by_liger))
     }
-    chosen: dict[torch.nn.Module, _Way | None] = {}
-    found, broken = Fused(), set[str]()
+    fused = FusedLayers()
+    for layer, replacement in _choose(model, candidates, run_few_tokens, fused.reasons).items():
+        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
+        fused.layers += 1
+        fused.by_liger += replacement.part is not None
+    return fused
+
+
+def _choose(
+    model: peft.PeftModel,
+    candidates: dict[torch.nn.Module, list[_Replacement]],
+    run_few_tokens: Callable[[], object],
+    reasons: dict[KernelPart, Text],
+) -> dict[torch.nn.Module, _Replacement]:
+    """Return the first replacement of each layer that agrees with it; adds to `reasons` why not."""
+    compared: set[torch.nn.Module] = set()
+    chosen: dict[torch.nn.Module, _Replacement] = {}
+    failed = set[KernelPart]()
 
     def compare(
-        layer: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any
+        layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: Any
     ) -> None:
-        others = dict(named)
-        x = given[0] if len(given) == 1 else others.pop("hidden_states", None)
-        if x is None or layer in chosen:
+        others = dict(kwargs)
+        x = args[0] if len(args) == 1 else others.pop("hidden_states", None)
+        if x is None or layer in compared:
             return
-        chosen[layer] = None
-        for way in candidates[layer]:
-            if way.part in broken:  # what cannot be compiled once never can
+        compared.add(layer)
+        for replacement in candidates[layer]:
+            if replacement.part in failed:  # a kernel that doesn't compile once never does
                 continue
-            agrees, error = numerical_equivalence.compared(layer, way.forward, x, others)
-            if agrees:
-                chosen[layer] = way
+            comparison = numerical_equivalence.compare_forward(
+                layer, replacement.forward, x, others
+            )
+            if comparison.agrees:
+                chosen[layer] = replacement
                 return
-            if way.part is not None:
-                found.reasons.setdefault(way.part, error or "their values or gradients differ here")
-                if error:
-                    broken.add(way.part)
+            if replacement.part is not None:
+                reasons.setdefault(replacement.part, comparison.reason)
+                if comparison.error:
+                    failed.add(replacement.part)
 
     hooks = [layer.register_forward_hook(compare, with_kwargs=True) for layer in candidates]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            few()
+            run_few_tokens()
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    for layer, way in chosen.items():
-        if way is not None:
-            layer.forward = types.MethodType(way.forward, layer)  # type: ignore[method-assign]  # of this one layer
-            found.layers += 1
-            found.by_liger += way.part is not None
-    return found
+    return chosen

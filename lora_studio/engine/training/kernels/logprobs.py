@@ -1,12 +1,12 @@
-"""Log-probabilities of the trained tokens of a batch: the one pass all objectives stand on.
+"""Log-probabilities of the trained tokens of a batch, which all objectives are computed from.
 
 Logits are the largest tensor by far: a vocabulary of 150,000 at 8,000 positions takes 5 GB in
 32-bit, and the softmax and its gradient as much again. So they are computed only at positions that
-train, and piece by piece: the gradient of each piece is taken at once and its logits are dropped,
-which costs no second pass (as the output layer does not train, the gradient at a position needs
-nothing but its own logits). The softmax is computed in 32-bit, a few rows at a time that the
-processor's cache holds, and its gradient takes the place of the logits: a fifth of the time of a
-softmax over the whole piece, and a sixth of its memory.
+train, and in chunks: the gradient of each chunk is computed at once and its logits are freed, which
+costs no second pass (the output layer doesn't train, so the gradient at a position needs nothing but
+its own logits). The softmax is computed in 32-bit, a few rows at a time that fit the CPU's cache, and
+its gradient overwrites the logits: a fifth of the time of a softmax over the whole chunk, and a sixth
+of its memory.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedModel
 
 from lora_studio.core.memory.estimate import LOGITS_AT_ONCE
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine.dataset.batches import Batch
 from lora_studio.engine.training.kernels import (
@@ -36,21 +37,21 @@ from lora_studio.engine.training.kernels import (
 
 _LOGITS_AT_ONCE = LOGITS_AT_ONCE
 
-#: Logits that a processor's cache holds in 32-bit: 1 MB.
+#: Logits that fit a CPU's cache in 32-bit: 1 MB.
 _LOGITS_IN_CACHE = 1 << 18
 
 Head = Callable[[torch.Tensor], torch.Tensor]
 
-#: Logits, targets and whether the gradient is wanted -> −log p of each target.
-_Score = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
+#: Logits, targets and whether to compute the gradient -> −log p of each target.
+_TokenLoss = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
 
 
 class Scorer:
-    """Scores the trained tokens of batches with one model.
+    """Computes the log-probabilities of trained tokens with one model.
 
-    `packed` says whether rows are packed end to end, `chunked` whether logits are computed in pieces;
-    both follow from trying what the model does. Where it does neither, rows are padded and the
-    model's own output layer is asked for the trained positions.
+    `packed` says whether rows are packed end to end, `chunked` whether logits are computed in chunks;
+    both are decided by running the model. Without them, rows are padded and logits come from the
+    model's own output layer, at the trained positions.
     """
 
     def __init__(
@@ -63,63 +64,68 @@ class Scorer:
         with_liger: bool = True,
         compiled: bool = False,
     ) -> None:
-        """Tries the model out: a few passes over a handful of tokens.
+        """Run a few passes over a handful of tokens to choose how the model is computed.
 
-        `start` is the folder of the adapter as it began, where it began as more than no change. Without
-        `packing` rows are padded even where they could be packed; without `with_liger` its kernels are
-        left alone even where they are installed. `compiled`: gates may be compiled later. `dtype` is what
-        is computed in, where that is not the format of the base: beside quantised weights all is in 32-bit.
+        `start` is the folder of the initial adapter, where that isn't the identity. Without `packing`
+        rows are padded even where they could be packed; `with_liger` allows Liger's kernels where they are
+        installed. With `compiled`, gates are left for torch.compile to fuse. `dtype` is the one to compute
+        in, where it differs from the base's: beside quantized weights everything is in 32-bit.
         """
         self.model, self._start = model, start
-        self._dropping: list[torch.nn.Module] = []
+        self._dropout_layers: list[torch.nn.Module] = []
         self.base: PreTrainedModel = model.get_base_model()
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
         self.packed, self._head = False, None
         if self._decoder is not None:
-            with self._computing():
-                self.packed = packing and sequence_packing.enable(self.base, self._decoder)
+            with self._autocast():
+                self.packed = packing and sequence_packing.enable_packing(self.base, self._decoder)
                 self._head = _frozen_head(self.base, self._decoder)
         self.chunked = self._head is not None
         #: Whether Liger's kernels were tried at all.
-        self.tries_liger = with_liger and self._decoder is not None and liger.is_there(self.device)
-        #: Layers that are computed in fewer passes over memory than PEFT and transformers take. Of those
-        #: that may be compiled the compiler joins the same as Liger.
-        self.fused = fused.Fused()
+        self.tries_liger = (
+            with_liger and self._decoder is not None and liger.is_installed(self.device)
+        )
+        #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
+        self.fused = fused.FusedLayers()
         if self._decoder is not None:
-            self.fused = fused.enable(
-                model, self._few, with_liger=self.tries_liger, gates_by_liger=not compiled
+            self.fused = fused.fuse_layers(
+                model,
+                self._run_few_tokens,
+                with_liger=self.tries_liger,
+                gates_by_liger=not compiled,
             )
         if self.tries_liger and self._head is not None:
-            self._head = self._scored_by_liger(self._head)
-        #: Lengths of the rows that are being computed, in tokens.
+            self._head = self._with_liger_loss(self._head)
+        #: Lengths of the current rows, in tokens.
         self.lengths: tuple[int, ...] = (1,)
 
-    def keep_reference(self) -> None:
-        """Has to be called before `reference`; raises ProblemError where there can be none."""
+    def load_reference(self) -> None:
+        """Prepare for `reference`; raises ProblemError where the model can't serve as its own reference."""
         if self.model.peft_config["default"].bias != "none":
             raise fail(
                 "training.reference_has_biases",
-                "The rows are compared with the model as it began, and biases that train change it.",
-                "Train no biases, or choose ORPO, which compares with nothing.",
+                "The reference model can't be computed while biases train, because they change it.",
+                "Don't train biases, or choose ORPO, which needs no reference model.",
                 where=Where(step="lora", field="bias"),
             )
         if self._start is not None:
             with warnings.catch_warnings():
-                # Beside PiSSA and OLoRA another adapter changes nothing: its base is changed already.
+                # After PiSSA and OLoRA the base is changed already; another adapter doesn't change it again.
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
                 self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
-        self._dropping = [layer for layer in self.model.modules() if drops(layer)]
+        self._dropout_layers = [layer for layer in self.model.modules() if is_dropping(layer)]
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Within it the scores are those of the model as training began: without the adapter, or with
-        the one that it went on from. Nothing is dropped: what is compared with is one model, not another
-        one each time."""
-        # These alone: going through all layers takes longer than a pass over a short row on a GPU.
-        for layer in self._dropping:
+        """Switch to the reference model: without the adapter, or with the one that training started from.
+
+        Dropout is off, so that the reference is the same model each time.
+        """
+        # Only these layers: going through all takes longer than a pass over a short row on a GPU.
+        for layer in self._dropout_layers:
             layer.training = False
         try:
             if self._start is None:
@@ -131,28 +137,30 @@ class Scorer:
         finally:
             if self._start is not None:
                 self.model.base_model.set_adapter("default")
-            for layer in self._dropping:
+            for layer in self._dropout_layers:
                 layer.training = self.model.training
 
-    @property
-    def described(self) -> str:
-        """How it goes about it, in words."""
-        rows = "Rows of a micro-batch are padded"
-        if self.packed:
-            rows = f"Rows are packed end to end and {sequence_packing.described(self.base, self.dtype)}"
-        logits = "in pieces" if self.chunked else "at once"
-        said = f"{rows}; logits are computed for trained tokens alone, {logits}."
+    def description(self) -> Text:
+        """Return how rows, logits and layers are computed."""
+        if not self.packed:
+            rows = text("Rows are padded to the longest in their micro-batch.")
+        elif sequence_packing.uses_varlen_kernel(self.base, self.dtype):
+            rows = text("Rows are packed; FlashAttention computes all of them at once.")
+        else:
+            rows = text("Rows are packed; attention is computed row by row.")
+        if self.chunked:
+            logits = text("Logits are computed for trained tokens only, in chunks.")
+        else:
+            logits = text("Logits are computed for trained tokens only, all at once.")
         if not self.fused.layers:
-            return said
-        return (
-            f"{said} {self.fused.layers} adapted layers, norms, gates and rotations are computed in "
-            "few passes."
-        )
+            return text("{rows} {logits}", rows=rows, logits=logits)
+        layers = counted(self.fused.layers, "{n} layer is fused.", "{n} layers are fused.")
+        return text("{rows} {logits} {layers}", rows=rows, logits=logits, layers=layers)
 
     @property
     def fills(self) -> bool:
-        """Whether packed rows get one of no meaning behind them, up to a round number of tokens."""
-        return self.packed and _is_made_to_measure(self.device, self.base.dtype)
+        """Whether packed rows are padded to a round number of tokens."""
+        return self.packed and _prepares_each_shape(self.device, self.base.dtype)
 
     @property
     def uses_liger(self) -> bool:
@@ -161,78 +169,78 @@ class Scorer:
 
     @property
     def scored_by_liger(self) -> bool:
-        """Whether its kernel makes scores of logits."""
-        return self._head is not None and self._head.score is liger.scored
+        """Whether Liger's kernel computes the loss of logits."""
+        return self._head is not None and self._head.loss is liger.cross_entropy
 
-    def _scored_by_liger(self, head: _Head) -> _Head:
-        """The same output layer with Liger's kernel behind it, if scores and gradients agree."""
+    def _with_liger_loss(self, head: _Head) -> _Head:
+        """Return the same output layer with Liger's loss, if values and gradients agree."""
 
-        def computed(score: _Score) -> list[torch.Tensor]:
+        def compute(loss: _TokenLoss) -> list[torch.Tensor]:
             with torch.no_grad():
-                logits = head(self._few()[0])
+                logits = head(self._run_few_tokens()[0])
             targets = torch.arange(len(logits), device=logits.device) * 7 % logits.shape[1]
-            return [score(logits, targets, True), logits]
+            return [loss(logits, targets, True), logits]
 
-        agrees, error = numerical_equivalence.tried(
-            lambda: (computed(liger.scored), computed(_scored))
+        comparison = numerical_equivalence.compare_results(
+            lambda: (compute(liger.cross_entropy), compute(_cross_entropy))
         )
-        if agrees:
-            return replace(head, score=liger.scored)
-        self.fused.reasons["scores"] = error or "their values or gradients differ here"
+        if comparison.agrees:
+            return replace(head, loss=liger.cross_entropy)
+        self.fused.reasons["scores"] = comparison.reason
         return head
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
+        """Return log p(x_t | x_<t) of each trained token, [targets] float32, differentiable."""
         if self.fills:
-            batch = batch.filled(_rounded(batch.tokens))
+            batch = batch.filled(_round_up(batch.tokens))
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
             return _chunked(self._hidden(batch), targets, self._head)
         return _logprobs(self._own_logits(batch), targets)
 
-    def _few(self) -> torch.Tensor:
-        """Hidden states of a few tokens, computed as training does."""
+    def _run_few_tokens(self) -> torch.Tensor:
+        """Return the hidden states of a few tokens, computed as in training."""
         assert self._decoder is not None
         ids = torch.arange(3, 17, device=self.device)[None]
-        with self._computing():
-            found: torch.Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
-        return found
+        with self._autocast():
+            hidden: torch.Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
+        return hidden
 
-    def _computing(self) -> torch.autocast:
-        """What training computes in: part of a base in 16 bits may train in 32."""
+    def _autocast(self) -> torch.autocast:
+        """Return training's autocast: parts of a 16-bit base may train in 32-bit."""
         half = self.dtype in (torch.bfloat16, torch.float16)
         return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
-        """Hidden states that predict the trained tokens, [targets, size]."""
+        """Return the hidden states that predict the trained tokens, [targets, size]."""
         assert self._decoder is not None
         if not self.packed:
             ids, mask = batch.padded()
-            found = self._decoder(
+            hidden = self._decoder(
                 input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
             ).last_hidden_state
-            return found.flatten(0, 1)[batch.padded_sources().to(found.device)]
-        with sequence_packing.packing():
-            found = self._decoder(
+            return hidden.flatten(0, 1)[batch.padded_sources().to(hidden.device)]
+        with sequence_packing.packed_rows():
+            hidden = self._decoder(
                 input_ids=batch.ids[None].to(self.device),
-                position_ids=sequence_packing.positions(batch.lengths, self.device),
+                position_ids=sequence_packing.position_ids(batch.lengths, self.device),
                 documents=batch.lengths,
                 use_cache=False,
             ).last_hidden_state
-        return found[0][batch.sources.to(found.device)]
+        return hidden[0][batch.sources.to(hidden.device)]
 
     def _own_logits(self, batch: Batch) -> torch.Tensor:
-        """Logits that predict the trained tokens by the model's own output layer, [targets, ids]."""
+        """Return the logits of the trained tokens by the model's own output layer, [targets, ids]."""
         if self.packed:
-            with sequence_packing.packing():
+            with sequence_packing.packed_rows():
                 return self.model(
                     input_ids=batch.ids[None].to(self.device),
-                    position_ids=sequence_packing.positions(batch.lengths, self.device),
+                    position_ids=sequence_packing.position_ids(batch.lengths, self.device),
                     documents=batch.lengths,
                     use_cache=False,
-                    **self._keep(batch.sources),
-                ).logits[0][slice(None) if self._keeps() else batch.sources]
+                    **self._logits_to_keep(batch.sources),
+                ).logits[0][slice(None) if self._can_select_logits() else batch.sources]
         ids, mask = batch.padded()
         sources = batch.padded_sources()
         columns = (sources % ids.shape[1]).unique()
@@ -240,24 +248,27 @@ class Scorer:
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
             use_cache=False,
-            **self._keep(columns),
+            **self._logits_to_keep(columns),
         ).logits
-        if self._keeps():
-            place = torch.searchsorted(columns, sources % ids.shape[1])
-            return logits[sources // ids.shape[1], place]
+        if self._can_select_logits():
+            column = torch.searchsorted(columns, sources % ids.shape[1])
+            return logits[sources // ids.shape[1], column]
         return logits.flatten(0, 1)[sources]
 
-    def _keep(self, columns: torch.Tensor) -> dict[str, Any]:
-        return {"logits_to_keep": columns.to(self.device)} if self._keeps() else {}
+    def _logits_to_keep(self, columns: torch.Tensor) -> dict[str, Any]:
+        return {"logits_to_keep": columns.to(self.device)} if self._can_select_logits() else {}
 
-    def _keeps(self) -> bool:
-        """Whether the model can give logits at chosen positions only."""
+    def _can_select_logits(self) -> bool:
+        """Return whether the model can compute logits at chosen positions only."""
         return "logits_to_keep" in inspect.signature(self.base.forward).parameters
 
 
-def drops(layer: torch.nn.Module) -> bool:
-    """Whether a layer drops anything while it trains: it is a dropout, has one, whose rate its attention
-    takes, or has a rate by such a name."""
+def is_dropping(layer: torch.nn.Module) -> bool:
+    """Return whether a layer applies dropout in training mode.
+
+    It is a dropout layer, has one as a child (attention reads its rate), or has an attribute with "drop"
+    in its name.
+    """
     parts = (layer, *layer.children())
     rates = [part.p for part in parts if isinstance(part, torch.nn.Dropout)]
     rates += [value for name, value in vars(layer).items() if "drop" in name]
@@ -269,29 +280,29 @@ def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def _chunked(hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
-    """The same from hidden states, in pieces whose logits are dropped at once."""
+    """Return the same from hidden states, in chunks whose logits are freed at once."""
     count, targets = len(hidden), targets.to(hidden.device)
-    if _is_made_to_measure(hidden.device, hidden.dtype):
-        more = _rounded(count) - count
+    if _prepares_each_shape(hidden.device, hidden.dtype):
+        more = _round_up(count) - count
         hidden, targets = F.pad(hidden, (0, 0, 0, more)), F.pad(targets, (0, more))
-    found: torch.Tensor = _Chunked.apply(hidden, targets, head)
-    return found[:count]
+    logprobs: torch.Tensor = _Chunked.apply(hidden, targets, head)
+    return logprobs[:count]
 
 
-def _is_made_to_measure(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a product costs a preparation for every new number of tokens.
+def _prepares_each_shape(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether every new number of tokens in a product costs a preparation.
 
-    On a processor oneDNN makes code for each shape of a product in 16 bits: about 40 pieces for a
-    number of tokens, which take a tenth of the time of their first use and 20 to 40 MB for good. With
-    micro-batches of ever new lengths there would be no end of it before 1024 pieces. Keeping fewer
-    (ONEDNN_PRIMITIVE_CACHE_CAPACITY, LRU_CACHE_CAPACITY) saves that memory, but making them again costs
-    27 ms a length: a tenth of a training with one row at a time.
+    On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives for a number
+    of tokens, which take a tenth of the time of their first use and 20 to 40 MB that stay allocated. With
+    ever new lengths that would go on up to 1024 primitives. Caching fewer
+    (ONEDNN_PRIMITIVE_CACHE_CAPACITY, LRU_CACHE_CAPACITY) saves that memory, but generating them again
+    takes 27 ms for each length: a tenth of a training with one row at a time.
     """
     return device.type == "cpu" and dtype != torch.float32
 
 
-def _rounded(tokens: int) -> int:
-    """So many or a few more: multiples of 32 at first, and from 1024 on 16 sizes an octave."""
+def _round_up(tokens: int) -> int:
+    """Round up: to multiples of 32, and from 1024 on to one of 16 sizes between powers of 2."""
     step = max(32, (1 << max(0, tokens.bit_length() - 1)) // 16)
     return -(-tokens // step) * step
 
@@ -299,13 +310,13 @@ def _rounded(tokens: int) -> int:
 class _Chunked(torch.autograd.Function):
     """log softmax(head(h_i))[x_i] for each position i.
 
-    Its gradient at h_i depends on position i alone, so it is taken in the forward pass, piece by
-    piece, and scaled in the backward one.
+    Its gradient at h_i depends on position i only, so it is computed in the forward pass, chunk by
+    chunk, and scaled in the backward pass.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
-        """`hidden` [positions, size], `targets` [positions] -> [positions] float32."""
+        """Map `hidden` [positions, size] and `targets` [positions] to [positions] float32."""
         wants_gradient = hidden.requires_grad
         values: list[torch.Tensor] = []
         gradients: list[torch.Tensor] = []
@@ -313,8 +324,8 @@ class _Chunked(torch.autograd.Function):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = part.detach().requires_grad_(wants_gradient)
                 logits = head(leaf)
-            # Of a model on several GPUs an output layer tied to the embeddings is on the first of them.
-            value = head.score(logits.detach(), wanted.to(logits.device), wants_gradient)
+            # In a model on several GPUs, an output layer tied to the embeddings is on the first GPU.
+            value = head.loss(logits.detach(), wanted.to(logits.device), wants_gradient)
             values.append(value.to(hidden.device))
             if wants_gradient:
                 gradients += torch.autograd.grad(logits, leaf, grad_outputs=logits.detach())
@@ -324,15 +335,17 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Scales the gradient of each position."""
+        """Scale the gradient of each position."""
         (gradient,) = ctx.saved_tensors
         return gradient * outer[0][:, None].to(gradient.dtype), None, None
 
 
-def _scored(logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool) -> torch.Tensor:
-    """−log softmax(z)[x] of each row z of [positions, ids], float32.
+def _cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool
+) -> torch.Tensor:
+    """Return −log softmax(z)[x] of each row z of `logits` [positions, ids], [positions] float32.
 
-    With `wants_gradient`, d/dz of it, which is softmax(z) less 1 at x, takes the place of `logits`.
+    With `wants_gradient`, its gradient, softmax(z) minus 1 at x, overwrites `logits`.
     """
     rows = len(logits)
     if logits.device.type == "cpu":
@@ -359,15 +372,15 @@ def _pieces(
 
 
 def _decoder(base: PreTrainedModel) -> torch.nn.Module | None:
-    """The model below its output layer, None where there is no telling."""
-    found = base.get_decoder() if hasattr(base, "get_decoder") else None
-    return found if isinstance(found, torch.nn.Module) and found is not base else None
+    """Return the model below its output layer, None where that can't be determined."""
+    decoder = base.get_decoder() if hasattr(base, "get_decoder") else None
+    return decoder if isinstance(decoder, torch.nn.Module) and decoder is not base else None
 
 
 def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | None:
-    """Hidden states -> logits as the model itself computes them, if nothing of it trains.
+    """Return the map from hidden states to logits as in the model itself, None if any of it trains.
 
-    Some models scale or cap their logits behind the output layer; which is told by trying.
+    Some models scale or cap their logits after the output layer; a comparison shows which.
     """
     head = base.get_output_embeddings()
     if head is None or any(value.requires_grad for value in head.parameters()):
@@ -381,8 +394,8 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
             expected = base(input_ids=ids, use_cache=False).logits.float()
             hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
             for finish in _finishes(base.config.get_text_config()):
-                found = finish(head(hidden)).float().to(expected.device)
-                if found.shape == expected.shape and torch.allclose(found, expected, 1e-3, 1e-4):
+                logits = finish(head(hidden)).float().to(expected.device)
+                if logits.shape == expected.shape and torch.allclose(logits, expected, 1e-3, 1e-4):
                     return _Head(head, finish)
     except (TypeError, RuntimeError, AttributeError):
         pass
@@ -393,11 +406,11 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
 
 @dataclass(frozen=True)
 class _Head:
-    """An output layer, what the model does to its logits, and what makes scores of those."""
+    """An output layer, what the model does to its logits, and the loss of those."""
 
     layer: torch.nn.Module
     finish: Head
-    score: _Score = _scored
+    loss: _TokenLoss = _cross_entropy
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.finish(self.layer(hidden))
@@ -408,7 +421,7 @@ class _Head:
 
 
 def _finishes(config: Any) -> Iterator[Head]:
-    """What models of transformers do to the logits of their output layer."""
+    """Yield what models of transformers do to the logits of their output layer."""
     yield lambda logits: logits
     if divisor := getattr(config, "logits_scaling", None):  # Granite
         yield lambda logits: logits / divisor

@@ -1,62 +1,83 @@
-"""Whether two ways of computing a layer give the same: values and gradients, but for rounding."""
+"""Compare two implementations of a layer: values and gradients, up to rounding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from lora_studio.core.messages import Text, text
 from lora_studio.engine.runtime import failures
 
-#: Largest relative difference that rounding may make, by bytes of the number format.
+#: Largest relative difference that counts as rounding, by bytes of the dtype.
 TOLERANCE = {2: 3e-2, 4: 1e-4}
 
+#: Longest error message of a kernel to show.
+_MAX_MESSAGE = 200
 
-def compared(
-    layer: torch.nn.Module, forward: Callable[..., Any], x: torch.Tensor, others: dict[str, Any]
-) -> tuple[bool, str | None]:
-    """Whether a layer's own forward and another agree on `x`; and why there is no telling, where one of
-    them cannot be computed."""
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether two implementations agree, and what error kept them from being compared."""
+
+    agrees: bool
+    error: Text | None = None
+
+    @property
+    def reason(self) -> Text:
+        """Return why the other implementation isn't used."""
+        return self.error or text("values or gradients differ")
+
+
+def compare_forward(
+    layer: torch.nn.Module, forward: Callable[..., Any], x: torch.Tensor, kwargs: dict[str, Any]
+) -> Comparison:
+    """Compare a layer's own forward with another one on the input `x`."""
     trained = [value for value in layer.parameters() if value.requires_grad]
 
-    def computed(how: Callable[..., Any]) -> list[torch.Tensor]:
+    def compute(function: Callable[..., Any]) -> list[torch.Tensor]:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            y = how(layer, leaf, **others)
+            y = function(layer, leaf, **kwargs)
             y = y[0] if isinstance(y, tuple) else y
-            push = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
-            return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], push)]
+            grad = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
+            return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], grad)]
 
-    tolerance = TOLERANCE[bytes_computed_with(x)]
-    return tried(lambda: (computed(forward), computed(type(layer).forward)), tolerance)
+    tolerance = TOLERANCE[compute_itemsize(x)]
+    return compare_results(lambda: (compute(forward), compute(type(layer).forward)), tolerance)
 
 
-def bytes_computed_with(x: torch.Tensor) -> int:
-    """Bytes of a number where a layer computes on `x`: autocast may make fewer of them."""
+def compute_itemsize(x: torch.Tensor) -> int:
+    """Return the bytes of a number in which a layer computes on `x`: autocast may reduce them."""
     kind = x.device.type
     cast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind).itemsize
     return min(x.element_size(), cast or x.element_size())
 
 
-def tried(
-    both: Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]],
+def compare_results(
+    compute_both: Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]],
     tolerance: float | None = None,
-) -> tuple[bool, str | None]:
-    """Whether the tensors that are computed `both` ways are close, each within the `tolerance` of its
-    own number format unless one is given; and why there is no telling."""
+) -> Comparison:
+    """Compare two lists of tensors, each within the tolerance of its own dtype unless one is given.
+
+    An exception while computing counts as disagreement.
+    """
     try:
-        return all(
+        agrees = all(
             is_close(one, other, tolerance or TOLERANCE[one.element_size()])
-            for one, other in zip(*both(), strict=True)
-        ), None
-    except Exception as error:  # compilers, drivers and models fail in ways of their own
-        return False, failures.first_line(error).rstrip(".")[:200]
+            for one, other in zip(*compute_both(), strict=True)
+        )
+    except Exception as error:  # compilers, drivers and models fail in many ways
+        message = failures.first_line(error).rstrip(".")[:_MAX_MESSAGE]
+        return Comparison(False, text("{error}", error=message))
+    return Comparison(agrees)
 
 
-def is_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    """Whether two tensors differ by no more than this share of their length."""
-    difference = (found.float() - expected.float()).norm()
-    return (found.shape, found.dtype) == (expected.shape, expected.dtype) and bool(
+def is_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    """Return whether two tensors differ by at most this share of the expected norm."""
+    difference = (actual.float() - expected.float()).norm()
+    return (actual.shape, actual.dtype) == (expected.shape, expected.dtype) and bool(
         difference <= tolerance * expected.float().norm()
     )

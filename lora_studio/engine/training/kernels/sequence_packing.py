@@ -1,9 +1,9 @@
 """Rows packed end to end into one sequence, with attention inside each row only.
 
 Nothing is padded, so nothing is computed for padding, and each row's attention costs the square of
-its own length rather than of the whole sequence. The result is that of each row alone; whether it is
-for a given model is measured, not assumed (`enable`): layers that carry a state along the sequence,
-or that take no word on where rows begin, are found out and trained on padded rows.
+its own length rather than of the whole sequence. The result is that of each row alone, which is
+measured for every model (`enable_packing`): models whose layers carry a state along the sequence, or
+don't use position ids, train on padded rows.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from lora_studio.engine.training.kernels import attention, numerical_equivalence
+from lora_studio.engine.training.kernels import cpu_attention, numerical_equivalence
 
 #: Name of this attention in transformers' registry.
 _NAME = "per_document"
 
-#: Largest relative difference that rounding may make, by bytes of the number format.
+#: Largest relative difference that counts as rounding, by bytes of the dtype.
 _TOLERANCE = {2: 2e-2, 4: 1e-4}
 
 
-def attend(
+def attention_in_rows(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -46,12 +46,11 @@ def attend(
     s_aux: torch.Tensor | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention within each document; query is [1, heads, tokens, size], the result
-    [1, tokens, heads, size]. `documents` are the lengths of the documents in tokens; without them
-    it is transformers' own attention.
+    """Return causal attention within each packed row, [1, tokens, heads, size].
 
-    Raises NotImplementedError for attention sinks and capped scores, which the fused kernels of
-    PyTorch do not have.
+    `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens, without which
+    it is transformers' own attention. Raises NotImplementedError for attention sinks and capped scores,
+    which PyTorch's fused kernels don't support.
     """
     if documents is None:
         return sdpa_attention_forward(
@@ -60,19 +59,21 @@ def attend(
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
     query, key, value = _as_autocast(query, key, value)
-    if dropout == 0.0 and takes_all_at_once(query, key, value):
-        return at_once(query, key, value, tuple(documents), scaling, sliding_window), None
+    if dropout == 0.0 and supports_varlen_kernel(query, key, value):
+        return varlen_attention(query, key, value, tuple(documents), scaling, sliding_window), None
     sees_all = sliding_window is None or max(documents) <= sliding_window
-    if dropout == 0.0 and sees_all and attention.serves(query, key, value, documents):
-        return attention.attend(query, key, value, documents, scaling), None
-    return one_by_one(query, key, value, documents, scaling, sliding_window, dropout), None
+    if dropout == 0.0 and sees_all and cpu_attention.is_faster(query, key, value, documents):
+        return cpu_attention.causal_attention(query, key, value, documents, scaling), None
+    return attention_row_by_row(
+        query, key, value, documents, scaling, sliding_window, dropout
+    ), None
 
 
 def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Tensors as autocast puts them before PyTorch's own attention; it does not know the others.
+    """Cast tensors as autocast does for PyTorch's own attention; it doesn't know other kernels.
 
-    With a quantised base that computes in float16 all that is not quantised is in 32-bit, and so are
-    queries, keys and values.
+    In a quantized base that computes in float16, everything else is in 32-bit, and so are queries, keys
+    and values.
     """
     kind = tensors[0].device.type
     if kind not in ("cuda", "cpu") or not torch.is_autocast_enabled(kind):
@@ -80,7 +81,7 @@ def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
 
 
-def one_by_one(
+def attention_row_by_row(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -89,10 +90,10 @@ def one_by_one(
     sliding_window: int | None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """Each document by PyTorch's own attention, which every device has."""
+    """Compute each row by PyTorch's own attention, which every device has."""
     windows = [_window(length, sliding_window, query.device) for length in documents]
     groups = query.shape[1] // key.shape[1]
-    if groups > 1 and any(_needs_own_keys(query, key, value, window) for window in windows):
+    if groups > 1 and any(_needs_repeated_keys(query, key, value, window) for window in windows):
         key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     parts = [
         F.scaled_dot_product_attention(
@@ -113,22 +114,23 @@ def one_by_one(
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
 
 
-def _needs_own_keys(
+def _needs_repeated_keys(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
 ) -> bool:
-    """Whether heads that share keys have to get copies of them.
+    """Return whether grouped-query attention needs the keys repeated for each query head.
 
-    On a GPU PyTorch's FlashAttention knows shared ones, but neither cards before Ampere nor 32-bit nor
-    masks. Its next best kernel does not, and the one that is left keeps all scores for the backward pass.
+    On a GPU, FlashAttention supports grouped queries, but not GPUs before Ampere, 32-bit or masks. The
+    memory-efficient kernel doesn't support them, and the math kernel keeps all scores for the backward
+    pass.
     """
     if query.device.type != "cuda":
         return False
-    # Whether a mask is allowed does not depend on what it holds.
-    about = SDPAParams(query, key, value, mask, 0.0, mask is None, True)
-    return not can_use_flash_attention(about)
+    # Whether a mask is allowed doesn't depend on its values.
+    params = SDPAParams(query, key, value, mask, 0.0, mask is None, True)
+    return not can_use_flash_attention(params)
 
 
-def at_once(
+def varlen_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -137,13 +139,13 @@ def at_once(
     sliding_window: int | None,
     kernel: Callable[..., Any] | None = None,
 ) -> torch.Tensor:
-    """All documents in one launch of FlashAttention's kernel for rows of any length (Dao 2023).
+    """Compute all rows in one launch of FlashAttention's variable-length kernel (Dao 2023).
 
-    A GPU has short rows done before the next launch reaches it; so one launch takes them all.
+    With a launch for each short row, a GPU would wait for the next launch most of the time.
     """
     bounds = _bounds(documents, query.device)
     longest = max(documents)
-    found = (kernel or _kernel())(
+    attended = (kernel or _varlen_kernel())(
         *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
         bounds,
         bounds,
@@ -153,11 +155,11 @@ def at_once(
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    return cast(torch.Tensor, found)[None]
+    return cast(torch.Tensor, attended)[None]
 
 
-def _kernel() -> Callable[..., Any]:
-    """PyTorch's interface to it; raises ImportError where PyTorch is older than 2.10."""
+def _varlen_kernel() -> Callable[..., Any]:
+    """Return PyTorch's interface to it; raises ImportError before PyTorch 2.10."""
     from torch.nn.attention.varlen import varlen_attn
 
     return cast(Callable[..., Any], varlen_attn)
@@ -165,19 +167,19 @@ def _kernel() -> Callable[..., Any]:
 
 @lru_cache(maxsize=8)
 def _bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Where documents begin and end, [documents + 1] int32; every layer asks for the same."""
+    """Return where rows begin and end, [rows + 1] int32; cached, since every layer needs the same."""
     return torch.tensor([0, *accumulate(documents)], dtype=torch.int32, device=device)
 
 
-def takes_all_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether `at_once` is to be had for heads of this kind: on a CUDA GPU in 16 bits, and tried."""
+def supports_varlen_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Return whether `varlen_attention` works for such heads: on a CUDA GPU in 16 bits, and tested."""
     if (
         not query.is_cuda
         or query.element_size() != 2
         or not query.dtype == key.dtype == value.dtype
     ):
         return False
-    about = (
+    heads = (
         query.dtype,
         query.device,
         query.shape[1],
@@ -185,40 +187,40 @@ def takes_all_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
         query.shape[-1],
         value.shape[-1],
     )
-    return _tried(*about)
+    return _is_varlen_equal(*heads)
 
 
-def described(model: PreTrainedModel, dtype: torch.dtype) -> str:
-    """Which of the two it is for a model that computes in a number format, in words."""
+def uses_varlen_kernel(model: PreTrainedModel, dtype: torch.dtype) -> bool:
+    """Return whether a model that computes in `dtype` uses `varlen_attention`."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     half = dtype in (torch.bfloat16, torch.float16)
-    if device.type == "cuda" and half and _tried(dtype, device, heads, keys, size, size):
-        return "FlashAttention takes all of them at once"
-    return "attention goes row by row"
+    return (
+        device.type == "cuda" and half and _is_varlen_equal(dtype, device, heads, keys, size, size)
+    )
 
 
 @lru_cache(maxsize=32)
-def _tried(
+def _is_varlen_equal(
     dtype: torch.dtype, device: torch.device, heads: int, keys: int, size: int, values: int
 ) -> bool:
-    """Whether two short rows come out the same both ways, and their gradients."""
+    """Return whether both ways agree on two short rows, and on their gradients."""
     lengths = 5, 9
 
-    def made(heads: int, size: int) -> torch.Tensor:
+    def create(heads: int, size: int) -> torch.Tensor:
         numbers = torch.arange(heads * sum(lengths) * size, device=device)
         return (numbers * 0.7).sin().view(1, heads, sum(lengths), size).to(dtype).requires_grad_()
 
-    given = made(heads, size), made(keys, size), made(keys, values)
+    inputs = create(heads, size), create(keys, size), create(keys, values)
     try:
         with torch.enable_grad():
             both = [
-                [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
-                for found in (
-                    at_once(*given, lengths, None, None),
-                    one_by_one(*given, lengths, None, None),
+                [result.detach(), *torch.autograd.grad(result.float().square().sum(), inputs)]
+                for result in (
+                    varlen_attention(*inputs, lengths, None, None),
+                    attention_row_by_row(*inputs, lengths, None, None),
                 )
             ]
     except (ImportError, NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError):
@@ -230,7 +232,7 @@ def _tried(
 
 
 def _window(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """The mask of a row that is longer than the window, [length, length] bool; else none."""
+    """Return the mask of a row longer than the window, [length, length] bool; None for others."""
     if window is None or length <= window:
         return None
     position = torch.arange(length, device=device)
@@ -238,49 +240,49 @@ def _window(length: int, window: int | None, device: torch.device) -> torch.Tens
     return (distance >= 0) & (distance < window)
 
 
-_packing: ContextVar[bool] = ContextVar("packing", default=False)
+_is_packing: ContextVar[bool] = ContextVar("packing", default=False)
 
 
-def _mask(*about: Any, **named: Any) -> torch.Tensor | None:
-    """None while rows are packed: which token sees which is settled in `attend` then."""
-    return None if _packing.get() else sdpa_mask(*about, **named)
+def _mask(*args: Any, **kwargs: Any) -> torch.Tensor | None:
+    """Return no mask while rows are packed: `attention_in_rows` keeps them apart."""
+    return None if _is_packing.get() else sdpa_mask(*args, **kwargs)
 
 
-AttentionInterface.register(_NAME, attend)
+AttentionInterface.register(_NAME, attention_in_rows)
 AttentionMaskInterface.register(_NAME, _mask)
 
 
 @contextmanager
-def packing() -> Iterator[None]:
-    """Around the forward pass of packed rows.
+def packed_rows() -> Iterator[None]:
+    """Wrap the forward pass of packed rows.
 
-    Layers that are computed once more in the backward pass need it no longer: their mask and the
-    lengths of the documents are among what they were given.
+    Recomputation in the backward pass doesn't need it: the mask and the lengths of the rows are among
+    the arguments that are stored.
     """
-    token = _packing.set(True)
+    token = _is_packing.set(True)
     try:
         yield
     finally:
-        _packing.reset(token)
+        _is_packing.reset(token)
 
 
-def positions(documents: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Position of each token in its own document, [1, tokens] int64."""
+def position_ids(documents: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return the position of each token in its own row, [1, tokens] int64."""
     return torch.cat([torch.arange(length, device=device) for length in documents])[None]
 
 
 @torch.no_grad()
-def enable(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
-    """Makes `attend` the model's attention; False, and nothing changed, where that would change its
-    hidden states, which two short rows, packed and alone, show.
+def enable_packing(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
+    """Make `attention_in_rows` the model's attention, unless that changes its hidden states.
 
-    `decoder` is the part of the model below its output layer. Costs three passes over 24 tokens.
+    Returns whether it did, after comparing two short rows, packed and alone: three passes over 24
+    tokens. `decoder` is the part of the model below its output layer.
     """
     before = model.config._attn_implementation
     if before != "sdpa":
         return False
     device = next(model.parameters()).device
-    lengths = 9, 15  # on average as long as it takes for every kind of attention here to be used
+    lengths = 9, 15  # long enough, on average, for every kernel here to be used
     vocabulary = model.config.get_text_config().vocab_size
     ids = (torch.arange(sum(lengths), device=device)[None] * 7 + 11) % vocabulary
     was_training = model.training
@@ -290,15 +292,15 @@ def enable(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
         alone = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
         expected = torch.cat(alone, 1).float()
         model.config._attn_implementation = _NAME
-        with packing():
+        with packed_rows():
             packed = decoder(
                 input_ids=ids,
-                position_ids=positions(lengths, device),
+                position_ids=position_ids(lengths, device),
                 documents=lengths,
                 use_cache=False,
             ).last_hidden_state
         difference = (packed.float() - expected).norm() / expected.norm()
-        fits = bool(difference < _TOLERANCE[numerical_equivalence.bytes_computed_with(packed)])
+        fits = bool(difference < _TOLERANCE[numerical_equivalence.compute_itemsize(packed)])
     except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
         fits = False
     finally:

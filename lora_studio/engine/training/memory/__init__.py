@@ -1,1 +1,1 @@
-"""When memory is short: told before the first step, watched, and the ladder down."""
+"""Memory of a training: estimated before, watched during, and what happens when it runs out."""

@@ -1,17 +1,15 @@
-"""The memory and time of the training at hand: told before its first step, compared after its last."""
+"""Estimate memory and time of a training before its first step, and learn from it after its last."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
-from lora_studio.core.dataset.spec import Task
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.memory import calibration
 from lora_studio.core.memory.estimate import estimate
@@ -26,56 +24,55 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading, shape
 from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.training_data import TrainingData
 
-#: Steps of a training from which on it says something about this machine.
-_ENOUGH_STEPS = 2
+#: Fewest steps that say something about this computer.
+_MIN_STEPS = 2
 
 
 @dataclass
 class MemoryForecast:
-    """What was told of a training, and since when it runs, in seconds of the monotonic clock."""
+    """An estimate, and when the training started, in seconds of the monotonic clock."""
 
     plan: MemoryPlan
-    told: MemoryEstimate
+    estimate: MemoryEstimate
     device: torch.device
     first_step: int
-    began: float
+    started: float
 
     def learn(self, step: int, steps_per_epoch: float) -> None:
-        """Remembers for later estimates how much memory and time it took, up to `step`.
+        """Correct later estimates by the memory and time used up to `step`.
 
-        Not to be called where the recipe had to be made smaller on the way: the estimate was not
-        about that.
+        Don't call it where the micro-batch had to be reduced: the estimate wasn't about that.
         """
         done = step - self.first_step
-        if done < _ENOUGH_STEPS:
+        if done < _MIN_STEPS:
             return
         tokens = self.plan.rows.tokens * done / steps_per_epoch
-        speed = tokens / max(1e-9, time.monotonic() - self.began)
-        calibration.learn(self.plan, self.told, devices.peak_memory_bytes(self.device), speed)
+        speed = tokens / max(1e-9, time.monotonic() - self.started)
+        peak = devices.peak_memory_bytes(self.device)
+        calibration.learn(self.plan, self.estimate, peak, speed)
 
 
-def tell(
+def estimate_training(
     project: Project,
     tuned: AdaptedModel,
-    task: Task,
-    training: Any,
+    data: TrainingData,
     job: JobContext,
     *,
-    step: int = 0,
-    ranks: int = 1,
+    step: int,
+    world_size: int,
 ) -> MemoryForecast:
-    """Emits MemoryEstimated. `training` are the rows as a sequence with a selection, `step` is where
-    the training goes on, `ranks` how many processes take part."""
-    plan = calibration.corrected(_plan(project, tuned, task, training), calibration.load())
-    plan = replace(plan, ranks=ranks)
-    told = estimate(plan)
-    job.emit(events.MemoryEstimated(estimate=told))
-    return MemoryForecast(plan, told, tuned.base.device, step, time.monotonic())
+    """Estimate the training from `step` on and emit MemoryEstimated."""
+    plan = calibration.corrected(_plan(project, tuned, data), calibration.load())
+    plan = replace(plan, ranks=world_size)
+    estimated = estimate(plan)
+    job.emit(events.MemoryEstimated(estimate=estimated))
+    return MemoryForecast(plan, estimated, tuned.base.device, step, time.monotonic())
 
 
-def _plan(project: Project, tuned: AdaptedModel, task: Task, training: Any) -> MemoryPlan:
-    selection = training.selection
+def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPlan:
+    selection, task = data.training.selection, data.task
     tokens = np.asarray(selection.lengths)
     if task == "preference":
         both = [
@@ -90,7 +87,7 @@ def _plan(project: Project, tuned: AdaptedModel, task: Task, training: Any) -> M
         trained=selection.targets() / max(1, int(tokens.sum())),
         tokens=int(tokens.sum()),
         count=len(tokens),
-        task="sft" if task == "text" else task,  # documents are in pieces already
+        task="sft" if task == "text" else task,  # documents are split already
     )
     return MemoryPlan(
         inspected=_inspected(project, tuned),
@@ -104,7 +101,7 @@ def _plan(project: Project, tuned: AdaptedModel, task: Task, training: Any) -> M
 
 
 def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
-    """The facts of the model that is loaded; its outline is read anew, as its layers are wrapped."""
+    """Return the facts of the loaded model, from its config, since its layers are wrapped."""
     base = tuned.base
     outline = loading.on_meta(base.folder, project.model)
     text = outline.config.get_text_config()
@@ -123,16 +120,16 @@ def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
         prequantized=loading.prequantized(loading.read_config(base.folder, project.model)),
         weight_bytes={},
         linear_names=(),
-        adapter=attach.count(tuned.model),
+        adapter=attach.count_parameters(tuned.model),
         shape=shape.shape(outline),
     )
 
 
 def _device(used: torch.device) -> events.Device:
-    """The device that is trained on; what this process has of it already counts as free."""
-    found = devices.found().devices
+    """Return the device in use, with this process's own memory counted as free."""
+    known = devices.found().devices
     name = str(used)
-    device = next((each for each in found if each.name == name), found[-1])
+    device = next((each for each in known if each.name == name), known[-1])
     own = (
         torch.cuda.memory_reserved(used)
         if used.type == "cuda"

@@ -1,9 +1,9 @@
-"""Watches the memory of this process where the system ends it in place of refusing a piece.
+"""Watch this process's memory where the system kills it instead of refusing an allocation.
 
-A GPU refuses, and so does a limit on address space. Linux gives out more memory than there is and
-ends a process when it is used; a control group does the same at its limit. So a thread looks at the
-limits many times a second, and training asks it between pieces of work, in the middle of a forward
-pass too, and can go on with less at a time.
+A GPU refuses, and so does a limit on address space. Linux grants more memory than there is and kills a
+process that uses it; a control group does the same at its limit. So a thread checks the limits many
+times a second, and training asks it between micro-batches and before every block of the model, and can
+continue with less in memory at a time.
 """
 
 from __future__ import annotations
@@ -17,78 +17,91 @@ from typing import Any
 import psutil
 import torch
 
-from lora_studio.core import formatting
+from lora_studio.core.messages import Text, text
 from lora_studio.core.system import memory_limits
-from lora_studio.engine.training.memory.ladder import MemoryPressureError
+from lora_studio.engine.training.memory.capture import MemoryPressureError
 
-#: Seconds between two looks, each of which takes about 0.1 ms.
+#: Seconds between two checks, each of which takes about 0.1 ms.
 _INTERVAL = 0.02
 
 #: Share of a limit at which it counts as reached.
 _SHARE = 0.92
 
+#: What the reason of a MemoryPressureError says of each kind of limit.
+_COMPUTER = "Out of memory: {used:memory} of this computer's {limit:memory} are in use."
+_ADDRESS_SPACE = "Out of memory: {used:memory} of {limit:memory} of address space are in use."
+_CONTROL_GROUP = (
+    "Out of memory: {used:memory} of the control group's {limit:memory} limit are in use."
+)
+
 
 @dataclass
-class _Limit:
-    """One limit; `held` in bytes, None where it cannot be told any more."""
+class MemoryLimit:
+    """One limit in bytes; `used` returns None where it can't be read any more."""
 
-    name: str
+    template: str
     limit: Callable[[], int]
-    held: Callable[[], int | None]
-    at_rest: int = 0
-    line: float = 0.0
+    used: Callable[[], int | None]
+    baseline: int = 0
+    threshold: float = 0.0
 
-    def rest(self) -> None:
-        """Takes what is held now for what is needed at least: half of what is left may be used."""
-        self.line = 0.0
-        self.at_rest = self.held() or 0
+    def reset(self) -> None:
+        """Take the current use as the baseline: half of what is left above it may be used."""
+        self.threshold = 0.0
+        self.baseline = self.used() or 0
 
-    def reached(self) -> str | None:
-        """A sentence once it is reached; other programs may have moved the limit."""
+    def exceeded(self) -> Text | None:
+        """Return a sentence once the limit is reached; other programs may have moved it."""
         limit = self.limit()
-        self.line = max(_SHARE * limit, (self.at_rest + limit) / 2)
-        held = self.held()
-        if held is None or held < self.line:
+        self.threshold = max(_SHARE * limit, (self.baseline + limit) / 2)
+        used = self.used()
+        if used is None or used < self.threshold:
             return None
-        return (
-            f"Memory ran out: {formatting.memory(held)} of the {formatting.memory(limit)} of {self.name} "
-            "were in use."
-        )
+        return text(self.template, used=used, limit=limit)
 
 
 class MemoryWatch:
-    """Looks at every limit of this process within a `with` block; `check` raises what it saw."""
+    """Checks every limit of this process within a `with` block; `check` raises what it saw."""
 
-    def __init__(self, device: torch.device) -> None:
-        """Watches nothing for a device with memory of its own."""
-        self._limits = _limits() if device.type == "cpu" else []
-        self._reached: str | None = None
-        self._looking = threading.Lock()  # nothing seen before a rest counts after it
+    def __init__(self, device: torch.device, limits: list[MemoryLimit] | None = None) -> None:
+        """Watch `limits`, by default this process's; none for a device with memory of its own."""
+        if limits is None:
+            limits = process_limits() if device.type == "cpu" else []
+        self._limits = limits
+        self._exceeded: Text | None = None
+        self._checking = (
+            threading.Lock()
+        )  # a check that began before a reset doesn't count after it
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="memory watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="memory watch", daemon=True)
         self._hooks: list[Any] = []
 
-    def check(self, *_: object) -> None:
-        """Raises MemoryPressureError once after a limit was reached; costs nothing otherwise."""
-        if self._reached is not None:
-            why, self._reached = self._reached, None
-            raise MemoryPressureError(why)
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the next `check` raises."""
+        return self._exceeded is not None
 
-    def rest(self) -> None:
-        """What was given back counts from now on."""
-        with self._looking:
+    def check(self, *_: object) -> None:
+        """Raise MemoryPressureError once after a limit was reached; costs nothing otherwise."""
+        if self._exceeded is not None:
+            reason, self._exceeded = self._exceeded, None
+            raise MemoryPressureError(reason)
+
+    def reset(self) -> None:
+        """Forget what was seen, and measure from the memory in use now."""
+        with self._checking:
             for limit in self._limits:
-                limit.rest()
-            self._reached = None
+                limit.reset()
+            self._exceeded = None
 
     def check_between_layers(self, model: torch.nn.Module) -> None:
-        """Also asks before every block of a model: one pass alone may go beyond the limit."""
+        """Also check before every block of a model: a single pass may exceed the limit."""
         if self._limits:
             for block in _blocks(model):
                 self._hooks.append(block.register_forward_pre_hook(self.check))
 
     def __enter__(self) -> MemoryWatch:
-        self.rest()
+        self.reset()
         if self._limits:
             self._thread.start()
         return self
@@ -105,42 +118,43 @@ class MemoryWatch:
         for hook in self._hooks:
             hook.remove()
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         while not self._ended.wait(_INTERVAL):
             for limit in self._limits:
-                with self._looking:
-                    if self._reached is None:
-                        self._reached = limit.reached()
+                with self._checking:
+                    if self._exceeded is None:
+                        self._exceeded = limit.exceeded()
 
 
-def _limits() -> list[_Limit]:
+def process_limits() -> list[MemoryLimit]:
+    """Return the limits of this process: the computer's memory, address space and control groups."""
     process = psutil.Process()
 
-    def own_share() -> int:
+    def available() -> int:
         return process.memory_info().rss + psutil.virtual_memory().available
 
-    found = [_Limit("this computer", own_share, lambda: process.memory_info().rss)]
+    limits = [MemoryLimit(_COMPUTER, available, lambda: process.memory_info().rss)]
     if (space := memory_limits.address_space()) is not None:
-        found.append(_Limit("address space", lambda: space, memory_limits.mapped))
+        limits.append(MemoryLimit(_ADDRESS_SPACE, lambda: space, memory_limits.mapped))
     for group in memory_limits.groups():
         if (limit := group.limit()) is not None:
-            found.append(_of_group(group, limit))
-    return found
+            limits.append(_control_group_limit(group, limit))
+    return limits
 
 
-def _of_group(group: memory_limits.ControlGroup, limit: int) -> _Limit:
-    made = _Limit("its control group", lambda: limit, group.held)
+def _control_group_limit(group: memory_limits.ControlGroup, limit: int) -> MemoryLimit:
+    watched = MemoryLimit(_CONTROL_GROUP, lambda: limit, group.held)
 
-    def held() -> int | None:
-        # The cheap question first: cached files are charged too, and rarely fill a group.
+    def used() -> int | None:
+        # The cheap counter first: it includes cached files, and rarely reaches the threshold.
         charged = group.charged()
-        return charged if charged is None or charged < made.line else group.held()
+        return charged if charged is None or charged < watched.threshold else group.held()
 
-    made.held = held
-    return made
+    watched.used = used
+    return watched
 
 
 def _blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The blocks of a transformer: the members of its longest list of layers."""
+    """Return the blocks of a transformer: the members of its longest list of layers."""
     lists = [list(item) for item in model.modules() if isinstance(item, torch.nn.ModuleList)]
     return max(lists, key=len, default=[])

@@ -1,84 +1,100 @@
-"""Which adapter is kept at the end, and whether that is now: both follow from the evaluations."""
+"""Which adapter is kept at the end, and whether training stops early: both follow from evaluations."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
 
-#: What the loop notes of an evaluation: its `step` and its `loss`.
-Evaluations = Sequence[Mapping[str, Any]]
+
+class EvaluatedStep(Protocol):
+    """The loss on the validation rows after a step."""
+
+    @property
+    def step(self) -> int:
+        """Return the step."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """Return the loss."""
+        ...
 
 
-def best(evaluations: Evaluations) -> Mapping[str, Any] | None:
-    """The evaluation with the lowest loss, the first of equal ones; None without any."""
-    finite = [entry for entry in evaluations if math.isfinite(entry["loss"])]
-    return min(finite, key=lambda entry: entry["loss"]) if finite else None
+E = TypeVar("E", bound=EvaluatedStep)
 
 
-def is_exhausted(evaluations: Evaluations, spec: TrainingSpec) -> bool:
-    """Whether eval loss has not fallen by more than the least improvement for so long that early
-    stopping ends the training."""
+def best_evaluation(evaluations: Sequence[E]) -> E | None:
+    """Return the evaluation with the lowest finite loss, the first of equal ones."""
+    finite = [evaluation for evaluation in evaluations if math.isfinite(evaluation.loss)]
+    return min(finite, key=lambda evaluation: evaluation.loss) if finite else None
+
+
+def is_exhausted(evaluations: Sequence[EvaluatedStep], spec: TrainingSpec) -> bool:
+    """Return whether early stopping ends the training.
+
+    That is when the loss hasn't improved by more than `early_stopping_delta` for `early_stopping`
+    evaluations in a row.
+    """
     if not spec.early_stopping:
         return False
     lowest, waited = math.inf, 0
-    for entry in evaluations:
-        if entry["loss"] < lowest - spec.early_stopping_delta:
-            lowest, waited = entry["loss"], 0
+    for evaluation in evaluations:
+        if evaluation.loss < lowest - spec.early_stopping_delta:
+            lowest, waited = evaluation.loss, 0
         else:
             waited += 1
     return waited >= spec.early_stopping
 
 
 class BestAdapterStore:
-    """The adapters of the best evaluations of a run, on disk; the first rank alone looks after them.
+    """The adapters of a run's best evaluations, on disk. Only rank 0 uses it.
 
-    That of the best one is there until the end, and so is that of the best at the last checkpoint:
-    a training that goes on from there knows of no other.
+    It keeps the best adapter until the end, and the one that was best at the last checkpoint: a
+    training that resumes from there knows no other.
     """
 
     def __init__(self, run: RunFolder) -> None:
-        """Takes over what a training before has left."""
+        """Take over what an interrupted training has left."""
         self._run = run
-        self._at_checkpoint: int | None = None
+        self._step_at_checkpoint: int | None = None
 
-    def place(self, evaluations: Evaluations, spec: TrainingSpec) -> Path | None:
-        """Where the adapter goes if the last evaluation is the best, and the best is to be kept.
+    def prepare_folder(
+        self, evaluations: Sequence[EvaluatedStep], spec: TrainingSpec
+    ) -> Path | None:
+        """Return the folder for the adapter if the last evaluation is the best and it is to be kept.
 
-        Deletes those that nothing goes back to any more.
+        Deletes the adapters that are no longer needed.
         """
-        found = best(evaluations)
-        if not spec.keep_best or found is None or found is not evaluations[-1]:
+        best = best_evaluation(evaluations)
+        if not spec.keep_best or best is None or best is not evaluations[-1]:
             return None
-        self._keep((found["step"], self._at_checkpoint))
-        return self._run.best_adapter(found["step"])
+        self._delete_all_but((best.step, self._step_at_checkpoint))
+        return self._run.best_adapter(best.step)
 
-    def checkpointed(self, evaluations: Evaluations) -> None:
-        """A checkpoint knows of these evaluations."""
-        found = best(evaluations)
-        self._at_checkpoint = found["step"] if found else None
+    def set_checkpoint(self, evaluations: Sequence[EvaluatedStep]) -> None:
+        """Note that the last checkpoint has these evaluations."""
+        best = best_evaluation(evaluations)
+        self._step_at_checkpoint = best.step if best else None
 
-    def to_keep(
-        self, evaluations: Evaluations, spec: TrainingSpec
-    ) -> tuple[Path, Mapping[str, Any]] | None:
-        """The adapter to keep and its evaluation; None where it is the last one.
+    def find_best(self, evaluations: Sequence[E], spec: TrainingSpec) -> E | None:
+        """Return the evaluation whose stored adapter is to be kept; None to keep the last adapter.
 
-        A training that was stopped while eval loss still fell keeps the last: nothing has judged it
-        yet, but it has only gone on from the best.
+        A training that was stopped while the loss still fell keeps the last adapter: it hasn't been
+        evaluated yet, but it is a continuation of the best.
         """
-        found = best(evaluations) if spec.keep_best else None
-        if found is None or found is evaluations[-1]:
+        best = best_evaluation(evaluations) if spec.keep_best else None
+        if best is None or best is evaluations[-1]:
             return None
-        folder = self._run.best_adapter(found["step"])
-        return (folder, found) if folder.is_dir() else None
+        return best if self._run.best_adapter(best.step).is_dir() else None
 
-    def _keep(self, steps: Iterable[int | None]) -> None:
-        kept = {self._run.best_adapter(step).name for step in steps if step is not None}
+    def _delete_all_but(self, steps: Iterable[int | None]) -> None:
+        names = {self._run.best_adapter(step).name for step in steps if step is not None}
         for folder in self._run.best.iterdir() if self._run.best.is_dir() else ():
-            if folder.name not in kept:
+            if folder.name not in names:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Noise on the embeddings while training (Jain et al. 2023)."""
+"""NEFTune: noise on the embeddings while training (Jain et al. 2023)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import torch
 from lora_studio.engine.training.kernels.logprobs import Scorer
 
 
-def add_noise(scorer: Scorer, alpha: float) -> None:
-    """From now on, each pass with gradients gets noise drawn evenly from ±alpha / √(L · d): L is the
-    length of the row that a token belongs to, d the size of an embedding."""
+def add_embedding_noise(scorer: Scorer, alpha: float) -> None:
+    """Add noise drawn uniformly from ±alpha / √(L · d) in every pass with gradients from now on.
 
-    def noisy(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
+    L is the length of the row that a token belongs to, d the size of an embedding.
+    """
+
+    def add_noise(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> torch.Tensor:
         if not (layer.training and torch.is_grad_enabled()):
             return output
         lengths = torch.tensor(scorer.lengths, device=output.device, dtype=output.dtype)
-        if output.shape[0] == 1:  # rows end to end
+        if output.shape[0] == 1:  # packed rows
             lengths = lengths.repeat_interleave(torch.tensor(scorer.lengths, device=output.device))
             lengths = lengths[None, :, None]
         else:
@@ -26,4 +28,4 @@ def add_noise(scorer: Scorer, alpha: float) -> None:
         size = alpha / (lengths.sqrt() * math.sqrt(output.shape[-1]))
         return output + torch.empty_like(output).uniform_(-1, 1) * size
 
-    scorer.base.get_input_embeddings().register_forward_hook(noisy)
+    scorer.base.get_input_embeddings().register_forward_hook(add_noise)

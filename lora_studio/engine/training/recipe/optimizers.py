@@ -1,4 +1,4 @@
-"""The optimizer of a recipe, and what its kind asks of the loop around it."""
+"""Create the optimizer of a recipe, and handle what its kind needs around a step."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lora_studio.core.training.spec import TrainingSpec
 Groups = list[dict[str, Any]]
 
 #: Names of bitsandbytes' classes.
-#: WORKAROUND: its AdEMAMix32bit makes room for one of its two averages only, and steps beyond it
-#: (0.50: an error on a processor, other memory on a GPU); AdEMAMix makes room for both.
+#: WORKAROUND: in 0.50, AdEMAMix32bit allocates one of its two averages only and writes beyond it (an
+#: error on a CPU, foreign memory on a GPU); AdEMAMix allocates both.
 _BITSANDBYTES = {
     "adamw_8bit": "AdamW8bit",
     "paged_adamw": "PagedAdamW32bit",
@@ -35,10 +35,10 @@ _BITSANDBYTES = {
 }
 
 
-def make(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all that trains in a model; raises ProblemError where it is not to be had.
+def create_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer over all trainable parameters; raises ProblemError when it isn't available.
 
-    With a LoRA+ ratio λ the B matrices learn at λ times the rate of all else (Hayou et al. 2024).
+    With a LoRA+ ratio λ the B matrices learn at λ times the rate of the rest (Hayou et al. 2024).
     """
     groups = parameter_groups(spec, model)
     device = groups[0]["params"][0].device
@@ -46,49 +46,54 @@ def make(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
         raise ProblemError(optimizer_not_available(reason))
     settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
     if spec.optimizer in _BITSANDBYTES:
-        return _of_bitsandbytes(_BITSANDBYTES[spec.optimizer], groups, settings, device)
-    return _MAKERS[spec.optimizer](groups, settings)
+        return _bitsandbytes(_BITSANDBYTES[spec.optimizer], groups, settings, device)
+    return _FACTORIES[spec.optimizer](groups, settings)
 
 
 def parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
-    """What trains: all at the recipe's rate, the B matrices of LoRA+ in a group of their own, and with
-    weight decay another one of what it leaves alone (`is_spared`)."""
+    """Return the parameter groups of a recipe, without empty ones.
+
+    These are all parameters at the recipe's rate; with weight decay those that are exempt from it; with
+    LoRA+ the B matrices.
+    """
     groups: Groups = [
         {"params": []},
         {"params": [], "weight_decay": 0.0},
         {"params": [], "lr": spec.learning_rate * spec.lora_plus_ratio},
     ]
-    rest, spared, fast = (group["params"] for group in groups)
+    rest, exempt, fast = (group["params"] for group in groups)
     for name, value in model.named_parameters():
         if not value.requires_grad:
             continue
         if spec.lora_plus_ratio != 1 and ("lora_B" in name or "lora_embedding_B" in name):
             fast.append(value)
-        elif spec.weight_decay and is_spared(name, value):
-            spared.append(value)
+        elif spec.weight_decay and is_exempt_from_decay(name, value):
+            exempt.append(value)
         else:
             rest.append(value)
     return [group for group in groups if group["params"]]
 
 
-def is_spared(name: str, value: torch.Tensor) -> bool:
-    """Whether weight decay leaves a parameter alone: biases and the scales of norms, which have one
-    dimension, as transformers' Trainer does it. It pulls at the lengths of DoRA's rows, though."""
+def is_exempt_from_decay(name: str, value: torch.Tensor) -> bool:
+    """Return whether weight decay leaves a parameter alone: biases and scales of norms.
+
+    Scales have one dimension, as in transformers' Trainer. DoRA's magnitudes do too, and decay.
+    """
     return "bias" in name or (value.ndim < 2 and "lora_magnitude" not in name)
 
 
 def missing_packages() -> tuple[str, ...]:
-    """The packages that some optimizer needs and this environment lacks."""
+    """Return the packages that some optimizer needs and this environment lacks."""
     needed = {about.library for about in OPTIMIZERS.values()}
     return tuple(sorted(name for name in needed if importlib.util.find_spec(name) is None))
 
 
 @contextmanager
-def weights_to_use(optimizer: Any) -> Iterator[None]:
-    """Within it a model has the weights to judge, keep and use; after it those to train on, exactly.
+def inference_weights(optimizer: Any) -> Iterator[None]:
+    """Switch the model to the weights to evaluate and save; restore those that train, exactly.
 
-    A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Going from
-    x back to y by its own means would round, and a resumed training would differ in the last bit.
+    A schedule-free optimizer trains at y and yields the average x (Defazio et al. 2024). Its own way
+    from x back to y rounds, and a resumed training would differ in the last bit.
     """
     if not _is_schedule_free(optimizer):
         yield
@@ -99,24 +104,26 @@ def weights_to_use(optimizer: Any) -> Iterator[None]:
         yield
     finally:
         optimizer.train()
-        _put(optimizer, before)
+        _set_values(optimizer, before)
 
 
-def state(optimizer: Any) -> dict[str, Any]:
-    """All that going on needs: plain values and tensors. Beside the usual, `weights` that train now,
-    where those are not the ones to use."""
-    found: dict[str, Any] = dict(optimizer.state_dict())
+def optimizer_state(optimizer: Any) -> dict[str, Any]:
+    """Return everything needed to continue: plain values and tensors.
+
+    Besides the usual entries it has `weights`, those that train, where other ones are saved.
+    """
+    state: dict[str, Any] = dict(optimizer.state_dict())
     if _is_schedule_free(optimizer):
-        found["weights"] = _values(optimizer)
-    return found
+        state["weights"] = _values(optimizer)
+    return state
 
 
-def restore(optimizer: Any, found: dict[str, Any]) -> None:
-    """Takes up what `state` gave; the model holds the weights to use, as it was saved."""
-    weights = found.pop("weights", None)
-    optimizer.load_state_dict(found)
+def restore_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+    """Restore what `optimizer_state` returned; the model holds the weights as they were saved."""
+    weights = state.pop("weights", None)
+    optimizer.load_state_dict(state)
     if weights is not None:
-        _put(optimizer, weights)
+        _set_values(optimizer, weights)
 
 
 def _is_schedule_free(optimizer: Any) -> bool:
@@ -132,40 +139,40 @@ def _values(optimizer: Any) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def _put(optimizer: Any, values: list[torch.Tensor]) -> None:
+def _set_values(optimizer: Any, values: list[torch.Tensor]) -> None:
     for parameter, value in zip(_parameters(optimizer), values, strict=True):
         parameter.copy_(value)
 
 
-def _of_bitsandbytes(
+def _bitsandbytes(
     name: str, groups: Groups, settings: dict[str, Any], device: torch.device
 ) -> torch.optim.Optimizer:
     from bitsandbytes import optim
 
-    # Pages are memory that a GPU can push out to the main one; elsewhere there is nowhere to push.
+    # Paged memory can move from the GPU to main memory; on a CPU there is nowhere to move to.
     name = name if device.type == "cuda" else name.removeprefix("Paged")
     return cast(torch.optim.Optimizer, getattr(optim, name)(groups, **settings))
 
 
 def _adafactor(groups: Groups, settings: dict[str, Any]) -> torch.optim.Optimizer:
-    """Adafactor (Shazeer & Stern 2018) at the recipe's rate, without a schedule of its own."""
+    """Return Adafactor (Shazeer & Stern 2018) at the recipe's rate, without its own schedule."""
     from transformers import Adafactor
 
     return Adafactor(groups, **settings, scale_parameter=False, relative_step=False)
 
 
 def _schedule_free(name: str) -> Callable[[Groups, dict[str, Any]], torch.optim.Optimizer]:
-    def made(groups: Groups, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    def create(groups: Groups, settings: dict[str, Any]) -> torch.optim.Optimizer:
         import schedulefree
 
         optimizer = getattr(schedulefree, name)(groups, **settings)
         optimizer.train()
         return cast(torch.optim.Optimizer, optimizer)
 
-    return made
+    return create
 
 
-_MAKERS: dict[str, Callable[[Groups, dict[str, Any]], torch.optim.Optimizer]] = {
+_FACTORIES: dict[str, Callable[[Groups, dict[str, Any]], torch.optim.Optimizer]] = {
     "adamw": lambda groups, settings: torch.optim.AdamW(groups, **settings, fused=True),
     "adafactor": _adafactor,
     "sgd": lambda groups, settings: torch.optim.SGD(groups, **settings, momentum=0.9),

@@ -1,7 +1,7 @@
-"""How the learning rate goes over a training: transformers' schedules, and a plateau with warm-up.
+"""Learning rate schedules: those of transformers, and a plateau with warmup.
 
-Two of transformers' are left out: "greedy" steers by the loss of single steps, which is mostly their
-rows, and "cosine_warmup_with_min_lr" differs from the one without "warmup" in its first steps alone.
+Two of transformers' are left out: "greedy" follows the loss of single steps, which depends mostly on
+their rows, and "cosine_warmup_with_min_lr" differs from the one without "warmup" in its first steps only.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from transformers import get_scheduler
 
 from lora_studio.core.training.spec import TrainingSpec
 
-#: On a plateau: evaluations without a lower loss that are borne, and what the rate is multiplied by.
+#: On a plateau: evaluations without a lower loss to wait for, and what the rate is multiplied by.
 _PATIENCE = 1
 _FACTOR = 0.5
 
 
-def make(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> Any:
-    """The schedule of a training of that many steps: a scheduler of torch, stepped after each one.
+def create_scheduler(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> Any:
+    """Return torch's scheduler for a training of so many steps, to be stepped after each one.
 
-    A schedule-free optimizer gets a rate that stays once it is warm, whatever the recipe says.
+    A schedule-free optimizer gets a constant rate after warmup, whatever the recipe says.
     """
     warmup = spec.warmup(steps)
-    if name(spec) == "reduce_on_plateau":
-        return Plateau(optimizer, warmup, spec.lowest_rate)
+    if scheduler_name(spec) == "reduce_on_plateau":
+        return WarmupPlateau(optimizer, warmup, spec.lowest_rate)
     return get_scheduler(
-        name(spec),
+        scheduler_name(spec),
         optimizer,
         num_warmup_steps=warmup,
         num_training_steps=steps,
-        scheduler_specific_kwargs=details(spec, steps, warmup),
+        scheduler_specific_kwargs=scheduler_kwargs(spec, steps, warmup),
     )
 
 
-def evaluated(schedule: Any, loss: float) -> None:
-    """Tells the schedule an eval loss, if it is of the kind that wants to know."""
-    if isinstance(schedule, Plateau):
-        schedule.evaluated(loss)
+def report_evaluation(scheduler: Any, loss: float) -> None:
+    """Pass a validation loss to the scheduler, if it is one that depends on it."""
+    if isinstance(scheduler, WarmupPlateau):
+        scheduler.report_evaluation(loss)
 
 
-def name(spec: TrainingSpec) -> str:
-    """What transformers calls the schedule; a plateau is not one of its own."""
+def scheduler_name(spec: TrainingSpec) -> str:
+    """Return transformers' name of the schedule; "reduce_on_plateau" is our own."""
     is_constant = spec.schedule_free or spec.schedule == "constant"
     return "constant_with_warmup" if is_constant else spec.schedule
 
 
-def details(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
-    """What transformers has to be told of a schedule beside its name and the numbers of steps."""
-    match name(spec):
+def scheduler_kwargs(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
+    """Return transformers' `scheduler_specific_kwargs`."""
+    match scheduler_name(spec):
         case "cosine_with_restarts":
             return {"num_cycles": spec.schedule_cycles}
         case "cosine_with_min_lr":
@@ -63,11 +63,11 @@ def details(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
     return {}
 
 
-class Plateau(ReduceLROnPlateau):
-    """A rate that halves when two evaluations in a row bring no lower loss, after a warm-up."""
+class WarmupPlateau(ReduceLROnPlateau):
+    """Halves the rate when two evaluations in a row don't lower the loss, after a warmup."""
 
     def __init__(self, optimizer: Optimizer, warmup: int, lowest: float) -> None:
-        """`warmup` in steps; `lowest` is the share of a rate below which it is not halved."""
+        """Take the warmup in steps, and the share of a rate below which it isn't halved."""
         self.base = [group["lr"] for group in optimizer.param_groups]
         self.warmup, self.done = warmup, 0
         super().__init__(
@@ -76,19 +76,19 @@ class Plateau(ReduceLROnPlateau):
             patience=_PATIENCE,
             min_lr=[lowest * rate for rate in self.base],
         )
-        self._warm()
+        self._apply_warmup()
 
     def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]  # each step, as other schedules
-        """After each optimizer step."""
+        """Continue the warmup after an optimizer step."""
         self.done += 1
-        self._warm()
+        self._apply_warmup()
 
-    def evaluated(self, loss: float) -> None:
-        """After each evaluation; those of the warm-up do not count."""
+    def report_evaluation(self, loss: float) -> None:
+        """Halve the rate if the loss has stopped falling; evaluations in the warmup don't count."""
         if self.done >= self.warmup:
             super().step(loss)
 
-    def _warm(self) -> None:
+    def _apply_warmup(self) -> None:
         if self.done <= self.warmup and self.warmup:
             for group, rate in zip(self.optimizer.param_groups, self.base, strict=True):
                 group["lr"] = rate * self.done / self.warmup

@@ -1,4 +1,4 @@
-"""Text of an answer, rendered as Markdown or shown as plain text."""
+"""An answer as it was meant: its Markdown laid out, or the words just as they are."""
 
 from __future__ import annotations
 
@@ -34,12 +34,10 @@ _FEATURES = (
 
 
 class AnswerText(GrowingText):
-    """Show plain text while the answer is generated, to keep the selection, and Markdown
-    afterwards.
-    """
+    """Plain while it grows, so that what is selected stays; laid out once it is complete."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """Create an empty text; `name` is the accessible name."""
+        """`name` is what a screen reader says."""
         super().__init__(name, parent)
         self._said, self._laid_out = "", False
         self._raw = False
@@ -47,15 +45,15 @@ class AnswerText(GrowingText):
         theme().changed.connect(self._set_off)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:
-        """Return None: resources that an answer links to are never loaded."""
+        """Nothing is fetched or opened, whatever an answer points at."""
         return None
 
     def text(self) -> str:
-        """Return the raw text of the answer."""
+        """The words as the model wrote them."""
         return self._said
 
     def show_text(self, text: str, role: str = "text") -> None:
-        """Show plain text."""
+        """The words as they are, more of them or others."""
         if self._laid_out:
             self.setPlainText("")
             self._laid_out = False
@@ -63,7 +61,7 @@ class AnswerText(GrowingText):
         super().show_text(text, role)
 
     def show_answer(self, text: str) -> None:
-        """Show a complete answer."""
+        """A complete answer."""
         wanted = has_markup(text) and not self._raw
         if not wanted:
             self.show_text(text)
@@ -74,13 +72,13 @@ class AnswerText(GrowingText):
             self._set_off()
 
     def set_raw(self, raw: bool) -> None:
-        """Set whether Markdown is shown as plain text."""
+        """Whether Markdown is shown as it was written."""
         if raw != self._raw:
             self._raw = raw
             self.show_answer(self._said)
 
     def _set_off(self) -> None:
-        """Format paragraphs, headings, code blocks and tables of rendered Markdown."""
+        """Room between paragraphs, headings no louder than the page, code on a ground of its own."""
         if not self._laid_out:
             return
         block = self.document().begin()
@@ -95,7 +93,7 @@ class AnswerText(GrowingText):
 
 
 def _size_code(block: QTextBlock) -> None:
-    """Set the font size of code, which otherwise ignores the text size of the program."""
+    """Code brings a size of its own, which would stay behind when that of text changes."""
     words = QTextCharFormat()
     words.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
     places = [
@@ -141,12 +139,12 @@ def _rule(table: QTextTable) -> None:
 
 
 def has_markup(text: str) -> bool:
-    """Return whether the text contains Markdown markup."""
+    """Whether laying out would show anything that plain words do not."""
     return _MARKED.search(text) is not None
 
 
 def with_line_breaks(text: str) -> str:
-    """Return Markdown with hard line breaks, as models use them; code blocks are unchanged."""
+    """Markdown whose lines stay lines, as models mean them; code is left alone."""
     lines, fence = [], ""
     for line in text.split("\n"):
         found = _FENCE.match(line)

@@ -1,4 +1,4 @@
-"""Menu with the conversations of a project, newest first."""
+"""The conversations of a project in a menu, the latest first."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _MOST = 30
 
 
 class HistoryMenu(QMenu):
-    """List the conversations; filled on `aboutToShow`.
+    """Filled anew by whoever hears `aboutToShow`.
 
     Signals:
-        chosen(Conversation): show this conversation.
-        trash_clicked: move the current conversation to the trash.
+        chosen(Conversation): this one is to be shown.
+        thrown_away: the one that is shown is to go to the trash.
     """
 
     chosen = Signal(object)
     thrown_away = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Start empty."""
+        """Empty."""
         super().__init__(parent)
 
     def fill(self, known: Sequence[Conversation], now: Conversation) -> None:
-        """List the conversations and check the current one."""
+        """Offers conversations, the one that is shown ticked."""
         self.clear()
         for kept in known[:_MOST]:
             when = timestamps.shortly(kept.created)

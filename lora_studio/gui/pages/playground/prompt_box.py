@@ -1,4 +1,4 @@
-"""Text box for the prompt: Enter sends, Shift+Enter inserts a new line."""
+"""Where a prompt is written: Enter sends it, Shift+Enter begins a new line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LINES = 6
 
 
 class PromptBox(QPlainTextEdit):
-    """Grow with the text, up to a few lines.
+    """Grows with what is written, up to some lines.
 
     Signals:
-        sent: Enter was pressed in a box that isn't empty.
-        recalled: Up was pressed in an empty box: edit the last prompt.
-        canceled: Esc was pressed.
+        sent: Enter was pressed with something written.
+        recalled: Up was pressed in an empty box: the last prompt is to be edited.
+        given_up: Esc was pressed.
     """
 
     sent = Signal()
@@ -26,7 +26,7 @@ class PromptBox(QPlainTextEdit):
     given_up = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Start empty."""
+        """Empty."""
         super().__init__(parent)
         self.setAccessibleName(tr("Prompt"))
         self.setPlaceholderText(tr("Enter a prompt (Enter to send, Shift+Enter for a new line)"))
@@ -35,11 +35,11 @@ class PromptBox(QPlainTextEdit):
         self._fit()
 
     def text(self) -> str:
-        """Return the text."""
+        """What is written."""
         return self.toPlainText()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Handle Enter, Up and Esc."""
+        """Enter, Up and Esc."""
         shifted = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
         match event.key():
             case Qt.Key.Key_Return | Qt.Key.Key_Enter if not shifted:
@@ -53,12 +53,12 @@ class PromptBox(QPlainTextEdit):
                 super().keyPressEvent(event)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Fit the height once the margins of the style sheet are known."""
+        """The style sheet's own margins are known from now on."""
         super().showEvent(event)
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Fit the height to the text size."""
+        """Text of another size needs another height."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()

@@ -1,4 +1,4 @@
-"""Card below the columns: prompt, system prompt, sampling and device."""
+"""Everything below the columns of the playground: the prompt, and how it is to be answered."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PAUSE = 400
 
 
 class PromptCard(Card):
-    """Edit the prompt and how it is answered.
+    """One prompt for all columns, the system prompt, sampling, device, and what can be done.
 
     Signals:
-        sent: send the prompt.
-        stop_clicked, regenerate_clicked, keep_clicked: the button was clicked.
-        cpu_clicked: answer on the CPU.
-        recalled: edit the last prompt.
-        canceled: Esc was pressed in the prompt.
-        typed: prompt or system prompt changed, a moment ago.
+        sent: the prompt is to be answered.
+        stop_wanted, again_wanted, keep_wanted: of the buttons with these words.
+        processor_wanted: answer on the processor.
+        recalled: the last prompt is to be edited.
+        given_up: Esc was pressed in the prompt.
+        typed: prompt or system prompt are other ones, and nobody types any more.
         sampling_chosen(sampling), device_chosen(name): other settings; "" is the project's device.
     """
 
@@ -44,7 +44,7 @@ class PromptCard(Card):
     device_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Start empty."""
+        """Empty."""
         super().__init__(parent=parent)
         self.prompt = PromptBox()
         self.system = QPlainTextEdit(tabChangesFocus=True)
@@ -101,15 +101,15 @@ class PromptCard(Card):
 
     @property
     def is_typing(self) -> bool:
-        """Whether there is text that `typed` hasn't reported yet."""
+        """Whether there may be text that nobody was told of."""
         return self._typing.isActive()
 
     def rest(self) -> None:
-        """Discard a pending `typed` signal."""
+        """What is there has been taken over."""
         self._typing.stop()
 
     def write(self, prompt: str, system: str) -> None:
-        """Replace prompt and system prompt."""
+        """Other text, from elsewhere."""
         if prompt != self.prompt.text():
             self.prompt.setPlainText(prompt)
         if system != self.system.toPlainText():
@@ -117,16 +117,14 @@ class PromptCard(Card):
         self.rest()
 
     def show_state(self, *, busy: bool, answered: bool, kept_out: bool) -> None:
-        """Show the buttons that apply: while answering, afterwards, and while a job uses the
-        device.
-        """
+        """Which buttons there are: while answers come, after some, and where a job has the device."""
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
         self.on_processor.setVisible(kept_out and not busy)
         self.again.setVisible(answered and not busy and not kept_out)
 
     def show_settings(self, sampling: Sampling, devices: Sequence[str], device: str) -> None:
-        """Show sampling, the available devices and the selected one."""
+        """Sampling, the devices there are, and the chosen one."""
         self.sampling.setText(summary(sampling))
         self.panel.show_sampling(sampling)
         items = ["", *devices]
@@ -137,7 +135,7 @@ class PromptCard(Card):
         self.device.setCurrentIndex(max(0, self.device.findData(device)))
 
     def say(self, text: str) -> None:
-        """Show a note above the prompt, "" for none."""
+        """A word above the prompt, "" for none."""
         self.note.setText(text)
         self.note.setVisible(bool(text))
 

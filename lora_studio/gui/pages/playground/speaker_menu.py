@@ -1,4 +1,4 @@
-"""Button with a menu that selects the model of a column."""
+"""Chooses who answers in a column: a button that says who, and a menu of everybody there is."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _RUNS = 12
 
 
 class SpeakerMenu(QPushButton):
-    """Show the selected model; opens the menu on click, Space or Down.
+    """Says who answers; opens the menu on a click, Space or Down.
 
     Signals:
-        chosen(speaker): another model was selected.
-        ollama_requested: list the models of the Ollama server.
+        chosen(speaker): somebody else is to answer.
+        ollama_wanted: look for the models of the Ollama server.
         library_requested: show the adapter library.
     """
 
@@ -34,7 +34,7 @@ class SpeakerMenu(QPushButton):
     library_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Start with the base model."""
+        """The base model answers until told otherwise."""
         super().__init__(parent)
         self._speaker: AnySpeaker = AdapterSpeaker()
         self._choices: tuple[SpeakerOption, ...] = ()
@@ -46,11 +46,11 @@ class SpeakerMenu(QPushButton):
         self.show_speaker(AdapterSpeaker())
 
     def show_choices(self, choices: Sequence[SpeakerOption]) -> None:
-        """Set the models to choose from besides the base model."""
+        """Everybody there is besides the base."""
         self._choices = tuple(choices)
 
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
-        """Show a model; `name` replaces its own name during a blind comparison."""
+        """Who answers; `name` in place of its own, while nobody may know."""
         self._speaker = speaker
         self._full = name or tell(chat.shown(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full))
@@ -58,28 +58,28 @@ class SpeakerMenu(QPushButton):
         self._elide()
 
     def open_menu(self) -> None:
-        """Open the menu below the button."""
+        """Opens the menu below the button."""
         self.fill()
         self._menu.popup(self.mapToGlobal(QPoint(0, self.height())))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Open the menu on Down, like a combo box."""
+        """Down opens as well, as in any list of choices."""
         if event.key() == Qt.Key.Key_Down:
             self.open_menu()
         else:
             super().keyPressEvent(event)
 
     def minimumSizeHint(self) -> QSize:
-        """Return a width of a few letters."""
+        """A few letters."""
         return QSize(90, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Elide the name to the new width."""
+        """Another width, another part of the name."""
         super().resizeEvent(event)
         self._elide()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paint the arrow of a combo box at the trailing edge."""
+        """The arrow of a list of choices, at the end of the line in either direction."""
         super().paintEvent(event)
         arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
         leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
@@ -99,13 +99,13 @@ class SpeakerMenu(QPushButton):
 
     @property
     def menu_(self) -> QMenu:
-        """The menu as it was last opened."""
+        """The menu as it was opened last."""
         return self._menu
 
     # --- the menu -----------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Rebuild the menu."""
+        """Makes the menu anew."""
         menu = self._menu
         for old in menu.findChildren(QMenu):
             old.deleteLater()
@@ -179,7 +179,7 @@ class SpeakerMenu(QPushButton):
 
 
 def _parted(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
-    """Return the groups that aren't runs, and the names of the runs."""
+    """Names of what belongs to no run, and of runs; Ollama has a place of its own."""
     own = ("Base", "Adapter library")
     runs = [name for name in groups if name not in (*own, "Ollama")]
     return [name for name in own if name in groups], runs

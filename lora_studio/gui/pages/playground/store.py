@@ -1,4 +1,4 @@
-"""Storage of conversations and votes, saved in the background shortly after each change."""
+"""Keeps what is done in the playground: saved a moment after each change, off the window's thread."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RUNS = 300
 
 
 class PlaygroundStore(QObject):
-    """Load and save the playground of the open project.
+    """The playground of one project after another.
 
     Signals:
-        loaded(conversations): those of the project, newest first.
-        choices_found(choices): the models to chat with.
-        voted(votes): all votes, including the new one.
-        failed(problem): something couldn't be read or saved.
+        loaded(conversations): those of the project, the latest first.
+        choices_found(choices): who can answer.
+        voted(votes): every vote, the new one included.
+        failed(problem): something could not be read or saved.
     """
 
     loaded = Signal(object)
@@ -36,7 +36,7 @@ class PlaygroundStore(QObject):
     failed = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Start without a project."""
+        """No project yet."""
         super().__init__(parent)
         self._place: Playground | None = None
         self._unsaved: dict[str, Conversation] = {}
@@ -47,7 +47,7 @@ class PlaygroundStore(QObject):
         self._pause.timeout.connect(self._save_soon)
 
     def open(self, project: Path | None) -> None:
-        """Switch to another project, or none, after saving pending changes."""
+        """Another project, or none; what the one before has unsaved is saved at once."""
         self.flush()
         for work in self._works:
             work.requestInterruption()
@@ -59,9 +59,7 @@ class PlaygroundStore(QObject):
             )
 
     def look(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
-        """Search for models to chat with: the project's model `own`, runs, and adapter
-        `folders`.
-        """
+        """Looks for who can answer: `own` is the project's model, `folders` hold adapters."""
         place = self._place
 
         def work(background: BackgroundReader) -> list[SpeakerOption]:
@@ -71,7 +69,7 @@ class PlaygroundStore(QObject):
             return [*found, *speakers.of_adapters(folders)]
 
         def tell(found: object) -> None:
-            """Discard the result of a search that a later one has replaced."""
+            """An older look may end after a later one."""
             if place is self._place and look is self._look:
                 self.choices_found.emit(found)
 
@@ -79,13 +77,13 @@ class PlaygroundStore(QObject):
         self._begin(work, tell)
 
     def keep(self, conversation: Conversation) -> None:
-        """Save a conversation shortly."""
+        """Saves a conversation in a moment."""
         if self._place is not None:
             self._unsaved[conversation.id] = conversation
             self._pause.start()
 
     def vote(self, vote: Vote) -> None:
-        """Add a vote and emit all votes."""
+        """Adds a vote and tells all of them."""
         if (place := self._place) is None:
             return
 
@@ -96,19 +94,19 @@ class PlaygroundStore(QObject):
         self._begin(work, self.voted.emit)
 
     def ask_votes(self, then: Callable[[object], None]) -> None:
-        """Read all votes."""
+        """Reads every vote."""
         if (place := self._place) is not None:
             self._begin(lambda _: place.votes(), then)
 
     def flush(self) -> None:
-        """Save pending changes now."""
+        """Saves now: the window closes, or another project is opened."""
         self._pause.stop()
         waiting, self._unsaved = self._unsaved, {}
         for conversation in waiting.values():
             self._write(conversation)
 
     def leave(self) -> None:
-        """Save pending changes and stop all threads."""
+        """Saves, and ends every thread."""
         for work in self._works:
             work.drop()
         self.flush()
@@ -170,7 +168,7 @@ class PlaygroundStore(QObject):
 
 
 def _of_model(source: str) -> list[SpeakerOption]:
-    """Return the project's model if it is a GGUF file, which llama.cpp runs."""
+    """The project's own model where it is a GGUF file, as llama.cpp runs it."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():
         return []

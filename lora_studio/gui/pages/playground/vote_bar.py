@@ -1,4 +1,4 @@
-"""Bar that asks which answer is better in a blind comparison."""
+"""Which answer is better, asked while nobody knows whose they are."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lora_studio.gui.widgets.basics import button, label, row
 
 
 class VoteBar(QFrame):
-    """Show one button per answer, and one for no difference.
+    """One button for each answer, and one for neither.
 
     Signals:
-        voted(index): the position of the better answer, -1 for no difference.
+        voted(place): the answer at this place is the best, -1 when none is.
     """
 
     voted = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Start hidden."""
+        """Hidden until there is something to vote on."""
         super().__init__(parent)
         self.setProperty("surface", "card")
         self.words = label("", wrap=True)
@@ -45,7 +45,7 @@ class VoteBar(QFrame):
         return lambda: self.voted.emit(place)
 
     def ask(self, columns: int) -> None:
-        """Ask which of the answers is better."""
+        """Asks which of so many answers is better."""
         self.words.setText(tr("Which answer is better? Model names appear after you vote."))
         for place, made in enumerate(self.better):
             made.setVisible(place < columns)
@@ -53,7 +53,7 @@ class VoteBar(QFrame):
         self.show()
 
     def tell(self, text: str) -> None:
-        """Show the result of the vote."""
+        """Says what came of the vote."""
         self.words.setText(text)
         for made in (*self.better, self.tie):
             made.hide()

@@ -1,1 +1,1 @@
-"""The Runs page: list, compare, annotate, queue and delete runs."""
+"""Runs: listed, compared, noted on, queued, searched over, cleared away."""

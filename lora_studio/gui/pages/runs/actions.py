@@ -1,4 +1,4 @@
-"""Actions on the selected runs: which ones exist, when each is enabled, and what it does."""
+"""What can be done with the chosen runs: the actions, when each is possible, and doing it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from lora_studio.gui.threads import BackgroundReader, TaskRunner
 
 
 @dataclass(frozen=True)
-class _ActionInfo:
-    """Text, shortcut, icon and tooltip of an action."""
+class _About:
+    """Words, shortcut, icon, and what it does in a sentence."""
 
     text: str
     keys: str = ""
@@ -41,44 +41,44 @@ class _ActionInfo:
     help: str = ""
 
 
-ACTIONS: dict[str, _ActionInfo] = {
-    "open": _ActionInfo(mark("Use for Merge and Export"), "Return", "check",
+ACTIONS: dict[str, _About] = {
+    "open": _About(mark("Use for Merge and Export"), "Return", "check",
                    mark("Shows this run on the Train, Merge, and Export pages")),
-    "resume": _ActionInfo(mark("Resume"), "Ctrl+R", "play",
+    "resume": _About(mark("Resume"), "Ctrl+R", "play",
                      mark("Resumes training from the last checkpoint")),
-    "continue": _ActionInfo(mark("Continue training"), "", "",
+    "go_on": _About(mark("Continue training"), "", "",
                     mark("Starts a new run with the same settings, initialized from this adapter")),
-    "repeat": _ActionInfo(mark("Run again"), "", "refresh",
+    "again": _About(mark("Run again"), "", "refresh",
                     mark("Starts a new run with the same settings")),
-    "queue": _ActionInfo(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
+    "queue": _About(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
                     mark("Resumes unfinished runs and repeats finished ones")),
-    "settings": _ActionInfo(mark("Copy settings"), "", "",
+    "settings": _About(mark("Copy settings"), "", "",
                        mark("Copies this run’s settings into the project; you can undo this")),
-    "chat": _ActionInfo(mark("Chat"), "Ctrl+Shift+T", "chat",
+    "chat": _About(mark("Chat"), "Ctrl+Shift+T", "chat",
                    mark("Opens the playground with this adapter next to the base model")),
-    "rename": _ActionInfo(mark("Rename"), "F2"),
-    "tag": _ActionInfo(mark("Tags"), "Ctrl+T"),
-    "csv": _ActionInfo(mark("Export as CSV…"), "", "save",
+    "rename": _About(mark("Rename"), "F2"),
+    "tag": _About(mark("Tags"), "Ctrl+T"),
+    "csv": _About(mark("Export as CSV…"), "", "save",
                   mark("Exports the selected runs, or all listed runs, with every setting that differs")),
-    "folder": _ActionInfo(mark("Show folder"), "", "folder"),
-    "delete": _ActionInfo(mark("Delete…"), "Del", "trash",
+    "folder": _About(mark("Show folder"), "", "folder"),
+    "delete": _About(mark("Delete…"), "Del", "trash",
                      mark("Moves runs, or only their checkpoints, to the trash")),
 }  # fmt: skip
 
-#: Actions with a separator after them in the menu.
-_GROUP_ENDS = ("queue", "chat", "tag", "folder")
+#: A line in the menu comes after these.
+_ENDS = ("queue", "chat", "tag", "folder")
 
 
 class RunActions(QObject):
-    """Perform actions on the `chosen` runs, which the page keeps up to date.
+    """Acts on `chosen`, which the page keeps up to date.
 
     Signals:
-        open_requested(RunFolder): use a run for merging and export.
-        close_requested: the run used for merging and export is about to be deleted.
-        rename_requested, tag_requested: focus the field for the title or the tags.
-        go_to(name): open another page.
-        chat_requested(folder): chat with the adapter in a folder.
-        runs_changed: runs were created or deleted.
+        open_requested(RunFolder): merging and export are to work on a run.
+        close_requested: the run that they work on is about to be deleted.
+        rename_requested, tag_requested: the fields for these are wanted.
+        go_to(name): the user wants to see another place.
+        chat_requested(folder): the user wants to talk to the adapter in a folder.
+        runs_changed: something was made or deleted.
     """
 
     open_requested = Signal(object)
@@ -92,7 +92,7 @@ class RunActions(QObject):
     def __init__(
         self, state: ProjectState, library: RunLibrary, queue: RunQueue, owner: QWidget
     ) -> None:
-        """Create the actions; `owner` is the parent of dialogs and menus."""
+        """`owner` hears the shortcuts, wherever in it the focus is, and dialogs belong to it."""
         super().__init__(owner)
         self._state, self._library, self._queue, self._owner = state, library, queue, owner
         self.chosen: list[RunSummary] = []
@@ -100,60 +100,60 @@ class RunActions(QObject):
         self.tasks = TaskRunner(self._failed, self)
         self.actions: dict[str, QAction] = {}
         self.menu = QMenu(owner)
-        handlers = {
-            "open": self.open, "resume": self._resume, "continue": self._continue,
-            "repeat": self._repeat, "queue": self._enqueue, "settings": self._copy_settings,
-            "chat": self._chat, "csv": self._export_csv,
+        does = {
+            "open": self.open, "resume": self._resume, "go_on": self._go_on, "again": self._again,
+            "queue": self._queue_up, "settings": self._settings, "chat": self._talk,
+            "csv": self._csv,
             "rename": self.rename_requested.emit, "tag": self.tag_requested.emit,
             "folder": self._show_folder, "delete": self._delete,
         }  # fmt: skip
-        for name, info in ACTIONS.items():
-            self._add(name, info, handlers[name])
+        for name, about in ACTIONS.items():
+            self._add(name, about, does[name])
         self.choose([], [])
 
-    def add_shortcuts(self, table: QWidget) -> None:
-        """Enable the shortcuts in the table only; elsewhere Enter and Delete have other
-        meanings.
-        """
+    def listen(self, table: QWidget) -> None:
+        """The shortcuts are heard in the table alone: elsewhere Enter and Delete mean other things."""
         for name, action in self.actions.items():
-            if name != "open":  # the table handles Enter and double clicks itself
+            if name != "open":  # Enter and double click are the table's own
                 table.addAction(action)
 
     def choose(self, chosen: Sequence[RunSummary], shown: Sequence[RunSummary]) -> None:
-        """Set the selected and the listed runs, and enable the actions that apply to them."""
+        """The runs that actions are about, and those that the table shows."""
         self.chosen, self.shown = list(chosen), list(shown)
-        only = chosen[0] if len(chosen) == 1 else None
+        some, one = bool(chosen), len(chosen) == 1
         busy = self._state.running != ""
         idle = [run for run in chosen if run.state != "running"]
         readable = [run for run in chosen if run.state != "unreadable"]
-        has_adapter = only is not None and only.has_adapter
-        is_new = only is not None and only.state == "new"
-        enabled = {
-            "open": only is not None and bool(readable) and (not busy or only.state == "running"),
-            "resume": is_new or (only is not None and only.resumable),
-            "continue": has_adapter,
-            "repeat": bool(readable),
+        first = chosen[0] if chosen else None
+        possible = {
+            "open": one
+            and readable
+            and (not busy or (first is not None and first.state == "running")),
+            "resume": one and first is not None and (first.resumable or first.state == "new"),
+            "go_on": one and first is not None and first.has_adapter,
+            "again": bool(readable),
             "queue": bool(readable) and bool(idle),
-            "settings": only is not None and bool(readable),
-            "chat": has_adapter,
-            "rename": only is not None,
-            "tag": bool(chosen),
+            "settings": one and bool(readable),
+            "chat": one and first is not None and first.has_adapter,
+            "rename": one,
+            "tag": some,
             "csv": bool(shown),
-            "folder": only is not None,
-            "delete": bool(chosen) and len(idle) == len(chosen),
+            "folder": one,
+            "delete": some and len(idle) == len(chosen),
         }
-        for name, is_enabled in enabled.items():
-            self.actions[name].setEnabled(is_enabled)
+        for name, on in possible.items():
+            self.actions[name].setEnabled(bool(on))
+        is_new = one and first is not None and first.state == "new"
         self.actions["resume"].setText(tr("Start now") if is_new else tr("Resume"))
 
     def leave(self) -> None:
-        """Stop background tasks."""
+        """Ends what is under way."""
         self.tasks.leave()
 
-    # --- handlers -----------------------------------------------------------------------------
+    # --- what each does -----------------------------------------------------------------------
 
     def open(self) -> None:
-        """Use the selected run for merging and export."""
+        """Makes the chosen run the one that merging and export work on."""
         if not self.actions["open"].isEnabled():
             return
         self.open_requested.emit(self._folder(self.chosen[0]))
@@ -162,33 +162,31 @@ class RunActions(QObject):
         run = self.chosen[0]
         self._queue.start_or_add(self._folder(run), resume=run.state != "new")
 
-    def _continue(self) -> None:
+    def _go_on(self) -> None:
         run = self._folder(self.chosen[0])
         self._begin(lambda _: copies.go_on(run), self._start)
 
-    def _repeat(self) -> None:
+    def _again(self) -> None:
         runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
             self._begin(lambda _: copies.again(runs[0]), self._start)
         else:
             self._begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
 
-    def _enqueue(self) -> None:
+    def _queue_up(self) -> None:
         runs = [run for run in self.chosen if run.state not in ("unreadable", "running")]
-        wanted = [
-            (self._folder(run), run.state != "new" and not _is_unfinished(run)) for run in runs
-        ]
+        wanted = [(self._folder(run), run.state != "new" and not _is_cut(run)) for run in runs]
         self._begin(partial(_copies, wanted), self._add_entries)
 
-    def _copy_settings(self) -> None:
+    def _settings(self) -> None:
         run = self._folder(self.chosen[0])
-        title = tr("Settings from {run}").format(run=self._library.display_name(self.chosen[0]))
-        self._begin(lambda _: copies.settings_of(run), partial(self._apply_settings, title))
+        title = tr("Settings from {run}").format(run=self._library.called(self.chosen[0]))
+        self._begin(lambda _: copies.settings_of(run), partial(self._take_over, title))
 
-    def _chat(self) -> None:
+    def _talk(self) -> None:
         self.chat_requested.emit(str(self._folder(self.chosen[0]).adapter))
 
-    def _export_csv(self) -> None:
+    def _csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown
         dialog = QFileDialog(
             self._owner,
@@ -203,23 +201,23 @@ class RunActions(QObject):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def open_grid_search(self) -> None:
-        """Open the grid search dialog, which queues a run for each combination of values."""
+    def search(self) -> None:
+        """Asks for settings and values, and queues a run for each combination."""
         dialog = GridDialog(self._state, self._library.runs, self._owner)
-        dialog.chosen.connect(self._queue_grid)
+        dialog.chosen.connect(self._search)
         dialog.open()
 
-    def _queue_grid(self, axes: list[Axis]) -> None:
+    def _search(self, axes: list[Axis]) -> None:
         draft = copy.deepcopy(self._state.draft)
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
-            runs = thread.cooperative_iter(copies.grid(draft, axes))
-            return [QueuedRun(run=run.path.name) for run in runs]
+            made = thread.cooperative_iter(copies.grid(draft, axes))
+            return [QueuedRun(run=run.path.name) for run in made]
 
         self._begin(work, self._add_entries)
 
     def write_csv(self, file: Path, runs: Sequence[RunSummary]) -> None:
-        """Write runs to a CSV file."""
+        """Writes runs as a table for other programs."""
         text = run_table.to_csv(runs)
         self._begin(
             lambda _: write_atomic(file, text),
@@ -233,48 +231,48 @@ class RunActions(QObject):
 
     def _delete(self) -> None:
         runs = list(self.chosen)
-        dialog = DeleteDialog(runs, self._library.display_name(runs[0]), self._owner)
+        dialog = DeleteDialog(runs, self._library.called(runs[0]), self._owner)
         dialog.all_chosen.connect(partial(self._trash, runs, False))
         dialog.checkpoints_chosen.connect(partial(self._trash, runs, True))
         dialog.open()
 
-    # --- implementation -----------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------
 
-    def _add(self, name: str, info: _ActionInfo, handler: Callable[[], object]) -> None:
-        action = QAction(tr(info.text), self)
-        if info.keys:
-            action.setShortcut(QKeySequence(info.keys))
+    def _add(self, name: str, about: _About, do: Callable[[], object]) -> None:
+        action = QAction(tr(about.text), self)
+        if about.keys:
+            action.setShortcut(QKeySequence(about.keys))
             action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        if info.help:
-            action.setToolTip(tr(info.help))
-            action.setStatusTip(tr(info.help))
-        if info.icon:
-            set_icon(action, info.icon)
-        action.triggered.connect(lambda _=False: handler())
+        if about.help:
+            action.setToolTip(tr(about.help))
+            action.setStatusTip(tr(about.help))
+        if about.icon:
+            set_icon(action, about.icon)
+        action.triggered.connect(lambda _=False: do())
         self.actions[name] = action
         self.menu.addAction(action)
-        if name in _GROUP_ENDS:
+        if name in _ENDS:
             self.menu.addSeparator()
         self.menu.setToolTipsVisible(True)
 
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
-        """Run work in a thread; its result is discarded if another project is opened meanwhile."""
+        """Does work in a thread; what comes of it is of no use once another project is open."""
         folder = self._library.folder
 
-        def deliver(result: object) -> None:
+        def take(result: object) -> None:
             if self._library.folder == folder:
                 then(result)
 
-        self.tasks.start(work, deliver)
+        self.tasks.start(work, take)
 
     def _folder(self, run: RunSummary) -> RunFolder:
         return self._library.run(run.folder)
 
-    def _start(self, run: object) -> None:
-        assert isinstance(run, RunFolder)
-        self._queue.start_or_add(run)
+    def _start(self, made: object) -> None:
+        assert isinstance(made, RunFolder)
+        self._queue.start_or_add(made)
         self.runs_changed.emit()
 
     def _add_entries(self, entries: object) -> None:
@@ -285,7 +283,7 @@ class RunActions(QObject):
         )
         self.runs_changed.emit()
 
-    def _apply_settings(self, title: str, changes: object) -> None:
+    def _take_over(self, title: str, changes: object) -> None:
         assert isinstance(changes, list)
         self._state.change(title, changes)
         self._state.messages.info(
@@ -295,19 +293,19 @@ class RunActions(QObject):
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
         folders = [self._folder(run) for run in runs]
         self._queue.remove([run.folder for run in runs if not checkpoints])
-        paths = [run.checkpoints if checkpoints else run.path for run in folders]
-        existing = [path for path in paths if path.exists()]
+        places = [run.checkpoints if checkpoints else run.path for run in folders]
+        there = [place for place in places if place.exists()]
         if not checkpoints and self._state.run in folders and not self._state.running:
             self.close_requested.emit()
-        self._begin(partial(trash.move, existing), partial(self._report_trashed, checkpoints))
+        self._begin(partial(trash.move, there), partial(self._trashed, checkpoints))
 
-    def _report_trashed(self, checkpoints: bool, moved: object) -> None:
-        assert isinstance(moved, list)
+    def _trashed(self, checkpoints: bool, gone: object) -> None:
+        assert isinstance(gone, list)
         self._state.messages.info(
             tr_n("Moved the checkpoints of {n} run to the trash.",
-                 "Moved the checkpoints of {n} runs to the trash.", len(moved))
+                 "Moved the checkpoints of {n} runs to the trash.", len(gone))
             if checkpoints
-            else tr_n("Moved {n} run to the trash.", "Moved {n} runs to the trash.", len(moved))
+            else tr_n("Moved {n} run to the trash.", "Moved {n} runs to the trash.", len(gone))
         )  # fmt: skip
         self.runs_changed.emit()
 
@@ -317,17 +315,15 @@ class RunActions(QObject):
         self.runs_changed.emit()
 
 
-def _is_unfinished(run: RunSummary) -> bool:
+def _is_cut(run: RunSummary) -> bool:
     return run.resumable and run.state in ("paused", "interrupted", "failed", "stopped")
 
 
 def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
-    """Return queue entries for (run, copy) pairs: a copy of the run, or the run itself to
-    resume.
-    """
+    """Entries for runs; those that are to be run again are copied, the others gone on with."""
     entries = []
-    for run, is_copied in thread.cooperative_iter(wanted):
-        has_begun = not is_copied and run.events_file.is_file()
-        queued = copies.again(run) if is_copied else run
-        entries.append(QueuedRun(run=queued.path.name, resume=has_begun))
+    for run, copied in thread.cooperative_iter(wanted):
+        begun = not copied and run.events_file.is_file()
+        made = copies.again(run) if copied else run
+        entries.append(QueuedRun(run=made.path.name, resume=begun))
     return entries

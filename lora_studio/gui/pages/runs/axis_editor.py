@@ -1,4 +1,4 @@
-"""Editor for one setting of a grid search and the values to try."""
+"""One setting of a search and the values to try."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
-#: Suggested values by setting.
-_SUGGESTED: dict[str, str] = {
+#: Values that are offered at first, by setting.
+_USUAL: dict[str, str] = {
     "lora.rank": "8 16 32", "training.learning_rate": "5e-5 1e-4 2e-4", "training.epochs": "1 2 3",
     "lora.dropout": "0 0.05 0.1", "lora.alpha": "16 32 64",
 }  # fmt: skip
 
 
 def numbers_in(text: str, about: FieldFacts) -> list[Any]:
-    """Return the numbers of a list in any notation: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
+    """The numbers of a list, each as its field takes it: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
 
-    Text that isn't a number is returned as typed. A comma separates numbers unless there are spaces
-    or
-    semicolons.
+    What is no number stays as it was typed. A comma parts numbers, unless blanks or semicolons do.
     """
     if about.unit:
         text = re.sub(rf"(?i)\b{re.escape(about.unit)}\b", " ", text)
@@ -48,10 +46,10 @@ def numbers_in(text: str, about: FieldFacts) -> list[Any]:
 
 
 class AxisEditor(QWidget):
-    """Select a setting by name; numbers are typed as a list, choices are checked.
+    """A setting to choose by name; numbers are typed as a list, choices are ticked.
 
     Signals:
-        changed: the setting or its values changed.
+        changed: another setting, or other values.
     """
 
     changed = Signal()
@@ -59,7 +57,7 @@ class AxisEditor(QWidget):
     def __init__(
         self, name: str, chosen: str, *, optional: bool = False, parent: QWidget | None = None
     ) -> None:
-        """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
+        """`chosen` is the setting at first; `optional` offers none as well."""
         super().__init__(parent)
         self._abouts = {
             setting: tell_facts(SPECS[copies.split(setting)[0]], about.name)
@@ -93,25 +91,25 @@ class AxisEditor(QWidget):
         for part in (caption, self.setting, self.numbers, self.choices, self.error):
             layout.addWidget(part)
         self.setting.setCurrentIndex(max(0, self.setting.findData(chosen)))
-        self.setting.currentIndexChanged.connect(lambda _: self._show_values())
+        self.setting.currentIndexChanged.connect(lambda _: self._offer())
         line = self.setting.lineEdit()
         assert line is not None
-        line.editingFinished.connect(self._restore_setting)
+        line.editingFinished.connect(self._settle)
         self.numbers.textChanged.connect(lambda _: self.changed.emit())
-        self._show_values()
+        self._offer()
 
     @property
     def name(self) -> str:
-        """The selected setting, "" for none."""
+        """The chosen setting, "" for none."""
         return str(self.setting.currentData() or "")
 
-    def facts(self) -> FieldFacts | None:
-        """Return the facts of the selected setting, None for none."""
+    def about(self) -> FieldFacts | None:
+        """What is known of it."""
         return self._abouts.get(self.name)
 
-    def values(self) -> list[Any]:
-        """Return the values to try."""
-        about = self.facts()
+    def wanted(self) -> list[Any]:
+        """The values to try."""
+        about = self.about()
         if about is None:
             return []
         if self._boxes:
@@ -119,7 +117,7 @@ class AxisEditor(QWidget):
         return list(dict.fromkeys(numbers_in(self.numbers.text(), about)))
 
     def fit(self, width: int) -> None:
-        """Set the height that choices and error need at a width, in pixels."""
+        """Takes the height that its choices and words need at a width, in pixels."""
         for part in (self.choices, self.error):
             if not part.isHidden():
                 part.setMinimumHeight(part.heightForWidth(width))
@@ -128,35 +126,35 @@ class AxisEditor(QWidget):
         layout.activate()
 
     def choose(self, setting: str) -> None:
-        """Select a setting."""
+        """Chooses a setting."""
         self.setting.setCurrentIndex(self.setting.findData(setting))
 
     def show_error(self, text: str) -> None:
-        """Show an error below the values, "" for none."""
+        """What is wrong with the values."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
 
-    def _restore_setting(self) -> None:
-        """Restore the selected setting if the typed text isn't the name of one."""
-        index = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
-        self.setting.setCurrentIndex(index if index >= 0 else self.setting.currentIndex())
+    def _settle(self) -> None:
+        """Typed words that are the name of no setting go back to the chosen one."""
+        found = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
+        self.setting.setCurrentIndex(found if found >= 0 else self.setting.currentIndex())
         self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))
 
-    def _show_values(self) -> None:
-        about = self.facts()
+    def _offer(self) -> None:
+        about = self.about()
         for box, _ in self._boxes:
             self._flow.removeWidget(box)
             box.deleteLater()
         self._boxes = []
         if about is not None and about.kind in ("choice", "flag"):
             choices = about.choices or {}
-            options = (
-                [(title, value) for value, title in choices.items()]
+            offered = (
+                [(words, value) for value, words in choices.items()]
                 if about.kind == "choice"
                 else [(tr("no"), False), (tr("yes"), True)]
             )
-            for title, value in options:
-                box = QCheckBox(title)
+            for words, value in offered:
+                box = QCheckBox(words)
                 box.toggled.connect(lambda _: self.changed.emit())
                 self._flow.addWidget(box)
                 box.show()
@@ -164,11 +162,9 @@ class AxisEditor(QWidget):
         self.choices.setVisible(bool(self._boxes))
         self.numbers.setVisible(about is not None and not self._boxes)
         if about is not None and not self._boxes:
-            self.numbers.setText(_SUGGESTED.get(self.name) or shown(about.default, about))
-            self.numbers.setToolTip(
-                tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
-                if about.unit
-                else tr("Values, separated by spaces")
-            )
+            usual = _USUAL.get(self.name) or shown(about.default, about)
+            self.numbers.setText(usual)
+            unit = tr(" in {unit}").format(unit=tr(about.unit)) if about.unit else ""
+            self.numbers.setToolTip(tr("Values{unit}, separated by blanks").format(unit=unit))
         self.show_error("")
         self.changed.emit()

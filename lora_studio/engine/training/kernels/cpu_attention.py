@@ -1,9 +1,9 @@
-"""Attention of packed rows on a processor, whose gradients are products of whole matrices.
+"""Attention of packed rows on a CPU, with a backward pass of whole-matrix products.
 
-PyTorch's kernel goes back through attention in small tiles, which takes a third of a training in 16 bits
-and is one to three times slower than the products below: with 9 heads of 64 for 3 of keys, 128 tokens
+PyTorch's kernel computes the backward pass in small tiles, which takes a third of a 16-bit training and
+is one to three times slower than the products below: with 9 query heads of 64 and 3 key heads, 128 tokens
 take 1.3 ms there and 0.4 ms here, 500 take 8.6 and 2.7, 2000 take 64 and 35 (two cores of an EPYC with
-16-bit products). Forward, its kernel is the better one.
+16-bit products). The forward pass uses PyTorch's kernel, which is faster.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.engine.devices.devices import multiplies_bfloat16
 from lora_studio.engine.training.kernels import numerical_equivalence
 
-#: Columns that queries and keys get besides their own: three are used, and a round number is faster.
+#: Columns to add to queries and keys: three are used, and a round number is faster.
 _EXTRA = 16
 
-#: Queries at a time. Keys that all of them are blind to are left out.
+#: Queries at a time; keys that none of them attends to are skipped.
 _QUERIES = 256
 
-#: Scores at a time, for all heads: 8 MB in 16 bits. Longer rows take fewer queries at a time.
+#: Most scores at a time, for all heads: 8 MB in 16 bits. Longer rows compute fewer queries at a time.
 _SCORES = 1 << 22
 
-#: Tokens of a row, on average, from which the products pay: each row costs some calls more than PyTorch's
-#: kernel, 64 rows of 8 tokens take twice as long.
-_WORTH = 10
+#: Mean tokens of a row from which the products are faster: each row needs some more calls than PyTorch's
+#: kernel, and 64 rows of 8 tokens take twice as long.
+_MIN_TOKENS = 10
 
-#: Largest relative difference from PyTorch's attention that rounding may make.
+#: Largest relative difference from PyTorch's attention that counts as rounding.
 _TOLERANCE = 2e-2
 
-#: Stands for the sum of scores of a query that is none: its part in all of them is exp(−this), which is 0.
-_NOBODY = 1e4
+#: Subtracted from the scores of padding queries: exp(−this) is 0.
+_PADDING_OFFSET = 1e4
 
 
 class _Attended(torch.autograd.Function):
@@ -90,7 +90,9 @@ class _Attended(torch.autograd.Function):
         plan = _plan(tuple(ctx.documents), heads, count)
         less = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
         scale = ctx.scale
-        queries = plan.laid_out(_widened(query, -sums.t() / scale, _NOBODY / scale), plan.queries)
+        queries = plan.laid_out(
+            _widened(query, -sums.t() / scale, _PADDING_OFFSET / scale), plan.queries
+        )
         grads = plan.laid_out(_widened(outer[0].transpose(1, 2), -less), plan.queries)
         keys, values = (plan.laid_out(_widened(each), plan.keys) for each in (key, value))
         d_query = queries.new_empty(count, queries.shape[1], size)
@@ -242,57 +244,64 @@ def _at_once(tokens: int, heads: int) -> int:
     return queries
 
 
-def attend(
+def causal_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     documents: Sequence[int],
     scaling: float | None,
 ) -> torch.Tensor:
-    """Causal attention within each document of so many tokens; query is [1, heads, tokens, size], the
-    result [1, tokens, heads, size]."""
+    """Return causal attention within each packed row, [1, tokens, heads, size].
+
+    `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens.
+    """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return cast(torch.Tensor, _Attended.apply(query, key, value, documents, scale))
 
 
-def serves(
+def is_faster(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, documents: Sequence[int]
 ) -> bool:
-    """Whether `attend` is to be had for heads of this kind, and faster than PyTorch's own for such rows:
-    bfloat16 on a processor that multiplies it, and tried."""
+    """Return whether `causal_attention` works for such heads and is faster for such rows.
+
+    That needs bfloat16, on a CPU that multiplies it.
+    """
     if query.device.type != "cpu" or not (
-        sum(documents) >= _WORTH * len(documents)
+        sum(documents) >= _MIN_TOKENS * len(documents)
         and query.dtype == key.dtype == value.dtype == torch.bfloat16
         and query.shape[-1] == value.shape[-1]
         and query.shape[1] % key.shape[1] == 0
     ):
         return False
-    return _tried(query.shape[1], key.shape[1], query.shape[-1])
+    return _is_equal(query.shape[1], key.shape[1], query.shape[-1])
 
 
 @cache
-def _tried(heads: int, keys: int, size: int) -> bool:
-    """Whether gradients of a short row are those of PyTorch's attention."""
+def _is_equal(heads: int, keys: int, size: int) -> bool:
+    """Return whether the gradients of a short row agree with PyTorch's attention."""
     if not multiplies_bfloat16():
         return False
 
-    def made(heads: int) -> torch.Tensor:
+    def create(heads: int) -> torch.Tensor:
         numbers = torch.arange(heads * 9 * size)
         return (numbers * 0.7).sin().view(1, heads, 9, size).bfloat16().requires_grad_()
 
-    given = made(heads), made(keys), made(keys)
-    # Where layers are computed twice, what the first pass saves is counted: this is no part of it.
-    nobody_counts = torch.autograd.graph.saved_tensors_hooks(
-        lambda saved: saved, lambda saved: saved
-    )
+    inputs = create(heads), create(keys), create(keys)
+    # Gradient checkpointing counts what a pass saves; this test isn't part of it.
+    uncounted = torch.autograd.graph.saved_tensors_hooks(lambda saved: saved, lambda saved: saved)
 
-    def computed(found: torch.Tensor) -> list[torch.Tensor]:
-        return [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
+    def with_gradients(y: torch.Tensor) -> list[torch.Tensor]:
+        return [y.detach(), *torch.autograd.grad(y.float().square().sum(), inputs)]
 
     def both() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        # Gradients are computed without autocast in training, which may be on here.
-        with torch.enable_grad(), nobody_counts, torch.autocast("cpu", enabled=False):
-            own = F.scaled_dot_product_attention(*given, is_causal=True, enable_gqa=heads != keys)
-            return computed(attend(*given, (9,), None)), computed(own.transpose(1, 2))
+        # Training computes gradients without autocast, which may be on here.
+        with torch.enable_grad(), uncounted, torch.autocast("cpu", enabled=False):
+            expected = F.scaled_dot_product_attention(
+                *inputs, is_causal=True, enable_gqa=heads != keys
+            )
+            return (
+                with_gradients(causal_attention(*inputs, (9,), None)),
+                with_gradients(expected.transpose(1, 2)),
+            )
 
-    return numerical_equivalence.tried(both, _TOLERANCE)[0]
+    return numerical_equivalence.compare_results(both, _TOLERANCE).agrees

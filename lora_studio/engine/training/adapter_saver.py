@@ -1,0 +1,82 @@
+"""Save the trained adapter: the best one while training, the one to keep at the end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import folder_atomic
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training import checkpoint_files
+from lora_studio.engine.training.memory.capture import (
+    MemoryPressureError,
+    OutOfMemory,
+    capture_oom,
+)
+from lora_studio.engine.training.memory.problems import no_memory_for_best_adapter
+from lora_studio.engine.training.recipe import optimizers
+from lora_studio.engine.training.recipe.best_adapter import BestAdapterStore
+from lora_studio.engine.training.trainer_state import SavedAdapter, TrainerState
+
+
+class AdapterSaver:
+    """Writes adapters in PEFT's layout. Only rank 0 may call it."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        tuned: AdaptedModel,
+        optimizer: Any,
+        job: JobContext,
+    ) -> None:
+        """Take the model and the optimizer, which may hold other weights than those to save."""
+        self._run, self._spec, self._job = run, spec, job
+        self._tuned, self._optimizer = tuned, optimizer
+        self.best = BestAdapterStore(run)
+
+    def save_if_best(self, state: TrainerState) -> None:
+        """Save the adapter of the last evaluation if it is the best and the recipe keeps that one.
+
+        Emits Warned when there isn't enough memory; training continues without it.
+        """
+        folder = self.best.prepare_folder(state.evaluations, self._spec)
+        if folder is None:
+            return
+        result = capture_oom(lambda: self._write(folder), attempts=2)
+        if isinstance(result, OutOfMemory):
+            self._job.emit(events.Warned(problem=no_memory_for_best_adapter(state.step)))
+
+    def save_final(self, state: TrainerState) -> SavedAdapter:
+        """Replace the run's adapter: with the best where the recipe keeps it, else with the last.
+
+        Raises MemoryPressureError.
+        """
+        target = self._run.adapter
+        best = self.best.find_best(state.evaluations, self._spec)
+        if best is None:
+            result = capture_oom(lambda: self._write(target), attempts=2)
+            if isinstance(result, OutOfMemory):
+                raise MemoryPressureError(result.reason)
+            saved = SavedAdapter(state.step, None)
+        else:
+            with folder_atomic(target) as folder:
+                shutil.copytree(self._run.best_adapter(best.step), folder, dirs_exist_ok=True)
+            saved = SavedAdapter(best.step, best.loss)
+        size = sum(file.stat().st_size for file in target.iterdir())
+        self._job.emit(
+            events.AdapterSaved(
+                step=saved.step, folder=str(target), bytes=size, best_loss=saved.loss
+            )
+        )
+        return saved
+
+    def _write(self, target: Path) -> None:
+        tokenizer, initial = self._tuned.base.tokenizer, self._tuned.initial_adapter
+        with folder_atomic(target) as folder, optimizers.inference_weights(self._optimizer):
+            checkpoint_files.write_adapter(self._tuned.model, folder, tokenizer, initial)

@@ -1,0 +1,171 @@
+"""A checkpoint on disk: a folder that is written completely or not at all, with checksums."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system.files import folder_atomic
+from lora_studio.engine.lora.initialization import subtract_initial_adapter
+from lora_studio.engine.runtime.channel import JobContext
+
+_ADAPTER = "adapter_model.safetensors"
+_TENSORS = "training.pt"
+_ENTRIES = "checkpoint.json"
+
+
+@dataclass
+class Checkpoint:
+    """A complete checkpoint.
+
+    `entries` are those of `TrainerState.to_checkpoint` and the fingerprint of the rows; `tensors` has the
+    states of optimizer, scheduler, gradient scaler and random number generators.
+    """
+
+    entries: dict[str, Any]
+    adapter: dict[str, torch.Tensor]
+    tensors: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Return the step that the checkpoint was saved at."""
+        return int(self.entries["step"])
+
+
+def write_checkpoint(
+    target: Path, model: peft.PeftModel, tensors: dict[str, Any], entries: dict[str, Any]
+) -> None:
+    """Write a checkpoint into a folder of its own.
+
+    `tensors` holds tensors and plain values only, since it is read back without running any code.
+    Raises OSError, with every earlier checkpoint untouched.
+    """
+    with folder_atomic(target) as folder:
+        write_adapter(model, folder)
+        # Through memory, because torch reports no "disk full" when it writes files itself.
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        (folder / _TENSORS).write_bytes(buffer.getbuffer())
+        files = {file.name: _size_and_checksum(file) for file in folder.iterdir()}
+        (folder / _ENTRIES).write_text(json.dumps(entries | {"files": files}, indent=2), "utf-8")
+
+
+def write_adapter(
+    model: peft.PeftModel,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    initial: Path | None = None,
+) -> None:
+    """Write an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
+
+    `initial` is the folder of the initial adapter where that was subtracted from the base weights:
+    what is written then is the difference, of twice the rank, and fits the base model as it is stored.
+    PEFT's model card is left out: it says nothing about this training.
+    """
+    # Only the adapter that trains: preference training may have loaded a reference beside it.
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
+    if initial is not None:
+        subtract_initial_adapter(folder, initial)
+    (folder / "README.md").unlink(missing_ok=True)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint; raises ValueError, OSError or what a reader raises where it is damaged."""
+    entries = json.loads((folder / _ENTRIES).read_text("utf-8"))
+    for name, expected in entries["files"].items():
+        size, checksum = expected if isinstance(expected, list) else (expected, None)
+        if (folder / name).stat().st_size != size:
+            raise ValueError(f"{name} is incomplete")
+        if checksum is not None and _size_and_checksum(folder / name)[1] != checksum:
+            raise ValueError(f"{name} is damaged")
+    tensors = torch.load(folder / _TENSORS, map_location="cpu", weights_only=True)
+    return Checkpoint(entries, load_file(folder / _ADAPTER), tensors)
+
+
+def read_last_complete(run: RunFolder, job: JobContext) -> Checkpoint | None:
+    """Return the newest checkpoint that can be read; emits Warned for each damaged one."""
+    for step in reversed(run.checkpoint_steps()):
+        try:
+            return read_checkpoint(run.checkpoint(step))
+        except Exception as error:
+            job.emit(events.Warned(problem=_damaged(run.checkpoint(step), error)))
+    return None
+
+
+def delete_older_checkpoints(run: RunFolder, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep`."""
+    for step in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
+
+
+def delete_all_checkpoints(run: RunFolder) -> None:
+    """Delete every checkpoint and every best adapter, for a training that starts from the beginning."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.best, ignore_errors=True)
+
+
+def delete_leftovers(run: RunFolder) -> None:
+    """Delete what a killed worker left half-written."""
+    for folder in _leftovers(run):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(run: RunFolder, name: str = "") -> Iterator[Path]:
+    """Yield a folder for temporary files of a training, or of one rank; deleted when the block ends."""
+    folder = _scratch(run) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch(run: RunFolder) -> Path:
+    return run.temporary / "training"
+
+
+def _leftovers(run: RunFolder) -> Iterator[Path]:
+    yield from run.checkpoints.glob(".step-*")
+    yield from run.best.glob(".step-*")
+    yield from run.path.glob(".adapter.*")
+    yield from run.path.glob(".start-adapter.*")
+    yield from run.path.glob(".data.*")
+    yield _scratch(run)
+
+
+def _size_and_checksum(file: Path) -> list[int]:
+    """Return size in bytes and CRC-32, which detects a file torn by a power cut at gigabytes a second."""
+    checksum = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            checksum = zlib.crc32(block, checksum)
+    return [file.stat().st_size, checksum]
+
+
+def _damaged(folder: Path, error: Exception) -> Problem:
+    return warning(
+        "training.checkpoint_damaged",
+        "The checkpoint {name} can't be read: {reason}.",
+        "Training resumes from the checkpoint before it.",
+        where=Where(step="training", file=str(folder)),
+        name=folder.name,
+        reason=str(error),
+    )

@@ -1,0 +1,87 @@
+"""The loss on the validation rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from lora_studio.engine.dataset.batches import BatchPlan, by_length
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
+from lora_studio.engine.training.memory.capture import run_on_every_rank
+from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
+
+
+@dataclass(frozen=True)
+class ValidationLoss:
+    """Mean loss over the validation rows, weighted like a training step's, and other metrics."""
+
+    loss: float
+    metrics: dict[str, float]
+
+
+class Evaluator:
+    """Computes the loss on the validation rows with the weights that would be saved."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        rows: TrainingRows,
+        plan: BatchPlan,
+        inference_context: Callable[[], AbstractContextManager[object]],
+        job: JobContext,
+        ranks: ProcessGroup,
+    ) -> None:
+        """Take the rows and the plan, whose micro-batch applies; the context sets autocast and weights."""
+        self._model, self._rows, self._plan = model, rows, plan
+        self._inference_context = inference_context
+        self._job, self._ranks = job, ranks
+
+    @torch.no_grad()
+    def evaluate(self, objective: Objective) -> ValidationLoss:
+        """Return the loss on all validation rows. Every rank has to call it.
+
+        Raises MemoryPressureError, CancelledError, and PausedError while the job is pausable.
+        """
+        self._model.eval()
+        rows = self._rows
+        # In groups of as many rows as a step has, whatever the micro-batch: what an objective computes
+        # once for a group stays the same when memory runs out.
+        groups = by_length(range(len(rows)), rows.lengths, self._plan.per_step)
+        totals: defaultdict[str, float] = defaultdict(float)
+        weight = done = 0
+        with self._inference_context():
+            for group in groups:
+                self._ranks.synchronize_requests()
+                self._job.progress("evaluating", done, len(rows), "rows")
+                parts = by_length(group, rows.lengths, self._plan.micro_batch)
+                batches = [[rows[row] for row in part] for part in parts]
+                objective.prepare_step(batches)
+                weight += sum(objective.weight(batch) for batch in batches)
+                own = self._ranks.local_batches(batches)
+                run_on_every_rank(self._ranks, partial(self._add_losses, totals, objective, own))
+                done += len(group)
+        reduced = self._ranks.all_reduce_sum(dict(totals))
+        means = {name: value / weight for name, value in reduced.items()}
+        return ValidationLoss(means.pop("loss"), means)
+
+    def _add_losses(
+        self,
+        totals: defaultdict[str, float],
+        objective: Objective,
+        batches: Sequence[Sequence[TrainingRow]],
+    ) -> None:
+        for batch in batches:
+            self._job.check()
+            output = objective.loss(batch)
+            if isinstance(batch, DuplicateBatch):
+                continue
+            totals["loss"] += float(output.total)
+            for name, value in output.metrics.items():
+                totals[name] += float(value)

@@ -1,0 +1,110 @@
+"""Run something and get a lack of memory as a value instead of an exception."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from lora_studio.core.messages import Text, text
+from lora_studio.engine.runtime import failures
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+
+T = TypeVar("T")
+
+
+class MemoryPressureError(MemoryError):
+    """Memory ran out, on this rank or another, or is so short that the system may kill the process."""
+
+    def __init__(self, reason: Text) -> None:
+        """Take the sentence that says what ran out."""
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class PartialUpdateError(MemoryPressureError):
+    """Memory ran out inside `optimizer.step()`: some weights have been updated and some haven't."""
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """What `capture_oom` returns when memory ran out.
+
+    `weights_changed` means that the model can't be used before a checkpoint is loaded.
+    """
+
+    reason: Text
+    weights_changed: bool = False
+
+
+def capture_oom(action: Callable[[], T], *, attempts: int = 1) -> T | OutOfMemory:
+    """Return the result of `action`, or OutOfMemory; every other exception passes through.
+
+    With more than one attempt, unused memory is released in between: an allocation may fail for a
+    moment only. The exception is gone when this returns, since its traceback holds every tensor of the
+    frames that it passed.
+    """
+    failure: OutOfMemory | None = None
+    for _ in range(attempts):
+        if failure is not None:
+            release_memory()
+        try:
+            return action()
+        except Exception as error:
+            # A collective that runs out of memory fails on this rank alone, while the others wait.
+            if isinstance(error, torch.distributed.DistError):
+                raise
+            if not failures.is_out_of_memory(error):
+                raise
+            failure = OutOfMemory(_reason(error), isinstance(error, PartialUpdateError))
+    assert failure is not None
+    return failure
+
+
+def run_on_every_rank(ranks: ProcessGroup, action: Callable[[], T]) -> T:
+    """Run an action in which ranks don't communicate; out of memory on one is out of memory on all.
+
+    Raises MemoryPressureError on every rank, so that they recover together. With sharded weights the
+    ranks do communicate inside the action, and the exception passes through on one rank alone.
+    """
+    if ranks.is_sharded:
+        return action()
+    result = capture_oom(action)
+    failure = result if isinstance(result, OutOfMemory) else None
+    if ranks.is_true_on_any(failure is not None):
+        raise MemoryPressureError(failure.reason if failure else _on_another_device())
+    assert not isinstance(result, OutOfMemory)
+    return result
+
+
+def release_memory() -> None:
+    """Return unused memory to the GPU and to the system."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # otherwise glibc keeps freed blocks
+
+
+def _on_another_device() -> Text:
+    return text("Out of memory on another device.")
+
+
+def _reason(error: BaseException) -> Text:
+    """Return a sentence without the advice that libraries add to theirs."""
+    if isinstance(error, MemoryPressureError):
+        return error.reason
+    first_line = str(error).strip().split("\n")[0]
+    amount = first_line.partition("Tried to allocate ")[2].partition(". ")[0].strip(". ")
+    if amount:
+        return text("Out of memory while allocating {amount}.", amount=amount)
+    return text("Out of memory.")

@@ -1,0 +1,188 @@
+"""Recover from running out of memory: retry the same work with less in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import peft
+import torch
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.memory import ladder, problems
+from lora_studio.engine.training.memory.capture import OutOfMemory, capture_oom, release_memory
+from lora_studio.engine.training.memory.ladder import MemoryLevel, starting_level
+from lora_studio.engine.training.memory.watch import MemoryWatch
+from lora_studio.engine.training.random_state import get_random_state, set_random_state
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The action ran to its end."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Nothing has changed but the memory level, which is lower: run the action again."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The weights were updated in part, so the last checkpoint was loaded: continue from its step."""
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """There is nothing left to try in this process."""
+
+    error: ProblemError
+
+
+Outcome = Completed | Retry | RolledBack | GiveUp
+
+
+class RecoverableTrainer(Protocol):
+    """What recovery needs of a trainer."""
+
+    @property
+    def step(self) -> int:
+        """Return the number of optimizer steps that are done."""
+        ...
+
+    @property
+    def memory_level(self) -> MemoryLevel:
+        """Return the level in use."""
+        ...
+
+    def apply_memory_level(self, level: MemoryLevel) -> None:
+        """Compute at this level from now on; the rows of a step stay the same."""
+        ...
+
+    def load_checkpoint(self) -> None:
+        """Restore the last complete checkpoint."""
+        ...
+
+
+class OomRecovery:
+    """Runs the parts of a training so that each one survives a lack of memory."""
+
+    def __init__(
+        self,
+        trainer: RecoverableTrainer,
+        run: RunFolder,
+        job: JobContext,
+        ranks: ProcessGroup,
+        watch: MemoryWatch,
+        *,
+        model: peft.PeftModel,
+        optimizer: torch.optim.Optimizer,
+        scaler: Any,
+        lengths: np.ndarray,
+        rows_per_step: int,
+        precision: str,
+    ) -> None:
+        """Take the trainer to recover and the watch to reset once memory has been released.
+
+        `scaler` is None without float16. `lengths` of the training rows and the `precision` of the
+        weights decide what to advise when there is no lower level.
+        """
+        self._trainer, self._run, self._job = trainer, run, job
+        self._ranks, self._watch = ranks, watch
+        self._model, self._optimizer, self._scaler = model, optimizer, scaler
+        self._lengths, self._rows_per_step, self._precision = lengths, rows_per_step, precision
+
+    def start(self, spec: TrainingSpec, *, lower: bool) -> None:
+        """Apply the level that was enough before, or with `lower` the next one below it.
+
+        Raises ProblemError when there is no lower level.
+        """
+        recorded = self._run.manifest().get("memory")
+        recorded, lower = self._ranks.broadcast((recorded, lower))
+        current = asdict(self._trainer.memory_level)
+        self._trainer.apply_memory_level(starting_level(spec, current, recorded))
+        if lower:
+            killed = OutOfMemory(text("The system ended the training because memory ran out."))
+            outcome = self._step_down(killed)
+            if isinstance(outcome, GiveUp):
+                raise outcome.error
+
+    def run(self, action: Callable[[], object]) -> Completed | RolledBack:
+        """Run an action, as often as memory runs out with less of it at a time.
+
+        Each attempt starts with the same random numbers. Raises ProblemError when nothing is left to
+        try; with sharded weights, at once, for a new process to resume.
+        """
+        while True:
+            outcome = self._attempt(action)
+            match outcome:
+                case Retry():
+                    continue
+                case GiveUp():
+                    raise outcome.error
+                case _:
+                    return outcome
+
+    def _attempt(self, action: Callable[[], object]) -> Outcome:
+        random_state = get_random_state()
+        result = capture_oom(action)
+        if not isinstance(result, OutOfMemory):
+            return Completed()
+        if self._ranks.is_sharded:
+            return GiveUp(problems.restart_required(result.reason))
+        outcome = self._step_down(result)
+        if isinstance(outcome, Retry):
+            set_random_state(random_state)
+        return outcome
+
+    def _step_down(self, failure: OutOfMemory) -> Retry | RolledBack | GiveUp:
+        """Release memory and apply the next lower level."""
+        trainer = self._trainer
+        self._discard_gradients()
+        self._watch.reset()
+        can_recompute = ladder.can_recompute(self._model)
+        lower = trainer.memory_level.next_lower(can_recompute=can_recompute)
+        if lower is None:
+            return GiveUp(problems.memory_exhausted(failure.reason, self._lengths, self._precision))
+        if failure.weights_changed:
+            trainer.load_checkpoint()
+        trainer.apply_memory_level(lower)
+        self._report(lower, failure.reason)
+        return RolledBack() if failure.weights_changed else Retry()
+
+    def _discard_gradients(self) -> None:
+        """Drop all gradients and release their memory.
+
+        float16's scaler may have unscaled them already and would take the next ones for unscaled too:
+        an update resets that, and its state is restored.
+        """
+        self._optimizer.zero_grad()
+        release_memory()
+        if self._scaler is not None:
+            before = self._scaler.state_dict()
+            with contextlib.suppress(AssertionError):  # nothing has been unscaled
+                self._scaler.update()
+                self._scaler.load_state_dict(before)
+
+    def _report(self, level: MemoryLevel, reason: Text) -> None:
+        accumulation = level.accumulation(self._rows_per_step)
+        if self._ranks.is_first:
+            entry = {"gradient_accumulation": accumulation, "why": str(reason)}
+            self._run.update_manifest(memory=asdict(level) | entry)
+        self._job.emit(
+            events.Recovered(
+                step=self._trainer.step,
+                micro_batch=level.micro_batch,
+                gradient_accumulation=accumulation,
+                gradient_checkpointing=level.recomputing,
+                why=reason,
+            )
+        )

@@ -1,0 +1,87 @@
+"""What a training says when it can't start, continue or save."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
+
+
+def ranks_see_different_rows() -> ProblemError:
+    """Return the error for processes that read different versions of the dataset."""
+    return fail(
+        "training.data_changed",
+        "The training processes read different rows.",
+        "Don't change the dataset's files while training starts, and start it again.",
+        where=Where(step="dataset", field="sources"),
+    )
+
+
+def rows_changed() -> ProblemError:
+    """Return the error for a checkpoint that was saved with other training rows."""
+    return fail(
+        "training.data_changed",
+        "The training rows have changed since the checkpoint was saved.",
+        "Restore the dataset, or start a new run.",
+        where=Where(step="dataset", field="sources"),
+    )
+
+
+def checkpoint_mismatch(reason: str, folder: str) -> ProblemError:
+    """Return the error for a checkpoint whose weights don't fit the adapter."""
+    return fail(
+        "training.checkpoint_foreign",
+        "The checkpoint doesn't match the adapter: {reason}.",
+        "Use the engine version that the training started with, or start a new run.",
+        where=Where(step="training", file=folder),
+        reason=reason,
+    )
+
+
+def diverged(loss: float, step: int) -> ProblemError:
+    """Return the error for a loss, or with a finite loss a gradient, that is NaN or infinite."""
+    if math.isfinite(loss):
+        what = text(
+            "The gradient is NaN or infinite in step {step:d}: training diverged.", step=step
+        )
+    elif math.isnan(loss):
+        what = text("The loss is NaN in step {step:d}: training diverged.", step=step)
+    else:
+        what = text("The loss is infinite in step {step:d}: training diverged.", step=step)
+    return fail(
+        "training.diverged",
+        what,
+        "Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. "
+        "Earlier checkpoints are kept.",
+        where=Where(step="training", field="learning_rate"),
+    )
+
+
+def paused_by_disk(problem: Problem, saved_step: int) -> Problem:
+    """Return a full disk as the reason for a pause, with how to resume from step `saved_step`."""
+    if problem.code == "disk.full":
+        remedy = text(
+            "Free some space or move the project to a larger disk, then resume: training continues "
+            "from step {step:d}.",
+            step=saved_step,
+        )
+    else:
+        remedy = text(
+            "Move the project to a disk without that limit, or raise your account's limit on file "
+            "sizes, then resume: training continues from step {step:d}.",
+            step=saved_step,
+        )
+    return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
+
+
+def script_not_written(file: Path, reason: str) -> Problem:
+    """Return the warning for a train.py that couldn't be written."""
+    return warning(
+        "training.not_reproducible",
+        "train.py, which repeats this training elsewhere, couldn't be written: {reason}.",
+        "The training itself isn't affected.",
+        where=Where(step="training", file=str(file)),
+        reason=reason,
+    )

@@ -1,0 +1,35 @@
+"""What a training is about to do, for the script that repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lora_studio.core.dataset.spec import Task
+from lora_studio.core.project.project import Project
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.dataset.batches import BatchPlan
+from lora_studio.engine.training.training_data import TrainingRows
+
+
+@dataclass(frozen=True)
+class ReproductionFacts:
+    """A training as its objects describe it, rather than as it was configured.
+
+    `is_packed` says whether rows are packed end to end, `is_filled` whether packed rows are padded to a
+    round number of tokens (`Scorer.fills`), `step` how many steps are done already.
+    """
+
+    project: Project
+    tuned: AdaptedModel
+    task: Task
+    rows: TrainingRows
+    plan: BatchPlan
+    steps: int
+    optimizer: torch.optim.Optimizer
+    is_packed: bool
+    is_filled: bool
+    has_validation: bool
+    world_size: int
+    step: int

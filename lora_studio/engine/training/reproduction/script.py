@@ -1,0 +1,204 @@
+"""Write train.py: a script that repeats a training with transformers and PEFT alone.
+
+The script is written for one run: its template (resources/reproduction) leaves out whatever the run
+doesn't use. It computes logits plainly and has none of our kernels, so it also verifies them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+import traceback
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.system import paths
+from lora_studio.core.system.files import folder_atomic, reason_of, write_atomic
+from lora_studio.engine.lora import attach
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training.problems import script_not_written
+from lora_studio.engine.training.recipe import schedules
+from lora_studio.engine.training.reproduction import requirements, statements
+from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.reproduction.python_source import WIDTH, call, literal
+from lora_studio.engine.training.reproduction.rows import write_rows
+
+#: Most lines of a script. Beyond, first the adapter's settings move to a file, then the model.
+_MAX_LINES = 199
+
+_OBJECTIVES = {
+    "sft": "It trains on the answers of each row (supervised fine-tuning).",
+    "text": "It trains on every token of its documents (continued pre-training).",
+    "dpo": "It trains on which of two answers is better, relative to the base model (DPO).",
+    "orpo": "It trains on which of two answers is better, and on the better one (ORPO).",
+    "kto": "It trains on which answers are good, relative to the base model (KTO).",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproductionScripts:
+    """The source of train.py, and of model.py that it imports where one file would be too long."""
+
+    train: str
+    model: str | None = None
+
+
+def write_reproduction(run: RunFolder, facts: ReproductionFacts, job: JobContext) -> None:
+    """Write `train.py`, its rows and its requirements into the run folder.
+
+    Failing to do so doesn't end the training: it emits Warned.
+    """
+    try:
+        with folder_atomic(run.data) as folder:
+            write_rows(facts, folder, job)
+            scripts = render_scripts(run, facts, folder)
+        modules = {type(facts.optimizer).__module__.partition(".")[0]}
+        if facts.tuned.base.precision in ("4bit", "8bit"):
+            modules.add("bitsandbytes")
+        write_atomic(run.lock_list, requirements.lock_list(modules))
+        if scripts.model is None:
+            run.model_script.unlink(missing_ok=True)
+        else:
+            write_atomic(run.model_script, scripts.model)
+        write_atomic(run.train_script, scripts.train)
+    except OSError as error:
+        job.emit(events.Warned(problem=script_not_written(run.train_script, reason_of(error))))
+    except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
+        traceback.print_exc()
+        job.emit(events.Warned(problem=script_not_written(run.train_script, str(error))))
+
+
+def is_complete(run: RunFolder) -> bool:
+    """Return whether a run folder has the script, its rows and its requirements."""
+    files = (run.train_script, run.lock_list, run.data / "order.npy")
+    return all(file.is_file() for file in files)
+
+
+def render_scripts(run: RunFolder, facts: ReproductionFacts, folder: Path) -> ReproductionScripts:
+    """Return the scripts of a run; settings that are too long for them are written into `folder`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(paths.resources() / "reproduction"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    template, values = environment.get_template("train.py.jinja"), _values(run, facts, folder)
+    settings = statements.lora_settings(facts.tuned)
+    written = [f"{name}={literal(value, indent=4)}" for name, value in settings.items()]
+    single = template.render(values, lora=call("config = peft.LoraConfig", written), split=False)
+    if single.count("\n") <= _MAX_LINES:
+        return ReproductionScripts(single)
+    (folder / "lora_config.json").write_text(json.dumps(settings, indent=2), "utf-8")
+    single = template.render(values, lora=None, split=False)
+    if single.count("\n") <= _MAX_LINES:
+        return ReproductionScripts(single)
+    return ReproductionScripts(
+        template.render(values, lora=None, split=True, model_imports=_model_imports(values)),
+        environment.get_template("model.py.jinja").render(values, lora=None),
+    )
+
+
+def _model_imports(values: dict[str, Any]) -> str:
+    """Return the statement that imports from model.py what train.py uses, constants first."""
+    used = {
+        "DEVICE": True, "DTYPE": values["is_16_bit"], "LEARNING_RATE": values["plateau"],
+        "SEED": True, "model": True, "optimizer": True, "reference_model": values["reference"],
+        "row_lengths": values["neftune"],
+    }  # fmt: skip
+    names = [name for name, is_used in used.items() if is_used]
+    line = f"from model import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "from model import (\n" + "".join(f"    {name},\n" for name in names) + ")"
+
+
+def _values(run: RunFolder, facts: ReproductionFacts, folder: Path) -> dict[str, Any]:
+    """Return the variables of the templates."""
+    project, tuned = facts.project, facts.tuned
+    task = project.training.preference if facts.task == "preference" else facts.task
+    return (
+        statements.optimizer_statements(facts.optimizer)
+        | statements.base_model(run, facts)
+        | _model_values(run, facts, folder, task)
+        | _training_values(facts, task)
+        | {
+            "name": project.name.replace("\\", "/").replace('"', "'"),
+            "objective": _OBJECTIVES[task],
+            "notes": notes(facts, run.manifest().get("backend", {}).get("name", "")),
+            "device": literal(str(tuned.base.device)),
+            "dtype": str(tuned.base.dtype),
+        }
+    )
+
+
+def _model_values(
+    run: RunFolder, facts: ReproductionFacts, folder: Path, task: str
+) -> dict[str, Any]:
+    tuned, spec = facts.tuned, facts.project.training
+    dtype = tuned.base.dtype
+    return {
+        "prepares": attach.is_prepared(tuned.base.model),
+        "gradient_checkpointing": spec.gradient_checkpointing != "off",
+        "start": statements.start_adapter(run, facts, folder),
+        "reference": statements.reference_adapter(facts) if task in ("dpo", "kto") else None,
+        "has_reference_dropout": statements.has_reference_dropout(tuned),
+        "converts": statements.can_convert_adapter(facts),
+        "widens": statements.widens_to_32_bit(tuned),
+        "changes_base": facts.project.lora.changes_base,
+        "is_16_bit": dtype != torch.float32,
+        "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
+        "packed": facts.is_packed,
+        "filled": facts.is_filled and bool(facts.project.lora.dropout or spec.neftune_alpha),
+        "neftune": spec.neftune_alpha or None,
+    }
+
+
+def _training_values(facts: ReproductionFacts, task: str) -> dict[str, Any]:
+    spec = facts.project.training
+    groups = facts.optimizer.param_groups
+    return {
+        "task": "sft" if task == "text" else task,
+        "unit": {"preference": "pairs", "kto": "answers"}.get(facts.task, "tokens"),
+        "beta": spec.beta if task in ("dpo", "orpo", "kto") else None,
+        "seed": spec.seed,
+        "steps": facts.steps,
+        "learning_rate": spec.learning_rate,
+        "lora_plus": spec.lora_plus_ratio if spec.lora_plus_ratio != 1 else None,
+        "exempts": bool(spec.weight_decay) and not all(group["weight_decay"] for group in groups),
+        "warmup": spec.warmup(facts.steps),
+        "schedule_free": spec.schedule_free,
+        "scheduler": statements.scheduler_statement(spec, facts.steps),
+        "plateau": schedules.scheduler_name(spec) == "reduce_on_plateau",
+        "max_grad_norm": spec.max_grad_norm or None,
+    }
+
+
+def notes(facts: ReproductionFacts, backend: str) -> list[str]:
+    """Return how the script differs from the run, in whole sentences."""
+    spec, sentences = facts.project.training, []
+    if facts.project.lora.dropout or spec.neftune_alpha:
+        sentences.append(
+            "Random numbers are drawn in the run's order: on the same device they are equal."
+            if facts.world_size == 1
+            else "The run drew random numbers in several processes: losses agree on average only."
+        )
+    if facts.has_validation and spec.keep_best:
+        sentences.append("The run keeps the adapter of its best evaluation, this script the last.")
+    if facts.has_validation and spec.early_stopping:
+        sentences.append("The run may have stopped early; this script doesn't.")
+    if backend == "unsloth":
+        sentences.append("The run used Unsloth: losses agree within its rounding.")
+    if facts.project.lora.changes_base and not statements.can_convert_adapter(facts):
+        sentences.append(
+            "reproduced/adapter fits the base model minus reproduced/initial: PEFT can't convert "
+            "such an adapter to the original base model."
+        )
+    return [textwrap.fill(sentence, 84) for sentence in sentences]

@@ -1,0 +1,169 @@
+"""Statements of the script that depend on a run's objects: base model, adapter, optimizer, schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.training.kernels.logprobs import is_dropping
+from lora_studio.engine.training.recipe import schedules
+from lora_studio.engine.training.reproduction.facts import ReproductionFacts
+from lora_studio.engine.training.reproduction.python_source import assignment, call, literal
+
+#: Entries of a LoraConfig that say where an adapter came from, not what it is.
+_PROVENANCE = {
+    "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision",
+    "inference_mode", "runtime_config",
+}  # fmt: skip
+
+#: Entries that are written even where they are PEFT's defaults.
+_ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
+
+#: Initial values that are computed from rows or rounding errors, not from the weights alone.
+_COMPUTED = ("eva", "loftq")
+
+
+def base_model(run: RunFolder, facts: ReproductionFacts) -> dict[str, Any]:
+    """Return statements that load the base model: by hub id and commit, or from a folder."""
+    source = run.manifest()["base_model"]
+    commit = source["commit"]
+    device_map = getattr(facts.tuned.base.model, "hf_device_map", {})
+    arguments = ["BASE", "dtype=DTYPE"]
+    if commit:
+        arguments.append("revision=REVISION")
+    is_spread = len({*device_map.values()}) > 1
+    arguments.append('device_map="auto"' if is_spread else 'device_map={"": DEVICE}')
+    if facts.project.model.trust_remote_code:
+        arguments.append("trust_remote_code=True")
+    quantization = _quantization(facts)
+    if quantization:
+        arguments.append("quantization_config=quantization")
+    return {
+        "base": assignment("BASE", source["source"] if commit else str(facts.tuned.base.folder)),
+        "revision": assignment("REVISION", commit) if commit else None,
+        "quantization": quantization
+        and call("quantization = transformers.BitsAndBytesConfig", quantization),
+        "load": call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
+    }
+
+
+def start_adapter(run: RunFolder, facts: ReproductionFacts, folder: Path) -> str | None:
+    """Return the adapter that training starts from, relative to the run folder; None for PEFT's own.
+
+    Initial values that were computed from rows or rounding errors are saved beside the rows. Raises
+    ValueError when training is past its first step.
+    """
+    if facts.tuned.start:
+        return literal(run.start_adapter.name)
+    if facts.project.lora.init not in _COMPUTED:
+        return None
+    if facts.step:
+        raise ValueError("the initial values of the adapter weren't saved")
+    facts.tuned.model.save_pretrained(
+        str(folder / "initial"), selected_adapters=["default"], save_embedding_layers=False
+    )
+    (folder / "initial" / "README.md").unlink(missing_ok=True)
+    return literal(f"{run.data.name}/initial")
+
+
+def reference_adapter(facts: ReproductionFacts) -> str | None:
+    """Return the expression for the reference adapter; None where the reference is the base model."""
+    if facts.project.lora.changes_base:
+        return 'OUT / "initial"'
+    return "START" if facts.tuned.start else None
+
+
+def can_convert_adapter(facts: ReproductionFacts) -> bool:
+    """Return whether PEFT can convert the saved adapter to one for the unchanged base weights."""
+    spec = facts.project.lora
+    has_more = spec.use_dora or spec.modules_to_save or (spec.use_rslora and spec.own_ranks)
+    return spec.changes_base and not has_more
+
+
+def has_reference_dropout(tuned: AdaptedModel) -> bool:
+    """Return whether the reference has dropout of its own, in the base or in the start adapter.
+
+    Without it the script leaves the model in training mode: quantized layers round differently in
+    evaluation mode.
+    """
+    own = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
+    layers = tuned.model.named_modules()
+    return any(is_dropping(layer) for name, layer in layers if not name.endswith(own))
+
+
+def widens_to_32_bit(tuned: AdaptedModel) -> bool:
+    """Return whether modules or biases train that PEFT itself doesn't convert to 32-bit."""
+    config = tuned.model.peft_config["default"]
+    return tuned.base.dtype != torch.float32 and bool(
+        config.modules_to_save or config.bias != "none"
+    )
+
+
+def _quantization(facts: ReproductionFacts) -> list[str] | None:
+    """Return the arguments of BitsAndBytesConfig; None where the weights are loaded as stored."""
+    quantizer = getattr(facts.tuned.base.model, "hf_quantizer", None)
+    if quantizer is None or quantizer.pre_quantized:
+        return None
+    spec = facts.project.model
+    if spec.precision == "8bit":
+        return ["load_in_8bit=True"]
+    return [
+        "load_in_4bit=True",
+        f"bnb_4bit_quant_type={literal(spec.quant_type)}",
+        f"bnb_4bit_use_double_quant={spec.double_quant}",
+        "bnb_4bit_compute_dtype=DTYPE",
+    ]
+
+
+def lora_settings(tuned: AdaptedModel) -> dict[str, Any]:
+    """Return the entries of LoraConfig that differ from PEFT's defaults."""
+    config, usual = tuned.model.peft_config["default"], peft.LoraConfig()
+    names = [item.name for item in dataclasses.fields(config) if item.name not in _PROVENANCE]
+    values = {name: getattr(config, name) for name in names}
+    return {
+        name: _plain(value)
+        for name, value in values.items()
+        if name in _ALWAYS_SHOWN or value != getattr(usual, name)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return sets as sorted lists."""
+    return sorted(value) if isinstance(value, set) else value
+
+
+def optimizer_statements(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return statements that import and create the optimizer, with settings that aren't its defaults."""
+    kind = type(optimizer)
+    package = kind.__module__.partition(".")[0]
+    module = f"{package}.optim" if package in ("torch", "bitsandbytes") else kind.__module__
+    usual, shown = inspect.signature(kind).parameters, ("weight_decay",)
+    settings = [
+        f"{name}={literal(value)}"
+        for name, value in optimizer.defaults.items()
+        if name in usual and name != "lr" and (name in shown or value != usual[name].default)
+    ]
+    name = f"torch.optim.{kind.__name__}" if package == "torch" else kind.__name__
+    return {
+        "optimizer_import": None if package == "torch" else f"from {module} import {kind.__name__}",
+        "optimizer": call(f"optimizer = {name}", ["parameters", "lr=LEARNING_RATE", *settings]),
+    }
+
+
+def scheduler_statement(spec: TrainingSpec, steps: int) -> str:
+    """Return the statement that creates the scheduler; a plateau's rates come from the run's events."""
+    if schedules.scheduler_name(spec) == "reduce_on_plateau":
+        return call("scheduler = torch.optim.lr_scheduler.LambdaLR", ["optimizer", "rate_factor"])
+    arguments = [literal(schedules.scheduler_name(spec)), "optimizer", "WARMUP_STEPS", "STEPS"]
+    settings = schedules.scheduler_kwargs(spec, steps, spec.warmup(steps))
+    if settings:
+        arguments.append(literal(settings, indent=4))
+    return call("scheduler = transformers.get_scheduler", arguments)

@@ -1,0 +1,58 @@
+"""The rows of each optimizer step, read from disk and split into micro-batches."""
+
+from __future__ import annotations
+
+import math
+
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.dataset.batches import BatchPlan
+from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
+
+
+class StepBatches:
+    """Micro-batches by step number; which rows a step has doesn't depend on the micro-batch."""
+
+    def __init__(self, rows: TrainingRows, spec: TrainingSpec, *, padded: bool, fill: bool) -> None:
+        """Plan the steps of a training.
+
+        `padded` rows count as much as the longest in their micro-batch. With `fill`, short rows fill a
+        micro-batch up to as many tokens as the longest one has: that takes no more memory and fewer
+        passes over the weights.
+        """
+        self._rows = rows
+        self._padded, self._fill = padded, fill
+        self.plan = BatchPlan(
+            rows.lengths,
+            spec.micro_batch,
+            spec.gradient_accumulation,
+            spec.seed,
+            grouped=spec.group_by_length,
+        )
+        self.total_steps = self.plan.total_steps(spec.epochs, spec.max_steps)
+        self.set_micro_batch(spec.micro_batch)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of optimizer steps in an epoch."""
+        return self.plan.steps_per_epoch
+
+    @property
+    def rows_per_step(self) -> int:
+        """Return the number of rows in an optimizer step; the last one of an epoch may have fewer."""
+        return self.plan.per_step
+
+    def set_micro_batch(self, micro_batch: int, world_size: int = 1) -> None:
+        """Split steps into micro-batches of so many rows, or fewer, so that every rank gets one."""
+        share = math.ceil(self.plan.per_step / world_size)
+        self.plan.micro_batch, self.plan.room = min(micro_batch, share), 0
+        self._longest = self.plan.longest(self.total_steps, padded=self._padded)
+        if self._fill:
+            self.plan.room = sum(int(self._rows.lengths[row]) for row in self._longest)
+
+    def read_step(self, step: int) -> list[list[TrainingRow]]:
+        """Return the micro-batches of a step, counted from 0, the longest first."""
+        return [[self._rows[row] for row in rows] for rows in self.plan.step(step)]
+
+    def read_longest(self) -> list[TrainingRow]:
+        """Return the micro-batch of the whole training that takes the most memory."""
+        return [self._rows[row] for row in self._longest]

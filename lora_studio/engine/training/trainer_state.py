@@ -1,0 +1,80 @@
+"""How far a training is: everything that a checkpoint holds besides tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.training.memory.ladder import MemoryLevel, starting_level
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The loss on the validation rows after a step."""
+
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """The step of the adapter in the run folder, and its loss where it is the best one."""
+
+    step: int
+    loss: float | None
+
+
+@dataclass
+class TrainerState:
+    """Progress and results of a training.
+
+    `loss` is that of the last step, `seconds` the training time so far, `compiled` whether torch.compile
+    is in use (None: not decided yet). `evaluation_due` means that a pause or a stop came before the
+    evaluation of this step. `saved` is the adapter that was kept at the end.
+    """
+
+    memory_level: MemoryLevel
+    step: int = 0
+    evaluations: list[EvaluationResult] = field(default_factory=list)
+    loss: float | None = None
+    seconds: float = 0.0
+    compiled: bool | None = None
+    evaluation_due: bool = False
+    saved: SavedAdapter | None = None
+
+    def results(self) -> dict[str, Any]:
+        """Return the `results` entry of manifests and checkpoints."""
+        saved = asdict(self.saved) if self.saved else None
+        optional = {"loss": self.loss, "compiled": self.compiled, "kept": saved}
+        return {
+            "evaluations": [asdict(evaluation) for evaluation in self.evaluations],
+            "seconds": self.seconds,
+        } | {name: value for name, value in optional.items() if value is not None}
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """Return the entries of `checkpoint.json`; versions since 0.1 read these keys."""
+        return {
+            "step": self.step,
+            "results": self.results(),
+            "owes_evaluation": self.evaluation_due,
+            "memory": asdict(self.memory_level),
+        }
+
+    @classmethod
+    def from_checkpoint(cls, entries: Mapping[str, Any], spec: TrainingSpec) -> TrainerState:
+        """Return the state of a checkpoint, of version 0.1 as well, at the recipe's memory level or below."""
+        results = entries["results"]
+        return cls(
+            memory_level=starting_level(spec, entries.get("memory")),
+            step=entries["step"],
+            evaluations=[
+                EvaluationResult(entry["step"], entry["loss"]) for entry in results["evaluations"]
+            ],
+            loss=results.get("loss"),
+            seconds=results["seconds"],
+            compiled=results.get("compiled"),
+            evaluation_due=entries.get("owes_evaluation", False),
+            saved=SavedAdapter(**results["kept"]) if results.get("kept") else None,
+        )

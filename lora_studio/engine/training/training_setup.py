@@ -1,0 +1,76 @@
+"""Everything that an optimizer step needs, built from the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
+from lora_studio.engine.runtime.channel import JobContext
+from lora_studio.engine.training import kernel_choice
+from lora_studio.engine.training.distributed.ranks import ProcessGroup
+from lora_studio.engine.training.kernels.logprobs import Scorer
+from lora_studio.engine.training.recipe import neftune, objectives, optimizers, schedules
+from lora_studio.engine.training.recipe.objectives import Objective
+from lora_studio.engine.training.step_batches import StepBatches
+from lora_studio.engine.training.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """The objects of a step, from rows to weights."""
+
+    batches: StepBatches
+    scorer: Scorer
+    objective: Objective
+    accelerator: Accelerator
+    optimizer: Any
+    scheduler: Any
+
+    @property
+    def scaler(self) -> Any:
+        """Return the gradient scaler; None without float16."""
+        return self.accelerator.scaler
+
+
+def build_setup(
+    run: RunFolder,
+    spec: TrainingSpec,
+    tuned: AdaptedModel,
+    data: TrainingData,
+    job: JobContext,
+    ranks: ProcessGroup,
+) -> TrainingSetup:
+    """Build the objects of a step; raises ProblemError when the recipe isn't available here.
+
+    The model isn't prepared by accelerate: it is on its device already, and a quantized one would be
+    refused on any GPU but the first. Nor is it wrapped for several ranks: `distributed/ranks.py` says
+    why.
+    """
+    device, dtype = tuned.base.device, tuned.base.dtype
+    # Only float16 needs its loss scaled; the trainer does the 16-bit computation itself.
+    is_scaled = dtype == torch.float16 and device.type == "cuda"
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision="fp16" if is_scaled else "no"
+    )
+    optimizer = optimizers.create_optimizer(spec, tuned.model)
+    prepared = accelerator.prepare_optimizer(optimizer)
+    scorer = kernel_choice.create_scorer(run, spec, tuned, job, ranks)
+    if spec.neftune_alpha:
+        neftune.add_embedding_noise(scorer, spec.neftune_alpha)
+    objective = objectives.create_objective(spec, data.task, scorer, ranks)
+    # Ranks share a step by its micro-batches, and some objectives compare the answers within one.
+    is_divisible = ranks.world_size == 1 and isinstance(objective, objectives.Sft)
+    batches = StepBatches(
+        data.training,
+        spec,
+        padded=not scorer.packed,
+        fill=is_divisible and scorer.packed and scorer.chunked,
+    )
+    scheduler = schedules.create_scheduler(spec, optimizer, batches.total_steps)
+    return TrainingSetup(batches, scorer, objective, accelerator, prepared, scheduler)
