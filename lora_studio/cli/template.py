@@ -142,11 +142,11 @@ def _read(file: Path) -> str:
 
 
 def _print(derived: DerivedTemplate, display: Display) -> None:
-    display.say(derived.verdict)
+    display.say(str(derived.verdict))
     for note in derived.notes:
         display.say(f"Note: {note}.")
     for need in derived.needs:
-        display.say(f"Needs {need}.")
+        display.say(f"Needs {need.description}.")
     for limit in derived.limits:
         display.say(f"Differs from the chat template for {limit}.")
     if difference := derived.first_difference:

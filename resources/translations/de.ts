@@ -4,16 +4,8 @@
     <context>
         <name>LoRA Studio</name>
         <message>
-            <source> in {unit}</source>
-            <translation> in {unit}</translation>
-        </message>
-        <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
             <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
-        </message>
-        <message>
-            <source>, best eval {loss}</source>
-            <translation>, bester Eval-Loss {loss}</translation>
         </message>
         <message>
             <source>, eval loss {value}</source>
@@ -28,8 +20,12 @@
             <translation>, {count} sind schon da</translation>
         </message>
         <message>
-            <source>, {size} of it checkpoints</source>
-            <translation>, davon {size} Checkpoints</translation>
+            <source>/no_think in a user message</source>
+            <translation>/no_think in einer Nutzernachricht</translation>
+        </message>
+        <message>
+            <source>/no_think in the system message</source>
+            <translation>/no_think in der Systemnachricht</translation>
         </message>
         <message>
             <source>1 to 4 B</source>
@@ -74,6 +70,10 @@
         <message>
             <source>4-bit weights aren't supported on this device</source>
             <translation>4-Bit-Gewichte werden auf diesem Gerät nicht unterstützt</translation>
+        </message>
+        <message>
+            <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
+            <translation>4-Bit-Gewichte brauchen ein Viertel des Speichers von 16-Bit-Gewichten: Das kostet hier am wenigsten. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
         </message>
         <message>
             <source>4-bit, one row at a time: slower, far smaller</source>
@@ -130,6 +130,10 @@
         <message>
             <source>A Hugging Face model on this computer.</source>
             <translation>Ein Hugging-Face-Modell auf diesem Rechner.</translation>
+        </message>
+        <message>
+            <source>A Modelfile can't contain this {kind}: {value}.</source>
+            <translation>Ein Modelfile kann das nicht enthalten ({kind}): {value}.</translation>
         </message>
         <message>
             <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
@@ -424,6 +428,10 @@
             <translation>Notiz zu diesem Schritt</translation>
         </message>
         <message>
+            <source>Add rows, lower the rank, or begin as usual.</source>
+            <translation>Fügen Sie Zeilen hinzu, senken Sie den Rang, oder beginnen Sie wie üblich.</translation>
+        </message>
+        <message>
             <source>Add rows, lower the rank, or choose the default initialization.</source>
             <translation>Füge Zeilen hinzu, verkleinere den Rang, oder wähle die Standardinitialisierung.</translation>
         </message>
@@ -434,6 +442,10 @@
         <message>
             <source>Add the folder in which your models lie: those in it are listed here.</source>
             <translation>Fügen Sie den Ordner hinzu, in dem Ihre Modelle liegen: Sie werden hier aufgeführt.</translation>
+        </message>
+        <message>
+            <source>Add them to the target modules, or leave the choice of the backend open.</source>
+            <translation>Nehmen Sie sie in die Zielmodule auf, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Add them to the target modules, or set the backend to Auto.</source>
@@ -448,7 +460,7 @@
             <translation>In die Warteschlange</translation>
         </message>
         <message numerus="yes">
-            <source>Add {n} runs to the queue</source>
+            <source>Add {n} runs to queue</source>
             <translation>
                 <numerusform>{n} Lauf in die Warteschlange</numerusform>
                 <numerusform>{n} Läufe in die Warteschlange</numerusform>
@@ -588,6 +600,10 @@
         <message>
             <source>Always picks the most likely token, so answers are reproducible</source>
             <translation>Wählt immer das wahrscheinlichste Token; Antworten sind dadurch reproduzierbar</translation>
+        </message>
+        <message>
+            <source>An action of the TEMPLATE contains characters that a Modelfile can't contain.</source>
+            <translation>Eine Aktion des TEMPLATE enthält Zeichen, die ein Modelfile nicht enthalten kann.</translation>
         </message>
         <message>
             <source>An answer to it is left out, and a question begins a conversation.</source>
@@ -738,6 +754,10 @@
             <translation>Backend</translation>
         </message>
         <message>
+            <source>Backend: {title}, because {why}.</source>
+            <translation>Backend: {title}, denn: {why}.</translation>
+        </message>
+        <message>
             <source>Balanced</source>
             <translation>Ausgewogen</translation>
         </message>
@@ -760,6 +780,10 @@
         <message>
             <source>Begin as usual</source>
             <translation>Wie üblich beginnen</translation>
+        </message>
+        <message>
+            <source>Begin as usual, or choose a model that is not stored quantised.</source>
+            <translation>Beginnen Sie wie üblich, oder wählen Sie ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
             <source>Begins a run that merges it into the project's model.</source>
@@ -1154,6 +1178,10 @@
             <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
         <message>
+            <source>Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.</source>
+            <translation>Wähle einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
+        </message>
+        <message>
             <source>Choose a folder with config.json, weights and tokenizer.</source>
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
@@ -1184,6 +1212,10 @@
         <message>
             <source>Choose a model first.</source>
             <translation>Wählen Sie zuerst ein Modell.</translation>
+        </message>
+        <message>
+            <source>Choose a model folder or a text file with a chat template.</source>
+            <translation>Wähle einen Modellordner oder eine Textdatei mit einer Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Choose a model that is stored as safetensors. Most models have such a version.</source>
@@ -1406,6 +1438,10 @@
             <translation>Wähle das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
+            <source>Choose the model that the adapter was trained on, in its very same version.</source>
+            <translation>Wählen Sie das Modell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
+        </message>
+        <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
             <translation>Wählen Sie das 16-Bit-Original als Basis des Zusammenführens.</translation>
         </message>
@@ -1456,6 +1492,10 @@
         <message>
             <source>Close other programs that use memory, or shorten the conversation.</source>
             <translation>Schließen Sie andere Programme, die Speicher belegen, oder kürzen Sie das Gespräch.</translation>
+        </message>
+        <message>
+            <source>Close other programs that use the device, choose a smaller model, or allow fewer tokens than {longest} in a row.</source>
+            <translation>Schließen Sie andere Programme, die das Gerät belegen, wählen Sie ein kleineres Modell, oder erlauben Sie weniger als {longest} Tokens je Zeile.</translation>
         </message>
         <message>
             <source>Close other programs that use the device, choose a smaller model, or lower the maximum sequence length below {longest} tokens.</source>
@@ -1611,6 +1651,10 @@
         <message>
             <source>Conversation</source>
             <translation>Unterhaltung</translation>
+        </message>
+        <message>
+            <source>Conversations with tool calls will fail on Ollama {version}. They need {need}.</source>
+            <translation>Gespräche mit Tool-Aufrufen scheitern mit Ollama {version}. Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>Convert from</source>
@@ -1783,10 +1827,6 @@
         <message>
             <source>Creates {folder}</source>
             <translation>Legt {folder} an</translation>
-        </message>
-        <message>
-            <source>Creating</source>
-            <translation>Anlegen</translation>
         </message>
         <message>
             <source>Creating the Ollama model</source>
@@ -2090,6 +2130,10 @@
         <message>
             <source>EVA</source>
             <translation>EVA</translation>
+        </message>
+        <message>
+            <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
+            <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
         </message>
         <message>
             <source>EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.</source>
@@ -2556,6 +2600,10 @@
             <translation>Behoben: {small}</translation>
         </message>
         <message>
+            <source>FlashAttention takes all of them at once</source>
+            <translation>FlashAttention nimmt alle auf einmal</translation>
+        </message>
+        <message>
             <source>Folder</source>
             <translation>Ordner</translation>
         </message>
@@ -2634,6 +2682,10 @@
         <message>
             <source>Free some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
             <translation>Schaffe Platz oder verschiebe das Projekt auf einen größeren Datenträger und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
+        </message>
+        <message>
+            <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
+            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und setzen Sie fort: Das Training geht bei Schritt {saved_step} weiter.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again.</source>
@@ -2968,10 +3020,6 @@
             <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
         </message>
         <message>
-            <source>Importing</source>
-            <translation>Import</translation>
-        </message>
-        <message>
             <source>Importing the adapter</source>
             <translation>Adapter wird importiert</translation>
         </message>
@@ -3120,6 +3168,10 @@
             <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
         </message>
         <message>
+            <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
+            <translation>Installieren Sie es (pip install unsloth) neben der Engine, oder lassen Sie das Backend offen.</translation>
+        </message>
+        <message>
             <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
             <translation>Installiere es (pip install unsloth) in der Umgebung der Engine, oder stelle das Backend auf „Automatisch“.</translation>
         </message>
@@ -3180,6 +3232,14 @@
             <translation>Es hat keine Schicht, die die Vorgabe {preset} auswählt.</translation>
         </message>
         <message>
+            <source>It has no layer that the preset {targets} means.</source>
+            <translation>Es hat keine Schicht, die die Voreinstellung {targets} meint.</translation>
+        </message>
+        <message>
+            <source>It has no linear layer called {wanted}.</source>
+            <translation>Es hat keine lineare Schicht namens {wanted}.</translation>
+        </message>
+        <message>
             <source>It has no linear layer named {name}.</source>
             <translation>Es hat keine lineare Schicht namens {name}.</translation>
         </message>
@@ -3214,6 +3274,10 @@
         <message>
             <source>Its linear layers are: {names}.</source>
             <translation>Seine linearen Schichten sind: {names}.</translation>
+        </message>
+        <message>
+            <source>Its linear layers are: {value}.</source>
+            <translation>Seine linearen Schichten sind: {value}.</translation>
         </message>
         <message>
             <source>Its process was killed, for example because the computer ran out of memory.</source>
@@ -3364,6 +3428,10 @@
             <translation>Leer lassen</translation>
         </message>
         <message>
+            <source>Leave it open</source>
+            <translation>Offenlassen</translation>
+        </message>
+        <message>
             <source>Leave out</source>
             <translation>Auslassen</translation>
         </message>
@@ -3390,6 +3458,14 @@
         <message>
             <source>Leave the backend open</source>
             <translation>Backend offenlassen</translation>
+        </message>
+        <message>
+            <source>Leave the choice of the backend open, or choose PEFT.</source>
+            <translation>Lassen Sie die Wahl des Backends offen, oder wählen Sie PEFT.</translation>
+        </message>
+        <message>
+            <source>Leave the dataset's files alone while training starts, and start it again.</source>
+            <translation>Lassen Sie die Dateien des Datensatzes in Ruhe, während das Training startet, und starten Sie es erneut.</translation>
         </message>
         <message>
             <source>Leave the row out</source>
@@ -3470,6 +3546,22 @@
         <message>
             <source>Liger's kernels are left out: they do not go together with the other packages ({short}).</source>
             <translation>Die Kernel von Liger werden ausgelassen: Sie vertragen sich nicht mit den anderen Paketen ({short}).</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute nothing here.</source>
+            <translation>Die Kernel von Liger rechnen hier nichts.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute the scores of logits.</source>
+            <translation>Die Kernel von Liger rechnen die Bewertung der Logits.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute {layers} of these layers, and the scores of logits.</source>
+            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten und die Bewertung der Logits.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute {layers} of these layers.</source>
+            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten.</translation>
         </message>
         <message>
             <source>Light</source>
@@ -3572,6 +3664,10 @@
             <translation>LoftQ</translation>
         </message>
         <message>
+            <source>LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.</source>
+            <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und keine angepasste Schicht wird in 4 Bit gehalten.</translation>
+        </message>
+        <message>
             <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
             <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
         </message>
@@ -3582,6 +3678,10 @@
         <message>
             <source>LoftQ needs the original weights of {name}, which the model's files don't contain.</source>
             <translation>LoftQ braucht die ursprünglichen Gewichte von {name}; die Dateien des Modells enthalten sie nicht.</translation>
+        </message>
+        <message>
+            <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
+            <translation>LoftQ braucht {name}, wie es vor der Quantisierung war, und die Dateien des Modells enthalten es nicht unter diesem Namen.</translation>
         </message>
         <message>
             <source>Log</source>
@@ -3700,10 +3800,6 @@
             <translation>Geräte werden gesucht</translation>
         </message>
         <message>
-            <source>Looking for faults</source>
-            <translation>Fehler suchen</translation>
-        </message>
-        <message>
             <source>Looking for models</source>
             <translation>Modelle werden gesucht</translation>
         </message>
@@ -3734,6 +3830,10 @@
         <message>
             <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
             <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
+            <translation>Senken Sie die Lernrate, oder verlängern Sie das Aufwärmen. Bei float16-Genauigkeit hilft auch bfloat16. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
             <source>Lowest eval loss, in nats per trained token</source>
@@ -3832,10 +3932,6 @@
             <translation>Zeilenlängen werden gemessen</translation>
         </message>
         <message>
-            <source>Measuring rows</source>
-            <translation>Zeilen messen</translation>
-        </message>
-        <message>
             <source>Memory</source>
             <translation>Speicher</translation>
         </message>
@@ -3848,8 +3944,24 @@
             <translation>Speicher und Zeit</translation>
         </message>
         <message>
+            <source>Memory ran out on another device.</source>
+            <translation>Auf einem anderen Gerät reichte der Speicher nicht.</translation>
+        </message>
+        <message>
             <source>Memory ran out while converting to GGUF.</source>
             <translation>Beim Umwandeln in GGUF reichte der Speicher nicht.</translation>
+        </message>
+        <message>
+            <source>Memory ran out.</source>
+            <translation>Der Speicher reichte nicht.</translation>
+        </message>
+        <message>
+            <source>Memory ran out: {held} of the {limit} of {name} were in use.</source>
+            <translation>Der Speicher reichte nicht: {held} von {limit} ({name}) waren belegt.</translation>
+        </message>
+        <message>
+            <source>Memory ran out{value}.</source>
+            <translation>Der Speicher reichte nicht{value}.</translation>
         </message>
         <message>
             <source>Memory: not available yet</source>
@@ -4064,6 +4176,10 @@
             <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhe das Dateigrößenlimit deines Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
+            <source>Move the project to a disk without that limit, or raise the limit on file sizes of your account, then resume: training goes on from step {saved_step}.</source>
+            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze, oder heben Sie die Grenze der Dateigröße Ihres Kontos an, und setzen Sie dann fort: Das Training geht ab Schritt {saved_step} weiter.</translation>
+        </message>
+        <message>
             <source>Move the project to a disk without that limit, or raise your account's limit on file sizes, then resume: training continues from step {step:d}.</source>
             <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze, oder erhöhe die Grenze deines Kontos für Dateigrößen, und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
         </message>
@@ -4142,8 +4258,16 @@
             <translation>Nennen Sie mindestens eine lineare Schicht oder wählen Sie eine andere Voreinstellung.</translation>
         </message>
         <message>
+            <source>Name blocks from 0 to {value}.</source>
+            <translation>Nennen Sie Blöcke von 0 bis {value}.</translation>
+        </message>
+        <message>
             <source>Name every device once.</source>
             <translation>Nennen Sie jedes Gerät einmal.</translation>
+        </message>
+        <message>
+            <source>Name no experts, or leave the choice of the backend open.</source>
+            <translation>Nennen Sie keine Experten, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Name of the copy</source>
@@ -4176,10 +4300,6 @@
         <message>
             <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.</source>
             <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur bei „Nach Namen“.</translation>
-        </message>
-        <message>
-            <source>Nearest to it that is proven: {what}.</source>
-            <translation>Am nächsten daran bewiesen: {what}.</translation>
         </message>
         <message>
             <source>Nearly equal rows</source>
@@ -4234,8 +4354,8 @@
             <translation>Keine GPU, die PyTorch verwenden kann; {name} rechnet</translation>
         </message>
         <message>
-            <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
-            <translation>Es entstanden kein Modelfile und kein Ollama-Modell, denn die Antworten könnten falsch sein. Die GGUF-Datei trägt die Chat-Vorlage selbst und ist vollständig.{other}</translation>
+            <source>No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file is complete and contains the chat template.</source>
+            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
@@ -4368,6 +4488,10 @@
         <message>
             <source>No target module is named, so nothing would train.</source>
             <translation>Kein Zielmodul ist genannt, also würde nichts trainiert.</translation>
+        </message>
+        <message>
+            <source>No target module is named.</source>
+            <translation>Kein Zielmodul ist genannt.</translation>
         </message>
         <message>
             <source>No target module is specified.</source>
@@ -4521,6 +4645,10 @@
             <translation>Bei {architecture} würde nichts trainiert. {reason}</translation>
         </message>
         <message>
+            <source>Nothing would train on {name}. {why}</source>
+            <translation>An {name} würde nichts trainiert. {why}</translation>
+        </message>
+        <message>
             <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
             <translation>Noch nichts. Was Sie oder andere Werkzeuge vom Hub laden, steht hier.</translation>
         </message>
@@ -4629,6 +4757,10 @@
             <translation>Ollama-TEMPLATE (Go)</translation>
         </message>
         <message>
+            <source>Ollama TEMPLATE: {note}.</source>
+            <translation>Ollama-TEMPLATE: {note}.</translation>
+        </message>
+        <message>
             <source>Ollama address</source>
             <translation>Ollama-Adresse</translation>
         </message>
@@ -4677,8 +4809,12 @@
             <translation>Ollama würde andere Tokens lesen, als das Modell im Training sah: bei Token {place} eines Gesprächs aus {talk} Nachrichten {two} statt {one}.</translation>
         </message>
         <message>
-            <source>Ollama {version} cannot render this TEMPLATE: it needs {range_need}.</source>
-            <translation>Ollama {version} kann dieses TEMPLATE nicht ausführen: Es braucht {range_need}.</translation>
+            <source>Ollama {release} or later ({reason})</source>
+            <translation>Ollama {release} oder neuer ({reason})</translation>
+        </message>
+        <message>
+            <source>Ollama {version} can't render this TEMPLATE. It needs {need}.</source>
+            <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
         </message>
         <message>
             <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
@@ -4691,10 +4827,6 @@
         <message>
             <source>On</source>
             <translation>An</translation>
-        </message>
-        <message>
-            <source>On Ollama {version} conversations with calls of tools will fail: it takes {need}.</source>
-            <translation>Auf Ollama {version} werden Unterhaltungen mit Aufrufen von Werkzeugen scheitern: Sie brauchen {need}.</translation>
         </message>
         <message>
             <source>On disk</source>
@@ -5089,6 +5221,10 @@
             <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
+            <source>Put the dataset back as it was, or start a new run.</source>
+            <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
+        </message>
+        <message>
             <source>Puts rows of similar length into the same step, so that time and memory per step vary less. The order is less random.</source>
             <translation>Fasst Zeilen ähnlicher Länge in einem Schritt zusammen, sodass Zeit und Speicher pro Schritt weniger schwanken. Die Reihenfolge ist weniger zufällig.</translation>
         </message>
@@ -5179,6 +5315,10 @@
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
+        </message>
+        <message>
+            <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
+            <translation>Erhöhen Sie Mikro-Batch oder Gradientenakkumulation: Ein Schritt braucht zwei Zeilen.</translation>
         </message>
         <message>
             <source>Rank</source>
@@ -5341,8 +5481,16 @@
             <translation>Entfernen Sie sie. {step} hat: {model_fields}.</translation>
         </message>
         <message>
+            <source>Remove the double quotes, or create the model with LoRA Studio instead.</source>
+            <translation>Entferne die doppelten Anführungszeichen oder erstelle das Modell mit LoRA Studio.</translation>
+        </message>
+        <message>
             <source>Remove the experts from the target modules, or set the backend to Auto.</source>
             <translation>Entferne die Experten aus den Zielmodulen, oder stelle das Backend auf „Automatisch“.</translation>
+        </message>
+        <message>
+            <source>Remove the system prompt from the export settings.</source>
+            <translation>Entferne den System-Prompt aus den Exporteinstellungen.</translation>
         </message>
         <message>
             <source>Remove this source</source>
@@ -5403,6 +5551,10 @@
         <message>
             <source>Repair the engine</source>
             <translation>Engine reparieren</translation>
+        </message>
+        <message>
+            <source>Repair the file or download the model again.</source>
+            <translation>Repariere die Datei oder lade das Modell erneut herunter.</translation>
         </message>
         <message>
             <source>Repairs</source>
@@ -5473,6 +5625,10 @@
             <translation>Fortsetzen</translation>
         </message>
         <message>
+            <source>Resume it with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
+            <translation>Setzen Sie es mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradienten-Checkpointing fort.</translation>
+        </message>
+        <message>
             <source>Resume to continue from the checkpoint at step {step}.</source>
             <translation>Setzen Sie fort, um beim Checkpoint von Schritt {step} weiterzumachen.</translation>
         </message>
@@ -5525,6 +5681,10 @@
             <translation>Zeilen werden nach so vielen Tokens abgeschnitten; reiner Text wird in Stücke dieser Länge geteilt. Der Speicherbedarf wächst damit.</translation>
         </message>
         <message>
+            <source>Rows are packed end to end and {described}</source>
+            <translation>Zeilen werden aneinandergereiht, und {described}</translation>
+        </message>
+        <message>
             <source>Rows are packed; FlashAttention computes all of them at once.</source>
             <translation>Zeilen werden gepackt; FlashAttention berechnet alle auf einmal.</translation>
         </message>
@@ -5549,8 +5709,16 @@
             <translation>Gemessene Zeilen</translation>
         </message>
         <message>
+            <source>Rows of a micro-batch are padded</source>
+            <translation>Zeilen eines Mikro-Batches werden aufgefüllt</translation>
+        </message>
+        <message>
             <source>Rows of another shape</source>
             <translation>Zeilen anderer Gestalt</translation>
+        </message>
+        <message>
+            <source>Rows of at most {limit} tokens</source>
+            <translation>Zeilen von höchstens {limit} Tokens</translation>
         </message>
         <message>
             <source>Rows of the dataset</source>
@@ -6384,6 +6552,10 @@
             <translation>Tour starten</translation>
         </message>
         <message>
+            <source>Take up the engine again that the training began with, or start a new run.</source>
+            <translation>Nutzen Sie wieder die Engine, mit der das Training begann, oder starten Sie einen neuen Lauf.</translation>
+        </message>
+        <message>
             <source>Take {adapter} out</source>
             <translation>{adapter} herausnehmen</translation>
         </message>
@@ -6524,6 +6696,28 @@
             <translation>Das TEMPLATE lässt sich nicht ausführen: {refusal}.</translation>
         </message>
         <message>
+            <source>The TEMPLATE differs from the chat template for {limit}.</source>
+            <translation>Das TEMPLATE weicht in diesem Fall von der Chat-Vorlage ab: {limit}.</translation>
+        </message>
+        <message>
+            <source>The TEMPLATE is not proven: {reason}.</source>
+            <translation>Das TEMPLATE ist nicht bewiesen: {reason}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>The TEMPLATE is proven: {n} renderings are identical, with {features}.</source>
+            <translation>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch, mit {features}.</numerusform>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch, mit {features}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>The TEMPLATE is proven: {n} renderings are identical.</source>
+            <translation>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgabe ist identisch.</numerusform>
+                <numerusform>Das TEMPLATE ist bewiesen: {n} Ausgaben sind identisch.</numerusform>
+            </translation>
+        </message>
+        <message>
             <source>The TEMPLATE needs {need}.</source>
             <translation>Das TEMPLATE braucht {need}.</translation>
         </message>
@@ -6566,6 +6760,10 @@
         <message>
             <source>The adapter is trained.</source>
             <translation>Der Adapter ist trainiert.</translation>
+        </message>
+        <message>
+            <source>The adapter to go on from does not fit this model: {reason}.</source>
+            <translation>Der Adapter, mit dem es weitergehen soll, passt nicht zu diesem Modell: {reason}.</translation>
         </message>
         <message>
             <source>The adapter to start from doesn't fit this model: {reason}.</source>
@@ -6640,12 +6838,12 @@
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
         <message>
-            <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
-            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE verwandeln: {reason}.</translation>
+            <source>The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.</source>
+            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
         <message>
-            <source>The chat template does not compile: {error}.</source>
-            <translation>Die Chat-Vorlage lässt sich nicht übersetzen: {error}.</translation>
+            <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
+            <translation>Der Checkpoint passt nicht zu dem Adapter, den diese Engine anlegt: {error}.</translation>
         </message>
         <message>
             <source>The checkpoint doesn't match the adapter: {reason}.</source>
@@ -6658,6 +6856,10 @@
         <message>
             <source>The checkpoint {name} can't be read: {reason}.</source>
             <translation>Der Checkpoint {name} ist nicht lesbar: {reason}.</translation>
+        </message>
+        <message>
+            <source>The checkpoint {name} cannot be read: {error}.</source>
+            <translation>Der Checkpoint {name} ist nicht lesbar: {error}.</translation>
         </message>
         <message>
             <source>The column names don't say what they hold: {uses}.</source>
@@ -6819,6 +7021,10 @@
             <translation>Die Experten ({names}) bekommen keinen Adapter: Sie liegen je Schicht in einem Tensor, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
         </message>
         <message>
+            <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
+            <translation>Die Gewichte der Experten ({names}) bekommen keinen Adapter: Sie sind je Schicht in einem Tensor gestapelt, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
+        </message>
+        <message>
             <source>The export</source>
             <translation>Der Export</translation>
         </message>
@@ -6869,6 +7075,10 @@
         <message>
             <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
             <translation>Der Gradient ist null: Die trainierbaren Parameter haben keinen Einfluss auf den Loss.</translation>
+        </message>
+        <message>
+            <source>The gradient was no longer a number in step {step}: training has diverged.</source>
+            <translation>Der Gradient war in Schritt {step} keine Zahl mehr: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The header shows your device and the running job. Ctrl+K searches settings and commands, Ctrl+/ lists all shortcuts, and Help starts this tour again.</source>
@@ -6931,8 +7141,16 @@
             <translation>Einzelheiten stehen im Log des Laufs. Du kannst ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
         </message>
         <message>
+            <source>The longest row has {longest} tokens, 95 % of them have at most {usual}: a limit of {limit} tokens costs least, it cuts {over}. Checkpoints from before are kept.</source>
+            <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
+        </message>
+        <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setze die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>The loss became {loss} in step {step}: training has diverged.</source>
+            <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The loss is NaN in step {step:d}: training diverged.</source>
@@ -6993,6 +7211,10 @@
         <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten abweichen. Aktualisieren Sie Ollama und legen Sie es neu an; sehen Sie nach, ob sein Server Prompts umschreibt.</translation>
+        </message>
+        <message>
+            <source>The model has no module called {wanted} to train whole.</source>
+            <translation>Das Modell hat kein Modul namens {wanted}, das ganz trainiert werden könnte.</translation>
         </message>
         <message>
             <source>The model has no module named {name} to train in full.</source>
@@ -7063,8 +7285,16 @@
             <translation>Die vorige bleibt nach einer Aktualisierung oder Reparatur; installieren Sie stattdessen eine andere.</translation>
         </message>
         <message>
+            <source>The one before it is used instead.</source>
+            <translation>Stattdessen wird der davor verwendet.</translation>
+        </message>
+        <message>
             <source>The one that does is {default_builtin}.</source>
             <translation>Beiliegt {default_builtin}.</translation>
+        </message>
+        <message>
+            <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
+            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie „Nach Namen“ und nennen Sie sie: {names}.</translation>
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
@@ -7105,6 +7335,10 @@
         <message>
             <source>The process on {device} ({number} of {count})</source>
             <translation>Der Prozess auf {device} ({number} von {count})</translation>
+        </message>
+        <message>
+            <source>The processes of the training do not see the same rows.</source>
+            <translation>Die Prozesse des Trainings sehen nicht dieselben Zeilen.</translation>
         </message>
         <message>
             <source>The project could not be saved: {reason_of}.</source>
@@ -7173,6 +7407,10 @@
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem deines Modells.</translation>
+        </message>
+        <message>
+            <source>The rows are compared with the model as it began, and biases that train change it.</source>
+            <translation>Die Zeilen werden mit dem Modell verglichen, wie es begann, und trainierte Bias-Terme ändern es.</translation>
         </message>
         <message>
             <source>The rows assign classes to texts ({columns}). This trains a classifier; a language model needs answers in words.</source>
@@ -7283,6 +7521,10 @@
             <translation>Die Trainingsprozesse haben unterschiedliche Zeilen gelesen.</translation>
         </message>
         <message>
+            <source>The training rows are not those that the checkpoint was made with.</source>
+            <translation>Die Trainingszeilen sind nicht die, mit denen der Checkpoint entstand.</translation>
+        </message>
+        <message>
             <source>The training rows have changed since the checkpoint was saved.</source>
             <translation>Die Trainingszeilen haben sich seit dem Checkpoint geändert.</translation>
         </message>
@@ -7353,6 +7595,13 @@
         <message>
             <source>The {name} file</source>
             <translation>Die Datei {name}</translation>
+        </message>
+        <message numerus="yes">
+            <source>The {n} selected runs have the same settings.</source>
+            <translation>
+                <numerusform>Der ausgewählte Lauf hat dieselben Einstellungen.</numerusform>
+                <numerusform>Die {n} ausgewählten Läufe haben dieselben Einstellungen.</numerusform>
+            </translation>
         </message>
         <message>
             <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
@@ -7431,8 +7680,16 @@
             <translation>Es gibt keinen Block {block:d}: Das Modell hat {count:d}, gezählt ab 0.</translation>
         </message>
         <message>
+            <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
+            <translation>Es gibt keinen Block {wanted}: Das Modell hat {there}, gezählt ab 0.</translation>
+        </message>
+        <message>
             <source>There is no built-in model named {name}.</source>
             <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
+        </message>
+        <message>
+            <source>There is no chat template in {path}.</source>
+            <translation>In {path} gibt es keine Chat-Vorlage.</translation>
         </message>
         <message>
             <source>There is no checkpoint to resume from.</source>
@@ -7441,6 +7698,10 @@
         <message>
             <source>There is no checkpoint yet. Training starts from the beginning.</source>
             <translation>Es gibt noch keinen Checkpoint. Das Training beginnt von vorn.</translation>
+        </message>
+        <message>
+            <source>There is no checkpoint yet: training starts anew.</source>
+            <translation>Es gibt noch keinen Checkpoint: Das Training beginnt von vorn.</translation>
         </message>
         <message>
             <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
@@ -7531,19 +7792,24 @@
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
         <message>
+            <source>There was no memory for sample answers.</source>
+            <translation>Für Probeantworten reichte der Speicher nicht.</translation>
+        </message>
+        <message>
+            <source>There was no memory for the checkpoint of step {step}: {why}</source>
+            <translation>Für den Checkpoint von Schritt {step} reichte der Speicher nicht: {why}</translation>
+        </message>
+        <message>
+            <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
+            <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
+        </message>
+        <message>
             <source>There wasn't enough memory to generate sample answers.</source>
             <translation>Der Speicher reichte nicht für Beispielantworten.</translation>
         </message>
         <message>
             <source>There wasn't enough memory to save the adapter of step {step:d}, the best so far.</source>
             <translation>Der Speicher reichte nicht, um den Adapter von Schritt {step:d} zu speichern, den bisher besten.</translation>
-        </message>
-        <message numerus="yes">
-            <source>These {n} runs have the same settings.</source>
-            <translation>
-                <numerusform>Gleiche Einstellungen</numerusform>
-                <numerusform>Diese {n} Läufe haben dieselben Einstellungen.</numerusform>
-            </translation>
         </message>
         <message>
             <source>They can't compute gates: {reason}.</source>
@@ -7560,6 +7826,22 @@
         <message>
             <source>They can't compute the loss: {reason}.</source>
             <translation>Den Loss können sie nicht berechnen: {reason}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for gates: {why}.</source>
+            <translation>Für Tore dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for norms: {why}.</source>
+            <translation>Für Normen dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for rotations: {why}.</source>
+            <translation>Für Drehungen dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for scores: {why}.</source>
+            <translation>Für die Bewertung dienen sie nicht: {why}.</translation>
         </message>
         <message>
             <source>This Python lacks what training needs: {broken}.</source>
@@ -7608,6 +7890,10 @@
         <message>
             <source>This machine</source>
             <translation>Dieser Rechner</translation>
+        </message>
+        <message>
+            <source>This model's chat template doesn't support a system message.</source>
+            <translation>Die Chat-Vorlage dieses Modells unterstützt keine Systemnachricht.</translation>
         </message>
         <message>
             <source>This one-minute tour opens the sample project: a small model, some training data, and all settings filled in.</source>
@@ -7814,6 +8100,10 @@
             <translation>Länger trainieren oder den Adapter unter „Ausprobieren“ testen.</translation>
         </message>
         <message>
+            <source>Train no biases, or choose ORPO, which compares with nothing.</source>
+            <translation>Trainieren Sie keine Bias-Terme, oder wählen Sie ORPO, das mit nichts vergleicht.</translation>
+        </message>
+        <message>
             <source>Train on</source>
             <translation>Trainieren auf</translation>
         </message>
@@ -7850,6 +8140,10 @@
             <translation>Training</translation>
         </message>
         <message>
+            <source>Training began with Liger's kernels, which are not to be had now: it goes on with other last digits.</source>
+            <translation>Das Training hat mit den Kerneln von Liger begonnen, die jetzt nicht zu haben sind: Es geht mit anderen letzten Stellen weiter.</translation>
+        </message>
+        <message>
             <source>Training canceled</source>
             <translation>Training abgebrochen</translation>
         </message>
@@ -7872,6 +8166,26 @@
         <message>
             <source>Training gives the same without them, somewhat slower.</source>
             <translation>Ohne sie kommt beim Training dasselbe heraus, etwas langsamer.</translation>
+        </message>
+        <message>
+            <source>Training goes on from {place} if it is interrupted before the next one. Closing other programs helps.</source>
+            <translation>Wird das Training vor dem nächsten unterbrochen, geht es bei {place} weiter. Andere Programme zu schließen hilft.</translation>
+        </message>
+        <message>
+            <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
+            <translation>Das Training geht ohne weiter, mit gleichem Ergebnis. Es braucht einen C++-Compiler und auf einer GPU Triton.</translation>
+        </message>
+        <message>
+            <source>Training goes on without them; fewer prompts or tokens need less.</source>
+            <translation>Das Training geht ohne sie weiter; weniger Prompts oder Tokens brauchen weniger.</translation>
+        </message>
+        <message>
+            <source>Training goes on, and the run folder has all of them.</source>
+            <translation>Das Training geht weiter, und der Lauf-Ordner hat sie alle.</translation>
+        </message>
+        <message>
+            <source>Training goes on. Unless a better one comes, the last adapter is kept at its end.</source>
+            <translation>Das Training geht weiter. Kommt kein besserer, bleibt am Ende der letzte Adapter.</translation>
         </message>
         <message>
             <source>Training has stopped</source>
@@ -7916,6 +8230,10 @@
         <message>
             <source>Training of {project} was interrupted at step {step} of {steps}.</source>
             <translation>Das Training von {project} wurde bei Schritt {step} von {steps} unterbrochen.</translation>
+        </message>
+        <message>
+            <source>Training on labelled answers compares each with another one of its step.</source>
+            <translation>Das Training mit bewerteten Antworten vergleicht jede mit einer anderen desselben Schritts.</translation>
         </message>
         <message>
             <source>Training paused</source>
@@ -8078,6 +8396,10 @@
             <translation>Unsloth</translation>
         </message>
         <message>
+            <source>Unsloth adapts experts in a way of its own.</source>
+            <translation>Unsloth passt Experten auf eigene Weise an.</translation>
+        </message>
+        <message>
             <source>Unsloth can't adapt the experts of this model.</source>
             <translation>Unsloth kann die Experten dieses Modells nicht anpassen.</translation>
         </message>
@@ -8090,12 +8412,28 @@
             <translation>Unsloth kann dieses Modell nicht laden: {reason}.</translation>
         </message>
         <message>
+            <source>Unsloth cannot be used here: {reason}</source>
+            <translation>Unsloth kann hier nicht verwendet werden: {reason}</translation>
+        </message>
+        <message>
+            <source>Unsloth cannot be used here: {reason}.</source>
+            <translation>Unsloth kann hier nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Unsloth cannot load this model: {rstrip}.</source>
+            <translation>Unsloth kann dieses Modell nicht laden: {rstrip}.</translation>
+        </message>
+        <message>
             <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
             <translation>Unsloth macht nicht mit einem Adapter weiter, der anderswo entstand.</translation>
         </message>
         <message>
             <source>Unsloth does not train on an Apple GPU here.</source>
             <translation>Unsloth trainiert hier nicht auf einer Apple-GPU.</translation>
+        </message>
+        <message>
+            <source>Unsloth has no fast layers for models of the kind {kind}</source>
+            <translation>Unsloth hat keine schnellen Schichten für Modelle der Art {kind}</translation>
         </message>
         <message>
             <source>Unsloth has no fast layers for {model_type} models</source>
@@ -8110,8 +8448,20 @@
             <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
         </message>
         <message>
+            <source>Unsloth is faster on a GPU only</source>
+            <translation>Unsloth ist nur auf einer GPU schneller</translation>
+        </message>
+        <message>
             <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
             <translation>Unsloth wird ausgelassen: Es verträgt sich nicht mit den anderen Paketen ({short}).</translation>
+        </message>
+        <message>
+            <source>Unsloth is not installed</source>
+            <translation>Unsloth ist nicht installiert</translation>
+        </message>
+        <message>
+            <source>Unsloth is not installed.</source>
+            <translation>Unsloth ist nicht installiert.</translation>
         </message>
         <message>
             <source>Unsloth is only faster on a GPU</source>
@@ -8124,6 +8474,10 @@
         <message>
             <source>Unsloth isn't installed.</source>
             <translation>Unsloth ist nicht installiert.</translation>
+        </message>
+        <message>
+            <source>Unsloth trains on one GPU, and the layers are spread over several</source>
+            <translation>Unsloth trainiert auf einer GPU, und die Schichten sind auf mehrere verteilt</translation>
         </message>
         <message>
             <source>Unsloth trains on one GPU, but the model is spread over several</source>
@@ -8140,6 +8494,10 @@
         <message>
             <source>Unsloth where it has fast layers for the model, else PEFT</source>
             <translation>Unsloth, wo es schnelle Schichten für das Modell hat, sonst PEFT</translation>
+        </message>
+        <message>
+            <source>Unsloth would also adapt {added}.</source>
+            <translation>Unsloth würde auch {added} anpassen.</translation>
         </message>
         <message>
             <source>Unsloth would also adapt {names}.</source>
@@ -8290,6 +8648,10 @@
             <translation>Nutzer</translation>
         </message>
         <message>
+            <source>Usual ones are lm_head and embed_tokens.</source>
+            <translation>Üblich sind lm_head und embed_tokens.</translation>
+        </message>
+        <message>
             <source>Usual ranks</source>
             <translation>Übliche Ränge</translation>
         </message>
@@ -8322,12 +8684,16 @@
             <translation>Werte fallen zufällig weg, die übrigen stimmen über ihr Vorzeichen ab (DARE mit TIES).</translation>
         </message>
         <message>
+            <source>Values in {unit}, separated by spaces</source>
+            <translation>Werte in {unit}, durch Leerzeichen getrennt</translation>
+        </message>
+        <message>
             <source>Values of {setting}</source>
             <translation>Werte von {setting}</translation>
         </message>
         <message>
-            <source>Values{unit}, separated by blanks</source>
-            <translation>Werte{unit}, durch Leerzeichen getrennt</translation>
+            <source>Values, separated by spaces</source>
+            <translation>Werte, durch Leerzeichen getrennt</translation>
         </message>
         <message>
             <source>Verified alternative</source>
@@ -8534,10 +8900,6 @@
             <translation>Wheel-Ordner</translation>
         </message>
         <message>
-            <source>Where TEMPLATE and chat template differ: {limit}.</source>
-            <translation>Worin sich TEMPLATE und Chat-Vorlage unterscheiden: {limit}.</translation>
-        </message>
-        <message>
             <source>Where from</source>
             <translation>Woher</translation>
         </message>
@@ -8624,6 +8986,10 @@
         <message>
             <source>Write the rows to a file and choose that.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
+        </message>
+        <message>
+            <source>Write them as escapes in a Go string, such as {example}.</source>
+            <translation>Schreibe sie als Escape-Sequenzen in einer Go-Zeichenkette, etwa {example}.</translation>
         </message>
         <message>
             <source>Writing GGUF files</source>
@@ -8722,6 +9088,30 @@
             <translation>ein Word-Dokument</translation>
         </message>
         <message>
+            <source>a blank answer</source>
+            <translation>eine Antwort nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a blank system message</source>
+            <translation>eine Systemnachricht nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a blank user message</source>
+            <translation>eine Nutzernachricht nur aus Leerzeichen</translation>
+        </message>
+        <message>
+            <source>a comparison with the number of a message</source>
+            <translation>ein Vergleich mit der Nummer einer Nachricht</translation>
+        </message>
+        <message>
+            <source>a conversation that begins with an answer</source>
+            <translation>ein Gespräch, das mit einer Antwort beginnt</translation>
+        </message>
+        <message>
+            <source>a conversation that ends with an answer</source>
+            <translation>ein Gespräch, das mit einer Antwort endet</translation>
+        </message>
+        <message>
             <source>a document in rich text</source>
             <translation>ein RTF-Dokument</translation>
         </message>
@@ -8762,12 +9152,40 @@
             <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
         </message>
         <message>
+            <source>a search in a text</source>
+            <translation>eine Suche in einem Text</translation>
+        </message>
+        <message>
+            <source>a slice of a text or list</source>
+            <translation>ein Ausschnitt eines Textes oder einer Liste</translation>
+        </message>
+        <message>
+            <source>a system message in the middle of a conversation</source>
+            <translation>eine Systemnachricht mitten im Gespräch</translation>
+        </message>
+        <message>
             <source>a tool call has no name</source>
             <translation>ein Werkzeugaufruf hat keinen Namen</translation>
         </message>
         <message>
             <source>a tool call is not an object</source>
             <translation>ein Werkzeugaufruf ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>a tool call is written in an unknown notation</source>
+            <translation>ein Tool-Aufruf steht in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>a tool call without arguments</source>
+            <translation>ein Tool-Aufruf ohne Argumente</translation>
+        </message>
+        <message>
+            <source>a tool is written in an unknown notation</source>
+            <translation>ein Tool steht in einer unbekannten Schreibweise</translation>
+        </message>
+        <message>
+            <source>a tool without parameters or with incomplete descriptions</source>
+            <translation>ein Tool ohne Parameter oder mit unvollständigen Beschreibungen</translation>
         </message>
         <message>
             <source>a trial training ended in the middle</source>
@@ -8810,6 +9228,10 @@
             <translation>ein Beitrag ist kein Objekt</translation>
         </message>
         <message>
+            <source>a user who says the same twice</source>
+            <translation>eine zweimal gleiche Nutzernachricht</translation>
+        </message>
+        <message>
             <source>a value can't be written as text</source>
             <translation>ein Wert lässt sich nicht als Text schreiben</translation>
         </message>
@@ -8828,6 +9250,10 @@
         <message>
             <source>act</source>
             <translation>Akt</translation>
+        </message>
+        <message>
+            <source>address space</source>
+            <translation>Adressraum</translation>
         </message>
         <message>
             <source>all {rows} rows checked</source>
@@ -8858,6 +9284,10 @@
             <translation>eine SQLite-Datenbank</translation>
         </message>
         <message>
+            <source>an answer and tool calls in one message</source>
+            <translation>eine Antwort und Tool-Aufrufe in einer Nachricht</translation>
+        </message>
+        <message>
             <source>an answer refuses or claims to be another model</source>
             <translation>eine Antwort verweigert sich oder gibt sich als anderes Modell aus</translation>
         </message>
@@ -8866,8 +9296,32 @@
             <translation>ein Archiv in einer anderen Datei</translation>
         </message>
         <message>
+            <source>an argument that is a list, an object or null</source>
+            <translation>ein Argument, das eine Liste, ein Objekt oder null ist</translation>
+        </message>
+        <message>
             <source>an e-book</source>
             <translation>ein E-Book</translation>
+        </message>
+        <message>
+            <source>an earlier answer with &lt;/think&gt; alone</source>
+            <translation>eine frühere Antwort mit &lt;/think&gt; allein</translation>
+        </message>
+        <message>
+            <source>an earlier answer with a &lt;think&gt; block</source>
+            <translation>eine frühere Antwort mit einem &lt;think&gt;-Block</translation>
+        </message>
+        <message>
+            <source>an empty answer</source>
+            <translation>eine leere Antwort</translation>
+        </message>
+        <message>
+            <source>an empty system message, which the chat template rejects</source>
+            <translation>eine leere Systemnachricht, die die Chat-Vorlage ablehnt</translation>
+        </message>
+        <message>
+            <source>an empty user message</source>
+            <translation>eine leere Nutzernachricht</translation>
         </message>
         <message>
             <source>an engine can be installed from a wheel folder of another machine only</source>
@@ -8914,6 +9368,10 @@
             <translation>mit Ollama antworten</translation>
         </message>
         <message>
+            <source>arguments</source>
+            <translation>Argumente</translation>
+        </message>
+        <message>
             <source>as configured</source>
             <translation>wie eingestellt</translation>
         </message>
@@ -8922,8 +9380,24 @@
             <translation>neues Modell in Ollama fragen</translation>
         </message>
         <message>
+            <source>assistant</source>
+            <translation>Assistent</translation>
+        </message>
+        <message>
+            <source>at a piece of {tried_for}</source>
+            <translation> bei einem Stück von {tried_for}</translation>
+        </message>
+        <message>
+            <source>at once</source>
+            <translation>auf einmal</translation>
+        </message>
+        <message>
             <source>attention</source>
             <translation>Attention</translation>
+        </message>
+        <message>
+            <source>attention goes row by row</source>
+            <translation>die Attention geht Zeile für Zeile</translation>
         </message>
         <message>
             <source>base + adapter</source>
@@ -8980,6 +9454,10 @@
         <message>
             <source>checks rows</source>
             <translation>prüft Zeilen</translation>
+        </message>
+        <message>
+            <source>choices</source>
+            <translation>Auswahlmöglichkeiten</translation>
         </message>
         <message>
             <source>chosen by you</source>
@@ -9069,6 +9547,10 @@
             <translation>beschreibt die Daten</translation>
         </message>
         <message>
+            <source>does not pay</source>
+            <translation>lohnt sich nicht</translation>
+        </message>
+        <message>
             <source>done</source>
             <translation>fertig</translation>
         </message>
@@ -9121,6 +9603,10 @@
             <translation>schneller für dieses Modell auf dieser GPU</translation>
         </message>
         <message>
+            <source>final</source>
+            <translation>abschließende</translation>
+        </message>
+        <message>
             <source>fits in {bits}</source>
             <translation>passt in {bits}</translation>
         </message>
@@ -9139,6 +9625,18 @@
         <message>
             <source>folder of a set-up</source>
             <translation>Ordner einer Einrichtung</translation>
+        </message>
+        <message>
+            <source>for the IDs of tool calls</source>
+            <translation>für die IDs von Tool-Aufrufen</translation>
+        </message>
+        <message>
+            <source>for the current date</source>
+            <translation>für das aktuelle Datum</translation>
+        </message>
+        <message>
+            <source>for the tool names of results</source>
+            <translation>für die Tool-Namen von Ergebnissen</translation>
         </message>
         <message>
             <source>from your package index</source>
@@ -9207,6 +9705,10 @@
         <message>
             <source>in an object</source>
             <translation>in einem Objekt</translation>
+        </message>
+        <message>
+            <source>in pieces</source>
+            <translation>stückweise</translation>
         </message>
         <message>
             <source>inspecting the model</source>
@@ -9281,6 +9783,10 @@
             <translation>sie enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
         </message>
         <message>
+            <source>it holds no 4-bit weights on this device</source>
+            <translation>es hält auf diesem Gerät keine 4-Bit-Gewichte</translation>
+        </message>
+        <message>
             <source>it holds no weights</source>
             <translation>er enthält keine Gewichte</translation>
         </message>
@@ -9295,6 +9801,10 @@
         <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
+        </message>
+        <message>
+            <source>it is faster for this model on this GPU</source>
+            <translation>es ist für dieses Modell auf dieser GPU schneller</translation>
         </message>
         <message>
             <source>it is larger than 64 MB</source>
@@ -9345,6 +9855,10 @@
             <translation>er wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm</translation>
         </message>
         <message>
+            <source>it was chosen</source>
+            <translation>es wurde gewählt</translation>
+        </message>
+        <message>
             <source>it was deleted</source>
             <translation>sie wurde gelöscht</translation>
         </message>
@@ -9363,6 +9877,10 @@
         <message>
             <source>its checksum is another one than when the folder was made</source>
             <translation>seine Prüfsumme ist eine andere als beim Erzeugen des Ordners</translation>
+        </message>
+        <message>
+            <source>its control group</source>
+            <translation>seine Kontrollgruppe</translation>
         </message>
         <message>
             <source>its embedding and its output layer are no longer the same</source>
@@ -9537,6 +10055,10 @@
             <translation>Dateien ansehen</translation>
         </message>
         <message>
+            <source>looking at the data</source>
+            <translation>Daten ansehen</translation>
+        </message>
+        <message>
             <source>looking at the hub</source>
             <translation>Hub ansehen</translation>
         </message>
@@ -9591,6 +10113,10 @@
         <message>
             <source>merging with PEFT</source>
             <translation>mit PEFT zusammenführen</translation>
+        </message>
+        <message>
+            <source>messages move when white space surrounds their content</source>
+            <translation>Nachrichten verschieben sich, wenn ihr Inhalt von Leerraum umgeben ist</translation>
         </message>
         <message>
             <source>micro-batch {size} × accumulation {accumulation}</source>
@@ -9729,6 +10255,10 @@
             <translation>keine Datei mit Zeilen</translation>
         </message>
         <message>
+            <source>not all {items} are written alike</source>
+            <translation>die Schreibweise ist nicht überall gleich ({items})</translation>
+        </message>
+        <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
         </message>
@@ -9797,6 +10327,10 @@
             <translation>aus</translation>
         </message>
         <message>
+            <source>omitted: {feature}, because {reason}</source>
+            <translation>weggelassen: {feature}, weil: {reason}</translation>
+        </message>
+        <message>
             <source>on</source>
             <translation>an</translation>
         </message>
@@ -9821,6 +10355,18 @@
             <translation>nur ein Verweis auf eine Datei, die in Git LFS liegt</translation>
         </message>
         <message>
+            <source>only some conversations begin with {bos}</source>
+            <translation>nur manche Gespräche beginnen mit {bos}</translation>
+        </message>
+        <message>
+            <source>only some tools have their parameters written</source>
+            <translation>nur bei manchen Tools stehen die Parameter</translation>
+        </message>
+        <message>
+            <source>optional parameters are not written like required ones</source>
+            <translation>optionale Parameter werden anders geschrieben als erforderliche</translation>
+        </message>
+        <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
             <translation>org/name, etwa HuggingFaceH4/no_robots</translation>
         </message>
@@ -9843,6 +10389,14 @@
         <message>
             <source>pairs of answers</source>
             <translation>Antwortpaare</translation>
+        </message>
+        <message>
+            <source>parameter</source>
+            <translation>Parameter</translation>
+        </message>
+        <message>
+            <source>parameters</source>
+            <translation>Parameter</translation>
         </message>
         <message>
             <source>paused</source>
@@ -9897,8 +10451,16 @@
             <translation>bereit</translation>
         </message>
         <message>
+            <source>reasoning in a message with both an answer and tool calls</source>
+            <translation>Überlegungen in einer Nachricht mit Antwort und Tool-Aufrufen</translation>
+        </message>
+        <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
             <translation>{extras} mit PyTorch von {torch} auflösen</translation>
+        </message>
+        <message>
+            <source>results in a different order than their calls</source>
+            <translation>Ergebnisse in anderer Reihenfolge als ihre Aufrufe</translation>
         </message>
         <message>
             <source>resumed</source>
@@ -9969,6 +10531,10 @@
             <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
         </message>
         <message>
+            <source>several tool calls in one message</source>
+            <translation>mehrere Tool-Aufrufe in einer Nachricht</translation>
+        </message>
+        <message>
             <source>small</source>
             <translation>klein</translation>
         </message>
@@ -10017,6 +10583,10 @@
             <translation>Schritte</translation>
         </message>
         <message>
+            <source>stop string</source>
+            <translation>Stoppzeichenfolge</translation>
+        </message>
+        <message>
             <source>stopped</source>
             <translation>angehalten</translation>
         </message>
@@ -10035,6 +10605,18 @@
         <message>
             <source>sure</source>
             <translation>sicher</translation>
+        </message>
+        <message>
+            <source>system</source>
+            <translation>System</translation>
+        </message>
+        <message>
+            <source>system messages in the middle of a conversation</source>
+            <translation>Systemnachrichten mitten im Gespräch</translation>
+        </message>
+        <message>
+            <source>system prompt</source>
+            <translation>System-Prompt</translation>
         </message>
         <message>
             <source>terms to accept</source>
@@ -10093,6 +10675,10 @@
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
         </message>
         <message>
+            <source>the beginning</source>
+            <translation>seinem Anfang</translation>
+        </message>
+        <message>
             <source>the chat template changes the text of an answer</source>
             <translation>die Chat-Vorlage ändert den Text einer Antwort</translation>
         </message>
@@ -10119,6 +10705,10 @@
         <message>
             <source>the chat template omits a question</source>
             <translation>die Chat-Vorlage lässt eine Frage weg</translation>
+        </message>
+        <message>
+            <source>the chat template omits a single user message</source>
+            <translation>die Chat-Vorlage lässt eine einzelne Nutzernachricht weg</translation>
         </message>
         <message>
             <source>the chat template omits a system message</source>
@@ -10153,6 +10743,18 @@
             <translation>die Chat-Vorlage lässt die Überlegungen der letzten Antwort weg</translation>
         </message>
         <message>
+            <source>the chat template rejects a conversation without a system message: {error}</source>
+            <translation>die Chat-Vorlage lehnt ein Gespräch ohne Systemnachricht ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template rejects a single user message: {error}</source>
+            <translation>die Chat-Vorlage lehnt eine einzelne Nutzernachricht ab: {error}</translation>
+        </message>
+        <message>
+            <source>the chat template rejects the conversation “{shape}”: {error}</source>
+            <translation>die Chat-Vorlage lehnt das Gespräch „{shape}“ ab: {error}</translation>
+        </message>
+        <message>
             <source>the chat template rejects the conversation: {error}</source>
             <translation>die Chat-Vorlage lehnt das Gespräch ab: {error}</translation>
         </message>
@@ -10173,8 +10775,20 @@
             <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
         <message>
+            <source>the content of a user message is omitted</source>
+            <translation>der Inhalt einer Nutzernachricht fehlt</translation>
+        </message>
+        <message>
             <source>the dataset viewer has cut off some of its cells</source>
             <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
+        </message>
+        <message>
+            <source>the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD</source>
+            <translation>das Datumsformat {form} enthält {directive}, ein TEMPLATE kennt das Datum aber nur als JJJJ-MM-TT</translation>
+        </message>
+        <message>
+            <source>the derived TEMPLATE is invalid: {error}</source>
+            <translation>das abgeleitete TEMPLATE ist ungültig: {error}</translation>
         </message>
         <message>
             <source>the file is missing</source>
@@ -10185,6 +10799,10 @@
             <translation>die Datei ist unvollständig</translation>
         </message>
         <message>
+            <source>the filter {name}</source>
+            <translation>der Filter {name}</translation>
+        </message>
+        <message>
             <source>the history is not a list of pairs</source>
             <translation>der Verlauf ist keine Liste von Paaren</translation>
         </message>
@@ -10193,8 +10811,24 @@
             <translation>das Label ist weder gut noch schlecht</translation>
         </message>
         <message>
+            <source>the list of tools</source>
+            <translation>die Liste der Tools</translation>
+        </message>
+        <message>
+            <source>the messages are written in a different order</source>
+            <translation>die Nachrichten stehen in anderer Reihenfolge</translation>
+        </message>
+        <message>
+            <source>the method {name}</source>
+            <translation>die Methode {name}</translation>
+        </message>
+        <message>
             <source>the model has no {unexpected_keys}</source>
             <translation>das Modell hat kein {unexpected_keys}</translation>
+        </message>
+        <message>
+            <source>the one of step {saved_step}</source>
+            <translation>dem von Schritt {saved_step}</translation>
         </message>
         <message>
             <source>the only row checked</source>
@@ -10217,8 +10851,8 @@
             <translation>die Frage ist leer</translation>
         </message>
         <message>
-            <source>the renderings differ</source>
-            <translation>die erzeugten Texte unterscheiden sich</translation>
+            <source>the reasoning of earlier answers</source>
+            <translation>die Überlegungen früherer Antworten</translation>
         </message>
         <message>
             <source>the row contains an image, audio or video</source>
@@ -10325,12 +10959,20 @@
             <translation>der Server antwortet nicht</translation>
         </message>
         <message>
+            <source>the server starts with {bos}, the chat template doesn't</source>
+            <translation>der Server beginnt mit {bos}, die Chat-Vorlage nicht</translation>
+        </message>
+        <message>
             <source>the stop strings</source>
             <translation>die Stoppfolgen</translation>
         </message>
         <message>
             <source>the system prompt</source>
             <translation>der System-Prompt</translation>
+        </message>
+        <message>
+            <source>the text around a tool depends on its parameters</source>
+            <translation>der Text um ein Tool hängt von dessen Parametern ab</translation>
         </message>
         <message>
             <source>the text contains an incomplete character (a lone surrogate)</source>
@@ -10349,6 +10991,10 @@
             <translation>der Text ist leer</translation>
         </message>
         <message>
+            <source>the thinking switch</source>
+            <translation>der Schalter für Überlegungen</translation>
+        </message>
+        <message>
             <source>the tool calls are not a list</source>
             <translation>die Tool-Aufrufe sind keine Liste</translation>
         </message>
@@ -10359,6 +11005,10 @@
         <message>
             <source>the turns are out of order</source>
             <translation>die Beiträge stehen in falscher Reihenfolge</translation>
+        </message>
+        <message>
+            <source>the two templates write different texts</source>
+            <translation>die beiden Vorlagen schreiben verschiedene Texte</translation>
         </message>
         <message>
             <source>the update of {module} has rank {shape}, its settings say {rank}</source>
@@ -10383,6 +11033,10 @@
         <message>
             <source>the weights hold the same values, computed in 16 bits</source>
             <translation>die Gewichte enthalten dieselben Werte, gerechnet in 16 Bit</translation>
+        </message>
+        <message>
+            <source>their values or gradients differ here</source>
+            <translation>ihre Werte oder Gradienten weichen hier ab</translation>
         </message>
         <message>
             <source>there are more than {most} choices without labels</source>
@@ -10425,6 +11079,14 @@
             <translation>es gibt nicht zu jeder Antwort eine Bewertung</translation>
         </message>
         <message>
+            <source>there is something between {items}</source>
+            <translation>dazwischen steht etwas ({items})</translation>
+        </message>
+        <message>
+            <source>this computer</source>
+            <translation>dieser Rechner</translation>
+        </message>
+        <message>
             <source>this llama.cpp cannot read weights as they are merged</source>
             <translation>dieses llama.cpp kann Gewichte nicht lesen, während sie zusammengeführt werden</translation>
         </message>
@@ -10463,6 +11125,10 @@
         <message>
             <source>to do</source>
             <translation>zu tun</translation>
+        </message>
+        <message>
+            <source>to range over a number</source>
+            <translation>um über eine Zahl zu iterieren</translation>
         </message>
         <message>
             <source>token limit reached</source>
@@ -10509,12 +11175,44 @@
             <translation>zu viele Läufe in einer Sekunde</translation>
         </message>
         <message>
+            <source>tool</source>
+            <translation>Tool</translation>
+        </message>
+        <message>
+            <source>tool calls</source>
+            <translation>Tool-Aufrufe</translation>
+        </message>
+        <message>
+            <source>tool calls and tool results</source>
+            <translation>Tool-Aufrufe und Tool-Ergebnisse</translation>
+        </message>
+        <message>
+            <source>tool definition</source>
+            <translation>Tool-Definition</translation>
+        </message>
+        <message>
+            <source>tools</source>
+            <translation>Tools</translation>
+        </message>
+        <message>
+            <source>tools that the chat template rejects</source>
+            <translation>Tools, die die Chat-Vorlage ablehnt</translation>
+        </message>
+        <message>
             <source>torch.compile</source>
             <translation>torch.compile</translation>
         </message>
         <message>
             <source>torch.compile can't be used here: {reason}.</source>
             <translation>torch.compile ist hier nicht nutzbar: {reason}.</translation>
+        </message>
+        <message>
+            <source>torch.compile cannot be used here: {why}.</source>
+            <translation>torch.compile kann hier nicht verwendet werden: {why}.</translation>
+        </message>
+        <message>
+            <source>torch.compile does not pay here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
+            <translation>torch.compile lohnt sich hier nicht: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
         </message>
         <message>
             <source>torch.compile is used: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
@@ -10525,12 +11223,20 @@
             <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
         </message>
         <message>
+            <source>torch.compile pays here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
+            <translation>torch.compile lohnt sich hier: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
+        </message>
+        <message>
             <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>
             <translation>train.py, das dieses Training anderswo wiederholt, konnte nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>trained</source>
             <translation>trainiert</translation>
+        </message>
+        <message>
+            <source>training began with it</source>
+            <translation>das Training begann damit</translation>
         </message>
         <message>
             <source>training rows: none were kept out</source>
@@ -10545,6 +11251,14 @@
             <translation>transformers {version} unterstützt die Architektur {name} nicht.</translation>
         </message>
         <message>
+            <source>two user messages in a row</source>
+            <translation>zwei Nutzernachrichten hintereinander</translation>
+        </message>
+        <message>
+            <source>two {role} turns in similar positions are written differently: {first} and {second}</source>
+            <translation>zwei Beiträge ({role}) an ähnlichen Stellen werden verschieden geschrieben: {first} und {second}</translation>
+        </message>
+        <message>
             <source>unpacking the weights</source>
             <translation>Gewichte werden entpackt</translation>
         </message>
@@ -10555,6 +11269,10 @@
         <message>
             <source>uploading to Ollama</source>
             <translation>zu Ollama hochladen</translation>
+        </message>
+        <message>
+            <source>user</source>
+            <translation>Nutzer</translation>
         </message>
         <message>
             <source>usually makes LoRA diverge{name}</source>
@@ -10593,8 +11311,24 @@
             <translation>passt meistens: hier beginnen</translation>
         </message>
         <message>
+            <source>white space around a message changes the adjacent text {text}</source>
+            <translation>Leerraum um eine Nachricht ändert den Text daneben: {text}</translation>
+        </message>
+        <message>
             <source>who was to annotate it skipped or discarded it</source>
             <translation>wer sie annotieren sollte, hat sie übersprungen oder verworfen</translation>
+        </message>
+        <message>
+            <source>with the fixed date {date}</source>
+            <translation>mit dem festen Datum {date}</translation>
+        </message>
+        <message>
+            <source>without tools, the chat template gets an empty list of tools</source>
+            <translation>ohne Tools bekommt die Chat-Vorlage eine leere Liste von Tools</translation>
+        </message>
+        <message>
+            <source>without {constructs}</source>
+            <translation>ohne {constructs}</translation>
         </message>
         <message>
             <source>writing the model</source>
@@ -10635,6 +11369,14 @@
         <message>
             <source>{command} started</source>
             <translation>{command} gestartet</translation>
+        </message>
+        <message>
+            <source>{consequence} The nearest proven TEMPLATE is the one {alternative}.</source>
+            <translation>{consequence} Das nächste bewiesene TEMPLATE ist das {alternative}.</translation>
+        </message>
+        <message>
+            <source>{construct} in line {line:d}</source>
+            <translation>{construct} in Zeile {line:d}</translation>
         </message>
         <message>
             <source>{costs} nats are expected at {int} parameters, between what was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed</source>
@@ -10731,6 +11473,10 @@
         <message>
             <source>{done} of {total}</source>
             <translation>{done} von {total}</translation>
+        </message>
+        <message>
+            <source>{expected} would become {actual}</source>
+            <translation>aus {expected} würde {actual}</translation>
         </message>
         <message>
             <source>{field} must be between {low:g} and {high:g}.</source>
@@ -10891,6 +11637,10 @@
         <message>
             <source>{looked} looked at: nothing is wrong with them.</source>
             <translation>{looked} durchgesehen: Nichts ist daran falsch.</translation>
+        </message>
+        <message>
+            <source>{loss}, best eval loss {best_eval}</source>
+            <translation>{loss}, bester Eval-Loss {best_eval}</translation>
         </message>
         <message>
             <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
@@ -11228,10 +11978,10 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} of them could be resumed, and no longer can.</source>
+            <source>{n} of the runs can no longer be resumed.</source>
             <translation>
-                <numerusform>{n} davon ließe sich fortsetzen und dann nicht mehr.</numerusform>
-                <numerusform>{n} davon ließen sich fortsetzen und dann nicht mehr.</numerusform>
+                <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
+                <numerusform>{n} der Läufe lassen sich dann nicht mehr fortsetzen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11302,6 +12052,20 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} runs, about {time} in total</source>
+            <translation>
+                <numerusform>{n} Lauf, etwa {time}</numerusform>
+                <numerusform>{n} Läufe, insgesamt etwa {time}</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs. An estimate of the time appears after the first run.</source>
+            <translation>
+                <numerusform>{n} Lauf. Eine Zeitschätzung erscheint nach dem ersten Lauf.</numerusform>
+                <numerusform>{n} Läufe. Eine Zeitschätzung erscheint nach dem ersten Lauf.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} settings</source>
             <translation>
                 <numerusform>{n} Einstellung</numerusform>
@@ -11346,6 +12110,10 @@
                 <numerusform>{n} Stimme</numerusform>
                 <numerusform>{n} Stimmen</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{path} can't be read: {reason}.</source>
+            <translation>{path} kann nicht gelesen werden: {reason}.</translation>
         </message>
         <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
@@ -11440,6 +12208,10 @@
             <translation>{reason} Mit aufgeteilten Gewichten muss das Training ab seinem letzten Checkpoint neu starten.</translation>
         </message>
         <message>
+            <source>{reason}: a Go template cannot express {constructs}</source>
+            <translation>{reason}: eine Go-Vorlage kann {constructs} nicht ausdrücken</translation>
+        </message>
+        <message>
             <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
             <translation>{repository} gibt es auf dem Hub nicht, oder du hast keinen Zugriff darauf.</translation>
         </message>
@@ -11480,16 +12252,16 @@
             <translation>{rows}, {count} übersprungen</translation>
         </message>
         <message>
-            <source>{runs}, about {time} in all.</source>
-            <translation>{runs}, insgesamt etwa {time}.</translation>
-        </message>
-        <message>
-            <source>{runs}. How long they take is known after the first.</source>
-            <translation>{runs}. Wie lange sie dauern, ist nach dem ersten bekannt.</translation>
+            <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
+            <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
         </message>
         <message>
             <source>{run}, step {step}</source>
             <translation>{run}, Schritt {step}</translation>
+        </message>
+        <message>
+            <source>{said} {layers} adapted layers, norms, gates and rotations are computed in few passes.</source>
+            <translation>{said} {layers} angepasste Schichten, Normen, Gates und Rotationen werden in wenigen Durchgängen gerechnet.</translation>
         </message>
         <message>
             <source>{said}; the longest row has {longest} tokens.</source>
@@ -11510,6 +12282,10 @@
         <message>
             <source>{size} of this is checkpoints</source>
             <translation>davon {size} Checkpoints</translation>
+        </message>
+        <message>
+            <source>{size}, including {checkpoints} of checkpoints</source>
+            <translation>{size}, davon {checkpoints} Checkpoints</translation>
         </message>
         <message>
             <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
@@ -11554,6 +12330,10 @@
         <message>
             <source>{titles} is chosen for the metrics and is not installed.</source>
             <translation>{titles} ist für die Messwerte gewählt und nicht installiert.</translation>
+        </message>
+        <message>
+            <source>{titles} takes no more metrics: {reason}.</source>
+            <translation>{titles} nimmt keine Messwerte mehr an: {reason}.</translation>
         </message>
         <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
@@ -11716,12 +12496,20 @@
             <translation>{whole} ganz trainiert</translation>
         </message>
         <message>
+            <source>{why} Not even one row at a time fits, with activations computed twice.</source>
+            <translation>{why} Nicht einmal eine Zeile auf einmal passt, mit doppelt berechneten Aktivierungen.</translation>
+        </message>
+        <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batchgröße bleibt gleich.</translation>
         </message>
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch}; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batchgröße bleibt gleich.</translation>
+        </message>
+        <message>
+            <source>{why} With weights that are divided among devices, training has to begin anew from its last checkpoint.</source>
+            <translation>{why} Mit Gewichten, die auf Geräte aufgeteilt sind, muss das Training von seinem letzten Checkpoint aus neu beginnen.</translation>
         </message>
         <message>
             <source>“{column}” holds two answers to each prompt. The first one is used as the preferred answer.</source>

@@ -9,7 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -20,21 +20,23 @@ import trl
 
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import DerivationPlan, TemplateFeature
-from lora_studio.core.templates.go.rendering import GoTemplate, GoTemplateError
+from lora_studio.core.templates.derivation_plan import CONTENT_BESIDE_CALLS, SEVERAL_CALLS
+from lora_studio.core.templates.feature_detection import probe_template
+from lora_studio.core.templates.features import ServerNeed, TemplateFeature
+from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.modelfile import modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import (
+from lora_studio.core.templates.proof import TemplateProof
+from lora_studio.core.templates.proof_cases import (
     DAYS,
     ProofCase,
     TemplateAbilities,
-    TemplateProof,
     cases,
     conversations,
 )
 from lora_studio.core.templates.server.data import Message, prepare, template_data
-from lora_studio.core.templates.writing import repr_writer
+from lora_studio.core.templates.writing.emitter import SYSTEM_REFUSED
 from lora_studio.core.templates.writing.pieces import literal
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
@@ -79,7 +81,7 @@ def able(found: DerivedTemplate) -> TemplateAbilities:
     """What a TEMPLATE can be given."""
     return TemplateAbilities(
         **{
-            name.lower(): TemplateFeature[name].value in found.covers
+            name.lower(): TemplateFeature[name] in found.covers
             for name in TemplateFeature.__members__
         },
         several_calls=True,
@@ -92,7 +94,7 @@ def able(found: DerivedTemplate) -> TemplateAbilities:
 def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
     """Conversations with tools, calls, thoughts on which the real engine differs, as text."""
     prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
-    manner = DerivationPlan.probe(prober).prober
+    manner = probe_template(prober).prober
     talks = list(cases(able(found)))
     jobs = [
         Job(found.template, template_data(c.messages, c.tools, c.think), DAYS[0], structs=True)
@@ -131,7 +133,7 @@ def go_differences(
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_template_of_every_family_is_derived_and_proven(name: str) -> None:
     found = family_derived(name)
-    assert (found.proven, found.first_difference, found.reason) == (True, None, "")
+    assert (found.proven, found.first_difference, str(found.reason)) == (True, None, "")
     assert found.conversations >= 144
     assert found.system == {"gemma2": "refused", "headings": "ignored"}.get(name, "used")
     assert len(found.template) < (5500 if found.tools else 3200)
@@ -164,7 +166,7 @@ def _outside_actions(template: str) -> Iterator[int]:
 )
 def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) -> None:
     template, found = family(name), family_derived(name)
-    prober = DerivationPlan.probe(
+    prober = probe_template(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
     days = DAYS if "currentDate" in found.template else DAYS[:1]
@@ -260,7 +262,7 @@ def test_tools_are_written_in_the_layout_and_order_of_the_training_data(real_go:
 
 def test_ids_indented_json_and_tools_before_the_last_user_turn(real_go: RealGo) -> None:
     found = family_derived("tagger")
-    assert "Ollama 0.12 or later (ids of calls)" in found.needs
+    assert ServerNeed.CALL_IDS in found.needs
     data = template_data(TALK_WITH_CALLS, [TOOL], None)
     text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
     assert text == (
@@ -292,7 +294,7 @@ WITH_CALLS = (
 def test_the_server_is_told_what_the_model_writes_before_a_call(calls: str, mark: str) -> None:
     # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
     found = derived(WITH_CALLS.replace("[CALLS]", calls))
-    assert "the list of tools" in found.covers
+    assert TemplateFeature.TOOLS in found.covers
     hint = "{{if false}}{{if .ToolCalls}}" + mark + " {{end}}{{end}}"
     assert (".ToolCalls" in found.template.partition(hint)[0], hint in found.template) == (
         False,
@@ -405,23 +407,6 @@ def test_a_tool_whose_parameters_are_taken_apart_is_written_by_what_each_is_like
     assert written in text
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"a": "x'y", "b": 'p"q', "c": "a'b\"c", "d": "\n\t\r\\ \b\f\x01", "e": [1, 2.5, True]},
-        [None, False, {}, [], "", "'", '"', "<&>", "\u2028 é 漢 😀", "it's \\n"],
-        "plain",
-        None,
-    ],
-)
-def test_what_python_shows_of_a_value_is_written_from_its_json(
-    real_go: RealGo, value: object
-) -> None:
-    source = repr_writer.walker("shown") + '{{template "shown" (json .V)}}'
-    assert real_go.render([Job(source, {"V": value})])[0].text.decode() == repr(value)
-    assert GoTemplate(source).render({"V": value}) == repr(value)
-
-
 CALLER = (
     "{% set ns = namespace(made=0) %}{% for m in messages %}{% if m.role == 'tool' %}RESULT"
     "{% elif m.tool_calls %}{{ m.content }}{% for c in m.tool_calls %}CALL{% set ns.made = ns.made + 1 %}"
@@ -449,10 +434,10 @@ def test_calls_are_numbered_and_results_find_the_call_that_they_answer(
     source = CALLER.replace("CALL", call, 1).replace("RESULT", result, 1)
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
-    assert (found.proven, "calls of tools and their results" in found.covers) == (True, True)
+    assert (found.proven, TemplateFeature.CALLS in found.covers) == (True, True)
     assert found.notes == ()
     assert equal_in_go(real_go, template, found) == []
-    told = "results in another order than their calls" in found.limits
+    told = "results in a different order than their calls" in map(str, found.limits)
     assert told == ("tool_call_id" in result)
 
 
@@ -465,13 +450,13 @@ def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_
         "{% set ns.late = '' %}{% endif %}{% endfor %}{{ ns.late }}"
     )
     found = derived("{% set ns = namespace(late='') %}" + source)
-    assert (found.proven, "calls of tools and their results" in found.covers) == (True, True)
-    assert "an answer beside calls" in found.limits
+    assert (found.proven, TemplateFeature.CALLS in found.covers) == (True, True)
+    assert CONTENT_BESIDE_CALLS in found.limits
 
 
 def calls_of(found: DerivedTemplate) -> bool:
     """Whether calls of tools and their results are derived and proven."""
-    return found.proven and TemplateFeature.CALLS.value in found.covers
+    return found.proven and TemplateFeature.CALLS in found.covers
 
 
 PLAIN_CALL = "<{{ c.function.name }} " + ARGUMENTS + ">"
@@ -486,7 +471,7 @@ def test_of_several_calls_only_the_first_is_written_where_the_chat_template_does
     )
     found = derived_from(template)
     assert calls_of(found)
-    assert "several calls in one message" not in found.limits
+    assert SEVERAL_CALLS not in found.limits
     assert equal_in_go(real_go, template, found) == []
 
 
@@ -495,14 +480,14 @@ def test_several_calls_that_the_chat_template_refuses_are_told_as_a_limit() -> N
     source = CALLER.replace("{{ m.content }}{% for c", refuse + "{{ m.content }}{% for c")
     found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
     assert calls_of(found)
-    assert "several calls in one message" in found.limits
+    assert SEVERAL_CALLS in found.limits
 
 
 def test_calls_that_an_answer_beside_them_drives_out_are_told_as_a_limit() -> None:
     source = CALLER.replace("{% elif m.tool_calls %}", "{% elif m.tool_calls and not m.content %}")
     found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
     assert calls_of(found)
-    assert "an answer beside calls" in found.limits
+    assert CONTENT_BESIDE_CALLS in found.limits
 
 
 def test_a_mark_that_only_the_first_result_of_a_conversation_has_is_written_there_alone(
@@ -528,7 +513,7 @@ def test_an_empty_system_message_that_the_chat_template_refuses_is_told_as_a_lim
         "{{ raise_exception('empty') }}{% endif %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
     )
     assert (found.proven, found.system) == (True, "used")
-    assert "an empty system message, which the chat template refuses" in found.limits
+    assert "an empty system message, which the chat template rejects" in map(str, found.limits)
 
 
 def test_tools_that_the_chat_template_refuses_do_not_hinder_those_that_it_takes() -> None:
@@ -540,7 +525,7 @@ def test_tools_that_the_chat_template_refuses_do_not_hinder_those_that_it_takes(
     )
     found = derived(source)
     assert (found.proven, found.tools, found.notes) == (True, True, ())
-    assert "tools that the chat template refuses" in found.limits
+    assert "tools that the chat template rejects" in map(str, found.limits)
 
 
 def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_it(
@@ -559,7 +544,7 @@ def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_i
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
     assert calls_of(found)
-    assert TemplateFeature.THOUGHTS.value in found.covers
+    assert TemplateFeature.THOUGHTS in found.covers
     assert equal_in_go(real_go, template, found) == []
 
 
@@ -570,7 +555,7 @@ def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None
     )
     found = derived(source)
     assert (found.proven, found.tools) == (True, False)
-    assert [note.split(",")[0] for note in found.notes] == ["left out: the list of tools"]
+    assert [note.values["feature"] for note in found.notes] == [TemplateFeature.TOOLS.description]
 
 
 # --------------------------------------------------------------------------- templates in the wild
@@ -642,7 +627,7 @@ def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
     real_go: RealGo,
 ) -> None:
     found = family_derived("qwen3")
-    assert "an earlier answer with a <think> block" not in found.limits
+    assert "an earlier answer with a <think> block" not in map(str, found.limits)
     talk = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
@@ -659,7 +644,7 @@ def test_a_system_message_that_the_chat_template_refuses_is_an_error_in_words(
     found = family_derived("gemma2")
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     answer = real_go.render([Job(found.template, template_data(talk), structs=True)])[0]
-    assert "the chat template takes no system message" in answer.error
+    assert SYSTEM_REFUSED in answer.error
 
 
 def test_contents_given_as_parts_are_tried_where_plain_text_is_refused() -> None:
@@ -671,7 +656,7 @@ def test_a_bos_that_only_some_conversations_begin_with_is_refused() -> None:
     source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
-    assert "Only some conversations begin with '<s>'" in found.reason
+    assert str(found.reason) == "only some conversations begin with <s>"
 
 
 def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_is_told() -> None:
@@ -682,34 +667,34 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
     left = derive(with_bos.render, bos="<s>", server_adds_bos=True)
     assert "<s>" not in left.template
     alone = derive(without.render, bos="<s>", server_adds_bos=True)
-    assert alone.limits[0] == "the server puts <s> in front, the chat template does not"
+    assert str(alone.limits[0]) == "the server starts with <s>, the chat template doesn't"
 
 
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("{{ raise_exception('closed') }}", "refuses a single user message: closed"),
-        ("{{ messages[0].content | upper }}", "refuses a single user message"),
+        ("{{ raise_exception('closed') }}", "rejects a single user message: closed"),
+        ("{{ messages[0].content | upper }}", "omits a single user message"),
         (
             "{% for m in messages %}{{ m.content | length }}{{ m.content }},{% endfor %}",
-            "hite space around a content changes the text",
+            "white space around a message changes the adjacent text",
         ),
         (
             "{% for m in messages | reverse %}{{ m.content }}{% endfor %}",
-            "messages are written in another order",
+            "messages are written in a different order",
         ),
         (
             "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
             + CHATML,
-            "refuses a single user message: no system",
+            "rejects a single user message: no system",
         ),
-        ("{{ strftime_now('%H') }}" + CHATML, "strftime_now('%H')"),
+        ("{{ strftime_now('%H') }}" + CHATML, "the date format %H contains %H"),
     ],
 )
 def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: str) -> None:
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
-    assert reason in found.reason
+    assert reason in str(found.reason)
 
 
 @pytest.mark.parametrize(
@@ -727,7 +712,7 @@ def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
 ) -> None:
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
-    assert (found.proven, found.reason) == (True, "")
+    assert (found.proven, str(found.reason)) == (True, "")
     assert equal_in_go(real_go, template, found) == []
 
 
@@ -750,7 +735,7 @@ def test_numbered_rounds_windows_of_the_last_messages_and_contents_as_json_are_e
 ) -> None:
     template = ChatTemplate(source, TOKENS)
     found = derived_from(template)
-    assert (found.proven, found.reason) == (True, "")
+    assert (found.proven, str(found.reason)) == (True, "")
     assert equal_in_go(real_go, template, found) == []
 
 
@@ -780,7 +765,7 @@ def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
 ) -> None:
     found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
     assert not found.proven
-    assert found.reason.endswith(f"a Go template cannot express {construct}.")
+    assert str(found.reason).endswith(f"a Go template cannot express {construct}")
     assert found.alternative is not None
     assert str(found.alternative.what) == f"without {construct}"
     assert found.alternative.derived.proven
@@ -793,7 +778,7 @@ def test_white_space_of_some_kinds_only_is_taken_off_as_the_chat_template_does(
     content: str,
 ) -> None:
     found = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
-    assert (found.proven, found.reason) == (True, "")
+    assert (found.proven, str(found.reason)) == (True, "")
 
 
 def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
@@ -801,7 +786,7 @@ def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
     assert not found.proven
     assert found.alternative is not None
     assert found.alternative.derived.proven
-    assert found.alternative.what.endswith("as a fixed date")
+    assert str(found.alternative.what).startswith("with the fixed date")
 
 
 def test_a_template_that_treats_some_contents_differently_is_not_proven() -> None:
@@ -813,7 +798,7 @@ def test_a_template_that_treats_some_contents_differently_is_not_proven() -> Non
     assert 'system:He said "no"' in difference.expected
     assert 'system:He said "yes"' in difference.actual
     assert difference.position == len('system:He said "')
-    assert found.reason == "The two templates write different texts."
+    assert str(found.reason) == "the two templates write different texts"
 
 
 def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go: RealGo) -> None:
@@ -834,28 +819,21 @@ def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go
         "%h %d",
         "100 %% %Y",
         "%-m.%-d.",
-        "%A, %d %B",
-        "%a (%w, %u)",
     ],
 )
 def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) -> None:
     template = ChatTemplate("{{ strftime_now('" + form + "') }}\n" + CHATML, TOKENS)
     found = derived_from(template)
     assert found.proven
-    assert found.needs == ("Ollama 0.11 or later (currentDate)",)
+    assert found.needs == (ServerNeed.DATE,)
     days = [date(2026, month, day) for month in range(1, 13) for day in (1, 9, 10, 28)]
-    # Leap years, and both ends of the years whose weekdays are known.
-    days += [
-        date(y, m, 28) + timedelta(d) for y in (2024, 2028, 2099) for m in (2, 3) for d in range(7)
-    ]
-    days += [date(2024, 1, 1), date(2099, 12, 31)]
     talk = [{"role": "user", "content": "Hi"}]
     answers = real_go.render([Job(found.template, template_data(talk), day, True) for day in days])
     assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
 
 
 def test_unusual_conversations_on_which_the_two_part_are_told() -> None:
-    limits = family_derived("smollm3").limits
+    limits = [str(limit) for limit in family_derived("smollm3").limits]
     assert "/no_think in the system message" in limits
     assert "two user messages in a row" in limits
     assert "a blank answer" not in limits
@@ -927,9 +905,9 @@ def test_a_modelfile_holds_template_stops_system_and_parameters() -> None:
 
 def test_what_a_modelfile_cannot_hold_is_a_problem_with_a_remedy() -> None:
     plain = DerivedTemplate(template="{{.Prompt}}")
-    with pytest.raises(ProblemError, match="cannot hold this system prompt"):
+    with pytest.raises(ProblemError, match="can't contain this system prompt"):
         modelfile("m.gguf", plain, 'say """ and " here')
-    with pytest.raises(ProblemError, match="takes no system message"):
+    with pytest.raises(ProblemError, match="doesn't support a system message"):
         modelfile("m.gguf", plain.model_copy(update={"system": "refused"}), "Be brief.")
     with pytest.raises(ProblemError, match="inside an action"):
         modelfile("m.gguf", DerivedTemplate(template='{{print `"""`}}'))

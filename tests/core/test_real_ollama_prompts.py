@@ -12,15 +12,16 @@ import ollama
 import pytest
 
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import DerivationPlan, TemplateFeature
+from lora_studio.core.templates.feature_detection import probe_template
+from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, derive
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.proof import (
+from lora_studio.core.templates.proof import TemplateProof
+from lora_studio.core.templates.proof_cases import (
     TERSE_TOOLS,
     TOOLS,
     ProofCase,
     TemplateAbilities,
-    TemplateProof,
     cases,
 )
 from lora_studio.core.templates.server.data import prepare
@@ -64,7 +65,7 @@ def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemp
 
 
 def prober_of(template: ChatTemplate) -> Prober:
-    return DerivationPlan.probe(
+    return probe_template(
         Prober(template.render, "<s>" if "bos_token" in template.source else "")
     ).prober
 
@@ -94,8 +95,7 @@ def test_a_real_server_asks_the_model_what_the_chat_template_writes(
     named = "ToolName" in found.template or ".ID" in found.template
     able = TemplateAbilities(
         **{
-            key.lower(): TemplateFeature[key].value in found.covers
-            for key in TemplateFeature.__members__
+            key.lower(): TemplateFeature[key] in found.covers for key in TemplateFeature.__members__
         },
         system=found.system != "refused",
     )

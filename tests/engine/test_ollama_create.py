@@ -12,7 +12,7 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.core.templates.derivation import ID_NEED
+from lora_studio.core.templates.features import ServerNeed
 from lora_studio.engine import jobs
 from lora_studio.engine.export.ollama import (
     server as ollama_server,
@@ -151,7 +151,7 @@ def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails
     def needing_ids(*args: Any, **options: Any) -> events.TemplateDerived:
         event = given(*args, **options)
         assert event.derived is not None
-        needing = event.derived.model_copy(update={"needs": (ID_NEED,)})
+        needing = event.derived.model_copy(update={"needs": (ServerNeed.CALL_IDS,)})
         return event.model_copy(update={"derived": needing})
 
     monkeypatch.setattr(template_sandbox, "derive", needing_ids)

@@ -16,6 +16,7 @@ from lora_studio.core.project import checks
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
+from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.ollama_template import DerivedTemplate, TemplateAlternative
 from lora_studio.gui.pages.export.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.pages.export.page import ExportPage
@@ -165,7 +166,7 @@ def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
     assert question.path == str(tmp_path)
     derived = DerivedTemplate(
         template="{{ range .Messages }}…", stops=("<end>",), proven=True, conversations=264,
-        covers=("the list of tools", "the thinking switch"), limits=("a blank answer",),
+        covers=(TemplateFeature.TOOLS, TemplateFeature.SWITCH), limits=("a blank answer",),
     )  # fmt: skip
     page.on_event(shown(derived, "{% for m in messages %}…"))
     view = page.template

@@ -698,7 +698,7 @@ def test_the_primary_button_leads_from_the_model_to_ollama(
         qtbot.keyClick(window, *primary)
         assert window.page_name == step
         qtbot.keyClick(window, *primary)
-        qtbot.waitUntil(window.pages[step].done, timeout=WAIT)
+        qtbot.waitUntil(window.pages[step].is_done, timeout=WAIT)
     page: Any = window.pages["export"]
     assert page.result.created.name == "bot"
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)

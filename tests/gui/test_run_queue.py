@@ -71,7 +71,7 @@ def test_after_a_failure_the_queue_goes_on_and_says_so(
     _add(parts, runs)
     _until_over(parts, qtbot)
     assert runs[1].state() == "trained"
-    assert any("The queue goes on with the next run." in text for text in parts.said)
+    assert any("The queue continues with the next run." in text for text in parts.said)
 
 
 def test_after_a_cancel_the_queue_rests(
@@ -98,7 +98,7 @@ def test_a_run_that_is_started_while_another_trains_waits(
     parts.queue.start_or_add(runs[0])
     parts.queue.start_or_add(runs[1])
     assert parts.queue.names == [runs[1].path.name]
-    assert "waits in the queue" in parts.said[-1]
+    assert "Run queued" in parts.said[-1]
 
 
 def test_what_waited_before_starts_when_the_user_says_so(
@@ -109,7 +109,7 @@ def test_what_waited_before_starts_when_the_user_says_so(
     state.open(project_folder)
     assert parts.queue.names == [run.path.name for run in runs]
     assert parts.queue.paused
-    assert "2 runs wait in the queue" in parts.said[-1]
+    assert "2 runs are queued" in parts.said[-1]
     qtbot.wait(50)
     assert not parts.jobs.running
     assert [run.state() for run in runs] == ["new", "new"]
@@ -142,8 +142,8 @@ def test_the_queue_is_put_in_order_by_keyboard(
     page = parts.page
     page.on_shown()
     qtbot.waitUntil(lambda: len(page.library.runs) == 3, timeout=WAIT)
-    page.side.setCurrentWidget(page.side.waiting)
-    names, shown = [run.path.name for run in runs], page.side.waiting.list
+    page.side.setCurrentWidget(page.side.queue)
+    names, shown = [run.path.name for run in runs], page.side.queue.list
     assert page.side.tabText(2) == "Queue (3)"
     shown.setFocus()
     shown.setCurrentRow(2)
@@ -165,11 +165,11 @@ def test_cut_off_runs_go_on_and_trained_ones_are_run_again(
     page.on_shown()
     qtbot.waitUntil(lambda: len(page.library.runs) == 50, timeout=WAIT)
     page.table.choose([made[49].path.name, made[0].path.name])
-    page.do.actions["queue"].trigger()
+    page.run_actions.actions["queue"].trigger()
     qtbot.waitUntil(lambda: len(parts.queue.items) == 2, timeout=WAIT)
     first, second = parts.queue.items
     assert first == QueuedRun(run=made[49].path.name, resume=True)
     assert not second.resume
     copy = RunFolder(project_folder / "runs" / second.run)
     assert copy.load_project() == made[0].load_project()
-    qtbot.waitUntil(lambda: not page.library.is_looking, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.library.is_scanning, timeout=WAIT)

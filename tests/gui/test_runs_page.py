@@ -39,7 +39,7 @@ def page(parts: Parts, project_folder: Path, qtbot: QtBot) -> RunsPage:
 
 def _until_seen(page: RunsPage, qtbot: QtBot, count: int) -> None:
     qtbot.waitUntil(
-        lambda: len(page.library.runs) == count and not page.library.is_looking, timeout=WAIT
+        lambda: len(page.library.runs) == count and not page.library.is_scanning, timeout=WAIT
     )
 
 
@@ -56,7 +56,7 @@ def _choose(page: RunsPage, *places: int) -> list[str]:
 
 def test_a_project_without_runs_says_what_will_be_here(parts: Parts, qtbot: QtBot) -> None:
     parts.page.on_shown()
-    qtbot.waitUntil(lambda: not parts.page.library.is_looking, timeout=WAIT)
+    qtbot.waitUntil(lambda: not parts.page.library.is_scanning, timeout=WAIT)
     assert parts.page.content.currentIndex() == 0
 
 
@@ -72,7 +72,7 @@ def test_words_and_states_narrow_the_table(page: RunsPage, qtbot: QtBot) -> None
     page.filter.setCurrentIndex(page.filter.findData("failed"))
     page.filter.activated.emit(page.filter.currentIndex())
     assert [run.state for run in page.table.rows.shown] == ["failed"]
-    assert page.table.rows.shown[0].reason == "The disk is full."
+    assert str(page.table.rows.shown[0].reason) == "The disk is full."
 
 
 def test_every_column_sorts_both_ways_and_the_choice_stays(page: RunsPage) -> None:
@@ -106,7 +106,7 @@ def test_ticked_runs_are_plotted_on_a_quantity_of_choice(page: RunsPage, qtbot: 
 def test_no_more_runs_are_ticked_than_there_are_colours(page: RunsPage, parts: Parts) -> None:
     page.table.rows.tick(_names(page), True)
     assert len(page.table.rows.ticked) == 6
-    assert "6 runs at most" in parts.said[-1]
+    assert "up to 6 runs" in parts.said[-1]
 
 
 def test_a_run_that_cannot_be_read_does_not_stay_ticked(
@@ -116,7 +116,7 @@ def test_a_run_that_cannot_be_read_does_not_stay_ticked(
     page.library.run(name).events_file.unlink()
     page.table.rows.tick([name], True)
     qtbot.waitUntil(lambda: page.table.rows.ticked == [], timeout=WAIT)
-    assert "events.jsonl cannot be used" in parts.said[-1]
+    assert "events.jsonl" in parts.said[-1]
 
 
 def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
@@ -126,7 +126,7 @@ def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
         "source", "rank", "alpha", "sources", "epochs", "learning_rate", "seed",
     ]  # fmt: skip
     assert all(line.differs for line in lines)
-    page.side.settings.only.click()
+    page.side.settings.differences_only.click()
     everything = page.side.settings.lines.lines
     assert len(everything) > 60
     assert {line.about.name for line in everything if line.differs} == {
@@ -215,7 +215,7 @@ def test_settings_of_a_run_come_into_the_project_as_one_step(
     parts.state.set("training", "epochs", 7.0)
     _choose(page, 1)
     run = page.table.chosen()[0]
-    page.do.actions["settings"].trigger()
+    page.run_actions.actions["settings"].trigger()
     qtbot.waitUntil(lambda: parts.state.get("lora", "rank") == run.rank, timeout=WAIT)
     assert parts.state.get("training", "epochs") == run.value("training.epochs")
     assert parts.state.get("training", "seed") == run.value("training.seed")
@@ -229,7 +229,7 @@ def test_run_again_makes_a_new_run_with_the_same_settings(
 ) -> None:
     scenario(train=SHORT)
     (name,) = _choose(page, 3)
-    page.do.actions["again"].trigger()
+    page.run_actions.actions["repeat"].trigger()
     _until_seen(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     made = list_runs(page.library.run(name).path.parent)[0]
@@ -242,7 +242,7 @@ def test_training_on_begins_with_the_adapter_of_the_run(
 ) -> None:
     scenario(train=SHORT)
     (name,) = _choose(page, 0)
-    page.do.actions["go_on"].trigger()
+    page.run_actions.actions["continue"].trigger()
     _until_seen(page, qtbot, 13)
     qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
     made = list_runs(page.library.run(name).path.parent)[0]
@@ -264,7 +264,7 @@ def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
     parts.launcher.open_run(page.library.run(names[1]))
     qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
     dialog = _open_deletion(page, qtbot)
-    assert "to the trash: 19 kB" in dialog.text.text()
+    assert "(19 kB)" in dialog.text.text()
     assert not dialog.checkpoints.isVisible()
     dialog.all.click()
     _until_seen(page, qtbot, 10)
@@ -290,10 +290,10 @@ def test_checkpoints_alone_can_go(
     )
     _choose(page, 0)
     dialog = _open_deletion(page, qtbot)
-    assert dialog.checkpoints.text() == "Only checkpoints, 7 kB"
+    assert dialog.checkpoints.text() == "Delete checkpoints only (7 kB)"
     dialog.checkpoints.click()
     qtbot.waitUntil(lambda: not run.checkpoints.exists(), timeout=WAIT)
-    qtbot.waitUntil(lambda: not page.do.tasks.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.run_actions.tasks.busy, timeout=WAIT)
     assert run.adapter.is_dir()
 
 
@@ -314,20 +314,20 @@ def test_the_menu_offers_what_is_possible(page: RunsPage, qtbot: QtBot) -> None:
     _until_seen(page, qtbot, 16)
     broken = next(run.folder for run in page.table.rows.shown if run.state == "unreadable")
     page.table.choose([broken])
-    on = {name for name, action in page.do.actions.items() if action.isEnabled()}
+    on = {name for name, action in page.run_actions.actions.items() if action.isEnabled()}
     assert on == {"rename", "tag", "csv", "folder", "delete"}
 
 
 def test_a_right_click_chooses_the_run_under_it(page: RunsPage, qtbot: QtBot) -> None:
-    page.table.menu_wanted.disconnect()
+    page.table.menu_requested.disconnect()
     place = page.table.visualRect(page.table.rows.index(2, 2)).center()
-    with qtbot.waitSignal(page.table.menu_wanted):
+    with qtbot.waitSignal(page.table.menu_requested):
         page.table.customContextMenuRequested.emit(place)
     assert [run.folder for run in page.table.chosen()] == [_names(page)[2]]
 
 
 def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot: QtBot) -> None:
-    page.do.write_csv(tmp_path / "runs.csv", page.table.rows.shown)
+    page.run_actions.write_csv(tmp_path / "runs.csv", page.table.rows.shown)
     qtbot.waitUntil(lambda: (tmp_path / "runs.csv").is_file(), timeout=WAIT)
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
 
@@ -376,8 +376,8 @@ def test_a_grid_of_two_settings_waits_in_the_queue(
     qtbot.mouseClick(page.header.primary, Qt.MouseButton.LeftButton)
     dialog = QApplication.activeModalWidget()
     assert isinstance(dialog, GridDialog)
-    assert dialog.add.text() == "Add 9 runs to the queue"
-    assert dialog.total.text() == "9 runs, about 10 min in all."  # as long as those before
+    assert dialog.add.text() == "Add 9 runs to queue"
+    assert dialog.total.text() == "9 runs, about 10 min in total"  # as long as those before
     dialog.first.numbers.setText("8, 0")
     assert "from 1 to 1024" in dialog.first.error.text()
     assert not dialog.add.isEnabled()
@@ -405,7 +405,7 @@ def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot:
     assert [table.horizontalHeaderItem(n).text() for n in range(3)] == ["5e-5", "1e-4", "2e-4"]
     runs = {(run.rank, run.value("training.learning_rate")): run for run in page.library.runs}
     lowest = min(runs, key=lambda key: runs[key].best_eval or 9.0)
-    assert page.side.grids.words.text().endswith(
+    assert page.side.grids.summary.text().endswith(
         f"with Rank {lowest[0]}, Learning rate {decimal(lowest[1])}."
     )
     table.item(1, 2).setSelected(True)

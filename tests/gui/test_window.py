@@ -843,4 +843,4 @@ def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
     assert window.header.queue.text() == "2 queued"
     window.header.queue.click()
     assert window.page_name == "runs"
-    assert window.runs.side.currentWidget() is window.runs.side.waiting
+    assert window.runs.side.currentWidget() is window.runs.side.queue

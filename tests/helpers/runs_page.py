@@ -19,10 +19,10 @@ class Parts:
         state.messages.posted.connect(lambda message: self.said.append(message.text))
         state.messages.connect_view()
         self.jobs = JobControl()
-        self.flow = JobLauncher(state, self.jobs)
-        self.queue = RunQueue(state, self.jobs, self.flow)
+        self.launcher = JobLauncher(state, self.jobs)
+        self.queue = RunQueue(state, self.jobs, self.launcher)
         self.page = RunsPage(state, self.queue, preferences or Preferences())
-        self.page.open_requested.connect(self.flow.open_run)
+        self.page.open_requested.connect(self.launcher.open_run)
         self.page.close_requested.connect(self.jobs.detach)
         self.jobs.event_received.connect(self.page.on_event)
         self.page.resize(1100, 760)
@@ -32,5 +32,5 @@ class Parts:
         self.queue.leave()
         self.page.leave()
         self.jobs.detach()
-        for part in (self.page, self.queue, self.flow, self.jobs):
+        for part in (self.page, self.queue, self.launcher, self.jobs):
             part.deleteLater()

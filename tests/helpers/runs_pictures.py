@@ -23,7 +23,7 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     as_search(make_runs(folder, 60, steps=200))
     page = window.runs
     window.show_page("runs")
-    until(lambda: len(page.library.runs) >= 60 and not page.library.is_looking, 20)
+    until(lambda: len(page.library.runs) >= 60 and not page.library.is_scanning, 20)
     names = [run.folder for run in page.table.rows.shown if run.step == 200]
     page.table.rows.tick(names[:3], True)
     page.table.choose(names[:1])
@@ -35,13 +35,13 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     page.plot.read_at(None)
     window.queue.pause()
     window.queue.add([QueuedRun(run=name) for name in names[3:6]])
-    page.side.setCurrentWidget(page.side.waiting)
-    page.side.waiting.list.setCurrentRow(1)
+    page.side.setCurrentWidget(page.side.queue)
+    page.side.queue.list.setCurrentRow(1)
     yield "runs-queue", window
     window.queue.remove(names)
     page.side.setCurrentWidget(page.side.grids)
     yield "runs-grid", window
-    page.do.search()
+    page.run_actions.open_grid_search()
     searching = page.findChild(GridDialog)
     assert searching is not None
     QTest.qWait(100)
@@ -54,7 +54,7 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     cut = next(run.folder for run in page.library.runs if run.state == "interrupted")
     page.table.choose([cut])
     yield "runs-interrupted", window
-    page.do.actions["delete"].trigger()
+    page.run_actions.actions["delete"].trigger()
     deletion = page.findChild(DeleteDialog)
     assert deletion is not None
     QTest.qWait(100)

@@ -1,7 +1,7 @@
-"""Names the construct of a chat template that a Go template cannot express, by taking it out.
+"""Finds the construct of a chat template that a Go template cannot express, by removing it.
 
-What is suspected is replaced in the syntax tree by what it works on (a filter by its operand) or by
-false (a look into a text). Where the rest can be derived and proven, that construct was it.
+Each suspect is replaced in the syntax tree: a filter by its operand, a test of a text by false. If
+the rest can be derived and proven, that construct was the obstacle.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from jinja2 import nodes
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.templates.chat_template import ChatTemplate
 
 #: Filters and methods that a derived TEMPLATE expresses, or that change no text.
@@ -30,27 +31,29 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Construct:
-    """One use of something, by its number in the tree; `words` say what it is."""
+    """One construct, by its number in the tree; `kind` describes it."""
 
     number: int
     line: int
-    words: str
+    kind: Text
 
-    def __str__(self) -> str:
-        return f"{self.words} in line {self.line}"
+    @property
+    def title(self) -> Text:
+        """Return the construct with its line."""
+        return text("{construct} in line {line:d}", construct=self.kind, line=self.line)
 
 
-def suspects(template: ChatTemplate) -> list[Construct]:
-    """What may hinder a derivation, in the order of the source."""
-    found = []
+def find_suspects(template: ChatTemplate) -> list[Construct]:
+    """Return the constructs that may prevent a derivation, in the order of the source."""
+    suspected = []
     for number, node in enumerate(_walk(template.tree)):
-        if words := _words(node):
-            found.append(Construct(number, node.lineno, words))
-    return found[:MOST]
+        if kind := _describe(node):
+            suspected.append(Construct(number, node.lineno, kind))
+    return suspected[:MOST]
 
 
-def without(template: ChatTemplate, constructs: list[Construct]) -> ChatTemplate:
-    """The chat template with these constructs taken out."""
+def remove_constructs(template: ChatTemplate, constructs: list[Construct]) -> ChatTemplate:
+    """Return the chat template without these constructs."""
     numbers = {construct.number for construct in constructs}
     tree = template.tree
     for number, node in reversed([*enumerate(_walk(tree))]):
@@ -65,22 +68,23 @@ def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
         yield from _walk(child)
 
 
-def _words(node: nodes.Node) -> str:
+def _describe(node: nodes.Node) -> Text | None:
     match node:
         case nodes.Filter(name=name) if name not in _EXPRESSED:
-            return f"the filter {name}"
+            return text("the filter {name}", name=name)
         case nodes.Call(node=nodes.Getattr(attr=attr)) if attr not in _EXPRESSED:
-            return f"the method {attr}" if attr in _LOOKS or _is_text_method(attr) else ""
+            is_method = attr in _LOOKS or _is_text_method(attr)
+            return text("the method {name}", name=attr) if is_method else None
         case nodes.Compare(ops=[nodes.Operand(op="in" | "notin")], expr=nodes.Const(value=str())):
-            return "a search in a text"
+            return text("a search in a text")
         case nodes.Compare(expr=nodes.Getattr(attr="index" | "index0" | "revindex")) if any(
             isinstance(item.expr, nodes.Const) and item.expr.value not in (0, 1)
             for item in node.ops
         ):
-            return "a comparison with the number of a message"
+            return text("a comparison with the number of a message")
         case nodes.Getitem(arg=nodes.Slice()):
-            return "a part of a text or list"
-    return ""
+            return text("a slice of a text or list")
+    return None
 
 
 def _is_text_method(name: str) -> bool:
@@ -88,7 +92,7 @@ def _is_text_method(name: str) -> bool:
 
 
 def _harmless(node: nodes.Node) -> nodes.Node:
-    """What stands for a construct that is taken out."""
+    """Return the replacement of a removed construct."""
     match node:
         case nodes.Filter(node=nodes.Node() as operand):
             return operand

@@ -1,4 +1,4 @@
-"""Writes a Modelfile for `ollama create -f`, with everything quoted that its reader would drop."""
+"""Writes a Modelfile for `ollama create -f`, quoting everything that its reader would drop."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import fail
 from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.ollama_template import DerivedTemplate
+
+_SYSTEM_PROMPT, _STOP_STRING = Text(template="system prompt"), Text(template="stop string")
 
 Parameter = str | int | float | bool | Sequence[str]
 _ACTION = re.compile(r'\{\{(?:/\*.*?\*/|"(?:\\.|[^"\\])*"|`[^`]*`|\}(?!\})|[^}"`])*\}\}', re.DOTALL)
@@ -20,23 +23,21 @@ def modelfile(
     system: str | None = None,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> str:
-    """A Modelfile for `ollama create -f`; raises ProblemError for what it cannot hold.
+    """Return a Modelfile; raises ProblemError for text that a Modelfile cannot contain.
 
-    `parameters` are the server's (temperature, num_ctx, …); stop strings of `derived` are added.
+    `parameters` are the server's (temperature, num_ctx, …). The stop strings of `derived` are added.
     """
     if system and derived.system == "refused":
         raise fail(
             "export.system_refused",
-            "This model's chat template takes no system message.",
+            "This model's chat template doesn't support a system message.",
             "Remove the system prompt from the export settings.",
         )
     lines = [f"FROM {from_path}", f'TEMPLATE """{_template_text(derived.template)}"""']
     if system:
         if not _survives(system):
-            lines.append(
-                "# `ollama create -f` drops characters of this text that cannot be printed."
-            )
-        lines.append(f"SYSTEM {_value(system, 'system prompt')}")
+            lines.append("# `ollama create -f` drops unprintable characters of this text.")
+        lines.append(f"SYSTEM {_value(system, _SYSTEM_PROMPT)}")
     stops = [*derived.stops]
     for name, value in (parameters or {}).items():
         if name == "stop":
@@ -44,7 +45,7 @@ def modelfile(
         else:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             lines.append(f"PARAMETER {name} {text}")
-    lines += [f"PARAMETER stop {_value(stop, 'stop string')}" for stop in dict.fromkeys(stops)]
+    lines += [f"PARAMETER stop {_value(stop, _STOP_STRING)}" for stop in dict.fromkeys(stops)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,7 +54,7 @@ def _listed(value: Parameter) -> Sequence[object]:
 
 
 def _template_text(template: str) -> str:
-    """The TEMPLATE with everything quoted that a Modelfile's reader would end at or drop."""
+    """Return the TEMPLATE with everything quoted that would end the value or be dropped."""
     pieces, at = [], 0
     for action in _ACTION.finditer(template):
         pieces += [_as_actions(template[at : action.start()]), action.group()]
@@ -62,8 +63,9 @@ def _template_text(template: str) -> str:
     if '"""' in text or not _survives(text):
         raise fail(
             "export.template_unquotable",
-            "The TEMPLATE holds, inside an action, characters that a Modelfile cannot carry.",
-            'Write them as escapes in a Go string, as in {{"\\u00a0"}}.',
+            "An action of the TEMPLATE contains characters that a Modelfile can't contain.",
+            "Write them as escapes in a Go string, such as {example}.",
+            example=r'{{"\u00a0"}}',
         )
     return text
 
@@ -81,11 +83,11 @@ def _as_actions(text: str) -> str:
 
 
 def _survives(text: str) -> bool:
-    """Whether a Modelfile's reader keeps every character: it drops what is not printable."""
+    """Return whether a Modelfile's reader keeps every character; it drops unprintable ones."""
     return all(character.isprintable() or character in "\n\t" for character in text)
 
 
-def _value(text: str, what: str) -> str:
+def _value(text: str, kind: Text) -> str:
     # A quoted value ends at the first closing mark that white space follows.
     if not re.search(r'"""(\s|$)', text):
         return f'"""{text}"""'
@@ -93,6 +95,8 @@ def _value(text: str, what: str) -> str:
         return f'"{text}"'
     raise fail(
         "export.unquotable",
-        f"A Modelfile cannot hold this {what}: {text[:60]!r}.",
-        "Take out the double quotes, or create the model through the program instead.",
+        "A Modelfile can't contain this {kind}: {value}.",
+        "Remove the double quotes, or create the model with LoRA Studio instead.",
+        kind=kind,
+        value=repr(text[:60]),
     )

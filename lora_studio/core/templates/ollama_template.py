@@ -1,7 +1,7 @@
-"""From any chat template to an Ollama TEMPLATE with stop strings, proven equal at text level.
+"""Derives an Ollama TEMPLATE with stop strings from any chat template, and proves the texts equal.
 
-The chat template is probed (template_probe), written down as a Go template (template_emit) and
-compared with it on other conversations (template_proof). There is no table of known models.
+The chat template is probed (`probing`), written as a Go template (`writing`) and compared with it on
+other conversations (`proof`). There is no table of known models.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 
-from lora_studio.core import formatting
+from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.templates import constructs
 from lora_studio.core.templates.chat_template import ChatTemplate
-from lora_studio.core.templates.derivation import (
-    WITHOUT,
-    DerivationPlan,
-    ProvenTemplate,
-    TemplateFeature,
-)
+from lora_studio.core.templates.derivation import ProvenTemplate, prove
+from lora_studio.core.templates.derivation_plan import WITHOUT, DerivationPlan
+from lora_studio.core.templates.feature_detection import probe_template
+from lora_studio.core.templates.features import TemplateFeature
 from lora_studio.core.templates.probing.decision_trees import NotDerivableError
 from lora_studio.core.templates.probing.prober import ODD_PADDING, Prober, ProbeRenderer
 from lora_studio.core.templates.server.data import Message
@@ -39,29 +37,30 @@ def derive(
     eos: Iterable[str] = (),
     frozen_date: date | None = None,
 ) -> DerivedTemplate:
-    """Derives and proves a TEMPLATE for the chat template behind `render`.
+    """Return a TEMPLATE for the chat template behind `render`, with the outcome of its proof.
 
-    `render` raises for what the template refuses; keywords it gets (strftime_now, tools) must reach
-    the template. `server_adds_bos` says that the server puts `bos` in front by itself, so that the
-    TEMPLATE must not. `frozen_date` writes that day in place of the current one: for servers
-    without currentDate, and for date forms that a TEMPLATE cannot write.
+    `render` raises for what the chat template rejects, and passes its keywords (strftime_now, tools)
+    on. `server_adds_bos`: the server writes `bos` itself, so the TEMPLATE must not. `frozen_date` is
+    written in place of the current date, for servers without currentDate and for date formats that
+    a TEMPLATE cannot write.
     """
     try:
         render, sample, notes = _accepted(render)
         strip = bos if server_adds_bos and sample.startswith(bos) else ""
         plan, proven, left_out = _with_any_padding(Prober(render, strip), frozen_date)
     except NotDerivableError as error:
-        return DerivedTemplate(reason=f"{_sentence(error)}.")
+        return DerivedTemplate(reason=error.reason)
     limits = proven.limits
     if server_adds_bos and bos and not strip:
-        limits = (f"the server puts {bos} in front, the chat template does not", *limits)
+        extra_bos = text("the server starts with {bos}, the chat template doesn't", bos=bos)
+        limits = (extra_bos, *limits)
     return DerivedTemplate(
         template=proven.template,
         stops=tuple(dict.fromkeys([*eos, *plan.marks(bos)]))[:MOST_STOPS],
         proven=proven.difference is None,
         conversations=proven.conversations,
         first_difference=proven.difference,
-        reason="" if proven.difference is None else "The two templates write different texts.",
+        reason=text("the two templates write different texts" if proven.difference else ""),
         system=proven.system,
         tools="$.Tools" in proven.template,
         thinking=".Thinking" in proven.template,
@@ -74,18 +73,20 @@ def derive(
 
 def _with_any_padding(
     prober: Prober, frozen: date | None
-) -> tuple[DerivationPlan, ProvenTemplate, list[str]]:
-    """The plan, what it yields and why more is left out; odd white space is probed where the usual
-    leads to nothing. Raises NotDerivableError."""
-    usual: tuple[DerivationPlan, ProvenTemplate, list[str]] | NotDerivableError
+) -> tuple[DerivationPlan, ProvenTemplate, list[Text]]:
+    """Return the plan, its TEMPLATE and why features are omitted; raises NotDerivableError.
+
+    Unusual white space is probed where the usual one leads to no proof.
+    """
+    usual: tuple[DerivationPlan, ProvenTemplate, list[Text]] | NotDerivableError
     try:
-        plan = DerivationPlan.probe(prober)
+        plan = probe_template(prober)
         usual = plan, *_richest(plan, frozen)
     except NotDerivableError as error:
         usual = error
     if isinstance(usual, NotDerivableError) or usual[1].difference is not None:
         with contextlib.suppress(NotDerivableError):
-            plan = DerivationPlan.probe(replace(prober, padding=ODD_PADDING, _seen={}))
+            plan = probe_template(replace(prober, padding=ODD_PADDING, _seen={}))
             proven, left_out = _richest(plan, frozen)
             if proven.difference is None:
                 return plan, proven, left_out
@@ -94,40 +95,63 @@ def _with_any_padding(
     return usual
 
 
-def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[str]]:
-    """The proven TEMPLATE with the most features, and why others are left out.
+def _richest(plan: DerivationPlan, frozen: date | None) -> tuple[ProvenTemplate, list[Text]]:
+    """Return the proven TEMPLATE with the most features, and why others are omitted.
 
-    Everything at once is tried first. Where that fails, features are added one by one, so that each
-    that is left out has a reason of its own.
+    All features at once are tried first. If that fails, they are added one by one, so that each
+    omitted one has its own reason.
     """
     try:
-        proven = plan.with_features(plan.features).prove(frozen)
+        proven = prove(plan.with_features(plan.features), frozen)
         if proven.difference is None or not plan.features:
             return proven, []
     except NotDerivableError:
         if not plan.features:
             raise
-    proven = plan.with_features(frozenset()).prove(frozen)
-    kept, notes = frozenset[TemplateFeature](), list[str]()
+    proven = prove(plan.with_features(frozenset()), frozen)
+    included, notes = frozenset[TemplateFeature](), list[Text]()
     if proven.difference is not None:
         return proven, []
     for feature in (feature for feature in TemplateFeature if feature in plan.features):
-        reason = ""
-        for forbidden in (plan.forbidden, *(WITHOUT if feature is TemplateFeature.CALLS else ())):
-            less = replace(plan, forbidden=forbidden)
-            try:
-                richer = less.with_features(kept | {feature}).prove(frozen)
-            except NotDerivableError as error:
-                reason = reason or str(error)
-                continue
-            if (difference := richer.difference) is None:
-                kept, proven, plan = kept | {feature}, richer, less
-                break
-            reason = reason or f"{difference.expected!r} would become {difference.actual!r}"
-        else:
+        richer = _with_feature(plan, included, feature, frozen)
+        if isinstance(richer, Text):
             if feature.is_usual:
-                notes.append(f"left out: {feature.value}, since {reason}")
+                notes.append(
+                    text(
+                        "omitted: {feature}, because {reason}",
+                        feature=feature.description,
+                        reason=richer,
+                    )
+                )
+        else:
+            included, (plan, proven) = included | {feature}, richer
     return proven, notes
+
+
+def _with_feature(
+    plan: DerivationPlan,
+    included: frozenset[TemplateFeature],
+    feature: TemplateFeature,
+    frozen: date | None,
+) -> tuple[DerivationPlan, ProvenTemplate] | Text:
+    """Return the plan and the proven TEMPLATE with one more feature, or why there is none."""
+    reason: Text | None = None
+    for forbidden in (plan.forbidden, *(WITHOUT if feature is TemplateFeature.CALLS else ())):
+        less = replace(plan, forbidden=forbidden)
+        try:
+            richer = prove(less.with_features(included | {feature}), frozen)
+        except NotDerivableError as error:
+            reason = reason or error.reason
+            continue
+        if (difference := richer.difference) is None:
+            return less, richer
+        reason = reason or text(
+            "{expected} would become {actual}",
+            expected=repr(difference.expected),
+            actual=repr(difference.actual),
+        )
+    assert reason is not None
+    return reason
 
 
 def derive_from(
@@ -138,10 +162,10 @@ def derive_from(
     eos: Iterable[str] = (),
     frozen_date: date | None = None,
 ) -> DerivedTemplate:
-    """The same for a chat template whose source is at hand, so that what hinders can be named.
+    """Return a TEMPLATE as `derive` does, and name the obstacle if it is not proven.
 
-    Where nothing is proven, the nearest TEMPLATE that is comes as the alternative: with a fixed
-    date, or for the chat template without the construct that Go cannot express.
+    The alternative is then the nearest proven TEMPLATE: with a fixed date, or for the chat template
+    without the construct that Go cannot express.
     """
 
     def attempt(made: ChatTemplate, day: date | None = frozen_date) -> DerivedTemplate:
@@ -157,42 +181,53 @@ def derive_from(
         fixed = attempt(template, today)
         if fixed.proven:
             other = TemplateAlternative(
-                what=f"with {today:%d %B %Y} as a fixed date", derived=fixed
+                what=text("with the fixed date {date}", date=f"{today:%d %B %Y}"), derived=fixed
             )
             return derived.model_copy(update={"alternative": other})
-    suspected = constructs.suspects(template)
+    suspected = constructs.find_suspects(template)
     groups = [[construct] for construct in suspected]
     groups += [suspected] if len(suspected) > 1 else []
     for group in groups:
-        found = attempt(constructs.without(template, group))
-        if found.proven:
-            names = formatting.listed([str(construct) for construct in group])
-            other = TemplateAlternative(what=f"without {names}", derived=found)
-            reason = f"{derived.reason.rstrip('.')}: a Go template cannot express {names}."
+        reduced = attempt(constructs.remove_constructs(template, group))
+        if reduced.proven:
+            names = listed([construct.title for construct in group])
+            other = TemplateAlternative(
+                what=text("without {constructs}", constructs=names), derived=reduced
+            )
+            reason = text(
+                "{reason}: a Go template cannot express {constructs}",
+                reason=derived.reason,
+                constructs=names,
+            )
             return derived.model_copy(update={"reason": reason, "alternative": other})
     return derived
 
 
-def _accepted(render: ProbeRenderer) -> tuple[ProbeRenderer, str, tuple[str, ...]]:
-    """The renderer that accepts our messages, its text for a greeting, and notes about it.
+def _accepted(render: ProbeRenderer) -> tuple[ProbeRenderer, str, tuple[Text, ...]]:
+    """Return a renderer that accepts our messages, its text for a greeting, and notes about it.
 
-    Templates of models that see pictures may want a content as a list of parts; those of models
-    that call tools may want a list of tools, even an empty one.
+    Templates of vision models may need the content as a list of parts; those of models that call
+    tools may need a list of tools, even an empty one.
     """
-    refusal = "it leaves the message out"
+    refusal: str | None = None
     for renderer, *notes in _renderers(render):
         try:
             text = renderer([{"role": "user", "content": "Zu0uZ"}], True)
         except Exception as error:  # foreign code may raise anything
-            if refusal == "it leaves the message out":
-                refusal = str(error) or type(error).__name__
+            refusal = refusal or str(error) or type(error).__name__
             continue
         if "Zu0uZ" in text:
             return renderer, text, tuple(notes)
-    raise NotDerivableError(f"the chat template refuses a single user message: {refusal}")
+    if refusal is None:
+        raise NotDerivableError("the chat template omits a single user message")
+    raise NotDerivableError(
+        "the chat template rejects a single user message: {error}", error=refusal
+    )
 
 
-def _renderers(render: ProbeRenderer) -> Iterator[tuple[ProbeRenderer] | tuple[ProbeRenderer, str]]:
+def _renderers(
+    render: ProbeRenderer,
+) -> Iterator[tuple[ProbeRenderer] | tuple[ProbeRenderer, Text]]:
     yield (render,)
 
     def in_parts(messages: list[Message], add_generation_prompt: bool, **variables: object) -> str:
@@ -203,7 +238,7 @@ def _renderers(render: ProbeRenderer) -> Iterator[tuple[ProbeRenderer] | tuple[P
     def with_list(messages: list[Message], add_generation_prompt: bool, **variables: object) -> str:
         return render(messages, add_generation_prompt, **({"tools": []} | variables))
 
-    yield with_list, "without tools the chat template was given an empty list of tools"
+    yield with_list, text("without tools, the chat template gets an empty list of tools")
 
 
 def _in_parts(message: Mapping[str, object]) -> Message:
@@ -211,8 +246,3 @@ def _in_parts(message: Mapping[str, object]) -> Message:
     if not content and "tool_calls" in message:
         return {**message}
     return {**message, "content": [{"type": "text", "text": content}]}
-
-
-def _sentence(error: NotDerivableError) -> str:
-    text = str(error).rstrip(".")
-    return text[:1].upper() + text[1:]

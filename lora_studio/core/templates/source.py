@@ -1,4 +1,4 @@
-"""Finds a chat template on disk, and the special tokens that it and the server add to a prompt."""
+"""Reads a chat template from disk, with the special tokens that it and the server add to a prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system.files import reason_of
 
-#: What stands for a token that a bare template file names and nothing beside it tells.
+#: Assumed for tokens that a template file uses when no tokenizer_config.json is next to it.
 USUAL_BOS, USUAL_EOS = "<s>", "</s>"
 
 
@@ -19,8 +19,8 @@ USUAL_BOS, USUAL_EOS = "<s>", "</s>"
 class TemplateSource:
     """A chat template and the texts of the special tokens that it may write.
 
-    `server_adds_bos` tells whether llama.cpp puts `bos` in front of a prompt by itself; `assumed`
-    names the tokens whose text is a guess.
+    `server_adds_bos`: llama.cpp starts every prompt with `bos` itself. `assumed`: the tokens whose text
+    is a guess.
     """
 
     text: str
@@ -30,21 +30,21 @@ class TemplateSource:
 
     @property
     def bos(self) -> str:
-        """The text of the token that begins a prompt; empty when there is none."""
+        """Return the text of the token that begins a prompt, "" for none."""
         return self.special_tokens.get("bos_token", "")
 
     @property
     def eos(self) -> str:
-        """The text of the token that ends an answer; empty when it is not known."""
+        """Return the text of the token that ends an answer, "" if unknown."""
         return "" if "eos_token" in self.assumed else self.special_tokens.get("eos_token", "")
 
 
-def find(
+def read_source(
     path: Path, *, bos: str | None = None, eos: str | None = None, adds_bos: bool | None = None
 ) -> TemplateSource:
-    """The chat template of a model folder, or in a file of its own; raises ProblemError.
+    """Return the chat template of a model folder or a template file; raises ProblemError.
 
-    `bos`, `eos` and `adds_bos` overrule what `tokenizer_config.json` beside it says.
+    `bos`, `eos` and `adds_bos` take precedence over `tokenizer_config.json`.
     """
     folder = path if path.is_dir() else path.parent
     config = _json(folder / "tokenizer_config.json")
@@ -67,9 +67,11 @@ def _of_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",
-            f"{path} cannot be read: {reason_of(error)}.",
-            "Give a model folder or a text file with a chat template.",
+            "{path} can't be read: {reason}.",
+            "Choose a model folder or a text file with a chat template.",
             where=Where(file=str(path)),
+            path=str(path),
+            reason=reason_of(error),
         ) from None
     if path.name != "tokenizer_config.json":
         return text
@@ -94,9 +96,10 @@ def _of_config(config: dict[str, Any], path: Path) -> str:
     if not isinstance(template, str) or not template:
         raise fail(
             "template.missing",
-            f"There is no chat template in {path}.",
-            "Give a folder with chat_template.jinja or tokenizer_config.json, or the template file.",
+            "There is no chat template in {path}.",
+            "Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.",
             where=Where(file=str(path)),
+            path=str(path),
         )
     return template
 
@@ -113,7 +116,7 @@ def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
 
 
 def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
-    """As llama.cpp's converter decides: by the setting, else by what the tokenizer itself does."""
+    """Decide as llama.cpp's converter does: by the setting, else by what the tokenizer itself does."""
     stated = config.get("add_bos_token")
     if isinstance(stated, bool):
         return stated
@@ -124,7 +127,7 @@ def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """The object in a file; empty when there is no such file."""
+    """Return the object in a file, {} if the file does not exist."""
     try:
         found = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
@@ -132,8 +135,10 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise fail(
             "template.unreadable",
-            f"{file} cannot be read: {reason_of(error)}.",
-            "Repair the file or fetch the model again.",
+            "{path} can't be read: {reason}.",
+            "Repair the file or download the model again.",
             where=Where(file=str(file)),
+            path=str(file),
+            reason=reason_of(error),
         ) from None
     return found if isinstance(found, dict) else {}

@@ -57,7 +57,7 @@ def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     from lora_studio.core.templates import source as template_source
     from lora_studio.engine.export.ollama import template_sandbox
 
-    source = template_source.find(
+    source = template_source.read_source(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
     job.progress("deriving the Ollama template", 0, None)

@@ -10,9 +10,10 @@ from PySide6.QtCore import QObject
 from lora_studio.client.sleep_inhibitor import SleepInhibitor
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.desktop.notifications import Notifications
 from lora_studio.gui.desktop.task_bar import TaskBar
-from lora_studio.gui.jobs.control import DOING, JobControl
+from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 
@@ -78,7 +79,7 @@ class DesktopIntegration(QObject):
         worker = self._jobs.run.worker_pid() if self._jobs.run is not None else None
         if worker is not None and worker != self._worker:
             self._worker = worker
-            self._awake.hold(worker, tr(DOING[self._jobs.kind]))
+            self._awake.hold(worker, tell(COMMANDS[self._jobs.kind].title))
 
     def _ended(self, kind: str, ending: events.Ending) -> None:
         begun, self._begun = self._begun, None
@@ -94,10 +95,10 @@ def _title(kind: str, ending: events.Ending) -> str:
         case events.Done(stopped=True):
             return tr("Training has stopped")
         case events.Failed():
-            return tr("{doing} has failed").format(doing=tr(DOING[kind]))
+            return tr("{doing} has failed").format(doing=tell(COMMANDS[kind].title))
         case events.Cancelled():
-            return tr("{doing} was cancelled").format(doing=tr(DOING[kind]))
-    return tr("{doing} is done").format(doing=tr(DOING[kind]))
+            return tr("{doing} was cancelled").format(doing=tell(COMMANDS[kind].title))
+    return tr("{doing} is done").format(doing=tell(COMMANDS[kind].title))
 
 
 def _text(ending: events.Ending, took: float) -> str:

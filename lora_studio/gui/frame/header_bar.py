@@ -139,7 +139,7 @@ class HeaderBar(QFrame):
         layout = self.layout()
         return layout.sizeHint().width() if layout is not None else 0
 
-    def show_job(self, doing: Text | str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
+    def show_job(self, doing: Text, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
         """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
         self._job.show_job(doing, share, eta_s, stopping=stopping)
         self._make_room()
@@ -173,8 +173,8 @@ class JobView(QWidget):
     ) -> None:
         """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
         self.setVisible(bool(doing))
-        doing = tell(doing)
-        self.open.setText(doing[:1].upper() + doing[1:])
+        title = tell(doing)
+        self.open.setText(title[:1].upper() + title[1:])
         self._bar.setVisible(share is not None)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lora_studio.core.project import checks
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.frame.rail import RailState
 from lora_studio.gui.jobs.control import JobControl
-from lora_studio.gui.jobs.launcher import STEP_OF
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
@@ -15,7 +15,7 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     """The state of the step that a page is about; that of a job at work comes before its problems."""
     if state.draft.path is None:
         return RailState("todo", "")
-    if jobs.running and STEP_OF[jobs.kind] == page.step:
+    if jobs.running and COMMANDS[jobs.kind].step == page.step:
         share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")

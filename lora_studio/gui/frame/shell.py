@@ -25,7 +25,7 @@ from lora_studio.gui.frame.rail import Rail, RailState
 from lora_studio.gui.jobs.cluster_export import ClusterExport
 from lora_studio.gui.jobs.control import JobControl
 from lora_studio.gui.jobs.inspector import Inspector
-from lora_studio.gui.jobs.launcher import STEP_OF, JobLauncher
+from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.home.interrupted import Interrupted
@@ -334,7 +334,7 @@ class Shell(QMainWindow):
     def show_job(self) -> None:
         """Show the page of the running job."""
         if self.jobs.running:
-            self.show_page(STEP_OF[self.jobs.kind])
+            self.show_page(commands.COMMANDS[self.jobs.kind].step or "training")
 
     def on_job_event(self, event: events.Event) -> None:
         """Pass an event of the run to the pages."""
@@ -347,7 +347,7 @@ class Shell(QMainWindow):
         self.header.show_job(
             progress.stage, progress.share, progress.eta_s, stopping=self.jobs.stopping
         )
-        for step in STEP_OF.values():
+        for step in ("training", "merging", "export"):
             self.show_step_state(step)
 
     def on_job_ended(self) -> None:

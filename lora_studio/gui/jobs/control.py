@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.protocol import commands, events
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.jobs.worker_thread import WorkerThread
-from lora_studio.gui.language import mark
 
 Kind = Literal[
     "train", "merge", "export", "import_adapter", "import_model", "create_ollama", "push"
 ]
-
-DOING = {
-    "train": mark("Training"), "merge": mark("Merging"), "export": mark("Exporting"),
-    "import_adapter": mark("Importing"), "import_model": mark("Importing"), "create_ollama": mark("Creating"),
-    "push": mark("Uploading"),
-}  # fmt: skip
 
 #: Milliseconds between two tellings how far a job is: steps can come by the thousand.
 _TELL_EVERY = 100
@@ -36,13 +30,14 @@ RunJob = (
     | commands.CreateOllama
     | commands.Push
 )
+_RUN_JOBS = frozenset(job.model_fields["kind"].default for job in get_args(RunJob))
 
 
 @dataclass(frozen=True)
 class JobProgress:
     """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
 
-    stage: Text | str = ""
+    stage: Text = NO_TEXT
     share: float | None = None
     eta_s: float | None = None
 
@@ -174,21 +169,23 @@ class JobControl(QObject):
 
     def _begin(self, kind: str, command_id: str) -> None:
         self.kind, self._id, self.stopping = kind, command_id, False
-        self.progress = JobProgress(stage=DOING[kind])
+        self.progress = JobProgress(stage=COMMANDS[kind].title)
         self.changed.emit()
 
     def _take(self, event: events.Event) -> None:
         match event:
-            case events.Started() if self._live and event.command in DOING and event.id != self._id:
+            case events.Started() if (
+                self._live and event.command in _RUN_JOBS and event.id != self._id
+            ):
                 self._begin(event.command, event.id)
             case events.Progress() if event.id == self._id:
                 share = event.done / event.total if event.total else None
                 self._set_progress(
-                    JobProgress(event.stage or DOING.get(self.kind, ""), share, event.eta_s)
+                    JobProgress(event.stage or COMMANDS[self.kind].title, share, event.eta_s)
                 )
             case events.StepDone() if event.id == self._id:
                 self._set_progress(
-                    JobProgress(DOING["train"], event.step / event.steps, event.eta_s)
+                    JobProgress(commands.Train.title, event.step / event.steps, event.eta_s)
                 )
         self.event_received.emit(event)
         if isinstance(event, events.Ending) and event.id == self._id and self.running:

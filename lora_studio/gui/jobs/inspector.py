@@ -6,56 +6,9 @@ from functools import partial
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.core.problems import Problem, Step
+from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import commands, events
 from lora_studio.gui.jobs.worker_thread import WorkerThread
-
-#: The step that a question is about.
-ABOUT: dict[str, Step] = {
-    "inspect_model": "model",
-    "inspect_dataset": "dataset",
-    "read_rows": "dataset",
-    "show_row": "dataset",
-    "measure_dataset": "dataset",
-    "lint_dataset": "dataset",
-    "plan_merge": "merging",
-    "inspect_ollama": "export",
-    "copy_ollama": "export",
-    "remove_ollama": "export",
-    "derive_template": "export",
-    "estimate_sizes": "export",
-}
-
-#: Questions that only show more of what was read.
-_LOOKS = (
-    "read_rows", "show_row", "measure_dataset", "lint_dataset", "estimate_sizes", "copy_ollama",
-    "remove_ollama", "derive_template",
-)  # fmt: skip
-
-#: Questions that do not share the common worker. Reading all of a dataset takes minutes, and a page
-#: of rows has to come while that goes on, or while another question imports transformers (seconds).
-#: Each worker costs a light process of about 60 MB, which starts with its first question.
-_LANES = {
-    "inspect_dataset": "scanner",
-    "measure_dataset": "scanner",
-    "lint_dataset": "scanner",
-    "list_models": "finder",
-    "search_models": "hub",  # which may not answer for long
-    "inspect_account": "hub",
-    "sign_in": "hub",
-    "sign_out": "hub",
-    "download_model": "downloads",
-    "read_rows": "reader",
-    "estimate_sizes": "sizes",  # ten seconds in a process of its own
-    "derive_template": "sizes",  # some seconds in a process of its own
-}
-
-
-#: Questions that are about no project. The page shows their failures that asked; they go on when another
-#: project is opened, and are asked again where their worker is replaced.
-_OWN = (
-    "list_models", "search_models", "download_model", "inspect_account", "sign_in", "sign_out",
-)  # fmt: skip
 
 
 class Inspector(QObject):
@@ -90,7 +43,7 @@ class Inspector(QObject):
             self.drop(older)
         self._latest[question.kind] = question
         if not self._held:
-            self._running(_lane(question.kind)).send(question)
+            self._running(question.lane).send(question)
 
     def expect(self, kind: str) -> None:
         """Starts the worker for a kind of question, which saves its first one half a second."""
@@ -107,13 +60,13 @@ class Inspector(QObject):
         """Ends a question if it is under way; nobody hears of it any more, however far it is."""
         if self._latest.get(question.kind) == question:
             del self._latest[question.kind]
-            if (thread := self._threads.get(_lane(question.kind))) is not None:
+            if (thread := self._threads.get(question.lane)) is not None:
                 thread.send(commands.Cancel(target=question.id))
 
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
-        for kind, question in list(self._latest.items()):
-            if kind not in _OWN:
+        for question in list(self._latest.values()):
+            if question.in_project:
                 self.drop(question)
 
     def renew(self) -> None:
@@ -136,7 +89,9 @@ class Inspector(QObject):
         """Asks what is under way and what was asked meanwhile; harmless when nothing was held."""
         if self._held:
             self._held = False
-            for lane in {_lane(kind) for kind in self._latest} - self._threads.keys():
+            for lane in {
+                question.lane for question in self._latest.values()
+            } - self._threads.keys():
                 self._ask_again(lane)
 
     def shut_down(self) -> None:
@@ -175,23 +130,25 @@ class Inspector(QObject):
 
     def _ask_again(self, lane: str) -> None:
         for question in self._latest.values():
-            if _lane(question.kind) == lane:
+            if question.lane == lane:
                 self._running(lane).send(question)
 
 
 def _lane(kind: str) -> str:
-    return _LANES.get(kind, "common")
+    return commands.COMMANDS[kind].lane
 
 
 def _placed(problem: Problem | None, kind: str) -> Problem | None:
-    """The problem with the step it belongs to, so that a click on it leads somewhere.
+    """Return the problem with the step it belongs to, so that a click on it opens that page.
 
-    A look at rows that fails keeps nobody from training on them.
+    The failure of an optional question is a warning: it doesn't prevent training. Questions about no
+    project report their problems on the page that asked.
     """
-    if problem is None or kind in _OWN:
+    command = commands.COMMANDS[kind]
+    if problem is None or not command.in_project:
         return None
-    if kind not in ABOUT:
+    if command.step is None:
         return problem
-    where = problem.where.model_copy(update={"step": problem.where.step or ABOUT[kind]})
-    severity = "warning" if kind in _LOOKS else problem.severity
+    where = problem.where.model_copy(update={"step": problem.where.step or command.step})
+    severity = "warning" if command.is_optional else problem.severity
     return problem.model_copy(update={"where": where, "severity": severity})

@@ -15,13 +15,6 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project.state import ProjectState
 
-#: The step whose page shows a job.
-STEP_OF: dict[str, Step] = {
-    "train": "training", "merge": "merging", "export": "export",
-    "import_adapter": "merging", "import_model": "export", "create_ollama": "export",
-    "push": "export",
-}  # fmt: skip
-
 #: What follows a job when the user asked for all of them.
 _NEXT = {"train": "merge", "merge": "export"}
 
@@ -88,7 +81,7 @@ class JobLauncher(QObject):
                 else commands.ImportModel(run=str(run.path))
             )
             self._jobs.start(command, run)
-            self.started.emit(STEP_OF[command.kind])
+            self.started.emit(command.step)
         except ProblemError as error:
             self._refuse(error)
 
@@ -103,7 +96,7 @@ class JobLauncher(QObject):
                 run=str(run.path), repository=repository, what=what, private=private
             )
             self._jobs.start(command, run)
-            self.started.emit(STEP_OF[command.kind])
+            self.started.emit(command.step)
         except ProblemError as error:
             self._refuse(error)
 
@@ -139,7 +132,7 @@ class JobLauncher(QObject):
         self._check_free()
         self._jobs.start(commands.Train(run=str(run.path), resume=resume), run)
         if show:
-            self.started.emit(STEP_OF["train"])
+            self.started.emit(commands.Train.step)
 
     def open_run(self, run: RunFolder) -> None:
         """Makes an earlier run the one that merging and export work on."""
@@ -162,7 +155,7 @@ class JobLauncher(QObject):
         on_ollama = kind.startswith("create_ollama")
         steps: tuple[Step, ...] = (
             "model",
-            "export" if on_ollama else STEP_OF.get(kind, "training"),
+            "export" if on_ollama else _step_of(kind),
         )
         needed = [problem for step in steps for problem in self._state.problems(step)]
         found = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
@@ -170,7 +163,7 @@ class JobLauncher(QObject):
             raise ProblemError(wrong[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
         self._jobs.start(command, run)
-        self.started.emit(STEP_OF[command.kind])
+        self.started.emit(command.step)
 
     def _check_free(self) -> None:
         if self._jobs.running:
@@ -250,3 +243,9 @@ class JobLauncher(QObject):
                 messages.problem(ending.problem)
             case events.Cancelled():
                 messages.info(tr("Cancelled. What was saved before is intact."))
+
+
+def _step_of(kind: str) -> Step:
+    """Return the step of a job; `resume` trains as well."""
+    command = commands.COMMANDS.get(kind, commands.Train)
+    return command.step or "training"

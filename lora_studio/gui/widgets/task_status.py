@@ -7,17 +7,13 @@ from PySide6.QtWidgets import QProgressBar, QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
+from lora_studio.core.protocol.commands import COMMANDS
 from lora_studio.gui.language import inside, mark, tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
 _UNITS = 1000
-_DOING = {
-    "inspect_dataset": mark("Reading rows"),
-    "measure_dataset": mark("Measuring rows"),
-    "lint_dataset": mark("Looking for faults"),
-}
 _STOPPED = {
     "inspect_dataset": mark("Not all rows were read"),
     "measure_dataset": mark("Rows were not measured"),
@@ -54,7 +50,7 @@ class TaskStatus(QWidget):
         """A question of a kind is under way."""
         self.kind = kind
         done = progress.done / progress.total if progress and progress.total else None
-        doing = tell(progress.stage) if progress else tr(_DOING[kind])
+        doing = tell(progress.stage) if progress else tell(COMMANDS[kind].title)
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
             parts.append(tr("{time} left").format(time=tell(formatting.remaining(progress.eta_s))))
@@ -62,7 +58,7 @@ class TaskStatus(QWidget):
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))
         self.bar.setAccessibleName(self.words.text())
         self.bar.setVisible(done is not None)
-        self.cancel.setToolTip(tr("Cancel: {what}").format(what=inside(tr(_DOING[kind]))))
+        self.cancel.setToolTip(tr("Cancel: {what}").format(what=inside(tell(COMMANDS[kind].title))))
         self.cancel.setAccessibleName(self.cancel.toolTip())
         self.cancel.show()
         self.resume.hide()
@@ -72,7 +68,9 @@ class TaskStatus(QWidget):
         """A question of a kind was cancelled by the user and can be asked again."""
         self.kind = kind
         self.words.setText(tr(_STOPPED[kind]))
-        self.resume.setAccessibleName(tr("Go on: {what}").format(what=inside(tr(_DOING[kind]))))
+        self.resume.setAccessibleName(
+            tr("Go on: {what}").format(what=inside(tell(COMMANDS[kind].title)))
+        )
         self.words.show()
         self.resume.show()
         self.bar.hide()

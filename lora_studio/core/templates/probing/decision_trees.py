@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
+
+from lora_studio.core.messages import Text, fill, text
 
 #: Whose text it is: a message's, what follows the last one, a tool on offer, one of its parameters.
 Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "parameter"]
 
 
 class NotDerivableError(Exception):
-    """The template does something that the derivation does not model; the text says what."""
+    """The chat template does something that no TEMPLATE here can express; `reason` says what."""
+
+    def __init__(self, reason: str | Text, **values: Any) -> None:
+        """Take the reason as a template with `values` for its fields."""
+        self.reason = fill(reason, values)
+        super().__init__(self.reason)
+
+
+def refuse_date(form: str, directive: str) -> NotDerivableError:
+    """Return the error for a directive of strftime that a TEMPLATE cannot write."""
+    return NotDerivableError(
+        "the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD",
+        form=form,
+        directive=f"%{directive}",
+    )
 
 
 class TrimPart(StrEnum):
@@ -83,17 +99,16 @@ class FieldPart:
     after_think: tuple[TrimPart, TrimPart] | None = None
 
 
-#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many;
-#: "python" is no JSON but what Python's repr writes.
-Layout = Literal["spaced", "compact", "python"] | int
+#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many.
+Layout = Literal["spaced", "compact"] | int
 
 
 @dataclass(frozen=True, slots=True)
 class ValuePart:
     """A value of the tool, parameter, call or argument at hand, or the list of all tools.
 
-    With a layout it is written as JSON, without one as plain text. `python`: where it is no text, it
-    is written as Python shows it, all of it ("repr") or True, False and None alone ("words").
+    With a layout it is written as JSON, without one as plain text. With `python_words`, True, False
+    and None are written as Python does.
     """
 
     name: Literal[
@@ -102,7 +117,7 @@ class ValuePart:
         "items", "enum", "property", "required", "choice", "needed",
     ]  # fmt: skip
     layout: Layout | None = None
-    python: Literal["", "words", "repr"] = ""
+    python_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,45 +162,45 @@ P = TypeVar("P")
 class ProbedFact(StrEnum):
     """What a template may ask about a turn and its place."""
 
-    SYSTEM = "a system text is given"
-    MESSAGE = "a system message is present"
-    TOOLS = "tools are offered"
-    CALLS = "it calls tools"
-    CONTENT = "it has a content beside its calls"
-    THOUGHT = "it has thoughts"
-    AFTER_TOOL = "it follows the result of a tool"
-    CALLED = "a tool was called before"
-    RETURNED = "the result of a tool came before"
-    FIRST = "it is the first of the users or of the answers"
-    LAST = "it is the last message, or the answer before it"
-    FINAL = "it is the last message"
-    LATEST = "no user message follows"
-    LEADS = "no message but the system's came before"
-    BEFORE_USERS = "no user message came before"
-    ANSWERED = "the conversation ends with an answer"
-    NO_THINK = "thinking is switched off"
+    SYSTEM = "system"  # a system text is given
+    MESSAGE = "message"  # a system message is present
+    TOOLS = "tools"  # tools are offered
+    CALLS = "calls"  # it calls tools
+    CONTENT = "content"  # it has a content beside its calls
+    THOUGHT = "thought"  # it has thoughts
+    AFTER_TOOL = "after_tool"  # it follows the result of a tool
+    CALLED = "called"  # a tool was called before
+    RETURNED = "returned"  # the result of a tool came before
+    FIRST = "first"  # it is the first of the users or of the answers
+    LAST = "last"  # it is the last message, or the answer before it
+    FINAL = "final"  # it is the last message
+    LATEST = "latest"  # no user message follows
+    LEADS = "leads"  # no message but the system's came before
+    BEFORE_USERS = "before_users"  # no user message came before
+    ANSWERED = "answered"  # the conversation ends with an answer
+    NO_THINK = "no_think"  # thinking is switched off
 
 
 class ProbedTrait(StrEnum):
     """What a template may ask about a tool or a parameter of one."""
 
-    STRING = "it is a text"
-    INTEGER = "it is a whole number"
-    NUMBER = "it is a number"
-    BOOLEAN = "it is true or false"
-    ARRAY = "it is a list"
-    OBJECT = "it is an object"
-    OF_STRING = "it is a list of texts"
-    OF_INTEGER = "it is a list of whole numbers"
-    OF_NUMBER = "it is a list of numbers"
-    OF_BOOLEAN = "it is a list of true and false"
-    ENUM = "it has to be one of some values"
-    ITEMS = "the items of the list are described"
-    ABOUT = "it has a description"
-    REQUIRED = "it has to be given"
-    PARAMETERS = "the tool takes parameters"
-    SOME_REQUIRED = "a parameter of the tool has to be given"
-    DESCRIBED = "the tool has a description"
+    STRING = "string"  # it is a text
+    INTEGER = "integer"  # it is a whole number
+    NUMBER = "number"  # it is a number
+    BOOLEAN = "boolean"  # it is true or false
+    ARRAY = "array"  # it is a list
+    OBJECT = "object"  # it is an object
+    OF_STRING = "of_string"  # it is a list of texts
+    OF_INTEGER = "of_integer"  # it is a list of whole numbers
+    OF_NUMBER = "of_number"  # it is a list of numbers
+    OF_BOOLEAN = "of_boolean"  # it is a list of true and false
+    ENUM = "enum"  # it has to be one of some values
+    ITEMS = "items"  # the items of the list are described
+    ABOUT = "about"  # it has a description
+    REQUIRED = "required"  # it has to be given
+    PARAMETERS = "parameters"  # the tool takes parameters
+    SOME_REQUIRED = "some_required"  # a parameter of the tool has to be given
+    DESCRIBED = "described"  # the tool has a description
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +245,10 @@ def fit(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
         first, second = alike
         one, two = _where_they_part(first.turn, second.turn)
         raise NotDerivableError(
-            f"two {first.role} turns in like places are written differently: {one!r} and {two!r}"
+            "two {role} turns in similar positions are written differently: {first} and {second}",
+            role=_ROLES[first.role],
+            first=repr(one),
+            second=repr(two),
         )
     return _Fitter(samples, facts).fit()
 
@@ -290,6 +308,17 @@ class _Fitter:
         else:
             self.known[samples] = best
         return best
+
+
+_ROLES: dict[Role, Text] = {
+    "user": text("user"),
+    "assistant": text("assistant"),
+    "tool": text("tool"),
+    "system": text("system"),
+    "tail": text("final"),
+    "offer": text("tool definition"),
+    "parameter": text("parameter"),
+}
 
 
 def _alike_but_different(

@@ -196,7 +196,7 @@ class Prober:
             variables[self.think_name] = think
         text = self.render(for_jinja(messages, self.manner), True, **variables)
         if not text.startswith(self.strip):
-            raise NotDerivableError(f"only some conversations begin with {self.strip!r}")
+            raise NotDerivableError("only some conversations begin with {bos}", bos=self.strip)
         return text.removeprefix(self.strip)
 
     def talk(self, talk: ProbeConversation, write: Write = lambda mark: mark) -> str:
@@ -227,7 +227,7 @@ class Prober:
         left, right = self.padding.left, self.padding.right
         padded = _cut(self.talk(talk, lambda m: m if m in unpadded else left + m + right), quoted)
         if padded.marks != plain.marks:
-            raise NotDerivableError("messages move when white space surrounds their contents")
+            raise NotDerivableError("messages move when white space surrounds their content")
         trims = _solve(plain, padded, self.padding)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
@@ -376,9 +376,9 @@ def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
     """
     places = [mark.place for mark in marks if mark.place is not None]
     if places != sorted(places):
-        raise NotDerivableError("the messages are written in another order")
+        raise NotDerivableError("the messages are written in a different order")
     if len(talk.words) == 1 and not places:
-        raise NotDerivableError("the content of a user message is left out")
+        raise NotDerivableError("the content of a user message is omitted")
 
 
 def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[TrimPart, TrimPart]]:
@@ -398,6 +398,7 @@ def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[Trim
                 break
         else:
             raise NotDerivableError(
-                f"white space around a content changes the text {gap.strip()[:60]!r} beside it"
+                "white space around a message changes the adjacent text {text}",
+                text=repr(gap.strip()[:60]),
             )
     return list(zip(lefts[:-1], rights[1:], strict=True))

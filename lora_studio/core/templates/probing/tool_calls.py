@@ -62,14 +62,14 @@ def _other_unit(prober: Prober) -> Turn:
         turns = [
             prober.samples(ProbeConversation(shape))[1].turn for shape in ("u cc t t", "u nn t t")
         ]
-        words, lists = "True" in written(True), "'Zx0xZ'" in written(["Zx0xZ"])
+        words = "True" in written(True)
     except Exception:  # foreign code; the proof decides what this means
         return ()
     texts, numbers = (loop_over_arguments(turn) for turn in turns)
     if texts is None or numbers is None or texts.separator != numbers.separator:
         return ()
     assert isinstance(numbers.unit, tuple)
-    value = ValuePart("value", python="repr" if words and lists else "words" if words else "")
+    value = ValuePart("value", python_words=words)
     other = tuple(value if part == ValuePart("value") else part for part in numbers.unit)
     return () if other == texts.unit else other
 

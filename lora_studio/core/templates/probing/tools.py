@@ -76,7 +76,7 @@ def _of_any(prober: Prober, plain: LoopPart) -> Form:
         of_tools.append(ProbeSample("offer", offer.of_tool, unit))
         of_parameters = of_parameters or [[] for _ in loops]
         if offer.parameters and len(loops) != len(of_parameters):
-            raise NotDerivableError("parameters of some tools only are written")
+            raise NotDerivableError("only some tools have their parameters written")
         for seen, loop in zip(of_parameters, loops, strict=False):
             seen.append((offer, _turn(loop.unit)))
     units = [_parameter_form(seen) for seen in of_parameters]
@@ -112,7 +112,7 @@ def _unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
     except Exception:  # foreign code may raise anything; the proof tells what is refused
         return None
     if loop is None or loop.separator != plain.separator:
-        raise NotDerivableError("what stands around a tool depends on its parameters")
+        raise NotDerivableError("the text around a tool depends on its parameters")
     return _turn(loop.unit)
 
 
@@ -137,7 +137,7 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     if not less:
         return None
     if less > 1 or not bare:
-        raise NotDerivableError("parameters that may be left out are not written like others")
+        raise NotDerivableError("optional parameters are not written like required ones")
     return bare[-1]
 
 

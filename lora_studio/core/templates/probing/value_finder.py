@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.templates.probing.decision_trees import (
     FixedPart,
     Layout,
@@ -30,13 +31,11 @@ from lora_studio.core.templates.probing.probe_conversations import (
     tool_mark,
 )
 
-LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2, "python")
+LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2)
 
 
 def dump(value: Any, layout: Layout) -> str:
-    """JSON as a chat template writes it, or what Python's repr makes of the value."""
-    if layout == "python":
-        return repr(value)
+    """Return JSON as a chat template writes it."""
     if layout == "compact":
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return json.dumps(value, ensure_ascii=False, indent=None if layout == "spaced" else layout)
@@ -82,8 +81,11 @@ _LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
 
 def _checked(text: str) -> str:
     if found := _LEFT.search(text):
-        whose = "a tool" if found[0][1] in "fgpqc" else "a call"
-        raise NotDerivableError(f"{whose} is written in a way that is not known here")
+        raise NotDerivableError(
+            "a tool is written in an unknown notation"
+            if found[0][1] in "fgpqc"
+            else "a tool call is written in an unknown notation"
+        )
     return text
 
 
@@ -282,6 +284,15 @@ def _next_run(items: Sequence[Item], index: str, owner: str) -> slice | None:
     return slice(places[0], stop + 1)
 
 
+_ITEMS: dict[_Over, Text] = {
+    "tools": text("tools"),
+    "parameters": text("parameters"),
+    "choices": text("choices"),
+    "calls": text("tool calls"),
+    "arguments": text("arguments"),
+}
+
+
 def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
     """The parts of each item of a loop, and the texts between them; raises when they differ."""
     units: list[list[Part]] = []
@@ -299,12 +310,14 @@ def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn]
             if units:
                 texts = [part.text for part in plain if isinstance(part, FixedPart)]
                 if len(texts) != len(plain):
-                    raise NotDerivableError(f"something stands between {over}")
+                    raise NotDerivableError(
+                        "there is something between {items}", items=_ITEMS[over]
+                    )
                 betweens.append("".join(texts))
             units.append([])
         units[-1].append(item.value if isinstance(item, ValueMatch) else item)
         last, pending = number, []
     turns = [joined(unit) for unit in units]
     if len(set(turns)) > 1 or len(set(betweens)) > 1:
-        raise NotDerivableError(f"{over} are written differently from one another")
+        raise NotDerivableError("not all {items} are written alike", items=_ITEMS[over])
     return turns, betweens

@@ -1,6 +1,6 @@
-"""What is said about templates: a conversation to render, a TEMPLATE that was derived, a difference.
+"""Data about templates: a request to render, a derived TEMPLATE, a difference between renderings.
 
-Apart from what works on templates, whose libraries neither the window nor its events need.
+It needs none of the libraries that work on templates, so the window and its events can import it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from lora_studio.core import formatting
+from lora_studio.core.messages import Text, counted, listed, text
+from lora_studio.core.templates.features import ServerNeed, TemplateFeature
 
 #: A message as clients send it: role and content, and tool_calls, thinking, tool_name … if any.
 Message = dict[str, Any]
@@ -39,7 +40,7 @@ class RenderRequest(BaseModel):
     def _each_has_role_and_content(cls, value: tuple[Message, ...]) -> tuple[Message, ...]:
         for number, message in enumerate(value, 1):
             if message.get("role") not in ROLES:
-                raise ValueError(f"message {number} has none of the roles {', '.join(ROLES)}")
+                raise ValueError(f"message {number} needs one of the roles {', '.join(ROLES)}")
             if not isinstance(message.get("content", ""), str | None):
                 raise ValueError(f"the content of message {number} is not text")
         return tuple(message | {"content": message.get("content") or ""} for message in value)
@@ -56,10 +57,10 @@ class RenderRequest(BaseModel):
 
 
 class RenderDifference(BaseModel):
-    """The first place where the two renderings of a conversation part.
+    """The first position at which two renderings of a conversation differ.
 
-    `position` counts characters from the start; `expected` (the original's) and `actual` are the
-    text around it, or `(refused)` where one side raises.
+    `position` counts characters from the start. `expected` (the original's) and `actual` are the text
+    around it, or `(refused)` where one side raises.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,13 +77,12 @@ class RenderDifference(BaseModel):
 class DerivedTemplate(BaseModel):
     """A TEMPLATE and what is known about it.
 
-    `proven` says that all `conversations` (renderings compared) were equal. `limits` are the
-    unusual conversations in which the original and this template are known to part; `needs` is
-    what a server must have. `system` tells what becomes of a system message; `tools` and `thinking`
-    whether the TEMPLATE can offer tools, and tells the server where thoughts begin and end; `covers`
-    what was compared beyond users, answers and a system text; `notes` what was left out and why.
-    `template` is empty when nothing could be derived; `reason` says why it is not proven, and
-    `alternative` is the nearest TEMPLATE that is.
+    `proven`: all `conversations` (renderings compared) were equal. `limits`: unusual conversations
+    in which the chat template and the TEMPLATE are known to differ. `needs`: what a server must
+    support. `system`: what happens to a system message. `tools`, `thinking`: whether the TEMPLATE
+    offers tools, and marks reasoning for the server. `covers`: what was compared beyond users,
+    answers and a system text. `notes`: what was omitted and why. `template` is empty when nothing
+    could be derived; `reason` says why it is not proven, and `alternative` is the nearest proven one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,29 +92,39 @@ class DerivedTemplate(BaseModel):
     proven: bool = False
     conversations: int = 0
     first_difference: RenderDifference | None = None
-    reason: str = ""
+    reason: Text = Text(template="")
     system: Literal["used", "ignored", "refused"] = "used"
     tools: bool = False
     thinking: bool = False
-    covers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    covers: tuple[TemplateFeature, ...] = ()
+    notes: tuple[Text, ...] = ()
+    limits: tuple[Text, ...] = ()
+    needs: tuple[ServerNeed, ...] = ()
     alternative: TemplateAlternative | None = None
 
     @property
-    def verdict(self) -> str:
-        """Whether it is proven, in one sentence."""
+    def verdict(self) -> Text:
+        """Return whether it is proven, in one sentence."""
         if not self.proven:
-            return f"The TEMPLATE is not proven: {self.reason}"
-        extras = f", with {formatting.listed(self.covers)}" if self.covers else ""
-        return f"The TEMPLATE is proven: {self.conversations} renderings were equal{extras}."
+            return text("The TEMPLATE is not proven: {reason}.", reason=self.reason)
+        if not self.covers:
+            return counted(
+                self.conversations,
+                "The TEMPLATE is proven: {n} rendering is identical.",
+                "The TEMPLATE is proven: {n} renderings are identical.",
+            )
+        return counted(
+            self.conversations,
+            "The TEMPLATE is proven: {n} rendering is identical, with {features}.",
+            "The TEMPLATE is proven: {n} renderings are identical, with {features}.",
+            features=listed([feature.description for feature in self.covers]),
+        )
 
 
 class TemplateAlternative(BaseModel):
-    """A proven TEMPLATE for less than the chat template does; `what` says what it gives up."""
+    """A proven TEMPLATE that does less than the chat template; `what` says what it gives up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: str
+    what: Text
     derived: DerivedTemplate

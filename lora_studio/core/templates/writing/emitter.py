@@ -1,13 +1,11 @@
-"""Writes a Go TEMPLATE from the decision trees that template_probe found."""
+"""Writes a Go TEMPLATE from decision trees over what a chat template writes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import (
     CountPart,
     DatePart,
@@ -15,7 +13,6 @@ from lora_studio.core.templates.probing.decision_trees import (
     FixedPart,
     Form,
     LoopPart,
-    NotDerivableError,
     Part,
     PositionPart,
     ProbedFact,
@@ -23,15 +20,22 @@ from lora_studio.core.templates.probing.decision_trees import (
     Question,
     Role,
     SystemPart,
-    TrimPart,
     ValuePart,
     joined,
 )
-from lora_studio.core.templates.probing.prober import THINK_END
+from lora_studio.core.templates.writing.conditions import (
+    CALLS,
+    CONDITIONS,
+    ITEM_TYPES,
+    TYPES,
+    VALUES,
+)
+from lora_studio.core.templates.writing.date_writer import DateWriter
 from lora_studio.core.templates.writing.json_writer import JsonWriter
 from lora_studio.core.templates.writing.pieces import ActionPiece, IfPiece, Item, either, literal
+from lora_studio.core.templates.writing.trim_writer import TrimWriter
 
-SYSTEM_REFUSED = "the chat template takes no system message"
+SYSTEM_REFUSED = "the chat template doesn't support system messages"
 
 
 @dataclass(frozen=True)
@@ -57,82 +61,13 @@ class CallForms:
     call: str | None = None
 
 
-# White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
-_BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
-_BLANKS_BY_SIZE = {n: [c for c in _BLANKS if len(c.encode()) == n] for n in (1, 2, 3)}
-
-# strftime directives that can be cut out of currentDate, which prints YYYY-MM-DD.
-_SLICES = {"Y": (0, 4), "y": (2, 4), "m": (5, 7), "d": (8, 10)}
-_MONTHS = {
-    "B": "January February March April May June July August September October November December",
-    "b": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
-}
-_MONTHS["h"] = _MONTHS["b"]
-_WEEKDAYS = {
-    "A": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
-    "a": "Mon Tue Wed Thu Fri Sat Sun",
-    "w": "1 2 3 4 5 6 0",
-    "u": "1 2 3 4 5 6 7",
-}
-#: Years in which a TEMPLATE tells weekdays.
-_YEARS = range(2024, 2100)
-
-_CALLS = "$calls"
-_CONDITIONS: dict[ProbedFact | ProbedTrait, str] = {
-    ProbedFact.MESSAGE: "$told",
-    ProbedFact.TOOLS: "$.Tools",
-    ProbedFact.CALLS: _CALLS,
-    ProbedFact.CONTENT: ".Content",
-    ProbedFact.THOUGHT: ".Thinking",
-    ProbedFact.AFTER_TOOL: "$after_tool",
-    ProbedFact.CALLED: "$called",
-    ProbedFact.RETURNED: "$returned",
-    ProbedFact.FINAL: "eq (len (slice $.Messages $i)) 1",
-    ProbedFact.LATEST: "ge $i $latest",
-    ProbedFact.LEADS: "$leads",
-    ProbedFact.BEFORE_USERS: "$first",
-    ProbedFact.ANSWERED: "$answered",
-    ProbedFact.NO_THINK: "and $.IsThinkSet (not $.Think)",
-    ProbedTrait.ENUM: ".Enum",
-    ProbedTrait.ITEMS: ".Items",
-    ProbedTrait.ABOUT: ".Description",
-    ProbedTrait.REQUIRED: "$needed",
-    ProbedTrait.PARAMETERS: ".Function.Parameters.Properties",
-    ProbedTrait.SOME_REQUIRED: ".Function.Parameters.Required",
-    ProbedTrait.DESCRIBED: ".Function.Description",
-}
-_TYPES = (
-    ProbedTrait.STRING,
-    ProbedTrait.INTEGER,
-    ProbedTrait.NUMBER,
-    ProbedTrait.BOOLEAN,
-    ProbedTrait.ARRAY,
-    ProbedTrait.OBJECT,
-)
-_ITEM_TYPES = (
-    ProbedTrait.OF_STRING,
-    ProbedTrait.OF_INTEGER,
-    ProbedTrait.OF_NUMBER,
-    ProbedTrait.OF_BOOLEAN,
-)
-_CONDITIONS |= {trait: f'eq $type "{trait.name.lower()}"' for trait in _TYPES}
-_CONDITIONS |= {trait: f'eq $items "{trait.name.lower()[3:]}"' for trait in _ITEM_TYPES}
-_VALUES = {
-    "name": ".Function.Name", "description": ".Function.Description", "called": ".Function.Name",
-    "arguments": ".Function.Arguments", "id": ".ID", "key": "$key", "value": "$value",
-    "parameter": "$name", "about": ".Description", "type": "$type", "items": ".Items",
-    "enum": ".Enum", "property": ".", "choice": ".", "needed": ".",
-    "required": ".Function.Parameters.Required",
-}  # fmt: skip
-
-
 def emit(forms: CallForms) -> str:
-    """The TEMPLATE text; raises NotDerivableError for a date that Go cannot write."""
+    """Return the TEMPLATE; raises NotDerivableError for a date that Go cannot write."""
     return _Emitter(forms).template()
 
 
 class _Emitter:
-    """Collects the definitions and variables that the body turns out to need."""
+    """Collects the definitions and variables that the code of the messages needs."""
 
     def __init__(self, forms: CallForms) -> None:
         self.forms = forms
@@ -140,69 +75,93 @@ class _Emitter:
         self.facts: set[tuple[Role, Question]] = set()
         self.counted: set[str] = set()
         self.json = JsonWriter(self.defines)
+        self.dates = DateWriter(self.defines)
+        self.trims = TrimWriter(self.defines)
         self.system = "$.System" if forms.system is None else "$system"
 
     def template(self) -> str:
-        user = self.code(self.items("user", self.forms.user))
-        assistant = self.code(self.items("assistant", self.forms.assistant))
-        tool = self.code(self.items("tool", self.forms.tool)) if self.forms.tool else ""
-        system = self.code(self.items("system", self.forms.system)) if self.forms.system else ""
-        tail = self.code(self.items("tail", self.forms.tail))
-        user += "{{$first = false}}" * self.needs_first
+        """Return the whole TEMPLATE."""
+        forms: tuple[tuple[Role, Form | None], ...] = (
+            ("user", self.forms.user),
+            ("assistant", self.forms.assistant),
+            ("tool", self.forms.tool),
+            ("system", self.forms.system),
+            ("tail", self.forms.tail),
+        )
+        bodies: dict[Role, str] = {
+            role: self.code(self.items(role, form)) if form else "" for role, form in forms
+        }
+        tail = bodies.pop("tail")
+        self.add_state(bodies)
+        self.add_counts(bodies)
+        loop = self.loop_over_messages(bodies)
+        return "".join(self.defines.values()) + self.mark_of_calls() + self.preamble() + loop + tail
+
+    def add_state(self, bodies: dict[Role, str]) -> None:
+        """Append to each role's code the assignments that later messages depend on."""
+        bodies["user"] += "{{$first = false}}" * self.needs_first
         if self.asks(ProbedFact.CALLS):
-            assistant = f"{{{{{_CALLS} := .ToolCalls}}}}{assistant}"
-        assistant += "{{$unanswered = false}}" * self.needs_unanswered
+            bodies["assistant"] = f"{{{{{CALLS} := .ToolCalls}}}}{bodies['assistant']}"
+        bodies["assistant"] += "{{$unanswered = false}}" * self.needs_unanswered
         if self.asks(ProbedFact.AFTER_TOOL):
-            # A system message writes nothing, wherever it stands.
-            user += "{{$after_tool = false}}"
-            assistant += "{{$after_tool = false}}"
-            tool += "{{$after_tool = true}}"
+            # A system message writes nothing, wherever it is.
+            bodies["user"] += "{{$after_tool = false}}"
+            bodies["assistant"] += "{{$after_tool = false}}"
+            bodies["tool"] += "{{$after_tool = true}}"
         if self.asks(ProbedFact.CALLED):
-            assistant += "{{if .ToolCalls}}{{$called = true}}{{end}}"
+            bodies["assistant"] += "{{if .ToolCalls}}{{$called = true}}{{end}}"
         if self.asks(ProbedFact.RETURNED):
-            tool += "{{$returned = true}}"
+            bodies["tool"] += "{{$returned = true}}"
         if self.asks(ProbedFact.LEADS):
-            user += "{{$leads = false}}"
-            assistant += "{{$leads = false}}"
-            tool += "{{$leads = false}}" * bool(tool)
+            bodies["user"] += "{{$leads = false}}"
+            bodies["assistant"] += "{{$leads = false}}"
+            bodies["tool"] += "{{$leads = false}}" * bool(bodies["tool"])
         if self.asks(ProbedFact.ANSWERED):
-            user += "{{$answered = false}}"
-            tool += "{{$answered = false}}" * bool(tool)
-            system += "{{$answered = false}}" * (self.forms.system is not None)
-            assistant += "{{$answered = true}}"
-        user += self.one_more("user", "turn")
-        assistant += self.one_more("turn")
-        tool += self.one_more("tool", "row", "turn") * bool(tool)
+            bodies["user"] += "{{$answered = false}}"
+            bodies["tool"] += "{{$answered = false}}" * bool(bodies["tool"])
+            bodies["system"] += "{{$answered = false}}" * (self.forms.system is not None)
+            bodies["assistant"] += "{{$answered = true}}"
+
+    def add_counts(self, bodies: dict[Role, str]) -> None:
+        """Append to each role's code what counts its messages."""
+        bodies["user"] += self.one_more("user", "turn")
+        bodies["assistant"] += self.one_more("turn")
+        bodies["tool"] += self.one_more("tool", "row", "turn") * bool(bodies["tool"])
         if "row" in self.counted:
-            user += "{{$rows = 0}}"
-            assistant += "{{$rows = 0}}"
-        system = system and f"{{{{if $i}}}}{system}{{{{end}}}}"
-        counted = (ProbedFact.LAST, ProbedFact.LATEST, ProbedFact.FINAL)
-        placed = any(isinstance(asked, PositionPart) for _, asked in self.facts)
-        placed = placed or "message" in self.counted or any(map(self.asks, counted))
-        place = "$i, $_ := " * (bool(system) or placed)
-        body, marks = f'{{{{if eq .Role "user"}}}}{user}', ""
-        for role, text in (("assistant", assistant), ("tool", tool), ("system", system)):
-            if text:
-                body += f'{{{{else if eq .Role "{role}"}}}}{text}'
+            bodies["user"] += "{{$rows = 0}}"
+            bodies["assistant"] += "{{$rows = 0}}"
+
+    def loop_over_messages(self, bodies: dict[Role, str]) -> str:
+        """Return the loop that runs the code of each message's role."""
+        system = bodies["system"] and f"{{{{if $i}}}}{bodies['system']}{{{{end}}}}"
+        by_index = (ProbedFact.LAST, ProbedFact.LATEST, ProbedFact.FINAL)
+        needs_index = any(isinstance(asked, PositionPart) for _, asked in self.facts)
+        needs_index = needs_index or "message" in self.counted or any(map(self.asks, by_index))
+        index = "$i, $_ := " * (bool(system) or needs_index)
+        body, marks = f'{{{{if eq .Role "user"}}}}{bodies["user"]}', ""
+        others = ("assistant", bodies["assistant"]), ("tool", bodies["tool"]), ("system", system)
+        for role, code in others:
+            if code:
+                body += f'{{{{else if eq .Role "{role}"}}}}{code}'
         if self.forms.thoughts:
-            # Writes nothing: the server takes what stands around the last .Thinking for the marks.
+            # Never runs: the server takes the text around the last .Thinking as the marks.
             begins, ends = self.forms.thoughts
             marks = f"{{{{if false}}}}{begins}{{{{.Thinking}}}}{ends}{{{{end}}}}"
-        loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
-        call = ""
-        if self.forms.call:
-            # Writes nothing: the server takes the first text behind .ToolCalls for the mark of calls.
-            call = f"{{{{if false}}}}{{{{if .ToolCalls}}}}{self.forms.call} {{{{end}}}}{{{{end}}}}"
-        return "".join(self.defines.values()) + call + self.preamble() + loop + tail
+        return f"{{{{range {index}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
+
+    def mark_of_calls(self) -> str:
+        """Return code that never runs: the server takes the first text behind .ToolCalls as the mark."""
+        if not self.forms.call:
+            return ""
+        return f"{{{{if false}}}}{{{{if .ToolCalls}}}}{self.forms.call} {{{{end}}}}{{{{end}}}}"
 
     def one_more(self, *counted: str) -> str:
-        """Code that counts a message; Go cannot add, but a text one blank longer has a length."""
+        """Return code that counts a message. Go cannot add, but can measure a text one blank longer."""
         wanted = [of for of in counted if of in self.counted]
         return "".join(f"{{{{${of}s = {_plus_one(f'${of}s')}}}}}" for of in wanted)
 
     def asks(self, fact: Question) -> bool:
-        """Whether anything depends on a fact."""
+        """Return whether anything depends on a fact."""
         return any(asked is fact for _, asked in self.facts)
 
     @property
@@ -259,7 +218,7 @@ class _Emitter:
             case ProbedFact.LAST:
                 return f"eq (len (slice $.Messages $i)) {1 if role == 'user' else 2}"
         assert isinstance(fact, ProbedFact | ProbedTrait)
-        return _CONDITIONS[fact]
+        return CONDITIONS[fact]
 
     def items(self, role: Role, form: Form) -> tuple[Item, ...]:
         if isinstance(form, tuple):
@@ -275,11 +234,11 @@ class _Emitter:
             case SystemPart(json=True):
                 return [ActionPiece(self.json.write(f"json {self.system}", "spaced"))]
             case SystemPart(left, right):
-                return [ActionPiece(self.trimmed(self.system, left, right))]
+                return [ActionPiece(self.trims.write(self.system, left, right))]
             case DatePart(form):
                 if self.forms.frozen:
                     return [FixedPart(self.forms.frozen.strftime(form))]
-                return self.date(form)
+                return self.dates.write(form)
             case FieldPart():
                 return [ActionPiece(self.field(part))]
             case CountPart(of, start):
@@ -296,16 +255,16 @@ class _Emitter:
         if field.json:
             return self.json.write(f"json {value}", "spaced")
         if field.after_think is None:
-            return self.trimmed(value, field.left, field.right)
-        return self.after_think(value, field.after_think, (field.left, field.right))
+            return self.trims.write(value, field.left, field.right)
+        return self.trims.write_after_thoughts(value, field.after_think, (field.left, field.right))
 
     def value(self, value: ValuePart) -> str:
-        if value.name in _VALUES:
-            code = _VALUES[value.name]
+        if value.name in VALUES:
+            code = VALUES[value.name]
             if value.layout is not None:
                 return self.json.write(f"json {code}", value.layout)
             return (
-                self.json.plain(code, python=value.python)
+                self.json.plain(code, python_words=value.python_words)
                 if code == "$value"
                 else f"{{{{{code}}}}}"
             )
@@ -341,13 +300,13 @@ class _Emitter:
         return _separated(head, separator, self.code(unit))
 
     def parameters(self, loop: LoopPart, separator: str) -> str:
-        """The loop over the parameters of the tool at hand, with what is asked about each."""
+        """Return the loop over the parameters of the current tool, with what is asked about each."""
         code = self.code(self.items("parameter", loop.unit))
         asked = {fact for role, fact in self.facts if role == "parameter"}
         head = "{{range $name, $_ := .Function.Parameters.Properties}}"
-        if asked.intersection(_TYPES) or "{{$type}}" in code:
+        if asked.intersection(TYPES) or "{{$type}}" in code:
             head += "{{$type := print .Type}}"
-        if asked.intersection(_ITEM_TYPES):
+        if asked.intersection(ITEM_TYPES):
             head += '{{$items := ""}}{{if .Items}}{{$items = print (index .Items "type")}}{{end}}'
         if ProbedTrait.REQUIRED in asked:
             head += (
@@ -365,110 +324,6 @@ class _Emitter:
         if loop.first_only:
             code = f"{{{{if not $n}}}}{code}{{{{end}}}}"
         return ActionPiece(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
-
-    # ------------------------------------------------------------------------- definitions
-
-    def trimmed(self, value: str, left: TrimPart, right: TrimPart) -> str:
-        """Code that prints `value` less white space: a template that calls itself per character."""
-        if left is right is TrimPart.NONE:
-            return f"{{{{{value}}}}}"
-        sides = {"before": left, "after": right}
-        kept = [f"{trim} {side}" for side, trim in sides.items() if trim is not TrimPart.NONE]
-        name = f"less {' and '.join(kept)}"
-        if name not in self.defines:
-            if left is TrimPart.NONE:
-                self.defines[name] = _trimmer(name, right, "{{.}}", at_end=True)
-            else:
-                then = self.trimmed(".", TrimPart.NONE, right)
-                self.defines[name] = _trimmer(name, left, then, at_end=False)
-        return f'{{{{template "{name}" {value}}}}}'
-
-    def after_think(
-        self, value: str, rest: tuple[TrimPart, TrimPart], whole: tuple[TrimPart, TrimPart]
-    ) -> str:
-        """Code that prints what follows the last </think>, or all when there is none."""
-        name = f"answer without thoughts, less {', '.join([*rest, *whole])}"
-        if name not in self.defines:
-            size = len(THINK_END)
-            show = self.trimmed("$rest", *rest)
-            if flag := rest != whole:
-                show = f"{{{{if $cut}}}}{show}{{{{else}}}}{self.trimmed('.', *whole)}{{{{end}}}}"
-            self.defines[name] = (
-                f'{{{{define "{name}"}}}}{{{{$rest := .}}}}{"{{$cut := false}}" * flag}'
-                "{{range $k := len .}}{{$s := slice $ $k}}"
-                f'{{{{if and (ge (len $s) {size}) (eq (slice $s 0 {size}) "{THINK_END}")}}}}'
-                f"{{{{$rest = slice $s {size}}}}}{'{{$cut = true}}' * flag}{{{{end}}}}{{{{end}}}}"
-                f"{show}{{{{end}}}}"
-            )
-        return f'{{{{template "{name}" {value}}}}}'
-
-    def date(self, form: str) -> list[Item]:
-        items: list[Item] = []
-        for bare, directive in re.findall(r"([^%]+)|%(-?.)", form.replace("%F", "%Y-%m-%d")):
-            if bare:
-                items.append(FixedPart(bare))
-            elif directive == "%":
-                items.append(FixedPart("%"))
-            elif directive in _SLICES:
-                start, stop = _SLICES[directive]
-                items.append(ActionPiece(f"{{{{slice currentDate {start} {stop}}}}}"))
-            elif directive in _MONTHS:
-                items.append(ActionPiece(self.month(directive)))
-            elif directive in _WEEKDAYS:
-                items.append(ActionPiece(self.weekday(directive)))
-            elif directive in ("-d", "-m", "e"):
-                items.append(ActionPiece(self.unpadded(directive)))
-            else:
-                raise NotDerivableError(
-                    f"it writes the date with strftime_now({form!r}); a TEMPLATE knows the date "
-                    f"as YYYY-MM-DD only, so %{directive} can be written with a frozen date only"
-                )
-        joined = "{{slice currentDate 0 4}}-{{slice currentDate 5 7}}-{{slice currentDate 8 10}}"
-        return [ActionPiece("{{currentDate}}")] if self.code(tuple(items)) == joined else items
-
-    def month(self, directive: str) -> str:
-        name = {"B": "month"}.get(directive, "short month")
-        cases = "{{else if ".join(
-            f'eq . "{number:02d}"}}}}{word}'
-            for number, word in enumerate(_MONTHS[directive].split(), 1)
-        )
-        self.defines[name] = f'{{{{define "{name}"}}}}{{{{if {cases}{{{{end}}}}{{{{end}}}}'
-        return f'{{{{template "{name}" (slice currentDate 5 7)}}}}'
-
-    def weekday(self, directive: str) -> str:
-        """Code that names the day of the week: that of 1 January and the days since, modulo 7.
-
-        Go cannot add: a text as long as the number grows.
-        """
-        name = f"weekday {directive}"
-        short = [f"{year % 100:02d}" for year in _YEARS]
-        first = {text: date(year, 1, 1).weekday() for text, year in zip(short, _YEARS, strict=True)}
-        leap = [text for text, year in zip(short, _YEARS, strict=True) if year % 4 == 0]
-        months = {f"{m:02d}": (date(2025, m, 1) - date(2025, 1, 1)).days for m in range(1, 13)}
-        days = {f"{day:02d}": day - 1 for day in range(1, 32)}
-        names = "".join(
-            f"{{{{else if eq (len $w) {n}}}}}{word}" if n else f"{{{{if not $w}}}}{word}"
-            for n, word in enumerate(_WEEKDAYS[directive].split())
-        )
-        self.defines[name] = (
-            f'{{{{define "{name}"}}}}{{{{$w := ""}}}}{_longer("slice . 2 4", first)}'
-            f'{{{{if and (ge (slice . 5 7) "03") (eq (slice . 2 4) {_quoted(leap)})}}}}'
-            '{{$w = print $w " "}}{{end}}'
-            f"{_longer('slice . 5 7', months)}{_longer('slice . 8 10', days)}"
-            "{{if ge (len $w) 14}}{{$w = slice $w 14}}{{else if ge (len $w) 7}}{{$w = slice $w 7}}"
-            f"{{{{end}}}}{names}{{{{end}}}}{{{{end}}}}"
-        )
-        return f'{{{{template "{name}" currentDate}}}}'
-
-    def unpadded(self, directive: str) -> str:
-        start, stop = _SLICES["m" if directive == "-m" else "d"]
-        pad = " " if directive == "e" else ""
-        name = "number after a blank" if pad else "number"
-        self.defines[name] = (
-            f'{{{{define "{name}"}}}}{{{{if eq (slice . 0 1) "0"}}}}{pad}{{{{slice . 1}}}}'
-            "{{else}}{{.}}{{end}}{{end}}"
-        )
-        return f'{{{{template "{name}" (slice currentDate {start} {stop})}}}}'
 
     # ------------------------------------------------------------------------------- output
 
@@ -491,49 +346,13 @@ class _Emitter:
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
 
 
-def _longer(value: str, days: Mapping[str, int]) -> str:
-    """Code that makes $w longer by the number of days, modulo 7, that belongs to a value."""
-    cases = []
-    for more in range(1, 7):
-        if known := [text for text, number in days.items() if number % 7 == more]:
-            cases.append(
-                f"if eq ({value}) {_quoted(known)}}}}}{{{{$w = print $w {quote(b' ' * more)}}}}}"
-            )
-    return f"{{{{{'{{else '.join(cases)}{{{{end}}}}"
-
-
-def _quoted(texts: Sequence[str]) -> str:
-    return " ".join(quote(text.encode()) for text in texts)
-
-
 def _plus_one(number: str) -> str:
     return f'len (printf "%*s " {number} "")'
 
 
 def _separated(head: str, separator: str, code: str) -> str:
-    """A loop over a map, whose keys do not tell which item is the first."""
+    """Return a loop over a map, where keys do not show which item is the first."""
     if not separator:
         return f"{head}{code}{{{{end}}}}"
     between = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"
     return f"{{{{$more := false}}}}{head}{between}{code}{{{{end}}}}"
-
-
-def _trimmer(name: str, trim: TrimPart, then: str, *, at_end: bool) -> str:
-    """A definition that drops one character after another at one end, then goes on with `then`."""
-    tests = ""
-    for size, blanks in _BLANKS_BY_SIZE.items():
-        taken = trim.characters
-        wanted = [blank for blank in blanks if taken is None or blank in taken]
-        if wanted:
-            # `and` stops at the first false operand, so no slice is ever out of range.
-            enough = "." if size == 1 else f"(ge (len .) {size})"
-            piece = f"slice . (len (slice . {size}))" if at_end else f"slice . 0 {size}"
-            listed = " ".join(quote(blank.encode()) for blank in wanted)
-            tests += (
-                f"{{{{if and {enough} (eq ({piece}) {listed})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
-            )
-    rest = "slice . 0 (len (slice . $n))" if at_end else "slice . $n"
-    return (
-        f'{{{{define "{name}"}}}}{{{{$n := 0}}}}{tests}'
-        f'{{{{if $n}}}}{{{{template "{name}" ({rest})}}}}{{{{else}}}}{then}{{{{end}}}}{{{{end}}}}'
-    )

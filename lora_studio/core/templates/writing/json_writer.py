@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from lora_studio.core.templates.go.functions import quote
 from lora_studio.core.templates.probing.decision_trees import Layout
-from lora_studio.core.templates.writing import repr_writer
 
 # Structs have "required" before "properties", clients and training data have it behind. A
 # parameter list that begins otherwise is left as the server has it.
@@ -42,24 +41,21 @@ class JsonWriter:
 
     def write(self, json: str, layout: Layout) -> str:
         """Code that lays out the JSON text which the expression `json` yields."""
-        name = {"spaced": "json", "compact": "compact json", "python": "python"}.get(
+        name = {"spaced": "json", "compact": "compact json"}.get(
             str(layout), f"json indented by {layout}"
         )
-        make = repr_writer.walker(name) if layout == "python" else _walker(name, layout)
-        self._defines.setdefault(name, make)
+        self._defines.setdefault(name, _walker(name, layout))
         return f'{{{{template "{name}" ({json})}}}}'
 
-    def plain(self, value: str, *, python: str) -> str:
-        """Code that writes a value of any kind: a text as it is, all else as JSON.
+    def plain(self, value: str, *, python_words: bool) -> str:
+        """Return code that writes a value of any kind: a text as it is, all else as JSON.
 
-        With "words" as `python` True, False and None are as in Python, with "repr" all is.
+        With `python_words`, it writes True, False and None as Python does.
         """
-        name = {"": "value", "words": "value, words as in Python", "repr": "value as in Python"}[
-            python
-        ]
+        name = "value, words as in Python" if python_words else "value"
         if name not in self._defines:
-            rest = self.write("$j", "python" if python == "repr" else "spaced")
-            if python == "words":
+            rest = self.write("$j", "spaced")
+            if python_words:
                 words = {"true": "True", "false": "False", "null": "None"}
                 tests = "{{else if ".join(f'eq $j "{j}"}}}}{p}' for j, p in words.items())
                 rest = f"{{{{if {tests}{{{{else}}}}{rest}{{{{end}}}}"

@@ -18,7 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.proof import conversations
+from lora_studio.core.templates.proof_cases import conversations
 from lora_studio.core.templates.server.data import template_data
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.model import loading

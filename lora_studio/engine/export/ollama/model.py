@@ -9,12 +9,13 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import ExportSpec, is_ollama_name_taken
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.files import write_atomic
-from lora_studio.core.templates.derivation import DATE_NEED, RANGE_NEED, RELEASES
+from lora_studio.core.templates.features import ServerNeed
 from lora_studio.core.templates.modelfile import modelfile
 from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.source import TemplateSource
@@ -51,24 +52,28 @@ def describe(
     assert event.derived is not None
     derived = event.derived
     for note in derived.notes:
-        job.emit(events.Log(text=f"{note[:1].upper()}{note[1:]}."))
+        job.emit(events.Log(text=text("Ollama TEMPLATE: {note}.", note=note)))
     for limit in derived.limits:
-        job.emit(events.Log(text=f"Where TEMPLATE and chat template differ: {limit}."))
+        job.emit(
+            events.Log(
+                text=text("The TEMPLATE differs from the chat template for {limit}.", limit=limit)
+            )
+        )
     for need in derived.needs:
-        job.emit(events.Log(text=f"The TEMPLATE needs {need}."))
+        job.emit(events.Log(text=text("The TEMPLATE needs {need}.", need=need.description)))
     if not derived.proven:
         job.emit(events.Warned(problem=_not_proven(derived)))
         return None
     if problem := checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
-    text = modelfile(
+    content = modelfile(
         f"./{PurePosixPath(run.gguf.name, gguf.name)}",
         derived,
         project.export.system_prompt or None,
         _parameters(project.export),
     )
-    write_atomic(run.modelfile, text)
+    write_atomic(run.modelfile, content)
     return derived
 
 
@@ -167,18 +172,20 @@ def _for_server(
 ) -> DerivedTemplate:
     """The TEMPLATE as this server takes it: an older one cannot write the current date."""
     release = _release(found.version)
-    lacking = [need for need in derived.needs if release < RELEASES.get(need, ())]
-    if RANGE_NEED in lacking:
+    lacking = [need for need in derived.needs if release < need.release]
+    if ServerNeed.RANGE in lacking:
         raise fail(
             "ollama.too_old",
-            f"Ollama {found.version} cannot render this TEMPLATE: it needs {RANGE_NEED}.",
+            "Ollama {version} can't render this TEMPLATE. It needs {need}.",
             "Update Ollama and export again.",
             where=Where(step="export", field="ollama_host"),
+            version=found.version,
+            need=ServerNeed.RANGE.description,
         )
     for need in lacking:
-        if need != DATE_NEED:
+        if need is not ServerNeed.DATE:
             job.emit(events.Warned(problem=_too_old_for_calls(found.version, need)))
-    if DATE_NEED not in lacking:
+    if ServerNeed.DATE not in lacking:
         return derived
     today = date.today()
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
@@ -193,13 +200,14 @@ def _for_server(
     return frozen
 
 
-def _too_old_for_calls(version: str, need: str) -> Problem:
-    return Problem(
-        code="ollama.no_calls",
-        what=f"On Ollama {version} conversations with calls of tools will fail: it takes {need}.",
-        remedy="Update Ollama, or use the model without tools. Nothing else is affected.",
+def _too_old_for_calls(version: str, need: ServerNeed) -> Problem:
+    return warning(
+        "ollama.no_calls",
+        "Conversations with tool calls will fail on Ollama {version}. They need {need}.",
+        "Update Ollama, or use the model without tools. Nothing else is affected.",
         where=Where(step="export", field="ollama_host"),
-        severity="warning",
+        version=version,
+        need=need.description,
     )
 
 
@@ -246,17 +254,23 @@ def _parameters(spec: ExportSpec) -> dict[str, float | int]:
 
 
 def _not_proven(derived: DerivedTemplate) -> Problem:
-    reason = derived.reason.rstrip(".") or "the renderings differ"
-    other = ""
+    no_files = (
+        "No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file "
+        "is complete and contains the chat template."
+    )
+    remedy = text(no_files)
     if derived.alternative is not None:
-        other = f" Nearest to it that is proven: {derived.alternative.what}."
-    return Problem(
-        code="export.template_not_proven",
-        what=f"The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.",
-        remedy="No Modelfile and no Ollama model were made, since its answers could be wrong. The "
-        f"GGUF file carries the chat template itself and is complete.{other}",
+        remedy = text(
+            "{consequence} The nearest proven TEMPLATE is the one {alternative}.",
+            consequence=remedy,
+            alternative=derived.alternative.what,
+        )
+    return warning(
+        "export.template_not_proven",
+        "The chat template could not be converted to a proven Ollama TEMPLATE: {reason}.",
+        remedy,
         where=_WHERE,
-        severity="warning",
+        reason=derived.reason,
     )
 
 

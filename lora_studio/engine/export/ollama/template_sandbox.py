@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 import jinja2
 from pydantic import BaseModel, Field, TypeAdapter
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import fail
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.chat_template import ChatTemplate
@@ -185,7 +186,9 @@ def _work(work: _Derive | _Render) -> BaseModel | str:
     try:
         template = ChatTemplate(work.text, work.special_tokens)
     except jinja2.TemplateError as error:
-        return DerivedTemplate(reason=f"The chat template does not compile: {error}.")
+        return DerivedTemplate(
+            reason=text("the chat template doesn't compile: {error}", error=str(error))
+        )
     return derive_from(
         template,
         bos=work.special_tokens.get("bos_token", ""),

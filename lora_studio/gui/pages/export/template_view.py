@@ -67,10 +67,10 @@ def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
 def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     other = derived.alternative
     return [
-        (tr("Also verified"), tell(listed(derived.covers))),
+        (tr("Also verified"), tell(listed([feature.description for feature in derived.covers]))),
         (tr("Not supported"), "\n".join(tell(note) for note in derived.notes)),
         (tr("Stop sequences"), tell(listed(derived.stops))),
-        (tr("Requires"), tell(listed(derived.needs))),
+        (tr("Requires"), tell(listed([need.description for need in derived.needs]))),
         (tr("Verified alternative"), tell(other.what) if other else ""),
     ]
 

@@ -1,1 +1,1 @@
-"""The playground: columns, the conversation, blind votes, what is kept."""
+"""The playground: chat columns, conversations, blind votes and their storage."""

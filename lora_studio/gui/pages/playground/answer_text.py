@@ -1,4 +1,4 @@
-"""An answer as it was meant: its Markdown laid out, or the words just as they are."""
+"""Text of an answer, rendered as Markdown or shown as plain text."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ _FEATURES = (
 
 
 class AnswerText(GrowingText):
-    """Plain while it grows, so that what is selected stays; laid out once it is complete."""
+    """Show plain text while the answer is generated, to keep the selection, and Markdown
+    afterwards.
+    """
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """`name` is what a screen reader says."""
+        """Create an empty text; `name` is the accessible name."""
         super().__init__(name, parent)
         self._said, self._laid_out = "", False
         self._raw = False
@@ -45,15 +47,15 @@ class AnswerText(GrowingText):
         theme().changed.connect(self._set_off)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:
-        """Nothing is fetched or opened, whatever an answer points at."""
+        """Return None: resources that an answer links to are never loaded."""
         return None
 
     def text(self) -> str:
-        """The words as the model wrote them."""
+        """Return the raw text of the answer."""
         return self._said
 
     def show_text(self, text: str, role: str = "text") -> None:
-        """The words as they are, more of them or others."""
+        """Show plain text."""
         if self._laid_out:
             self.setPlainText("")
             self._laid_out = False
@@ -61,7 +63,7 @@ class AnswerText(GrowingText):
         super().show_text(text, role)
 
     def show_answer(self, text: str) -> None:
-        """A complete answer."""
+        """Show a complete answer."""
         wanted = has_markup(text) and not self._raw
         if not wanted:
             self.show_text(text)
@@ -72,13 +74,13 @@ class AnswerText(GrowingText):
             self._set_off()
 
     def set_raw(self, raw: bool) -> None:
-        """Whether Markdown is shown as it was written."""
+        """Set whether Markdown is shown as plain text."""
         if raw != self._raw:
             self._raw = raw
             self.show_answer(self._said)
 
     def _set_off(self) -> None:
-        """Room between paragraphs, headings no louder than the page, code on a ground of its own."""
+        """Format paragraphs, headings, code blocks and tables of rendered Markdown."""
         if not self._laid_out:
             return
         block = self.document().begin()
@@ -93,7 +95,7 @@ class AnswerText(GrowingText):
 
 
 def _size_code(block: QTextBlock) -> None:
-    """Code brings a size of its own, which would stay behind when that of text changes."""
+    """Set the font size of code, which otherwise ignores the text size of the program."""
     words = QTextCharFormat()
     words.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
     places = [
@@ -139,12 +141,12 @@ def _rule(table: QTextTable) -> None:
 
 
 def has_markup(text: str) -> bool:
-    """Whether laying out would show anything that plain words do not."""
+    """Return whether the text contains Markdown markup."""
     return _MARKED.search(text) is not None
 
 
 def with_line_breaks(text: str) -> str:
-    """Markdown whose lines stay lines, as models mean them; code is left alone."""
+    """Return Markdown with hard line breaks, as models use them; code blocks are unchanged."""
     lines, fence = [], ""
     for line in text.split("\n"):
         found = _FENCE.match(line)

@@ -1,4 +1,4 @@
-"""Comparing answers without names: columns in a random order, a vote, then whose they were."""
+"""Blind comparison: shuffled columns without names, a vote, then the names."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lora_studio.gui.pages.playground.vote_bar import VoteBar
 
 
 class BlindVote(QObject):
-    """Knows where each column stands and whether its name may be shown.
+    """Hold the order of the columns and whether their names are hidden.
 
     Signals:
-        reordered: the columns stand in another order.
-        voted: a vote is kept, and the names are known.
+        reordered: the order of the columns has changed.
+        voted: a vote was saved and the names are shown.
     """
 
     reordered = Signal()
     voted = Signal()
 
     def __init__(self, desk: ChatController, parent: QObject | None = None) -> None:
-        """Off, with the columns as they are numbered."""
+        """Start turned off, with the columns in order."""
         super().__init__(parent)
         self._desk = desk
         self.order = list(range(COLUMNS))
@@ -39,31 +39,31 @@ class BlindVote(QObject):
 
     @property
     def is_on(self) -> bool:
-        """Whether answers are compared without names."""
+        """Whether blind comparison is turned on."""
         return self.toggle.isChecked() and len(self._desk.kept.speakers) > 1
 
     @property
     def is_hiding(self) -> bool:
-        """Whether nobody may know now whose answers these are."""
+        """Whether the model names are hidden now."""
         return self.is_on and not self.revealed and bool(self._desk.kept.turns)
 
     def begin(self) -> None:
-        """Another conversation, or another way to compare: names are known until it is asked."""
+        """Prepare for a new comparison."""
         self.revealed = False
 
     def straighten(self) -> None:
-        """The columns stand as they are numbered."""
+        """Restore the original order of the columns."""
         self.order = list(range(COLUMNS))
         self.reordered.emit()
 
     def shuffle(self) -> None:
-        """The columns stand anywhere."""
+        """Shuffle the columns."""
         count = len(self._desk.kept.speakers)
         self.order = [*random.sample(range(count), count), *range(count, COLUMNS)]
         self.reordered.emit()
 
     def vote(self, place: int) -> None:
-        """The answer at a place is the best, -1 for none; then everybody may know whose it was."""
+        """Vote for the answer at a position, -1 for no difference, and show the names."""
         speakers = self._desk.kept.speakers
         columns = self.order[: len(speakers)]
         vote = self._desk.vote(columns, place)
@@ -76,7 +76,7 @@ class BlindVote(QObject):
         self.bar.tell(text.format(winner=won, names=" · ".join(named)))
 
     def show_bar(self) -> None:
-        """Asks once every column has answered; what came of a vote stays until the next prompt."""
+        """Show the vote buttons once every column has answered."""
         kept = self._desk.kept
         answered = kept.turns and all(
             (take := kept.turns[-1].of(number).current) is not None and take.problem is None

@@ -1,4 +1,4 @@
-"""The conversation of the playground: what is asked of whom, what came of it, what is kept."""
+"""Controller of the playground: sends prompts, collects answers, saves the conversation."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from lora_studio.gui.project.state import ProjectState
 
 
 class ChatController(QObject):
-    """One conversation at a time, in up to three columns that share a worker.
+    """Run one conversation at a time, in up to three columns that share a worker.
 
     Signals:
-        changed: `kept`, `all` or `waiting` is another one.
-        grew(column, start, text, tokens): an answer goes on.
-        said(text): what is going on, "" for nothing.
-        prompt_shown(event): the tokens that were asked for.
-        failed(problem): something that concerns no single column.
+        changed: `conversation`, `history` or `waiting` has changed.
+        grew(column, start, text, tokens): an answer was extended.
+        status_changed(text): what is in progress, "" for nothing.
+        prompt_shown(event): the requested tokens of a prompt.
+        failed(problem): a problem that isn't specific to a column.
     """
 
     changed = Signal()
@@ -46,7 +46,7 @@ class ChatController(QObject):
     failed = Signal(object)
 
     def __init__(self, state: ProjectState, parent: QObject | None = None) -> None:
-        """Follows the open project."""
+        """Follow the open project."""
         super().__init__(parent)
         self._state = state
         self.link = OnDemandWorker(self)
@@ -74,13 +74,13 @@ class ChatController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether answers are under way; to look at a prompt meanwhile keeps nobody from asking."""
+        """Whether answers are being generated; showing the tokens of a prompt doesn't count."""
         return bool(self._asking)
 
     # --- projects -----------------------------------------------------------------------------
 
     def open_project(self) -> None:
-        """The conversations of the open project, and who can answer there."""
+        """Load the conversations of the open project and find its models."""
         self.link.rest()
         self.waiting, self._opened, self.all, self.choices = {}, None, [], ()
         self._asking = ""
@@ -90,13 +90,13 @@ class ChatController(QObject):
         self.changed.emit()
 
     def look(self) -> None:
-        """Looks again for who can answer."""
+        """Search for models and adapters to chat with."""
         runs, spec = self._state.runs_folder, self._spec()
         if runs is not None:
             self.store.look(runs, spec.source if spec is not None else "", self.library)
 
     def missing(self) -> str:
-        """Why nothing can be asked, "" when everything is in order."""
+        """Return why no prompt can be sent, "" if one can."""
         if self._state.draft.path is None:
             return tr("Open a project first.")
         spec, known = self._spec(), self._state.facts.model
@@ -109,38 +109,40 @@ class ChatController(QObject):
         return ""
 
     def leave(self) -> None:
-        """The window closes."""
+        """Stop the worker and save: the window is closing."""
         self.link.leave()
         self.store.leave()
 
     # --- the conversation ---------------------------------------------------------------------
 
     def new(self) -> None:
-        """An empty conversation with the same columns; the one before stays in the history."""
+        """Start an empty conversation with the same columns; the current one stays in the
+        history.
+        """
         kept = self.kept
         if kept.turns:
             fresh = Conversation(system=kept.system, speakers=kept.speakers, sampling=kept.sampling)
             self._become(fresh)
 
     def show(self, kept: Conversation) -> None:
-        """Goes on with a conversation of the history."""
+        """Show a conversation of the history."""
         if not self.busy:
             self.kept = kept
             self.changed.emit()
 
     def forget(self) -> None:
-        """The file of this conversation is gone: the history goes on without it."""
+        """Remove this conversation, whose file was deleted, from the history."""
         gone, self.kept = self.kept.id, Conversation(speakers=self.kept.speakers)
         self.all = [each for each in self.all if each.id != gone]
         self.changed.emit()
 
     def update(self, **changes: Any) -> None:
-        """Other settings of the conversation: `system`, `sampling` or `draft`."""
+        """Change `system`, `sampling` or `draft` of the conversation."""
         if any(getattr(self.kept, name) != value for name, value in changes.items()):
             self._become(self.kept.model_copy(update=changes), quiet="draft" in changes)
 
     def choose(self, column: int, speaker: AnySpeaker) -> None:
-        """Somebody else answers in a column from now on; not while answers are under way."""
+        """Set the model that answers in a column; ignored while answers are generated."""
         if self.busy:  # what comes would be taken for an answer of theirs
             return
         speakers = list(self.kept.speakers)
@@ -148,7 +150,7 @@ class ChatController(QObject):
         self._become(self.kept.model_copy(update={"speakers": tuple(speakers)}))
 
     def add_column(self, speaker: AnySpeaker | None = None) -> None:
-        """One more column: the first that does not answer yet."""
+        """Add a column with a speaker, by default the first that no column uses."""
         if len(self.kept.speakers) < COLUMNS:
             others: list[AnySpeaker] = [each.speaker for each in self.choices]
             free = (each for each in (AdapterSpeaker(), *others) if each not in self.kept.speakers)
@@ -157,9 +159,9 @@ class ChatController(QObject):
             self._become(self.kept.model_copy(update={"speakers": speakers}))
 
     def remove_column(self, column: int) -> None:
-        """One column less; the conversation with it stays in the history.
+        """Remove a column; the conversation with it stays in the history.
 
-        Not while answers are under way: they come for columns by their number.
+        Ignored while answers are generated, because they are addressed by column number.
         """
         if self.busy:
             return
@@ -170,7 +172,7 @@ class ChatController(QObject):
         self._become(kept.model_copy(update=changes))
 
     def take_chosen(self, column: int, turn: int, number: int) -> None:
-        """Another answer of a column counts from now on."""
+        """Select another version of an answer."""
         asked = self.kept.turns[turn]
         answers = asked.of(column).model_copy(update={"shown": number})
         self._become(self.kept.with_turn(turn, asked.put(column, answers)))
@@ -178,7 +180,7 @@ class ChatController(QObject):
     # --- asking -------------------------------------------------------------------------------
 
     def send(self, text: str, *, instead_of: int | None = None) -> bool:
-        """Asks every column; `instead_of` a turn goes on from there in a conversation of its own."""
+        """Send a prompt to every column; `instead_of` branches the conversation at a turn."""
         if self.busy or not text.strip() or self.missing():
             return False
         kept = self.kept if instead_of is None else self.kept.branched(instead_of)
@@ -188,22 +190,22 @@ class ChatController(QObject):
         return True
 
     def again(self, columns: Sequence[int] = ()) -> None:
-        """Another answer to the last question, of some columns or of all."""
+        """Generate another answer to the last prompt, in some columns or in all."""
         if not self.busy and self.kept.turns and not self.missing():
             self._ask(columns or range(len(self.kept.speakers)))
 
     def is_kept_out(self) -> bool:
-        """Whether a job elsewhere has the device, so that the last question was not answered."""
+        """Return whether the last prompt wasn't answered because a job uses the device."""
         takes = [each.current for each in self.kept.turns[-1].answers] if self.kept.turns else []
         found = [take.problem for take in takes if take is not None and take.problem is not None]
         return any(problem.code == "chat.device_busy" for problem in found)
 
     def stop(self) -> None:
-        """Ends the answers under way; what has been said stays."""
+        """Stop generating; partial answers are kept."""
         self.link.cancel()
 
     def ask_prompt(self, column: int, turn: int) -> None:
-        """Asks for the exact prompt of a turn."""
+        """Request the exact prompt of a turn as tokens."""
         spec = self._spec()
         if spec is not None:
             command = commands.ShowPrompt(
@@ -216,7 +218,9 @@ class ChatController(QObject):
             self.link.send(command)
 
     def vote(self, columns: Sequence[int], winner: int) -> Vote:
-        """Keeps a vote on the last answers; `columns` as they were shown, `winner` a place or -1."""
+        """Save a vote on the last answers; `columns` in display order, `winner` a position or
+        -1.
+        """
         turn = self.kept.turns[-1]
         takes = [turn.of(column).current or AnswerVersion() for column in columns]
         vote = Vote(
@@ -255,13 +259,13 @@ class ChatController(QObject):
         self.changed.emit()
 
     def _sampling(self, column: int, turn: int) -> Sampling:
-        """Every further answer draws anew."""
+        """Return the sampling settings with a new seed for every version of an answer."""
         given = len(self.kept.turns[turn].of(column).takes)
         seed = (self.kept.sampling.seed + given) % (2**31 - 1)
         return self.kept.sampling.model_copy(update={"seed": seed})
 
     def _spec(self) -> ModelSpec | None:
-        """The project's model, where it is to be held now: a job under way keeps its device."""
+        """Return the project's model on the device to use now, None if no model is selected."""
         spec = self._state.spec("model")
         if not isinstance(spec, ModelSpec):
             return None
@@ -269,7 +273,7 @@ class ChatController(QObject):
         return spec.model_copy(update={"device": device})
 
     def device_taken(self) -> bool:
-        """Whether a job under way needs the device that would be used."""
+        """Return whether a running job needs the device that chat would use."""
         spec = self._state.spec("model")
         busy = self._state.running not in ("", "push", "create_ollama")
         return busy and isinstance(spec, ModelSpec) and spec.devices[0] != "cpu"
@@ -321,7 +325,7 @@ class ChatController(QObject):
         self._become(self.kept.with_turn(last, turn.put(column, turn.of(column).add(take))))
 
     def _settle(self) -> None:
-        """Nothing more comes: what was said before the worker was ended is kept."""
+        """Finish the request: partial answers are kept as stopped."""
         for column, text in list(self.waiting.items()):
             if text:
                 self._answered(column, AnswerVersion(text=text, ending="stopped"))
@@ -336,7 +340,7 @@ class ChatController(QObject):
                 self._settle()
 
     def _run_changed(self) -> None:
-        """A job begins: it gets the memory. A run has made something: it can be talked to."""
+        """Unload models when a job needs the device; search for new models when it has ended."""
         if self.device_taken() and self.link.held and self.device != "cpu":
             self.link.rest()
             self.said.emit(tr("The playground’s models were unloaded to free memory for the job."))
@@ -365,7 +369,7 @@ class ChatController(QObject):
         self.changed.emit()
 
     def show_ollama(self, choices: Sequence[SpeakerOption]) -> None:
-        """The models of the Ollama server."""
+        """Set the models of the Ollama server."""
         others = [each for each in self.choices if not isinstance(each.speaker, OllamaSpeaker)]
         self.choices = (*others, *choices)
         self.changed.emit()

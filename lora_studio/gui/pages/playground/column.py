@@ -1,4 +1,4 @@
-"""One column of the playground: who answers, with which adapters, and the conversation below."""
+"""One column of the playground: model, adapters, and the conversation below."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lora_studio.gui.widgets.basics import label, row, tool_button
 
 
 class ChatColumn(QFrame):
-    """Shows a column of a conversation.
+    """Show a column of a conversation.
 
     Signals:
-        speaker_chosen(speaker): somebody else answers from now on, or with other weights.
-        edit_wanted(turn), tokens_wanted(turn): of the turn with this index.
-        again_wanted: another answer to the last question.
-        take_chosen(turn, number): another answer of a turn counts.
-        closed: the column is not wanted any more.
+        speaker_chosen(speaker): another model, or other adapter weights.
+        edit_requested(turn), tokens_requested(turn): edit a prompt or show its tokens.
+        regenerate_requested: generate another answer to the last prompt.
+        version_chosen(turn, number): select another version of an answer.
+        closed: remove the column.
     """
 
     speaker_chosen = Signal(object)
@@ -34,7 +34,7 @@ class ChatColumn(QFrame):
     closed = Signal()
 
     def __init__(self, number: int, parent: QWidget | None = None) -> None:
-        """`number` counts columns from 0, whatever place they are shown at."""
+        """Create column `number`, counted from 0 regardless of its position."""
         super().__init__(parent)
         self.number = number
         self.setProperty("surface", "card")
@@ -75,7 +75,9 @@ class ChatColumn(QFrame):
         self.blend.changed.connect(self._take_weights)
 
     def show_conversation(self, kept: Conversation, *, blind: str = "") -> None:
-        """The turns of this column; `blind` is its name while nobody may know who it is."""
+        """Show the turns of this column; `blind` replaces the model name during a blind
+        comparison.
+        """
         speaker = kept.speakers[self.number]
         self.menu.show_speaker(speaker)
         self.menu.setVisible(not blind)
@@ -96,26 +98,26 @@ class ChatColumn(QFrame):
         self.hint.setVisible(not kept.turns)
 
     def set_waiting(self, state: Waiting) -> None:
-        """Whether the answer to the last question is awaited or coming."""
+        """Set the state of the last answer."""
         if self.turns:
             self.turns[-1].set_waiting(state)
         self._follow = self._follow or bool(state)
 
     def set_busy(self, busy: bool) -> None:
-        """While any column awaits an answer, who answers in which of them stays as it is."""
+        """Disable changes of models while any answer is being generated."""
         for view in self.turns:
             view.edit.setEnabled(not busy)
         for part in (self.menu, self.close_, self.blend):
             part.setEnabled(not busy)
 
     def settle(self) -> None:
-        """Tells at once of weights that were changed a moment ago."""
+        """Emit pending changes of adapter weights now."""
         if self._weights.isActive():
             self._weights.stop()
             self._tell_weights()
 
     def grow(self, start: int, text: str, tokens: int) -> None:
-        """The last answer from a character on."""
+        """Replace the last answer from the character `start` on."""
         if self.turns:
             self.turns[-1].grow(start, text, tokens)
 
@@ -143,5 +145,5 @@ class ChatColumn(QFrame):
             self.area.verticalScrollBar().setValue(highest)
 
     def _scrolled(self, value: int) -> None:
-        """Whoever scrolls up wants to read; whoever is at the end goes on with it."""
+        """Follow the end of the conversation unless the user has scrolled up."""
         self._follow = value >= self.area.verticalScrollBar().maximum() - Spacing.L

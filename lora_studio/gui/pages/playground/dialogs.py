@@ -1,4 +1,4 @@
-"""What the playground shows aside: the tokens of a prompt, and the tally of blind votes."""
+"""Dialogs of the playground: tokens of a prompt, and results of blind votes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _RIGHT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignTrailing
 
 
 class TokensDialog(Dialog):
-    """The exact prompt of an answer, token by token; waits until it is known."""
+    """Show the exact prompt of an answer as tokens."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """`name` is whose prompt it is."""
+        """Wait for the prompt of the model called `name`."""
         super().__init__(tr("Prompt for {name}").format(name=name), "", parent)
         self.resize(*_SIZE)
         self.view = TokenView(training=False)
@@ -52,7 +52,7 @@ class TokensDialog(Dialog):
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
     def show_prompt(self, event: events.PromptShown) -> None:
-        """The prompt has come."""
+        """Show the prompt."""
         self._text = event.text
         self.copy.setEnabled(bool(event.text))
         if event.tokens:
@@ -62,7 +62,7 @@ class TokensDialog(Dialog):
         self.say(tell(event.note))
 
     def say(self, text: str) -> None:
-        """A word about the prompt, or why there is none."""
+        """Show a note about the prompt, or why there is none."""
         self.note.setText(text)
         self.note.setVisible(bool(text))
 
@@ -71,10 +71,10 @@ class TokensDialog(Dialog):
 
 
 class TallyDialog(Dialog):
-    """How often each won; the votes go into a file of your choice."""
+    """Show how often each model won; exports the votes as CSV."""
 
     def __init__(self, votes: Sequence[Vote], parent: QWidget | None = None) -> None:
-        """Counts the votes."""
+        """Count the votes."""
         text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
         super().__init__(
             tr("Blind test results"),
@@ -113,7 +113,7 @@ class TallyDialog(Dialog):
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
     def pick(self) -> None:
-        """Asks where the votes go."""
+        """Ask for the CSV file."""
         dialog = QFileDialog(self, tr("Export votes"), "votes.csv", "CSV (*.csv)")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("csv")
@@ -122,7 +122,7 @@ class TallyDialog(Dialog):
         dialog.open()
 
     def write(self, name: str) -> None:
-        """Writes every vote as a line of CSV."""
+        """Write one line per vote to a CSV file."""
         try:
             write_atomic(Path(name), playground.to_csv(self._votes))
         except OSError as error:
@@ -133,17 +133,17 @@ class TallyDialog(Dialog):
 
 
 class PanelDialog(QObject):
-    """Opens them over the window of a page, each once."""
+    """Open the dialogs of a page, each only once."""
 
     def __init__(self, desk: ChatController, page: QWidget) -> None:
-        """Asks `desk` for what is to be shown."""
+        """Request the contents of the dialogs from `controller`."""
         super().__init__(page)
         self._desk, self._page = desk, page
         self._tokens: TokensDialog | None = None
         desk.prompt_shown.connect(self._show_prompt)
 
     def show_tokens(self, number: int, turn: int) -> None:
-        """The exact prompt of a column, token by token."""
+        """Show the exact prompt of a column as tokens."""
         speaker = self._desk.kept.speakers[number]
         self._tokens = TokensDialog(tell(chat.shown(speaker)), self._page.window())
         self._tokens.finished.connect(self._forget_tokens)
@@ -151,7 +151,7 @@ class PanelDialog(QObject):
         self._desk.ask_prompt(number, turn)
 
     def show_votes(self) -> None:
-        """The tally of the project."""
+        """Show the votes of the project."""
         self._desk.store.ask_votes(self._show_tally)
 
     def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
@@ -166,7 +166,7 @@ class PanelDialog(QObject):
         self._tokens = None
 
     def _show_tally(self, votes: object) -> None:
-        """Once for two clicks: reading the votes may take a moment."""
+        """Open the dialog, unless a second click has opened it already."""
         assert isinstance(votes, list)
         window = self._page.window()
         if not any(dialog.isVisible() for dialog in window.findChildren(TallyDialog)):
@@ -174,5 +174,5 @@ class PanelDialog(QObject):
 
 
 def _shown(name: str) -> str:
-    """Whoever was voted on, with runs by the moment when they began."""
+    """Return the name of a model for display, with runs named by their start time."""
     return " + ".join(tell(timestamps.of_run(part)) for part in name.split(" + "))

@@ -1,4 +1,4 @@
-"""The conversations of a project in a menu, the latest first."""
+"""Menu with the conversations of a project, newest first."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _MOST = 30
 
 
 class HistoryMenu(QMenu):
-    """Filled anew by whoever hears `aboutToShow`.
+    """List the conversations; filled on `aboutToShow`.
 
     Signals:
-        chosen(Conversation): this one is to be shown.
-        thrown_away: the one that is shown is to go to the trash.
+        chosen(Conversation): show this conversation.
+        trash_clicked: move the current conversation to the trash.
     """
 
     chosen = Signal(object)
     thrown_away = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
 
     def fill(self, known: Sequence[Conversation], now: Conversation) -> None:
-        """Offers conversations, the one that is shown ticked."""
+        """List the conversations and check the current one."""
         self.clear()
         for kept in known[:_MOST]:
             when = timestamps.shortly(kept.created)

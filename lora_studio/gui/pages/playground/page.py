@@ -1,4 +1,4 @@
-"""Playground: talk to the base model and to what you trained, side by side."""
+"""The Playground page: chat with the base model and fine-tuned models side by side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 
 
 class PlaygroundPage(AppPage):
-    """Two or three columns with one prompt box.
+    """Show up to three columns with one prompt box.
 
     Signals:
         library_requested: show the adapter library.
@@ -46,7 +46,7 @@ class PlaygroundPage(AppPage):
     title = "Playground"
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Restores the last conversation of the project when there is one."""
+        """Build the page; the last conversation of the project is restored when it is loaded."""
         super().__init__(parent, scrolls=False)
         self.state = state
         self.desk = ChatController(state, self)
@@ -154,23 +154,23 @@ class PlaygroundPage(AppPage):
     # --- what the window asks -----------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Runs may have made something since."""
+        """Search for models that runs have created since."""
         self.desk.look()
         self.refresh()
 
     def press_primary(self) -> None:
-        """Ctrl+Enter sends."""
+        """Send the prompt."""
         self.card.send.click()
 
     def on_event(self, event: object) -> None:
-        """A new adapter can be talked to at once."""
+        """Search for models when a job has saved an adapter or a model."""
         match event:
             case events.CheckpointSaved() | events.AdapterSaved() | events.Merged():
                 if self.isVisible():
                     self.desk.look()
 
     def talk_to(self, speaker: AnySpeaker) -> None:
-        """Begins a conversation in which this one answers beside the base; never cuts one off."""
+        """Start a conversation with this model next to the base model; ignored while answering."""
         if self.desk.busy:
             self.desk.said.emit(
                 tr("Wait for the current answers or stop them before you choose another model.")
@@ -184,13 +184,13 @@ class PlaygroundPage(AppPage):
         self.prompt.setFocus()
 
     def set_library(self, folders: tuple[str, ...]) -> None:
-        """Adapters from anywhere that can be chosen too."""
+        """Set the folders of the adapter library."""
         if folders != self.desk.library:
             self.desk.library = folders
             self.desk.look()
 
     def leave(self) -> None:
-        """Ends the worker and saves."""
+        """Stop the worker and save."""
         self._keep_draft()
         self.card.rest()
         self.desk.leave()
@@ -198,7 +198,7 @@ class PlaygroundPage(AppPage):
     # --- what the user does -------------------------------------------------------------------
 
     def ask_all(self) -> None:
-        """Sends what is written to every column."""
+        """Send the prompt to every column."""
         if self.desk.busy:
             return
         self._settle()
@@ -213,17 +213,17 @@ class PlaygroundPage(AppPage):
             self.refresh()
 
     def again(self, columns: Sequence[int] = ()) -> None:
-        """Another answer to the last question, of some columns or of all."""
+        """Generate another answer to the last prompt, in some columns or in all."""
         self._settle()
         self.desk.again(columns)
 
     def _settle(self) -> None:
-        """Whoever is asked answers with the weights that are shown."""
+        """Apply pending changes of adapter weights."""
         for each in self.columns:
             each.settle()
 
     def begin(self) -> None:
-        """A new conversation."""
+        """Start a new conversation."""
         if not self.desk.busy:
             self.editing = None
             self.compared.begin()
@@ -232,7 +232,7 @@ class PlaygroundPage(AppPage):
             self.prompt.setFocus()
 
     def edit(self, turn: int) -> None:
-        """Takes a question back into the prompt box, to go on from there."""
+        """Move the prompt of a turn back into the prompt box to branch from there."""
         if 0 <= turn < len(self.desk.kept.turns) and not self.desk.busy:
             self.editing = turn
             self.prompt.setPlainText(self.desk.kept.turns[turn].user)
@@ -241,7 +241,7 @@ class PlaygroundPage(AppPage):
             self.refresh()
 
     def keep_prompt(self) -> None:
-        """Adds what is written, or was asked last, to the sample prompts of the training."""
+        """Add the current or last prompt to the sample prompts of the training."""
         turns = self.desk.kept.turns
         text = self.prompt.text().strip() or (turns[-1].user if turns else "")
         now = self.state.get("training", "sample_prompts")
@@ -264,7 +264,7 @@ class PlaygroundPage(AppPage):
     # --- what is shown ------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
-        """Everything but the text that is growing."""
+        """Update everything except the answer that is being generated."""
         if not self.isVisible():  # nobody looks: `on_shown` does it
             return
         desk, missing = self.desk, self.desk.missing()
@@ -335,7 +335,7 @@ class PlaygroundPage(AppPage):
         self._write(self.desk.kept)
 
     def _write(self, kept: playground.Conversation) -> None:
-        """Puts what belongs to a conversation into the boxes."""
+        """Show the draft and the system prompt of a conversation."""
         self.card.write(kept.draft, kept.system)
         self.refresh()
 

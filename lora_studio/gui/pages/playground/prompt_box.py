@@ -1,4 +1,4 @@
-"""Where a prompt is written: Enter sends it, Shift+Enter begins a new line."""
+"""Text box for the prompt: Enter sends, Shift+Enter inserts a new line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LINES = 6
 
 
 class PromptBox(QPlainTextEdit):
-    """Grows with what is written, up to some lines.
+    """Grow with the text, up to a few lines.
 
     Signals:
-        sent: Enter was pressed with something written.
-        recalled: Up was pressed in an empty box: the last prompt is to be edited.
-        given_up: Esc was pressed.
+        sent: Enter was pressed in a box that isn't empty.
+        recalled: Up was pressed in an empty box: edit the last prompt.
+        canceled: Esc was pressed.
     """
 
     sent = Signal()
@@ -26,7 +26,7 @@ class PromptBox(QPlainTextEdit):
     given_up = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
         self.setAccessibleName(tr("Prompt"))
         self.setPlaceholderText(tr("Enter a prompt (Enter to send, Shift+Enter for a new line)"))
@@ -35,11 +35,11 @@ class PromptBox(QPlainTextEdit):
         self._fit()
 
     def text(self) -> str:
-        """What is written."""
+        """Return the text."""
         return self.toPlainText()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter, Up and Esc."""
+        """Handle Enter, Up and Esc."""
         shifted = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
         match event.key():
             case Qt.Key.Key_Return | Qt.Key.Key_Enter if not shifted:
@@ -53,12 +53,12 @@ class PromptBox(QPlainTextEdit):
                 super().keyPressEvent(event)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """The style sheet's own margins are known from now on."""
+        """Fit the height once the margins of the style sheet are known."""
         super().showEvent(event)
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Text of another size needs another height."""
+        """Fit the height to the text size."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()

@@ -1,4 +1,4 @@
-"""Everything below the columns of the playground: the prompt, and how it is to be answered."""
+"""Card below the columns: prompt, system prompt, sampling and device."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PAUSE = 400
 
 
 class PromptCard(Card):
-    """One prompt for all columns, the system prompt, sampling, device, and what can be done.
+    """Edit the prompt and how it is answered.
 
     Signals:
-        sent: the prompt is to be answered.
-        stop_wanted, again_wanted, keep_wanted: of the buttons with these words.
-        processor_wanted: answer on the processor.
-        recalled: the last prompt is to be edited.
-        given_up: Esc was pressed in the prompt.
-        typed: prompt or system prompt are other ones, and nobody types any more.
+        sent: send the prompt.
+        stop_clicked, regenerate_clicked, keep_clicked: the button was clicked.
+        cpu_clicked: answer on the CPU.
+        recalled: edit the last prompt.
+        canceled: Esc was pressed in the prompt.
+        typed: prompt or system prompt changed, a moment ago.
         sampling_chosen(sampling), device_chosen(name): other settings; "" is the project's device.
     """
 
@@ -44,7 +44,7 @@ class PromptCard(Card):
     device_chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent=parent)
         self.prompt = PromptBox()
         self.system = QPlainTextEdit(tabChangesFocus=True)
@@ -101,15 +101,15 @@ class PromptCard(Card):
 
     @property
     def is_typing(self) -> bool:
-        """Whether there may be text that nobody was told of."""
+        """Whether there is text that `typed` hasn't reported yet."""
         return self._typing.isActive()
 
     def rest(self) -> None:
-        """What is there has been taken over."""
+        """Discard a pending `typed` signal."""
         self._typing.stop()
 
     def write(self, prompt: str, system: str) -> None:
-        """Other text, from elsewhere."""
+        """Replace prompt and system prompt."""
         if prompt != self.prompt.text():
             self.prompt.setPlainText(prompt)
         if system != self.system.toPlainText():
@@ -117,14 +117,16 @@ class PromptCard(Card):
         self.rest()
 
     def show_state(self, *, busy: bool, answered: bool, kept_out: bool) -> None:
-        """Which buttons there are: while answers come, after some, and where a job has the device."""
+        """Show the buttons that apply: while answering, afterwards, and while a job uses the
+        device.
+        """
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
         self.on_processor.setVisible(kept_out and not busy)
         self.again.setVisible(answered and not busy and not kept_out)
 
     def show_settings(self, sampling: Sampling, devices: Sequence[str], device: str) -> None:
-        """Sampling, the devices there are, and the chosen one."""
+        """Show sampling, the available devices and the selected one."""
         self.sampling.setText(summary(sampling))
         self.panel.show_sampling(sampling)
         items = ["", *devices]
@@ -135,7 +137,7 @@ class PromptCard(Card):
         self.device.setCurrentIndex(max(0, self.device.findData(device)))
 
     def say(self, text: str) -> None:
-        """A word above the prompt, "" for none."""
+        """Show a note above the prompt, "" for none."""
         self.note.setText(text)
         self.note.setVisible(bool(text))
 

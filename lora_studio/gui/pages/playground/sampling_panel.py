@@ -1,4 +1,4 @@
-"""How tokens are chosen: one line for each setting, in a small window that closes by itself."""
+"""Popup with the sampling settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lora_studio.gui.widgets.basics import button, label, row
 
 
 class SamplingPanel(QFrame):
-    """Every field of `Sampling`; what is out of bounds is marked and not taken.
+    """Edit the fields of `Sampling`; invalid values are marked and ignored.
 
     Signals:
-        changed(sampling): other settings.
+        changed(sampling): the settings changed.
     """
 
     changed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Shows the defaults."""
+        """Show the defaults."""
         super().__init__(parent, Qt.WindowType.Popup)
         self.setProperty("surface", "card")
         self.setAccessibleName(tr("Sampling"))
@@ -63,12 +63,12 @@ class SamplingPanel(QFrame):
         self.show_sampling(Sampling())
 
     def show_sampling(self, sampling: Sampling) -> None:
-        """Other settings, from elsewhere."""
+        """Show sampling settings."""
         self._sampling = sampling
         self._show()
 
     def open_at(self, target: QPushButton) -> None:
-        """Opens above a button, with the cursor in the first field."""
+        """Open above a button, with the first field focused."""
         self.adjustSize()
         place = target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Spacing.XS))
         self.move(place)
@@ -78,7 +78,7 @@ class SamplingPanel(QFrame):
         first.line.selectAll()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Esc closes."""
+        """Close on Esc."""
         if event.key() == Qt.Key.Key_Escape:
             self.close()
         else:
@@ -116,6 +116,6 @@ class SamplingPanel(QFrame):
 
 
 def summary(sampling: Sampling) -> str:
-    """The settings in a few words, for the button that opens them."""
+    """Return the settings in short, for the button that opens the popup."""
     drawn = tr("Greedy") if sampling.temperature == 0 else f"T {sampling.temperature:g}"
     return tr("{how} · {count} tokens").format(how=drawn, count=sampling.max_tokens)

@@ -1,4 +1,4 @@
-"""Chooses who answers in a column: a button that says who, and a menu of everybody there is."""
+"""Button with a menu that selects the model of a column."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _RUNS = 12
 
 
 class SpeakerMenu(QPushButton):
-    """Says who answers; opens the menu on a click, Space or Down.
+    """Show the selected model; opens the menu on click, Space or Down.
 
     Signals:
-        chosen(speaker): somebody else is to answer.
-        ollama_wanted: look for the models of the Ollama server.
+        chosen(speaker): another model was selected.
+        ollama_requested: list the models of the Ollama server.
         library_requested: show the adapter library.
     """
 
@@ -34,7 +34,7 @@ class SpeakerMenu(QPushButton):
     library_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """The base model answers until told otherwise."""
+        """Start with the base model."""
         super().__init__(parent)
         self._speaker: AnySpeaker = AdapterSpeaker()
         self._choices: tuple[SpeakerOption, ...] = ()
@@ -46,11 +46,11 @@ class SpeakerMenu(QPushButton):
         self.show_speaker(AdapterSpeaker())
 
     def show_choices(self, choices: Sequence[SpeakerOption]) -> None:
-        """Everybody there is besides the base."""
+        """Set the models to choose from besides the base model."""
         self._choices = tuple(choices)
 
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
-        """Who answers; `name` in place of its own, while nobody may know."""
+        """Show a model; `name` replaces its own name during a blind comparison."""
         self._speaker = speaker
         self._full = name or tell(chat.shown(speaker))
         self.setAccessibleName(tr("Model: {name}").format(name=self._full))
@@ -58,28 +58,28 @@ class SpeakerMenu(QPushButton):
         self._elide()
 
     def open_menu(self) -> None:
-        """Opens the menu below the button."""
+        """Open the menu below the button."""
         self.fill()
         self._menu.popup(self.mapToGlobal(QPoint(0, self.height())))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Down opens as well, as in any list of choices."""
+        """Open the menu on Down, like a combo box."""
         if event.key() == Qt.Key.Key_Down:
             self.open_menu()
         else:
             super().keyPressEvent(event)
 
     def minimumSizeHint(self) -> QSize:
-        """A few letters."""
+        """Return a width of a few letters."""
         return QSize(90, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width, another part of the name."""
+        """Elide the name to the new width."""
         super().resizeEvent(event)
         self._elide()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """The arrow of a list of choices, at the end of the line in either direction."""
+        """Paint the arrow of a combo box at the trailing edge."""
         super().paintEvent(event)
         arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
         leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
@@ -99,13 +99,13 @@ class SpeakerMenu(QPushButton):
 
     @property
     def menu_(self) -> QMenu:
-        """The menu as it was opened last."""
+        """The menu as it was last opened."""
         return self._menu
 
     # --- the menu -----------------------------------------------------------------------------
 
     def fill(self) -> None:
-        """Makes the menu anew."""
+        """Rebuild the menu."""
         menu = self._menu
         for old in menu.findChildren(QMenu):
             old.deleteLater()
@@ -179,7 +179,7 @@ class SpeakerMenu(QPushButton):
 
 
 def _parted(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
-    """Names of what belongs to no run, and of runs; Ollama has a place of its own."""
+    """Return the groups that aren't runs, and the names of the runs."""
     own = ("Base", "Adapter library")
     runs = [name for name in groups if name not in (*own, "Ollama")]
     return [name for name in own if name in groups], runs

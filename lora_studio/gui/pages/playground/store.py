@@ -1,4 +1,4 @@
-"""Keeps what is done in the playground: saved a moment after each change, off the window's thread."""
+"""Storage of conversations and votes, saved in the background shortly after each change."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RUNS = 300
 
 
 class PlaygroundStore(QObject):
-    """The playground of one project after another.
+    """Load and save the playground of the open project.
 
     Signals:
-        loaded(conversations): those of the project, the latest first.
-        choices_found(choices): who can answer.
-        voted(votes): every vote, the new one included.
-        failed(problem): something could not be read or saved.
+        loaded(conversations): those of the project, newest first.
+        choices_found(choices): the models to chat with.
+        voted(votes): all votes, including the new one.
+        failed(problem): something couldn't be read or saved.
     """
 
     loaded = Signal(object)
@@ -36,7 +36,7 @@ class PlaygroundStore(QObject):
     failed = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """No project yet."""
+        """Start without a project."""
         super().__init__(parent)
         self._place: Playground | None = None
         self._unsaved: dict[str, Conversation] = {}
@@ -47,7 +47,7 @@ class PlaygroundStore(QObject):
         self._pause.timeout.connect(self._save_soon)
 
     def open(self, project: Path | None) -> None:
-        """Another project, or none; what the one before has unsaved is saved at once."""
+        """Switch to another project, or none, after saving pending changes."""
         self.flush()
         for work in self._works:
             work.requestInterruption()
@@ -59,7 +59,9 @@ class PlaygroundStore(QObject):
             )
 
     def look(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
-        """Looks for who can answer: `own` is the project's model, `folders` hold adapters."""
+        """Search for models to chat with: the project's model `own`, runs, and adapter
+        `folders`.
+        """
         place = self._place
 
         def work(background: BackgroundReader) -> list[SpeakerOption]:
@@ -69,7 +71,7 @@ class PlaygroundStore(QObject):
             return [*found, *speakers.of_adapters(folders)]
 
         def tell(found: object) -> None:
-            """An older look may end after a later one."""
+            """Discard the result of a search that a later one has replaced."""
             if place is self._place and look is self._look:
                 self.choices_found.emit(found)
 
@@ -77,13 +79,13 @@ class PlaygroundStore(QObject):
         self._begin(work, tell)
 
     def keep(self, conversation: Conversation) -> None:
-        """Saves a conversation in a moment."""
+        """Save a conversation shortly."""
         if self._place is not None:
             self._unsaved[conversation.id] = conversation
             self._pause.start()
 
     def vote(self, vote: Vote) -> None:
-        """Adds a vote and tells all of them."""
+        """Add a vote and emit all votes."""
         if (place := self._place) is None:
             return
 
@@ -94,19 +96,19 @@ class PlaygroundStore(QObject):
         self._begin(work, self.voted.emit)
 
     def ask_votes(self, then: Callable[[object], None]) -> None:
-        """Reads every vote."""
+        """Read all votes."""
         if (place := self._place) is not None:
             self._begin(lambda _: place.votes(), then)
 
     def flush(self) -> None:
-        """Saves now: the window closes, or another project is opened."""
+        """Save pending changes now."""
         self._pause.stop()
         waiting, self._unsaved = self._unsaved, {}
         for conversation in waiting.values():
             self._write(conversation)
 
     def leave(self) -> None:
-        """Saves, and ends every thread."""
+        """Save pending changes and stop all threads."""
         for work in self._works:
             work.drop()
         self.flush()
@@ -168,7 +170,7 @@ class PlaygroundStore(QObject):
 
 
 def _of_model(source: str) -> list[SpeakerOption]:
-    """The project's own model where it is a GGUF file, as llama.cpp runs it."""
+    """Return the project's model if it is a GGUF file, which llama.cpp runs."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():
         return []

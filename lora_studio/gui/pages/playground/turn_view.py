@@ -1,4 +1,4 @@
-"""One exchange in a column: what was asked, the answer as it grows, and what can be done with it."""
+"""One turn of a column: prompt, answer, and the actions on them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Waiting = Literal["", "waiting", "answering"]
 
 
 class TurnView(QWidget):
-    """A question with the answer that counts.
+    """Show a prompt with the selected version of its answer.
 
     Signals:
-        edit_clicked: the question is to be edited, to go on from there.
-        again_clicked: another answer is wanted.
+        edit_clicked: edit the prompt and branch from here.
+        regenerate_clicked: generate another answer.
         tokens_clicked: show the exact prompt.
-        take_chosen(number): another of the answers counts.
+        version_chosen(number): select another version of the answer.
     """
 
     edit_clicked = Signal()
@@ -36,7 +36,7 @@ class TurnView(QWidget):
     take_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_turn`."""
+        """Start empty."""
         super().__init__(parent)
         self._answers = TurnAnswers()
         self._waiting = self._last = self._blind = False
@@ -65,7 +65,7 @@ class TurnView(QWidget):
         layout.addLayout(row(self.facts, *tools, spacing=0))
 
     def show_turn(self, turn: Turn, column: int) -> None:
-        """A question and a column's answers to it."""
+        """Show a prompt and the answers of a column to it."""
         self.asked.show_text(turn.user)
         self._answers = turn.of(column)
         take = self._answers.current
@@ -84,14 +84,14 @@ class TurnView(QWidget):
         self._show_tools()
 
     def grow(self, start: int, text: str, tokens: int) -> None:
-        """The answer from a character on."""
+        """Replace the answer from the character `start` on."""
         self.answer.show_text(self.answer.text()[:start] + text)
         self.answer.show()
         if not self._blind:
             self.facts.setText(tr_n("{n} token", "{n} tokens", tokens) if tokens else "")
 
     def set_waiting(self, state: Waiting) -> None:
-        """Whether an answer is awaited or coming."""
+        """Set whether the answer is pending or being generated."""
         if state:
             waits = tr("Waiting…") if state == "waiting" else tr("Generating…")
             self.answer.show_text("")
@@ -101,12 +101,12 @@ class TurnView(QWidget):
         self._show_tools()
 
     def set_last(self, last: bool) -> None:
-        """Only the last answer can be given again: the turns after it were asked knowing it."""
+        """Allow only the last answer to be regenerated; later turns depend on earlier answers."""
         self._last = last
         self._show_tools()
 
     def set_blind(self, blind: bool) -> None:
-        """Hides what would tell who answered, such as how fast."""
+        """Hide details that could reveal the model, such as the speed."""
         self._blind = blind
         if blind:
             self.facts.setText("")

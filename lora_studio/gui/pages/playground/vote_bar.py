@@ -1,4 +1,4 @@
-"""Which answer is better, asked while nobody knows whose they are."""
+"""Bar that asks which answer is better in a blind comparison."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lora_studio.gui.widgets.basics import button, label, row
 
 
 class VoteBar(QFrame):
-    """One button for each answer, and one for neither.
+    """Show one button per answer, and one for no difference.
 
     Signals:
-        voted(place): the answer at this place is the best, -1 when none is.
+        voted(index): the position of the better answer, -1 for no difference.
     """
 
     voted = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden until there is something to vote on."""
+        """Start hidden."""
         super().__init__(parent)
         self.setProperty("surface", "card")
         self.words = label("", wrap=True)
@@ -45,7 +45,7 @@ class VoteBar(QFrame):
         return lambda: self.voted.emit(place)
 
     def ask(self, columns: int) -> None:
-        """Asks which of so many answers is better."""
+        """Ask which of the answers is better."""
         self.words.setText(tr("Which answer is better? Model names appear after you vote."))
         for place, made in enumerate(self.better):
             made.setVisible(place < columns)
@@ -53,7 +53,7 @@ class VoteBar(QFrame):
         self.show()
 
     def tell(self, text: str) -> None:
-        """Says what came of the vote."""
+        """Show the result of the vote."""
         self.words.setText(text)
         for made in (*self.better, self.tie):
             made.hide()

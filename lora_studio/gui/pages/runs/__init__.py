@@ -1,1 +1,1 @@
-"""Runs: listed, compared, noted on, queued, searched over, cleared away."""
+"""The Runs page: list, compare, annotate, queue and delete runs."""

@@ -1,4 +1,4 @@
-"""What can be done with the chosen runs: the actions, when each is possible, and doing it."""
+"""Actions on the selected runs: which ones exist, when each is enabled, and what it does."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from lora_studio.gui.threads import BackgroundReader, TaskRunner
 
 
 @dataclass(frozen=True)
-class _About:
-    """Words, shortcut, icon, and what it does in a sentence."""
+class _ActionInfo:
+    """Text, shortcut, icon and tooltip of an action."""
 
     text: str
     keys: str = ""
@@ -41,44 +41,44 @@ class _About:
     help: str = ""
 
 
-ACTIONS: dict[str, _About] = {
-    "open": _About(mark("Use for Merge and Export"), "Return", "check",
+ACTIONS: dict[str, _ActionInfo] = {
+    "open": _ActionInfo(mark("Use for Merge and Export"), "Return", "check",
                    mark("Shows this run on the Train, Merge, and Export pages")),
-    "resume": _About(mark("Resume"), "Ctrl+R", "play",
+    "resume": _ActionInfo(mark("Resume"), "Ctrl+R", "play",
                      mark("Resumes training from the last checkpoint")),
-    "go_on": _About(mark("Continue training"), "", "",
+    "continue": _ActionInfo(mark("Continue training"), "", "",
                     mark("Starts a new run with the same settings, initialized from this adapter")),
-    "again": _About(mark("Run again"), "", "refresh",
+    "repeat": _ActionInfo(mark("Run again"), "", "refresh",
                     mark("Starts a new run with the same settings")),
-    "queue": _About(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
+    "queue": _ActionInfo(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
                     mark("Resumes unfinished runs and repeats finished ones")),
-    "settings": _About(mark("Copy settings"), "", "",
+    "settings": _ActionInfo(mark("Copy settings"), "", "",
                        mark("Copies this run’s settings into the project; you can undo this")),
-    "chat": _About(mark("Chat"), "Ctrl+Shift+T", "chat",
+    "chat": _ActionInfo(mark("Chat"), "Ctrl+Shift+T", "chat",
                    mark("Opens the playground with this adapter next to the base model")),
-    "rename": _About(mark("Rename"), "F2"),
-    "tag": _About(mark("Tags"), "Ctrl+T"),
-    "csv": _About(mark("Export as CSV…"), "", "save",
+    "rename": _ActionInfo(mark("Rename"), "F2"),
+    "tag": _ActionInfo(mark("Tags"), "Ctrl+T"),
+    "csv": _ActionInfo(mark("Export as CSV…"), "", "save",
                   mark("Exports the selected runs, or all listed runs, with every setting that differs")),
-    "folder": _About(mark("Show folder"), "", "folder"),
-    "delete": _About(mark("Delete…"), "Del", "trash",
+    "folder": _ActionInfo(mark("Show folder"), "", "folder"),
+    "delete": _ActionInfo(mark("Delete…"), "Del", "trash",
                      mark("Moves runs, or only their checkpoints, to the trash")),
 }  # fmt: skip
 
-#: A line in the menu comes after these.
-_ENDS = ("queue", "chat", "tag", "folder")
+#: Actions with a separator after them in the menu.
+_GROUP_ENDS = ("queue", "chat", "tag", "folder")
 
 
 class RunActions(QObject):
-    """Acts on `chosen`, which the page keeps up to date.
+    """Perform actions on the `chosen` runs, which the page keeps up to date.
 
     Signals:
-        open_requested(RunFolder): merging and export are to work on a run.
-        close_requested: the run that they work on is about to be deleted.
-        rename_requested, tag_requested: the fields for these are wanted.
-        go_to(name): the user wants to see another place.
-        chat_requested(folder): the user wants to talk to the adapter in a folder.
-        runs_changed: something was made or deleted.
+        open_requested(RunFolder): use a run for merging and export.
+        close_requested: the run used for merging and export is about to be deleted.
+        rename_requested, tag_requested: focus the field for the title or the tags.
+        go_to(name): open another page.
+        chat_requested(folder): chat with the adapter in a folder.
+        runs_changed: runs were created or deleted.
     """
 
     open_requested = Signal(object)
@@ -92,7 +92,7 @@ class RunActions(QObject):
     def __init__(
         self, state: ProjectState, library: RunLibrary, queue: RunQueue, owner: QWidget
     ) -> None:
-        """`owner` hears the shortcuts, wherever in it the focus is, and dialogs belong to it."""
+        """Create the actions; `owner` is the parent of dialogs and menus."""
         super().__init__(owner)
         self._state, self._library, self._queue, self._owner = state, library, queue, owner
         self.chosen: list[RunSummary] = []
@@ -100,60 +100,60 @@ class RunActions(QObject):
         self.tasks = TaskRunner(self._failed, self)
         self.actions: dict[str, QAction] = {}
         self.menu = QMenu(owner)
-        does = {
-            "open": self.open, "resume": self._resume, "go_on": self._go_on, "again": self._again,
-            "queue": self._queue_up, "settings": self._settings, "chat": self._talk,
-            "csv": self._csv,
+        handlers = {
+            "open": self.open, "resume": self._resume, "continue": self._continue,
+            "repeat": self._repeat, "queue": self._enqueue, "settings": self._copy_settings,
+            "chat": self._chat, "csv": self._export_csv,
             "rename": self.rename_requested.emit, "tag": self.tag_requested.emit,
             "folder": self._show_folder, "delete": self._delete,
         }  # fmt: skip
-        for name, about in ACTIONS.items():
-            self._add(name, about, does[name])
+        for name, info in ACTIONS.items():
+            self._add(name, info, handlers[name])
         self.choose([], [])
 
-    def listen(self, table: QWidget) -> None:
-        """The shortcuts are heard in the table alone: elsewhere Enter and Delete mean other things."""
+    def add_shortcuts(self, table: QWidget) -> None:
+        """Enable the shortcuts in the table only; elsewhere Enter and Delete have other
+        meanings.
+        """
         for name, action in self.actions.items():
-            if name != "open":  # Enter and double click are the table's own
+            if name != "open":  # the table handles Enter and double clicks itself
                 table.addAction(action)
 
     def choose(self, chosen: Sequence[RunSummary], shown: Sequence[RunSummary]) -> None:
-        """The runs that actions are about, and those that the table shows."""
+        """Set the selected and the listed runs, and enable the actions that apply to them."""
         self.chosen, self.shown = list(chosen), list(shown)
-        some, one = bool(chosen), len(chosen) == 1
+        only = chosen[0] if len(chosen) == 1 else None
         busy = self._state.running != ""
         idle = [run for run in chosen if run.state != "running"]
         readable = [run for run in chosen if run.state != "unreadable"]
-        first = chosen[0] if chosen else None
-        possible = {
-            "open": one
-            and readable
-            and (not busy or (first is not None and first.state == "running")),
-            "resume": one and first is not None and (first.resumable or first.state == "new"),
-            "go_on": one and first is not None and first.has_adapter,
-            "again": bool(readable),
+        has_adapter = only is not None and only.has_adapter
+        is_new = only is not None and only.state == "new"
+        enabled = {
+            "open": only is not None and bool(readable) and (not busy or only.state == "running"),
+            "resume": is_new or (only is not None and only.resumable),
+            "continue": has_adapter,
+            "repeat": bool(readable),
             "queue": bool(readable) and bool(idle),
-            "settings": one and bool(readable),
-            "chat": one and first is not None and first.has_adapter,
-            "rename": one,
-            "tag": some,
+            "settings": only is not None and bool(readable),
+            "chat": has_adapter,
+            "rename": only is not None,
+            "tag": bool(chosen),
             "csv": bool(shown),
-            "folder": one,
-            "delete": some and len(idle) == len(chosen),
+            "folder": only is not None,
+            "delete": bool(chosen) and len(idle) == len(chosen),
         }
-        for name, on in possible.items():
-            self.actions[name].setEnabled(bool(on))
-        is_new = one and first is not None and first.state == "new"
+        for name, is_enabled in enabled.items():
+            self.actions[name].setEnabled(is_enabled)
         self.actions["resume"].setText(tr("Start now") if is_new else tr("Resume"))
 
     def leave(self) -> None:
-        """Ends what is under way."""
+        """Stop background tasks."""
         self.tasks.leave()
 
-    # --- what each does -----------------------------------------------------------------------
+    # --- handlers -----------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Makes the chosen run the one that merging and export work on."""
+        """Use the selected run for merging and export."""
         if not self.actions["open"].isEnabled():
             return
         self.open_requested.emit(self._folder(self.chosen[0]))
@@ -162,31 +162,33 @@ class RunActions(QObject):
         run = self.chosen[0]
         self._queue.start_or_add(self._folder(run), resume=run.state != "new")
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         run = self._folder(self.chosen[0])
         self._begin(lambda _: copies.go_on(run), self._start)
 
-    def _again(self) -> None:
+    def _repeat(self) -> None:
         runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
             self._begin(lambda _: copies.again(runs[0]), self._start)
         else:
             self._begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
 
-    def _queue_up(self) -> None:
+    def _enqueue(self) -> None:
         runs = [run for run in self.chosen if run.state not in ("unreadable", "running")]
-        wanted = [(self._folder(run), run.state != "new" and not _is_cut(run)) for run in runs]
+        wanted = [
+            (self._folder(run), run.state != "new" and not _is_unfinished(run)) for run in runs
+        ]
         self._begin(partial(_copies, wanted), self._add_entries)
 
-    def _settings(self) -> None:
+    def _copy_settings(self) -> None:
         run = self._folder(self.chosen[0])
-        title = tr("Settings from {run}").format(run=self._library.called(self.chosen[0]))
-        self._begin(lambda _: copies.settings_of(run), partial(self._take_over, title))
+        title = tr("Settings from {run}").format(run=self._library.display_name(self.chosen[0]))
+        self._begin(lambda _: copies.settings_of(run), partial(self._apply_settings, title))
 
-    def _talk(self) -> None:
+    def _chat(self) -> None:
         self.chat_requested.emit(str(self._folder(self.chosen[0]).adapter))
 
-    def _csv(self) -> None:
+    def _export_csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown
         dialog = QFileDialog(
             self._owner,
@@ -201,23 +203,23 @@ class RunActions(QObject):
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def search(self) -> None:
-        """Asks for settings and values, and queues a run for each combination."""
+    def open_grid_search(self) -> None:
+        """Open the grid search dialog, which queues a run for each combination of values."""
         dialog = GridDialog(self._state, self._library.runs, self._owner)
-        dialog.chosen.connect(self._search)
+        dialog.chosen.connect(self._queue_grid)
         dialog.open()
 
-    def _search(self, axes: list[Axis]) -> None:
+    def _queue_grid(self, axes: list[Axis]) -> None:
         draft = copy.deepcopy(self._state.draft)
 
         def work(thread: BackgroundReader) -> list[QueuedRun]:
-            made = thread.cooperative_iter(copies.grid(draft, axes))
-            return [QueuedRun(run=run.path.name) for run in made]
+            runs = thread.cooperative_iter(copies.grid(draft, axes))
+            return [QueuedRun(run=run.path.name) for run in runs]
 
         self._begin(work, self._add_entries)
 
     def write_csv(self, file: Path, runs: Sequence[RunSummary]) -> None:
-        """Writes runs as a table for other programs."""
+        """Write runs to a CSV file."""
         text = run_table.to_csv(runs)
         self._begin(
             lambda _: write_atomic(file, text),
@@ -231,48 +233,48 @@ class RunActions(QObject):
 
     def _delete(self) -> None:
         runs = list(self.chosen)
-        dialog = DeleteDialog(runs, self._library.called(runs[0]), self._owner)
+        dialog = DeleteDialog(runs, self._library.display_name(runs[0]), self._owner)
         dialog.all_chosen.connect(partial(self._trash, runs, False))
         dialog.checkpoints_chosen.connect(partial(self._trash, runs, True))
         dialog.open()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- implementation -----------------------------------------------------------------------
 
-    def _add(self, name: str, about: _About, do: Callable[[], object]) -> None:
-        action = QAction(tr(about.text), self)
-        if about.keys:
-            action.setShortcut(QKeySequence(about.keys))
+    def _add(self, name: str, info: _ActionInfo, handler: Callable[[], object]) -> None:
+        action = QAction(tr(info.text), self)
+        if info.keys:
+            action.setShortcut(QKeySequence(info.keys))
             action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-        if about.help:
-            action.setToolTip(tr(about.help))
-            action.setStatusTip(tr(about.help))
-        if about.icon:
-            set_icon(action, about.icon)
-        action.triggered.connect(lambda _=False: do())
+        if info.help:
+            action.setToolTip(tr(info.help))
+            action.setStatusTip(tr(info.help))
+        if info.icon:
+            set_icon(action, info.icon)
+        action.triggered.connect(lambda _=False: handler())
         self.actions[name] = action
         self.menu.addAction(action)
-        if name in _ENDS:
+        if name in _GROUP_ENDS:
             self.menu.addSeparator()
         self.menu.setToolTipsVisible(True)
 
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> None:
-        """Does work in a thread; what comes of it is of no use once another project is open."""
+        """Run work in a thread; its result is discarded if another project is opened meanwhile."""
         folder = self._library.folder
 
-        def take(result: object) -> None:
+        def deliver(result: object) -> None:
             if self._library.folder == folder:
                 then(result)
 
-        self.tasks.start(work, take)
+        self.tasks.start(work, deliver)
 
     def _folder(self, run: RunSummary) -> RunFolder:
         return self._library.run(run.folder)
 
-    def _start(self, made: object) -> None:
-        assert isinstance(made, RunFolder)
-        self._queue.start_or_add(made)
+    def _start(self, run: object) -> None:
+        assert isinstance(run, RunFolder)
+        self._queue.start_or_add(run)
         self.runs_changed.emit()
 
     def _add_entries(self, entries: object) -> None:
@@ -283,7 +285,7 @@ class RunActions(QObject):
         )
         self.runs_changed.emit()
 
-    def _take_over(self, title: str, changes: object) -> None:
+    def _apply_settings(self, title: str, changes: object) -> None:
         assert isinstance(changes, list)
         self._state.change(title, changes)
         self._state.messages.info(
@@ -293,19 +295,19 @@ class RunActions(QObject):
     def _trash(self, runs: list[RunSummary], checkpoints: bool) -> None:
         folders = [self._folder(run) for run in runs]
         self._queue.remove([run.folder for run in runs if not checkpoints])
-        places = [run.checkpoints if checkpoints else run.path for run in folders]
-        there = [place for place in places if place.exists()]
+        paths = [run.checkpoints if checkpoints else run.path for run in folders]
+        existing = [path for path in paths if path.exists()]
         if not checkpoints and self._state.run in folders and not self._state.running:
             self.close_requested.emit()
-        self._begin(partial(trash.move, there), partial(self._trashed, checkpoints))
+        self._begin(partial(trash.move, existing), partial(self._report_trashed, checkpoints))
 
-    def _trashed(self, checkpoints: bool, gone: object) -> None:
-        assert isinstance(gone, list)
+    def _report_trashed(self, checkpoints: bool, moved: object) -> None:
+        assert isinstance(moved, list)
         self._state.messages.info(
             tr_n("Moved the checkpoints of {n} run to the trash.",
-                 "Moved the checkpoints of {n} runs to the trash.", len(gone))
+                 "Moved the checkpoints of {n} runs to the trash.", len(moved))
             if checkpoints
-            else tr_n("Moved {n} run to the trash.", "Moved {n} runs to the trash.", len(gone))
+            else tr_n("Moved {n} run to the trash.", "Moved {n} runs to the trash.", len(moved))
         )  # fmt: skip
         self.runs_changed.emit()
 
@@ -315,15 +317,17 @@ class RunActions(QObject):
         self.runs_changed.emit()
 
 
-def _is_cut(run: RunSummary) -> bool:
+def _is_unfinished(run: RunSummary) -> bool:
     return run.resumable and run.state in ("paused", "interrupted", "failed", "stopped")
 
 
 def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) -> list[QueuedRun]:
-    """Entries for runs; those that are to be run again are copied, the others gone on with."""
+    """Return queue entries for (run, copy) pairs: a copy of the run, or the run itself to
+    resume.
+    """
     entries = []
-    for run, copied in thread.cooperative_iter(wanted):
-        begun = not copied and run.events_file.is_file()
-        made = copies.again(run) if copied else run
-        entries.append(QueuedRun(run=made.path.name, resume=begun))
+    for run, is_copied in thread.cooperative_iter(wanted):
+        has_begun = not is_copied and run.events_file.is_file()
+        queued = copies.again(run) if is_copied else run
+        entries.append(QueuedRun(run=queued.path.name, resume=has_begun))
     return entries

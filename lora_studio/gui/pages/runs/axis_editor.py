@@ -1,4 +1,4 @@
-"""One setting of a search and the values to try."""
+"""Editor for one setting of a grid search and the values to try."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from lora_studio.gui.message_translation import tell_facts
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
-#: Values that are offered at first, by setting.
-_USUAL: dict[str, str] = {
+#: Suggested values by setting.
+_SUGGESTED: dict[str, str] = {
     "lora.rank": "8 16 32", "training.learning_rate": "5e-5 1e-4 2e-4", "training.epochs": "1 2 3",
     "lora.dropout": "0 0.05 0.1", "lora.alpha": "16 32 64",
 }  # fmt: skip
 
 
 def numbers_in(text: str, about: FieldFacts) -> list[Any]:
-    """The numbers of a list, each as its field takes it: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
+    """Return the numbers of a list in any notation: `8 16 32`, `1e-4, 2e-4`, `0,05; 0,1`, `1k, 2k`.
 
-    What is no number stays as it was typed. A comma parts numbers, unless blanks or semicolons do.
+    Text that isn't a number is returned as typed. A comma separates numbers unless there are spaces
+    or
+    semicolons.
     """
     if about.unit:
         text = re.sub(rf"(?i)\b{re.escape(about.unit)}\b", " ", text)
@@ -46,10 +48,10 @@ def numbers_in(text: str, about: FieldFacts) -> list[Any]:
 
 
 class AxisEditor(QWidget):
-    """A setting to choose by name; numbers are typed as a list, choices are ticked.
+    """Select a setting by name; numbers are typed as a list, choices are checked.
 
     Signals:
-        changed: another setting, or other values.
+        changed: the setting or its values changed.
     """
 
     changed = Signal()
@@ -57,7 +59,7 @@ class AxisEditor(QWidget):
     def __init__(
         self, name: str, chosen: str, *, optional: bool = False, parent: QWidget | None = None
     ) -> None:
-        """`chosen` is the setting at first; `optional` offers none as well."""
+        """Preselect the setting `chosen`; if `optional`, "None" can be selected too."""
         super().__init__(parent)
         self._abouts = {
             setting: tell_facts(SPECS[copies.split(setting)[0]], about.name)
@@ -91,25 +93,25 @@ class AxisEditor(QWidget):
         for part in (caption, self.setting, self.numbers, self.choices, self.error):
             layout.addWidget(part)
         self.setting.setCurrentIndex(max(0, self.setting.findData(chosen)))
-        self.setting.currentIndexChanged.connect(lambda _: self._offer())
+        self.setting.currentIndexChanged.connect(lambda _: self._show_values())
         line = self.setting.lineEdit()
         assert line is not None
-        line.editingFinished.connect(self._settle)
+        line.editingFinished.connect(self._restore_setting)
         self.numbers.textChanged.connect(lambda _: self.changed.emit())
-        self._offer()
+        self._show_values()
 
     @property
     def name(self) -> str:
-        """The chosen setting, "" for none."""
+        """The selected setting, "" for none."""
         return str(self.setting.currentData() or "")
 
-    def about(self) -> FieldFacts | None:
-        """What is known of it."""
+    def facts(self) -> FieldFacts | None:
+        """Return the facts of the selected setting, None for none."""
         return self._abouts.get(self.name)
 
-    def wanted(self) -> list[Any]:
-        """The values to try."""
-        about = self.about()
+    def values(self) -> list[Any]:
+        """Return the values to try."""
+        about = self.facts()
         if about is None:
             return []
         if self._boxes:
@@ -117,7 +119,7 @@ class AxisEditor(QWidget):
         return list(dict.fromkeys(numbers_in(self.numbers.text(), about)))
 
     def fit(self, width: int) -> None:
-        """Takes the height that its choices and words need at a width, in pixels."""
+        """Set the height that choices and error need at a width, in pixels."""
         for part in (self.choices, self.error):
             if not part.isHidden():
                 part.setMinimumHeight(part.heightForWidth(width))
@@ -126,35 +128,35 @@ class AxisEditor(QWidget):
         layout.activate()
 
     def choose(self, setting: str) -> None:
-        """Chooses a setting."""
+        """Select a setting."""
         self.setting.setCurrentIndex(self.setting.findData(setting))
 
     def show_error(self, text: str) -> None:
-        """What is wrong with the values."""
+        """Show an error below the values, "" for none."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
 
-    def _settle(self) -> None:
-        """Typed words that are the name of no setting go back to the chosen one."""
-        found = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
-        self.setting.setCurrentIndex(found if found >= 0 else self.setting.currentIndex())
+    def _restore_setting(self) -> None:
+        """Restore the selected setting if the typed text isn't the name of one."""
+        index = self.setting.findText(self.setting.currentText(), Qt.MatchFlag.MatchFixedString)
+        self.setting.setCurrentIndex(index if index >= 0 else self.setting.currentIndex())
         self.setting.setEditText(self.setting.itemText(self.setting.currentIndex()))
 
-    def _offer(self) -> None:
-        about = self.about()
+    def _show_values(self) -> None:
+        about = self.facts()
         for box, _ in self._boxes:
             self._flow.removeWidget(box)
             box.deleteLater()
         self._boxes = []
         if about is not None and about.kind in ("choice", "flag"):
             choices = about.choices or {}
-            offered = (
-                [(words, value) for value, words in choices.items()]
+            options = (
+                [(title, value) for value, title in choices.items()]
                 if about.kind == "choice"
                 else [(tr("no"), False), (tr("yes"), True)]
             )
-            for words, value in offered:
-                box = QCheckBox(words)
+            for title, value in options:
+                box = QCheckBox(title)
                 box.toggled.connect(lambda _: self.changed.emit())
                 self._flow.addWidget(box)
                 box.show()
@@ -162,9 +164,11 @@ class AxisEditor(QWidget):
         self.choices.setVisible(bool(self._boxes))
         self.numbers.setVisible(about is not None and not self._boxes)
         if about is not None and not self._boxes:
-            usual = _USUAL.get(self.name) or shown(about.default, about)
-            self.numbers.setText(usual)
-            unit = tr(" in {unit}").format(unit=tr(about.unit)) if about.unit else ""
-            self.numbers.setToolTip(tr("Values{unit}, separated by blanks").format(unit=unit))
+            self.numbers.setText(_SUGGESTED.get(self.name) or shown(about.default, about))
+            self.numbers.setToolTip(
+                tr("Values in {unit}, separated by spaces").format(unit=tr(about.unit))
+                if about.unit
+                else tr("Values, separated by spaces")
+            )
         self.show_error("")
         self.changed.emit()

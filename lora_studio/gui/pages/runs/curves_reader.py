@@ -1,4 +1,4 @@
-"""Reads the curves of ticked runs in threads of their own and keeps them while they are ticked."""
+"""Reader for the metrics of plotted runs, in background threads."""
 
 from __future__ import annotations
 
@@ -15,72 +15,72 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.threads import BackgroundReader
 
-#: Seconds between two readings of a run that goes on: the whole of it is read each time.
-_AGAIN = 10.0
+#: Seconds between two readings of a run in progress, which read its whole file each time.
+_REREAD_EVERY = 10.0
 
 
 class RunCurvesReader(QObject):
-    """One thread for each run that is read.
+    """Read metrics, one thread per run, and cache them while the run is plotted.
 
     Signals:
-        changed: curves of a ticked run are there, or are other ones.
-        failed(name, problem): a run could not be read.
+        changed: new metrics of a plotted run are available.
+        failed(name, problem): a run couldn't be read.
     """
 
     changed = Signal()
     failed = Signal(str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nothing is ticked."""
+        """Start without runs."""
         super().__init__(parent)
         self._curves: dict[str, RunCurves] = {}
-        self._as_of: dict[str, tuple[float, float]] = {}  # change of the run, moment of reading
+        self._as_of: dict[str, tuple[float, float]] = {}  # time of the change, time of the reading
         self._threads: dict[str, BackgroundReader] = {}
 
     def curves(self, name: str) -> RunCurves:
-        """The curves of a run as far as they are read."""
+        """Return the curves of a run as far as they are read."""
         return self._curves.setdefault(name, RunCurves(name))
 
-    def want(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
-        """The ticked runs as they are now, with their names: those new or gone on with are read."""
+    def set_runs(self, runs: Sequence[tuple[RunFolder, RunSummary, str]]) -> None:
+        """Set the plotted runs as (folder, summary, name), and read those that have changed."""
         wanted = {summary.folder for _, summary, _ in runs}
         for name in [name for name in self._curves if name not in wanted]:
             self._drop(name)
             del self._curves[name]
             self._as_of.pop(name, None)
-        for run, summary, said in runs:
+        for run, summary, title in runs:
             name = summary.folder
-            self.curves(name).name = said
+            self.curves(name).name = title
             changed, read = self._as_of.get(name, (-1.0, 0.0))
-            is_due = read == 0.0 or time.monotonic() - read > _AGAIN
+            is_due = read == 0.0 or time.monotonic() - read > _REREAD_EVERY
             if name not in self._threads and changed != summary.changed and is_due:
                 self._as_of[name] = (summary.changed, time.monotonic())
-                self._begin(name, run)
+                self._start(name, run)
 
     def leave(self) -> None:
-        """Ends every reading; harmless when done twice."""
+        """Stop all threads. Can be called repeatedly."""
         for name in list(self._threads):
             self._drop(name)
 
-    def _begin(self, name: str, run: RunFolder) -> None:
-        thread = BackgroundReader(partial(_series_of, run), self)
-        thread.done.connect(partial(self._was_read, name))
-        thread.failed.connect(partial(self._not_read, name))
-        thread.finished.connect(partial(self._ended, name, thread))
+    def _start(self, name: str, run: RunFolder) -> None:
+        thread = BackgroundReader(partial(_read_series, run), self)
+        thread.done.connect(partial(self._on_read, name))
+        thread.failed.connect(partial(self._on_failed, name))
+        thread.finished.connect(partial(self._on_finished, name, thread))
         self._threads[name] = thread
         thread.start()
 
-    def _was_read(self, name: str, found: object) -> None:
-        assert isinstance(found, metrics.MetricSeries)
+    def _on_read(self, name: str, series: object) -> None:
+        assert isinstance(series, metrics.MetricSeries)
         if name in self._curves:
-            self._curves[name] = RunCurves.of_series(self._curves[name].name, found)
+            self._curves[name] = RunCurves.of_series(self._curves[name].name, series)
             self.changed.emit()
 
-    def _not_read(self, name: str, problem: Problem) -> None:
+    def _on_failed(self, name: str, problem: Problem) -> None:
         self._as_of.pop(name, None)
         self.failed.emit(name, problem)
 
-    def _ended(self, name: str, thread: BackgroundReader) -> None:
+    def _on_finished(self, name: str, thread: BackgroundReader) -> None:
         if self._threads.get(name) is thread:
             del self._threads[name]
             thread.deleteLater()
@@ -91,6 +91,6 @@ class RunCurvesReader(QObject):
             thread.deleteLater()
 
 
-def _series_of(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
-    run.events_file.stat()  # a run that cannot be read says so; `events` passes it over
+def _read_series(run: RunFolder, thread: BackgroundReader) -> metrics.MetricSeries:
+    run.events_file.stat()  # raises if the file is missing, which `events` ignores
     return metrics.series(thread.cooperative_iter(run.events()))

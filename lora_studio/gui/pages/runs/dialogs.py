@@ -1,4 +1,4 @@
-"""What is asked before runs or their checkpoints are deleted."""
+"""Confirmation dialog for deleting runs or their checkpoints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class DeleteDialog(Dialog):
-    """Says what is lost and what space that gives; offers to part with the checkpoints alone.
+    """Ask whether to delete runs or only their checkpoints, with the disk space that this frees.
 
     Signals:
-        all_chosen, checkpoints_chosen: what is to go into the trash.
+        all_chosen, checkpoints_chosen: move the runs or their checkpoints to the trash.
     """
 
     all_chosen = Signal()
@@ -27,25 +27,25 @@ class DeleteDialog(Dialog):
     def __init__(
         self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
     ) -> None:
-        """`runs` are those that can be deleted; `name` is what the first of them is called."""
-        whole = sum(run.bytes for run in runs)
+        """Ask about `runs`; `name` is the display name of the first one."""
+        total = sum(run.bytes for run in runs)
         checkpoints = sum(run.checkpoint_bytes for run in runs)
-        parts = [
+        sentences = [
             tr(
                 "Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the "
                 "trash."
-            ).format(size=formatting.size(whole)),
+            ).format(size=formatting.size(total)),
             tr("Empty the trash to free the disk space."),
         ]
         resumable = sum(run.resumable for run in runs)
         if resumable:
-            parts.insert(
+            sentences.insert(
                 1,
                 tr("The run can no longer be resumed.")
                 if len(runs) == 1
                 else tr_n(
-                    "{n} of them could be resumed, and no longer can.",
-                    "{n} of them could be resumed, and no longer can.",
+                    "{n} of the runs can no longer be resumed.",
+                    "{n} of the runs can no longer be resumed.",
                     resumable,
                 ),
             )
@@ -54,8 +54,8 @@ class DeleteDialog(Dialog):
             if len(runs) == 1
             else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
         )
-        super().__init__(title, " ".join(parts), parent)
-        self.add_button(button(tr("Keep"), self.reject), default=True)
+        super().__init__(title, " ".join(sentences), parent)
+        self.add_button(button(tr("Cancel"), self.reject), default=True)
         self.checkpoints = self.add_button(
             button(
                 tr("Delete checkpoints only ({size})").format(size=formatting.size(checkpoints)),
@@ -68,7 +68,7 @@ class DeleteDialog(Dialog):
         self.checkpoints.setVisible(bool(checkpoints))
         self.all = self.add_button(
             button(
-                tr("Delete ({size})").format(size=formatting.size(whole)),
+                tr("Delete ({size})").format(size=formatting.size(total)),
                 lambda: self._decide(self.all_chosen),
                 kind="danger",
                 icon="trash",

@@ -1,4 +1,4 @@
-"""A search over one or two settings: which values, how many runs, how long."""
+"""Dialog for a grid search over one or two settings."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 class GridDialog(Dialog):
-    """Everything else stays as the project has it.
+    """Ask for the settings and their values, and show the number of runs and the estimated time.
 
     Signals:
-        chosen(axes): the settings with their values, for `run_copy.grid`.
+        chosen(axes): the settings with their values, for `copies.grid`.
     """
 
     chosen = Signal(list)
@@ -40,7 +40,7 @@ class GridDialog(Dialog):
         earlier: Sequence[RunSummary],
         parent: QWidget | None = None,
     ) -> None:
-        """`earlier` runs tell how long one takes, where nothing else does."""
+        """Estimate the time from the project, or from the `earlier` runs if that isn't possible."""
         text = tr(
             "Queues a run for every combination of values. All other settings come from the "
             "project."
@@ -58,19 +58,19 @@ class GridDialog(Dialog):
         )
         self.first.changed.connect(self._check)
         self.second.changed.connect(self._check)
-        for editor in (self.first, self.second):  # lines keep Enter and Esc to themselves
+        for editor in (self.first, self.second):  # line edits consume Enter and Esc
             editor.numbers.entered.connect(self.add.click)
             editor.numbers.reverted.connect(self.reject)
         self._check()
 
     def axes(self) -> list[Axis]:
-        """The settings with their values."""
+        """Return the settings with their values."""
         editors = [editor for editor in (self.first, self.second) if editor.name]
-        return [(editor.name, tuple(editor.wanted())) for editor in editors]
+        return [(editor.name, tuple(editor.values())) for editor in editors]
 
     def _check(self) -> None:
-        self._tell()
-        QTimer.singleShot(0, self, self._fit)  # once the layouts know what is shown
+        self._show_total()
+        QTimer.singleShot(0, self, self._fit)  # after the layouts have processed the changes
 
     def _fit(self) -> None:
         layout = self.layout()
@@ -80,51 +80,53 @@ class GridDialog(Dialog):
         layout.activate()
         self.resize(self.width(), layout.totalHeightForWidth(self.width()))
 
-    def _tell(self) -> None:
-        fine = True
+    def _show_total(self) -> None:
+        is_valid = True
         for editor in (self.first, self.second):
-            editor.show_error(self._wrong(editor))
-            fine = fine and editor.error.isHidden()
+            editor.show_error(self._find_error(editor))
+            is_valid = is_valid and editor.error.isHidden()
         try:
             count = len(copies.combinations(self.axes()))
         except ProblemError as error:
-            said = f"{tell(error.problems[0].what)} {tell(error.problems[0].remedy)}"
-            self.total.setText(said if fine else "")
+            text = f"{tell(error.problems[0].what)} {tell(error.problems[0].remedy)}"
+            self.total.setText(text if is_valid else "")
             self.add.setEnabled(False)
             return
-        self.add.setEnabled(fine)
-        self.add.setText(tr_n("Add {n} run to the queue", "Add {n} runs to the queue", count))
-        self.total.setText(self._in_words(count) if fine else "")
+        self.add.setEnabled(is_valid)
+        self.add.setText(tr_n("Add {n} run to queue", "Add {n} runs to queue", count))
+        self.total.setText(self._total_text(count) if is_valid else "")
 
-    def _wrong(self, editor: AxisEditor) -> str:
+    def _find_error(self, editor: AxisEditor) -> str:
         if not editor.name:
             return ""
         if editor is self.second and editor.name == self.first.name:
             return tr("This setting is already selected as the first setting.")
-        values = editor.wanted()
+        values = editor.values()
         for value in values:
             if problem := grid_search.wrong(self._state.draft, editor.name, value):
                 return f"{tell(problem.what)} {tell(problem.remedy)}"
         return "" if values else tr("Enter at least one value.")
 
-    def _in_words(self, count: int) -> str:
-        runs = tr_n("{n} run", "{n} runs", count)
+    def _total_text(self, count: int) -> str:
         seconds = self._seconds()
         if seconds is None:
-            return tr("{runs}. How long they take is known after the first.").format(runs=runs)
-        return tr("{runs}, about {time} in all.").format(
-            runs=runs, time=formatting.duration(seconds)
-        )
+            return tr_n(
+                "{n} run. An estimate of the time appears after the first run.",
+                "{n} runs. An estimate of the time appears after the first run.",
+                count,
+            )
+        time = formatting.duration(seconds)
+        return tr_n("{n} run, about {time}", "{n} runs, about {time} in total", count, time=time)
 
     def _seconds(self) -> float | None:
-        """All runs together: by the arithmetic of the project's plan, else as earlier runs took."""
-        found = [self._one(values) for values in copies.combinations(self.axes())]
-        if all(one is not None for one in found):
-            return math.fsum(one for one in found if one is not None)
-        took = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
-        return len(found) * math.fsum(took) / len(took) if took else None
+        """Return the estimated seconds of all runs together, None if unknown."""
+        estimates = [self._run_seconds(values) for values in copies.combinations(self.axes())]
+        if all(each is not None for each in estimates):
+            return math.fsum(each for each in estimates if each is not None)
+        recent = [run.seconds for run in self._earlier if run.has_adapter and run.seconds > 0][:5]
+        return len(estimates) * math.fsum(recent) / len(recent) if recent else None
 
-    def _one(self, values: tuple[object, ...]) -> float | None:
+    def _run_seconds(self, values: tuple[object, ...]) -> float | None:
         plan = memory_plan.of(self._state)
         if plan is None:
             return None

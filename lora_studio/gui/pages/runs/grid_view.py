@@ -1,4 +1,4 @@
-"""The best eval loss of a search over the values of its settings, as a table in shades."""
+"""Heat map of the best eval loss of a grid search, by the values of its settings."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ from lora_studio.core.runs.index import RunSummary
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell_facts
-from lora_studio.gui.pages.runs.settings_view import value_in_words
+from lora_studio.gui.pages.runs.settings_view import format_value
 from lora_studio.gui.pages.runs.table_model import STATES
 from lora_studio.gui.plots.trace import mixed
 from lora_studio.gui.theme import Spacing, body_font, current, theme
 from lora_studio.gui.widgets.basics import label
 
 _NAME = Qt.ItemDataRole.UserRole
-#: Strength of the accent behind the best cell; words on it stay readable.
+#: Strength of the accent color behind the best cell; low enough for readable text.
 _SHADE = 0.38
 
 
 class GridView(QWidget):
-    """Values of the first setting down, of the second across; the best cell is marked.
+    """Show values of the first setting as rows and of the second as columns; the best cell is
+    marked.
 
-    Signals:
-        chosen(names): the runs of the chosen cells.
-        opened(name): Enter or a double click on a run.
+        Signals:
+            chosen(names): the runs of the selected cells.
+            opened(name): Enter was pressed on a run, or it was double-clicked.
     """
 
     chosen = Signal(list)
     opened = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No search."""
+        """Start without grid searches."""
         super().__init__(parent)
         self._tables: list[GridTable] = []
         self.choice = QComboBox()
@@ -58,35 +59,35 @@ class GridView(QWidget):
         self.table.horizontalHeader().setHighlightSections(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.verticalHeader().setHighlightSections(False)
-        self.axes, self.words = label(role="caption", wrap=True), label(wrap=True)
+        self.axes, self.summary = label(role="caption", wrap=True), label(wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.choice)
         layout.addWidget(self.axes)
         layout.addWidget(self.table, 1)
-        layout.addWidget(self.words)
+        layout.addWidget(self.summary)
         self.choice.activated.connect(lambda _: self._fill())
         self.table.itemSelectionChanged.connect(self._chosen)
         self.table.itemActivated.connect(self._opened)
         theme().changed.connect(self._fill)
 
     def show_grids(self, tables: Sequence[GridTable]) -> None:
-        """The searches of the project; the chosen one stays."""
+        """Set the grid searches of the project; the selected one stays selected."""
         if list(tables) == self._tables:
             return
-        kept = self.choice.currentText()
+        selected = self.choice.currentText()
         self._tables = list(tables)
         self.choice.clear()
         self.choice.addItems([table.name for table in tables])
-        self.choice.setCurrentIndex(max(0, self.choice.findText(kept)))
+        self.choice.setCurrentIndex(max(0, self.choice.findText(selected)))
         self._fill()
 
     @property
     def shown(self) -> GridTable | None:
-        """The search that is shown."""
-        place = self.choice.currentIndex()
-        return self._tables[place] if 0 <= place < len(self._tables) else None
+        """The grid search that is shown, None if there is none."""
+        index = self.choice.currentIndex()
+        return self._tables[index] if 0 <= index < len(self._tables) else None
 
     def _fill(self) -> None:
         grid, metrics = self.shown, self.fontMetrics()
@@ -100,19 +101,19 @@ class GridView(QWidget):
             abouts = [_about(setting) for setting in grid.settings]
             self.table.setRowCount(len(grid.rows))
             self.table.setColumnCount(len(grid.columns))
-            self.table.setVerticalHeaderLabels([value_in_words(abouts[0], v) for v in grid.rows])
+            self.table.setVerticalHeaderLabels([format_value(abouts[0], v) for v in grid.rows])
             self.table.setHorizontalHeaderLabels(
-                [value_in_words(abouts[1], v) for v in grid.columns]
+                [format_value(abouts[1], v) for v in grid.columns]
                 if len(abouts) > 1
                 else [tr("Best eval loss")]
             )
             for row, line in enumerate(grid.cells):
                 for column, run in enumerate(line):
                     self.table.setItem(row, column, _cell(grid, run))
-            self._say(grid, [about.title for about in abouts])
+            self._describe(grid, [about.title for about in abouts])
         self.table.blockSignals(False)
 
-    def _say(self, grid: GridTable, titles: list[str]) -> None:
+    def _describe(self, grid: GridTable, titles: list[str]) -> None:
         self.table.setAccessibleName(tr("Best eval loss by {settings}").format(
             settings=" × ".join(titles)
         ))  # fmt: skip
@@ -124,14 +125,14 @@ class GridView(QWidget):
             else tr("Best eval loss by {first}").format(first=titles[0])
         )
         if (best := grid.best) is None:
-            self.words.setText(tr("No run in this grid search has an eval loss yet."))
+            self.summary.setText(tr("No run in this grid search has an eval loss yet."))
             return
         values = (
-            f"{about.title} {value_in_words(about, best.value(setting))}"
+            f"{about.title} {format_value(about, best.value(setting))}"
             for setting in grid.settings
             for about in (_about(setting),)
         )
-        self.words.setText(
+        self.summary.setText(
             tr("Best so far: {loss} with {values}.").format(
                 loss=run_table.said(best, "eval"), values=", ".join(values)
             )
@@ -160,13 +161,19 @@ def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:
         item.setToolTip(tr("The run with these values was deleted."))
         return item
     is_best = run is grid.best
-    state, glyph, _ = STATES[run.state]
+    state = STATES[run.state]
     loss = run_table.said(run, "eval")
     done = run.state in ("trained", "merged", "exported")
-    item.setText(f"{'★ ' if is_best else ''}{loss}{'' if done else f' {glyph}'}" if loss else glyph)
-    item.setToolTip(f"{tr(state)}\n{run.folder}")
+    item.setText(
+        f"{'★ ' if is_best else ''}{loss}{'' if done else f' {state.glyph}'}"
+        if loss
+        else state.glyph
+    )
+    item.setToolTip(f"{tr(state.title)}\n{run.folder}")
     item.setData(_NAME, run.folder)
-    item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('no eval loss')}, {tr(state)}")
+    item.setData(
+        Qt.ItemDataRole.AccessibleTextRole, f"{loss or tr('no eval loss')}, {tr(state.title)}"
+    )
     if is_best:
         item.setFont(body_font(bold=True))
     share = grid.share(run)

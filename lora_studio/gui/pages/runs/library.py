@@ -1,4 +1,4 @@
-"""The runs of the open project as the window knows them, looked at in a thread of its own."""
+"""The runs of the open project, scanned in a background thread."""
 
 from __future__ import annotations
 
@@ -14,99 +14,99 @@ from lora_studio.core.runs.index import RunIndex, RunSummary
 from lora_studio.core.runs.names import RunNames
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
-#: Seconds of reading after which the window gets its turn, and how long that is.
-_TURN, _REST = 0.003, 0.001
+#: Seconds of reading after which the thread pauses for the window, and seconds of that pause.
+_WORK_SECONDS, _PAUSE_SECONDS = 0.003, 0.001
 
 
 class RunLibrary(QObject):
-    """Knows every run; never makes the window wait.
+    """Hold the summary of every run; never blocks the window.
 
     Signals:
-        changed: `runs` is another list.
-        ready: a look at all runs has ended.
+        changed: `runs` has changed.
+        ready: a scan has finished.
     """
 
     changed = Signal()
     ready = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Of no project yet."""
+        """Start without a project."""
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.folder: Path | None = None
         self._index: RunIndex | None = None
         self._scan: _Scan | None = None
-        self._again = False
-        self._begun = 0.0
-        self.took = 0.0  # seconds of the latest look
+        self._needs_rescan = False
+        self._started_at = 0.0
+        self.scan_seconds = 0.0  # duration of the latest scan
 
     def open(self, folder: Path | None) -> None:
-        """The runs of another project, which are looked at when somebody asks with `refresh`."""
+        """Switch to another project's runs; call `refresh` to scan them."""
         self.leave()
         self.folder, self.runs = folder, []
         self._index = None
         self.changed.emit()
 
     def refresh(self) -> None:
-        """Looks at the runs now, or once more when a look is under way."""
+        """Scan the runs now, or again after the scan in progress."""
         if self.folder is None:
             return
         if self._scan is not None:
-            self._again = True
+            self._needs_rescan = True
             return
-        self._again, self._begun = False, time.monotonic()
+        self._needs_rescan, self._started_at = False, time.monotonic()
         self._index = self._index or RunIndex(self.folder)
         self._scan = _Scan(self._index)
-        self._scan.found.connect(self._found)
-        self._scan.over.connect(self._finished)
+        self._scan.found.connect(self._on_found)
+        self._scan.over.connect(self._on_finished)
         self._scan.start()
 
     def get(self, name: str) -> RunSummary | None:
-        """A run by the name of its folder."""
+        """Return a run by the name of its folder, None if there is none."""
         return next((run for run in self.runs if run.folder == name), None)
 
-    def called(self, run: RunSummary) -> str:
-        """What a run is called among the others."""
+    def display_name(self, run: RunSummary) -> str:
+        """Return the display name of a run, which is unique among the others."""
         return RunNames(self.runs).of(run)
 
     def run(self, name: str) -> RunFolder:
-        """The folder of a run."""
+        """Return the folder of a run."""
         assert self.folder is not None
         return RunFolder(self.folder / name)
 
     @property
-    def is_looking(self) -> bool:
-        """Whether a look is under way."""
+    def is_scanning(self) -> bool:
+        """Whether a scan is in progress."""
         return self._scan is not None
 
     def leave(self) -> None:
-        """Ends a look that is under way; harmless when done twice."""
+        """Cancel the scan in progress. Can be called repeatedly."""
         if self._scan is not None:
             self._scan.forget()
-            self._scan = self._index = None  # it may have the index in its hands still
-        self._again = False
+            self._scan = self._index = None  # the thread may still use the index
+        self._needs_rescan = False
 
-    def _found(self, scan: object, runs: list[RunSummary]) -> None:
+    def _on_found(self, scan: object, runs: list[RunSummary]) -> None:
         if scan is self._scan and runs != self.runs:
             self.runs = runs
             self.changed.emit()
 
-    def _finished(self, scan: object) -> None:
-        if scan is not self._scan:  # one that was forgotten had its last word on the way
+    def _on_finished(self, scan: object) -> None:
+        if scan is not self._scan:  # the queued signal of a canceled scan
             return
         self._scan = None
-        self.took = time.monotonic() - self._begun
+        self.scan_seconds = time.monotonic() - self._started_at
         self.ready.emit()
-        if self._again:
+        if self._needs_rescan:
             self.refresh()
 
 
 class _Scan(DetachedThread):
-    """One look: first what the cache knows, then what is true.
+    """One scan: emits the cached runs first, then the current ones.
 
     Signals:
-        found(scan, list[RunSummary]): newest first.
-        over(scan): nothing more comes.
+        found(scan, list[RunSummary]): runs, newest first.
+        over(scan): the scan has finished.
     """
 
     found = Signal(object, object)
@@ -117,7 +117,7 @@ class _Scan(DetachedThread):
         self._index = index
 
     def run(self) -> None:
-        """Passes lists on; ends early when nobody waits."""
+        """Emit lists of runs until the scan is complete or canceled."""
         if known := self._index.load():
             self.found.emit(self, known)
         with contextlib.suppress(ObsoleteResult):
@@ -128,11 +128,11 @@ class _Scan(DetachedThread):
         self.over.emit(self)
 
     def _cooperative_iter(self, names: Iterable[str]) -> Iterator[str]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for name in names:
             yield name
-            if time.perf_counter() - begun > _TURN:
+            if time.perf_counter() - started > _WORK_SECONDS:
                 if self.isInterruptionRequested():
                     raise ObsoleteResult
-                time.sleep(_REST)
-                begun = time.perf_counter()
+                time.sleep(_PAUSE_SECONDS)
+                started = time.perf_counter()

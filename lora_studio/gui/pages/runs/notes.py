@@ -1,4 +1,4 @@
-"""What the user says about the chosen runs: title, tags, notes."""
+"""Editor for the title, tags and notes of the selected runs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lora_studio.gui.widgets.basics import label
 
 
 class RunNotes(QWidget):
-    """Enters on Enter and on leaving a field, as every field does. Several runs share tags alone.
+    """Edit annotations; changes are saved on Enter and on focus loss. Several runs share only tags.
 
     Signals:
-        edited(changes): a list of (folder, About) that are to be kept.
+        edited(changes): a list of (folder, RunAnnotations) to save.
     """
 
     edited = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No runs."""
+        """Start without runs."""
         super().__init__(parent)
         self._runs: list[RunSummary] = []
         self._name = ""
@@ -36,47 +36,48 @@ class RunNotes(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.XS)
-        for words, part in (
+        for title, part in (
             (tr("Title"), self.title), (tr("Tags"), self.tags), (tr("Notes"), self.notes),
         ):  # fmt: skip
-            caption = label(words, "label")
+            caption = label(title, "label")
             caption.setBuddy(part)
-            part.setAccessibleName(words)
+            part.setAccessibleName(title)
             layout.addWidget(caption)
             layout.addWidget(part, 1 if part is self.notes else 0)
             layout.addSpacing(Spacing.S)
         for line in (self.title, self.tags):
-            line.enters(self.commit, self._show)
+            line.enters(self.commit, self._refresh)
         self.notes.installEventFilter(self)
-        self._show()
+        self._refresh()
 
     def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
-        """The chosen runs; what was typed about the ones before is kept first. `name` is what one of
-        them is called without a title."""
-        same = [run.folder for run in runs] == [run.folder for run in self._runs]
-        typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
-        if same and (typing or list(runs) == self._runs):
+        """Show the selected runs after saving pending edits; `name` is the placeholder for an
+        empty title.
+        """
+        is_same = [run.folder for run in runs] == [run.folder for run in self._runs]
+        is_typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
+        if is_same and (is_typing or list(runs) == self._runs):
             self._runs = list(runs)
             return
         self.commit()
         self._runs, self._name = list(runs), name
-        self._show()
+        self._refresh()
 
     def commit(self) -> None:
-        """Takes over what was typed and not yet entered."""
+        """Save pending edits."""
         tags = clean_tags((self.tags.text(),))
-        shared = self._shared()
+        shared = self._shared_tags()
         changes = []
         for run in self._runs:
             about = run.about
-            own = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
-            made: dict[str, object] = {"tags": own + tuple(tag for tag in tags if tag not in own)}
+            kept = tuple(tag for tag in about.tags if tag not in shared or tag in tags)
+            edits: dict[str, object] = {"tags": kept + tuple(t for t in tags if t not in kept)}
             if len(self._runs) == 1:
-                made = {
+                edits = {
                     "tags": tags, "title": self.title.text().strip(),
                     "notes": self.notes.toPlainText().strip(),
                 }  # fmt: skip
-            after = RunAnnotations.model_validate(about.model_dump() | made)
+            after = RunAnnotations.model_validate(about.model_dump() | edits)
             if after != about:
                 run.about = after
                 changes.append((run.folder, after))
@@ -84,22 +85,22 @@ class RunNotes(QWidget):
             self.edited.emit(changes)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Leaving the notes enters them."""
+        """Save pending edits when the notes lose the focus."""
         if event.type() == QEvent.Type.FocusOut:
             self.commit()
         return super().eventFilter(watched, event)
 
-    def _shared(self) -> list[str]:
+    def _shared_tags(self) -> list[str]:
         if not self._runs:
             return []
         first, *others = self._runs
         return [tag for tag in first.tags if all(tag in run.tags for run in others)]
 
-    def _show(self) -> None:
+    def _refresh(self) -> None:
         one = self._runs[0].about if len(self._runs) == 1 else RunAnnotations()
         self.title.setText(one.title)
         self.notes.setPlainText(one.notes)
-        self.tags.setText(", ".join(self._shared()))
+        self.tags.setText(", ".join(self._shared_tags()))
         self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
         self.title.setEnabled(len(self._runs) == 1)
         self.notes.setEnabled(len(self._runs) == 1)

@@ -1,4 +1,4 @@
-"""Runs: every training of the open project, found, compared, gone on with, queued and cleared away."""
+"""The Runs page: compare, annotate, resume, queue and delete the runs of a project."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
 from lora_studio.gui.widgets.columns import make_splitter
 
-#: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
-_LOOK_EVERY, _PAUSE = 2000, 150
-#: The table of what is above, and both of the width, in per cent.
+#: Milliseconds between two scans while a run is in progress, and from typing to searching.
+_SCAN_EVERY, _SEARCH_DELAY = 2000, 150
+#: Default share of the table above the plot, and of both beside the side panel, in percent.
 _SHARES = (55.0, 70.0)
 
 
 class RunsPage(AppPage):
-    """A table over a plot of the ticked runs; beside them what is known of the chosen ones.
+    """A table above a plot of the checked runs, with details of the selected runs beside them.
 
     Signals:
-        open_requested(RunFolder): merging and export are to work on a run.
-        close_requested: the run that they work on is about to be deleted.
-        chat_requested(folder): the user wants to talk to the adapter in a folder.
+        open_requested(RunFolder): use a run for merging and export.
+        close_requested: the run used for merging and export is about to be deleted.
+        chat_requested(folder): chat with the adapter in a folder.
     """
 
     name = "runs"
@@ -62,48 +62,48 @@ class RunsPage(AppPage):
         preferences: Preferences,
         parent: QWidget | None = None,
     ) -> None:
-        """Looks at the runs when the user comes here; looks as the user left it."""
+        """Build the page with the layout of the last session."""
         super().__init__(parent, scrolls=False)
         self._state, self.queue, self._preferences = state, queue, preferences
         self.library = RunLibrary(self)
         self.curves = RunCurvesReader(self)
         self.table, self.plot = RunTable(), RunOverlay()
-        self.do = RunActions(state, self.library, queue, self)
+        self.run_actions = RunActions(state, self.library, queue, self)
         self.search, self.filter = LineEdit(), QComboBox()
         self.count = label(role="muted")
         self.side, self.content = RunSide(self.table.rows), QStackedWidget()
-        self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
-        self._look = QTimer(self, singleShot=True)
+        self._search_timer = QTimer(self, singleShot=True, interval=_SEARCH_DELAY)
+        self._scan_timer = QTimer(self, singleShot=True)
         self._build()
         self._wire()
         self._open_project()
 
-    # --- what happens around ------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------
 
     def on_shown(self) -> None:
-        """Looks at the runs, and again and again while one is at work."""
+        """Scan the runs; repeated while a run is in progress."""
         self.queue.reload()
         self.library.refresh()
         if self.table.rows.rowCount():
             self.table.setFocus()
 
     def on_event(self, event: object) -> None:
-        """A job that begins or ends changes what there is."""
+        """Scan the runs again when a job starts or ends."""
         if isinstance(event, events.Started | events.Ending) and self.isVisible():
             self.library.refresh()
 
     def leave(self) -> None:
-        """Ends every look and reading; the layout is kept for the next start."""
+        """Stop background work and save the layout."""
         self.side.notes.commit()
-        self._preferences.runs_table = self.table.layout_chosen()
+        self._preferences.runs_table = self.table.current_layout()
         self._preferences.runs_shares = [_share(self._above), _share(self._whole)]
-        self._look.stop()
-        self._typing.stop()
-        for part in (self.library, self.curves, self.do):
+        self._scan_timer.stop()
+        self._search_timer.stop()
+        for part in (self.library, self.curves, self.run_actions):
             part.leave()
 
     def _open_project(self) -> None:
-        self.side.notes.commit()  # what is typed belongs to the project before
+        self.side.notes.commit()  # pending edits belong to the previous project
         self.header.primary.setEnabled(self._state.draft.path is not None)
         self.curves.leave()
         self.table.rows.ticked = []
@@ -115,15 +115,18 @@ class RunsPage(AppPage):
         if self.isVisible():
             self.library.refresh()
 
-    def _watch(self) -> None:
-        at_work = bool(self._state.running) or any(r.state == "running" for r in self.library.runs)
-        if at_work and self.isVisible() and not self.library.is_looking:
-            # On a slow drive looks follow each other less closely.
-            self._look.start(max(_LOOK_EVERY, min(60_000, round(10_000 * self.library.took))))
+    def _schedule_scan(self) -> None:
+        in_progress = bool(self._state.running) or any(
+            run.state == "running" for run in self.library.runs
+        )
+        if in_progress and self.isVisible() and not self.library.is_scanning:
+            # Scans take at most a tenth of the time, also on a slow drive.
+            delay = round(10_000 * self.library.scan_seconds)
+            self._scan_timer.start(max(_SCAN_EVERY, min(60_000, delay)))
         else:
-            self._look.stop()
+            self._scan_timer.stop()
 
-    # --- showing ------------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def _show_runs(self) -> None:
         self.table.rows.set_runs(self.library.runs)
@@ -135,29 +138,29 @@ class RunsPage(AppPage):
         self._read_curves()
         self._show_queue()
         self._show_chosen()
-        self._watch()
+        self._schedule_scan()
 
     def _fill_filter(self) -> None:
         counts: dict[str, int] = {}
         for run in self.library.runs:
             state = self.table.rows.state_of(run)
             counts[state] = counts.get(state, 0) + 1
-        wanted = ["", *(state for state in STATES if state in counts)]
-        chosen = self.filter.currentData() or ""
+        selected = self.filter.currentData() or ""
         self.filter.clear()
-        for state in wanted:
-            text = tr(STATES[state][0]) if state else tr("All states")
-            number = f"  {formatting.number(counts[state])}" if state else ""
-            self.filter.addItem(f"{text}{number}", state)
-        self.filter.setCurrentIndex(max(0, self.filter.findData(chosen)))
+        self.filter.addItem(tr("All states"), "")
+        for state, style in STATES.items():
+            if state in counts:
+                count = formatting.number(counts[state])
+                self.filter.addItem(f"{tr(style.title)}  {count}", state)
+        self.filter.setCurrentIndex(max(0, self.filter.findData(selected)))
 
     def _filter(self) -> None:
         text, state = self.search.text(), str(self.filter.currentData() or "")
         rows = self.table.rows
         if not text.strip() and not state:
-            rows.set_wanted(lambda run: True)
+            rows.set_filter(lambda run: True)
         else:
-            rows.set_wanted(
+            rows.set_filter(
                 lambda run: (not state or rows.state_of(run) == state) and table.matches(run, text)
             )
         shown, known = rows.rowCount(), len(rows.runs)
@@ -172,12 +175,12 @@ class RunsPage(AppPage):
 
     def _show_chosen(self) -> None:
         chosen = self.table.chosen()
-        self.do.choose(chosen, self.table.rows.shown)
+        self.run_actions.choose(chosen, self.table.rows.shown)
         self.side.show_chosen(chosen)
 
     def show_queue(self) -> None:
-        """Brings what waits before the rest."""
-        self.side.setCurrentWidget(self.side.waiting)
+        """Show the queue tab."""
+        self.side.setCurrentWidget(self.side.queue)
 
     def _show_queue(self) -> None:
         self.table.rows.set_queued(self.queue.names)
@@ -189,18 +192,18 @@ class RunsPage(AppPage):
         self.table.rows.set_current(self._state.run.path.name if self._state.run else "")
         self._show_queue()
         self._show_chosen()
-        self._watch()
+        self._schedule_scan()
 
     # --- curves -------------------------------------------------------------------------------
 
     def _read_curves(self) -> None:
         runs = {run.folder: run for run in self.library.runs}
         ticked = [name for name in self.table.rows.ticked if name in runs]
-        self.curves.want(
+        self.curves.set_runs(
             [(self.library.run(n), runs[n], self.table.rows.names.of(runs[n])) for n in ticked]
         )
 
-    def _ticked(self) -> None:
+    def _on_ticked_changed(self) -> None:
         self._read_curves()
         self._show_curves()
         self._show_chosen()
@@ -208,14 +211,14 @@ class RunsPage(AppPage):
     def _show_curves(self) -> None:
         self.plot.set_runs([self.curves.curves(name) for name in self.table.rows.ticked])
 
-    def _not_read(self, name: str, problem: Problem) -> None:
-        """Nothing stays ticked that has no curve."""
+    def _on_read_failed(self, name: str, problem: Problem) -> None:
+        """Uncheck a run whose metrics can't be read."""
         self.table.rows.tick([name], False)
         self._state.messages.problem(problem)
 
-    # --- wishes -------------------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
-    def _keep_about(self, changes: list[tuple[str, RunAnnotations]]) -> None:
+    def _save_annotations(self, changes: list[tuple[str, RunAnnotations]]) -> None:
         for name, about in changes:
             try:
                 self.library.run(name).write_about(about)
@@ -230,9 +233,9 @@ class RunsPage(AppPage):
         field.selectAll()
 
     def _show_menu(self, at: QPoint) -> None:
-        self.do.menu.popup(at)
+        self.run_actions.menu.popup(at)
 
-    def _empty_search(self) -> None:
+    def _clear_search(self) -> None:
         self.search.clear()
         self._filter()
 
@@ -253,22 +256,22 @@ class RunsPage(AppPage):
         )
         self.header.primary.show()
         self.more = button(tr("Actions"))
-        self.more.setMenu(self.do.menu)
+        self.more.setMenu(self.run_actions.menu)
         self.more.setToolTip(tr("Actions for the selected runs (also on right-click)"))
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
         self._above = make_splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
         self._whole = make_splitter(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
-        self._lay_out_as_before()
+        self._restore_layout()
         page = QWidget()
         page.setLayout(column(tools, self._whole, spacing=Spacing.M))
         self.content.addWidget(self._empty())
         self.content.addWidget(page)
         self.body.addWidget(self.content, 1)
-        self.do.listen(self.table)
+        self.run_actions.add_shortcuts(self.table)
 
-    def _lay_out_as_before(self) -> None:
-        self.table.lay_out_as(self._preferences.runs_table)
+    def _restore_layout(self) -> None:
+        self.table.restore_layout(self._preferences.runs_table)
         splits, shares = (self._above, self._whole), self._preferences.runs_shares
         for split, share in zip(splits, shares if len(shares) == 2 else _SHARES, strict=True):
             if 0 < share < 100:
@@ -293,43 +296,43 @@ class RunsPage(AppPage):
         self.queue.changed.connect(self._show_queue)
         self.queue.changed.connect(self.library.refresh)
         self.curves.changed.connect(self._show_curves)
-        self.curves.failed.connect(self._not_read)
-        rows.ticked_changed.connect(self._ticked)
+        self.curves.failed.connect(self._on_read_failed)
+        rows.ticked_changed.connect(self._on_ticked_changed)
         rows.refused.connect(state.messages.info)
         self.table.chosen_changed.connect(self._show_chosen)
-        self.table.open_clicked.connect(self.do.open)
-        self.table.menu_wanted.connect(self._show_menu)
-        self.side.notes.edited.connect(self._keep_about)
-        self.do.open_requested.connect(self.open_requested)
-        self.do.close_requested.connect(self.close_requested)
-        self.do.chat_requested.connect(self.chat_requested)
-        self.do.rename_requested.connect(lambda: self._edit(self.side.notes.title))
-        self.do.tag_requested.connect(lambda: self._edit(self.side.notes.tags))
-        self.do.runs_changed.connect(self.library.refresh)
-        self.side.waiting.start_clicked.connect(self.queue.start)
-        self.side.waiting.pause_clicked.connect(self.queue.pause)
-        self.side.waiting.moved.connect(self.queue.move)
-        self.side.waiting.removed.connect(self.queue.remove)
-        self.header.primary.clicked.connect(self.do.search)
+        self.table.open_clicked.connect(self.run_actions.open)
+        self.table.menu_requested.connect(self._show_menu)
+        self.side.notes.edited.connect(self._save_annotations)
+        self.run_actions.open_requested.connect(self.open_requested)
+        self.run_actions.close_requested.connect(self.close_requested)
+        self.run_actions.chat_requested.connect(self.chat_requested)
+        self.run_actions.rename_requested.connect(lambda: self._edit(self.side.notes.title))
+        self.run_actions.tag_requested.connect(lambda: self._edit(self.side.notes.tags))
+        self.run_actions.runs_changed.connect(self.library.refresh)
+        self.side.queue.start_clicked.connect(self.queue.start)
+        self.side.queue.pause_clicked.connect(self.queue.pause)
+        self.side.queue.moved.connect(self.queue.move)
+        self.side.queue.removed.connect(self.queue.remove)
+        self.header.primary.clicked.connect(self.run_actions.open_grid_search)
         self.side.grids.chosen.connect(self.table.choose)
-        self.side.grids.opened.connect(lambda _: self.do.open())
-        self.search.textEdited.connect(lambda _: self._typing.start())
+        self.side.grids.opened.connect(lambda _: self.run_actions.open())
+        self.search.textEdited.connect(lambda _: self._search_timer.start())
         self.search.entered.connect(self._filter)
-        self.search.reverted.connect(self._empty_search)
+        self.search.reverted.connect(self._clear_search)
         self.filter.activated.connect(lambda _: self._filter())
-        self._typing.timeout.connect(self._filter)
-        self._look.timeout.connect(self.library.refresh)
-        self.library.ready.connect(self._watch)
+        self._search_timer.timeout.connect(self._filter)
+        self._scan_timer.timeout.connect(self.library.refresh)
+        self.library.ready.connect(self._schedule_scan)
         find = QShortcut(QKeySequence.StandardKey.Find, self)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
 
     def minimumSizeHint(self) -> QSize:
-        """Splitters give way."""
+        """Allow the splitters to shrink."""
         return QSize(600, 400)
 
 
 def _share(split: QSplitter) -> float:
-    """The first part of a splitter in per cent; 0 while nothing is laid out."""
+    """Return the share of a splitter's first widget in percent, 0 before it is laid out."""
     first, second = split.sizes()
     return round(100 * first / (first + second), 1) if first + second else 0.0

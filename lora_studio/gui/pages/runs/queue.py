@@ -1,4 +1,4 @@
-"""The queue of the open project in this window: the next run starts when the job before has ended."""
+"""The run queue of the open project: starts the next run when the current job ends."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lora_studio.gui.message_translation import tell
 from lora_studio.gui.project import lock
 from lora_studio.gui.project.state import ProjectState
 
-#: Milliseconds without a change in the runs folder before it is looked at.
-_SETTLE = 300
+#: Milliseconds without a change in the runs folder before the queue is reloaded.
+_RELOAD_DELAY = 300
 
 
 class RunQueue(QObject):
-    """Starts what waits, one after another. The file in the runs folder is the truth.
+    """Start queued runs one after another; the queue is stored in a file in the runs folder.
 
-    What waited already when the project was opened starts after the next job, or when the user says so.
-    Of several windows on one project only that which may change it starts anything; it shows what the
-    others add.
+    Runs that were queued before the project was opened start after the next job, or when the user
+    starts the queue. If several windows have the project open, only the one that can edit it starts
+    runs; it also sees the runs that the others add.
 
     Signals:
-        changed: `items` or `paused` is another one.
+        changed: `items` or `paused` has changed.
     """
 
     changed = Signal()
@@ -43,7 +43,7 @@ class RunQueue(QObject):
         flow: JobLauncher,
         parent: QObject | None = None,
     ) -> None:
-        """Listens to `jobs`; starts through `flow`."""
+        """Start runs through `flow` when a job of `jobs` has ended."""
         super().__init__(parent)
         self._state, self._jobs, self._flow = state, jobs, flow
         self._queue = QueueFile()
@@ -52,32 +52,32 @@ class RunQueue(QObject):
         self._next = QTimer(self, singleShot=True, interval=0)
         self._next.timeout.connect(self._start_next)
         self._watcher = QFileSystemWatcher(self)
-        self._look = QTimer(self, singleShot=True, interval=_SETTLE)
-        self._watcher.directoryChanged.connect(lambda _: self._look.start())
-        self._look.timeout.connect(self._look_again)
+        self._reload_timer = QTimer(self, singleShot=True, interval=_RELOAD_DELAY)
+        self._watcher.directoryChanged.connect(lambda _: self._reload_timer.start())
+        self._reload_timer.timeout.connect(self._reload_external)
         state.opened.connect(self._opened)
         jobs.changed.connect(self._job_changed)
-        jobs.ended.connect(self._ended)
+        jobs.ended.connect(self._on_job_ended)
 
     @property
     def items(self) -> list[QueuedRun]:
-        """What waits, the next first."""
+        """The queued runs, the next one first."""
         return list(self._queue.entries)
 
     @property
     def paused(self) -> bool:
-        """Whether nothing starts by itself."""
+        """Whether runs don't start automatically."""
         return self._queue.paused or self._held
 
     @property
     def names(self) -> list[str]:
-        """Folders of the runs that wait, the next first."""
+        """The folders of the queued runs, the next one first."""
         return self._queue.names
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def start_or_add(self, run: RunFolder, *, resume: bool = False) -> None:
-        """Trains a run now, or when the job under way has ended."""
+        """Train a run now, or queue it if a job is running."""
         if self._jobs.running or self._is_guest:
             self.add([QueuedRun(run=run.path.name, resume=resume)])
             self._state.messages.info(
@@ -90,57 +90,58 @@ class RunQueue(QObject):
         try:
             self._flow.start_run(run, resume=resume)
         except ProblemError as error:
-            self._tell(error)
+            self._report(error)
 
     def add(self, entries: Sequence[QueuedRun]) -> None:
-        """Puts runs at the end; the first of them starts now when nothing is under way."""
+        """Add runs to the end; starts the first one if no job is running."""
         if self._change(lambda runs: run_queue.add(runs, entries)):
             self._held = False
             self.changed.emit()
             self._next.start()
 
     def remove(self, names: Sequence[str]) -> None:
-        """Takes runs out of the queue; they stay among the runs."""
+        """Remove runs from the queue; the runs themselves are kept."""
         if set(names) & set(self.names):
             self._change(lambda runs: run_queue.remove(runs, names))
 
-    def move(self, name: str, place: int) -> None:
-        """Moves a run to another place, 0 being the next to start."""
-        self._change(lambda runs: run_queue.move(runs, name, place))
+    def move(self, name: str, index: int) -> None:
+        """Move a run to a position, 0 being the next to start."""
+        self._change(lambda runs: run_queue.move(runs, name, index))
 
     def pause(self) -> None:
-        """Lets the job under way end; nothing follows it."""
+        """Pause the queue after the current job."""
         self._change(lambda runs: run_queue.set_paused(runs, True))
 
     def start(self) -> None:
-        """Goes on with the queue."""
+        """Resume the queue."""
         self._held = False
         self._change(lambda runs: run_queue.set_paused(runs, False))
         self.changed.emit()
         self._next.start()
 
     def reload(self) -> None:
-        """Takes over what another program has changed."""
+        """Load changes that other programs made."""
         folder = self._state.runs_folder
-        self._take(run_queue.load(folder) if folder else QueueFile())
+        self._set_queue(run_queue.load(folder) if folder else QueueFile())
 
     def leave(self) -> None:
-        """The window closes: nothing starts any more."""
+        """Stop starting runs: the window is closing."""
         self._closed = True
         self._next.stop()
-        self._look.stop()
+        self._reload_timer.stop()
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- implementation -----------------------------------------------------------------------
 
     @property
     def _is_guest(self) -> bool:
-        """Whether another window has the project open, and its queue with it."""
-        why = self._state.draft.read_only
-        return why is not None and why.code == lock.CODE
+        """Whether another window has the project open for editing."""
+        problem = self._state.draft.read_only
+        return problem is not None and problem.code == lock.CODE
 
-    def _look_again(self) -> None:
-        """Shows what another program has put into the queue; it starts after the next job, or when the
-        user says so: whoever added it may be about to start it."""
+    def _reload_external(self) -> None:
+        """Show runs that another program queued, without starting them: that program may be
+        about to.
+        """
         known = set(self.names)
         self.reload()
         if set(self.names) - known and not (self._jobs.running or self._held):
@@ -156,7 +157,7 @@ class RunQueue(QObject):
 
     def _opened(self) -> None:
         self._next.stop()
-        self._look.stop()
+        self._reload_timer.stop()
         self._watch()
         self._queue = QueueFile()
         self._held = True
@@ -178,7 +179,7 @@ class RunQueue(QObject):
             self._held = False
             self.changed.emit()
 
-    def _ended(self, kind: str, ending: object) -> None:
+    def _on_job_ended(self, kind: str, ending: object) -> None:
         self.reload()
         if not self.items or self.paused:
             return
@@ -195,13 +196,13 @@ class RunQueue(QObject):
         self._next.start()
 
     def _start_next(self) -> None:
-        """Starts the first that can be started; not while the job before goes on to its next step."""
+        """Start the first run that can be started, unless another job is running."""
         folder = self._state.runs_folder
         while folder and not (self._closed or self._jobs.running or self.paused or self._is_guest):
             try:
                 entry = run_queue.take(folder)
             except ProblemError as error:
-                self._tell(error)
+                self._report(error)
                 return
             self.reload()
             if entry is None:
@@ -211,24 +212,24 @@ class RunQueue(QObject):
                     RunFolder(folder / entry.run), resume=entry.resume, show=False
                 )  # fmt: skip
             except ProblemError as error:
-                self._tell(error)
+                self._report(error)
 
     def _change(self, change: Callable[[Path], QueueFile]) -> bool:
         folder = self._state.runs_folder
         if folder is None:
             return False
         try:
-            self._take(change(folder))
+            self._set_queue(change(folder))
         except ProblemError as error:
-            self._tell(error)
+            self._report(error)
             return False
         return True
 
-    def _take(self, queue: QueueFile) -> None:
+    def _set_queue(self, queue: QueueFile) -> None:
         if queue != self._queue:
             self._queue = queue
             self.changed.emit()
 
-    def _tell(self, error: ProblemError) -> None:
+    def _report(self, error: ProblemError) -> None:
         for problem in error.problems:
             self._state.messages.problem(problem)

@@ -1,4 +1,4 @@
-"""The queue as a list: order by dragging or with Alt and the arrow keys."""
+"""List of the queued runs; reorder by dragging or with Alt and the arrow keys."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _NAME = Qt.ItemDataRole.UserRole
 
 
 class QueueView(QWidget):
-    """What waits, the next first.
+    """Show the queue, the next run first.
 
     Signals:
-        start_clicked, pause_clicked: the queue is to go on, or to rest after the job under way.
-        moved(name, place): a run is to be at another place, 0 being the next to start.
-        removed(names): runs are to leave the queue.
+        start_clicked, pause_clicked: start the queue, or pause it after the current job.
+        moved(name, index): move a run to a position, 0 being the next to start.
+        removed(names): remove runs from the queue.
     """
 
     start_clicked = Signal()
@@ -30,22 +30,22 @@ class QueueView(QWidget):
     removed = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing waits."""
+        """Start with an empty queue."""
         super().__init__(parent)
         self.status = label("", wrap=True)
         self.list = _List()
         self.list.moved.connect(self.moved)
         self.list.removed.connect(self.removed)
-        self.go = button("", self._go)
+        self.toggle = button("", self._toggle)
         self.up = tool_button(
             "chevron-up", tr("Move up (Alt+Up)"), lambda: self.list.move_current(-1)
         )
         self.down = tool_button(
             "chevron-down", tr("Move down (Alt+Down)"), lambda: self.list.move_current(1)
         )
-        self.out = tool_button(
+        self.remove = tool_button(
             "close", tr("Remove from queue (Delete). The run itself is kept."),
-            self.list.remove_chosen,
+            self.list.remove_selected,
         )  # fmt: skip
         self._paused = False
         layout = QVBoxLayout(self)
@@ -53,22 +53,20 @@ class QueueView(QWidget):
         layout.setSpacing(Spacing.S)
         layout.addWidget(self.status)
         layout.addWidget(self.list, 1)
-        layout.addLayout(row(self.go, None, self.up, self.down, self.out))
-        self.list.currentRowChanged.connect(lambda _: self._enable())
+        layout.addLayout(row(self.toggle, None, self.up, self.down, self.remove))
+        self.list.currentRowChanged.connect(lambda _: self._enable_buttons())
         self.show_queue([], paused=False, running=False)
 
     def show_queue(
         self, entries: Sequence[tuple[str, str]], *, paused: bool, running: bool
     ) -> None:
-        """`entries` are the name of the folder and the words for each; the chosen one stays."""
+        """Show `entries` as (folder, title) pairs; the selection is kept."""
         self._paused = paused
-        kept = self.list.chosen()
-        self.list.fill(entries, kept)
-        waiting = bool(entries)
-        self.go.setVisible(waiting)
-        self.go.setText(tr("Start queue") if paused else tr("Pause queue"))
-        set_icon(self.go, "play" if paused else "pause")
-        if not waiting:
+        self.list.fill(entries, self.list.selected())
+        self.toggle.setVisible(bool(entries))
+        self.toggle.setText(tr("Start queue") if paused else tr("Pause queue"))
+        set_icon(self.toggle, "play" if paused else "pause")
+        if not entries:
             self.status.setText(
                 tr("The queue is empty. Runs that you add start one after another.")
             )
@@ -78,15 +76,15 @@ class QueueView(QWidget):
             self.status.setText(tr("The next run starts when the current job finishes."))
         else:
             self.status.setText(tr("The next run is starting."))
-        self._enable()
+        self._enable_buttons()
 
-    def _enable(self) -> None:
-        place, count = self.list.currentRow(), self.list.count()
-        self.up.setEnabled(place > 0)
-        self.down.setEnabled(0 <= place < count - 1)
-        self.out.setEnabled(place >= 0)
+    def _enable_buttons(self) -> None:
+        index, count = self.list.currentRow(), self.list.count()
+        self.up.setEnabled(index > 0)
+        self.down.setEnabled(0 <= index < count - 1)
+        self.remove.setEnabled(index >= 0)
 
-    def _go(self) -> None:
+    def _toggle(self) -> None:
         (self.start_clicked if self._paused else self.pause_clicked).emit()
 
 
@@ -105,62 +103,62 @@ class _List(QListWidget):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def names(self) -> list[str]:
-        """The folders, the next first."""
+        """Return the folders, the next one first."""
         return [str(self.item(n).data(_NAME)) for n in range(self.count())]
 
-    def chosen(self) -> list[str]:
-        """The folders of the chosen ones, the current one first."""
+    def selected(self) -> list[str]:
+        """Return the folders of the selected runs, the current one first."""
         current = self.currentItem()
         names = [str(current.data(_NAME))] if current is not None else []
         return names + [n for item in self.selectedItems() if (n := item.data(_NAME)) not in names]
 
-    def fill(self, entries: Sequence[tuple[str, str]], kept: Sequence[str]) -> None:
-        """Replaces all lines."""
+    def fill(self, entries: Sequence[tuple[str, str]], selected: Sequence[str]) -> None:
+        """Replace all entries."""
         self.blockSignals(True)
         self.clear()
-        for place, (name, words) in enumerate(entries, start=1):
-            item = QListWidgetItem(f"{place}   {words}")
+        for number, (name, title) in enumerate(entries, start=1):
+            item = QListWidgetItem(f"{number}   {title}")
             item.setData(_NAME, name)
             item.setToolTip(name)
             item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
             self.addItem(item)
         names = self.names()
-        wanted = [names.index(name) for name in kept if name in names]
-        if wanted:
-            self.setCurrentRow(wanted[0])
-            for number in wanted:
-                self.item(number).setSelected(True)
+        rows = [names.index(name) for name in selected if name in names]
+        if rows:
+            self.setCurrentRow(rows[0])
+            for each in rows:
+                self.item(each).setSelected(True)
         self.blockSignals(False)
 
     def move_current(self, by: int) -> None:
-        """Moves the current run earlier or later."""
-        place = self.currentRow() + by
-        if self.currentRow() >= 0 and 0 <= place < self.count():
-            self.moved.emit(str(self.currentItem().data(_NAME)), place)
+        """Move the current run up (-1) or down (1)."""
+        index = self.currentRow() + by
+        if self.currentRow() >= 0 and 0 <= index < self.count():
+            self.moved.emit(str(self.currentItem().data(_NAME)), index)
 
-    def remove_chosen(self) -> None:
-        """Takes the chosen runs out."""
-        if names := self.chosen():
+    def remove_selected(self) -> None:
+        """Remove the selected runs."""
+        if names := self.selected():
             self.removed.emit(names)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Alt with Up or Down moves, Delete takes out."""
+        """Move with Alt and Up or Down, remove with Delete."""
         steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
         if event.modifiers() & Qt.KeyboardModifier.AltModifier and event.key() in steps:
             self.move_current(steps[Qt.Key(event.key())])
         elif event.key() == Qt.Key.Key_Delete:
-            self.remove_chosen()
+            self.remove_selected()
         else:
             super().keyPressEvent(event)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """A run was dragged: says where to, and is filled anew by whoever keeps the queue."""
+        """Emit the new position of a dragged run; the owner of the queue then refills the list."""
         dragged = self.currentItem()
         if dragged is None or event.source() is not self:
             event.ignore()
             return
         name = str(dragged.data(_NAME))
         super().dropEvent(event)
-        place = self.names().index(name)
-        # Not within the drop: Qt still has the lines in its hands that are then filled anew.
-        QTimer.singleShot(0, self, lambda: self.moved.emit(name, place))
+        index = self.names().index(name)
+        # After the drop: refilling the list while Qt handles the drop would delete its items.
+        QTimer.singleShot(0, self, lambda: self.moved.emit(name, index))

@@ -1,4 +1,4 @@
-"""Settings of one run, or of several side by side with what differs marked."""
+"""Table of a run's settings, or of several runs side by side with differences marked."""
 
 from __future__ import annotations
 
@@ -42,46 +42,46 @@ class SettingRow:
 
 
 class SettingsModel(QAbstractTableModel):
-    """One line for each setting, one column for each run."""
+    """Hold one row per setting and one column per run."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
         self.lines: list[SettingRow] = []
         self.heads: list[str] = []
 
     def show(self, runs: Sequence[RunSummary], heads: Sequence[str], *, everything: bool) -> None:
-        """Settings of runs; `heads` name the columns."""
+        """Set the runs; `heads` are the column titles."""
         self.beginResetModel()
         self.heads = list(heads)
         self.lines = _lines(runs, everything=everything)
         self.endResetModel()
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
+        """Return the number of settings; a table has no child rows."""
         return 0 if parent is not None and parent.isValid() else len(self.lines)
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The name and the runs."""
+        """Return the number of columns: the name and one per run."""
         return 1 + len(self.heads)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """What each column is."""
+        """Return the title of a column."""
         if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
             left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
             return left if role == Qt.ItemDataRole.TextAlignmentRole else None
         return self.heads[section - 1] if section else tr("Setting")
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Name or value; what differs is marked by a glyph and by weight."""
+        """Return name or value; differences are marked with a glyph and bold text."""
         line, column = self.lines[index.row()], index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole if column == 0:
                 return f"{'≠ ' if line.differs else ''}{line.about.title}"
             case Qt.ItemDataRole.DisplayRole:
-                return value_in_words(line.about, line.values[column - 1])
+                return format_value(line.about, line.values[column - 1])
             case Qt.ItemDataRole.ForegroundRole if column == 0:
                 return color("accent" if line.differs else "muted")
             case Qt.ItemDataRole.FontRole if line.differs and column:
@@ -94,31 +94,31 @@ class SettingsModel(QAbstractTableModel):
 
 
 class RunSettings(QWidget):
-    """Only what differs is shown until somebody wants all."""
+    """Show differing settings, or all on request."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """No runs."""
+        """Start without runs."""
         super().__init__(parent)
         self.lines = SettingsModel(self)
         self.view = _View()
         self.view.setModel(self.lines)
-        self.only = QCheckBox()
-        self.only.setChecked(True)
-        self.none = label(role="muted", wrap=True)
+        self.differences_only = QCheckBox()
+        self.differences_only.setChecked(True)
+        self.hint = label(role="muted", wrap=True)
         self._runs: list[RunSummary] = []
         self._heads: list[str] = []
-        self.only.toggled.connect(lambda _: self._fill())
+        self.differences_only.toggled.connect(lambda _: self._fill())
         theme().changed.connect(self.view.viewport().update)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Spacing.M, 0, 0)
         layout.setSpacing(Spacing.S)
-        layout.addWidget(self.only)
-        layout.addWidget(self.none)
+        layout.addWidget(self.differences_only)
+        layout.addWidget(self.hint)
         layout.addWidget(self.view, 1)
         self.show_runs([], [])
 
     def show_runs(self, runs: Sequence[RunSummary], heads: Sequence[str]) -> None:
-        """One run with its settings, or several side by side."""
+        """Show the settings of one run or several."""
         if list(runs) == self._runs and list(heads) == self._heads and self.lines.heads:
             return
         self._runs, self._heads = list(runs), list(heads)
@@ -126,20 +126,24 @@ class RunSettings(QWidget):
 
     def _fill(self) -> None:
         one = len(self._runs) == 1
-        self.only.setText(tr("Non-default only") if one else tr("Differences only"))
-        self.lines.show(self._runs, self._heads, everything=not self.only.isChecked())
+        self.differences_only.setText(tr("Non-default only") if one else tr("Differences only"))
+        self.lines.show(self._runs, self._heads, everything=not self.differences_only.isChecked())
         empty = not self.lines.lines
-        self.only.setVisible(bool(self._runs))
-        self.none.setVisible(empty)
+        self.differences_only.setVisible(bool(self._runs))
+        self.hint.setVisible(empty)
         self.view.setVisible(not empty)
         if not self._runs:
-            self.none.setText(tr("Select a run to see its settings, or several to compare them."))
+            self.hint.setText(tr("Select a run to see its settings, or several to compare them."))
         elif one:
-            self.none.setText(tr("All settings have their default values."))
+            self.hint.setText(tr("All settings have their default values."))
         else:
             count = len(self._runs)
-            self.none.setText(
-                tr_n("The same settings", "These {n} runs have the same settings.", count)
+            self.hint.setText(
+                tr_n(
+                    "The {n} selected run has the same settings.",
+                    "The {n} selected runs have the same settings.",
+                    count,
+                )
             )
         self.view.setAccessibleName(
             tr("Run settings") if one else tr("Differences between the runs")
@@ -161,7 +165,7 @@ class _View(QTableView):
         plain_table.let_copy(self, lambda index: str(index.data()).removeprefix("≠ "))
 
     def fit(self) -> None:
-        """The names as wide as they are, the values in what is left."""
+        """Fit the name column to its content; the values share the rest."""
         header, metrics = self.horizontalHeader(), self.fontMetrics()
         self.verticalHeader().setDefaultSectionSize(metrics.height() + 11)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -170,12 +174,12 @@ class _View(QTableView):
         self._share()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Values have the room that there is."""
+        """Share the new width among the values."""
         super().resizeEvent(event)
         self._share()
 
     def _share(self) -> None:
-        """All values have the same width: of few runs what is left, of many what can be read."""
+        """Give all value columns the same width, at least a readable one if there are several."""
         count = self.model().columnCount() - 1 if self.model() is not None else 0
         if count < 1:
             return
@@ -185,8 +189,8 @@ class _View(QTableView):
             self.setColumnWidth(column, width)
 
 
-def value_in_words(about: FieldFacts, value: Any) -> str:
-    """The value of a setting as its page shows it, with its unit."""
+def format_value(about: FieldFacts, value: Any) -> str:
+    """Return the value of a setting as its page shows it, with its unit."""
     if isinstance(value, bool):
         return tr("yes") if value else tr("no")
     if isinstance(value, str) and value in about.choices:
@@ -194,19 +198,19 @@ def value_in_words(about: FieldFacts, value: Any) -> str:
     if isinstance(value, int | float):
         return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
     parts = value if isinstance(value, list | tuple) else [value]
-    is_place = about.path or about.name in ("sources", "source")
+    is_path = about.path or about.name in ("sources", "source")
     texts = [table.flat(part) for part in parts]
-    return ", ".join(facts.short_name(t) if is_place else t for t in texts if t) or "–"
+    return ", ".join(facts.short_name(t) if is_path else t for t in texts if t) or "–"
 
 
 def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[SettingRow]:
     if not runs:
         return []
-    found = []
+    rows = []
     for name, values in table.differences(runs, everything=True).items():
         step, field = copies.split(name)
         compared = values if len(runs) > 1 else [facts.default(name), *values]
         differs = table.differ(compared)
         if differs or everything:
-            found.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
-    return found
+            rows.append(SettingRow(tell_facts(SPECS[step], field), step, tuple(values), differs))
+    return rows

@@ -1,4 +1,4 @@
-"""What stands beside the table of runs: the chosen ones in full, what waits, and searches."""
+"""Side panel of the Runs page: settings, notes, queue and grid searches."""
 
 from __future__ import annotations
 
@@ -22,102 +22,100 @@ from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column
 from lora_studio.gui.widgets.fact_list import FactList
 
-#: Width in pixels at least.
+#: Minimum width in pixels.
 _WIDTH = 240
-#: Runs whose settings are shown side by side.
-_MOST = 8
+#: Maximum number of runs whose settings are shown side by side.
+_MAX_COMPARED = 8
 
 
 class RunSide(QTabWidget):
-    """Settings, notes, queue and searches, a tab each."""
+    """Show settings, notes, queue and grid searches as tabs."""
 
     def __init__(self, rows: RunModel, parent: QWidget | None = None) -> None:
-        """`rows` knows names, letters and states of the runs."""
+        """Read names, letters and states of runs from `rows`."""
         super().__init__(parent)
         self._rows = rows
         self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
-        self.waiting, self.grids = QueueView(), GridView()
-        self.addTab(self._known(), tr("Settings"))
+        self.queue, self.grids = QueueView(), GridView()
+        self.addTab(self._build_settings_tab(), tr("Settings"))
         self.addTab(self.notes, tr("Notes"))
-        self.addTab(self.waiting, tr("Queue"))
+        self.addTab(self.queue, tr("Queue"))
         self.addTab(self.grids, tr("Grid"))
         for part in (self, self.tabBar()):
             part.setAccessibleName(tr("Run details"))
         self._fit()
 
     def show_chosen(self, chosen: Sequence[RunSummary]) -> None:
-        """What is known of the chosen runs."""
-        rows, compared = self._rows, list(chosen[:_MOST])
+        """Show the details of the selected runs."""
+        rows, compared = self._rows, list(chosen[:_MAX_COMPARED])
         heads = [rows.letter(run.folder) or rows.names.of(run) for run in compared]
         self.settings.show_runs(compared, heads)
         self.notes.show_runs(list(chosen), rows.names.of(chosen[0]) if chosen else "")
         self.facts.setVisible(len(chosen) == 1)
         if len(chosen) == 1:
-            self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
+            self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])].title)))
 
     def show_queue(self, names: Sequence[str], *, paused: bool, running: bool) -> None:
-        """The runs that wait, by their folders."""
+        """Show the queued runs by their folders."""
         known = {run.folder: run for run in self._rows.runs}
         entries = [
             (name, self._rows.names.of(known[name]) if name in known else name) for name in names
         ]
-        self.waiting.show_queue(entries, paused=paused, running=running)
+        self.queue.show_queue(entries, paused=paused, running=running)
         title = tr("Queue")
-        self.setTabText(
-            self.indexOf(self.waiting), f"{title} ({len(entries)})" if entries else title
-        )
+        self.setTabText(self.indexOf(self.queue), f"{title} ({len(entries)})" if entries else title)
         self._fit()
 
     def show_grids(self, runs: Sequence[RunSummary]) -> None:
-        """The searches that runs belong to; without any there is no tab for them."""
-        found = grid_search.grids(runs)
-        self.grids.show_grids(found)
-        self.setTabVisible(self.indexOf(self.grids), bool(found))
+        """Show the grid searches that runs belong to; hides the tab without any."""
+        tables = grid_search.grids(runs)
+        self.grids.show_grids(tables)
+        self.setTabVisible(self.indexOf(self.grids), bool(tables))
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Larger text needs a wider side."""
+        """Adapt the width to the text size."""
         super().changeEvent(event)
         if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()
 
     def _fit(self) -> None:
-        """No tab is hidden behind arrows, however long its name is in this language."""
+        """Make the panel wide enough for all tab titles."""
         self.setMinimumWidth(max(Size.scaled(_WIDTH), self.tabBar().sizeHint().width()))
 
-    def _known(self) -> QWidget:
+    def _build_settings_tab(self) -> QWidget:
         inner = QWidget()
         inner.setObjectName("scrolled")
         self.facts.setContentsMargins(0, Spacing.M, 0, 0)
         self.settings.view.setMinimumHeight(Size.scaled(200))
         inner.setLayout(column(self.facts, self.settings, spacing=0))
-        known = QScrollArea(widgetResizable=True)
-        known.setWidget(inner)
-        known.setFrameShape(QFrame.Shape.NoFrame)
-        known.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        known.setAccessibleName(tr("Settings"))
-        return known
+        area = QScrollArea(widgetResizable=True)
+        area.setWidget(inner)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setAccessibleName(tr("Settings"))
+        return area
 
 
 def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
-    checkpoints = (
-        tr(", {size} of it checkpoints").format(size=formatting.size(run.checkpoint_bytes))
-        if run.checkpoint_bytes
-        else ""
-    )
-    losses = [table.said(run, "loss"), table.said(run, "eval")]
+    size = (
+        tr("{size}, including {checkpoints} of checkpoints") if run.checkpoint_bytes else "{size}"
+    ).format(size=formatting.size(run.bytes), checkpoints=formatting.size(run.checkpoint_bytes))
+    loss, best_eval = table.said(run, "loss"), table.said(run, "eval")
     return [
         (tr("Status"), f"{state}. {tell(run.reason)}" if run.reason else state),
         (tr("Started"), table.said(run, "begun")),
         (
             tr("Loss"),
-            losses[0] + (tr(", best eval {loss}").format(loss=losses[1]) * bool(losses[1])),
+            tr("{loss}, best eval loss {best_eval}").format(loss=loss, best_eval=best_eval)
+            if best_eval
+            else loss,
         ),
         (
             tr("Steps"),
             f"{formatting.number(run.step)} / {formatting.number(run.steps)}" if run.steps else "",
         ),
         (tr("Time"), table.said(run, "time")),
-        (tr("Size on disk"), formatting.size(run.bytes) + checkpoints),
+        (tr("Size on disk"), size),
         (tr("Folder"), run.folder),
     ]

@@ -1,4 +1,4 @@
-"""The table of runs: ordered by any column, several chosen at once, ticked for the plot."""
+"""Table of runs: sortable, with multiple selection and check boxes for the plot."""
 
 from __future__ import annotations
 
@@ -16,42 +16,48 @@ from lora_studio.gui.preferences import TableLayout
 from lora_studio.gui.theme import theme
 from lora_studio.gui.widgets import plain_table
 
-#: Widths in characters; the first column takes what is left.
+#: Widths in characters; the first column gets the remaining width.
 _WIDTHS: dict[Column, int] = {
     "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 9,
     "size": 8, "tags": 11,
 }  # fmt: skip
-#: Columns that give way first where there is no room for all, and what the name needs, in characters.
-_GIVE_WAY: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
+#: Columns to hide, in this order, if not all fit; and the minimum width of the name in characters.
+_HIDE_FIRST: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
 _NAME = 21
-#: Columns whose texts are cut most often get of the room that is left over, up to so many letters.
+#: Columns that share the remaining width, up to so many characters each.
 _GROWING: tuple[Column, ...] = ("model", "data", "tags")
-_GROWN = 14
-#: Keys that choose a run where none is chosen: the only one has no other to go to.
-_BEGIN = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Space)
+_MAX_GROWTH = 14
+#: Keys that select a run if none is selected.
+_SELECT_KEYS = (
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+    Qt.Key.Key_Space,
+)
 
 
 class RunTable(QTableView):
-    """Space ticks, Enter opens. No column ever measures its rows.
+    """Show the runs; Space checks, Enter opens. Column widths never depend on the rows.
 
     Signals:
-        chosen_changed: other rows are chosen.
-        open_clicked: Enter, or a double click.
-        menu_wanted(QPoint): a place on the screen for the context menu.
+        chosen_changed: the selection has changed.
+        open_clicked: Enter was pressed, or a run was double-clicked.
+        menu_requested(QPoint): show the context menu at a screen position.
     """
 
     chosen_changed = Signal()
     open_clicked = Signal()
-    menu_wanted = Signal(object)
+    menu_requested = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Start empty."""
         super().__init__(parent)
         self.rows = RunModel(self)
         self.setModel(self.rows)
-        self._kept: tuple[list[str], str] = ([], "")
+        self._saved_selection: tuple[list[str], str] = ([], "")
         self._fitting = False
-        self._own: dict[Column, float] = {}  # widths that the user chose, in letters
+        self._user_widths: dict[Column, float] = {}  # in characters
         self.setAccessibleName(tr("Runs"))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -65,8 +71,8 @@ class RunTable(QTableView):
         self._lay_out_columns()
         self.setSortingEnabled(True)
         self.sortByColumn(COLUMNS.index("begun"), Qt.SortOrder.DescendingOrder)
-        self.rows.modelAboutToBeReset.connect(self._keep)
-        self.rows.modelReset.connect(self._choose_again)
+        self.rows.modelAboutToBeReset.connect(self._save_selection)
+        self.rows.modelReset.connect(self._restore_selection)
         self.selectionModel().selectionChanged.connect(lambda *_: self.chosen_changed.emit())
         self.doubleClicked.connect(lambda _: self.open_clicked.emit())
         plain_table.let_copy(self)
@@ -90,59 +96,62 @@ class RunTable(QTableView):
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
 
     def _resized(self, number: int, _before: int, width: int) -> None:
-        """A column that the user has drawn keeps its width."""
+        """Remember the width of a column that the user has resized."""
         column = COLUMNS[number]
         if not self._fitting and column != "name" and width:
-            self._own[column] = width / self.fontMetrics().averageCharWidth()
+            self._user_widths[column] = width / self.fontMetrics().averageCharWidth()
 
-    def layout_chosen(self) -> TableLayout:
-        """How the user has laid it out."""
+    def current_layout(self) -> TableLayout:
+        """Return the layout to save in the preferences."""
         header = self.horizontalHeader()
         return TableLayout(
-            widths=dict(self._own),
-            order=[COLUMNS[header.logicalIndex(place)] for place in range(header.count())],
+            widths=dict(self._user_widths),
+            order=[COLUMNS[header.logicalIndex(index)] for index in range(header.count())],
             sorted_by=COLUMNS[header.sortIndicatorSection()],
             descending=header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder,
         )
 
-    def lay_out_as(self, chosen: TableLayout) -> None:
-        """Lays it out as the user did before."""
+    def restore_layout(self, saved: TableLayout) -> None:
+        """Restore a saved layout."""
         header = self.horizontalHeader()
-        known = [column for column in COLUMNS if column in chosen.order]
+        known = [column for column in COLUMNS if column in saved.order]
         if len(known) == len(COLUMNS):
-            for place, name in enumerate(name for name in chosen.order if name in known):
-                header.moveSection(header.visualIndex(COLUMNS.index(name)), place)
-        self._own = {c: w for c in COLUMNS if c != "name" and (w := chosen.widths.get(c, 0)) > 0}
-        if chosen.sorted_by in COLUMNS:
-            falls = (
-                Qt.SortOrder.DescendingOrder if chosen.descending else Qt.SortOrder.AscendingOrder
+            for position, name in enumerate(name for name in saved.order if name in known):
+                header.moveSection(header.visualIndex(COLUMNS.index(name)), position)
+        self._user_widths = {
+            c: w for c in COLUMNS if c != "name" and (w := saved.widths.get(c, 0)) > 0
+        }
+        if saved.sorted_by in COLUMNS:
+            order = (
+                Qt.SortOrder.DescendingOrder if saved.descending else Qt.SortOrder.AscendingOrder
             )
-            self.sortByColumn(COLUMNS.index(chosen.sorted_by), falls)
+            self.sortByColumn(COLUMNS.index(saved.sorted_by), order)
         self.fit()
 
     def _needs(self, column: Column) -> int:
-        """The width for its usual values and for its head, or what the user wants."""
+        """Return the width that a column needs, or the one that the user has set, in pixels."""
         letter, number = self.fontMetrics().averageCharWidth(), COLUMNS.index(column)
-        if column in self._own:
-            return round(self._own[column] * letter)
+        if column in self._user_widths:
+            return round(self._user_widths[column] * letter)
         usual = _WIDTHS.get(column, _NAME) * letter + 16
         return max(usual, self.horizontalHeader().sectionSizeHint(number))
 
     def fit(self) -> None:
-        """Leaves columns out until there is room for the rest; the beginning too, where runs without a
-        title are called by it."""
+        """Hide columns until the rest fits; also the start time if runs without a title show it
+        as name.
+        """
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
         widths = {column: self._needs(column) for column in COLUMNS}
         room = self.viewport().width()
-        for column in _GIVE_WAY:
+        for column in _HIDE_FIRST:
             if sum(width for name, width in widths.items() if name not in hidden) <= room:
                 break
             hidden.append(column)
         shown = [column for column in COLUMNS if column not in hidden]
-        growing = [c for c in _GROWING if c in shown and c not in self._own]
+        growing = [c for c in _GROWING if c in shown and c not in self._user_widths]
         left = room - sum(widths[column] for column in shown)
-        most = _GROWN * self.fontMetrics().averageCharWidth()
+        most = _MAX_GROWTH * self.fontMetrics().averageCharWidth()
         for column in growing:
             widths[column] += max(0, min(most, left // (len(growing) + 1)))
         self._fitting = True
@@ -154,42 +163,42 @@ class RunTable(QTableView):
         self._fitting = False
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Shows as many columns as there is room for."""
+        """Show as many columns as fit."""
         super().resizeEvent(event)
         self.fit()
 
     def changeEvent(self, event: QEvent) -> None:
-        """Another size of text needs other widths."""
+        """Adapt row height and columns to the text size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._fit_to_font()
             self.fit()
 
     def chosen(self) -> list[RunSummary]:
-        """The chosen runs, from above to below."""
+        """Return the selected runs from top to bottom."""
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self.rows.shown[row] for row in rows if row < len(self.rows.shown)]
 
     def choose(self, names: Sequence[str]) -> None:
-        """Chooses runs by their folders, as far as they are shown."""
-        found = [row for name in names if (row := self.rows.row_of(name)) is not None]
+        """Select runs by their folders, as far as they are listed."""
+        rows = [row for name in names if (row := self.rows.row_of(name)) is not None]
         selection = self.selectionModel()
         selection.clearSelection()
-        for row in found:
+        for row in rows:
             selection.select(
                 self.rows.index(row, 0),
                 QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows,
             )
-        if found:
+        if rows:
             selection.setCurrentIndex(
-                self.rows.index(found[0], 0), QItemSelectionModel.SelectionFlag.NoUpdate
+                self.rows.index(rows[0], 0), QItemSelectionModel.SelectionFlag.NoUpdate
             )
-            self.scrollTo(self.rows.index(found[0], 0))
+            self.scrollTo(self.rows.index(rows[0], 0))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Space ticks the chosen rows, Enter opens, Home and End go to the first and the last run."""
-        begins = event.key() in _BEGIN
-        if begins and self.rows.shown and not self.selectionModel().hasSelection():
+        """Handle Space (check), Enter (open), Home and End (first and last run)."""
+        selects = event.key() in _SELECT_KEYS
+        if selects and self.rows.shown and not self.selectionModel().hasSelection():
             self.selectRow(max(0, self.currentIndex().row()))
             return
         ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: len(self.rows.shown) - 1}
@@ -198,7 +207,7 @@ class RunTable(QTableView):
             and self.rows.shown
             and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
         ):
-            self.selectRow(ends[Qt.Key(event.key())])  # Qt's own go to the first or last column
+            self.selectRow(ends[Qt.Key(event.key())])  # Qt goes to the first or last column
             return
         names = [run.folder for run in self.chosen()]
         if event.key() == Qt.Key.Key_Space and names:
@@ -215,18 +224,18 @@ class RunTable(QTableView):
         index = self.indexAt(at)
         if index.isValid() and not self.selectionModel().isSelected(index):
             self.selectRow(index.row())
-        self.menu_wanted.emit(self.viewport().mapToGlobal(at))
+        self.menu_requested.emit(self.viewport().mapToGlobal(at))
 
-    # --- the same rows stay chosen ------------------------------------------------------------
+    # --- selection across model resets --------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _save_selection(self) -> None:
         current = self.currentIndex()
         shown = self.rows.shown
         name = shown[current.row()].folder if 0 <= current.row() < len(shown) else ""
-        self._kept = ([run.folder for run in self.chosen()], name)
+        self._saved_selection = ([run.folder for run in self.chosen()], name)
 
-    def _choose_again(self) -> None:
-        names, current = self._kept
+    def _restore_selection(self) -> None:
+        names, current = self._saved_selection
         for name in names:
             if (row := self.rows.row_of(name)) is not None:
                 self.selectionModel().select(

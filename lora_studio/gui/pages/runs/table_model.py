@@ -1,9 +1,9 @@
-"""Rows of the table of runs: which are shown, in what order, and what a cell says."""
+"""Model of the run table: filtering, sorting, check state and cell contents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QColor
@@ -29,95 +29,104 @@ TITLES: dict[Column, str] = {
 COLUMNS: tuple[Column, ...] = tuple(TITLES)
 NUMBERS: tuple[Column, ...] = ("rank", "loss", "eval", "time", "size")
 
-#: State -> words, glyph, colour. "queued" is a new run that has a place in the queue.
-STATES: dict[str, tuple[str, str, Role]] = {
-    "queued": (mark("Queued"), "…", "accent"),
-    "new": (mark("Not started"), "○", "muted"),
-    "running": (mark("Running"), "◐", "accent"),
-    "paused": (mark("Paused"), "‖", "accent"),
-    "interrupted": (mark("Interrupted"), "!", "warn"),
-    "stopped": (mark("Canceled"), "×", "muted"),
-    "failed": (mark("Failed"), "!", "error"),
-    "trained": (mark("Trained"), "✓", "ok"),
-    "merged": (mark("Merged"), "✓", "ok"),
-    "exported": (mark("Exported"), "✓", "ok"),
-    "unreadable": (mark("Unreadable"), "!", "error"),
+
+class StateStyle(NamedTuple):
+    """Title, glyph and color of a run state."""
+
+    title: str
+    glyph: str
+    role: Role
+
+
+#: Styles of the run states. "queued" is a new run that is in the queue.
+STATES: dict[str, StateStyle] = {
+    "queued": StateStyle(mark("Queued"), "…", "accent"),
+    "new": StateStyle(mark("Not started"), "○", "muted"),
+    "running": StateStyle(mark("Running"), "◐", "accent"),
+    "paused": StateStyle(mark("Paused"), "‖", "accent"),
+    "interrupted": StateStyle(mark("Interrupted"), "!", "warn"),
+    "stopped": StateStyle(mark("Canceled"), "×", "muted"),
+    "failed": StateStyle(mark("Failed"), "!", "error"),
+    "trained": StateStyle(mark("Trained"), "✓", "ok"),
+    "merged": StateStyle(mark("Merged"), "✓", "ok"),
+    "exported": StateStyle(mark("Exported"), "✓", "ok"),
+    "unreadable": StateStyle(mark("Unreadable"), "!", "error"),
 }
 
-#: What a search in the field above finds, whatever order the table has.
-Wanted = Callable[[RunSummary], bool]
+#: Returns whether a run is listed.
+RunFilter = Callable[[RunSummary], bool]
 
 
 class RunModel(QAbstractTableModel):
-    """All runs that match, in order. Ordering thousands takes milliseconds: once, by plain keys.
+    """Hold the runs that match the filter, in order. Sorting thousands takes milliseconds.
 
     Signals:
-        ticked_changed: another set of runs is ticked.
-        refused(text): a run could not be ticked, and why.
+        ticked_changed: the set of checked runs has changed.
+        refused(text): why a run couldn't be checked.
     """
 
     ticked_changed = Signal()
     refused = Signal(str)
 
     def __init__(self, parent: Any = None) -> None:
-        """Empty; the newest comes first."""
+        """Start empty, with the newest run first."""
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.shown: list[RunSummary] = []
         self.names = RunNames()
         self.ticked: list[str] = []
         self.queued: dict[str, int] = {}
-        self.current = ""  # the run that merging and export work on
+        self.current = ""  # the run that Merge and Export use
         self.order: tuple[Column, bool] = ("begun", True)
-        self._wanted: Wanted = lambda run: True
+        self._filter: RunFilter = lambda run: True
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- contents -----------------------------------------------------------------------------
 
     def set_runs(self, runs: Sequence[RunSummary]) -> None:
-        """Other runs; ticks of those that are gone go with them."""
+        """Set the runs; removed ones are unchecked."""
         self.runs, self.names = list(runs), RunNames(runs)
-        there = {run.folder for run in runs}
-        kept = [name for name in self.ticked if name in there]
+        folders = {run.folder for run in runs}
+        ticked = [name for name in self.ticked if name in folders]
         self._arrange()
-        if kept != self.ticked:
-            self.ticked = kept
+        if ticked != self.ticked:
+            self.ticked = ticked
             self.ticked_changed.emit()
 
     def set_queued(self, names: Sequence[str]) -> None:
-        """The runs that wait, the next first."""
-        queued = {name: place for place, name in enumerate(names, start=1)}
+        """Set the queued runs, the next one first."""
+        queued = {name: position for position, name in enumerate(names, start=1)}
         if queued != self.queued:
             self.queued = queued
             self._arrange()
 
     def set_current(self, name: str) -> None:
-        """The run that merging and export work on."""
+        """Set the run that Merge and Export use."""
         if name != self.current:
             self.current = name
             self._repaint()
 
-    def set_wanted(self, wanted: Wanted) -> None:
-        """Which runs are shown."""
-        self._wanted = wanted
+    def set_filter(self, run_filter: RunFilter) -> None:
+        """Set the filter."""
+        self._filter = run_filter
         self._arrange()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """By a column; what has no value there comes last either way."""
+        """Sort by a column; runs without a value come last in both directions."""
         self.order = (COLUMNS[column], order == Qt.SortOrder.DescendingOrder)
         self._arrange()
 
     def state_of(self, run: RunSummary) -> str:
-        """Its state as the table says it."""
+        """Return the state that the table shows."""
         return "queued" if run.state == "new" and run.folder in self.queued else run.state
 
     def row_of(self, name: str) -> int | None:
-        """The row of a run, None when it is not shown."""
+        """Return the row of a run, None if it isn't listed."""
         return next((row for row, run in enumerate(self.shown) if run.folder == name), None)
 
     def _arrange(self) -> None:
         column, descending = self.order
-        wanted = [run for run in self.runs if self._wanted(run)]
-        shown = table.in_order(wanted, column, descending=descending)
+        matching = [run for run in self.runs if self._filter(run)]
+        shown = table.in_order(matching, column, descending=descending)
         if [run.folder for run in shown] == [run.folder for run in self.shown]:
             self.shown = shown
             self._repaint()
@@ -131,47 +140,47 @@ class RunModel(QAbstractTableModel):
             last = self.index(len(self.shown) - 1, len(COLUMNS) - 1)
             self.dataChanged.emit(self.index(0, 0), last)
 
-    # --- ticking ------------------------------------------------------------------------------
+    # --- check boxes --------------------------------------------------------------------------
 
     def tick(self, names: Sequence[str], on: bool) -> None:
-        """Puts runs into the plot or takes them out."""
-        after = [name for name in self.ticked if name not in names]
+        """Check or uncheck runs for the plot."""
+        ticked = [name for name in self.ticked if name not in names]
         if on:
             known = {run.folder: run for run in self.runs}
-            fresh = [name for name in names if name in known and known[name].step]
-            after = [*self.ticked, *(name for name in fresh if name not in self.ticked)]
-            if len(fresh) < len(names):
+            plottable = [name for name in names if name in known and known[name].step]
+            ticked = [*self.ticked, *(name for name in plottable if name not in self.ticked)]
+            if len(plottable) < len(names):
                 self.refused.emit(tr("Runs without completed steps have no metrics to plot."))
-            if len(after) > MOST:
-                after = after[:MOST]
+            if len(ticked) > MOST:
+                ticked = ticked[:MOST]
                 self.refused.emit(
                     tr("You can plot up to {count} runs at once. Clear a checkbox first.").format(
                         count=MOST
                     )
                 )
-        if after != self.ticked:
-            self.ticked = after
+        if ticked != self.ticked:
+            self.ticked = ticked
             self._repaint()
             self.ticked_changed.emit()
 
     def toggle(self, names: Sequence[str]) -> None:
-        """Ticks all of them, or unticks them where all are ticked."""
+        """Check the runs, or uncheck them if all are checked."""
         self.tick(names, not set(names) <= set(self.ticked))
 
     # --- Qt -----------------------------------------------------------------------------------
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
+        """Return the number of listed runs; a table has no child rows."""
         return 0 if parent is not None and parent.isValid() else len(self.shown)
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The same for every row."""
+        """Return the number of columns."""
         return len(COLUMNS)
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Names of the columns."""
+        """Return title, tooltip or alignment of a column."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         match role:
@@ -184,56 +193,57 @@ class RunModel(QAbstractTableModel):
         return None
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
-        """The first column has a box to tick."""
+        """Make the first column checkable."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
 
     def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        """A click on the box."""
+        """Toggle the check box of a run."""
         if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
             return False
         self.toggle([self.shown[index.row()].folder])
         return True
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words, tick and colour of a cell."""
+        """Return text, check state, color or tooltip of a cell."""
         run, column = self.shown[index.row()], COLUMNS[index.column()]
         match role:
             case Qt.ItemDataRole.DisplayRole:
-                return self._words(run, column)
+                return self._text(run, column)
             case Qt.ItemDataRole.CheckStateRole if column == "name":
                 on = run.folder in self.ticked
                 return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
             case Qt.ItemDataRole.TextAlignmentRole:
                 return _aligned(column)
             case Qt.ItemDataRole.ForegroundRole:
-                return self._tint(run, column)
+                return self._color(run, column)
             case Qt.ItemDataRole.ToolTipRole:
-                return self._tip(run, column)
+                return self._tooltip(run, column)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)][0])}"
+                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)].title)}"
         return None
 
-    def _words(self, run: RunSummary, column: Column) -> str:
+    def _text(self, run: RunSummary, column: Column) -> str:
         if column == "state":
             state = self.state_of(run)
-            said, glyph, _ = STATES[state]
-            place = f" {self.queued[run.folder]}" if state == "queued" else ""
-            return f"{glyph} {tr(said)}{place}"
+            style = STATES[state]
+            position = f" {self.queued[run.folder]}" if state == "queued" else ""
+            return f"{style.glyph} {tr(style.title)}{position}"
         if column == "name":
             letter = self.letter(run.folder)
             return f"{letter}  {self.names.of(run)}" if letter else self.names.of(run)
         return table.said(run, column) or "–" * (column in NUMBERS)
 
     def letter(self, name: str) -> str:
-        """What a ticked run is called in the plot."""
+        """Return the letter of a run in the plot, "" if it isn't checked."""
         return LETTERS[self.ticked.index(name)] if name in self.ticked else ""
 
-    def _tip(self, run: RunSummary, column: Column) -> str | None:
+    def _tooltip(self, run: RunSummary, column: Column) -> str | None:
         match column:
             case "name":
-                here = tr("Merge and Export use this run.") if run.folder == self.current else ""
-                return "\n".join(part for part in (run.folder, run.about.notes, here) if part)
+                is_current = run.folder == self.current
+                current = tr("Merge and Export use this run.") if is_current else ""
+                return "\n".join(part for part in (run.folder, run.about.notes, current) if part)
             case "state":
                 return tell(run.reason) or None
             case "model":
@@ -242,11 +252,11 @@ class RunModel(QAbstractTableModel):
                 return tr("{size} of this is checkpoints").format(
                     size=formatting.size(run.checkpoint_bytes)
                 )
-        return self._words(run, column) or None
+        return self._text(run, column) or None
 
-    def _tint(self, run: RunSummary, column: Column) -> Any:
+    def _color(self, run: RunSummary, column: Column) -> Any:
         if column == "state":
-            return color(STATES[self.state_of(run)][2])
+            return color(STATES[self.state_of(run)].role)
         if column == "name":
             if letter := self.letter(run.folder):
                 return color_of(LETTERS.index(letter))
@@ -255,11 +265,11 @@ class RunModel(QAbstractTableModel):
 
 
 def color_of(index: int) -> Any:
-    """The colour of a ticked run."""
+    """Return the color of a checked run."""
     return QColor(letter_color(index)(current()))
 
 
-#: What a column holds, where its name does not say enough.
+#: Tooltips of column headers.
 _HELP: dict[Column, str] = {
     "loss": mark("Training loss at the last step, in nats per trained token"),
     "eval": mark("Lowest eval loss, in nats per trained token"),

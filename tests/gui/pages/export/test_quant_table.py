@@ -1,4 +1,4 @@
-"""The table of quantisations: what is listed, where its sizes come from, what a verdict looks like."""
+"""The table of quantizations: rows, sizes and self-test results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def verdict_of(stage: str, verdict: str, **facts: object) -> events.SelfTested:
     )  # fmt: skip
 
 
-def test_the_usual_ones_are_listed_and_the_rest_on_demand(table: QuantTable) -> None:
+def test_common_quantizations_are_listed_and_all_on_demand(table: QuantTable) -> None:
     assert table.rows.names == COMMON
     table.more.click()
     assert table.rows.names == tuple(QUANTIZATIONS)
@@ -44,23 +44,23 @@ def test_the_usual_ones_are_listed_and_the_rest_on_demand(table: QuantTable) -> 
     assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
 
 
-def test_one_more_tick_leaves_the_model_for_ollama_the_first(table: QuantTable) -> None:
-    ticked: list[list[str]] = []
-    table.edited.connect(ticked.append)
+def test_first_checked_quantization_stays_first(table: QuantTable) -> None:
+    checked: list[list[str]] = []
+    table.edited.connect(checked.append)
     for name in ("F16", "Q8_0", "Q4_K_M", "Q4_K_M"):
         table.rows.toggle([*table.rows.names].index(name))
-    assert ticked == [
+    assert checked == [
         ["Q4_K_M", "F16"], ["Q4_K_M", "F16", "Q8_0"], ["F16", "Q8_0"], ["F16", "Q8_0", "Q4_K_M"],
     ]  # fmt: skip
 
 
-def test_the_table_is_as_high_as_its_rows(table: QuantTable) -> None:
+def test_table_is_as_tall_as_its_rows(table: QuantTable) -> None:
     few = table.view.height()
     table.more.click()
     assert table.view.height() - few == 30 * (len(QUANTIZATIONS) - len(COMMON))
 
 
-def test_a_size_is_a_rule_of_thumb_then_the_quantisers_then_the_files(table: QuantTable) -> None:
+def test_size_is_estimated_then_calculated_then_measured(table: QuantTable) -> None:
     size, about = cell(table, "Q4_K_M", 2), Qt.ItemDataRole.ToolTipRole
     assert table.rows.data(size) == "–"
     table.set_parameters(8_000_000_000)
@@ -68,15 +68,15 @@ def test_a_size_is_a_rule_of_thumb_then_the_quantisers_then_the_files(table: Qua
     assert "number of parameters" in table.rows.data(size, about)
     table.set_sizes({"Q4_K_M": 4_700_000_000})
     assert table.rows.data(size) == "4.7 GB"
-    assert "quantiser itself" in table.rows.data(size, about)
+    assert "by the quantizer" in table.rows.data(size, about)
     assert table.rows.data(cell(table, "Q8_0", 2)) == "not supported"
-    assert "do not fit" in table.rows.data(cell(table, "Q8_0", 2), about)
+    assert "block size" in table.rows.data(cell(table, "Q8_0", 2), about)
     made = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
     table.show_results([made], [])
     assert table.rows.data(size, about) == "File size"
 
 
-def test_what_needs_a_matrix_or_a_special_model_says_so(table: QuantTable) -> None:
+def test_tooltip_names_special_requirements(table: QuantTable) -> None:
     table.show_all(True)
     about = Qt.ItemDataRole.ToolTipRole
     assert "importance matrix" in table.rows.data(cell(table, "IQ1_S", 0), about)
@@ -88,7 +88,7 @@ def test_what_needs_a_matrix_or_a_special_model_says_so(table: QuantTable) -> No
     ("verdict", "glyph", "tint"),
     [("passed", "✓", "ok"), ("lossy", "⚠", "warn"), ("failed", "✗", "error")],
 )
-def test_a_verdict_has_a_glyph_and_a_colour(
+def test_verdict_has_glyph_and_color(
     verdict: str, glyph: str, tint: str, table: QuantTable
 ) -> None:
     event = verdict_of("Q4_K_M", verdict)
@@ -99,9 +99,9 @@ def test_a_verdict_has_a_glyph_and_a_colour(
     assert table.rows.data(place, Qt.ItemDataRole.ForegroundRole) == color(tint)
 
 
-def test_a_failure_names_its_likeliest_cause() -> None:
+def test_failed_self_test_names_the_likely_cause() -> None:
     said = describe_self_test(
         verdict_of("merged", "failed", cause="the adapter has not been merged at all")
     )
     assert said.startswith("Failed")
-    assert "The likeliest cause: the adapter has not been merged at all." in said
+    assert "Most likely cause: the adapter has not been merged at all." in said

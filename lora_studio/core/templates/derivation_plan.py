@@ -1,0 +1,238 @@
+"""What probing has shown of a chat template, and the samples that each feature of it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from lora_studio.core.messages import Text, text
+from lora_studio.core.templates.features import TemplateFeature
+from lora_studio.core.templates.probing.conversation_plan import (
+    CONTENT_BESIDE_CALLS_SHAPES,
+    PLAIN,
+    UNUSUAL,
+    WITH_CALLS,
+    WITH_THOUGHTS,
+    WITH_TOOLS,
+)
+from lora_studio.core.templates.probing.decision_trees import (
+    FixedPart,
+    Form,
+    NotDerivableError,
+    ProbedFact,
+    ProbeSample,
+    Role,
+)
+from lora_studio.core.templates.probing.positions import by_place
+from lora_studio.core.templates.probing.probe_conversations import (
+    ProbeConversation,
+    SystemState,
+    calls_in,
+)
+from lora_studio.core.templates.probing.prober import Prober
+from lora_studio.core.templates.probing.tool_calls import text_of
+from lora_studio.core.templates.writing.marks import MARK
+
+#: What calls may have to be derived without; each counts as a limit.
+SEVERAL_CALLS = text("several tool calls in one message")
+CONTENT_BESIDE_CALLS = text("an answer and tool calls in one message")
+WITHOUT = (
+    frozenset({CONTENT_BESIDE_CALLS}),
+    frozenset({SEVERAL_CALLS}),
+    frozenset({CONTENT_BESIDE_CALLS, SEVERAL_CALLS}),
+)
+
+
+@dataclass(frozen=True)
+class DerivationPlan:
+    """What probing has shown of a chat template: its samples, and the facts that may explain them."""
+
+    prober: Prober
+    samples: tuple[ProbeSample, ...]
+    facts: tuple[ProbedFact, ...]
+    systems: tuple[SystemState, ...]
+    refuses_system: ProbedFact | None = None
+    features: frozenset[TemplateFeature] = frozenset()
+    tools_refused: Text | None = None
+    several_calls: bool = True
+    content_beside_calls: bool = True
+    thoughts_beside_content: bool = True
+    left_out: tuple[Text, ...] = ()
+    terse_tools: bool = True
+    nested_arguments: bool = True
+    empty_arguments: bool = True
+    refused_tools: bool = True
+    takes_empty_system: bool = True
+    forbidden: frozenset[Text] = frozenset()
+
+    def with_features(self, features: frozenset[TemplateFeature]) -> DerivationPlan:
+        """The plan with the samples and facts that some features need."""
+        plan = replace(self, features=features)
+        if not features:
+            return plan
+        if TemplateFeature.CALLS in features:
+            plan = plan._with_what_calls_allow()
+        facts: list[ProbedFact] = []
+        if TemplateFeature.TOOLS in features:
+            if self.tools_refused:
+                raise NotDerivableError(self.tools_refused)
+            facts.append(ProbedFact.TOOLS)
+        if TemplateFeature.CALLS in features:
+            facts += [ProbedFact.CALLS, ProbedFact.AFTER_TOOL, ProbedFact.CONTENT]
+        if TemplateFeature.THOUGHTS in features:
+            facts.append(ProbedFact.THOUGHT)
+        if TemplateFeature.SWITCH in features:
+            facts.append(ProbedFact.NO_THINK)
+        if TemplateFeature.BEGINNINGS in features:
+            facts += [ProbedFact.LEADS, ProbedFact.BEFORE_USERS]
+        if TemplateFeature.ENDINGS in features:
+            facts += [ProbedFact.ANSWERED, ProbedFact.FINAL]
+        facts += [*self.facts, ProbedFact.LATEST]
+        if self.refuses_system is None:
+            facts += [ProbedFact.SYSTEM, ProbedFact.MESSAGE]
+        if TemplateFeature.CALLS in features:
+            facts += [ProbedFact.CALLED, ProbedFact.RETURNED]
+        samples = [*self.samples]
+        for talk in plan._conversations():
+            samples += plan.observe(talk)
+        return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
+
+    def _with_what_calls_allow(self) -> DerivationPlan:
+        """The plan that knows what may stand beside a call, and what of that is left out."""
+        several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
+        left_out, prober = (*self.left_out, *sorted(self.forbidden, key=str)), self.prober
+        if SEVERAL_CALLS in self.forbidden:
+            several = False
+        elif not several:
+            rendered = text_of(
+                prober,
+                ProbeConversation(
+                    "u cc t t a u", tools=2 * (TemplateFeature.TOOLS in self.features)
+                ),
+            )
+            if rendered and "Zn0nZ" in rendered and "Zn1nZ" not in rendered:
+                prober = replace(prober, first_call_only=True, _seen={})
+                several = True
+            else:
+                left_out = (*left_out, SEVERAL_CALLS)
+        if self.prober.manner.matched:
+            left_out = (*left_out, text("results in a different order than their calls"))
+        if CONTENT_BESIDE_CALLS in self.forbidden:
+            beside = False
+        elif beside and not self._observes("u Cc t a u"):
+            # Some chat templates write that answer behind the results of the calls.
+            beside, left_out = False, (*left_out, CONTENT_BESIDE_CALLS)
+        elif not beside:
+            left_out = (*left_out, CONTENT_BESIDE_CALLS)
+        thoughtful = beside and self._takes("u Cck t")
+        if beside and not thoughtful and TemplateFeature.THOUGHTS in self.features:
+            left_out = (
+                *left_out,
+                text("reasoning in a message with both an answer and tool calls"),
+            )
+        return replace(
+            self,
+            prober=prober,
+            several_calls=several,
+            content_beside_calls=beside,
+            thoughts_beside_content=thoughtful,
+            left_out=left_out,
+        )
+
+    def _observes(self, shape: str) -> bool:
+        """Whether it can be told which message wrote what."""
+        try:
+            self.prober.samples(
+                ProbeConversation(shape, tools=2 * (TemplateFeature.TOOLS in self.features))
+            )
+        except NotDerivableError:
+            return False
+        return True
+
+    def observe(self, talk: ProbeConversation) -> list[ProbeSample]:
+        try:
+            return self.prober.samples(talk)
+        except NotDerivableError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            raise NotDerivableError(
+                "the chat template rejects the conversation “{shape}”: {error}",
+                shape=talk.shape,
+                error=str(error),
+            ) from error
+
+    def _takes(self, shape: str) -> bool:
+        """Whether a shape is accepted, and every call of it written."""
+        tools = 1 if TemplateFeature.TOOLS in self.features else 0
+        rendered = text_of(self.prober, ProbeConversation(shape, tools=tools))
+        calls = sum(map(calls_in, shape.split()))
+        return rendered is not None and all(f"Zn{number}nZ" in rendered for number in range(calls))
+
+    def _conversations(self) -> Iterator[ProbeConversation]:
+        has = self.features.__contains__
+        # One tool alone does not show whether each or the whole list is written.
+        counts = (3, 2) if has(TemplateFeature.TOOLS) else ()
+        switch = (None, False) if has(TemplateFeature.SWITCH) else (None,)
+        for system in self.systems:
+            for think in switch:
+                for tools in counts:
+                    for shape in WITH_TOOLS:
+                        yield ProbeConversation(shape, system, tools, think=think)
+                if has(TemplateFeature.CALLS):
+                    for shape in self._shapes_with_calls():
+                        yield ProbeConversation(shape, system, counts[1] if counts else 0, think)
+                        for thoughtful in self._with_thoughts(shape):
+                            yield ProbeConversation(
+                                thoughtful, system, counts[1] if counts else 0, think
+                            )
+                if think is False:
+                    for shape in PLAIN[:3]:
+                        yield ProbeConversation(shape, system, think=think)
+                if has(TemplateFeature.THOUGHTS):
+                    for shape in WITH_THOUGHTS:
+                        yield ProbeConversation(shape, system, think=think)
+            if has(TemplateFeature.BEGINNINGS) and has(TemplateFeature.ENDINGS):
+                yield ProbeConversation("a u a", system)
+        takes_empty = self.refuses_system is None and self.takes_empty_system
+        empty: tuple[SystemState, ...] = ("empty",) if takes_empty else ()
+        for feature, shapes in UNUSUAL.items():
+            if has(feature):
+                systems = dict.fromkeys((*self.systems, *empty))
+                for shape, system, think in product(shapes, systems, switch):
+                    yield ProbeConversation(shape, system, think=think)
+                    if has(TemplateFeature.TOOLS) and feature is TemplateFeature.BEGINNINGS:
+                        yield ProbeConversation(shape, system, 2, think)
+
+    def _with_thoughts(self, shape: str) -> Iterator[str]:
+        """The shape with thoughts in every message that can have them, in the first, in the last."""
+        if TemplateFeature.THOUGHTS not in self.features:
+            return
+        written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
+        able = [match.end() for match in re.finditer(rf"\b({written})\b", shape)]
+        for places in dict.fromkeys([tuple(able), tuple(able[:1]), tuple(able[-1:])]):
+            yield "".join(letter + "k" * (end in places) for end, letter in enumerate(shape, 1))
+
+    def _shapes_with_calls(self) -> Iterator[str]:
+        for shape in (
+            *WITH_CALLS,
+            *(CONTENT_BESIDE_CALLS_SHAPES if self.content_beside_calls else ()),
+        ):
+            if self.several_calls or "cc" not in shape:
+                yield shape
+
+    def tree(self, role: Role) -> Form | None:
+        """The tree for one kind of message; None when there is no such message."""
+        samples = [sample for sample in self.samples if sample.role == role]
+        return by_place(samples, self.facts) if samples else None
+
+    def marks(self, bos: str) -> list[str]:
+        """The marks between an answer and the next turn; without any, that text's first line."""
+        found: list[str] = []
+        for sample in self.samples:
+            if sample.role == "user" and not sample.facts & {ProbedFact.MESSAGE, ProbedFact.FIRST}:
+                fixed = "".join(part.text for part in sample.turn if isinstance(part, FixedPart))
+                lines = [line.strip() for line in fixed.split("\n") if line.strip()]
+                found += MARK.findall(fixed) or lines[:1]
+        return [mark for mark in dict.fromkeys(found) if mark != bos]

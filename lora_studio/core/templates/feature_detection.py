@@ -1,0 +1,132 @@
+"""Finds out what a chat template can do, by rendering conversations with and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lora_studio.core.messages import text
+from lora_studio.core.templates.derivation_plan import DerivationPlan
+from lora_studio.core.templates.features import TemplateFeature
+from lora_studio.core.templates.probing.conversation_plan import (
+    PLAIN,
+    UNUSUAL,
+)
+from lora_studio.core.templates.probing.decision_trees import (
+    NotDerivableError,
+    ProbedFact,
+    ProbeSample,
+    without_system_text,
+)
+from lora_studio.core.templates.probing.probe_conversations import (
+    ProbeConversation,
+    SystemState,
+)
+from lora_studio.core.templates.probing.prober import Prober
+from lora_studio.core.templates.probing.tool_calls import calling, text_of
+from lora_studio.core.templates.probing.tools import offered
+
+
+def probe_template(prober: Prober) -> DerivationPlan:
+    """Return the plan for a chat template, probed without, with and with an empty system message.
+
+    Raises NotDerivableError.
+    """
+    absent, given, empty = (_try_samples(prober, state) for state in ("absent", "given", "empty"))
+    place: tuple[ProbedFact, ...] = (ProbedFact.FIRST, ProbedFact.LAST)
+    if isinstance(absent, Exception):
+        raise NotDerivableError(
+            "the chat template rejects a conversation without a system message: {error}",
+            error=str(absent),
+        ) from absent
+    if isinstance(given, Exception):
+        refuses = ProbedFact.MESSAGE if isinstance(empty, Exception) else ProbedFact.SYSTEM
+        plan = DerivationPlan(prober, tuple(absent), place, ("absent",), refuses)
+    elif isinstance(empty, Exception) or _same(empty, absent):
+        facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *place)
+        plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
+        if isinstance(empty, Exception):
+            refused = (text("an empty system message, which the chat template rejects"),)
+            plan = replace(plan, takes_empty_system=False, left_out=refused)
+    elif _same(empty, given):
+        facts = (ProbedFact.MESSAGE, *place)
+        plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
+    else:
+        facts = (ProbedFact.SYSTEM, ProbedFact.MESSAGE, *place)
+        samples = (*absent, *given, *empty)
+        plan = DerivationPlan(prober, samples, facts, ("absent", "given", "empty"))
+    return _detect_features(plan)
+
+
+def _detect_features(plan: DerivationPlan) -> DerivationPlan:
+    """Return the plan with all features that the chat template shows any sign of."""
+    features: set[TemplateFeature] = set()
+    if _differs(plan.prober, ProbeConversation("u", tools=1), ProbeConversation("u")):
+        features.add(TemplateFeature.TOOLS)
+        plan = _with_separate_parameters(plan)
+    if prober := calling(plan.prober):
+        features.add(TemplateFeature.CALLS)
+        plan = replace(plan, prober=prober)
+    if key := _thinking_key(plan.prober):
+        style = replace(plan.prober.manner, thoughts=key)
+        plan = replace(plan, prober=replace(plan.prober, manner=style))
+        features.add(TemplateFeature.THOUGHTS)
+    for name in ("enable_thinking", "thinking"):
+        switched = replace(plan.prober, think_name=name)
+        on, off = ProbeConversation("u", think=True), ProbeConversation("u", think=False)
+        texts = [text_of(switched, talk) for talk in (ProbeConversation("u"), on, off)]
+        # A template that thinks only on request stays as it is: servers request it of every model
+        # that can think.
+        if texts[0] == texts[1] != texts[2] and None not in texts:
+            plan = replace(plan, prober=switched)
+            features.add(TemplateFeature.SWITCH)
+            break
+    for feature, shapes in UNUSUAL.items():
+        if text_of(plan.prober, ProbeConversation(shapes[0])) is not None:
+            features.add(feature)
+    if plan.refuses_system is not None:
+        features.discard(TemplateFeature.SYSTEMS)
+    return replace(plan, features=frozenset(features))
+
+
+def _with_separate_parameters(plan: DerivationPlan) -> DerivationPlan:
+    """Return the plan with how each parameter of a tool is written, if not as one piece of JSON."""
+    try:
+        offer = offered(plan.prober)
+    except NotDerivableError as error:
+        return replace(plan, tools_refused=error.reason)
+    return replace(plan, prober=replace(plan.prober, offer=offer, _seen={})) if offer else plan
+
+
+def _differs(prober: Prober, one: ProbeConversation, two: ProbeConversation) -> bool:
+    first, second = text_of(prober, one), text_of(prober, two)
+    return first is not None and first != second
+
+
+def _thinking_key(prober: Prober) -> str:
+    """Return the key of a message from which the chat template reads reasoning, "" for none."""
+    for key in ("reasoning_content", "thinking", "reasoning", "thought"):
+        keyed = replace(prober, manner=replace(prober.manner, thoughts=key))
+        for shape in ("u ck t", "u ak u", "u ak"):
+            if "kZ" in (text_of(keyed, ProbeConversation(shape)) or ""):
+                return key
+    return ""
+
+
+def _try_samples(prober: Prober, system: SystemState) -> list[ProbeSample] | Exception:
+    found: list[ProbeSample] = []
+    for shape in PLAIN:
+        try:
+            found += prober.samples(ProbeConversation(shape, system))
+        except NotDerivableError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            return error
+    return found
+
+
+def _same(empty: Sequence[ProbeSample], other: Sequence[ProbeSample]) -> bool:
+    return all(
+        without_system_text(a.turn) == without_system_text(b.turn)
+        for a, b in zip(empty, other, strict=True)
+    )

@@ -1,0 +1,72 @@
+"""What a chat template may do beyond users, answers and system texts, and what a server must offer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from lora_studio.core.messages import Text, text
+
+
+class TemplateFeature(StrEnum):
+    """What a chat template may do beyond users, answers and system texts."""
+
+    CALLS = "calls"
+    TOOLS = "tools"
+    SWITCH = "switch"
+    THOUGHTS = "thoughts"
+    SYSTEMS = "systems"
+    ENDINGS = "endings"
+    BEGINNINGS = "beginnings"
+
+    @property
+    def description(self) -> Text:
+        """Return the feature in words."""
+        return _TITLES[self]
+
+    @property
+    def is_usual(self) -> bool:
+        """Return whether a TEMPLATE without it deserves a note; the others count as limits."""
+        return self not in (self.SYSTEMS, self.ENDINGS, self.BEGINNINGS)
+
+
+_TITLES = {
+    TemplateFeature.CALLS: text("tool calls and tool results"),
+    TemplateFeature.TOOLS: text("the list of tools"),
+    TemplateFeature.SWITCH: text("the thinking switch"),
+    TemplateFeature.THOUGHTS: text("the reasoning of earlier answers"),
+    TemplateFeature.SYSTEMS: text("system messages in the middle of a conversation"),
+    TemplateFeature.ENDINGS: text("a conversation that ends with an answer"),
+    TemplateFeature.BEGINNINGS: text("a conversation that begins with an answer"),
+}
+
+
+class ServerNeed(StrEnum):
+    """What a TEMPLATE may need of an Ollama server, by the feature of its releases."""
+
+    DATE = "current_date"
+    RANGE = "range_over_number"
+    CALL_IDS = "call_ids"
+    TOOL_NAMES = "tool_names"
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """Return the first Ollama release that has it."""
+        return _NEEDS[self][0]
+
+    @property
+    def description(self) -> Text:
+        """Return what is needed in words."""
+        release, reason = _NEEDS[self]
+        return text(
+            "Ollama {release} or later ({reason})",
+            release=".".join(map(str, release)),
+            reason=reason,
+        )
+
+
+_NEEDS: dict[ServerNeed, tuple[tuple[int, ...], Text]] = {
+    ServerNeed.DATE: ((0, 11), text("for the current date")),
+    ServerNeed.RANGE: ((0, 6), text("to range over a number")),
+    ServerNeed.CALL_IDS: ((0, 12), text("for the IDs of tool calls")),
+    ServerNeed.TOOL_NAMES: ((0, 9, 6), text("for the tool names of results")),
+}

@@ -1,0 +1,29 @@
+"""Which conversations a chat template is probed with, a word a message (see ProbeConversation)."""
+
+from __future__ import annotations
+
+from lora_studio.core.templates.features import TemplateFeature
+
+PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
+WITH_TOOLS = ("u", "u a u", "u a u a u")
+#: Several calls first: one call alone does not show where a call begins and ends.
+WITH_CALLS = (
+    "u cc t t a u", "u ccc t t t", "u c t", "u c t a u", "u c t c t", "u c t cc t t", "u c t c t a u",
+    "u a u c t",
+    "u c t a u c t", "u a u c t a u",
+)  # fmt: skip
+CONTENT_BESIDE_CALLS_SHAPES = (
+    "u Ccc t t a u",
+    "u Cc t",
+    "u Cc t a u",
+    "u c t Cc t",
+    "u c t Ccc t t",
+    "u c t a u Cc t",
+)
+#: Of a system text between others, a conversation that ends or begins with an answer.
+UNUSUAL = {
+    TemplateFeature.SYSTEMS: ("u a s u", "u s a u", "u a u s a u", "u a s u a u"),
+    TemplateFeature.ENDINGS: ("u a", "u a u a", "u a u a u a"),
+    TemplateFeature.BEGINNINGS: ("a u", "a u a u", "a u a u a u"),
+}
+WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
