@@ -459,6 +459,10 @@
             <source>Add to queue</source>
             <translation>In die Warteschlange</translation>
         </message>
+        <message>
+            <source>Add to samples</source>
+            <translation>Zu Beispielen hinzufügen</translation>
+        </message>
         <message numerus="yes">
             <source>Add {n} runs to queue</source>
             <translation>
@@ -932,6 +936,10 @@
         <message>
             <source>Cancelled; nothing of the folder is left.</source>
             <translation>Abgebrochen; vom Ordner ist nichts übrig.</translation>
+        </message>
+        <message>
+            <source>Can’t write {file}: {reason}.</source>
+            <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>Change it now</source>
@@ -2874,6 +2882,10 @@
         <message>
             <source>Greedy</source>
             <translation>Greedy</translation>
+        </message>
+        <message>
+            <source>Greedy · {count} tokens</source>
+            <translation>Greedy · {count} Tokens</translation>
         </message>
         <message>
             <source>Grid</source>
@@ -6528,6 +6540,10 @@
             <translation>Systeme lassen auf einen Datenträger mit Fehlern oder einen, der abgezogen wurde, nicht mehr schreiben: Prüfen Sie ihn und hängen Sie ihn beschreibbar wieder ein, oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
         </message>
         <message>
+            <source>T {temperature:g} · {count} tokens</source>
+            <translation>T {temperature:g} · {count} Tokens</translation>
+        </message>
+        <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
             <translation>TEMPLATE und Chat-Vorlage ergeben in {sum} Gesprächen dieselben Tokens</translation>
         </message>
@@ -9030,6 +9046,14 @@
         <message>
             <source>You stopped training after {time}.</source>
             <translation>Sie haben das Training nach {time} beendet.</translation>
+        </message>
+        <message>
+            <source>You voted for no difference ({names}). The next prompt starts a new comparison.</source>
+            <translation>Sie haben für „kein Unterschied“ gestimmt ({names}). Der nächste Prompt beginnt einen neuen Vergleich.</translation>
+        </message>
+        <message>
+            <source>You voted for {winner} ({names}). The next prompt starts a new comparison.</source>
+            <translation>Sie haben für {winner} gestimmt ({names}). Der nächste Prompt beginnt einen neuen Vergleich.</translation>
         </message>
         <message>
             <source>Your examples</source>
@@ -12109,6 +12133,13 @@
             <translation>
                 <numerusform>{n} Stimme</numerusform>
                 <numerusform>{n} Stimmen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} votes in blind tests of this project. A tie counts as half a win for each model.</source>
+            <translation>
+                <numerusform>{n} Stimme in Blindtests dieses Projekts. Unentschieden zählt für jedes Modell als halber Sieg.</numerusform>
+                <numerusform>{n} Stimmen in Blindtests dieses Projekts. Unentschieden zählt für jedes Modell als halber Sieg.</numerusform>
             </translation>
         </message>
         <message>

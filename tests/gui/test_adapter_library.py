@@ -131,12 +131,12 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     library.talk.click()
     assert library.result() == QDialog.DialogCode.Accepted
     assert window.page_name == "playground"
-    speaker = window.playground.desk.kept.speakers[1]
+    speaker = window.playground.controller.conversation.speakers[1]
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
     # What was exported is talked to in the same way.
     exported = OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")
     window.pages["export"].chat_requested.emit(exported)
-    assert window.playground.desk.kept.speakers[1] == exported
+    assert window.playground.controller.conversation.speakers[1] == exported
     window.library.training_requested.emit(folder)
     assert window.page_name == "lora"
     assert window.state.get("lora", "start_from") == folder

@@ -68,7 +68,7 @@ def page(
     made.resize(1000, 700)
     made.show()
     state.open(project_folder)
-    qtbot.waitUntil(lambda: len(made.desk.kept.speakers) == 2, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(made.controller.conversation.speakers) == 2, timeout=WAIT)
     yield made
     made.leave()
     made.close()
@@ -82,12 +82,12 @@ def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
 
 
 def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: not page.desk.link.busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.controller.link.busy, timeout=WAIT)
 
 
 def texts(page: PlaygroundPage) -> list[list[str]]:
     """The answers of each column as they are shown."""
-    count = len(page.desk.kept.speakers)
+    count = len(page.controller.conversation.speakers)
     return [[view.answer.text() for view in each.turns] for each in page.columns[:count]]
 
 
@@ -99,13 +99,13 @@ def test_a_prompt_is_answered_in_every_column_and_kept_with_the_project(
     qtbot.keyClicks(page.prompt, "Where is my")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
     ask(page, qtbot, "order?")
-    assert page.desk.kept.turns[0].user == "Where is my\norder?"
+    assert page.controller.conversation.turns[0].user == "Where is my\norder?"
     assert texts(page) == [["I do not know."], ["It is on its way."]]
     assert page.columns[1].turns[0].facts.text() == "5 tokens · 10 tokens/s"
     assert page.prompt.text() == ""
     page.state.open(project_folder)  # all is there again
-    assert page.desk.kept.turns == ()
-    qtbot.waitUntil(lambda: len(page.desk.kept.turns) == 1, timeout=WAIT)
+    assert page.controller.conversation.turns == ()
+    qtbot.waitUntil(lambda: len(page.controller.conversation.turns) == 1, timeout=WAIT)
     assert texts(page) == [["I do not know."], ["It is on its way."]]
 
 
@@ -116,7 +116,7 @@ def test_a_place_that_is_built_late_has_the_open_projects_conversations(
     Playground(project_folder).save(kept)
     state.open(project_folder)
     late = PlaygroundPage(state)
-    qtbot.waitUntil(lambda: late.desk.kept == kept, timeout=WAIT)
+    qtbot.waitUntil(lambda: late.controller.conversation == kept, timeout=WAIT)
     late.leave()
     late.deleteLater()
 
@@ -127,14 +127,14 @@ def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
     later = create(project_folder / "runs", Project(name="support bot"), project_folder)
     later.adapter.mkdir()
     (later.adapter / "adapter_config.json").write_text("{}")
-    page.desk.look()
+    page.controller.find_speakers()
     wanted = WeightedAdapter(folder=str(later.adapter))
-    qtbot.waitUntil(lambda: page.desk.kept.speakers[1].adapters == (wanted,), timeout=WAIT)
+    qtbot.waitUntil(lambda: page.controller.conversation.speakers[1].adapters == (wanted,), timeout=WAIT)
     mine = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
-    page.desk.choose(1, mine)
-    with qtbot.waitSignal(page.desk.store.choices_found, timeout=WAIT):
-        page.desk.look()
-    assert page.desk.kept.speakers[1] == mine
+    page.controller.choose(1, mine)
+    with qtbot.waitSignal(page.controller.store.choices_found, timeout=WAIT):
+        page.controller.find_speakers()
+    assert page.controller.conversation.speakers[1] == mine
 
 
 def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
@@ -142,20 +142,20 @@ def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
 ) -> None:
     scenario(ask_chat=BOTH)
     sent: list[Any] = []
-    page.desk.link.send, send = sent.append, page.desk.link.send  # type: ignore[method-assign]
+    page.controller.link.send, send = sent.append, page.controller.link.send  # type: ignore[method-assign]
     qtbot.keyClicks(page.card.system, "Be brief.")
     page.card.panel.greedy.click()
     qtbot.keyClicks(page.prompt, "Hi")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     opened, asked = sent
     assert [each.kind for each in sent] == ["open_chat", "ask_chat"]
-    assert opened.speakers == page.desk.kept.speakers
+    assert opened.speakers == page.controller.conversation.speakers
     assert opened.speakers[0] == AdapterSpeaker()
     assert opened.speakers[1].adapters[0].folder == str(run.adapter)
     assert [turn.role for turn in asked.asked[0].messages] == ["system", "user"]
     assert asked.asked[1].sampling == Sampling(temperature=0)
-    page.desk.link.send = send  # type: ignore[method-assign]
-    page.desk.waiting = {}
+    page.controller.link.send = send  # type: ignore[method-assign]
+    page.controller.waiting = {}
 
 
 def test_another_answer_is_kept_beside_the_first_and_draws_anew(
@@ -164,14 +164,14 @@ def test_another_answer_is_kept_beside_the_first_and_draws_anew(
     scenario(ask_chat=BOTH)
     ask(page, qtbot, "Hi")
     scenario(ask_chat=[answered(1, "Tomorrow.")])
-    page.columns[1].turns[0].again.click()
+    page.columns[1].turns[0].regenerate.click()
     settle(page, qtbot)
     assert texts(page) == [["I do not know."], ["Tomorrow."]]
     view = page.columns[1].turns[0]
-    assert view.place.text() == "2 / 2"
-    view.before.click()
+    assert view.position.text() == "2 / 2"
+    view.previous.click()
     assert texts(page)[1] == ["It is on its way."]
-    assert page.desk._sampling(1, 0).seed == 2
+    assert page.controller._sampling(1, 0).seed == 2
     view.copy.click()
     assert QApplication.clipboard().text() == "It is on its way."
 
@@ -182,21 +182,21 @@ def test_an_edited_question_goes_on_in_a_branch_and_the_former_stays(
     scenario(ask_chat=BOTH)
     ask(page, qtbot, "One")
     ask(page, qtbot, "Two")
-    before = page.desk.kept
+    before = page.controller.conversation
     qtbot.keyClick(page.prompt, Qt.Key.Key_Up)
     assert page.prompt.text() == "Two"
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     assert page.prompt.text() == ""
     page.columns[0].turns[0].edit.click()
     ask(page, qtbot, "Three")  # what was there is selected, typing replaces it
-    assert [turn.user for turn in page.desk.kept.turns] == ["Three"]
-    assert before in page.desk.all
-    page.earlier.aboutToShow.emit()
+    assert [turn.user for turn in page.controller.conversation.turns] == ["Three"]
+    assert before in page.controller.history
+    page.history_menu.aboutToShow.emit()
     titles = [action.text() for action in page.history.menu().actions()]
     assert titles[0].startswith("Three")
     assert titles[1].startswith("One")
     page.history.menu().actions()[1].trigger()
-    assert [turn.user for turn in page.desk.kept.turns] == ["One", "Two"]
+    assert [turn.user for turn in page.controller.conversation.turns] == ["One", "Two"]
 
 
 def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
@@ -214,16 +214,16 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
-    page.talk_to(OllamaSpeaker(name="bot"))  # answers under way are not cut off
-    assert len(page.desk.kept.turns) == 1
+    page.chat_with(OllamaSpeaker(name="bot"))  # answers under way are not cut off
+    assert len(page.controller.conversation.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
-    take = page.desk.kept.turns[0].of(0).current
+    take = page.controller.conversation.turns[0].of(0).current
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
-    page.talk_to(OllamaSpeaker(name="bot"))
-    assert (page.desk.kept.turns, page.desk.kept.speakers[1]) == ((), OllamaSpeaker(name="bot"))
+    page.chat_with(OllamaSpeaker(name="bot"))
+    assert (page.controller.conversation.turns, page.controller.conversation.speakers[1]) == ((), OllamaSpeaker(name="bot"))
 
 
 def test_weights_are_blended_by_slider_and_number_without_loading_anew(
@@ -236,16 +236,16 @@ def test_weights_are_blended_by_slider_and_number_without_loading_anew(
     assert blend.numbers[0].value() == 1.25
     qtbot.waitUntil(lambda: adapters(page, 1) == [(str(run.adapter), 1.25)], timeout=WAIT)
     menu = page.columns[1].menu
-    menu.show_choices([*page.desk.choices])
+    menu.show_choices([*page.controller.choices])
     menu.fill()
-    names = [action.text() for action in menu.menu_.actions()]
+    names = [action.text() for action in menu.popup_menu.actions()]
     assert names[:2] == ["Base model", timestamps.of_run(run.path.name)]
-    page.desk.choose(1, AdapterSpeaker())
+    page.controller.choose(1, AdapterSpeaker())
     assert not blend.isVisible()
 
 
 def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
-    speaker = page.desk.kept.speakers[column]
+    speaker = page.controller.conversation.speakers[column]
     assert isinstance(speaker, AdapterSpeaker)
     return [(each.folder, each.weight) for each in speaker.adapters]
 
@@ -257,17 +257,17 @@ def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
     scenario(ask_chat=BOTH)
     page.blind.click()
     ask(page, qtbot, "Where is it?")
-    shown = [page.columns[number] for number in page.compared.order[:2]]
+    shown = [page.columns[number] for number in page.blind_vote.order[:2]]
     assert [each.name.text() for each in shown] == ["Answer A", "Answer B"]
     assert not any(each.menu.isVisible() or each.blend.isVisible() for each in shown)
     assert not any(each.turns[0].facts.text() for each in shown)
     assert page.votes.isVisible()
-    place = page.compared.order.index(1)
+    place = page.blind_vote.order.index(1)
     page.votes.better[place].click()
     assert all(each.menu.isVisible() for each in shown)
     qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)
     ask(page, qtbot, "And now?")  # a comparison of its own
-    assert len(page.desk.kept.turns) == 1
+    assert len(page.controller.conversation.turns) == 1
     page.votes.tie.click()
     qtbot.waitUntil(lambda: len(Playground(project_folder).votes()) == 2, timeout=WAIT)
     page.tally.click()
@@ -338,15 +338,15 @@ def test_a_job_gets_the_device_and_answers_come_from_the_processor(
     scenario(ask_chat=BOTH)
     page.state.set("model", "device", "cuda:0")
     ask(page, qtbot, "Hi")
-    assert page.desk.link.held
+    assert page.controller.link.held
     page.state.set_run(None, "train")
-    assert not page.desk.link.held
-    spec = page.desk._spec()
+    assert not page.controller.link.held
+    spec = page.controller._spec()
     assert spec is not None
     assert spec.device == "cpu"
-    assert "until it ends" in page.card.note.text()
+    assert "runs on the CPU" in page.card.note.text()
     page.state.set_run(None, "")
-    assert page.desk._spec().device == "cuda:0"  # type: ignore[union-attr]
+    assert page.controller._spec().device == "cuda:0"  # type: ignore[union-attr]
 
 
 def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
@@ -357,18 +357,18 @@ def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
     ask(page, qtbot, "Hi")
     assert texts(page)[0] == ["✗ RTX 4090 is taken. Wait."]
     scenario(ask_chat=BOTH)
-    page.card.on_processor.click()
+    page.card.use_cpu.click()
     settle(page, qtbot)
-    assert page.desk.device == "cpu"
+    assert page.controller.device == "cpu"
     assert texts(page)[0] == ["I do not know."]
-    assert not page.card.on_processor.isVisible()
+    assert not page.card.use_cpu.isVisible()
 
 
 def test_what_is_typed_and_not_sent_comes_back(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(page.prompt, "Half a thou")
-    page._keep_draft()
+    page._save_draft()
     page.state.open(project_folder)
     assert page.prompt.text() == ""
     qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
@@ -385,10 +385,10 @@ def test_a_page_without_a_model_teaches_and_leads_to_it(
     window.open_project(project_folder)
     window.show_page("playground")
     assert not window.playground.empty.isVisible()
-    desk = window.playground.desk
-    assert desk.missing() == ""
-    qtbot.waitUntil(lambda: bool(desk.choices), timeout=WAIT)  # the file, as llama.cpp runs it
-    assert desk.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
+    controller = window.playground.controller
+    assert controller.blocker() == ""
+    qtbot.waitUntil(lambda: bool(controller.choices), timeout=WAIT)  # the file, as llama.cpp runs it
+    assert controller.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
 
 
 def test_a_run_is_talked_to_from_the_table(
@@ -398,6 +398,6 @@ def test_a_run_is_talked_to_from_the_table(
     window.show_page("runs")
     qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 1, timeout=WAIT)
     window.runs.table.choose([run.path.name])
-    window.runs.do.actions["chat"].trigger()
+    window.runs.run_actions.actions["chat"].trigger()
     assert window.page_name == "playground"
-    assert speakers.adapter(run.adapter) in window.playground.desk.kept.speakers
+    assert speakers.adapter(run.adapter) in window.playground.controller.conversation.speakers

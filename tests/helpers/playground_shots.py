@@ -62,8 +62,8 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Before a question, answers side by side, a blind vote, the prompt's tokens, the library."""
     window.message_bar.hide()
     window.show_page("playground")
-    page, desk = window.playground, window.playground.desk
-    _until(lambda: len(desk.kept.speakers) == 2)
+    page, controller = window.playground, window.playground.controller
+    _until(lambda: len(controller.conversation.speakers) == 2)
     yield "playground", window
     _ask(window, "Where is my order?")
     page.prompt.setPlainText("Do you ship abroad?")
@@ -78,7 +78,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.blind.click()
     _ask(window, "Where is my order?")
     yield "playground-blind", window
-    page.votes.better[page.compared.order.index(1)].click()
+    page.votes.better[page.blind_vote.order.index(1)].click()
     QTest.qWait(200)
     yield "playground-voted", window
     page.tally.click()
@@ -100,7 +100,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 def _ask(window: Window, text: str) -> None:
     window.playground.prompt.setPlainText(text)
     window.playground.ask_all()
-    _until(lambda: not window.playground.desk.busy)
+    _until(lambda: not window.playground.controller.is_busy)
     QTest.qWait(150)
 
 

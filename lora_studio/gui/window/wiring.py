@@ -127,16 +127,16 @@ def _wire_library(window: Window) -> None:
     window.playground.library_requested.connect(library.open)
     library.found.connect(window.playground.set_library)
     for part in (library, window.runs):
-        part.chat_requested.connect(lambda folder: _talk(window, speakers.adapter(folder)))
+        part.chat_requested.connect(lambda folder: _open_chat(window, speakers.adapter(folder)))
     library.training_requested.connect(start)
     library.merge_requested.connect(
         lambda folder: window.launcher.request_import("adapter", folder)
     )
 
 
-def _talk(window: Window, speaker: AnySpeaker) -> None:
+def _open_chat(window: Window, speaker: AnySpeaker) -> None:
     window.show_page("playground")
-    window.playground.talk_to(speaker)
+    window.playground.chat_with(speaker)
 
 
 def _wire_step_page(window: Window, page: StepPage) -> None:
@@ -150,7 +150,7 @@ def _wire_step_page(window: Window, page: StepPage) -> None:
     page.import_requested.connect(window.launcher.request_import)
     page.library_requested.connect(window.library.open)
     page.push_requested.connect(window.launcher.request_push)
-    page.chat_requested.connect(lambda speaker: _talk(window, speaker))
+    page.chat_requested.connect(lambda speaker: _open_chat(window, speaker))
     page.stop_requested.connect(window.launcher.stop)
     page.pause_requested.connect(window.launcher.pause)
     page.cancel_requested.connect(window.jobs.cancel)

@@ -19,14 +19,14 @@ from PySide6.QtWidgets import QWidget
 from lora_studio.gui.theme import Size, Spacing, color, theme
 from lora_studio.gui.widgets.growing_text import GrowingText
 
-#: What makes an answer Markdown: a fence, heading, list, quote or table, or something set off in a line.
-_MARKED = re.compile(
+#: Matches Markdown: a fence, heading, list, quote or table, or emphasis, code or a link in a line.
+_MARKUP = re.compile(
     r"^ {0,3}(```|~~~|#{1,6} |[-*+] |\d{1,3}[.)] |> |\|.+\|\s*$)"
     r"|\*\*\S|`[^`\n]+`|\[[^\]\n]+\]\([^)\n]+\)",
     re.MULTILINE,
 )
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")
-#: Tags stay words: an answer brings no pictures, styles or pages of its own.
+#: HTML is shown as text: an answer can't embed images, styles or pages.
 _FEATURES = (
     QTextDocument.MarkdownFeature.MarkdownDialectGitHub
     | QTextDocument.MarkdownFeature.MarkdownNoHTML
@@ -41,10 +41,10 @@ class AnswerText(GrowingText):
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """Create an empty text; `name` is the accessible name."""
         super().__init__(name, parent)
-        self._said, self._laid_out = "", False
-        self._raw = False
-        self.document().setDocumentMargin(0)  # in line with what stands above and below
-        theme().changed.connect(self._set_off)
+        self._text, self._is_rendered = "", False
+        self._is_raw = False
+        self.document().setDocumentMargin(0)  # aligned with the widgets above and below
+        theme().changed.connect(self._format_blocks)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:
         """Return None: resources that an answer links to are never loaded."""
@@ -52,36 +52,35 @@ class AnswerText(GrowingText):
 
     def text(self) -> str:
         """Return the raw text of the answer."""
-        return self._said
+        return self._text
 
     def show_text(self, text: str, role: str = "text") -> None:
         """Show plain text."""
-        if self._laid_out:
+        if self._is_rendered:
             self.setPlainText("")
-            self._laid_out = False
-        self._said = text
+            self._is_rendered = False
+        self._text = text
         super().show_text(text, role)
 
     def show_answer(self, text: str) -> None:
         """Show a complete answer."""
-        wanted = has_markup(text) and not self._raw
-        if not wanted:
+        if self._is_raw or not has_markup(text):
             self.show_text(text)
-        elif not self._laid_out or text != self._said:
-            self._said, self._laid_out = text, True
+        elif not self._is_rendered or text != self._text:
+            self._text, self._is_rendered = text, True
             self.document().setMarkdown(with_line_breaks(text), _FEATURES)
             self._tint()
-            self._set_off()
+            self._format_blocks()
 
     def set_raw(self, raw: bool) -> None:
         """Set whether Markdown is shown as plain text."""
-        if raw != self._raw:
-            self._raw = raw
-            self.show_answer(self._said)
+        if raw != self._is_raw:
+            self._is_raw = raw
+            self.show_answer(self._text)
 
-    def _set_off(self) -> None:
+    def _format_blocks(self) -> None:
         """Format paragraphs, headings, code blocks and tables of rendered Markdown."""
-        if not self._laid_out:
+        if not self._is_rendered:
             return
         block = self.document().begin()
         while block.isValid():
@@ -91,68 +90,69 @@ class AnswerText(GrowingText):
             block = following
         for frame in self.document().rootFrame().childFrames():
             if isinstance(frame, QTextTable):
-                _rule(frame)
+                _format_table(frame)
 
 
 def _size_code(block: QTextBlock) -> None:
     """Set the font size of code, which otherwise ignores the text size of the program."""
-    words = QTextCharFormat()
-    words.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
-    places = [
+    char_format = QTextCharFormat()
+    char_format.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
+    spans = [
         (part.fragment().position(), part.fragment().length())
         for part in block  # type: ignore[attr-defined]  # its stub lacks the iterator
         if part.fragment().charFormat().fontFixedPitch() or _is_code(block)
     ]
-    for begin, length in places:
+    for start, length in spans:
         cursor = QTextCursor(block)
-        cursor.setPosition(begin)
-        cursor.setPosition(begin + length, QTextCursor.MoveMode.KeepAnchor)
-        cursor.mergeCharFormat(words)
+        cursor.setPosition(start)
+        cursor.setPosition(start + length, QTextCursor.MoveMode.KeepAnchor)
+        cursor.mergeCharFormat(char_format)
 
 
 def _space(block: QTextBlock, following: QTextBlock) -> None:
-    cursor, look = QTextCursor(block), block.blockFormat()
-    if look.headingLevel():
+    cursor, block_format = QTextCursor(block), block.blockFormat()
+    if block_format.headingLevel():
         cursor.select(QTextCursor.SelectionType.BlockUnderCursor)
-        words = QTextCharFormat()
-        words.setProperty(QTextFormat.Property.FontSizeAdjustment, 0)
-        words.setProperty(QTextFormat.Property.FontPixelSize, Size.SECTION)
-        cursor.mergeCharFormat(words)
+        char_format = QTextCharFormat()
+        char_format.setProperty(QTextFormat.Property.FontSizeAdjustment, 0)
+        char_format.setProperty(QTextFormat.Property.FontPixelSize, Size.SECTION)
+        cursor.mergeCharFormat(char_format)
     if _is_code(block):
-        look.setNonBreakableLines(False)  # there is no bar to scroll sideways
-        look.setBackground(color("hover"))
-    together = _is_code(block) and _is_code(following)
-    in_list = block.textList() is not None and following.textList() is not None
-    last = not following.isValid() or QTextCursor(block).currentTable() is not None
-    look.setTopMargin(0)
-    look.setBottomMargin(0 if together or last else Spacing.XS if in_list else Spacing.S)
-    cursor.setBlockFormat(look)
+        block_format.setNonBreakableLines(False)  # there is no horizontal scroll bar
+        block_format.setBackground(color("hover"))
+    is_joined = _is_code(block) and _is_code(following)
+    is_list = block.textList() is not None and following.textList() is not None
+    is_last = not following.isValid() or QTextCursor(block).currentTable() is not None
+    block_format.setTopMargin(0)
+    margin = 0 if is_joined or is_last else Spacing.XS if is_list else Spacing.S
+    block_format.setBottomMargin(margin)
+    cursor.setBlockFormat(block_format)
 
 
-def _rule(table: QTextTable) -> None:
-    look = table.format()
-    look.setBorderCollapse(True)
-    look.setBorder(1)
-    look.setBorderBrush(color("line"))
-    look.setCellPadding(Spacing.XS)
-    look.setCellSpacing(0)
-    look.setBottomMargin(Spacing.S)
-    table.setFormat(look)
+def _format_table(table: QTextTable) -> None:
+    table_format = table.format()
+    table_format.setBorderCollapse(True)
+    table_format.setBorder(1)
+    table_format.setBorderBrush(color("line"))
+    table_format.setCellPadding(Spacing.XS)
+    table_format.setCellSpacing(0)
+    table_format.setBottomMargin(Spacing.S)
+    table.setFormat(table_format)
 
 
 def has_markup(text: str) -> bool:
     """Return whether the text contains Markdown markup."""
-    return _MARKED.search(text) is not None
+    return _MARKUP.search(text) is not None
 
 
 def with_line_breaks(text: str) -> str:
     """Return Markdown with hard line breaks, as models use them; code blocks are unchanged."""
     lines, fence = [], ""
     for line in text.split("\n"):
-        found = _FENCE.match(line)
-        if found and not fence:
-            fence = found[1]
-        elif found and found[1].startswith(fence):
+        match = _FENCE.match(line)
+        if match and not fence:
+            fence = match[1]
+        elif match and match[1].startswith(fence):
             fence = ""
         elif not fence and line.strip() and not line.lstrip().startswith("|"):
             line += "  "
@@ -161,7 +161,7 @@ def with_line_breaks(text: str) -> str:
 
 
 def _is_code(block: QTextBlock) -> bool:
-    look = block.blockFormat()
-    return look.hasProperty(QTextFormat.Property.BlockCodeFence) or look.hasProperty(
-        QTextFormat.Property.BlockCodeLanguage
-    )
+    block_format = block.blockFormat()
+    return block_format.hasProperty(
+        QTextFormat.Property.BlockCodeFence
+    ) or block_format.hasProperty(QTextFormat.Property.BlockCodeLanguage)

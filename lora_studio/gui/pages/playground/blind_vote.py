@@ -26,12 +26,12 @@ class BlindVote(QObject):
     reordered = Signal()
     voted = Signal()
 
-    def __init__(self, desk: ChatController, parent: QObject | None = None) -> None:
+    def __init__(self, controller: ChatController, parent: QObject | None = None) -> None:
         """Start turned off, with the columns in order."""
         super().__init__(parent)
-        self._desk = desk
+        self._controller = controller
         self.order = list(range(COLUMNS))
-        self.revealed = False  # names are shown again after a vote
+        self.revealed = False  # a vote has revealed the names
         self.toggle = QCheckBox(tr("Blind"))
         self.toggle.setToolTip(tr("Shuffles the columns and hides the model names until you vote"))
         self.bar = VoteBar()
@@ -40,49 +40,54 @@ class BlindVote(QObject):
     @property
     def is_on(self) -> bool:
         """Whether blind comparison is turned on."""
-        return self.toggle.isChecked() and len(self._desk.kept.speakers) > 1
+        return self.toggle.isChecked() and len(self._controller.conversation.speakers) > 1
 
     @property
     def is_hiding(self) -> bool:
         """Whether the model names are hidden now."""
-        return self.is_on and not self.revealed and bool(self._desk.kept.turns)
+        return self.is_on and not self.revealed and bool(self._controller.conversation.turns)
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Prepare for a new comparison."""
         self.revealed = False
 
-    def straighten(self) -> None:
+    def restore_order(self) -> None:
         """Restore the original order of the columns."""
         self.order = list(range(COLUMNS))
         self.reordered.emit()
 
     def shuffle(self) -> None:
         """Shuffle the columns."""
-        count = len(self._desk.kept.speakers)
+        count = len(self._controller.conversation.speakers)
         self.order = [*random.sample(range(count), count), *range(count, COLUMNS)]
         self.reordered.emit()
 
-    def vote(self, place: int) -> None:
+    def vote(self, position: int) -> None:
         """Vote for the answer at a position, -1 for no difference, and show the names."""
-        speakers = self._desk.kept.speakers
+        speakers = self._controller.conversation.speakers
         columns = self.order[: len(speakers)]
-        vote = self._desk.vote(columns, place)
+        vote = self._controller.vote(columns, position)
         self.revealed = True
         names = [tell(chat.shown(speakers[number])) for number in columns]
-        named = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
-        won = tr("No difference.") if vote.winner is None else names[vote.winner]
-        text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
+        lettered = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
+        template = (
+            tr("You voted for no difference ({names}). The next prompt starts a new comparison.")
+            if vote.winner is None
+            else tr("You voted for {winner} ({names}). The next prompt starts a new comparison.")
+        )
+        winner = "" if vote.winner is None else names[vote.winner]
         self.voted.emit()
-        self.bar.tell(text.format(winner=won, names=" · ".join(named)))
+        self.bar.show_result(template.format(winner=winner, names=" · ".join(lettered)))
 
     def show_bar(self) -> None:
         """Show the vote buttons once every column has answered."""
-        kept = self._desk.kept
-        answered = kept.turns and all(
-            (take := kept.turns[-1].of(number).current) is not None and take.problem is None
-            for number in range(len(kept.speakers))
+        conversation = self._controller.conversation
+        is_answered = conversation.turns and all(
+            (version := conversation.turns[-1].of(number).current) is not None
+            and version.problem is None
+            for number in range(len(conversation.speakers))
         )
-        if self.is_hiding and answered and not self._desk.waiting:
-            self.bar.ask(len(kept.speakers))
+        if self.is_hiding and is_answered and not self._controller.waiting:
+            self.bar.ask(len(conversation.speakers))
         elif not (self.is_on and self.revealed):
             self.bar.hide()

@@ -41,7 +41,7 @@ class ChatController(QObject):
 
     changed = Signal()
     grew = Signal(int, int, str, int)
-    said = Signal(str)
+    status_changed = Signal(str)
     prompt_shown = Signal(object)
     failed = Signal(object)
 
@@ -51,60 +51,60 @@ class ChatController(QObject):
         self._state = state
         self.link = OnDemandWorker(self)
         self.store = PlaygroundStore(self)
-        self.kept = self._blank = Conversation()
-        self.all: list[Conversation] = []
+        self.conversation = self._blank = Conversation()
+        self.history: list[Conversation] = []
         self.choices: tuple[SpeakerOption, ...] = ()
         self.library: tuple[str, ...] = ()
-        self.device = ""  # "": that of the project
-        self.waiting: dict[int, str] = {}  # columns without their answer yet -> what is there of it
+        self.device = ""  # "" is the project's device
+        self.waiting: dict[int, str] = {}  # column -> partial answer
         self._opened: object = None
-        self._asking = ""
-        self._prompting = ""  # id of the question for a prompt's tokens
-        self.link.event_received.connect(self._take)
-        self.link.held_changed.connect(self._held_changed)
+        self._answer_id = ""  # id of the command whose answers are being generated
+        self._prompt_id = ""  # id of the command that shows the tokens of a prompt
+        self.link.event_received.connect(self._on_event)
+        self.link.held_changed.connect(self._on_held_changed)
         self.link.busy_changed.connect(self.changed)
-        self.store.loaded.connect(self._loaded)
-        self.store.choices_found.connect(self._choices_found)
+        self.store.loaded.connect(self._on_loaded)
+        self.store.choices_found.connect(self._on_choices_found)
         self.store.failed.connect(self.failed)
         self._proposed: tuple[AnySpeaker, ...] = ()
         state.opened.connect(self.open_project)
-        state.run_changed.connect(self._run_changed)
-        if state.draft.path is not None:  # the place is built when somebody first goes there
+        state.run_changed.connect(self._on_run_changed)
+        if state.draft.path is not None:  # the page is built when it is first shown
             self.open_project()
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether answers are being generated; showing the tokens of a prompt doesn't count."""
-        return bool(self._asking)
+        return bool(self._answer_id)
 
     # --- projects -----------------------------------------------------------------------------
 
     def open_project(self) -> None:
         """Load the conversations of the open project and find its models."""
         self.link.rest()
-        self.waiting, self._opened, self.all, self.choices = {}, None, [], ()
-        self._asking = ""
-        self.kept = self._blank = Conversation()
+        self.waiting, self._opened, self.history, self.choices = {}, None, [], ()
+        self._answer_id = ""
+        self.conversation = self._blank = Conversation()
         self.store.open(self._state.draft.folder)
-        self.look()
+        self.find_speakers()
         self.changed.emit()
 
-    def look(self) -> None:
+    def find_speakers(self) -> None:
         """Search for models and adapters to chat with."""
         runs, spec = self._state.runs_folder, self._spec()
         if runs is not None:
-            self.store.look(runs, spec.source if spec is not None else "", self.library)
+            self.store.find_speakers(runs, spec.source if spec is not None else "", self.library)
 
-    def missing(self) -> str:
+    def blocker(self) -> str:
         """Return why no prompt can be sent, "" if one can."""
         if self._state.draft.path is None:
             return tr("Open a project first.")
-        spec, known = self._spec(), self._state.facts.model
-        if wrong := checks.errors(self._state.problems("model")):
-            return tell(wrong[0].what)
+        spec, model = self._spec(), self._state.facts.model
+        if errors := checks.errors(self._state.problems("model")):
+            return tell(errors[0].what)
         if spec is None:
             return tr("Choose a model first.")
-        if known is not None and known.source == spec.source and known.missing_bytes:
+        if model is not None and model.source == spec.source and model.missing_bytes:
             return tr("The model isn’t on this computer yet. Download it on the Model page.")
         return ""
 
@@ -115,88 +115,102 @@ class ChatController(QObject):
 
     # --- the conversation ---------------------------------------------------------------------
 
-    def new(self) -> None:
-        """Start an empty conversation with the same columns; the current one stays in the
-        history.
-        """
-        kept = self.kept
-        if kept.turns:
-            fresh = Conversation(system=kept.system, speakers=kept.speakers, sampling=kept.sampling)
-            self._become(fresh)
+    def start_new(self) -> None:
+        """Start an empty conversation with the same columns; the history keeps the current one."""
+        current = self.conversation
+        if current.turns:
+            self._set_conversation(
+                Conversation(
+                    system=current.system, speakers=current.speakers, sampling=current.sampling
+                )
+            )
 
-    def show(self, kept: Conversation) -> None:
+    def show(self, conversation: Conversation) -> None:
         """Show a conversation of the history."""
-        if not self.busy:
-            self.kept = kept
+        if not self.is_busy:
+            self.conversation = conversation
             self.changed.emit()
 
-    def forget(self) -> None:
+    def remove_current(self) -> None:
         """Remove this conversation, whose file was deleted, from the history."""
-        gone, self.kept = self.kept.id, Conversation(speakers=self.kept.speakers)
-        self.all = [each for each in self.all if each.id != gone]
+        removed = self.conversation
+        self.conversation = Conversation(speakers=removed.speakers)
+        self.history = [each for each in self.history if each.id != removed.id]
         self.changed.emit()
 
     def update(self, **changes: Any) -> None:
         """Change `system`, `sampling` or `draft` of the conversation."""
-        if any(getattr(self.kept, name) != value for name, value in changes.items()):
-            self._become(self.kept.model_copy(update=changes), quiet="draft" in changes)
+        if any(getattr(self.conversation, name) != value for name, value in changes.items()):
+            self._set_conversation(
+                self.conversation.model_copy(update=changes), quiet="draft" in changes
+            )
 
     def choose(self, column: int, speaker: AnySpeaker) -> None:
         """Set the model that answers in a column; ignored while answers are generated."""
-        if self.busy:  # what comes would be taken for an answer of theirs
+        if self.is_busy:  # its answer would be attributed to the new model
             return
-        speakers = list(self.kept.speakers)
+        speakers = list(self.conversation.speakers)
         speakers[column] = speaker
-        self._become(self.kept.model_copy(update={"speakers": tuple(speakers)}))
+        self._set_conversation(self.conversation.model_copy(update={"speakers": tuple(speakers)}))
 
     def add_column(self, speaker: AnySpeaker | None = None) -> None:
         """Add a column with a speaker, by default the first that no column uses."""
-        if len(self.kept.speakers) < COLUMNS:
+        if len(self.conversation.speakers) < COLUMNS:
             others: list[AnySpeaker] = [each.speaker for each in self.choices]
-            free = (each for each in (AdapterSpeaker(), *others) if each not in self.kept.speakers)
+            free = (
+                each
+                for each in (AdapterSpeaker(), *others)
+                if each not in self.conversation.speakers
+            )
             added = speaker or next(free, AdapterSpeaker())
-            speakers = (*self.kept.speakers, added)
-            self._become(self.kept.model_copy(update={"speakers": speakers}))
+            speakers = (*self.conversation.speakers, added)
+            self._set_conversation(self.conversation.model_copy(update={"speakers": speakers}))
 
     def remove_column(self, column: int) -> None:
         """Remove a column; the conversation with it stays in the history.
 
         Ignored while answers are generated, because they are addressed by column number.
         """
-        if self.busy:
+        if self.is_busy:
             return
-        kept = self.kept.branched(len(self.kept.turns)) if self.kept.turns else self.kept
-        speakers = [who for place, who in enumerate(kept.speakers) if place != column]
-        turns = [_without(turn, column, len(kept.speakers)) for turn in kept.turns]
+        current = self.conversation
+        if current.turns:
+            current = current.branched(len(current.turns))
+        speakers = [each for index, each in enumerate(current.speakers) if index != column]
+        turns = [_without_column(turn, column, len(current.speakers)) for turn in current.turns]
         changes = {"speakers": tuple(speakers), "turns": tuple(turns)}
-        self._become(kept.model_copy(update=changes))
+        self._set_conversation(current.model_copy(update=changes))
 
-    def take_chosen(self, column: int, turn: int, number: int) -> None:
+    def choose_version(self, column: int, turn: int, number: int) -> None:
         """Select another version of an answer."""
-        asked = self.kept.turns[turn]
-        answers = asked.of(column).model_copy(update={"shown": number})
-        self._become(self.kept.with_turn(turn, asked.put(column, answers)))
+        current = self.conversation.turns[turn]
+        answers = current.of(column).model_copy(update={"shown": number})
+        self._set_conversation(self.conversation.with_turn(turn, current.put(column, answers)))
 
-    # --- asking -------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------
 
     def send(self, text: str, *, instead_of: int | None = None) -> bool:
         """Send a prompt to every column; `instead_of` branches the conversation at a turn."""
-        if self.busy or not text.strip() or self.missing():
+        if self.is_busy or not text.strip() or self.blocker():
             return False
-        kept = self.kept if instead_of is None else self.kept.branched(instead_of)
+        kept = self.conversation if instead_of is None else self.conversation.branched(instead_of)
         turn = Turn(user=text.strip())
-        self._become(kept.model_copy(update={"turns": (*kept.turns, turn), "draft": ""}))
+        self._set_conversation(kept.model_copy(update={"turns": (*kept.turns, turn), "draft": ""}))
         self._ask(range(len(kept.speakers)))
         return True
 
-    def again(self, columns: Sequence[int] = ()) -> None:
+    def regenerate(self, columns: Sequence[int] = ()) -> None:
         """Generate another answer to the last prompt, in some columns or in all."""
-        if not self.busy and self.kept.turns and not self.missing():
-            self._ask(columns or range(len(self.kept.speakers)))
+        if not self.is_busy and self.conversation.turns and not self.blocker():
+            self._ask(columns or range(len(self.conversation.speakers)))
 
-    def is_kept_out(self) -> bool:
+    def is_device_busy(self) -> bool:
         """Return whether the last prompt wasn't answered because a job uses the device."""
-        takes = [each.current for each in self.kept.turns[-1].answers] if self.kept.turns else []
+        takes = (
+            [each.current for each in self.conversation.turns[-1].answers]
+            if self.conversation.turns
+            else []
+        )
         found = [take.problem for take in takes if take is not None and take.problem is not None]
         return any(problem.code == "chat.device_busy" for problem in found)
 
@@ -211,22 +225,22 @@ class ChatController(QObject):
             command = commands.ShowPrompt(
                 model=spec,
                 chat_template=self._template(),
-                speaker=self.kept.speakers[column],
-                messages=self.kept.messages(column, turn),
+                speaker=self.conversation.speakers[column],
+                messages=self.conversation.messages(column, turn),
             )
-            self._prompting = command.id
+            self._prompt_id = command.id
             self.link.send(command)
 
     def vote(self, columns: Sequence[int], winner: int) -> Vote:
         """Save a vote on the last answers; `columns` in display order, `winner` a position or
         -1.
         """
-        turn = self.kept.turns[-1]
-        takes = [turn.of(column).current or AnswerVersion() for column in columns]
+        turn = self.conversation.turns[-1]
+        versions = [turn.of(column).current or AnswerVersion() for column in columns]
         vote = Vote(
             prompt=turn.user,
-            names=tuple(chat.title(take.speaker) for take in takes),
-            answers=tuple(take.text for take in takes),
+            names=tuple(chat.title(version.speaker) for version in versions),
+            answers=tuple(version.text for version in versions),
             winner=winner if winner >= 0 else None,
         )
         self.store.vote(vote)
@@ -235,44 +249,46 @@ class ChatController(QObject):
     def _ask(self, columns: Sequence[int]) -> None:
         spec = self._spec()
         assert spec is not None
-        last = len(self.kept.turns) - 1
-        loaded = tuple(each for each in self.kept.speakers if not isinstance(each, OllamaSpeaker))
+        last = len(self.conversation.turns) - 1
+        loaded = tuple(
+            each for each in self.conversation.speakers if not isinstance(each, OllamaSpeaker)
+        )
         opened = commands.OpenChat(model=spec, chat_template=self._template(), speakers=loaded)
-        about = opened.model_copy(update={"id": ""})
-        if about != self._opened and loaded:
-            self._opened = about
+        without_id = opened.model_copy(update={"id": ""})
+        if without_id != self._opened and loaded:
+            self._opened = without_id
             self.link.send(opened)
-        asked = tuple(
+        questions = tuple(
             ChatQuestion(
                 column=column,
-                speaker=self.kept.speakers[column],
-                messages=self.kept.messages(column, last),
+                speaker=self.conversation.speakers[column],
+                messages=self.conversation.messages(column, last),
                 sampling=self._sampling(column, last),
             )
             for column in columns
         )
-        command = commands.AskChat(model=spec, chat_template=self._template(), asked=asked)
-        self._asking = command.id
+        command = commands.AskChat(model=spec, chat_template=self._template(), asked=questions)
+        self._answer_id = command.id
         self.waiting = dict.fromkeys(columns, "")
         self.link.send(command)
-        self.said.emit(tr("Loading…"))
+        self.status_changed.emit(tr("Loading…"))
         self.changed.emit()
 
     def _sampling(self, column: int, turn: int) -> Sampling:
         """Return the sampling settings with a new seed for every version of an answer."""
-        given = len(self.kept.turns[turn].of(column).takes)
-        seed = (self.kept.sampling.seed + given) % (2**31 - 1)
-        return self.kept.sampling.model_copy(update={"seed": seed})
+        given = len(self.conversation.turns[turn].of(column).takes)
+        seed = (self.conversation.sampling.seed + given) % (2**31 - 1)
+        return self.conversation.sampling.model_copy(update={"seed": seed})
 
     def _spec(self) -> ModelSpec | None:
         """Return the project's model on the device to use now, None if no model is selected."""
         spec = self._state.spec("model")
         if not isinstance(spec, ModelSpec):
             return None
-        device = self.device or ("cpu" if self.device_taken() else spec.devices[0])
+        device = self.device or ("cpu" if self.is_device_needed() else spec.devices[0])
         return spec.model_copy(update={"device": device})
 
-    def device_taken(self) -> bool:
+    def is_device_needed(self) -> bool:
         """Return whether a running job needs the device that chat would use."""
         spec = self._state.spec("model")
         busy = self._state.running not in ("", "push", "create_ollama")
@@ -281,91 +297,97 @@ class ChatController(QObject):
     def _template(self) -> str:
         return str(self._state.get("dataset", "chat_template"))
 
-    # --- what comes back ----------------------------------------------------------------------
+    # --- answers ------------------------------------------------------------------------------
 
-    def _take(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Progress():
-                self.said.emit(tell(event.stage))
+                self.status_changed.emit(tell(event.stage))
             case events.ChatReady():
-                self.said.emit("")
+                self.status_changed.emit("")
             case events.AnswerGrew() if event.column in self.waiting:
                 text = self.waiting[event.column][: event.start] + event.text
                 self.waiting[event.column] = text
                 self.grew.emit(event.column, event.start, event.text, event.tokens)
             case events.Answered() if event.column in self.waiting:
                 speed, ending = event.tokens_per_s, event.ending
-                self._answered(
+                self._add_version(
                     event.column,
                     AnswerVersion(
                         text=event.text, tokens=event.tokens, tokens_per_s=speed, ending=ending
                     ),
                 )
             case events.AnswerRefused() if event.column in self.waiting:
-                self._answered(event.column, AnswerVersion(problem=event.problem))
-            case events.PromptShown() if event.id == self._prompting:
+                self._add_version(event.column, AnswerVersion(problem=event.problem))
+            case events.PromptShown() if event.id == self._prompt_id:
                 self.prompt_shown.emit(event)
-            case events.Failed() if event.id == self._asking:
+            case events.Failed() if event.id == self._answer_id:
                 self._opened = None
                 for column in list(self.waiting):
-                    self._answered(column, AnswerVersion(problem=event.problem))
-                self._settle()
+                    self._add_version(column, AnswerVersion(problem=event.problem))
+                self._finish()
             case events.Failed():
                 self._opened = None
-                if event.id == self._prompting:
+                if event.id == self._prompt_id:
                     self.prompt_shown.emit(event)
-            case events.Done() | events.Cancelled() if event.id == self._asking:
-                self._settle()
+            case events.Done() | events.Cancelled() if event.id == self._answer_id:
+                self._finish()
 
-    def _answered(self, column: int, take: AnswerVersion) -> None:
-        take = take.model_copy(update={"speaker": self.kept.speakers[column]})
-        last = len(self.kept.turns) - 1
-        turn = self.kept.turns[last]
+    def _add_version(self, column: int, version: AnswerVersion) -> None:
+        version = version.model_copy(update={"speaker": self.conversation.speakers[column]})
+        last = len(self.conversation.turns) - 1
+        turn = self.conversation.turns[last]
         self.waiting.pop(column, None)
-        self._become(self.kept.with_turn(last, turn.put(column, turn.of(column).add(take))))
+        self._set_conversation(
+            self.conversation.with_turn(last, turn.put(column, turn.of(column).add(version)))
+        )
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         """Finish the request: partial answers are kept as stopped."""
         for column, text in list(self.waiting.items()):
             if text:
-                self._answered(column, AnswerVersion(text=text, ending="stopped"))
-        self.waiting, self._asking = {}, ""
-        self.said.emit("")
+                self._add_version(column, AnswerVersion(text=text, ending="stopped"))
+        self.waiting, self._answer_id = {}, ""
+        self.status_changed.emit("")
         self.changed.emit()
 
-    def _held_changed(self, held: bool) -> None:
+    def _on_held_changed(self, held: bool) -> None:
         if not held:
             self._opened = None
-            if self.busy:
-                self._settle()
+            if self.is_busy:
+                self._finish()
 
-    def _run_changed(self) -> None:
+    def _on_run_changed(self) -> None:
         """Unload models when a job needs the device; search for new models when it has ended."""
-        if self.device_taken() and self.link.held and self.device != "cpu":
+        if self.is_device_needed() and self.link.held and self.device != "cpu":
             self.link.rest()
-            self.said.emit(tr("The playground’s models were unloaded to free memory for the job."))
+            self.status_changed.emit(
+                tr("The playground’s models were unloaded to free memory for the job.")
+            )
         if not self._state.running:
-            self.look()
+            self.find_speakers()
         self.changed.emit()
 
-    def _loaded(self, conversations: list[Conversation]) -> None:
-        known = {each.id for each in self.all}
-        self.all += [each for each in conversations if each.id not in known]
-        if self.all and self.kept is self._blank:  # whoever has begun already goes on with that
-            self.kept = self.all[0]
+    def _on_loaded(self, conversations: list[Conversation]) -> None:
+        known = {each.id for each in self.history}
+        self.history += [each for each in conversations if each.id not in known]
+        if (
+            self.history and self.conversation is self._blank
+        ):  # unless the user has started a conversation
+            self.conversation = self.history[0]
         self.changed.emit()
 
-    def _choices_found(self, choices: list[SpeakerOption]) -> None:
+    def _on_choices_found(self, choices: list[SpeakerOption]) -> None:
         ollama = [each for each in self.choices if isinstance(each.speaker, OllamaSpeaker)]
         self.choices = (*choices, *ollama)
         adapters = [each.speaker for each in choices if isinstance(each.speaker, AdapterSpeaker)]
-        untouched = self.kept.speakers in ((AdapterSpeaker(),), self._proposed)
-        if untouched and adapters and not self.kept.turns and not self.all:
-            # What is wanted first: the base beside what was trained last.
+        is_default = self.conversation.speakers in ((AdapterSpeaker(),), self._proposed)
+        if is_default and adapters and not self.conversation.turns and not self.history:
+            # The most likely comparison: the base model and the latest adapter.
             self._proposed = (AdapterSpeaker(), adapters[0])
-            blank, proposed = self.kept is self._blank, {"speakers": self._proposed}
-            self.kept = self.kept.model_copy(update=proposed)
-            self._blank = self.kept if blank else self._blank
+            blank, proposed = self.conversation is self._blank, {"speakers": self._proposed}
+            self.conversation = self.conversation.model_copy(update=proposed)
+            self._blank = self.conversation if blank else self._blank
         self.changed.emit()
 
     def show_ollama(self, choices: Sequence[SpeakerOption]) -> None:
@@ -374,15 +396,16 @@ class ChatController(QObject):
         self.choices = (*others, *choices)
         self.changed.emit()
 
-    def _become(self, kept: Conversation, *, quiet: bool = False) -> None:
-        self.kept = kept
-        if kept.turns or kept.draft:
-            self.all = [kept, *(each for each in self.all if each.id != kept.id)]
-            self.store.keep(kept)
+    def _set_conversation(self, conversation: Conversation, *, quiet: bool = False) -> None:
+        self.conversation = conversation
+        if conversation.turns or conversation.draft:
+            others = [each for each in self.history if each.id != conversation.id]
+            self.history = [conversation, *others]
+            self.store.save_later(conversation)
         if not quiet:
             self.changed.emit()
 
 
-def _without(turn: Turn, column: int, columns: int) -> Turn:
-    answers: list[TurnAnswers] = [turn.of(place) for place in range(columns) if place != column]
+def _without_column(turn: Turn, column: int, columns: int) -> Turn:
+    answers: list[TurnAnswers] = [turn.of(each) for each in range(columns) if each != column]
     return turn.model_copy(update={"answers": tuple(answers)})

@@ -27,10 +27,10 @@ class ChatColumn(QFrame):
     """
 
     speaker_chosen = Signal(object)
-    edit_wanted = Signal(int)
-    tokens_wanted = Signal(int)
-    again_wanted = Signal()
-    take_chosen = Signal(int, int)
+    edit_requested = Signal(int)
+    tokens_requested = Signal(int)
+    regenerate_requested = Signal()
+    version_chosen = Signal(int, int)
     closed = Signal()
 
     def __init__(self, number: int, parent: QWidget | None = None) -> None:
@@ -40,7 +40,7 @@ class ChatColumn(QFrame):
         self.setProperty("surface", "card")
         self.menu = SpeakerMenu()
         self.name = label("", "section")
-        self.close_ = tool_button("close", tr("Close column"), self.closed.emit)
+        self.close_button = tool_button("close", tr("Close column"), self.closed.emit)
         self.blend = BlendPanel()
         self.turns: list[TurnView] = []
         self.hint = label("", "muted", wrap=True)
@@ -58,63 +58,64 @@ class ChatColumn(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Spacing.M, Spacing.M, Spacing.M, Spacing.M)
         layout.setSpacing(Spacing.S)
-        head = row(self.name, self.menu, self.close_)
+        head = row(self.name, self.menu, self.close_button)
         head.setStretch(1, 1)
         layout.addLayout(head)
         layout.addWidget(self.blend)
         layout.addWidget(self.area, 1)
-        self._follow = True
+        self._follows_end = True
         bar = self.area.verticalScrollBar()
-        bar.rangeChanged.connect(self._range_changed)
-        bar.valueChanged.connect(self._scrolled)
-        self._weights = QTimer(self, singleShot=True, interval=150)
-        self._weights.timeout.connect(self._tell_weights)
-        self.menu.chosen.connect(self._weights.stop)  # weights of whom has left
+        bar.rangeChanged.connect(self._on_range_changed)
+        bar.valueChanged.connect(self._on_scrolled)
+        self._weights_timer = QTimer(self, singleShot=True, interval=150)
+        self._weights_timer.timeout.connect(self._emit_weights)
+        self.menu.chosen.connect(self._weights_timer.stop)  # they belong to the previous model
         self.menu.chosen.connect(self.speaker_chosen)
         self._blended: AnySpeaker = AdapterSpeaker()
-        self.blend.changed.connect(self._take_weights)
+        self.blend.changed.connect(self._set_weights)
 
-    def show_conversation(self, kept: Conversation, *, blind: str = "") -> None:
+    def show_conversation(self, conversation: Conversation, *, blind: str = "") -> None:
         """Show the turns of this column; `blind` replaces the model name during a blind
         comparison.
         """
-        speaker = kept.speakers[self.number]
+        speaker = conversation.speakers[self.number]
         self.menu.show_speaker(speaker)
         self.menu.setVisible(not blind)
         self.name.setText(blind)
         self.name.setVisible(bool(blind))
         adapters = speaker.adapters if isinstance(speaker, AdapterSpeaker) else ()
         self.blend.show_adapters(() if blind else adapters)
-        while len(self.turns) < len(kept.turns):
+        turns = conversation.turns
+        while len(self.turns) < len(turns):
             self._add_turn()
-        while len(self.turns) > len(kept.turns):
-            gone = self.turns.pop()
-            gone.hide()
-            gone.deleteLater()
-        for index, (view, turn) in enumerate(zip(self.turns, kept.turns, strict=True)):
+        while len(self.turns) > len(turns):
+            removed = self.turns.pop()
+            removed.hide()
+            removed.deleteLater()
+        for index, (view, turn) in enumerate(zip(self.turns, turns, strict=True)):
             view.show_turn(turn, self.number)
-            view.set_last(index == len(kept.turns) - 1)
+            view.set_last(index == len(turns) - 1)
             view.set_blind(bool(blind))
-        self.hint.setVisible(not kept.turns)
+        self.hint.setVisible(not turns)
 
     def set_waiting(self, state: Waiting) -> None:
         """Set the state of the last answer."""
         if self.turns:
             self.turns[-1].set_waiting(state)
-        self._follow = self._follow or bool(state)
+        self._follows_end = self._follows_end or bool(state)
 
     def set_busy(self, busy: bool) -> None:
         """Disable changes of models while any answer is being generated."""
         for view in self.turns:
             view.edit.setEnabled(not busy)
-        for part in (self.menu, self.close_, self.blend):
+        for part in (self.menu, self.close_button, self.blend):
             part.setEnabled(not busy)
 
-    def settle(self) -> None:
+    def flush_weights(self) -> None:
         """Emit pending changes of adapter weights now."""
-        if self._weights.isActive():
-            self._weights.stop()
-            self._tell_weights()
+        if self._weights_timer.isActive():
+            self._weights_timer.stop()
+            self._emit_weights()
 
     def grow(self, start: int, text: str, tokens: int) -> None:
         """Replace the last answer from the character `start` on."""
@@ -123,27 +124,27 @@ class ChatColumn(QFrame):
 
     def _add_turn(self) -> None:
         view, index = TurnView(), len(self.turns)
-        view.edit_clicked.connect(lambda: self.edit_wanted.emit(index))
-        view.tokens_clicked.connect(lambda: self.tokens_wanted.emit(index))
-        view.again_clicked.connect(self.again_wanted)
-        view.take_chosen.connect(lambda number: self.take_chosen.emit(index, number))
+        view.edit_clicked.connect(lambda: self.edit_requested.emit(index))
+        view.tokens_clicked.connect(lambda: self.tokens_requested.emit(index))
+        view.regenerate_clicked.connect(self.regenerate_requested)
+        view.version_chosen.connect(lambda number: self.version_chosen.emit(index, number))
         self.turns.append(view)
         self._list.insertWidget(self._list.count() - 1, view)
-        self._follow = True
+        self._follows_end = True
 
-    def _take_weights(self, adapters: object) -> None:
+    def _set_weights(self, adapters: object) -> None:
         self._blended = AdapterSpeaker(adapters=adapters)
-        self._weights.start()
+        self._weights_timer.start()
 
-    def _tell_weights(self) -> None:
+    def _emit_weights(self) -> None:
         self.speaker_chosen.emit(self._blended)
 
-    # --- staying at the end -------------------------------------------------------------------
+    # --- scrolling ----------------------------------------------------------------------------
 
-    def _range_changed(self, _lowest: int, highest: int) -> None:
-        if self._follow:
+    def _on_range_changed(self, _lowest: int, highest: int) -> None:
+        if self._follows_end:
             self.area.verticalScrollBar().setValue(highest)
 
-    def _scrolled(self, value: int) -> None:
+    def _on_scrolled(self, value: int) -> None:
         """Follow the end of the conversation unless the user has scrolled up."""
-        self._follow = value >= self.area.verticalScrollBar().maximum() - Spacing.L
+        self._follows_end = value >= self.area.verticalScrollBar().maximum() - Spacing.L

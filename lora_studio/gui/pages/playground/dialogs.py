@@ -59,9 +59,9 @@ class TokensDialog(Dialog):
             self.view.show_tokens(event.tokens)
         else:
             self.view.show_tokens((), event.text or tr("Nothing to show."))
-        self.say(tell(event.note))
+        self.show_note(tell(event.note))
 
-    def say(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Show a note about the prompt, or why there is none."""
         self.note.setText(text)
         self.note.setVisible(bool(text))
@@ -75,21 +75,21 @@ class TallyDialog(Dialog):
 
     def __init__(self, votes: Sequence[Vote], parent: QWidget | None = None) -> None:
         """Count the votes."""
-        text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
-        super().__init__(
-            tr("Blind test results"),
-            text.format(votes=tr_n("{n} vote", "{n} votes", len(votes))),
-            parent,
+        text = tr_n(
+            "{n} vote in blind tests of this project. A tie counts as half a win for each model.",
+            "{n} votes in blind tests of this project. A tie counts as half a win for each model.",
+            len(votes),
         )
+        super().__init__(tr("Blind test results"), text, parent)
         self._votes = tuple(votes)
         counted = playground.tally(votes)
         heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
         self.table = QTableWidget(len(counted), len(heads))
         self.table.setAccessibleName(tr("Votes by model"))
-        for place, head in enumerate(heads):
-            named = QTableWidgetItem(head)
-            named.setTextAlignment(_RIGHT if place else _LEFT)
-            self.table.setHorizontalHeaderItem(place, named)
+        for column, head in enumerate(heads):
+            header_item = QTableWidgetItem(head)
+            header_item.setTextAlignment(_RIGHT if column else _LEFT)
+            self.table.setHorizontalHeaderItem(column, header_item)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         plain_table.set_up(self.table)
         header = self.table.horizontalHeader()
@@ -97,12 +97,18 @@ class TallyDialog(Dialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for line, each in enumerate(counted):
             rate = formatting.percent(each.rate)
-            cells = (_shown(each.name), str(each.votes), str(each.wins), str(each.ties), rate)
-            for place, cell in enumerate(cells):
+            cells = (
+                _display_name(each.name),
+                str(each.votes),
+                str(each.wins),
+                str(each.ties),
+                rate,
+            )
+            for column, cell in enumerate(cells):
                 item = QTableWidgetItem(cell)
-                item.setToolTip(each.name if not place else cell)
-                item.setTextAlignment(_RIGHT if place else _LEFT)
-                self.table.setItem(line, place, item)
+                item.setToolTip(each.name if not column else cell)
+                item.setTextAlignment(_RIGHT if column else _LEFT)
+                self.table.setItem(line, column, item)
         self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)
@@ -127,38 +133,38 @@ class TallyDialog(Dialog):
             write_atomic(Path(name), playground.to_csv(self._votes))
         except OSError as error:
             self.error.setText(
-                tr("{file} cannot be written: {reason}.").format(file=name, reason=reason_of(error))
+                tr("Can’t write {file}: {reason}.").format(file=name, reason=reason_of(error))
             )
             self.error.show()
 
 
-class PanelDialog(QObject):
+class PlaygroundDialogs(QObject):
     """Open the dialogs of a page, each only once."""
 
-    def __init__(self, desk: ChatController, page: QWidget) -> None:
+    def __init__(self, controller: ChatController, page: QWidget) -> None:
         """Request the contents of the dialogs from `controller`."""
         super().__init__(page)
-        self._desk, self._page = desk, page
+        self._controller, self._page = controller, page
         self._tokens: TokensDialog | None = None
-        desk.prompt_shown.connect(self._show_prompt)
+        controller.prompt_shown.connect(self._show_prompt)
 
     def show_tokens(self, number: int, turn: int) -> None:
         """Show the exact prompt of a column as tokens."""
-        speaker = self._desk.kept.speakers[number]
+        speaker = self._controller.conversation.speakers[number]
         self._tokens = TokensDialog(tell(chat.shown(speaker)), self._page.window())
         self._tokens.finished.connect(self._forget_tokens)
         self._tokens.open()
-        self._desk.ask_prompt(number, turn)
+        self._controller.ask_prompt(number, turn)
 
     def show_votes(self) -> None:
         """Show the votes of the project."""
-        self._desk.store.ask_votes(self._show_tally)
+        self._controller.store.ask_votes(self._show_tally)
 
     def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
         if self._tokens is None:
             return
         if isinstance(event, events.Failed):
-            self._tokens.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
+            self._tokens.show_note(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
         else:
             self._tokens.show_prompt(event)
 
@@ -173,6 +179,6 @@ class PanelDialog(QObject):
             TallyDialog(votes, window).open()
 
 
-def _shown(name: str) -> str:
+def _display_name(name: str) -> str:
     """Return the name of a model for display, with runs named by their start time."""
     return " + ".join(tell(timestamps.of_run(part)) for part in name.split(" + "))

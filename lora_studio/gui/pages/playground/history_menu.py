@@ -11,8 +11,8 @@ from lora_studio.core import timestamps
 from lora_studio.core.playground import Conversation
 from lora_studio.gui.language import tr
 
-#: Conversations that are offered.
-_MOST = 30
+#: Maximum number of conversations in the menu.
+_MAX_LISTED = 30
 
 
 class HistoryMenu(QMenu):
@@ -24,23 +24,23 @@ class HistoryMenu(QMenu):
     """
 
     chosen = Signal(object)
-    thrown_away = Signal()
+    trash_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
         super().__init__(parent)
 
-    def fill(self, known: Sequence[Conversation], now: Conversation) -> None:
+    def fill(self, conversations: Sequence[Conversation], current: Conversation) -> None:
         """List the conversations and check the current one."""
         self.clear()
-        for kept in known[:_MOST]:
-            when = timestamps.shortly(kept.created)
-            action = self.addAction(f"{kept.title or '…'}    {when}".replace("&", "&&"))
+        for each in conversations[:_MAX_LISTED]:
+            when = timestamps.shortly(each.created)
+            action = self.addAction(f"{each.title or '…'}    {when}".replace("&", "&&"))
             action.setCheckable(True)
-            action.setChecked(kept.id == now.id)
-            action.triggered.connect(lambda _=False, kept=kept: self.chosen.emit(kept))
-        if not known:
+            action.setChecked(each.id == current.id)
+            action.triggered.connect(lambda _=False, each=each: self.chosen.emit(each))
+        if not conversations:
             self.addAction(tr("No conversations yet")).setEnabled(False)
         self.addSeparator()
-        trash = self.addAction(tr("Move this conversation to the trash"), self.thrown_away.emit)
-        trash.setEnabled(bool(now.turns))
+        trash = self.addAction(tr("Move this conversation to the trash"), self.trash_clicked.emit)
+        trash.setEnabled(bool(current.turns))

@@ -24,7 +24,7 @@ from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.playground.blind_vote import BlindVote
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.pages.playground.column import ChatColumn
-from lora_studio.gui.pages.playground.dialogs import PanelDialog
+from lora_studio.gui.pages.playground.dialogs import PlaygroundDialogs
 from lora_studio.gui.pages.playground.history_menu import HistoryMenu
 from lora_studio.gui.pages.playground.prompt_card import PromptCard
 from lora_studio.gui.pages.playground.turn_view import Waiting
@@ -49,12 +49,12 @@ class PlaygroundPage(AppPage):
         """Build the page; the last conversation of the project is restored when it is loaded."""
         super().__init__(parent, scrolls=False)
         self.state = state
-        self.desk = ChatController(state, self)
+        self.controller = ChatController(state, self)
         self.columns = [self._column(number) for number in range(COLUMNS)]
-        self.compared = BlindVote(self.desk, self)
-        self.blind, self.votes = self.compared.toggle, self.compared.bar
+        self.blind_vote = BlindVote(self.controller, self)
+        self.blind, self.votes = self.blind_vote.toggle, self.blind_vote.bar
         self.editing: int | None = None
-        self.aside = PanelDialog(self.desk, self)
+        self.dialogs = PlaygroundDialogs(self.controller, self)
         self.card = PromptCard()
         self.prompt = self.card.prompt
         self._build_header()
@@ -65,35 +65,39 @@ class PlaygroundPage(AppPage):
     # --- building -----------------------------------------------------------------------------
 
     def _column(self, number: int) -> ChatColumn:
-        made, desk = ChatColumn(number), self.desk
-        made.speaker_chosen.connect(lambda speaker: desk.choose(number, speaker))
-        made.closed.connect(lambda: desk.remove_column(number))
-        made.again_wanted.connect(lambda: self.again([number]))
-        made.take_chosen.connect(lambda turn, take: desk.take_chosen(number, turn, take))
-        made.tokens_wanted.connect(lambda turn: self.aside.show_tokens(number, turn))
-        made.edit_wanted.connect(self.edit)
-        made.menu.ollama_wanted.connect(self._look_for_ollama)
-        made.menu.library_requested.connect(self.library_requested)
-        made.hint.setText(
+        chat, controller = ChatColumn(number), self.controller
+        chat.speaker_chosen.connect(lambda speaker: controller.choose(number, speaker))
+        chat.closed.connect(lambda: controller.remove_column(number))
+        chat.regenerate_requested.connect(lambda: self.regenerate([number]))
+        chat.version_chosen.connect(
+            lambda turn, version: controller.choose_version(number, turn, version)
+        )
+        chat.tokens_requested.connect(lambda turn: self.dialogs.show_tokens(number, turn))
+        chat.edit_requested.connect(self.edit)
+        chat.menu.ollama_requested.connect(self._find_ollama)
+        chat.menu.library_requested.connect(self.library_requested)
+        chat.hint.setText(
             tr(
                 "Try a prompt from your training data to see what the model learned, then an "
                 "unrelated one to check that it kept its other skills."
             )
         )
-        return made
+        return chat
 
     def _build_header(self) -> None:
-        self.new = button(tr("New chat"), self.begin, icon="plus")
+        self.new = button(tr("New chat"), self.start_new, icon="plus")
         self.new.setToolTip(tr("Starts a new conversation; this one stays in the history"))
         self.history = button(tr("History"), icon="chat")
-        self.earlier = HistoryMenu(self.history)
-        self.history.setMenu(self.earlier)
-        self.earlier.aboutToShow.connect(lambda: self.earlier.fill(self.desk.all, self.desk.kept))
-        self.earlier.chosen.connect(self._show_earlier)
-        self.earlier.thrown_away.connect(self._throw_away)
-        self.add = button(tr("Add column"), self.desk.add_column, icon="plus")
+        self.history_menu = HistoryMenu(self.history)
+        self.history.setMenu(self.history_menu)
+        self.history_menu.aboutToShow.connect(
+            lambda: self.history_menu.fill(self.controller.history, self.controller.conversation)
+        )
+        self.history_menu.chosen.connect(self._show_conversation)
+        self.history_menu.trash_clicked.connect(self._trash_conversation)
+        self.add = button(tr("Add column"), self.controller.add_column, icon="plus")
         self.add.setToolTip(tr("Adds a model that answers the same prompts"))
-        self.tally = button(tr("Votes"), self.aside.show_votes)
+        self.tally = button(tr("Votes"), self.dialogs.show_votes)
         self.library = button(tr("Adapters…"), self.library_requested.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
@@ -113,10 +117,10 @@ class PlaygroundPage(AppPage):
             ),
             button(tr("Go to Model"), lambda: self.go_to.emit("model"), icon="model"),
         )
-        self.why = label("", "caption", wrap=True)
-        self.why.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        middle = cast(QVBoxLayout, self.empty.layout())
-        middle.insertWidget(middle.count() - 1, self.why)
+        self.reason = label("", "caption", wrap=True)
+        self.reason.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        empty_layout = cast(QVBoxLayout, self.empty.layout())
+        empty_layout.insertWidget(empty_layout.count() - 1, self.reason)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.empty)
         self.stack.addWidget(talk)
@@ -125,37 +129,36 @@ class PlaygroundPage(AppPage):
         self.setFocusProxy(self.prompt)
 
     def _wire(self) -> None:
-        desk = self.desk
-        desk.changed.connect(self.refresh)
-        desk.grew.connect(self._grow)
-        desk.said.connect(self.card.status.setText)
-        desk.failed.connect(self.state.messages.problem)
-        card = self.card
+        controller, card = self.controller, self.card
+        controller.changed.connect(self.refresh)
+        controller.grew.connect(self._grow)
+        controller.status_changed.connect(card.status.setText)
+        controller.failed.connect(self.state.messages.problem)
         card.sent.connect(self.ask_all)
-        card.stop_wanted.connect(desk.stop)
-        card.again_wanted.connect(self.again)
-        card.keep_wanted.connect(self.keep_prompt)
-        card.processor_wanted.connect(self._use_processor)
-        card.recalled.connect(lambda: self.edit(len(desk.kept.turns) - 1))
-        card.given_up.connect(self._give_up)
-        card.typed.connect(self._keep_draft)
-        card.sampling_chosen.connect(lambda sampling: desk.update(sampling=sampling))
+        card.stop_clicked.connect(controller.stop)
+        card.regenerate_clicked.connect(self.regenerate)
+        card.keep_clicked.connect(self.keep_prompt)
+        card.cpu_clicked.connect(self._use_cpu)
+        card.recalled.connect(lambda: self.edit(len(controller.conversation.turns) - 1))
+        card.canceled.connect(self._cancel)
+        card.typed.connect(self._save_draft)
+        card.sampling_chosen.connect(lambda sampling: controller.update(sampling=sampling))
         card.device_chosen.connect(self._device_chosen)
         self.blind.toggled.connect(self._blind_toggled)
-        self.compared.reordered.connect(self._place_columns)
-        self.compared.voted.connect(self._voted)
+        self.blind_vote.reordered.connect(self._place_columns)
+        self.blind_vote.voted.connect(self._voted)
         self.state.problems_changed.connect(self.refresh)
-        self.state.opened.connect(self._project_opened)
-        self.state.facts_changed.connect(self._facts_changed)
+        self.state.opened.connect(self._on_opened)
+        self.state.facts_changed.connect(self._on_facts_changed)
         shortcut = QShortcut(QKeySequence("Ctrl+R"), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        shortcut.activated.connect(self.card.again.click)
+        shortcut.activated.connect(self.card.regenerate.click)
 
-    # --- what the window asks -----------------------------------------------------------------
+    # --- called by the window -----------------------------------------------------------------
 
     def on_shown(self) -> None:
         """Search for models that runs have created since."""
-        self.desk.look()
+        self.controller.find_speakers()
         self.refresh()
 
     def press_primary(self) -> None:
@@ -167,85 +170,85 @@ class PlaygroundPage(AppPage):
         match event:
             case events.CheckpointSaved() | events.AdapterSaved() | events.Merged():
                 if self.isVisible():
-                    self.desk.look()
+                    self.controller.find_speakers()
 
-    def talk_to(self, speaker: AnySpeaker) -> None:
+    def chat_with(self, speaker: AnySpeaker) -> None:
         """Start a conversation with this model next to the base model; ignored while answering."""
-        if self.desk.busy:
-            self.desk.said.emit(
+        if self.controller.is_busy:
+            self.controller.status_changed.emit(
                 tr("Wait for the current answers or stop them before you choose another model.")
             )
             return
-        self.begin()
-        if len(self.desk.kept.speakers) == 1:
-            self.desk.add_column(speaker)
-        elif speaker not in self.desk.kept.speakers:
-            self.desk.choose(1, speaker)
+        self.start_new()
+        if len(self.controller.conversation.speakers) == 1:
+            self.controller.add_column(speaker)
+        elif speaker not in self.controller.conversation.speakers:
+            self.controller.choose(1, speaker)
         self.prompt.setFocus()
 
     def set_library(self, folders: tuple[str, ...]) -> None:
         """Set the folders of the adapter library."""
-        if folders != self.desk.library:
-            self.desk.library = folders
-            self.desk.look()
+        if folders != self.controller.library:
+            self.controller.library = folders
+            self.controller.find_speakers()
 
     def leave(self) -> None:
         """Stop the worker and save."""
-        self._keep_draft()
-        self.card.rest()
-        self.desk.leave()
+        self._save_draft()
+        self.card.discard_pending()
+        self.controller.leave()
 
-    # --- what the user does -------------------------------------------------------------------
+    # --- user actions -------------------------------------------------------------------------
 
     def ask_all(self) -> None:
         """Send the prompt to every column."""
-        if self.desk.busy:
+        if self.controller.is_busy:
             return
-        self._settle()
-        if self.compared.is_on and self.compared.revealed:
-            self.begin()
-        if self.compared.is_on and not self.desk.kept.turns:
-            self.compared.shuffle()
-        self._keep_draft()
-        if self.desk.send(self.prompt.text(), instead_of=self.editing):
+        self._flush_weights()
+        if self.blind_vote.is_on and self.blind_vote.revealed:
+            self.start_new()
+        if self.blind_vote.is_on and not self.controller.conversation.turns:
+            self.blind_vote.shuffle()
+        self._save_draft()
+        if self.controller.send(self.prompt.text(), instead_of=self.editing):
             self.editing = None
-            self.card.write("", self.card.system.toPlainText())
+            self.card.set_texts("", self.card.system.toPlainText())
             self.refresh()
 
-    def again(self, columns: Sequence[int] = ()) -> None:
+    def regenerate(self, columns: Sequence[int] = ()) -> None:
         """Generate another answer to the last prompt, in some columns or in all."""
-        self._settle()
-        self.desk.again(columns)
+        self._flush_weights()
+        self.controller.regenerate(columns)
 
-    def _settle(self) -> None:
+    def _flush_weights(self) -> None:
         """Apply pending changes of adapter weights."""
         for each in self.columns:
-            each.settle()
+            each.flush_weights()
 
-    def begin(self) -> None:
+    def start_new(self) -> None:
         """Start a new conversation."""
-        if not self.desk.busy:
+        if not self.controller.is_busy:
             self.editing = None
-            self.compared.begin()
-            self.desk.new()
+            self.blind_vote.reset()
+            self.controller.start_new()
             self.refresh()
             self.prompt.setFocus()
 
     def edit(self, turn: int) -> None:
         """Move the prompt of a turn back into the prompt box to branch from there."""
-        if 0 <= turn < len(self.desk.kept.turns) and not self.desk.busy:
+        if 0 <= turn < len(self.controller.conversation.turns) and not self.controller.is_busy:
             self.editing = turn
-            self.prompt.setPlainText(self.desk.kept.turns[turn].user)
+            self.prompt.setPlainText(self.controller.conversation.turns[turn].user)
             self.prompt.selectAll()
             self.prompt.setFocus()
             self.refresh()
 
     def keep_prompt(self) -> None:
         """Add the current or last prompt to the sample prompts of the training."""
-        turns = self.desk.kept.turns
+        turns = self.controller.conversation.turns
         text = self.prompt.text().strip() or (turns[-1].user if turns else "")
-        now = self.state.get("training", "sample_prompts")
-        known = [str(each) for each in now] if isinstance(now, list | tuple) else []
+        prompts = self.state.get("training", "sample_prompts")
+        known = [str(each) for each in prompts] if isinstance(prompts, list | tuple) else []
         if text and text not in known:
             title = tr("Add sample prompt")
             self.state.change(title, [("training", "sample_prompts", [*known, text])])
@@ -261,51 +264,61 @@ class PlaygroundPage(AppPage):
         self.refresh()
         self.prompt.setFocus()
 
-    # --- what is shown ------------------------------------------------------------------------
+    # --- display ------------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
         """Update everything except the answer that is being generated."""
-        if not self.isVisible():  # nobody looks: `on_shown` does it
+        if not self.isVisible():  # `on_shown` refreshes the page
             return
-        desk, missing = self.desk, self.desk.missing()
-        self.stack.setCurrentIndex(0 if missing else 1)
-        self.why.setText(missing)
-        count, busy = len(desk.kept.speakers), desk.busy
-        hidden = self.compared.is_hiding
-        for place, number in enumerate(self.compared.order):
-            shown = self.columns[number]
-            shown.setVisible(number < count)
-            if number < count:
-                letter = tr("Answer {letter}").format(letter="ABC"[place])
-                shown.show_conversation(desk.kept, blind=letter if hidden else "")
-                shown.menu.show_choices(desk.choices)
-                shown.close_.setVisible(count > 1 and not self.blind.isChecked())
-                waits: Waiting = "answering" if desk.waiting.get(number) else "waiting"
-                shown.set_waiting(waits if number in desk.waiting else "")
-                shown.set_busy(busy)
-                if text := desk.waiting.get(number):
-                    shown.grow(0, text, 0)
-        self._show_tools(busy, count, bool(missing))
-        self._show_prompt_box()
-        self.compared.show_bar()
+        controller = self.controller
+        blocker = controller.blocker()
+        self.stack.setCurrentIndex(0 if blocker else 1)
+        self.reason.setText(blocker)
+        for position, number in enumerate(self.blind_vote.order):
+            self._refresh_column(position, number)
+        self._refresh_tools(is_blocked=bool(blocker))
+        self._refresh_prompt_box()
+        self.blind_vote.show_bar()
 
-    def _show_tools(self, busy: bool, count: int, missing: bool) -> None:
-        desk, found = self.desk, self.state.facts.devices
-        kept_out = desk.is_kept_out() and desk.device != "cpu"
-        self.card.show_state(busy=busy, answered=bool(desk.kept.turns), kept_out=kept_out)
-        voting = self.compared.is_on and bool(desk.kept.turns)
-        self.add.setEnabled(count < COLUMNS and not busy and not voting)
+    def _refresh_column(self, position: int, number: int) -> None:
+        controller, chat = self.controller, self.columns[number]
+        count = len(controller.conversation.speakers)
+        chat.setVisible(number < count)
+        if number >= count:
+            return
+        letter = tr("Answer {letter}").format(letter="ABC"[position])
+        blind = letter if self.blind_vote.is_hiding else ""
+        chat.show_conversation(controller.conversation, blind=blind)
+        chat.menu.show_choices(controller.choices)
+        chat.close_button.setVisible(count > 1 and not self.blind.isChecked())
+        text = controller.waiting.get(number)
+        state: Waiting = "" if text is None else "answering" if text else "waiting"
+        chat.set_waiting(state)
+        chat.set_busy(controller.is_busy)
+        if text:
+            chat.grow(0, text, 0)
+
+    def _refresh_tools(self, *, is_blocked: bool) -> None:
+        controller, machine = self.controller, self.state.facts.devices
+        conversation, busy = controller.conversation, controller.is_busy
+        is_device_busy = controller.is_device_busy() and controller.device != "cpu"
+        has_turns = bool(conversation.turns)
+        self.card.show_state(busy=busy, answered=has_turns, device_busy=is_device_busy)
+        is_voting = self.blind_vote.is_on and has_turns
+        can_add = len(conversation.speakers) < COLUMNS
+        self.add.setEnabled(can_add and not busy and not is_voting)
         for part in (self.new, self.history, self.blind):
             part.setEnabled(not busy)
         for part in (self.new, self.history, self.blind, self.tally, self.add, self.library):
-            part.setVisible(not missing)
-        names = [each.name for each in found.devices] if found is not None else []
-        self.card.show_settings(desk.kept.sampling, [*dict.fromkeys([*names, "cpu"])], desk.device)
+            part.setVisible(not is_blocked)
+        names = [each.name for each in machine.devices] if machine is not None else []
+        devices = [*dict.fromkeys([*names, "cpu"])]
+        self.card.show_settings(conversation.sampling, devices, controller.device)
 
-    def _show_prompt_box(self) -> None:
-        kept, card = self.desk.kept, self.card
+    def _refresh_prompt_box(self) -> None:
+        conversation, card = self.controller.conversation, self.card
         if not card.is_typing and self.editing is None:
-            card.write(card.prompt.text() or kept.draft, kept.system)
+            card.set_texts(card.prompt.text() or conversation.draft, conversation.system)
         notes = []
         if self.editing is not None:
             notes.append(
@@ -314,79 +327,79 @@ class PlaygroundPage(AppPage):
                     " or press Esc to cancel."
                 )
             )
-        if self.desk.device_taken() and not self.desk.device:
+        if self.controller.is_device_needed() and not self.controller.device:
             notes.append(tr("Training is using the GPU; chat runs on the CPU."))
-        card.say(" ".join(notes))
+        card.show_note(" ".join(notes))
 
     def _place_columns(self) -> None:
         while self.side.takeAt(0) is not None:
             pass
-        for number in self.compared.order:
+        for number in self.blind_vote.order:
             self.side.addWidget(self.columns[number], 1)
 
     def _grow(self, number: int, start: int, text: str, tokens: int) -> None:
         self.columns[number].grow(start, text, tokens)
 
-    # --- smaller things -----------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
-    def _project_opened(self) -> None:
+    def _on_opened(self) -> None:
         self.editing = None
-        self.compared.begin()
-        self._write(self.desk.kept)
+        self.blind_vote.reset()
+        self._fill_boxes(self.controller.conversation)
 
-    def _write(self, kept: playground.Conversation) -> None:
+    def _fill_boxes(self, conversation: playground.Conversation) -> None:
         """Show the draft and the system prompt of a conversation."""
-        self.card.write(kept.draft, kept.system)
+        self.card.set_texts(conversation.draft, conversation.system)
         self.refresh()
 
-    def _give_up(self) -> None:
-        if self.desk.busy:
-            self.desk.stop()
+    def _cancel(self) -> None:
+        if self.controller.is_busy:
+            self.controller.stop()
         elif self.editing is not None:
             self.editing = None
             self.prompt.clear()
             self.refresh()
 
-    def _keep_draft(self) -> None:
+    def _save_draft(self) -> None:
         if self.editing is None:
-            self.desk.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
+            self.controller.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
 
     def _blind_toggled(self, _on: bool) -> None:
-        self.compared.begin()
-        self.compared.straighten()
+        self.blind_vote.reset()
+        self.blind_vote.restore_order()
         if self.blind.isChecked():
-            if len(self.desk.kept.speakers) < 2:
-                self.desk.add_column()
-            self.begin()
+            if len(self.controller.conversation.speakers) < 2:
+                self.controller.add_column()
+            self.start_new()
         self.refresh()
 
     def _device_chosen(self, name: str) -> None:
-        self.desk.device = name
+        self.controller.device = name
         self.refresh()
 
-    def _use_processor(self) -> None:
-        self.desk.device = "cpu"
-        self.again()
+    def _use_cpu(self) -> None:
+        self.controller.device = "cpu"
+        self.regenerate()
 
-    def _look_for_ollama(self) -> None:
+    def _find_ollama(self) -> None:
         self.ask.emit(commands.InspectOllama(host=self.state.ollama_host()))
 
-    def _facts_changed(self, name: str) -> None:
-        found = self.state.facts.ollama
-        if name == "ollama" and found is not None:
-            self.desk.show_ollama(speakers.in_ollama(found.models, found.host))
+    def _on_facts_changed(self, name: str) -> None:
+        server = self.state.facts.ollama
+        if name == "ollama" and server is not None:
+            self.controller.show_ollama(speakers.in_ollama(server.models, server.host))
         self.refresh()
 
-    def _show_earlier(self, kept: playground.Conversation) -> None:
-        self.editing, self.compared.revealed = None, True
-        self._keep_draft()
-        self.desk.show(kept)
-        self._write(kept)
+    def _show_conversation(self, conversation: playground.Conversation) -> None:
+        self.editing, self.blind_vote.revealed = None, True
+        self._save_draft()
+        self.controller.show(conversation)
+        self._fill_boxes(conversation)
 
-    def _throw_away(self) -> None:
-        self.desk.store.flush()
+    def _trash_conversation(self) -> None:
+        self.controller.store.flush()
         folder = self.state.draft.folder
         if folder is not None:
-            file = playground.Playground(folder).file(self.desk.kept)
+            file = playground.Playground(folder).file(self.controller.conversation)
             if not file.exists() or QFile.moveToTrash(str(file)):
-                self.desk.forget()
+                self.controller.remove_current()

@@ -8,8 +8,8 @@ from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.gui.language import tr
 
-#: Lines shown before the box scrolls.
-_LINES = 6
+#: Maximum number of visible lines.
+_MAX_LINES = 6
 
 
 class PromptBox(QPlainTextEdit):
@@ -23,7 +23,7 @@ class PromptBox(QPlainTextEdit):
 
     sent = Signal()
     recalled = Signal()
-    given_up = Signal()
+    canceled = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
@@ -48,7 +48,7 @@ class PromptBox(QPlainTextEdit):
             case Qt.Key.Key_Up if not self.text():
                 self.recalled.emit()
             case Qt.Key.Key_Escape:
-                self.given_up.emit()
+                self.canceled.emit()
             case _:
                 super().keyPressEvent(event)
 
@@ -64,7 +64,7 @@ class PromptBox(QPlainTextEdit):
             self._fit()
 
     def _fit(self) -> None:
-        lines = min(max(self.document().blockCount(), 2), _LINES)
+        lines = min(max(self.document().blockCount(), 2), _MAX_LINES)
         margins = self.contentsMargins().top() + self.contentsMargins().bottom() + 14
         height = lines * self.fontMetrics().lineSpacing() + margins
         if height != self.height():

@@ -10,13 +10,13 @@ from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QWidget
 from lora_studio.core.chat import Sampling
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.playground.prompt_box import PromptBox
-from lora_studio.gui.pages.playground.sampling_panel import SamplingPanel, summary
+from lora_studio.gui.pages.playground.sampling_panel import SamplingPanel, summarize
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Spacing, set_icon
 from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 
-#: Milliseconds without a key after which what is typed is worth keeping.
-_PAUSE = 400
+#: Milliseconds without typing before `typed` is emitted.
+_TYPED_DELAY = 400
 
 
 class PromptCard(Card):
@@ -33,12 +33,12 @@ class PromptCard(Card):
     """
 
     sent = Signal()
-    stop_wanted = Signal()
-    again_wanted = Signal()
-    keep_wanted = Signal()
-    processor_wanted = Signal()
+    stop_clicked = Signal()
+    regenerate_clicked = Signal()
+    keep_clicked = Signal()
+    cpu_clicked = Signal()
     recalled = Signal()
-    given_up = Signal()
+    canceled = Signal()
     typed = Signal()
     sampling_chosen = Signal(object)
     device_chosen = Signal(str)
@@ -60,38 +60,38 @@ class PromptCard(Card):
         self.device.setAccessibleName(tr("Device"))
         self.device.setToolTip(tr("Device"))
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.keep = button(tr("Keep"), self.keep_wanted.emit, icon="sample")
+        self.keep = button(tr("Add to samples"), self.keep_clicked.emit, icon="sample")
         self.keep.setToolTip(
             tr(
                 "Adds this prompt to the sample prompts, which the model answers at every "
                 "evaluation during training"
             )
         )
-        self.again = button(tr("Regenerate"), self.again_wanted.emit, icon="refresh")
-        self.again.setToolTip("Ctrl+R")
-        self.stop = button(tr("Stop"), self.stop_wanted.emit, icon="stop")
+        self.regenerate = button(tr("Regenerate"), self.regenerate_clicked.emit, icon="refresh")
+        self.regenerate.setToolTip("Ctrl+R")
+        self.stop = button(tr("Stop"), self.stop_clicked.emit, icon="stop")
         self.stop.setToolTip(tr("Stop generating (Esc)"))
         self.send = button(tr("Send"), self.sent.emit, kind="primary")
         self.send.setToolTip(tr("Send (Enter or Ctrl+Enter)"))
-        self.on_processor = button(tr("Answer on the CPU"), self.processor_wanted.emit)
+        self.use_cpu = button(tr("Answer on the CPU"), self.cpu_clicked.emit)
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
         settings = QWidget()
         flow = FlowLayout(settings)
         for part in (self.with_system, self.sampling, self.device, self.keep):
             flow.addWidget(part)
-        tools = row(settings, self.status, self.on_processor, self.again, self.stop, self.send)
+        tools = row(settings, self.status, self.use_cpu, self.regenerate, self.stop, self.send)
         tools.setStretch(0, 1)
         self.add(self.note, self.system, self.prompt, tools)
         self.body.setSpacing(Spacing.S)
-        self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
+        self._typing = QTimer(self, singleShot=True, interval=_TYPED_DELAY)
         self._wire()
 
     def _wire(self) -> None:
         self._typing.timeout.connect(self.typed)
         self.prompt.sent.connect(self.sent)
         self.prompt.recalled.connect(self.recalled)
-        self.prompt.given_up.connect(self.given_up)
+        self.prompt.canceled.connect(self.canceled)
         self.prompt.textChanged.connect(self._typing.start)
         self.system.textChanged.connect(self._typing.start)
         self.panel.changed.connect(self.sampling_chosen)
@@ -104,39 +104,39 @@ class PromptCard(Card):
         """Whether there is text that `typed` hasn't reported yet."""
         return self._typing.isActive()
 
-    def rest(self) -> None:
+    def discard_pending(self) -> None:
         """Discard a pending `typed` signal."""
         self._typing.stop()
 
-    def write(self, prompt: str, system: str) -> None:
+    def set_texts(self, prompt: str, system: str) -> None:
         """Replace prompt and system prompt."""
         if prompt != self.prompt.text():
             self.prompt.setPlainText(prompt)
         if system != self.system.toPlainText():
             self.system.setPlainText(system)
-        self.rest()
+        self.discard_pending()
 
-    def show_state(self, *, busy: bool, answered: bool, kept_out: bool) -> None:
+    def show_state(self, *, busy: bool, answered: bool, device_busy: bool) -> None:
         """Show the buttons that apply: while answering, afterwards, and while a job uses the
         device.
         """
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
-        self.on_processor.setVisible(kept_out and not busy)
-        self.again.setVisible(answered and not busy and not kept_out)
+        self.use_cpu.setVisible(device_busy and not busy)
+        self.regenerate.setVisible(answered and not busy and not device_busy)
 
     def show_settings(self, sampling: Sampling, devices: Sequence[str], device: str) -> None:
         """Show sampling, the available devices and the selected one."""
-        self.sampling.setText(summary(sampling))
+        self.sampling.setText(summarize(sampling))
         self.panel.show_sampling(sampling)
         items = ["", *devices]
-        if [self.device.itemData(place) for place in range(self.device.count())] != items:
+        if [self.device.itemData(index) for index in range(self.device.count())] != items:
             self.device.clear()
             for each in items:
                 self.device.addItem(each or tr("Project device"), each)
         self.device.setCurrentIndex(max(0, self.device.findData(device)))
 
-    def say(self, text: str) -> None:
+    def show_note(self, text: str) -> None:
         """Show a note above the prompt, "" for none."""
         self.note.setText(text)
         self.note.setVisible(bool(text))

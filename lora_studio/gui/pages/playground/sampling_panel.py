@@ -34,18 +34,18 @@ class SamplingPanel(QFrame):
         grid = QGridLayout()
         grid.setHorizontalSpacing(Spacing.L)
         grid.setVerticalSpacing(Spacing.S)
-        for place, name in enumerate(Sampling.model_fields):
+        for line, name in enumerate(Sampling.model_fields):
             about = facts(Sampling, name)
             control = LineControl(about)
             control.setToolTip(tr(about.description))
             control.line.setAccessibleName(tr(about.title))
             control.edited.connect(lambda value, name=name: self._edit(name, value))
-            control.left.connect(self._show)
-            named = label(tr(about.title), "label")
-            named.setBuddy(control.line)
-            named.setToolTip(tr(about.description))
-            grid.addWidget(named, place, 0)
-            grid.addWidget(control, place, 1)
+            control.left.connect(self._refresh)
+            title = label(tr(about.title), "label")
+            title.setBuddy(control.line)
+            title.setToolTip(tr(about.description))
+            grid.addWidget(title, line, 0)
+            grid.addWidget(control, line, 1)
             self.controls[name] = control
         self.error = label("", "error", wrap=True)
         self.greedy = button(tr("Greedy"), self._greedy)
@@ -65,13 +65,12 @@ class SamplingPanel(QFrame):
     def show_sampling(self, sampling: Sampling) -> None:
         """Show sampling settings."""
         self._sampling = sampling
-        self._show()
+        self._refresh()
 
     def open_at(self, target: QPushButton) -> None:
         """Open above a button, with the first field focused."""
         self.adjustSize()
-        place = target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Spacing.XS))
-        self.move(place)
+        self.move(target.mapToGlobal(QPoint(0, -self.sizeHint().height() - Spacing.XS)))
         self.show()
         first = next(iter(self.controls.values()))
         first.line.setFocus()
@@ -84,7 +83,7 @@ class SamplingPanel(QFrame):
         else:
             super().keyPressEvent(event)
 
-    def _show(self) -> None:
+    def _refresh(self) -> None:
         for name, control in self.controls.items():
             control.show_value(getattr(self._sampling, name))
             control.set_invalid(False)
@@ -94,28 +93,31 @@ class SamplingPanel(QFrame):
         if isinstance(value, str):
             value = parse(value, facts(Sampling, name))
         try:
-            made = Sampling.model_validate(self._sampling.model_dump() | {name: value})
+            sampling = Sampling.model_validate(self._sampling.model_dump() | {name: value})
         except ValueError:
             about = facts(Sampling, name)
             self.controls[name].set_invalid(True)
-            between = tr("{field} must be between {low:g} and {high:g}.")
+            message = tr("{field} must be between {low:g} and {high:g}.")
             self.error.setText(
-                between.format(field=tr(about.title), low=about.minimum, high=about.maximum)
+                message.format(field=tr(about.title), low=about.minimum, high=about.maximum)
             )
             self.error.show()
             return
-        self._set(made)
+        self._set(sampling)
 
     def _greedy(self) -> None:
         self._set(self._sampling.model_copy(update={"temperature": 0.0}))
 
     def _set(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._show()
+        self._refresh()
         self.changed.emit(sampling)
 
 
-def summary(sampling: Sampling) -> str:
+def summarize(sampling: Sampling) -> str:
     """Return the settings in short, for the button that opens the popup."""
-    drawn = tr("Greedy") if sampling.temperature == 0 else f"T {sampling.temperature:g}"
-    return tr("{how} · {count} tokens").format(how=drawn, count=sampling.max_tokens)
+    if sampling.temperature == 0:
+        return tr("Greedy · {count} tokens").format(count=sampling.max_tokens)
+    return tr("T {temperature:g} · {count} tokens").format(
+        temperature=sampling.temperature, count=sampling.max_tokens
+    )

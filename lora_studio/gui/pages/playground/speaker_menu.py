@@ -16,8 +16,8 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.theme import Size, Spacing, current, pixmap
 
-#: Runs that are listed themselves; older ones stand in a menu of their own.
-_RUNS = 12
+#: Number of runs at the top level of the menu; older ones are in a submenu.
+_MAX_RUNS = 12
 
 
 class SpeakerMenu(QPushButton):
@@ -30,7 +30,7 @@ class SpeakerMenu(QPushButton):
     """
 
     chosen = Signal(object)
-    ollama_wanted = Signal()
+    ollama_requested = Signal()
     library_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -38,7 +38,7 @@ class SpeakerMenu(QPushButton):
         super().__init__(parent)
         self._speaker: AnySpeaker = AdapterSpeaker()
         self._choices: tuple[SpeakerOption, ...] = ()
-        self._full = ""
+        self._full_name = ""
         self._menu = QMenu(self)
         self.clicked.connect(self.open_menu)
         self.setProperty("kind", "choice")
@@ -52,9 +52,9 @@ class SpeakerMenu(QPushButton):
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
         """Show a model; `name` replaces its own name during a blind comparison."""
         self._speaker = speaker
-        self._full = name or tell(chat.shown(speaker))
-        self.setAccessibleName(tr("Model: {name}").format(name=self._full))
-        self.setToolTip(self._full)
+        self._full_name = name or tell(chat.shown(speaker))
+        self.setAccessibleName(tr("Model: {name}").format(name=self._full_name))
+        self.setToolTip(self._full_name)
         self._elide()
 
     def open_menu(self) -> None:
@@ -82,23 +82,23 @@ class SpeakerMenu(QPushButton):
         """Paint the arrow of a combo box at the trailing edge."""
         super().paintEvent(event)
         arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
-        leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        is_right_to_left = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         painter = QPainter(self)
         side = Size.scaled(16)
-        place = Spacing.S if leftwards else self.width() - side - Spacing.S
-        painter.drawPixmap(place, (self.height() - side) // 2, arrow)
+        x = Spacing.S if is_right_to_left else self.width() - side - Spacing.S
+        painter.drawPixmap(x, (self.height() - side) // 2, arrow)
         painter.end()
 
     def _elide(self) -> None:
-        room = max(40, self.width() - 48)
+        width = max(40, self.width() - 48)
         self.setText(
             self.fontMetrics()
-            .elidedText(self._full, Qt.TextElideMode.ElideMiddle, room)
+            .elidedText(self._full_name, Qt.TextElideMode.ElideMiddle, width)
             .replace("&", "&&")
         )
 
     @property
-    def menu_(self) -> QMenu:
+    def popup_menu(self) -> QMenu:
         """The menu as it was last opened."""
         return self._menu
 
@@ -114,15 +114,15 @@ class SpeakerMenu(QPushButton):
         groups: dict[str, list[SpeakerOption]] = {}
         for choice in self._choices:
             groups.setdefault(choice.group, []).append(choice)
-        own, runs = _parted(groups)
+        own, runs = _split_groups(groups)
         for group in own:
             self._add_group(menu, group, groups[group])
         if runs and own:
             menu.addSeparator()
         older = QMenu(tr("Older runs"), menu)
-        for place, group in enumerate(runs):
-            self._add_group(menu if place < _RUNS else older, group, groups[group])
-        if len(runs) > _RUNS:
+        for index, group in enumerate(runs):
+            self._add_group(menu if index < _MAX_RUNS else older, group, groups[group])
+        if len(runs) > _MAX_RUNS:
             menu.addMenu(older)
         menu.addSeparator()
         self._add_ollama(menu, groups.get("Ollama", []))
@@ -142,25 +142,27 @@ class SpeakerMenu(QPushButton):
         inner = menu.addMenu("Ollama")
         for choice in choices:
             self._add(inner, choice.title, choice.speaker)
-        inner.addAction(tr("Refresh"), self.ollama_wanted.emit)
+        inner.addAction(tr("Refresh"), self.ollama_requested.emit)
 
     def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(tr("Combine with"))
         assert isinstance(self._speaker, AdapterSpeaker)
-        now = self._speaker.adapters
+        current = self._speaker.adapters
         for choice in choices:
             assert isinstance(choice.speaker, AdapterSpeaker)
             more = choice.speaker.adapters
-            if more[0].folder not in {each.folder for each in now}:
+            if more[0].folder not in {each.folder for each in current}:
                 name = f"{choice.group}: {choice.title}".replace("&", "&&")
-                inner.addAction(name, self._choosing(AdapterSpeaker(adapters=(*now, *more))))
+                inner.addAction(
+                    name, self._choose_later(AdapterSpeaker(adapters=(*current, *more)))
+                )
 
     def _add(self, menu: QMenu, title: str, speaker: AnySpeaker) -> None:
-        action = menu.addAction(title.replace("&", "&&"), self._choosing(speaker))
+        action = menu.addAction(title.replace("&", "&&"), self._choose_later(speaker))
         action.setCheckable(True)
         action.setChecked(speaker == self._speaker)
 
-    def _choosing(self, speaker: AnySpeaker) -> Callable[[], None]:
+    def _choose_later(self, speaker: AnySpeaker) -> Callable[[], None]:
         return lambda: self.chosen.emit(speaker)
 
     def _pick_adapter(self) -> None:
@@ -178,7 +180,7 @@ class SpeakerMenu(QPushButton):
         dialog.open()
 
 
-def _parted(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
+def _split_groups(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
     """Return the groups that aren't runs, and the names of the runs."""
     own = ("Base", "Adapter library")
     runs = [name for name in groups if name not in (*own, "Ollama")]

@@ -15,9 +15,9 @@ from lora_studio.core.runs.speakers import SpeakerOption
 from lora_studio.gui.threads import BackgroundReader
 
 #: Milliseconds without a change after which a conversation is saved.
-_PAUSE = 600
-#: Runs that are looked into for something to talk to, the newest first.
-_RUNS = 300
+_SAVE_DELAY = 600
+#: Maximum number of runs, newest first, that are searched for models.
+_MAX_RUNS = 300
 
 
 class PlaygroundStore(QObject):
@@ -38,123 +38,121 @@ class PlaygroundStore(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         """Start without a project."""
         super().__init__(parent)
-        self._place: Playground | None = None
+        self._playground: Playground | None = None
         self._unsaved: dict[str, Conversation] = {}
-        self._works: list[BackgroundReader] = []
+        self._threads: list[BackgroundReader] = []
         self._saving: BackgroundReader | None = None
-        self._look: object = None  # stands for the latest look for who can answer
-        self._pause = QTimer(self, singleShot=True, interval=_PAUSE)
-        self._pause.timeout.connect(self._save_soon)
+        self._search_token: object = None  # identifies the latest search for models
+        self._save_timer = QTimer(self, singleShot=True, interval=_SAVE_DELAY)
+        self._save_timer.timeout.connect(self._save_soon)
 
     def open(self, project: Path | None) -> None:
         """Switch to another project, or none, after saving pending changes."""
         self.flush()
-        for work in self._works:
+        for work in self._threads:
             work.requestInterruption()
-        self._place = Playground(project) if project is not None else None
-        if (place := self._place) is not None:
+        self._playground = Playground(project) if project is not None else None
+        if (opened := self._playground) is not None:
             self._begin(
-                lambda work: place.conversations(),
-                lambda found: self.loaded.emit(found) if place is self._place else None,
+                lambda _: opened.conversations(),
+                lambda found: self.loaded.emit(found) if opened is self._playground else None,
             )
 
-    def look(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
+    def find_speakers(self, runs: Path, own: str, folders: tuple[str, ...]) -> None:
         """Search for models to chat with: the project's model `own`, runs, and adapter
         `folders`.
         """
-        place = self._place
+        opened = self._playground
 
-        def work(background: BackgroundReader) -> list[SpeakerOption]:
-            found = _of_model(own)
-            for run in background.cooperative_iter(folder.list_runs(runs)[:_RUNS]):
-                found += speakers.of_run(run)
-            return [*found, *speakers.of_adapters(folders)]
+        def work(thread: BackgroundReader) -> list[SpeakerOption]:
+            options = _options_of_model(own)
+            for run in thread.cooperative_iter(folder.list_runs(runs)[:_MAX_RUNS]):
+                options += speakers.of_run(run)
+            return [*options, *speakers.of_adapters(folders)]
 
-        def tell(found: object) -> None:
+        def deliver(options: object) -> None:
             """Discard the result of a search that a later one has replaced."""
-            if place is self._place and look is self._look:
-                self.choices_found.emit(found)
+            if opened is self._playground and token is self._search_token:
+                self.choices_found.emit(options)
 
-        look = self._look = object()
-        self._begin(work, tell)
+        token = self._search_token = object()
+        self._begin(work, deliver)
 
-    def keep(self, conversation: Conversation) -> None:
+    def save_later(self, conversation: Conversation) -> None:
         """Save a conversation shortly."""
-        if self._place is not None:
+        if self._playground is not None:
             self._unsaved[conversation.id] = conversation
-            self._pause.start()
+            self._save_timer.start()
 
     def vote(self, vote: Vote) -> None:
         """Add a vote and emit all votes."""
-        if (place := self._place) is None:
+        if (opened := self._playground) is None:
             return
 
         def work(_: BackgroundReader) -> list[Vote]:
-            place.vote(vote)
-            return place.votes()
+            opened.vote(vote)
+            return opened.votes()
 
         self._begin(work, self.voted.emit)
 
     def ask_votes(self, then: Callable[[object], None]) -> None:
         """Read all votes."""
-        if (place := self._place) is not None:
-            self._begin(lambda _: place.votes(), then)
+        if (opened := self._playground) is not None:
+            self._begin(lambda _: opened.votes(), then)
 
     def flush(self) -> None:
         """Save pending changes now."""
-        self._pause.stop()
+        self._save_timer.stop()
         waiting, self._unsaved = self._unsaved, {}
         for conversation in waiting.values():
             self._write(conversation)
 
     def leave(self) -> None:
         """Save pending changes and stop all threads."""
-        for work in self._works:
+        for work in self._threads:
             work.drop()
         self.flush()
 
     def _save_soon(self) -> None:
-        place, (waiting, self._unsaved) = self._place, (self._unsaved, {})
-        if place is None or not waiting:
+        opened, (waiting, self._unsaved) = self._playground, (self._unsaved, {})
+        if opened is None or not waiting:
             return
-        if (
-            self._saving in self._works
-        ):  # one after another, so that an older state never comes last
+        if self._saving in self._threads:  # one at a time, so that the newest state is saved last
             self._unsaved = waiting | self._unsaved
-            self._pause.start()
+            self._save_timer.start()
             return
 
         def work(_: BackgroundReader) -> None:
             for conversation in waiting.values():
-                place.save(conversation)
+                opened.save(conversation)
 
         self._saving = self._begin(work, lambda _: None)
 
     def _write(self, conversation: Conversation) -> None:
-        assert self._place is not None
+        assert self._playground is not None
         try:
-            self._place.save(conversation)
+            self._playground.save(conversation)
         except ProblemError as error:
             self.failed.emit(error.problems[0])
 
     def _begin(
         self, work: Callable[[BackgroundReader], object], then: Callable[[object], object]
     ) -> BackgroundReader:
-        # The result travels with what is done with it: a signal of a thread that leads to a bare
-        # function would call it in that thread. The thread travels too: to delete one whose signal
-        # still waits for the window would lose that signal.
-        def carry_out(
-            background: BackgroundReader,
+        # The callback is part of the result: a thread's signal connected to a plain function would
+        # call it in that thread. So is the thread: deleting it before its queued signal is
+        # delivered would lose the signal.
+        def run(
+            thread: BackgroundReader,
         ) -> tuple[BackgroundReader, Callable[[object], object], object]:
             try:
-                return background, then, work(background)
+                return thread, then, work(thread)
             except ProblemError as error:
-                return background, self.failed.emit, error.problems[0]
+                return thread, self.failed.emit, error.problems[0]
 
-        thread = BackgroundReader(carry_out, self)
+        thread = BackgroundReader(run, self)
         thread.done.connect(self._deliver)
         thread.failed.connect(self.failed)
-        self._works.append(thread)
+        self._threads.append(thread)
         thread.start()
         return thread
 
@@ -162,14 +160,14 @@ class PlaygroundStore(QObject):
         self, outcome: tuple[BackgroundReader, Callable[[object], object], object]
     ) -> None:
         thread, then, result = outcome
-        if thread in self._works:
-            self._works.remove(thread)
-            thread.wait()  # a moment: it had nothing more to do
+        if thread in self._threads:
+            self._threads.remove(thread)
+            thread.wait()  # returns at once: the work is done
             thread.deleteLater()
         then(result)
 
 
-def _of_model(source: str) -> list[SpeakerOption]:
+def _options_of_model(source: str) -> list[SpeakerOption]:
     """Return the project's model if it is a GGUF file, which llama.cpp runs."""
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():

@@ -31,55 +31,63 @@ class TurnView(QWidget):
     """
 
     edit_clicked = Signal()
-    again_clicked = Signal()
+    regenerate_clicked = Signal()
     tokens_clicked = Signal()
-    take_chosen = Signal(int)
+    version_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Start empty."""
         super().__init__(parent)
         self._answers = TurnAnswers()
-        self._waiting = self._last = self._blind = False
-        self.asked = GrowingText(tr("Your prompt"))
-        self.asked.setProperty("plain", "asked")
+        self._is_waiting = self._is_last = self._is_blind = False
+        self.prompt = GrowingText(tr("Your prompt"))
+        self.prompt.setProperty("plain", "asked")
         self.answer = AnswerText(tr("Answer"))
         self.facts = ElidedLabel("", "caption")
         self.edit = tool_button("edit", tr("Edit and branch from here"), self.edit_clicked.emit)
         self.copy = tool_button("copy", tr("Copy answer"), self._copy)
-        self.again = tool_button("refresh", tr("Regenerate (Ctrl+R)"), self.again_clicked.emit)
+        self.regenerate = tool_button(
+            "refresh", tr("Regenerate (Ctrl+R)"), self.regenerate_clicked.emit
+        )
         self.tokens = tool_button("tokens", tr("Show prompt tokens"), self.tokens_clicked.emit)  # fmt: skip
         self.raw = tool_button("code", tr("Show raw text"))
         self.raw.setCheckable(True)
         self.raw.toggled.connect(self.answer.set_raw)
-        self.before = tool_button("back", tr("Previous answer"), lambda: self._turn(-1))
-        self.after = tool_button("chevron-right", tr("Next answer"), lambda: self._turn(1))
-        self.place = label(role="caption")
+        self.previous = tool_button("back", tr("Previous answer"), lambda: self._switch(-1))
+        self.next = tool_button("chevron-right", tr("Next answer"), lambda: self._switch(1))
+        self.position = label(role="caption")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, Spacing.S)
         layout.setSpacing(Spacing.XS)
         layout.addLayout(row(label(tr("You"), "caption"), None, self.edit, spacing=0))
-        layout.addWidget(self.asked)
+        layout.addWidget(self.prompt)
         layout.addSpacing(Spacing.XS)
         layout.addWidget(self.answer)
-        tools = (self.before, self.place, self.after, self.raw, self.again, self.copy, self.tokens)
+        tools = (
+            self.previous,
+            self.position,
+            self.next,
+            self.raw,
+            self.regenerate,
+            self.copy,
+            self.tokens,
+        )
         layout.addLayout(row(self.facts, *tools, spacing=0))
 
     def show_turn(self, turn: Turn, column: int) -> None:
         """Show a prompt and the answers of a column to it."""
-        self.asked.show_text(turn.user)
+        self.prompt.show_text(turn.user)
         self._answers = turn.of(column)
-        take = self._answers.current
-        if take is None:
+        version = self._answers.current
+        if version is None:
             self.answer.show_text("")
             self.facts.setText("")
-        elif take.problem is not None:
-            self.answer.show_text(
-                f"✗ {tell(take.problem.what)} {tell(take.problem.remedy)}", "error"
-            )
+        elif (problem := version.problem) is not None:
+            self.answer.show_text(f"✗ {tell(problem.what)} {tell(problem.remedy)}", "error")
             self.facts.setText("")
         else:
-            self.answer.show_answer(take.text)
-            self.facts.setText(_facts(take))
+            self.answer.show_answer(version.text)
+            self.facts.setText(_facts_text(version))
         self.answer.setVisible(bool(self.answer.text()))
         self._show_tools()
 
@@ -87,55 +95,55 @@ class TurnView(QWidget):
         """Replace the answer from the character `start` on."""
         self.answer.show_text(self.answer.text()[:start] + text)
         self.answer.show()
-        if not self._blind:
+        if not self._is_blind:
             self.facts.setText(tr_n("{n} token", "{n} tokens", tokens) if tokens else "")
 
     def set_waiting(self, state: Waiting) -> None:
         """Set whether the answer is pending or being generated."""
         if state:
-            waits = tr("Waiting…") if state == "waiting" else tr("Generating…")
             self.answer.show_text("")
-            self.facts.setText(waits)
+            self.facts.setText(tr("Waiting…") if state == "waiting" else tr("Generating…"))
         self.answer.setVisible(bool(self.answer.text()))
-        self._waiting = bool(state)
+        self._is_waiting = bool(state)
         self._show_tools()
 
     def set_last(self, last: bool) -> None:
         """Allow only the last answer to be regenerated; later turns depend on earlier answers."""
-        self._last = last
+        self._is_last = last
         self._show_tools()
 
     def set_blind(self, blind: bool) -> None:
         """Hide details that could reveal the model, such as the speed."""
-        self._blind = blind
+        self._is_blind = blind
         if blind:
             self.facts.setText("")
         self._show_tools()
 
     def _show_tools(self) -> None:
-        several, idle = len(self._answers.takes), not self._waiting
-        for part in (self.before, self.after, self.place):
-            part.setVisible(idle and several > 1)
-        take = self._answers.current
-        self.raw.setVisible(idle and take is not None and has_markup(take.text))
+        count, idle = len(self._answers.takes), not self._is_waiting
+        for part in (self.previous, self.next, self.position):
+            part.setVisible(idle and count > 1)
+        version = self._answers.current
+        self.raw.setVisible(idle and version is not None and has_markup(version.text))
         self.edit.setVisible(idle)
         self.copy.setVisible(idle)
-        self.again.setVisible(idle and self._last)
-        self.tokens.setVisible(idle and not self._blind)
-        self.place.setText(f"{self._answers.shown + 1} / {several}")
-        self.before.setEnabled(self._answers.shown > 0)
-        self.after.setEnabled(self._answers.shown < several - 1)
+        self.regenerate.setVisible(idle and self._is_last)
+        self.tokens.setVisible(idle and not self._is_blind)
+        self.position.setText(f"{self._answers.shown + 1} / {count}")
+        self.previous.setEnabled(self._answers.shown > 0)
+        self.next.setEnabled(self._answers.shown < count - 1)
         self.copy.setEnabled(bool(self.answer.text()))
 
-    def _turn(self, direction: int) -> None:
-        self.take_chosen.emit(self._answers.shown + direction)
+    def _switch(self, direction: int) -> None:
+        self.version_chosen.emit(self._answers.shown + direction)
 
     def _copy(self) -> None:
         QApplication.clipboard().setText(self.answer.text())
 
 
-def _facts(take: AnswerVersion) -> str:
-    ending = {"length": tr("token limit reached"), "stopped": tr("stopped")}.get(take.ending, "")
-    speed = formatting.rate(take.tokens_per_s, tr("tokens")) if take.tokens_per_s else ""
-    parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)
+def _facts_text(version: AnswerVersion) -> str:
+    endings = {"length": tr("token limit reached"), "stopped": tr("stopped")}
+    speed = formatting.rate(version.tokens_per_s, tr("tokens")) if version.tokens_per_s else ""
+    count = tr_n("{n} token", "{n} tokens", version.tokens) if version.tokens else ""
+    parts = (count, speed, endings.get(version.ending, ""))
     return " · ".join(part for part in parts if part)

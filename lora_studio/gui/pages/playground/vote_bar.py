@@ -25,36 +25,36 @@ class VoteBar(QFrame):
         """Start hidden."""
         super().__init__(parent)
         self.setProperty("surface", "card")
-        self.words = label("", wrap=True)
+        self.text = label("", wrap=True)
         self.better: list[QPushButton] = []
-        for place, letter in enumerate("ABC"):
-            made = button(tr("{answer} is better").format(answer=letter), self._voting(place))
-            made.setToolTip(f"Alt+{place + 1}")
-            made.setShortcut(f"Alt+{place + 1}")
-            self.better.append(made)
+        for index, letter in enumerate("ABC"):
+            vote = button(tr("{answer} is better").format(answer=letter), self._vote_later(index))
+            vote.setToolTip(f"Alt+{index + 1}")
+            vote.setShortcut(f"Alt+{index + 1}")
+            self.better.append(vote)
         self.tie = button(tr("No difference"), lambda: self.voted.emit(-1))
         self.tie.setToolTip("Alt+0")
         self.tie.setShortcut("Alt+0")
-        layout = row(self.words, *self.better, self.tie)
+        layout = row(self.text, *self.better, self.tie)
         layout.setStretch(0, 1)
         layout.setContentsMargins(Spacing.M, Spacing.S, Spacing.M, Spacing.S)
         self.setLayout(layout)
         self.hide()
 
-    def _voting(self, place: int) -> Callable[[], None]:
-        return lambda: self.voted.emit(place)
+    def _vote_later(self, index: int) -> Callable[[], None]:
+        return lambda: self.voted.emit(index)
 
     def ask(self, columns: int) -> None:
         """Ask which of the answers is better."""
-        self.words.setText(tr("Which answer is better? Model names appear after you vote."))
-        for place, made in enumerate(self.better):
-            made.setVisible(place < columns)
+        self.text.setText(tr("Which answer is better? Model names appear after you vote."))
+        for index, vote in enumerate(self.better):
+            vote.setVisible(index < columns)
         self.tie.show()
         self.show()
 
-    def tell(self, text: str) -> None:
+    def show_result(self, text: str) -> None:
         """Show the result of the vote."""
-        self.words.setText(text)
-        for made in (*self.better, self.tie):
-            made.hide()
+        self.text.setText(text)
+        for vote in (*self.better, self.tie):
+            vote.hide()
         self.show()
