@@ -72,10 +72,6 @@
             <translation>4-Bit-Gewichte werden auf diesem Gerät nicht unterstützt</translation>
         </message>
         <message>
-            <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
-            <translation>4-Bit-Gewichte brauchen ein Viertel des Speichers von 16-Bit-Gewichten: Das kostet hier am wenigsten. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
-        </message>
-        <message>
             <source>4-bit, one row at a time: slower, far smaller</source>
             <translation>4 Bit, eine Zeile auf einmal: langsamer, viel kleiner</translation>
         </message>
@@ -428,10 +424,6 @@
             <translation>Notiz zu diesem Schritt</translation>
         </message>
         <message>
-            <source>Add rows, lower the rank, or begin as usual.</source>
-            <translation>Fügen Sie Zeilen hinzu, senken Sie den Rang, oder beginnen Sie wie üblich.</translation>
-        </message>
-        <message>
             <source>Add rows, lower the rank, or choose the default initialization.</source>
             <translation>Füge Zeilen hinzu, verkleinere den Rang, oder wähle die Standardinitialisierung.</translation>
         </message>
@@ -442,10 +434,6 @@
         <message>
             <source>Add the folder in which your models lie: those in it are listed here.</source>
             <translation>Fügen Sie den Ordner hinzu, in dem Ihre Modelle liegen: Sie werden hier aufgeführt.</translation>
-        </message>
-        <message>
-            <source>Add them to the target modules, or leave the choice of the backend open.</source>
-            <translation>Nehmen Sie sie in die Zielmodule auf, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Add them to the target modules, or set the backend to Auto.</source>
@@ -758,10 +746,6 @@
             <translation>Backend</translation>
         </message>
         <message>
-            <source>Backend: {title}, because {why}.</source>
-            <translation>Backend: {title}, denn: {why}.</translation>
-        </message>
-        <message>
             <source>Balanced</source>
             <translation>Ausgewogen</translation>
         </message>
@@ -784,10 +768,6 @@
         <message>
             <source>Begin as usual</source>
             <translation>Wie üblich beginnen</translation>
-        </message>
-        <message>
-            <source>Begin as usual, or choose a model that is not stored quantised.</source>
-            <translation>Beginnen Sie wie üblich, oder wählen Sie ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
             <source>Begins a run that merges it into the project's model.</source>
@@ -1446,10 +1426,6 @@
             <translation>Wähle das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
-            <source>Choose the model that the adapter was trained on, in its very same version.</source>
-            <translation>Wählen Sie das Modell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
-        </message>
-        <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
             <translation>Wählen Sie das 16-Bit-Original als Basis des Zusammenführens.</translation>
         </message>
@@ -1500,10 +1476,6 @@
         <message>
             <source>Close other programs that use memory, or shorten the conversation.</source>
             <translation>Schließen Sie andere Programme, die Speicher belegen, oder kürzen Sie das Gespräch.</translation>
-        </message>
-        <message>
-            <source>Close other programs that use the device, choose a smaller model, or allow fewer tokens than {longest} in a row.</source>
-            <translation>Schließen Sie andere Programme, die das Gerät belegen, wählen Sie ein kleineres Modell, oder erlauben Sie weniger als {longest} Tokens je Zeile.</translation>
         </message>
         <message>
             <source>Close other programs that use the device, choose a smaller model, or lower the maximum sequence length below {longest} tokens.</source>
@@ -2140,10 +2112,6 @@
             <translation>EVA</translation>
         </message>
         <message>
-            <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
-            <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
-        </message>
-        <message>
             <source>EVA needs at least {rank} trained tokens, as many as the rank; the rows have fewer.</source>
             <translation>EVA braucht mindestens {rank} trainierte Tokens, so viele wie der Rang; die Zeilen haben weniger.</translation>
         </message>
@@ -2608,10 +2576,6 @@
             <translation>Behoben: {small}</translation>
         </message>
         <message>
-            <source>FlashAttention takes all of them at once</source>
-            <translation>FlashAttention nimmt alle auf einmal</translation>
-        </message>
-        <message>
             <source>Folder</source>
             <translation>Ordner</translation>
         </message>
@@ -2690,10 +2654,6 @@
         <message>
             <source>Free some space or move the project to a larger disk, then resume: training continues from step {step:d}.</source>
             <translation>Schaffe Platz oder verschiebe das Projekt auf einen größeren Datenträger und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
-        </message>
-        <message>
-            <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
-            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und setzen Sie fort: Das Training geht bei Schritt {saved_step} weiter.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again.</source>
@@ -3180,10 +3140,6 @@
             <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
         </message>
         <message>
-            <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
-            <translation>Installieren Sie es (pip install unsloth) neben der Engine, oder lassen Sie das Backend offen.</translation>
-        </message>
-        <message>
             <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
             <translation>Installiere es (pip install unsloth) in der Umgebung der Engine, oder stelle das Backend auf „Automatisch“.</translation>
         </message>
@@ -3244,14 +3200,6 @@
             <translation>Es hat keine Schicht, die die Vorgabe {preset} auswählt.</translation>
         </message>
         <message>
-            <source>It has no layer that the preset {targets} means.</source>
-            <translation>Es hat keine Schicht, die die Voreinstellung {targets} meint.</translation>
-        </message>
-        <message>
-            <source>It has no linear layer called {wanted}.</source>
-            <translation>Es hat keine lineare Schicht namens {wanted}.</translation>
-        </message>
-        <message>
             <source>It has no linear layer named {name}.</source>
             <translation>Es hat keine lineare Schicht namens {name}.</translation>
         </message>
@@ -3286,10 +3234,6 @@
         <message>
             <source>Its linear layers are: {names}.</source>
             <translation>Seine linearen Schichten sind: {names}.</translation>
-        </message>
-        <message>
-            <source>Its linear layers are: {value}.</source>
-            <translation>Seine linearen Schichten sind: {value}.</translation>
         </message>
         <message>
             <source>Its process was killed, for example because the computer ran out of memory.</source>
@@ -3440,10 +3384,6 @@
             <translation>Leer lassen</translation>
         </message>
         <message>
-            <source>Leave it open</source>
-            <translation>Offenlassen</translation>
-        </message>
-        <message>
             <source>Leave out</source>
             <translation>Auslassen</translation>
         </message>
@@ -3470,14 +3410,6 @@
         <message>
             <source>Leave the backend open</source>
             <translation>Backend offenlassen</translation>
-        </message>
-        <message>
-            <source>Leave the choice of the backend open, or choose PEFT.</source>
-            <translation>Lassen Sie die Wahl des Backends offen, oder wählen Sie PEFT.</translation>
-        </message>
-        <message>
-            <source>Leave the dataset's files alone while training starts, and start it again.</source>
-            <translation>Lassen Sie die Dateien des Datensatzes in Ruhe, während das Training startet, und starten Sie es erneut.</translation>
         </message>
         <message>
             <source>Leave the row out</source>
@@ -3558,22 +3490,6 @@
         <message>
             <source>Liger's kernels are left out: they do not go together with the other packages ({short}).</source>
             <translation>Die Kernel von Liger werden ausgelassen: Sie vertragen sich nicht mit den anderen Paketen ({short}).</translation>
-        </message>
-        <message>
-            <source>Liger's kernels compute nothing here.</source>
-            <translation>Die Kernel von Liger rechnen hier nichts.</translation>
-        </message>
-        <message>
-            <source>Liger's kernels compute the scores of logits.</source>
-            <translation>Die Kernel von Liger rechnen die Bewertung der Logits.</translation>
-        </message>
-        <message>
-            <source>Liger's kernels compute {layers} of these layers, and the scores of logits.</source>
-            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten und die Bewertung der Logits.</translation>
-        </message>
-        <message>
-            <source>Liger's kernels compute {layers} of these layers.</source>
-            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten.</translation>
         </message>
         <message>
             <source>Light</source>
@@ -3676,10 +3592,6 @@
             <translation>LoftQ</translation>
         </message>
         <message>
-            <source>LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.</source>
-            <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und keine angepasste Schicht wird in 4 Bit gehalten.</translation>
-        </message>
-        <message>
             <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
             <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
         </message>
@@ -3690,10 +3602,6 @@
         <message>
             <source>LoftQ needs the original weights of {name}, which the model's files don't contain.</source>
             <translation>LoftQ braucht die ursprünglichen Gewichte von {name}; die Dateien des Modells enthalten sie nicht.</translation>
-        </message>
-        <message>
-            <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
-            <translation>LoftQ braucht {name}, wie es vor der Quantisierung war, und die Dateien des Modells enthalten es nicht unter diesem Namen.</translation>
         </message>
         <message>
             <source>Log</source>
@@ -3844,10 +3752,6 @@
             <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
         <message>
-            <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
-            <translation>Senken Sie die Lernrate, oder verlängern Sie das Aufwärmen. Bei float16-Genauigkeit hilft auch bfloat16. Frühere Checkpoints bleiben.</translation>
-        </message>
-        <message>
             <source>Lowest eval loss, in nats per trained token</source>
             <translation>Niedrigster Eval-Loss, in Nats je trainiertem Token</translation>
         </message>
@@ -3956,24 +3860,8 @@
             <translation>Speicher und Zeit</translation>
         </message>
         <message>
-            <source>Memory ran out on another device.</source>
-            <translation>Auf einem anderen Gerät reichte der Speicher nicht.</translation>
-        </message>
-        <message>
             <source>Memory ran out while converting to GGUF.</source>
             <translation>Beim Umwandeln in GGUF reichte der Speicher nicht.</translation>
-        </message>
-        <message>
-            <source>Memory ran out.</source>
-            <translation>Der Speicher reichte nicht.</translation>
-        </message>
-        <message>
-            <source>Memory ran out: {held} of the {limit} of {name} were in use.</source>
-            <translation>Der Speicher reichte nicht: {held} von {limit} ({name}) waren belegt.</translation>
-        </message>
-        <message>
-            <source>Memory ran out{value}.</source>
-            <translation>Der Speicher reichte nicht{value}.</translation>
         </message>
         <message>
             <source>Memory: not available yet</source>
@@ -4188,10 +4076,6 @@
             <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze (FAT32 erlaubt 4 GB pro Datei) oder erhöhe das Dateigrößenlimit deines Kontos. Fertige Dateien sind unverändert.</translation>
         </message>
         <message>
-            <source>Move the project to a disk without that limit, or raise the limit on file sizes of your account, then resume: training goes on from step {saved_step}.</source>
-            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze, oder heben Sie die Grenze der Dateigröße Ihres Kontos an, und setzen Sie dann fort: Das Training geht ab Schritt {saved_step} weiter.</translation>
-        </message>
-        <message>
             <source>Move the project to a disk without that limit, or raise your account's limit on file sizes, then resume: training continues from step {step:d}.</source>
             <translation>Verschiebe das Projekt auf einen Datenträger ohne diese Grenze, oder erhöhe die Grenze deines Kontos für Dateigrößen, und setze dann fort: Das Training läuft ab Schritt {step:d} weiter.</translation>
         </message>
@@ -4270,16 +4154,8 @@
             <translation>Nennen Sie mindestens eine lineare Schicht oder wählen Sie eine andere Voreinstellung.</translation>
         </message>
         <message>
-            <source>Name blocks from 0 to {value}.</source>
-            <translation>Nennen Sie Blöcke von 0 bis {value}.</translation>
-        </message>
-        <message>
             <source>Name every device once.</source>
             <translation>Nennen Sie jedes Gerät einmal.</translation>
-        </message>
-        <message>
-            <source>Name no experts, or leave the choice of the backend open.</source>
-            <translation>Nennen Sie keine Experten, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Name of the copy</source>
@@ -4410,10 +4286,6 @@
             <translation>Kein Unterschied</translation>
         </message>
         <message>
-            <source>No difference.</source>
-            <translation>Kein Unterschied.</translation>
-        </message>
-        <message>
             <source>No engine is installed any more.</source>
             <translation>Es ist keine Engine mehr installiert.</translation>
         </message>
@@ -4500,10 +4372,6 @@
         <message>
             <source>No target module is named, so nothing would train.</source>
             <translation>Kein Zielmodul ist genannt, also würde nichts trainiert.</translation>
-        </message>
-        <message>
-            <source>No target module is named.</source>
-            <translation>Kein Zielmodul ist genannt.</translation>
         </message>
         <message>
             <source>No target module is specified.</source>
@@ -4655,10 +4523,6 @@
         <message>
             <source>Nothing would train on {architecture}. {reason}</source>
             <translation>Bei {architecture} würde nichts trainiert. {reason}</translation>
-        </message>
-        <message>
-            <source>Nothing would train on {name}. {why}</source>
-            <translation>An {name} würde nichts trainiert. {why}</translation>
         </message>
         <message>
             <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
@@ -5233,10 +5097,6 @@
             <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
-            <source>Put the dataset back as it was, or start a new run.</source>
-            <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
-        </message>
-        <message>
             <source>Puts rows of similar length into the same step, so that time and memory per step vary less. The order is less random.</source>
             <translation>Fasst Zeilen ähnlicher Länge in einem Schritt zusammen, sodass Zeit und Speicher pro Schritt weniger schwanken. Die Reihenfolge ist weniger zufällig.</translation>
         </message>
@@ -5327,10 +5187,6 @@
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
-        </message>
-        <message>
-            <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
-            <translation>Erhöhen Sie Mikro-Batch oder Gradientenakkumulation: Ein Schritt braucht zwei Zeilen.</translation>
         </message>
         <message>
             <source>Rank</source>
@@ -5637,10 +5493,6 @@
             <translation>Fortsetzen</translation>
         </message>
         <message>
-            <source>Resume it with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
-            <translation>Setzen Sie es mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradienten-Checkpointing fort.</translation>
-        </message>
-        <message>
             <source>Resume to continue from the checkpoint at step {step}.</source>
             <translation>Setzen Sie fort, um beim Checkpoint von Schritt {step} weiterzumachen.</translation>
         </message>
@@ -5693,10 +5545,6 @@
             <translation>Zeilen werden nach so vielen Tokens abgeschnitten; reiner Text wird in Stücke dieser Länge geteilt. Der Speicherbedarf wächst damit.</translation>
         </message>
         <message>
-            <source>Rows are packed end to end and {described}</source>
-            <translation>Zeilen werden aneinandergereiht, und {described}</translation>
-        </message>
-        <message>
             <source>Rows are packed; FlashAttention computes all of them at once.</source>
             <translation>Zeilen werden gepackt; FlashAttention berechnet alle auf einmal.</translation>
         </message>
@@ -5721,16 +5569,8 @@
             <translation>Gemessene Zeilen</translation>
         </message>
         <message>
-            <source>Rows of a micro-batch are padded</source>
-            <translation>Zeilen eines Mikro-Batches werden aufgefüllt</translation>
-        </message>
-        <message>
             <source>Rows of another shape</source>
             <translation>Zeilen anderer Gestalt</translation>
-        </message>
-        <message>
-            <source>Rows of at most {limit} tokens</source>
-            <translation>Zeilen von höchstens {limit} Tokens</translation>
         </message>
         <message>
             <source>Rows of the dataset</source>
@@ -6568,10 +6408,6 @@
             <translation>Tour starten</translation>
         </message>
         <message>
-            <source>Take up the engine again that the training began with, or start a new run.</source>
-            <translation>Nutzen Sie wieder die Engine, mit der das Training begann, oder starten Sie einen neuen Lauf.</translation>
-        </message>
-        <message>
             <source>Take {adapter} out</source>
             <translation>{adapter} herausnehmen</translation>
         </message>
@@ -6778,10 +6614,6 @@
             <translation>Der Adapter ist trainiert.</translation>
         </message>
         <message>
-            <source>The adapter to go on from does not fit this model: {reason}.</source>
-            <translation>Der Adapter, mit dem es weitergehen soll, passt nicht zu diesem Modell: {reason}.</translation>
-        </message>
-        <message>
             <source>The adapter to start from doesn't fit this model: {reason}.</source>
             <translation>Der Startadapter passt nicht zu diesem Modell: {reason}.</translation>
         </message>
@@ -6858,10 +6690,6 @@
             <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln: {reason}.</translation>
         </message>
         <message>
-            <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
-            <translation>Der Checkpoint passt nicht zu dem Adapter, den diese Engine anlegt: {error}.</translation>
-        </message>
-        <message>
             <source>The checkpoint doesn't match the adapter: {reason}.</source>
             <translation>Der Checkpoint passt nicht zum Adapter: {reason}.</translation>
         </message>
@@ -6872,10 +6700,6 @@
         <message>
             <source>The checkpoint {name} can't be read: {reason}.</source>
             <translation>Der Checkpoint {name} ist nicht lesbar: {reason}.</translation>
-        </message>
-        <message>
-            <source>The checkpoint {name} cannot be read: {error}.</source>
-            <translation>Der Checkpoint {name} ist nicht lesbar: {error}.</translation>
         </message>
         <message>
             <source>The column names don't say what they hold: {uses}.</source>
@@ -7037,10 +6861,6 @@
             <translation>Die Experten ({names}) bekommen keinen Adapter: Sie liegen je Schicht in einem Tensor, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
         </message>
         <message>
-            <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
-            <translation>Die Gewichte der Experten ({names}) bekommen keinen Adapter: Sie sind je Schicht in einem Tensor gestapelt, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
-        </message>
-        <message>
             <source>The export</source>
             <translation>Der Export</translation>
         </message>
@@ -7091,10 +6911,6 @@
         <message>
             <source>The gradient is zero: the trainable parameters don't affect the loss.</source>
             <translation>Der Gradient ist null: Die trainierbaren Parameter haben keinen Einfluss auf den Loss.</translation>
-        </message>
-        <message>
-            <source>The gradient was no longer a number in step {step}: training has diverged.</source>
-            <translation>Der Gradient war in Schritt {step} keine Zahl mehr: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The header shows your device and the running job. Ctrl+K searches settings and commands, Ctrl+/ lists all shortcuts, and Help starts this tour again.</source>
@@ -7157,16 +6973,8 @@
             <translation>Einzelheiten stehen im Log des Laufs. Du kannst ab dem letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
         </message>
         <message>
-            <source>The longest row has {longest} tokens, 95 % of them have at most {usual}: a limit of {limit} tokens costs least, it cuts {over}. Checkpoints from before are kept.</source>
-            <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
-        </message>
-        <message>
             <source>The longest row has {longest} tokens, but 95 % of the rows have at most {usual}. Lower the maximum sequence length to {limit} tokens: this cuts {rows}. Earlier checkpoints are kept.</source>
             <translation>Die längste Zeile hat {longest} Tokens, 95 % der Zeilen haben aber höchstens {usual}. Setze die maximale Sequenzlänge auf {limit} Tokens: Das kürzt {rows}. Frühere Checkpoints bleiben erhalten.</translation>
-        </message>
-        <message>
-            <source>The loss became {loss} in step {step}: training has diverged.</source>
-            <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The loss is NaN in step {step:d}: training diverged.</source>
@@ -7227,10 +7035,6 @@
         <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten abweichen. Aktualisieren Sie Ollama und legen Sie es neu an; sehen Sie nach, ob sein Server Prompts umschreibt.</translation>
-        </message>
-        <message>
-            <source>The model has no module called {wanted} to train whole.</source>
-            <translation>Das Modell hat kein Modul namens {wanted}, das ganz trainiert werden könnte.</translation>
         </message>
         <message>
             <source>The model has no module named {name} to train in full.</source>
@@ -7301,16 +7105,8 @@
             <translation>Die vorige bleibt nach einer Aktualisierung oder Reparatur; installieren Sie stattdessen eine andere.</translation>
         </message>
         <message>
-            <source>The one before it is used instead.</source>
-            <translation>Stattdessen wird der davor verwendet.</translation>
-        </message>
-        <message>
             <source>The one that does is {default_builtin}.</source>
             <translation>Beiliegt {default_builtin}.</translation>
-        </message>
-        <message>
-            <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
-            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie „Nach Namen“ und nennen Sie sie: {names}.</translation>
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
@@ -7351,10 +7147,6 @@
         <message>
             <source>The process on {device} ({number} of {count})</source>
             <translation>Der Prozess auf {device} ({number} von {count})</translation>
-        </message>
-        <message>
-            <source>The processes of the training do not see the same rows.</source>
-            <translation>Die Prozesse des Trainings sehen nicht dieselben Zeilen.</translation>
         </message>
         <message>
             <source>The project could not be saved: {reason_of}.</source>
@@ -7423,10 +7215,6 @@
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
             <translation>Die Zeilen sind bereits tokenisiert ({columns}), möglicherweise mit einem anderen Tokenizer als dem deines Modells.</translation>
-        </message>
-        <message>
-            <source>The rows are compared with the model as it began, and biases that train change it.</source>
-            <translation>Die Zeilen werden mit dem Modell verglichen, wie es begann, und trainierte Bias-Terme ändern es.</translation>
         </message>
         <message>
             <source>The rows assign classes to texts ({columns}). This trains a classifier; a language model needs answers in words.</source>
@@ -7535,10 +7323,6 @@
         <message>
             <source>The training processes read different rows.</source>
             <translation>Die Trainingsprozesse haben unterschiedliche Zeilen gelesen.</translation>
-        </message>
-        <message>
-            <source>The training rows are not those that the checkpoint was made with.</source>
-            <translation>Die Trainingszeilen sind nicht die, mit denen der Checkpoint entstand.</translation>
         </message>
         <message>
             <source>The training rows have changed since the checkpoint was saved.</source>
@@ -7696,10 +7480,6 @@
             <translation>Es gibt keinen Block {block:d}: Das Modell hat {count:d}, gezählt ab 0.</translation>
         </message>
         <message>
-            <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
-            <translation>Es gibt keinen Block {wanted}: Das Modell hat {there}, gezählt ab 0.</translation>
-        </message>
-        <message>
             <source>There is no built-in model named {name}.</source>
             <translation>Es gibt kein eingebautes Modell namens {name}.</translation>
         </message>
@@ -7714,10 +7494,6 @@
         <message>
             <source>There is no checkpoint yet. Training starts from the beginning.</source>
             <translation>Es gibt noch keinen Checkpoint. Das Training beginnt von vorn.</translation>
-        </message>
-        <message>
-            <source>There is no checkpoint yet: training starts anew.</source>
-            <translation>Es gibt noch keinen Checkpoint: Das Training beginnt von vorn.</translation>
         </message>
         <message>
             <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
@@ -7808,18 +7584,6 @@
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
         <message>
-            <source>There was no memory for sample answers.</source>
-            <translation>Für Probeantworten reichte der Speicher nicht.</translation>
-        </message>
-        <message>
-            <source>There was no memory for the checkpoint of step {step}: {why}</source>
-            <translation>Für den Checkpoint von Schritt {step} reichte der Speicher nicht: {why}</translation>
-        </message>
-        <message>
-            <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
-            <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
-        </message>
-        <message>
             <source>There wasn't enough memory to generate sample answers.</source>
             <translation>Der Speicher reichte nicht für Beispielantworten.</translation>
         </message>
@@ -7842,22 +7606,6 @@
         <message>
             <source>They can't compute the loss: {reason}.</source>
             <translation>Den Loss können sie nicht berechnen: {reason}.</translation>
-        </message>
-        <message>
-            <source>They do not serve for gates: {why}.</source>
-            <translation>Für Tore dienen sie nicht: {why}.</translation>
-        </message>
-        <message>
-            <source>They do not serve for norms: {why}.</source>
-            <translation>Für Normen dienen sie nicht: {why}.</translation>
-        </message>
-        <message>
-            <source>They do not serve for rotations: {why}.</source>
-            <translation>Für Drehungen dienen sie nicht: {why}.</translation>
-        </message>
-        <message>
-            <source>They do not serve for scores: {why}.</source>
-            <translation>Für die Bewertung dienen sie nicht: {why}.</translation>
         </message>
         <message>
             <source>This Python lacks what training needs: {broken}.</source>
@@ -8116,10 +7864,6 @@
             <translation>Länger trainieren oder den Adapter unter „Ausprobieren“ testen.</translation>
         </message>
         <message>
-            <source>Train no biases, or choose ORPO, which compares with nothing.</source>
-            <translation>Trainieren Sie keine Bias-Terme, oder wählen Sie ORPO, das mit nichts vergleicht.</translation>
-        </message>
-        <message>
             <source>Train on</source>
             <translation>Trainieren auf</translation>
         </message>
@@ -8156,10 +7900,6 @@
             <translation>Training</translation>
         </message>
         <message>
-            <source>Training began with Liger's kernels, which are not to be had now: it goes on with other last digits.</source>
-            <translation>Das Training hat mit den Kerneln von Liger begonnen, die jetzt nicht zu haben sind: Es geht mit anderen letzten Stellen weiter.</translation>
-        </message>
-        <message>
             <source>Training canceled</source>
             <translation>Training abgebrochen</translation>
         </message>
@@ -8182,26 +7922,6 @@
         <message>
             <source>Training gives the same without them, somewhat slower.</source>
             <translation>Ohne sie kommt beim Training dasselbe heraus, etwas langsamer.</translation>
-        </message>
-        <message>
-            <source>Training goes on from {place} if it is interrupted before the next one. Closing other programs helps.</source>
-            <translation>Wird das Training vor dem nächsten unterbrochen, geht es bei {place} weiter. Andere Programme zu schließen hilft.</translation>
-        </message>
-        <message>
-            <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
-            <translation>Das Training geht ohne weiter, mit gleichem Ergebnis. Es braucht einen C++-Compiler und auf einer GPU Triton.</translation>
-        </message>
-        <message>
-            <source>Training goes on without them; fewer prompts or tokens need less.</source>
-            <translation>Das Training geht ohne sie weiter; weniger Prompts oder Tokens brauchen weniger.</translation>
-        </message>
-        <message>
-            <source>Training goes on, and the run folder has all of them.</source>
-            <translation>Das Training geht weiter, und der Lauf-Ordner hat sie alle.</translation>
-        </message>
-        <message>
-            <source>Training goes on. Unless a better one comes, the last adapter is kept at its end.</source>
-            <translation>Das Training geht weiter. Kommt kein besserer, bleibt am Ende der letzte Adapter.</translation>
         </message>
         <message>
             <source>Training has stopped</source>
@@ -8246,10 +7966,6 @@
         <message>
             <source>Training of {project} was interrupted at step {step} of {steps}.</source>
             <translation>Das Training von {project} wurde bei Schritt {step} von {steps} unterbrochen.</translation>
-        </message>
-        <message>
-            <source>Training on labelled answers compares each with another one of its step.</source>
-            <translation>Das Training mit bewerteten Antworten vergleicht jede mit einer anderen desselben Schritts.</translation>
         </message>
         <message>
             <source>Training paused</source>
@@ -8412,10 +8128,6 @@
             <translation>Unsloth</translation>
         </message>
         <message>
-            <source>Unsloth adapts experts in a way of its own.</source>
-            <translation>Unsloth passt Experten auf eigene Weise an.</translation>
-        </message>
-        <message>
             <source>Unsloth can't adapt the experts of this model.</source>
             <translation>Unsloth kann die Experten dieses Modells nicht anpassen.</translation>
         </message>
@@ -8428,28 +8140,12 @@
             <translation>Unsloth kann dieses Modell nicht laden: {reason}.</translation>
         </message>
         <message>
-            <source>Unsloth cannot be used here: {reason}</source>
-            <translation>Unsloth kann hier nicht verwendet werden: {reason}</translation>
-        </message>
-        <message>
-            <source>Unsloth cannot be used here: {reason}.</source>
-            <translation>Unsloth kann hier nicht verwendet werden: {reason}.</translation>
-        </message>
-        <message>
-            <source>Unsloth cannot load this model: {rstrip}.</source>
-            <translation>Unsloth kann dieses Modell nicht laden: {rstrip}.</translation>
-        </message>
-        <message>
             <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
             <translation>Unsloth macht nicht mit einem Adapter weiter, der anderswo entstand.</translation>
         </message>
         <message>
             <source>Unsloth does not train on an Apple GPU here.</source>
             <translation>Unsloth trainiert hier nicht auf einer Apple-GPU.</translation>
-        </message>
-        <message>
-            <source>Unsloth has no fast layers for models of the kind {kind}</source>
-            <translation>Unsloth hat keine schnellen Schichten für Modelle der Art {kind}</translation>
         </message>
         <message>
             <source>Unsloth has no fast layers for {model_type} models</source>
@@ -8464,20 +8160,8 @@
             <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
         </message>
         <message>
-            <source>Unsloth is faster on a GPU only</source>
-            <translation>Unsloth ist nur auf einer GPU schneller</translation>
-        </message>
-        <message>
             <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
             <translation>Unsloth wird ausgelassen: Es verträgt sich nicht mit den anderen Paketen ({short}).</translation>
-        </message>
-        <message>
-            <source>Unsloth is not installed</source>
-            <translation>Unsloth ist nicht installiert</translation>
-        </message>
-        <message>
-            <source>Unsloth is not installed.</source>
-            <translation>Unsloth ist nicht installiert.</translation>
         </message>
         <message>
             <source>Unsloth is only faster on a GPU</source>
@@ -8490,10 +8174,6 @@
         <message>
             <source>Unsloth isn't installed.</source>
             <translation>Unsloth ist nicht installiert.</translation>
-        </message>
-        <message>
-            <source>Unsloth trains on one GPU, and the layers are spread over several</source>
-            <translation>Unsloth trainiert auf einer GPU, und die Schichten sind auf mehrere verteilt</translation>
         </message>
         <message>
             <source>Unsloth trains on one GPU, but the model is spread over several</source>
@@ -8510,10 +8190,6 @@
         <message>
             <source>Unsloth where it has fast layers for the model, else PEFT</source>
             <translation>Unsloth, wo es schnelle Schichten für das Modell hat, sonst PEFT</translation>
-        </message>
-        <message>
-            <source>Unsloth would also adapt {added}.</source>
-            <translation>Unsloth würde auch {added} anpassen.</translation>
         </message>
         <message>
             <source>Unsloth would also adapt {names}.</source>
@@ -8662,10 +8338,6 @@
         <message>
             <source>User</source>
             <translation>Nutzer</translation>
-        </message>
-        <message>
-            <source>Usual ones are lm_head and embed_tokens.</source>
-            <translation>Üblich sind lm_head und embed_tokens.</translation>
         </message>
         <message>
             <source>Usual ranks</source>
@@ -9072,10 +8744,6 @@
             <translation>Ihr Prompt</translation>
         </message>
         <message>
-            <source>Your vote: {winner}  ({names}). The next prompt is a new comparison.</source>
-            <translation>Ihre Stimme: {winner}  ({names}). Der nächste Prompt ist ein neuer Vergleich.</translation>
-        </message>
-        <message>
             <source>You’re editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
             <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
         </message>
@@ -9276,10 +8944,6 @@
             <translation>Akt</translation>
         </message>
         <message>
-            <source>address space</source>
-            <translation>Adressraum</translation>
-        </message>
-        <message>
             <source>all {rows} rows checked</source>
             <translation>allen {rows} geprüften Zeilen</translation>
         </message>
@@ -9408,20 +9072,8 @@
             <translation>Assistent</translation>
         </message>
         <message>
-            <source>at a piece of {tried_for}</source>
-            <translation> bei einem Stück von {tried_for}</translation>
-        </message>
-        <message>
-            <source>at once</source>
-            <translation>auf einmal</translation>
-        </message>
-        <message>
             <source>attention</source>
             <translation>Attention</translation>
-        </message>
-        <message>
-            <source>attention goes row by row</source>
-            <translation>die Attention geht Zeile für Zeile</translation>
         </message>
         <message>
             <source>base + adapter</source>
@@ -9569,10 +9221,6 @@
         <message>
             <source>describes the data</source>
             <translation>beschreibt die Daten</translation>
-        </message>
-        <message>
-            <source>does not pay</source>
-            <translation>lohnt sich nicht</translation>
         </message>
         <message>
             <source>done</source>
@@ -9731,10 +9379,6 @@
             <translation>in einem Objekt</translation>
         </message>
         <message>
-            <source>in pieces</source>
-            <translation>stückweise</translation>
-        </message>
-        <message>
             <source>inspecting the model</source>
             <translation>Modell wird untersucht</translation>
         </message>
@@ -9807,10 +9451,6 @@
             <translation>sie enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
         </message>
         <message>
-            <source>it holds no 4-bit weights on this device</source>
-            <translation>es hält auf diesem Gerät keine 4-Bit-Gewichte</translation>
-        </message>
-        <message>
             <source>it holds no weights</source>
             <translation>er enthält keine Gewichte</translation>
         </message>
@@ -9825,10 +9465,6 @@
         <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
-        </message>
-        <message>
-            <source>it is faster for this model on this GPU</source>
-            <translation>es ist für dieses Modell auf dieser GPU schneller</translation>
         </message>
         <message>
             <source>it is larger than 64 MB</source>
@@ -9879,10 +9515,6 @@
             <translation>er wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm</translation>
         </message>
         <message>
-            <source>it was chosen</source>
-            <translation>es wurde gewählt</translation>
-        </message>
-        <message>
             <source>it was deleted</source>
             <translation>sie wurde gelöscht</translation>
         </message>
@@ -9901,10 +9533,6 @@
         <message>
             <source>its checksum is another one than when the folder was made</source>
             <translation>seine Prüfsumme ist eine andere als beim Erzeugen des Ordners</translation>
-        </message>
-        <message>
-            <source>its control group</source>
-            <translation>seine Kontrollgruppe</translation>
         </message>
         <message>
             <source>its embedding and its output layer are no longer the same</source>
@@ -10077,10 +9705,6 @@
         <message>
             <source>looking at files</source>
             <translation>Dateien ansehen</translation>
-        </message>
-        <message>
-            <source>looking at the data</source>
-            <translation>Daten ansehen</translation>
         </message>
         <message>
             <source>looking at the hub</source>
@@ -10699,10 +10323,6 @@
             <translation>die Dateien des Basismodells enthalten {tensor} nicht</translation>
         </message>
         <message>
-            <source>the beginning</source>
-            <translation>seinem Anfang</translation>
-        </message>
-        <message>
             <source>the chat template changes the text of an answer</source>
             <translation>die Chat-Vorlage ändert den Text einer Antwort</translation>
         </message>
@@ -10849,10 +10469,6 @@
         <message>
             <source>the model has no {unexpected_keys}</source>
             <translation>das Modell hat kein {unexpected_keys}</translation>
-        </message>
-        <message>
-            <source>the one of step {saved_step}</source>
-            <translation>dem von Schritt {saved_step}</translation>
         </message>
         <message>
             <source>the only row checked</source>
@@ -11059,10 +10675,6 @@
             <translation>die Gewichte enthalten dieselben Werte, gerechnet in 16 Bit</translation>
         </message>
         <message>
-            <source>their values or gradients differ here</source>
-            <translation>ihre Werte oder Gradienten weichen hier ab</translation>
-        </message>
-        <message>
             <source>there are more than {most} choices without labels</source>
             <translation>es gibt mehr als {most} Auswahlmöglichkeiten ohne Kennzeichnung</translation>
         </message>
@@ -11105,10 +10717,6 @@
         <message>
             <source>there is something between {items}</source>
             <translation>dazwischen steht etwas ({items})</translation>
-        </message>
-        <message>
-            <source>this computer</source>
-            <translation>dieser Rechner</translation>
         </message>
         <message>
             <source>this llama.cpp cannot read weights as they are merged</source>
@@ -11231,14 +10839,6 @@
             <translation>torch.compile ist hier nicht nutzbar: {reason}.</translation>
         </message>
         <message>
-            <source>torch.compile cannot be used here: {why}.</source>
-            <translation>torch.compile kann hier nicht verwendet werden: {why}.</translation>
-        </message>
-        <message>
-            <source>torch.compile does not pay here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
-            <translation>torch.compile lohnt sich hier nicht: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
-        </message>
-        <message>
             <source>torch.compile is used: the longest micro-batch takes {after:.3g} s instead of {before:.3g} s, after {seconds:duration} of compiling.</source>
             <translation>torch.compile wird genutzt: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
         </message>
@@ -11247,20 +10847,12 @@
             <translation>torch.compile wird nicht genutzt, weil es nicht schneller ist: Der längste Micro-Batch braucht {after:.3g} s statt {before:.3g} s, nach {seconds:duration} Kompilieren.</translation>
         </message>
         <message>
-            <source>torch.compile pays here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
-            <translation>torch.compile lohnt sich hier: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
-        </message>
-        <message>
             <source>train.py, which repeats this training elsewhere, couldn't be written: {reason}.</source>
             <translation>train.py, das dieses Training anderswo wiederholt, konnte nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>trained</source>
             <translation>trainiert</translation>
-        </message>
-        <message>
-            <source>training began with it</source>
-            <translation>das Training begann damit</translation>
         </message>
         <message>
             <source>training rows: none were kept out</source>
@@ -11523,10 +11115,6 @@
             <translation>{file} lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
-            <source>{file} cannot be written: {reason}.</source>
-            <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
-        </message>
-        <message>
             <source>{file} has no chat template.</source>
             <translation>{file} hat keine Chat-Vorlage.</translation>
         </message>
@@ -11613,10 +11201,6 @@
         <message>
             <source>{hidden} for other reasons</source>
             <translation>{hidden} aus anderen Gründen</translation>
-        </message>
-        <message>
-            <source>{how} · {count} tokens</source>
-            <translation>{how} · {count} Tokens</translation>
         </message>
         <message>
             <source>{index} of {count}</source>
@@ -12129,13 +11713,6 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} votes</source>
-            <translation>
-                <numerusform>{n} Stimme</numerusform>
-                <numerusform>{n} Stimmen</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
             <source>{n} votes in blind tests of this project. A tie counts as half a win for each model.</source>
             <translation>
                 <numerusform>{n} Stimme in Blindtests dieses Projekts. Unentschieden zählt für jedes Modell als halber Sieg.</numerusform>
@@ -12283,16 +11860,8 @@
             <translation>{rows}, {count} übersprungen</translation>
         </message>
         <message>
-            <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
-            <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
-        </message>
-        <message>
             <source>{run}, step {step}</source>
             <translation>{run}, Schritt {step}</translation>
-        </message>
-        <message>
-            <source>{said} {layers} adapted layers, norms, gates and rotations are computed in few passes.</source>
-            <translation>{said} {layers} angepasste Schichten, Normen, Gates und Rotationen werden in wenigen Durchgängen gerechnet.</translation>
         </message>
         <message>
             <source>{said}; the longest row has {longest} tokens.</source>
@@ -12361,10 +11930,6 @@
         <message>
             <source>{titles} is chosen for the metrics and is not installed.</source>
             <translation>{titles} ist für die Messwerte gewählt und nicht installiert.</translation>
-        </message>
-        <message>
-            <source>{titles} takes no more metrics: {reason}.</source>
-            <translation>{titles} nimmt keine Messwerte mehr an: {reason}.</translation>
         </message>
         <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
@@ -12503,10 +12068,6 @@
             <translation>{usual} ist üblich.</translation>
         </message>
         <message>
-            <source>{votes} in blind comparisons of this project. A tie counts half for each.</source>
-            <translation>{votes} in blinden Vergleichen dieses Projekts. Unentschieden zählt für beide halb.</translation>
-        </message>
-        <message>
             <source>{what} The queue continues with the next run.</source>
             <translation>{what} Die Warteschlange macht mit dem nächsten Lauf weiter.</translation>
         </message>
@@ -12527,20 +12088,12 @@
             <translation>{whole} ganz trainiert</translation>
         </message>
         <message>
-            <source>{why} Not even one row at a time fits, with activations computed twice.</source>
-            <translation>{why} Nicht einmal eine Zeile auf einmal passt, mit doppelt berechneten Aktivierungen.</translation>
-        </message>
-        <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} und Gradient Checkpointing weiter; die effektive Batchgröße bleibt gleich.</translation>
         </message>
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch}; the effective batch size stays the same.</source>
             <translation>{why} Das Training läuft nach Schritt {step} mit Mikro-Batches von {micro_batch} weiter; die effektive Batchgröße bleibt gleich.</translation>
-        </message>
-        <message>
-            <source>{why} With weights that are divided among devices, training has to begin anew from its last checkpoint.</source>
-            <translation>{why} Mit Gewichten, die auf Geräte aufgeteilt sind, muss das Training von seinem letzten Checkpoint aus neu beginnen.</translation>
         </message>
         <message>
             <source>“{column}” holds two answers to each prompt. The first one is used as the preferred answer.</source>

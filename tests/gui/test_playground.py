@@ -129,7 +129,9 @@ def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
     (later.adapter / "adapter_config.json").write_text("{}")
     page.controller.find_speakers()
     wanted = WeightedAdapter(folder=str(later.adapter))
-    qtbot.waitUntil(lambda: page.controller.conversation.speakers[1].adapters == (wanted,), timeout=WAIT)
+    qtbot.waitUntil(
+        lambda: page.controller.conversation.speakers[1].adapters == (wanted,), timeout=WAIT
+    )
     mine = AdapterSpeaker(adapters=(WeightedAdapter(folder=str(run.adapter)),))
     page.controller.choose(1, mine)
     with qtbot.waitSignal(page.controller.store.choices_found, timeout=WAIT):
@@ -171,7 +173,7 @@ def test_another_answer_is_kept_beside_the_first_and_draws_anew(
     assert view.position.text() == "2 / 2"
     view.previous.click()
     assert texts(page)[1] == ["It is on its way."]
-    assert page.controller._sampling(1, 0).seed == 2
+    assert page.controller.next_sampling(1, 0).seed == 2
     view.copy.click()
     assert QApplication.clipboard().text() == "It is on its way."
 
@@ -223,7 +225,10 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
     page.chat_with(OllamaSpeaker(name="bot"))
-    assert (page.controller.conversation.turns, page.controller.conversation.speakers[1]) == ((), OllamaSpeaker(name="bot"))
+    assert (page.controller.conversation.turns, page.controller.conversation.speakers[1]) == (
+        (),
+        OllamaSpeaker(name="bot"),
+    )
 
 
 def test_weights_are_blended_by_slider_and_number_without_loading_anew(
@@ -341,12 +346,12 @@ def test_a_job_gets_the_device_and_answers_come_from_the_processor(
     assert page.controller.link.held
     page.state.set_run(None, "train")
     assert not page.controller.link.held
-    spec = page.controller._spec()
+    spec = page.controller.model_spec()
     assert spec is not None
     assert spec.device == "cpu"
     assert "runs on the CPU" in page.card.note.text()
     page.state.set_run(None, "")
-    assert page.controller._spec().device == "cuda:0"  # type: ignore[union-attr]
+    assert page.controller.model_spec().device == "cuda:0"  # type: ignore[union-attr]
 
 
 def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
@@ -368,7 +373,7 @@ def test_what_is_typed_and_not_sent_comes_back(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(page.prompt, "Half a thou")
-    page._save_draft()
+    page.save_draft()
     page.state.open(project_folder)
     assert page.prompt.text() == ""
     qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
@@ -387,7 +392,9 @@ def test_a_page_without_a_model_teaches_and_leads_to_it(
     assert not window.playground.empty.isVisible()
     controller = window.playground.controller
     assert controller.blocker() == ""
-    qtbot.waitUntil(lambda: bool(controller.choices), timeout=WAIT)  # the file, as llama.cpp runs it
+    qtbot.waitUntil(
+        lambda: bool(controller.choices), timeout=WAIT
+    )  # the file, as llama.cpp runs it
     assert controller.choices[0].speaker == GgufSpeaker(file=str(project_folder / "m.gguf"))
 
 

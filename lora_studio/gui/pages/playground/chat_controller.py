@@ -91,7 +91,7 @@ class ChatController(QObject):
 
     def find_speakers(self) -> None:
         """Search for models and adapters to chat with."""
-        runs, spec = self._state.runs_folder, self._spec()
+        runs, spec = self._state.runs_folder, self.model_spec()
         if runs is not None:
             self.store.find_speakers(runs, spec.source if spec is not None else "", self.library)
 
@@ -99,7 +99,7 @@ class ChatController(QObject):
         """Return why no prompt can be sent, "" if one can."""
         if self._state.draft.path is None:
             return tr("Open a project first.")
-        spec, model = self._spec(), self._state.facts.model
+        spec, model = self.model_spec(), self._state.facts.model
         if errors := checks.errors(self._state.problems("model")):
             return tell(errors[0].what)
         if spec is None:
@@ -220,7 +220,7 @@ class ChatController(QObject):
 
     def ask_prompt(self, column: int, turn: int) -> None:
         """Request the exact prompt of a turn as tokens."""
-        spec = self._spec()
+        spec = self.model_spec()
         if spec is not None:
             command = commands.ShowPrompt(
                 model=spec,
@@ -247,7 +247,7 @@ class ChatController(QObject):
         return vote
 
     def _ask(self, columns: Sequence[int]) -> None:
-        spec = self._spec()
+        spec = self.model_spec()
         assert spec is not None
         last = len(self.conversation.turns) - 1
         loaded = tuple(
@@ -263,7 +263,7 @@ class ChatController(QObject):
                 column=column,
                 speaker=self.conversation.speakers[column],
                 messages=self.conversation.messages(column, last),
-                sampling=self._sampling(column, last),
+                sampling=self.next_sampling(column, last),
             )
             for column in columns
         )
@@ -274,13 +274,13 @@ class ChatController(QObject):
         self.status_changed.emit(tr("Loading…"))
         self.changed.emit()
 
-    def _sampling(self, column: int, turn: int) -> Sampling:
+    def next_sampling(self, column: int, turn: int) -> Sampling:
         """Return the sampling settings with a new seed for every version of an answer."""
         given = len(self.conversation.turns[turn].of(column).takes)
         seed = (self.conversation.sampling.seed + given) % (2**31 - 1)
         return self.conversation.sampling.model_copy(update={"seed": seed})
 
-    def _spec(self) -> ModelSpec | None:
+    def model_spec(self) -> ModelSpec | None:
         """Return the project's model on the device to use now, None if no model is selected."""
         spec = self._state.spec("model")
         if not isinstance(spec, ModelSpec):

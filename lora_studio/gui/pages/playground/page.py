@@ -141,7 +141,7 @@ class PlaygroundPage(AppPage):
         card.cpu_clicked.connect(self._use_cpu)
         card.recalled.connect(lambda: self.edit(len(controller.conversation.turns) - 1))
         card.canceled.connect(self._cancel)
-        card.typed.connect(self._save_draft)
+        card.typed.connect(self.save_draft)
         card.sampling_chosen.connect(lambda sampling: controller.update(sampling=sampling))
         card.device_chosen.connect(self._device_chosen)
         self.blind.toggled.connect(self._blind_toggled)
@@ -194,7 +194,7 @@ class PlaygroundPage(AppPage):
 
     def leave(self) -> None:
         """Stop the worker and save."""
-        self._save_draft()
+        self.save_draft()
         self.card.discard_pending()
         self.controller.leave()
 
@@ -209,7 +209,7 @@ class PlaygroundPage(AppPage):
             self.start_new()
         if self.blind_vote.is_on and not self.controller.conversation.turns:
             self.blind_vote.shuffle()
-        self._save_draft()
+        self.save_draft()
         if self.controller.send(self.prompt.text(), instead_of=self.editing):
             self.editing = None
             self.card.set_texts("", self.card.system.toPlainText())
@@ -360,7 +360,8 @@ class PlaygroundPage(AppPage):
             self.prompt.clear()
             self.refresh()
 
-    def _save_draft(self) -> None:
+    def save_draft(self) -> None:
+        """Save prompt and system prompt, unless an earlier prompt is being edited."""
         if self.editing is None:
             self.controller.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
 
@@ -392,7 +393,7 @@ class PlaygroundPage(AppPage):
 
     def _show_conversation(self, conversation: playground.Conversation) -> None:
         self.editing, self.blind_vote.revealed = None, True
-        self._save_draft()
+        self.save_draft()
         self.controller.show(conversation)
         self._fill_boxes(conversation)
 
