@@ -37,7 +37,7 @@ _UNSEEN = (
     "core/runs/model_card.py", "core/templates/go/", "core/templates/proof_cases.py", "core/templates/writing/",
     "core/templates/probing/conversation_plan.py", "core/spec.py",
     "engine/__main__.py", "engine/cluster.py", "engine/training/reproduction/",
-    "engine/model/builtin.py", "engine/bytecode.py", "setup/local_index.py",
+    "engine/model/builtin.py", "engine/bytecode.py",
 )  # fmt: skip
 #: Calls whose texts are for developers, for a machine, or are taken from the specs.
 _INTERNAL = {

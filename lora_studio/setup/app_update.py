@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.core.problems import fail
-from lora_studio.setup.late import LazyModule
-from lora_studio.setup.web import HttpClient
+from lora_studio.setup.http_client import HttpClient, LazyModule
 
 if TYPE_CHECKING:
     import httpx

@@ -21,11 +21,16 @@ from urllib.request import url2pathname
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of
-from lora_studio.setup import clock
 from lora_studio.setup.folders import of_the_disk
-from lora_studio.setup.late import LazyModule
+from lora_studio.setup.http_client import (
+    HttpClient,
+    LazyModule,
+    RetryWait,
+    address_of,
+    clock_problem,
+    reason,
+)
 from lora_studio.setup.tools import SetupLog, StopFlag, without_secrets
-from lora_studio.setup.web import HttpClient, RetryWait, address_of, reason
 
 if TYPE_CHECKING:
     import httpx
@@ -202,7 +207,7 @@ def measured(files: Sequence[DownloadFile], stop: StopFlag, log: SetupLog) -> li
 
 
 def _no_size(error: Exception) -> ProblemError:
-    if problem := clock.wrong(str(error), address_of(error)):
+    if problem := clock_problem(str(error), address_of(error)):
         return problem
     return fail(
         "engine.network",
@@ -339,7 +344,7 @@ def _matches(path: Path, file: DownloadFile) -> bool:
 
 
 def _not_had(file: DownloadFile, error: Exception) -> ProblemError:
-    if problem := clock.wrong(str(error), file.url):
+    if problem := clock_problem(str(error), file.url):
         return problem
     return fail(
         "engine.download",

@@ -7,6 +7,7 @@ import errno
 import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,10 @@ import psutil
 
 from lora_studio import __version__
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.protocol.events import Warned
+from lora_studio.core.protocol.events import Progress, Warned
 from lora_studio.core.system.files import reason_of
-from lora_studio.setup import engines, removal, selfcheck
-from lora_studio.setup.app_wheel import NAME
+from lora_studio.setup import engines, pythons, removal, selfcheck
+from lora_studio.setup.app_wheel import NAME, own_wheel
 from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
@@ -142,3 +143,46 @@ def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
         "Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.",
         where=Where(file=str(error.filename or plan.root.path)),
     )
+
+
+def adopt(path: Path, root: EngineRoot, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
+    """Makes an engine of an interpreter that has PyTorch and the rest; under the root's lock.
+
+    Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
+    """
+    began = time.monotonic()
+    yield Progress(stage="Looking at Python")
+    # Made absolute without following links: that of an environment leads to the Python outside it.
+    python = pythons.examine(path.expanduser().absolute(), stop, log)
+    yield from clear(root, log)
+    own = own_wheel(root.downloads, stop, log)
+    name = engines.new_name("own", root)
+    engine = Engine(
+        name=name, variant="cpu", app_version=__version__, python_version=python.version,
+        created=datetime.now().astimezone().isoformat(), interpreter=str(python.path),
+        folder=root.engines / name,
+    )  # fmt: skip
+    try:
+        with zipfile.ZipFile(own.path) as archive:
+            archive.extractall(engine.folder / "package")
+        found = yield from selfcheck.check(engine, stop, log)
+        engine = engine.model_copy(
+            update={
+                "variant": found["backend"],
+                "torch": found["torch"],
+                "bytes": removal.size_of(engine.folder),
+            }
+        )
+        engines.write_manifest(engine)
+    except BaseException:
+        engines.delete(engine.folder)
+        raise
+    for old in engines.installed(root):
+        # One that a job is at work in stays until the next time: the new one is used from now on.
+        if old.interpreter == engine.interpreter and old.name != name and not engines.at_work(old):
+            engines.remove(old, root)
+    engines.switch(engine, root)
+    yield EngineReady(
+        name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
+        seconds=time.monotonic() - began,
+    )  # fmt: skip

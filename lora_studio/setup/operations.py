@@ -16,7 +16,6 @@ from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
 from lora_studio.setup import (
-    adoption,
     engines,
     folders,
     install,
@@ -93,7 +92,7 @@ class EngineSetup:
         with root.locked():
             foreign = self._foreign(root)
             if foreign is not None:
-                yield from adoption.adopt(Path(foreign.interpreter), root, self.stop, log)
+                yield from install.adopt(Path(foreign.interpreter), root, self.stop, log)
                 return
             if self.plan is None:
                 yield from self._planned(root, log)
@@ -287,7 +286,7 @@ def use_python(path: Path, stop: StopFlag) -> Iterator[Event]:
     def work(log: SetupLog) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
-            yield from adoption.adopt(path, root, stop, log)
+            yield from install.adopt(path, root, stop, log)
 
     return told(work, stop)
 

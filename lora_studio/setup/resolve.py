@@ -12,13 +12,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.setup import clock, download, local_index, wheelhouse
+from lora_studio.setup import download, wheelhouse
 from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, project_text
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
+from lora_studio.setup.http_client import clock_problem
 from lora_studio.setup.plan import VARIABLE, WheelFile, normal, own_torch
 from lora_studio.setup.pythons import PythonInstallation
 from lora_studio.setup.tools import SetupLog, StopFlag, find_uv, last_words, run, without_secrets
@@ -82,7 +83,7 @@ class Resolver:
         """The wheels of this machine to choose from, with their checksums."""
         if self.wheelhouse is not None:
             return (yield from wheelhouse.checksums(self.wheelhouse, self.stop))
-        return (yield from local_index.checksums(self._own_torch(torch, variant), self.stop))
+        return (yield from wheelhouse.compute_checksums(self._own_torch(torch, variant), self.stop))
 
     def _compile(
         self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
@@ -97,7 +98,7 @@ class Resolver:
             folder = Path(scratch)
             # Where nothing is there, nothing is found: else uv would ask its own index.
             is_local = local or self.wheelhouse is not None
-            index = local_index.write(local, folder / "index") if is_local else ""
+            index = wheelhouse.write_index(local, folder / "index") if is_local else ""
             if self.wheelhouse is not None:
                 return self._lock(STANDARD, extras, folder, index)
             if index and torch == STANDARD:
@@ -168,7 +169,7 @@ class Resolver:
                 "wheelhouse FOLDER`.",
                 where=Where(file=str(self.wheelhouse)),
             )
-        if problem := clock.wrong(said):
+        if problem := clock_problem(said):
             return problem
         if is_network(said):
             return fail(

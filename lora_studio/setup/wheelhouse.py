@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import json
 import shutil
-from collections.abc import Generator, Iterator
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,12 +17,12 @@ from lora_studio import __version__
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of, write_atomic
-from lora_studio.setup import download, local_index
+from lora_studio.setup import download
 from lora_studio.setup.app_wheel import AppWheel
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.events import Event, WheelhouseReady
-from lora_studio.setup.plan import WheelFile
+from lora_studio.setup.plan import WheelFile, normal
 from lora_studio.setup.tools import SetupLog, StopFlag
 
 #: Says what the folder is for; written last.
@@ -71,7 +75,7 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
     facts = read(folder)
     promised = facts.sha256 if facts else {}
     try:
-        found = yield from local_index.checksums(sorted(folder.glob("*.whl")), stop)
+        found = yield from compute_checksums(sorted(folder.glob("*.whl")), stop)
     except OSError as error:
         raise _damaged(Path(error.filename or folder), reason_of(error)) from error
     for wheel, digest in found.items():
@@ -123,3 +127,45 @@ def fill(
     write_atomic(folder / FACTS, json.dumps(made.model_dump(mode="json"), indent=2) + "\n")
     size = sum(file.stat().st_size for file in folder.glob("*.whl"))
     yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)
+
+
+#: Bytes read between two looks at whether to stop.
+_CHUNK = 4_000_000
+#: Seconds between two words about progress.
+_INTERVAL = 0.25
+
+
+def compute_checksums(
+    wheels: Sequence[Path], stop: StopFlag
+) -> Generator[Progress, None, dict[Path, str]]:
+    """The SHA-256 of each in hexadecimal digits; raises CancelledError and OSError."""
+    total = sum(wheel.stat().st_size for wheel in wheels)
+    found: dict[Path, str] = {}
+    done, said = 0, time.monotonic()
+    for wheel in wheels:
+        digest = hashlib.sha256()
+        with wheel.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                stop.check()
+                digest.update(chunk)
+                done += len(chunk)
+                if (now := time.monotonic()) - said >= _INTERVAL:
+                    said = now
+                    yield Progress(stage="Planning", done=done, total=total, unit="B")
+        found[wheel] = digest.hexdigest()
+    return found
+
+
+def write_index(wheels: Mapping[Path, str], into: Path) -> str:
+    """The address of an index in the folder, which holds these wheels with their checksums."""
+    pages: dict[str, list[str]] = defaultdict(list)
+    for wheel, digest in wheels.items():
+        address = html.escape(f"{wheel.resolve().as_uri()}#sha256={digest}")
+        line = f'<a href="{address}">{html.escape(wheel.name)}</a>'
+        pages[normal(wheel.name.partition("-")[0])].append(line)
+    for name, lines in pages.items():
+        page = into / name / "index.html"
+        page.parent.mkdir(parents=True)
+        body = "\n".join(lines)
+        page.write_text(f"<!DOCTYPE html><html><body>\n{body}\n</body></html>\n", "utf-8")
+    return into.resolve().as_uri()

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import download, web
+from lora_studio.setup import download, http_client
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.tools import SetupCancelledError, SetupLog, StopFlag
 from tests.helpers import certificates
@@ -30,8 +30,8 @@ SIZE = 900_000
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    monkeypatch.setattr(web, "PAUSE", 0.01)
-    monkeypatch.setattr(web, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(http_client, "PAUSE", 0.01)
+    monkeypatch.setattr(http_client, "LONGEST_PAUSE", 0.02)
     made = Index()
     made.add(make_wheel("alpha", padding=SIZE), make_wheel("beta", padding=SIZE // 3))
     with serve(made):
@@ -141,7 +141,7 @@ def test_a_busy_server_names_a_moment_as_well_as_seconds() -> None:
     def asked(told: str) -> float:
         answer = httpx.Response(503, headers={"Retry-After": told})
         request = httpx.Request("GET", "http://server/file")
-        return web.asked_to_wait(httpx.HTTPStatusError("busy", request=request, response=answer))
+        return http_client.asked_to_wait(httpx.HTTPStatusError("busy", request=request, response=answer))
 
     at = datetime.now(UTC) + timedelta(seconds=50)
     assert 40 < asked(format_datetime(at, usegmt=True)) <= 50
@@ -175,7 +175,7 @@ def test_a_size_is_asked_for_again_of_a_busy_server(index: Index, tmp_path: Path
 def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
-    monkeypatch.setattr(web, "_TIMEOUT", 120.0)
+    monkeypatch.setattr(http_client, "_TIMEOUT", 120.0)
     monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended when it is over
     stop = StopFlag()
     log = SetupLog(tmp_path / "log.txt")
@@ -333,7 +333,7 @@ def test_the_user_of_an_index_with_a_name_may_be_in_variables_of_their_own(
 def test_a_proxy_of_pips_settings_is_used_for_files_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "ATTEMPTS", 1)
+    monkeypatch.setattr(http_client, "ATTEMPTS", 1)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -381,7 +381,7 @@ def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
 def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
-    monkeypatch.setattr(web, "PAUSE", 0.01)
+    monkeypatch.setattr(http_client, "PAUSE", 0.01)
     certificate = certificates.make(tmp_path, datetime(year, 1, 1), datetime(year + 1, 1, 1))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     index = Index()

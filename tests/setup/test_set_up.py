@@ -20,7 +20,7 @@ import pytest
 import lora_studio
 from lora_studio import __version__
 from lora_studio.core.problems import Problem
-from lora_studio.setup import app_wheel, engines, folders, operations, plan, web
+from lora_studio.setup import app_wheel, engines, folders, http_client, operations, plan
 from lora_studio.setup.events import (
     EngineReady,
     Event,
@@ -51,7 +51,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
     monkeypatch.setenv(plan.VARIABLE, app_wheel.STANDARD)
-    monkeypatch.setattr(web, "PAUSE", 0.01)
+    monkeypatch.setattr(http_client, "PAUSE", 0.01)
     made = Index()
     made.add(
         torch_wheel(padding=300_000), make_wheel("alpha", requires=("beta",)), make_wheel("beta")

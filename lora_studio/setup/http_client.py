@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import socket
 import ssl
@@ -18,12 +19,24 @@ from urllib.request import getproxies
 import certifi
 
 from lora_studio.core import formatting
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system import offline
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup.environment import uv_environment
-from lora_studio.setup.late import LazyModule
 from lora_studio.setup.tools import without_secrets
+
+
+class LazyModule:
+    """Stands for a module; its first use imports it."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is that of the module."""
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        """What the module has."""
+        return getattr(importlib.import_module(self._name), name)
+
 
 if TYPE_CHECKING:
     import httpx
@@ -243,3 +256,27 @@ def reason(error: Exception) -> str:
 def address_of(error: Exception) -> str:
     """What was asked for, where an error tells."""
     return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
+
+
+#: How uv and OpenSSL say that a certificate is not valid yet, or no longer.
+_SAYS = re.compile(r"certificate (not valid yet|is not yet valid|(has )?expired)")
+_ADDRESS = re.compile(r"https://[^\s`)]+")
+
+
+def clock_problem(said: str, address: str = "") -> ProblemError | None:
+    """The problem of a clock, where a program's words tell of one.
+
+    `address` is what was asked for, where the words do not name it.
+    """
+    if not _SAYS.search(said):
+        return None
+    named = _ADDRESS.search(said)
+    host = urlsplit(named[0] if named else address).hostname or "the server"
+    return fail(
+        "engine.clock",
+        f"The certificate of {host} is not valid by this computer's clock, which says "
+        f"{datetime.now():%Y-%m-%d %H:%M}.",
+        "Set the date and time of this computer right, then start the set-up again: what was downloaded "
+        "is kept. Where they are right, the server's certificate is out of date: use another index, or a "
+        "wheel folder from another machine.",
+    )
