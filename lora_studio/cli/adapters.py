@@ -22,6 +22,7 @@ from lora_studio.core.lora.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import checks, project
 from lora_studio.core.protocol import commands, events
@@ -127,7 +128,7 @@ def list_(
     named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
     event = ask(commands.ListAdapters(folders=named), events.AdaptersFound, display)
     if as_json:
-        print_json([facts.model_dump(mode="json") for facts in event.adapters])
+        print_json([facts.model_dump(mode="json", context=READABLE) for facts in event.adapters])
         return
     table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
     for facts in event.adapters:

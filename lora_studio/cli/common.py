@@ -15,6 +15,7 @@ from lora_studio.cli import headless
 from lora_studio.cli.console import Display
 from lora_studio.client import worker as client_worker
 from lora_studio.client.link import until_ended
+from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.protocol import commands, events
@@ -100,7 +101,7 @@ def answers_to(questions: Sequence[commands.Question], display: Display) -> list
 def print_json(value: Any) -> None:
     """What `--json` prints: plain data, or an event without what only the protocol needs."""
     if isinstance(value, events.Event):
-        value = value.model_dump(mode="json", exclude={"id", "time", "kind"})
+        value = value.model_dump(mode="json", context=READABLE, exclude={"id", "time", "kind"})
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.training import COMPONENTS, MemoryEstimate
@@ -87,7 +88,7 @@ class Display:
     def show(self, event: events.Event) -> None:
         """Shows one event."""
         if self.as_json:
-            sys.stdout.write(events.to_line(event) + "\n")
+            sys.stdout.write(event.model_dump_json(context=READABLE) + "\n")
             sys.stdout.flush()
             return
         match event:
@@ -129,7 +130,15 @@ class Display:
         """Prints every problem; with `--json` as one array on stdout."""
         problems = list(problems)
         if self.as_json:
-            print(json.dumps({"problems": [item.model_dump(mode="json") for item in problems]}))
+            print(
+                json.dumps(
+                    {
+                        "problems": [
+                            item.model_dump(mode="json", context=READABLE) for item in problems
+                        ]
+                    }
+                )
+            )
             return
         for problem in problems:
             self.problem(problem)

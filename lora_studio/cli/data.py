@@ -15,6 +15,7 @@ from lora_studio.cli.common import answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
@@ -165,8 +166,10 @@ def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
         "rows": answer.rows_read,
         "used": answer.rows_used,
         "skipped": sum(entry.count for entry in found.skipped),
-        "reasons": [entry.model_dump(mode="json") for entry in found.skipped],
-        "problems": [problem.model_dump(mode="json") for problem in answer.problems],
+        "reasons": [entry.model_dump(mode="json", context=READABLE) for entry in found.skipped],
+        "problems": [
+            problem.model_dump(mode="json", context=READABLE) for problem in answer.problems
+        ],
     }
 
 
@@ -185,7 +188,7 @@ def _refused(problem: Problem, file: str) -> dict[str, Any]:
         "used": 0,
         "skipped": 0,
         "reasons": [],
-        "problems": [problem.model_dump(mode="json")],
+        "problems": [problem.model_dump(mode="json", context=READABLE)],
     }
 
 

@@ -12,6 +12,7 @@ from lora_studio.cli.common import answers, print_json
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.help import diagnostics
+from lora_studio.core.messages import READABLE
 from lora_studio.core.protocol import commands
 from lora_studio.core.system.files import reason_of
 from lora_studio.setup import engines
@@ -56,7 +57,9 @@ def diagnostics_(
 def _report(display: Display) -> dict[str, Any]:
     report = diagnostics.here()
     engine = engines.current()
-    report["engine"] = engine.model_dump(mode="json", exclude={"packages"}) if engine else None
+    report["engine"] = (
+        engine.model_dump(mode="json", context=READABLE, exclude={"packages"}) if engine else None
+    )
     for command in (commands.InspectDevices(), commands.InspectOllama()):
         for event in answers(command, display):
             diagnostics.take(report, event)

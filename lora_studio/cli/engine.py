@@ -19,6 +19,7 @@ from lora_studio.cli.common import print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.client import worker
 from lora_studio.core import formatting
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.setup import detect, engines, folders, operations
@@ -141,9 +142,11 @@ def status(as_json: ObjectOption = False) -> None:
         "engine": _facts(current) if current else None,
         "python": python,
         "folder": str(folders.root().path),
-        "machine": found.model_dump(mode="json"),
+        "machine": found.model_dump(mode="json", context=READABLE),
         "can_roll_back_to": earlier.name if (earlier := engines.before()) else None,
-        "problems": [one.model_dump(mode="json") for one in problem.problems] if problem else [],
+        "problems": [one.model_dump(mode="json", context=READABLE) for one in problem.problems]
+        if problem
+        else [],
     }
     if as_json:
         print_json(report)
@@ -390,7 +393,7 @@ def _existing(folder: Path | None) -> Path | None:
 
 
 def _facts(engine: Engine) -> dict[str, Any]:
-    facts = engine.model_dump(mode="json", exclude={"packages"})
+    facts = engine.model_dump(mode="json", context=READABLE, exclude={"packages"})
     return facts | {"python": str(engine.python), "fits": engine.fits}
 
 

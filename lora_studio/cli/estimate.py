@@ -20,6 +20,7 @@ from lora_studio.core.memory.advice import MemoryChange
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan, pick_device
 from lora_studio.core.memory.rows import rows_of
+from lora_studio.core.messages import READABLE
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import presets
@@ -114,7 +115,7 @@ def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:
 def _as_json(
     found: MemoryEstimate, largest: int | None, helps: MemoryChange | None
 ) -> dict[str, object]:
-    return found.model_dump(mode="json") | {
+    return found.model_dump(mode="json", context=READABLE) | {
         "total": found.total,
         "fits": found.fits,
         "largest_micro_batch_that_fits": largest,

@@ -13,6 +13,7 @@ from lora_studio.cli.common import ask, model_of, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
@@ -186,7 +187,7 @@ def _show_sizes(
     )
     found = ask(command, events.SizesEstimated, display)
     if display.as_json:
-        print(events.to_line(found))
+        print(found.model_dump_json(context=READABLE))
         return
     table = Table("Quantisation", "Size", "Loss", "", box=None)
     for name, known in QUANTIZATIONS.items():

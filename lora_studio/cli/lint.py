@@ -14,6 +14,7 @@ from lora_studio.cli.common import ask, model_of, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec, Fix
+from lora_studio.core.messages import READABLE
 from lora_studio.core.protocol import commands, events
 
 _SHOWN_ROWS = 8
@@ -57,7 +58,7 @@ def lint(
     command = commands.LintDataset(dataset=dataset, model=model_of(model) if model else None)
     found = ask(command, events.DatasetLinted, display)
     if as_json:
-        print_json(found.model_dump(mode="json", include={"rows", "findings"}))
+        print_json(found.model_dump(mode="json", context=READABLE, include={"rows", "findings"}))
     else:
         _print(found, display)
     grave = any(each.severity != "hint" and not each.fixed for each in found.findings)

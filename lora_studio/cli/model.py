@@ -16,6 +16,7 @@ from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.memory import model_fit
+from lora_studio.core.messages import READABLE
 from lora_studio.core.model import folders as model_folders
 from lora_studio.core.model.catalog import LOCAL, ModelEntry
 from lora_studio.core.problems import ProblemError, fail
@@ -208,7 +209,7 @@ def _as_json(entry: ModelEntry, fit: model_fit.ModelFit | None) -> dict[str, Any
     about = None
     if fit is not None:
         about = {"precision": fit.precision, "needed": fit.needed, "fits": fit.fits}
-    return entry.model_dump(mode="json") | {"fit": about}
+    return entry.model_dump(mode="json", context=READABLE) | {"fit": about}
 
 
 def _incomplete(entry: ModelEntry) -> str:

@@ -14,6 +14,7 @@ from lora_studio.cli.common import ask, model_of, print_json, refusing
 from lora_studio.cli.console import Display
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 
@@ -97,7 +98,9 @@ def _report(shown: events.RowShown) -> dict[str, Any]:
         report |= {f"rejected_{name}": value for name, value in rejected.items()}
     if shown.row.label is not None:
         report["label"] = shown.row.label
-    report["problems"] = [problem.model_dump(mode="json") for problem in shown.problems]
+    report["problems"] = [
+        problem.model_dump(mode="json", context=READABLE) for problem in shown.problems
+    ]
     return report
 
 

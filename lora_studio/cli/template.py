@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from lora_studio.cli import headless
 from lora_studio.cli.common import ask, print_json, refusing
 from lora_studio.cli.console import Display
+from lora_studio.core.messages import READABLE
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system.files import reason_of
@@ -67,7 +68,7 @@ def derive(
     derived = ask(command, events.TemplateDerived, display).derived
     assert derived is not None
     if as_json:
-        print_json(derived.model_dump(mode="json"))
+        print_json(derived.model_dump(mode="json", context=READABLE))
     else:
         _print(derived, display)
     raise typer.Exit(0 if derived.proven else headless.FAILED)

@@ -6,7 +6,14 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lora_studio.core import formatting
 
@@ -27,6 +34,10 @@ FORMATS: Mapping[str, Callable[[Any], str]] = {
 }
 
 
+#: Serialization context in which a message also carries its finished English text, for `--json`.
+READABLE = {"readable": True}
+
+
 class Text(BaseModel):
     """A sentence or phrase for people: an English `template` and the `values` of its fields.
 
@@ -45,6 +56,13 @@ class Text(BaseModel):
     @classmethod
     def _from_string(cls, value: Any) -> Any:
         return {"template": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _serialize(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        return {"text": str(self), **fields} if info.context == READABLE else fields
 
     def __str__(self) -> str:
         """Return the text in English."""

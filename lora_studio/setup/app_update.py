@@ -50,8 +50,9 @@ def look(url: str, current: str = __version__) -> Release | None:
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise fail(
             "update.unknown",
-            f"Whether there is a newer version could not be found out: {_reason(error)}.",
-            "Check the network and the address in Settings.",
+            "Couldn't check for updates: {reason}.",
+            "Check the network connection and the address in Settings.",
+            reason=_reason(error),
         ) from error
     if not page.startswith(("https://", "http://")):
         page = ""

@@ -54,16 +54,17 @@ def own_wheel(
     if checkout is None:
         raise fail(
             "engine.no_wheel",
-            f"This installation does not hold its own wheel ({pattern}), which the engine needs.",
-            "Install the program again, or run it from a checkout of its source.",
+            "This installation is missing its own wheel ({pattern}), which the engine needs.",
+            "Reinstall LoRA Studio, or run it from source.",
+            pattern=pattern,
         )
     built = scratch / "own"
     shutil.rmtree(built, ignore_errors=True)
     checked(
         [find_uv(), "build", "--wheel", "--out-dir", built, checkout],
         environment=uv_environment(), stop=stop, log=log, code="engine.own_wheel",
-        what="The wheel of this checkout could not be built",
-        remedy="Check the network, or set up the engine from an installed program.",
+        what="The wheel of LoRA Studio couldn't be built from source",
+        remedy="Check the network connection, or set up the engine from an installed app.",
     )  # fmt: skip
     return _measured(next(built.glob(pattern)))
 

@@ -21,7 +21,7 @@ from urllib.request import url2pathname
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.protocol.events import Progress
 from lora_studio.core.system.files import reason_of
-from lora_studio.setup.folders import of_the_disk
+from lora_studio.setup.folders import disk_problem
 from lora_studio.setup.http_client import (
     HttpClient,
     LazyModule,
@@ -211,8 +211,9 @@ def _no_size(error: Exception) -> ProblemError:
         return problem
     return fail(
         "engine.network",
-        f"A server did not say how large its files are: {reason(error)}.",
-        "Check the network and start the set-up again.",
+        "A server didn't report its file sizes: {reason}.",
+        "Check the network connection, then start the setup again.",
+        reason=reason(error),
     )
 
 
@@ -248,14 +249,16 @@ def _fetch_one(
         else:
             _download(web, file, counter, stop, log)
     except OSError as error:
-        if problem := of_the_disk(error, file.target.parent):
+        if problem := disk_problem(error, file.target.parent):
             raise problem from error
         raise fail(
             "engine.file",
-            f"{file.name} could not be stored: {reason_of(error)}.",
-            "Check that the disk is there and writable, then start the set-up again: it goes on "
-            "where it was.",
+            "{file} couldn't be saved: {reason}.",
+            "Check that the disk is connected and writable, then start the setup again: it continues "
+            "where it stopped.",
             where=Where(file=str(error.filename or file.target)),
+            file=file.name,
+            reason=reason_of(error),
         ) from error
 
 
@@ -348,18 +351,20 @@ def _not_had(file: DownloadFile, error: Exception) -> ProblemError:
         return problem
     return fail(
         "engine.download",
-        f"{file.name} could not be downloaded: {reason(error)}.",
-        "Check the network, and the proxy and index settings, then start the set-up again: it goes "
-        "on where it was. Without a network use a wheel folder from another machine.",
+        "{file} couldn't be downloaded: {reason}.",
+        "Check the network, proxy, and index settings, then start the setup again: it continues where "
+        "it stopped. Without internet access, use a wheel folder from another computer.",
         where=Where(file=without_secrets(file.url)),
+        file=file.name,
+        reason=reason(error),
     )
 
 
 def _wrong(file: DownloadFile) -> ProblemError:
     return fail(
         "engine.checksum",
-        f"{file.name} is not the file that the index promises: its checksum is another one.",
-        "Something on the way changed it, such as a proxy or a stale mirror. Try another network or "
-        "index.",
+        "The checksum of {file} doesn't match the one in the index.",
+        "A proxy or an outdated mirror may have changed the file. Try another network or index.",
         where=Where(file=without_secrets(file.url)),
+        file=file.name,
     )

@@ -17,7 +17,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, error, fail
 from lora_studio.core.system.files import reason_of, write_atomic
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import EngineRoot, not_writable, root
@@ -117,9 +117,10 @@ def usable() -> Engine | None:
     if not engine.python.exists():
         raise fail(
             "engine.gone",
-            f"The engine {engine.name} is damaged: its Python is missing.",
-            "Repair it: Settings, Engine, Repair, or `lora-studio engine repair`.",
+            "The engine {name} is damaged: its Python is missing.",
+            "Repair it in Settings, or run `lora-studio engine repair`.",
             where=Where(file=str(engine.python)),
+            name=engine.name,
         )
     if not engine.fits:
         raise ProblemError(other_version(engine.app_version))
@@ -128,20 +129,21 @@ def usable() -> Engine | None:
 
 def other_version(version: str) -> Problem:
     """The problem of an engine that does not belong to this program."""
-    return Problem(
-        code="engine.version",
-        what=f"The engine is of version {version}, this program of {__version__}.",
-        remedy="Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads "
-        "only what has changed.",
+    return error(
+        "engine.version",
+        "The engine has version {engine}, but LoRA Studio has version {app}.",
+        "Update the engine in Settings, or run `lora-studio engine update`. Only changes are downloaded.",
+        engine=version,
+        app=__version__,
     )
 
 
 def none_there() -> Problem:
     """The problem of a machine without an engine."""
-    return Problem(
-        code="engine.missing",
-        what="The engine is not installed.",
-        remedy="Set it up: Settings, Engine, or `lora-studio engine install`.",
+    return error(
+        "engine.missing",
+        "The engine isn't installed.",
+        "Set it up in Settings, or run `lora-studio engine install`.",
     )
 
 
@@ -183,11 +185,15 @@ def named(name: str, at: EngineRoot | None = None) -> Engine:
     at = at or root()
     engine = find(name, at) or next((one for one in installed(at) if one.variant == name), None)
     if engine is None:
-        there = ", ".join(one.name for one in installed(at)) or "none"
+        names = ", ".join(one.name for one in installed(at))
         raise fail(
             "engine.unknown",
-            f"There is no engine “{name}”.",
-            f"Choose one that is installed: {there}.",
+            "There is no engine named {name}.",
+            "Choose an installed engine: {installed}."
+            if names
+            else "Install one with `lora-studio engine install`.",
+            name=name,
+            installed=names,
         )
     return engine
 
@@ -218,8 +224,8 @@ def rollback(at: EngineRoot) -> Engine:
     if earlier is None:
         raise fail(
             "engine.no_previous",
-            "There is no earlier engine to go back to.",
-            "The one before is kept after an update or a repair; install another one instead.",
+            "There is no previous engine to return to.",
+            "LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.",
         )
     switch(earlier, at)
     return earlier
@@ -255,9 +261,10 @@ def refuse_at_work(engine: Engine) -> None:
             continue
         raise fail(
             "engine.at_work",
-            f"A job or a window is at work in the engine {engine.name}.",
-            "Wait until the job has ended, close other windows, then try again.",
+            "The engine {name} is in use by a job or another window.",
+            "Wait until the job ends, or close other windows, then try again.",
             where=Where(file=str(engine.folder)),
+            name=engine.name,
         )
 
 
@@ -303,9 +310,10 @@ def deleting(folder: Path) -> Iterator[int]:
     except OSError as error:
         raise fail(
             "engine.not_removed",
-            f"The engine could not be deleted in full: {reason_of(error)}.",
-            "Close programs that use it, then remove the folder yourself.",
+            "The engine couldn't be removed completely: {reason}.",
+            "Close programs that use it, then delete the folder yourself.",
             where=Where(file=str(error.filename or folder)),
+            reason=reason_of(error),
         ) from error
 
 

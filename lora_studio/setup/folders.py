@@ -91,9 +91,10 @@ class EngineRoot:
         except OSError as error:
             raise fail(
                 "engine.not_removed",
-                f"Not everything could be deleted: {reason_of(error)}.",
-                "Close programs that use the engine, then remove the folder yourself.",
+                "Some files couldn't be deleted: {reason}.",
+                "Close programs that use the engine, then delete the folder yourself.",
                 where=Where(file=str(error.filename or self.path)),
+                reason=reason_of(error),
             ) from error
         with contextlib.suppress(OSError):
             self.path.rmdir()
@@ -115,8 +116,8 @@ class EngineRoot:
         if not free:
             raise fail(
                 "engine.busy",
-                "Another set-up of the engine is under way.",
-                "Wait until it has ended, or cancel it where you started it.",
+                "Another engine setup is running.",
+                "Wait until it ends, or cancel it where you started it.",
                 where=Where(file=str(self.path)),
             )
         try:
@@ -175,7 +176,7 @@ def _pointer() -> Path:
     return paths.data_folder() / "engine-folder.txt"
 
 
-def of_the_disk(reason: OSError | str, file: Path, what: str = "") -> ProblemError | None:
+def disk_problem(reason: OSError | str, file: Path, what: str = "") -> ProblemError | None:
     """The problem of a disk that is full or read-only, where an error or a program's words tell of one.
 
     `file` is where that came up, `what` a sentence about what could not be done, without its full stop.
@@ -185,33 +186,36 @@ def of_the_disk(reason: OSError | str, file: Path, what: str = "") -> ProblemErr
     if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(said):
         return fail(
             "disk.full",
-            f"{what}: the disk is full." if what else "The disk is full.",
-            "Free some space, or choose a folder on another disk, then start the set-up again: what "
-            "was downloaded is kept.",
+            "{task}: the disk is full." if what else "The disk is full.",
+            "Free some space, or choose a folder on another disk, then start the setup again. Completed "
+            "downloads are kept.",
             where=Where(file=str(file)),
+            task=what,
         )
     if number == errno.EROFS or _READ_ONLY.search(said):
         return fail(
             "disk.read_only",
-            f"{what}: the disk is read-only." if what else "The disk is read-only.",
-            "Systems make a disk read-only that has faults or was pulled out: check it and mount it to be "
-            "written again, or choose a folder on another disk, then start the set-up again: what was "
-            "downloaded is kept.",
+            "{task}: the disk is read-only." if what else "The disk is read-only.",
+            "Systems make a disk read-only when it reports errors or was disconnected. Check the disk and "
+            "mount it again, or choose a folder on another disk, then start the setup again. Completed "
+            "downloads are kept.",
             where=Where(file=str(file)),
+            task=what,
         )
     return None
 
 
 def not_writable(path: Path, error: OSError) -> ProblemError:
     """The problem of a place where nothing can be written."""
-    if problem := of_the_disk(error, path):
+    if problem := disk_problem(error, path):
         return problem
     return fail(
         "engine.folder",
-        f"The engine's folder cannot be used: {reason_of(error)}.",
-        "Choose another folder for it, on a disk that you may write to: `lora-studio engine install "
-        f"--to FOLDER`, or set {VARIABLE}.",
+        "The engine folder can't be used: {reason}.",
+        "Choose a writable folder with `lora-studio engine install --to FOLDER`, or set {variable}.",
         where=Where(file=str(path)),
+        reason=reason_of(error),
+        variable=VARIABLE,
     )
 
 
@@ -244,8 +248,9 @@ def at_work_in(to: Path | None) -> Iterator[None]:
     if os.environ.get(VARIABLE):
         raise fail(
             "engine.folder",
-            f"The variable {VARIABLE} says where engines are.",
-            "Change it, or name no other folder.",
+            "The environment variable {variable} sets the engine folder.",
+            "Change the variable to use another folder.",
+            variable=VARIABLE,
         )
     before = _for_now.get()
     _for_now.set(prepared(to).path)

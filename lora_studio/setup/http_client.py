@@ -76,9 +76,10 @@ class HttpClient:
         except (ValueError, ImportError, httpx.InvalidURL) as error:
             raise fail(
                 "engine.proxy",
-                f"The proxy settings cannot be used: {without_secrets(str(error)).rstrip('.')}.",
-                "Write the proxy's host and port into the variables HTTPS_PROXY and HTTP_PROXY, and take "
-                "ALL_PROXY away. SOCKS proxies cannot be used here.",
+                "The proxy settings can't be used: {reason}.",
+                "Set HTTPS_PROXY and HTTP_PROXY to the proxy's host and port, and remove ALL_PROXY. SOCKS "
+                "proxies aren't supported.",
+                reason=without_secrets(str(error)).rstrip("."),
             ) from error
         try:
             self._otherwise: httpx.Auth = httpx.NetRCAuth()
@@ -169,9 +170,10 @@ def _context(authorities: str) -> ssl.SSLContext:
     except OSError as error:
         raise fail(
             "engine.certificates",
-            f"The file of certificates cannot be used: {reason_of(error)}.",
-            "Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.",
+            "The certificate file can't be used: {reason}.",
+            "Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.",
             where=Where(file=authorities),
+            reason=reason_of(error),
         ) from error
     return context
 
@@ -274,9 +276,10 @@ def clock_problem(said: str, address: str = "") -> ProblemError | None:
     host = urlsplit(named[0] if named else address).hostname or "the server"
     return fail(
         "engine.clock",
-        f"The certificate of {host} is not valid by this computer's clock, which says "
-        f"{datetime.now():%Y-%m-%d %H:%M}.",
-        "Set the date and time of this computer right, then start the set-up again: what was downloaded "
-        "is kept. Where they are right, the server's certificate is out of date: use another index, or a "
-        "wheel folder from another machine.",
+        "According to this computer's clock ({now}), the certificate of {host} isn't valid.",
+        "Set the computer's date and time, then start the setup again; completed downloads are kept. If "
+        "they are correct, the certificate has expired: use another index, or a wheel folder from another "
+        "computer.",
+        now=f"{datetime.now():%Y-%m-%d %H:%M}",
+        host=host,
     )

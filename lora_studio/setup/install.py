@@ -22,7 +22,7 @@ from lora_studio.setup import engines, pythons, removal, selfcheck
 from lora_studio.setup.app_wheel import NAME, own_wheel
 from lora_studio.setup.engines import Engine, InstalledPackage
 from lora_studio.setup.events import EngineReady, Event
-from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
+from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable
 from lora_studio.setup.install_pipeline import CompilerProcess, fill
 from lora_studio.setup.plan import SetupPlan
 from lora_studio.setup.tools import SetupLog, StopFlag, kill
@@ -135,13 +135,14 @@ def _new_engine(plan: SetupPlan) -> Engine:
 
 
 def _not_installed(plan: SetupPlan, error: OSError) -> Exception:
-    if of_the_disk(error, plan.root.path) or error.errno in (errno.EACCES, errno.EPERM):
+    if disk_problem(error, plan.root.path) or error.errno in (errno.EACCES, errno.EPERM):
         return not_writable(plan.root.path, error)
     return fail(
         "engine.install",
-        f"The engine could not be installed: {reason_of(error)}.",
-        "Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.",
+        "The engine couldn't be installed: {reason}.",
+        "Start the setup again; completed downloads are kept. If it fails again, check the file named here.",
         where=Where(file=str(error.filename or plan.root.path)),
+        reason=reason_of(error),
     )
 
 

@@ -35,7 +35,7 @@ _LOOK = 256
 _INTERVAL = 0.25
 #: Seconds between two looks at whether a program has ended.
 _TURN = 0.05
-_REMEDY = "All that was said is in the log. Start the set-up again; downloads are kept."
+_REMEDY = "Start the setup again; completed downloads are kept. Full details are in the log."
 
 
 def fill(
@@ -50,7 +50,7 @@ def fill(
             engine.folder / "venv",
         ],
         environment=environment, stop=stop, log=log, code="engine.venv",
-        what="The engine's environment could not be made", remedy=_REMEDY,
+        what="The engine's environment couldn't be created", remedy=_REMEDY,
     )  # fmt: skip
     if plan.base is not None and plan.kept:
         yield from _take_over(plan.base, engine, stop, trusted=plan.trusted)
@@ -202,7 +202,7 @@ class Installer:
             command += [part for name in names for part in ("--reinstall-package", name)]
         checked(
             command, environment=self._environment, stop=self._halt, log=self._log,
-            code="engine.install", what="The packages could not be installed", remedy=_REMEDY,
+            code="engine.install", what="The packages couldn't be installed", remedy=_REMEDY,
         )  # fmt: skip
 
 

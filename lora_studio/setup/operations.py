@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio import __version__
-from lora_studio.core import formatting
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.problems import Problem, ProblemError, Where, error, warning
 from lora_studio.core.protocol.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.system import offline
 from lora_studio.setup import (
@@ -151,13 +150,12 @@ def _left_behind(before: EngineRoot, root: EngineRoot) -> Iterator[Event]:
     """Tells of engines in a folder that is in use no more: they take room, and nothing lists them."""
     if before.path != root.path and (left := engines.installed(before)):
         yield Warned(
-            problem=Problem(
-                code="engine.left_behind",
-                what=f"Engines of {formatting.size(sum(one.bytes for one in left))} are still in the folder "
-                "that was used before.",
-                remedy="Nothing uses them any more: delete that folder.",
+            problem=warning(
+                "engine.left_behind",
+                "The previous folder still contains engines ({bytes:size}).",
+                "LoRA Studio no longer uses them. You can delete that folder.",
                 where=Where(file=str(before.path)),
-                severity="warning",
+                bytes=sum(one.bytes for one in left),
             )
         )
 
@@ -308,12 +306,13 @@ def _of_the_system(error: OSError) -> Problem:
     return not_writable(Path(str(error.filename or root)), error).problems[0]
 
 
-def _unexpected(error: Exception, log: SetupLog) -> Problem:
-    return Problem(
-        code="engine.unexpected",
-        what=f"The set-up failed in a way that was not foreseen: {type(error).__name__}.",
-        remedy="The engine in use is as it was. Start the set-up again; the details are in the log.",
+def _unexpected(failure: Exception, log: SetupLog) -> Problem:
+    return error(
+        "engine.unexpected",
+        "The setup failed unexpectedly: {error}.",
+        "The current engine is unchanged. Start the setup again; full details are in the log.",
         where=Where(file=str(log.file)),
+        error=type(failure).__name__,
     )
 
 

@@ -91,10 +91,11 @@ class SetupPlan:
         if self.free < self.needed:
             raise fail(
                 "disk.full",
-                f"The engine needs {self.needed / 1e9:.1f} GB of free disk, and there are "
-                f"{self.free / 1e9:.1f} GB.",
+                "The engine needs {needed:size} of disk space, but only {free:size} are free.",
                 "Free some space, or choose a folder on another disk.",
                 where=Where(file=str(self.root.path)),
+                needed=self.needed,
+                free=self.free,
             )
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event, Log
-from lora_studio.setup.folders import EngineRoot, of_the_disk
+from lora_studio.setup.folders import EngineRoot, disk_problem
 from lora_studio.setup.tools import SetupLog, StopFlag, bundled, checked, find_uv, last_words, run
 
 #: What pyproject.toml says too.
@@ -55,14 +56,15 @@ def find(
         wanted or RANGE,
     ]  # fmt: skip
     status, said = run(command, environment=uv_environment(), stop=stop, log=log)
-    if status and (problem := of_the_disk(said, root.path)):  # it notes what it has found
+    if status and (problem := disk_problem(said, root.path)):  # it notes what it has found
         raise problem
     if status and "No interpreter" not in said:
         raise fail(
             "engine.python",
-            f"The Pythons of this system could not be looked through: {last_words(said)}",
-            "Name the program file of a Python from 3.11 to 3.13. All that was said is in the log.",
+            "The Python installations on this computer couldn't be listed: {reason}",
+            "Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.",
             where=Where(file=str(log.file)),
+            reason=last_words(said),
         )
     path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
     return examine(path, stop, log) if status == 0 and path.is_file() else None
@@ -72,8 +74,9 @@ def no_such(wanted: str) -> ProblemError:
     """The error about a Python that the user names and that is not there."""
     return fail(
         "engine.python",
-        f"There is no Python “{wanted}” on this machine.",
-        "Name the program file of a Python from 3.11 to 3.13.",
+        "Python {version} wasn't found on this computer.",
+        "Enter the path of a Python 3.11, 3.12, or 3.13 executable.",
+        version=wanted,
     )
 
 
@@ -88,16 +91,18 @@ def examine(path: Path, stop: StopFlag, log: SetupLog) -> PythonInstallation:
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise fail(
             "engine.python",
-            "This is no Python that can be started.",
-            "Name the program file of a Python from 3.11 to 3.13.",
+            "This file isn't a Python executable.",
+            "Enter the path of a Python 3.11, 3.12, or 3.13 executable.",
             where=Where(file=str(path)),
         ) from error
     if status or facts["bits"] != 64 or not (3, 11) <= (major, minor) < (3, 14):
         raise fail(
             "engine.python",
-            f"This is Python {facts['version']} with {facts['bits']} bits.",
-            "The engine needs a 64-bit Python from 3.11 to 3.13.",
+            "This is a {bits}-bit Python {version}.",
+            "The engine needs a 64-bit Python 3.11, 3.12, or 3.13.",
             where=Where(file=str(path)),
+            bits=facts["bits"],
+            version=facts["version"],
         )
     return PythonInstallation(path, facts["version"], facts["tag"])
 
@@ -118,7 +123,7 @@ def standalone(
     mirror = brought.parent.parent if brought else root.downloads / "python"
     fetched = mirror / release / name
     if brought is None:
-        yield Log(text=f"This system has no Python that fits; {name} will be fetched.")
+        yield Log(text=text("No compatible Python was found; {name} is downloaded.", name=name))
         file = DownloadFile(name=name, url=url, target=fetched)
         yield from download.fetch([file], "Downloading Python", stop, log)
     try:
@@ -129,8 +134,8 @@ def standalone(
             ],
             environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
             stop=stop, log=log, code="engine.python_install",
-            what="The standalone Python could not be installed",
-            remedy="Start the set-up again; a damaged download is fetched anew.",
+            what="The standalone Python couldn't be installed",
+            remedy="Start the setup again; damaged files are downloaded again.",
         )  # fmt: skip
     except ProblemError:
         if brought is None:
@@ -159,8 +164,8 @@ def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> 
     ]  # fmt: skip
     said = checked(
         command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
-        code="engine.python", what="No standalone Python is known for this system",
-        remedy="Install Python 3.12 and start the set-up again.",
+        code="engine.python", what="The available standalone Pythons couldn't be listed",
+        remedy="Install Python 3.12, then start the setup again.",
     )  # fmt: skip
     try:
         builds = [one for one in json.loads(said[said.index("[") :]) if _fits(one, platform)]
@@ -168,8 +173,12 @@ def _address(series: str, stop: StopFlag, log: SetupLog, platform: str = "") -> 
     except (ValueError, KeyError, IndexError) as error:
         raise fail(
             "engine.python",
-            f"No standalone Python {series} is known for {platform or 'this system'}.",
-            "Install Python 3.12 there and start the set-up again.",
+            "No standalone Python {series} is available for {platform}."
+            if platform
+            else "No standalone Python {series} is available for this system.",
+            "Install Python 3.12 on that system, then start the setup again.",
+            series=series,
+            platform=platform,
         ) from error
 
 

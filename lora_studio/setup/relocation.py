@@ -27,15 +27,16 @@ def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
     if os.environ.get(folders.VARIABLE):
         raise fail(
             "engine.folder",
-            f"The variable {folders.VARIABLE} says where engines are.",
-            "Change it, and move the folder yourself.",
+            "The environment variable {variable} sets the engine folder.",
+            "Change the variable, and move the folder yourself.",
+            variable=folders.VARIABLE,
         )
     new = folders.prepared(to)
     if new.path == old.path or old.path in new.path.parents:
         raise fail(
             "engine.folder",
-            "The engines are there already.",
-            "Choose a folder outside the one they are in.",
+            "The engines are already in this folder.",
+            "Choose a folder outside the current one.",
             where=Where(file=str(new.path)),
         )
     with old.locked(), new.locked():
@@ -46,9 +47,11 @@ def move(to: Path, stop: StopFlag, log: SetupLog) -> Iterator[Event]:
         if free < total:
             raise fail(
                 "disk.full",
-                f"The engines take {total / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB free.",
+                "The engines need {needed:size} of disk space, but only {free:size} are free.",
                 "Free some space there, or choose a folder on another disk.",
                 where=Where(file=str(new.path)),
+                needed=total,
+                free=free,
             )
         yield from _copy(old, new, total, stop)
         for engine in engines.installed(new):

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.setup import download, wheelhouse
 from lora_studio.setup.app_wheel import BUILD, NAME, STANDARD, AppWheel, project_text
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import DownloadFile
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.folders import EngineRoot, not_writable, of_the_disk
+from lora_studio.setup.folders import EngineRoot, disk_problem, not_writable
 from lora_studio.setup.http_client import clock_problem
 from lora_studio.setup.plan import VARIABLE, WheelFile, normal, own_torch
 from lora_studio.setup.pythons import PythonInstallation
@@ -159,31 +160,34 @@ class Resolver:
         )
 
     def _unresolved(self, said: str) -> ProblemError:
-        if problem := of_the_disk(said, self.root.path):  # uv writes what it has looked into
+        if problem := disk_problem(said, self.root.path):  # uv writes what it has looked into
             return problem
         if self.wheelhouse is not None:
             return fail(
                 "engine.wheelhouse",
-                f"The wheel folder does not hold all that the engine needs here: {last_words(said)}",
-                "Make it again on a machine with the same system and Python: `lora-studio engine "
+                "The wheel folder lacks packages that the engine needs here: {reason}",
+                "Create it again for this operating system and Python version: `lora-studio engine "
                 "wheelhouse FOLDER`.",
                 where=Where(file=str(self.wheelhouse)),
+                reason=last_words(said),
             )
         if problem := clock_problem(said):
             return problem
         if is_network(said):
             return fail(
                 "engine.network",
-                f"The package index cannot be reached: {_short(said)}.",
+                "The package index can't be reached: {reason}.",
                 remedy_for(said),
                 where=Where(file=str(self.log.file)),
+                reason=_short(said),
             )
         return fail(
             "engine.unresolved",
-            f"No set of packages fits together here: {last_words(said)}",
-            "Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the "
-            "log.",
+            "No compatible set of packages was found: {reason}",
+            "Try another Python version from 3.11 to 3.13, or other index settings. Full details are in "
+            "the log.",
             where=Where(file=str(self.log.file)),
+            reason=last_words(said),
         )
 
 
@@ -208,8 +212,9 @@ def wheels_of(lock: dict[str, Any], downloads: Path) -> list[WheelFile]:
         if not files:
             raise fail(
                 "engine.no_wheel_for",
-                f"{name} {package.get('version', '')} has no ready-made wheel for this machine.",
-                "Try another Python from 3.11 to 3.13.",
+                "{package} has no prebuilt wheel for this computer.",
+                "Try another Python version from 3.11 to 3.13.",
+                package=f"{name} {package.get('version', '')}".strip(),
             )
         entry = files[0]
         url = entry.get("url") or entry["path"]
@@ -237,16 +242,16 @@ _NETWORK = re.compile(
 )
 
 
-def remedy_for(said: str) -> str:
-    """What to do about a network that does not let us through."""
+def remedy_for(said: str) -> Text:
+    """Return what to do about a network error of uv."""
     if re.search(r"\b407\b|proxy authorization required", said):
-        return (
-            "The proxy wants a user name and a password: write them before its address in the variable "
-            "HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out."
+        return text(
+            "The proxy requires a user name and password. Add them to HTTPS_PROXY: "
+            "NAME:PASSWORD@HOST:PORT. They aren't written to the log."
         )
-    return (
-        "Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's "
-        "configuration). Without a network use a wheel folder from another machine."
+    return text(
+        "Check the network, proxy, and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX, or pip's "
+        "configuration). Without internet access, use a wheel folder from another computer."
     )
 
 
@@ -255,32 +260,32 @@ def is_network(said: str) -> bool:
 
 
 def _standard_torch(source: str, said: str) -> Problem:
-    return Problem(
-        code="engine.standard_torch",
-        what=f"PyTorch's own index for “{source}” cannot be reached ({_short(said)}); its standard "
-        "build is taken from your index in its place, which may be larger.",
-        remedy=f"To choose where PyTorch comes from, set {VARIABLE}.",
-        severity="warning",
+    return warning(
+        "engine.standard_torch",
+        "PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your "
+        "index instead, which can be larger.",
+        "To choose where PyTorch comes from, set {variable}.",
+        source=source,
+        reason=_short(said),
+        variable=VARIABLE,
     )
 
 
 def _without_unsloth(said: str) -> Problem:
-    return Problem(
-        code="engine.no_unsloth",
-        what=f"Unsloth is left out: it does not go together with the other packages "
-        f"({_short(said)}).",
-        remedy="PEFT trains the same, somewhat slower.",
-        severity="warning",
+    return warning(
+        "engine.no_unsloth",
+        "Unsloth isn't installed because it isn't compatible with the other packages ({reason}).",
+        "Training uses PEFT instead, which is slower but gives the same results.",
+        reason=_short(said),
     )
 
 
 def _without_liger(said: str) -> Problem:
-    return Problem(
-        code="engine.no_liger",
-        what=f"Liger's kernels are left out: they do not go together with the other packages "
-        f"({_short(said)}).",
-        remedy="Training gives the same without them, somewhat slower.",
-        severity="warning",
+    return warning(
+        "engine.no_liger",
+        "Liger kernels aren't installed because they aren't compatible with the other packages ({reason}).",
+        "Training is slower without them but gives the same results.",
+        reason=_short(said),
     )
 
 

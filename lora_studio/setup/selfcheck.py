@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
@@ -29,7 +30,7 @@ from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.tools import SetupLog, StopFlag, kill
 
 STAGE = "Checking"
-_REMEDY = "Repair it: `lora-studio engine repair`. All that was said is in the log."
+_REMEDY = "Run `lora-studio engine repair`. Full details are in the log."
 
 
 def check(
@@ -80,9 +81,11 @@ def _train(trial: _Trial, folder: Path, steps: int, log: SetupLog) -> None:
             case events.Done() | events.Failed() | events.Cancelled():
                 ending = event
     if isinstance(ending, events.Failed):
-        raise _damaged(f"a trial training failed: {ending.problem.what}", log)
+        raise _damaged(
+            text("A test training run failed: {reason}", reason=ending.problem.what), log
+        )
     if not isinstance(ending, events.Done) or trained != steps:
-        raise _damaged("a trial training ended in the middle", log)
+        raise _damaged(text("A test training run ended early."), log)
 
 
 class _Trial:
@@ -100,7 +103,7 @@ class _Trial:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
-            why = f"its Python cannot be started: {reason_of(error)}"
+            why = text("The engine's Python can't be started: {reason}.", reason=reason_of(error))
             raise _damaged(why, log) from error
         self._lines: Queue[bytes | None] = Queue()
         threading.Thread(target=self._listen, name="trial", daemon=True).start()
@@ -129,10 +132,19 @@ class _Trial:
             if broken and not self._engine.own_python:
                 raise _lacking(self._engine, broken)
             if broken:
-                why = "; ".join(f"{name} ({reason})" for name, reason in broken.items())
+                why = text(
+                    "Packages of the engine don't work: {packages}.",
+                    packages="; ".join(f"{name} ({reason})" for name, reason in broken.items()),
+                )
                 raise _damaged(why, self._log)
             return found
-        raise _damaged(f"it ended with status {self._process.wait()} before it began", self._log)
+        raise _damaged(
+            text(
+                "The engine ended with exit status {code:d} during its test.",
+                code=self._process.wait(),
+            ),
+            self._log,
+        )
 
     def send(self, command: commands.Train) -> None:
         """The one command for the worker."""
@@ -141,7 +153,9 @@ class _Trial:
             self._process.stdin.write(events.to_line(command).encode() + b"\n")
             self._process.stdin.close()
         except OSError as error:
-            raise _damaged(f"its worker ended: {reason_of(error)}", self._log) from error
+            raise _damaged(
+                text("The engine's worker ended: {reason}.", reason=reason_of(error)), self._log
+            ) from error
 
     def events(self) -> Iterator[events.Event]:
         """What the worker tells, to its end."""
@@ -184,10 +198,10 @@ def _apart(engine: Engine, folder: Path) -> dict[str, str]:
     return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def _damaged(why: str, log: SetupLog) -> ProblemError:
+def _damaged(why: Text, log: SetupLog) -> ProblemError:
     return fail(
         "engine.check",
-        f"The engine does not work: {why.rstrip('.')}.",
+        why,
         _REMEDY,
         where=Where(file=str(log.file)),
     )
@@ -206,16 +220,19 @@ def _program(engine: Engine) -> list[str]:
 def _lacking(engine: Engine, broken: dict[str, str]) -> ProblemError:
     return fail(
         "engine.python_lacks",
-        f"This Python lacks what training needs: {', '.join(broken)}.",
-        f"Install it there: {engine.python} -m pip install {' '.join(broken)}",
+        "This Python lacks packages that training needs: {packages}.",
+        "Install them there: {python} -m pip install {missing}",
         where=Where(file=str(engine.python)),
+        packages=", ".join(broken),
+        python=str(engine.python),
+        missing=" ".join(broken),
     )
 
 
 def _no_gpu(engine: Engine) -> Problem:
-    return Problem(
-        code="engine.no_gpu",
-        what=f"PyTorch {engine.torch} works, but sees no GPU here: it computes on the processor.",
-        remedy="Check the GPU's driver, or choose another build of PyTorch.",
-        severity="warning",
+    return warning(
+        "engine.no_gpu",
+        "PyTorch {version} works but can't use a GPU here. Training runs on the CPU.",
+        "Check the GPU driver, or choose another PyTorch build.",
+        version=engine.torch,
     )

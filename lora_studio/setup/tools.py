@@ -17,10 +17,11 @@ from typing import IO
 
 import psutil
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import reason_of
-from lora_studio.setup.folders import of_the_disk
+from lora_studio.setup.folders import disk_problem
 
 #: Names a uv of one's own.
 VARIABLE = "LORA_STUDIO_UV"
@@ -76,12 +77,12 @@ class SetupLog:
                 file.replace(file.with_suffix(".old.log"))
             self._stream = file.open("a", encoding="utf-8")
 
-    def write(self, text: str) -> None:
+    def write(self, line: str) -> None:
         """One line with the time; passwords in addresses are left out."""
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-                self._stream.write(f"{stamp} {without_secrets(text.rstrip())}\n")
+                self._stream.write(f"{stamp} {without_secrets(line.rstrip())}\n")
                 self._stream.flush()
 
     @property
@@ -118,8 +119,9 @@ def find_uv() -> Path:
             return Path(uv.find_uv_bin())
     raise fail(
         "engine.no_uv",
-        "The installer uv was not found.",
-        f"Install it (`pip install uv`), or name it with {VARIABLE}.",
+        "The uv installer wasn't found.",
+        "Install it with `pip install uv`, or set {variable} to its path.",
+        variable=VARIABLE,
     )
 
 
@@ -158,13 +160,13 @@ def run(
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                text = line.decode("utf-8", "replace").rstrip()
-                said.append(text)
+                words = line.decode("utf-8", "replace").rstrip()
+                said.append(words)
                 del said[:-200]
                 if on_line is not None:
-                    on_line(text)
+                    on_line(words)
                 else:
-                    log.write(text)
+                    log.write(words)
 
     listener = threading.Thread(target=listen, name="program output", daemon=True)
     listener.start()
@@ -199,16 +201,20 @@ def checked(
     try:
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
-        raise fail(code, f"{what}: {reason_of(error)}.", remedy) from error
-    if status and (problem := of_the_disk(said, log.file, what)):
+        raise fail(
+            code, "{task}: {reason}.", remedy, task=text(what), reason=reason_of(error)
+        ) from error
+    if status and (problem := disk_problem(said, log.file, what)):
         raise problem
     if status:
         reason = last_words(said)
         raise fail(
             code,
-            f"{what}: {reason}" if reason else f"{what}.",
+            "{task}: {reason}" if reason else "{task}.",
             remedy,
             where=Where(file=str(log.file)),
+            task=text(what),
+            reason=reason,
         )
     return said
 

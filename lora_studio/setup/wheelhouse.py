@@ -55,17 +55,20 @@ def read(folder: Path) -> WheelhouseInfo | None:
         if not any(folder.glob("*.whl")):
             raise fail(
                 "engine.wheelhouse",
-                "There are no wheels in this folder.",
-                "Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.",
+                "This folder contains no wheels.",
+                "Create a wheel folder on a computer with internet access: `lora-studio engine wheelhouse "
+                "FOLDER`.",
                 where=Where(file=str(folder)),
             ) from None
         return None
     if facts.app_version != __version__:
         raise fail(
             "engine.wheelhouse",
-            f"This wheel folder is for version {facts.app_version}, this program is {__version__}.",
-            "Make it again with the same version of the program.",
+            "This wheel folder is for version {folder}, but LoRA Studio has version {app}.",
+            "Create it again with this version of LoRA Studio.",
             where=Where(file=str(folder)),
+            folder=facts.app_version,
+            app=__version__,
         )
     return facts
 
@@ -87,10 +90,12 @@ def checksums(folder: Path, stop: StopFlag) -> Generator[Progress, None, dict[Pa
 def _damaged(wheel: Path, why: str) -> ProblemError:
     return fail(
         "engine.wheelhouse",
-        f"{wheel.name} in the wheel folder is damaged: {why}.",
-        "Copy it here once more, or make the folder again: `lora-studio engine wheelhouse FOLDER` "
-        "downloads only what is missing or damaged.",
+        "{wheel} in the wheel folder is damaged: {reason}.",
+        "Copy it again, or run `lora-studio engine wheelhouse FOLDER` on the other computer, which "
+        "downloads only missing or damaged files.",
         where=Where(file=str(wheel)),
+        wheel=wheel.name,
+        reason=why,
     )
 
 
@@ -109,9 +114,11 @@ def fill(
     if free < need:
         raise fail(
             "disk.full",
-            f"The wheels take another {need / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB free.",
+            "The wheels need {needed:size} more disk space, but only {free:size} are free.",
             "Choose a folder on a larger disk.",
             where=Where(file=str(folder)),
+            needed=need,
+            free=free,
         )
     own_file = DownloadFile(
         own.path.name, own.path.resolve().as_uri(), folder / own.path.name,

@@ -180,10 +180,6 @@
             <translation>Ein Auftrag ist im Gang.</translation>
         </message>
         <message>
-            <source>A job or a window is at work in the engine {name}.</source>
-            <translation>In der Engine {name} arbeitet ein Auftrag oder ein Fenster.</translation>
-        </message>
-        <message>
             <source>A learning rate of {rate} {what}.</source>
             <translation>Eine Lernrate von {rate} {what}.</translation>
         </message>
@@ -216,6 +212,10 @@
             <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt ersetzt, sodass eine volle Festplatte oder ein Absturz sie nie unvollständig hinterlässt.</translation>
         </message>
         <message>
+            <source>A proxy or an outdated mirror may have changed the file. Try another network or index.</source>
+            <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuche ein anderes Netzwerk oder einen anderen Index.</translation>
+        </message>
+        <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
             <translation>Eine Quantisierung mit mehr Bits wie Q8_0 bleibt näher am Trainierten. Auch eine Wichtigkeitsmatrix hilft.</translation>
         </message>
@@ -228,8 +228,8 @@
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
         <message>
-            <source>A server did not say how large its files are: {reason}.</source>
-            <translation>Ein Server sagte nicht, wie groß seine Dateien sind: {reason}.</translation>
+            <source>A server didn't report its file sizes: {reason}.</source>
+            <translation>Ein Server hat die Größe seiner Dateien nicht angegeben: {reason}.</translation>
         </message>
         <message>
             <source>A set-up is under way…</source>
@@ -246,6 +246,14 @@
         <message>
             <source>A template that a model needs takes a moment. Check where this one comes from.</source>
             <translation>Eine Vorlage, die ein Modell braucht, dauert einen Augenblick. Prüfen Sie, woher diese kommt.</translation>
+        </message>
+        <message>
+            <source>A test training run ended early.</source>
+            <translation>Ein Testtraining endete vorzeitig.</translation>
+        </message>
+        <message>
+            <source>A test training run failed: {reason}</source>
+            <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
         </message>
         <message>
             <source>A wheel folder that another machine has made</source>
@@ -282,6 +290,10 @@
         <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
             <translation>Akzeptiere die Bedingungen auf {url} und melde dich dann mit deinem Token an.</translation>
+        </message>
+        <message>
+            <source>According to this computer's clock ({now}), the certificate of {host} isn't valid.</source>
+            <translation>Nach der Uhr dieses Computers ({now}) ist das Zertifikat von {host} nicht gültig.</translation>
         </message>
         <message>
             <source>Actions</source>
@@ -542,10 +554,6 @@
             <translation>Alle Status</translation>
         </message>
         <message>
-            <source>All that was said is in the log. Start the set-up again; downloads are kept.</source>
-            <translation>Alles Gesagte steht im Protokoll. Starten Sie die Einrichtung erneut; Downloads bleiben.</translation>
-        </message>
-        <message>
             <source>All {count}</source>
             <translation>Alle {count}</translation>
         </message>
@@ -610,6 +618,10 @@
             <translation>Eine Wichtigkeitsmatrix braucht Daten, die dem Gebrauch des Modells gleichen.</translation>
         </message>
         <message>
+            <source>Another engine setup is running.</source>
+            <translation>Eine andere Engine-Einrichtung läuft.</translation>
+        </message>
+        <message>
             <source>Another export into {out} is under way.</source>
             <translation>Ein anderer Export nach {out} ist im Gang.</translation>
         </message>
@@ -628,10 +640,6 @@
         <message>
             <source>Another program might have the file open, or the disk might be full, disconnected or write-protected. The previous content is unchanged.</source>
             <translation>Vielleicht hat ein anderes Programm die Datei geöffnet, oder das Laufwerk ist voll, getrennt oder schreibgeschützt. Der bisherige Inhalt ist unverändert.</translation>
-        </message>
-        <message>
-            <source>Another set-up of the engine is under way.</source>
-            <translation>Die Engine wird schon an anderer Stelle eingerichtet.</translation>
         </message>
         <message>
             <source>Answer</source>
@@ -926,16 +934,8 @@
             <translation>Jetzt wechseln</translation>
         </message>
         <message>
-            <source>Change it, and move the folder yourself.</source>
-            <translation>Ändern Sie sie und verschieben Sie den Ordner selbst.</translation>
-        </message>
-        <message>
             <source>Change it, or leave the choice of the backend open.</source>
             <translation>Ändern Sie es oder lassen Sie die Wahl des Backends offen.</translation>
-        </message>
-        <message>
-            <source>Change it, or name no other folder.</source>
-            <translation>Ändern Sie sie, oder nennen Sie keinen anderen Ordner.</translation>
         </message>
         <message>
             <source>Change the order or the roles of the messages.</source>
@@ -948,6 +948,14 @@
         <message>
             <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
             <translation>Ändern Sie die Zeilen so, wie die Chat-Vorlage des Modells es erlaubt, oder wählen Sie ChatML.</translation>
+        </message>
+        <message>
+            <source>Change the variable to use another folder.</source>
+            <translation>Ändere die Variable, um einen anderen Ordner zu verwenden.</translation>
+        </message>
+        <message>
+            <source>Change the variable, and move the folder yourself.</source>
+            <translation>Ändere die Variable und verschiebe den Ordner selbst.</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -974,12 +982,12 @@
             <translation>Prüfen Sie, ob sein Ordner beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
-            <source>Check that the disk is connected, writable and not full.</source>
-            <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
+            <source>Check that the disk is connected and writable, then start the setup again: it continues where it stopped.</source>
+            <translation>Prüfe, ob die Festplatte verbunden und beschreibbar ist, und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat.</translation>
         </message>
         <message>
-            <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
-            <translation>Prüfen Sie, ob der Datenträger da und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war.</translation>
+            <source>Check that the disk is connected, writable and not full.</source>
+            <translation>Prüfen Sie, ob das Laufwerk angeschlossen, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
@@ -1010,20 +1018,12 @@
             <translation>Prüfen Sie, ob der Server noch läuft (`ollama serve`) und Platz hat, und exportieren Sie erneut.</translation>
         </message>
         <message>
-            <source>Check the GPU's driver, or choose another build of PyTorch.</source>
-            <translation>Prüfen Sie den Treiber der GPU oder wählen Sie einen anderen Bau von PyTorch.</translation>
+            <source>Check the GPU driver, or choose another PyTorch build.</source>
+            <translation>Prüfe den GPU-Treiber oder wähle eine andere PyTorch-Version.</translation>
         </message>
         <message>
             <source>Check the address and the port; Ollama's own is 11434.</source>
             <translation>Prüfen Sie Adresse und Port; der von Ollama ist 11434.</translation>
-        </message>
-        <message>
-            <source>Check the network and start the set-up again.</source>
-            <translation>Prüfen Sie das Netzwerk und starten Sie die Einrichtung erneut.</translation>
-        </message>
-        <message>
-            <source>Check the network and the address in Settings.</source>
-            <translation>Prüfen Sie das Netzwerk und die Adresse in den Einstellungen.</translation>
         </message>
         <message>
             <source>Check the network and try again.</source>
@@ -1038,20 +1038,28 @@
             <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
-            <source>Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's configuration). Without a network use a wheel folder from another machine.</source>
-            <translation>Prüfen Sie Netzwerk, Proxy und Paketverzeichnis (HTTPS_PROXY, UV_DEFAULT_INDEX oder die Konfiguration von pip). Ohne Netzwerk nehmen Sie einen Wheel-Ordner von einem anderen Rechner.</translation>
+            <source>Check the network connection and the address in Settings.</source>
+            <translation>Prüfe die Netzwerkverbindung und die Adresse in den Einstellungen.</translation>
         </message>
         <message>
-            <source>Check the network, and the proxy and index settings, then start the set-up again: it goes on where it was. Without a network use a wheel folder from another machine.</source>
-            <translation>Prüfen Sie Netzwerk, Proxy und Paketverzeichnis, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war. Ohne Netzwerk nehmen Sie einen Wheel-Ordner von einem anderen Rechner.</translation>
+            <source>Check the network connection, or set up the engine from an installed app.</source>
+            <translation>Prüfe die Netzwerkverbindung oder richte die Engine aus einer installierten App ein.</translation>
+        </message>
+        <message>
+            <source>Check the network connection, then start the setup again.</source>
+            <translation>Prüfe die Netzwerkverbindung und starte die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Check the network, or choose a model on this computer.</source>
             <translation>Prüfe die Netzwerkverbindung oder wähle ein Modell auf diesem Computer.</translation>
         </message>
         <message>
-            <source>Check the network, or set up the engine from an installed program.</source>
-            <translation>Prüfen Sie das Netzwerk oder richten Sie die Engine aus einem installierten Programm ein.</translation>
+            <source>Check the network, proxy, and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX, or pip's configuration). Without internet access, use a wheel folder from another computer.</source>
+            <translation>Prüfe die Einstellungen für Netzwerk, Proxy und Index (HTTPS_PROXY, UV_DEFAULT_INDEX oder pips Konfiguration). Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
+        </message>
+        <message>
+            <source>Check the network, proxy, and index settings, then start the setup again: it continues where it stopped. Without internet access, use a wheel folder from another computer.</source>
+            <translation>Prüfe Netzwerk, Proxy und Paketindex und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
             <source>Check the rows, and map other columns if this is wrong.</source>
@@ -1155,11 +1163,11 @@
         </message>
         <message>
             <source>Choose a folder on a larger disk.</source>
-            <translation>Wählen Sie einen Ordner auf einem größeren Datenträger.</translation>
+            <translation>Wähle einen Ordner auf einer größeren Festplatte.</translation>
         </message>
         <message>
-            <source>Choose a folder outside the one they are in.</source>
-            <translation>Wählen Sie einen Ordner außerhalb des jetzigen.</translation>
+            <source>Choose a folder outside the current one.</source>
+            <translation>Wähle einen Ordner außerhalb des jetzigen.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
@@ -1258,6 +1266,10 @@
             <translation>Wählen Sie alle Dateien dieser Gespräche zusammen.</translation>
         </message>
         <message>
+            <source>Choose an installed engine: {installed}.</source>
+            <translation>Wähle eine installierte Engine: {installed}.</translation>
+        </message>
+        <message>
             <source>Choose an instruction-tuned or chat model.</source>
             <translation>Wähle ein Instruct- oder Chat-Modell.</translation>
         </message>
@@ -1348,10 +1360,6 @@
         <message>
             <source>Choose one or more data files (Ctrl+Shift+O)</source>
             <translation>Eine oder mehrere Datendateien wählen (Strg+Umschalt+O)</translation>
-        </message>
-        <message>
-            <source>Choose one that is installed: {there}.</source>
-            <translation>Wählen Sie eine installierte: {there}.</translation>
         </message>
         <message>
             <source>Choose other quantisations, such as Q4_K_M; those suit every model.</source>
@@ -1486,12 +1494,12 @@
             <translation>Schließen Sie Programme, die ihn verwenden, oder löschen Sie seinen Ordner im Dateimanager.</translation>
         </message>
         <message>
-            <source>Close programs that use it, then remove the folder yourself.</source>
-            <translation>Schließen Sie Programme, die sie verwenden, und entfernen Sie den Ordner selbst.</translation>
+            <source>Close programs that use it, then delete the folder yourself.</source>
+            <translation>Schließe Programme, die sie benutzen, und lösche den Ordner dann selbst.</translation>
         </message>
         <message>
-            <source>Close programs that use the engine, then remove the folder yourself.</source>
-            <translation>Schließen Sie Programme, die die Engine verwenden, und entfernen Sie den Ordner selbst.</translation>
+            <source>Close programs that use the engine, then delete the folder yourself.</source>
+            <translation>Schließe Programme, die die Engine benutzen, und lösche den Ordner dann selbst.</translation>
         </message>
         <message>
             <source>Close when finished</source>
@@ -1673,8 +1681,8 @@
             <translation>Kopiere es noch einmal aus deinen Hugging-Face-Einstellungen. Lesezugriff genügt.</translation>
         </message>
         <message>
-            <source>Copy it here once more, or make the folder again: `lora-studio engine wheelhouse FOLDER` downloads only what is missing or damaged.</source>
-            <translation>Kopieren Sie es noch einmal hierher, oder erzeugen Sie den Ordner erneut: `lora-studio engine wheelhouse FOLDER` lädt nur herunter, was fehlt oder beschädigt ist.</translation>
+            <source>Copy it again, or run `lora-studio engine wheelhouse FOLDER` on the other computer, which downloads only missing or damaged files.</source>
+            <translation>Kopiere die Datei noch einmal oder führe auf dem anderen Computer `lora-studio engine wheelhouse ORDNER` aus: Nur fehlende oder beschädigte Dateien werden heruntergeladen.</translation>
         </message>
         <message>
             <source>Copy llama.cpp command</source>
@@ -1733,6 +1741,10 @@
             <translation>Berichtigen Sie den Anfang, oder geben Sie ihr den passenden Namen: .csv oder .txt.</translation>
         </message>
         <message>
+            <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
+            <translation>Korrigiere oder entferne die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
+        </message>
+        <message>
             <source>Correct that line in a text editor. Saving from here keeps the broken file beside it, with .bak at the end of its name.</source>
             <translation>Berichtigen Sie die Zeile in einem Texteditor. Speichern Sie von hier, bleibt die kaputte Datei daneben liegen, mit .bak am Ende ihres Namens.</translation>
         </message>
@@ -1753,10 +1765,6 @@
             <translation>Berichtigen Sie die Werte unten, um zu sehen, wie viel trainiert wird.</translation>
         </message>
         <message>
-            <source>Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.</source>
-            <translation>Berichtigen Sie die Variable SSL_CERT_FILE oder pips Einstellung `cert`, oder nehmen Sie sie weg.</translation>
-        </message>
-        <message>
             <source>Cosine</source>
             <translation>Kosinus</translation>
         </message>
@@ -1769,8 +1777,16 @@
             <translation>Kosinus mit Neustarts</translation>
         </message>
         <message>
+            <source>Couldn't check for updates: {reason}.</source>
+            <translation>Die Suche nach Updates ist fehlgeschlagen: {reason}.</translation>
+        </message>
+        <message>
             <source>Create</source>
             <translation>Anlegen</translation>
+        </message>
+        <message>
+            <source>Create a wheel folder on a computer with internet access: `lora-studio engine wheelhouse FOLDER`.</source>
+            <translation>Erstelle einen Wheel-Ordner auf einem Computer mit Internetzugang: `lora-studio engine wheelhouse ORDNER`.</translation>
         </message>
         <message>
             <source>Create anyway</source>
@@ -1779,6 +1795,14 @@
         <message>
             <source>Create in Ollama</source>
             <translation>In Ollama anlegen</translation>
+        </message>
+        <message>
+            <source>Create it again for this operating system and Python version: `lora-studio engine wheelhouse FOLDER`.</source>
+            <translation>Erstelle ihn für dieses Betriebssystem und diese Python-Version neu: `lora-studio engine wheelhouse ORDNER`.</translation>
+        </message>
+        <message>
+            <source>Create it again with this version of LoRA Studio.</source>
+            <translation>Erstelle ihn mit dieser Version von LoRA Studio neu.</translation>
         </message>
         <message>
             <source>Create model in Ollama</source>
@@ -2204,10 +2228,6 @@
             <translation>Verwendete Engine</translation>
         </message>
         <message>
-            <source>Engines of {sum} are still in the folder that was used before.</source>
-            <translation>Im Ordner, der vorher benutzt wurde, liegen noch Engines mit {sum}.</translation>
-        </message>
-        <message>
             <source>Enter a name.</source>
             <translation>Geben Sie einen Namen ein.</translation>
         </message>
@@ -2230,6 +2250,14 @@
         <message>
             <source>Enter at least one value.</source>
             <translation>Geben Sie mindestens einen Wert ein.</translation>
+        </message>
+        <message>
+            <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
+            <translation>Gib den Pfad eines Pythons 3.11, 3.12 oder 3.13 an.</translation>
+        </message>
+        <message>
+            <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable. Full details are in the log.</source>
+            <translation>Gib den Pfad eines Pythons 3.11, 3.12 oder 3.13 an. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Enter true or false.</source>
@@ -2665,15 +2693,15 @@
         </message>
         <message>
             <source>Free some space there, or choose a folder on another disk.</source>
-            <translation>Schaffen Sie dort Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
+            <translation>Schaffe dort Platz oder wähle einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
-            <source>Free some space, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
-            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
+            <source>Free some space, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
+            <translation>Schaffe Platz oder wähle einen Ordner auf einer anderen Festplatte und starte die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
             <source>Free some space, or choose a folder on another disk.</source>
-            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
+            <translation>Schaffe Platz oder wähle einen Ordner auf einer anderen Festplatte.</translation>
         </message>
         <message>
             <source>Free some space, or set HF_HOME to a folder on a larger disk and restart the program. Then download the model again.</source>
@@ -3128,16 +3156,12 @@
             <translation>Modell wird untersucht</translation>
         </message>
         <message>
-            <source>Install Python 3.12 and start the set-up again.</source>
-            <translation>Installieren Sie Python 3.12 und starten Sie die Einrichtung erneut.</translation>
+            <source>Install Python 3.12 on that system, then start the setup again.</source>
+            <translation>Installiere Python 3.12 auf diesem System und starte die Einrichtung erneut.</translation>
         </message>
         <message>
-            <source>Install Python 3.12 there and start the set-up again.</source>
-            <translation>Installieren Sie dort Python 3.12 und starten Sie die Einrichtung erneut.</translation>
-        </message>
-        <message>
-            <source>Install it (`pip install uv`), or name it with {variable}.</source>
-            <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
+            <source>Install Python 3.12, then start the setup again.</source>
+            <translation>Installiere Python 3.12 und starte die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
@@ -3148,16 +3172,20 @@
             <translation>Installieren Sie es (pip install {packages}) oder verzichten Sie darauf.</translation>
         </message>
         <message>
-            <source>Install it there: {python} -m pip install {broken}</source>
-            <translation>Installieren Sie es dort: {python} -m pip install {broken}</translation>
+            <source>Install it with `pip install uv`, or set {variable} to its path.</source>
+            <translation>Installiere es mit `pip install uv` oder setze {variable} auf seinen Pfad.</translation>
+        </message>
+        <message>
+            <source>Install one with `lora-studio engine install`.</source>
+            <translation>Installiere eine mit `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Install the engine again, or name a llama.cpp folder of your own.</source>
             <translation>Installieren Sie die Engine neu, oder nennen Sie einen eigenen llama.cpp-Ordner.</translation>
         </message>
         <message>
-            <source>Install the program again, or run it from a checkout of its source.</source>
-            <translation>Installieren Sie das Programm neu oder führen Sie es aus seinem Quellcode aus.</translation>
+            <source>Install them there: {python} -m pip install {missing}</source>
+            <translation>Installiere sie dort: {python} -m pip install {missing}</translation>
         </message>
         <message>
             <source>Installing</source>
@@ -3472,6 +3500,10 @@
             <translation>Liger-Kernel</translation>
         </message>
         <message>
+            <source>Liger kernels aren't installed because they aren't compatible with the other packages ({reason}).</source>
+            <translation>Die Liger-Kernel werden nicht installiert, weil sie nicht zu den anderen Paketen passen ({reason}).</translation>
+        </message>
+        <message>
             <source>Liger kernels aren't used.</source>
             <translation>Liger-Kernel werden nicht verwendet.</translation>
         </message>
@@ -3486,10 +3518,6 @@
         <message>
             <source>Liger kernels compute {layers} of these layers.</source>
             <translation>Liger-Kernel berechnen {layers} dieser Schichten.</translation>
-        </message>
-        <message>
-            <source>Liger's kernels are left out: they do not go together with the other packages ({short}).</source>
-            <translation>Die Kernel von Liger werden ausgelassen: Sie vertragen sich nicht mit den anderen Paketen ({short}).</translation>
         </message>
         <message>
             <source>Light</source>
@@ -3554,6 +3582,14 @@
         <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.</source>
+            <translation>LoRA Studio behält die vorherige Engine nach einem Update oder einer Reparatur. Installiere stattdessen eine andere Engine.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio no longer uses them. You can delete that folder.</source>
+            <translation>LoRA Studio verwendet sie nicht mehr. Du kannst den Ordner löschen.</translation>
         </message>
         <message>
             <source>LoRA Studio {version} is there.</source>
@@ -3776,20 +3812,8 @@
             <translation>Machen Sie jeden Rang gerade oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
-            <source>Make it again on a machine with the same system and Python: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation>Erzeugen Sie ihn neu auf einem Rechner mit gleichem System und Python: `lora-studio engine wheelhouse FOLDER`.</translation>
-        </message>
-        <message>
-            <source>Make it again with the same version of the program.</source>
-            <translation>Erzeugen Sie ihn neu mit derselben Version des Programms.</translation>
-        </message>
-        <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
             <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
-        </message>
-        <message>
-            <source>Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation>Erzeugen Sie einen auf einem Rechner mit Netzwerk: `lora-studio engine wheelhouse FOLDER`.</translation>
         </message>
         <message>
             <source>Mapping</source>
@@ -4174,14 +4198,6 @@
             <translation>Nennen Sie die Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
-            <source>Name the program file of a Python from 3.11 to 3.13.</source>
-            <translation>Nennen Sie die Programmdatei eines Python von 3.11 bis 3.13.</translation>
-        </message>
-        <message>
-            <source>Name the program file of a Python from 3.11 to 3.13. All that was said is in the log.</source>
-            <translation>Nennen Sie die Programmdatei eines Pythons von 3.11 bis 3.13. Alles, was gesagt wurde, steht im Protokoll.</translation>
-        </message>
-        <message>
             <source>Names of modules to train in full and save with the adapter, such as lm_head or embed_tokens. They need as much memory as in full fine-tuning.</source>
             <translation>Namen von Modulen, die vollständig trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Sie brauchen so viel Speicher wie beim vollständigen Fine-Tuning.</translation>
         </message>
@@ -4270,6 +4286,14 @@
             <translation>{slots} von „{format}“ ist keine Spalte zugeordnet.</translation>
         </message>
         <message>
+            <source>No compatible Python was found; {name} is downloaded.</source>
+            <translation>Es wurde kein passendes Python gefunden; {name} wird heruntergeladen.</translation>
+        </message>
+        <message>
+            <source>No compatible set of packages was found: {reason}</source>
+            <translation>Es wurde keine zueinander passende Paketauswahl gefunden: {reason}</translation>
+        </message>
+        <message>
             <source>No conversation was kept out of training, so nothing can be tested on.</source>
             <translation>Kein Gespräch wurde vom Training zurückgehalten, also gibt es nichts zum Prüfen.</translation>
         </message>
@@ -4350,16 +4374,12 @@
             <translation>Noch keine Läufe</translation>
         </message>
         <message>
-            <source>No set of packages fits together here: {last_words}</source>
-            <translation>Keine Zusammenstellung von Paketen passt hier zusammen: {last_words}</translation>
+            <source>No standalone Python {series} is available for this system.</source>
+            <translation>Für dieses System ist kein eigenständiges Python {series} verfügbar.</translation>
         </message>
         <message>
-            <source>No standalone Python is known for this system</source>
-            <translation>Für dieses System ist kein eigenständiges Python bekannt</translation>
-        </message>
-        <message>
-            <source>No standalone Python {series} is known for {value}.</source>
-            <translation>Für {value} ist kein eigenständiges Python {series} bekannt.</translation>
+            <source>No standalone Python {series} is available for {platform}.</source>
+            <translation>Für {platform} ist kein eigenständiges Python {series} verfügbar.</translation>
         </message>
         <message>
             <source>No steps completed yet. Resume to start from the beginning.</source>
@@ -4419,10 +4439,6 @@
         <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
-        </message>
-        <message>
-            <source>Not everything could be deleted: {reason_of}.</source>
-            <translation>Nicht alles konnte gelöscht werden: {reason_of}.</translation>
         </message>
         <message>
             <source>Not found: moved, renamed, or on a disk that is not connected</source>
@@ -4515,10 +4531,6 @@
         <message>
             <source>Nothing trains: this model has none of these layers.</source>
             <translation>Nichts wird trainiert: Dieses Modell hat keine dieser Schichten.</translation>
-        </message>
-        <message>
-            <source>Nothing uses them any more: delete that folder.</source>
-            <translation>Nichts benutzt sie mehr: löschen Sie diesen Ordner.</translation>
         </message>
         <message>
             <source>Nothing would train on {architecture}. {reason}</source>
@@ -4869,10 +4881,6 @@
             <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
         </message>
         <message>
-            <source>PEFT trains the same, somewhat slower.</source>
-            <translation>PEFT trainiert dasselbe, etwas langsamer.</translation>
-        </message>
-        <message>
             <source>PEFT, because Unsloth is faster on a GPU only</source>
             <translation>PEFT, weil Unsloth nur auf einer GPU schneller ist</translation>
         </message>
@@ -4891,6 +4899,10 @@
         <message>
             <source>Package licenses</source>
             <translation>Lizenzen der Pakete</translation>
+        </message>
+        <message>
+            <source>Packages of the engine don't work: {packages}.</source>
+            <translation>Pakete der Engine funktionieren nicht: {packages}.</translation>
         </message>
         <message>
             <source>Page</source>
@@ -5105,16 +5117,20 @@
             <translation>PyTorch</translation>
         </message>
         <message>
-            <source>PyTorch {torch} works, but sees no GPU here: it computes on the processor.</source>
-            <translation>PyTorch {torch} funktioniert, sieht hier aber keine GPU: Es rechnet auf dem Prozessor.</translation>
+            <source>PyTorch {version} works but can't use a GPU here. Training runs on the CPU.</source>
+            <translation>PyTorch {version} funktioniert, kann hier aber keine GPU nutzen. Das Training läuft auf der CPU.</translation>
         </message>
         <message>
-            <source>PyTorch's own index for “{source}” cannot be reached ({short}); its standard build is taken from your index in its place, which may be larger.</source>
-            <translation>PyTorchs eigenes Verzeichnis für „{source}“ ist nicht erreichbar ({short}); stattdessen wird der Standardbau aus Ihrem Verzeichnis genommen, der größer sein kann.</translation>
+            <source>PyTorch's own index for {source} can't be reached ({reason}). Its default build is used from your index instead, which can be larger.</source>
+            <translation>PyTorchs eigener Index für {source} ist nicht erreichbar ({reason}). Stattdessen wird die Standardversion aus deinem Index verwendet, die größer sein kann.</translation>
         </message>
         <message>
             <source>Python</source>
             <translation>Python</translation>
+        </message>
+        <message>
+            <source>Python {version} wasn't found on this computer.</source>
+            <translation>Python {version} wurde auf diesem Computer nicht gefunden.</translation>
         </message>
         <message>
             <source>Quality loss</source>
@@ -5321,6 +5337,10 @@
             <translation>Neu generieren (Strg+R)</translation>
         </message>
         <message>
+            <source>Reinstall LoRA Studio, or run it from source.</source>
+            <translation>Installiere LoRA Studio neu oder starte es aus dem Quellcode.</translation>
+        </message>
+        <message>
             <source>Rejected</source>
             <translation>Abgelehnt</translation>
         </message>
@@ -5409,12 +5429,8 @@
             <translation>Kaputte Zeichen reparieren</translation>
         </message>
         <message>
-            <source>Repair it: Settings, Engine, Repair, or `lora-studio engine repair`.</source>
-            <translation>Reparieren Sie sie: Einstellungen, Engine, Reparieren, oder `lora-studio engine repair`.</translation>
-        </message>
-        <message>
-            <source>Repair it: `lora-studio engine repair`. All that was said is in the log.</source>
-            <translation>Reparieren Sie sie: `lora-studio engine repair`. Alles Gesagte steht im Protokoll.</translation>
+            <source>Repair it in Settings, or run `lora-studio engine repair`.</source>
+            <translation>Repariere sie in den Einstellungen oder mit `lora-studio engine repair`.</translation>
         </message>
         <message>
             <source>Repair the engine</source>
@@ -5591,6 +5607,10 @@
         <message>
             <source>Rows, lengths or findings</source>
             <translation>Zeilen, Längen oder Befunde</translation>
+        </message>
+        <message>
+            <source>Run `lora-studio engine repair`. Full details are in the log.</source>
+            <translation>Führe `lora-studio engine repair` aus. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Run `pip install bitsandbytes`, or choose 16-bit precision.</source>
@@ -5873,6 +5893,10 @@
             <translation>Sequence Packing</translation>
         </message>
         <message>
+            <source>Set HTTPS_PROXY and HTTP_PROXY to the proxy's host and port, and remove ALL_PROXY. SOCKS proxies aren't supported.</source>
+            <translation>Setze HTTPS_PROXY und HTTP_PROXY auf Host und Port des Proxys und entferne ALL_PROXY. SOCKS-Proxys werden nicht unterstützt.</translation>
+        </message>
+        <message>
             <source>Set a validation share in the dataset step and train again.</source>
             <translation>Setzen Sie beim Datensatz einen Validierungsanteil und trainieren Sie neu.</translation>
         </message>
@@ -5881,8 +5905,8 @@
             <translation>Setze mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
         </message>
         <message>
-            <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
-            <translation>Richten Sie sie ein: Einstellungen, Engine, oder `lora-studio engine install`.</translation>
+            <source>Set it up in Settings, or run `lora-studio engine install`.</source>
+            <translation>Richte sie in den Einstellungen ein oder mit `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Set the backend to Auto</source>
@@ -5893,8 +5917,8 @@
             <translation>Stelle das Backend auf „Automatisch“ oder PEFT.</translation>
         </message>
         <message>
-            <source>Set the date and time of this computer right, then start the set-up again: what was downloaded is kept. Where they are right, the server's certificate is out of date: use another index, or a wheel folder from another machine.</source>
-            <translation>Stellen Sie Datum und Uhrzeit dieses Rechners richtig, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt. Sind sie richtig, ist das Zertifikat des Servers abgelaufen: Verwenden Sie einen anderen Index oder einen Wheel-Ordner von einem anderen Rechner.</translation>
+            <source>Set the computer's date and time, then start the setup again; completed downloads are kept. If they are correct, the certificate has expired: use another index, or a wheel folder from another computer.</source>
+            <translation>Stelle Datum und Uhrzeit des Computers richtig und starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Stimmen sie bereits, ist das Zertifikat abgelaufen: Verwende einen anderen Index oder einen Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
             <source>Set this adapter's weight to 1.</source>
@@ -6168,6 +6192,10 @@
             <translation>Glättung: {said}</translation>
         </message>
         <message>
+            <source>Some files couldn't be deleted: {reason}.</source>
+            <translation>Einige Dateien konnten nicht gelöscht werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Some models include their own Python code. It runs with your permissions: only allow it for models whose author you trust.</source>
             <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit deinen Rechten: nur für Modelle erlauben, deren Autor du vertraust.</translation>
         </message>
@@ -6178,10 +6206,6 @@
         <message>
             <source>Something in the program failed: {what}</source>
             <translation>Etwas im Programm ist fehlgeschlagen: {what}</translation>
-        </message>
-        <message>
-            <source>Something on the way changed it, such as a proxy or a stale mirror. Try another network or index.</source>
-            <translation>Etwas unterwegs hat sie verändert, etwa ein Proxy oder ein veralteter Spiegel. Versuchen Sie ein anderes Netzwerk oder Paketverzeichnis.</translation>
         </message>
         <message>
             <source>Source</source>
@@ -6220,12 +6244,16 @@
             <translation>Starten</translation>
         </message>
         <message>
-            <source>Start the set-up again; a damaged download is fetched anew.</source>
-            <translation>Starten Sie die Einrichtung erneut; ein beschädigter Download wird neu geholt.</translation>
+            <source>Start the setup again; completed downloads are kept. Full details are in the log.</source>
+            <translation>Starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
-            <source>Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.</source>
-            <translation>Starten Sie die Einrichtung erneut; Heruntergeladenes bleibt. Schlägt sie wieder fehl, sehen Sie nach, was an dieser Stelle liegt.</translation>
+            <source>Start the setup again; completed downloads are kept. If it fails again, check the file named here.</source>
+            <translation>Starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Schlägt sie wieder fehl, prüfe die hier genannte Datei.</translation>
+        </message>
+        <message>
+            <source>Start the setup again; damaged files are downloaded again.</source>
+            <translation>Starte die Einrichtung erneut; beschädigte Dateien werden neu heruntergeladen.</translation>
         </message>
         <message>
             <source>Start training</source>
@@ -6376,8 +6404,8 @@
             <translation>System-Prompt</translation>
         </message>
         <message>
-            <source>Systems make a disk read-only that has faults or was pulled out: check it and mount it to be written again, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
-            <translation>Systeme lassen auf einen Datenträger mit Fehlern oder einen, der abgezogen wurde, nicht mehr schreiben: Prüfen Sie ihn und hängen Sie ihn beschreibbar wieder ein, oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
+            <source>Systems make a disk read-only when it reports errors or was disconnected. Check the disk and mount it again, or choose a folder on another disk, then start the setup again. Completed downloads are kept.</source>
+            <translation>Systeme setzen eine Festplatte auf schreibgeschützt, wenn sie Fehler meldet oder getrennt wurde. Prüfe sie und hänge sie neu ein oder wähle einen Ordner auf einer anderen Festplatte und starte die Einrichtung erneut. Fertige Downloads bleiben erhalten.</translation>
         </message>
         <message>
             <source>T {temperature:g} · {count} tokens</source>
@@ -6540,8 +6568,8 @@
             <translation>Der Ollama-Server unter {host} verlangt Benutzername und Passwort.</translation>
         </message>
         <message>
-            <source>The Pythons of this system could not be looked through: {last_words}</source>
-            <translation>Die Pythons dieses Systems konnten nicht durchgesehen werden: {last_words}</translation>
+            <source>The Python installations on this computer couldn't be listed: {reason}</source>
+            <translation>Die Python-Installationen auf diesem Computer konnten nicht aufgelistet werden: {reason}</translation>
         </message>
         <message>
             <source>The TEMPLATE cannot be rendered: {refusal}.</source>
@@ -6654,6 +6682,10 @@
             <translation>Die Antwort ist als gut bewertet.</translation>
         </message>
         <message>
+            <source>The available standalone Pythons couldn't be listed</source>
+            <translation>Die verfügbaren eigenständigen Pythons konnten nicht aufgelistet werden</translation>
+        </message>
+        <message>
             <source>The base model is quantized with bitsandbytes. It is dequantized to 16 bits, and the precision lost in quantization is not recovered.</source>
             <translation>Das Basismodell ist mit bitsandbytes quantisiert. Es wird auf 16 Bit dequantisiert; die beim Quantisieren verlorene Genauigkeit kommt nicht zurück.</translation>
         </message>
@@ -6674,12 +6706,12 @@
             <translation>Das eingebaute Modell heißt {known}.</translation>
         </message>
         <message>
-            <source>The certificate of {host} is not trusted.</source>
-            <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
+            <source>The certificate file can't be used: {reason}.</source>
+            <translation>Die Zertifikatsdatei kann nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
-            <source>The certificate of {host} is not valid by this computer's clock, which says {now}.</source>
-            <translation>Das Zertifikat von {host} gilt nach der Uhr dieses Rechners nicht, die {now} zeigt.</translation>
+            <source>The certificate of {host} is not trusted.</source>
+            <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
         <message>
             <source>The chat template can't render the conversation: {reason}.</source>
@@ -6700,6 +6732,10 @@
         <message>
             <source>The checkpoint {name} can't be read: {reason}.</source>
             <translation>Der Checkpoint {name} ist nicht lesbar: {reason}.</translation>
+        </message>
+        <message>
+            <source>The checksum of {file} doesn't match the one in the index.</source>
+            <translation>Die Prüfsumme von {file} stimmt nicht mit der im Index überein.</translation>
         </message>
         <message>
             <source>The column names don't say what they hold: {uses}.</source>
@@ -6749,6 +6785,10 @@
             <translation>Die Kopie teilt sich die Dateien mit dem Modell und belegt keinen zusätzlichen Speicherplatz.</translation>
         </message>
         <message>
+            <source>The current engine is unchanged. Start the setup again; full details are in the log.</source>
+            <translation>Die aktuelle Engine ist unverändert. Starte die Einrichtung erneut; alle Einzelheiten stehen im Protokoll.</translation>
+        </message>
+        <message>
             <source>The curve begins with the first step.</source>
             <translation>Die Kurve beginnt mit dem ersten Schritt.</translation>
         </message>
@@ -6789,36 +6829,32 @@
             <translation>Die Engine enthält PyTorch und die Trainingsbibliotheken und wird getrennt von der App installiert. Die Einstellungen zeigen, welche Engine verwendet wird. `lora-studio engine check` prüft sie, `lora-studio engine repair` repariert sie.</translation>
         </message>
         <message>
-            <source>The engine could not be deleted in full: {reason_of}.</source>
-            <translation>Die Engine konnte nicht ganz gelöscht werden: {reason_of}.</translation>
+            <source>The engine couldn't be installed: {reason}.</source>
+            <translation>Die Engine konnte nicht installiert werden: {reason}.</translation>
         </message>
         <message>
-            <source>The engine could not be installed: {reason_of}.</source>
-            <translation>Die Engine konnte nicht installiert werden: {reason_of}.</translation>
+            <source>The engine couldn't be removed completely: {reason}.</source>
+            <translation>Die Engine konnte nicht vollständig entfernt werden: {reason}.</translation>
         </message>
         <message>
             <source>The engine couldn't be started: {reason}.</source>
             <translation>Die Engine konnte nicht gestartet werden: {reason}.</translation>
         </message>
         <message>
-            <source>The engine does not work: {rstrip}.</source>
-            <translation>Die Engine funktioniert nicht: {rstrip}.</translation>
+            <source>The engine ended with exit status {code:d} during its test.</source>
+            <translation>Die Engine endete während ihres Tests mit dem Exit-Status {code:d}.</translation>
         </message>
         <message>
-            <source>The engine in use is as it was. Start the set-up again; the details are in the log.</source>
-            <translation>Die verwendete Engine ist, wie sie war. Starten Sie die Einrichtung erneut; die Einzelheiten stehen im Protokoll.</translation>
+            <source>The engine folder can't be used: {reason}.</source>
+            <translation>Der Engine-Ordner kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>The engine has version {engine}, but LoRA Studio has version {app}.</source>
+            <translation>Die Engine hat die Version {engine}, LoRA Studio aber die Version {app}.</translation>
         </message>
         <message>
             <source>The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; you can roll back afterwards.</source>
             <translation>Die Engine wird auf diese Version von LoRA Studio gebracht. Nur Geändertes wird heruntergeladen; Sie können es danach zurücknehmen.</translation>
-        </message>
-        <message>
-            <source>The engine is not installed.</source>
-            <translation>Die Engine ist nicht installiert.</translation>
-        </message>
-        <message>
-            <source>The engine is of version {version}, this program of {version_}.</source>
-            <translation>Die Engine ist von Version {version}, dieses Programm von {version_}.</translation>
         </message>
         <message>
             <source>The engine is ready.</source>
@@ -6829,32 +6865,48 @@
             <translation>Die Engine ist, was trainiert: PyTorch und die Bibliotheken darum. Sie wird einmal heruntergeladen, mit einem winzigen Training erprobt und in einem Ordner von Ihnen aufbewahrt. Administratorrechte sind nicht nötig.</translation>
         </message>
         <message>
-            <source>The engine needs a 64-bit Python from 3.11 to 3.13.</source>
-            <translation>Die Engine braucht ein 64-Bit-Python von 3.11 bis 3.13.</translation>
+            <source>The engine isn't installed.</source>
+            <translation>Die Engine ist nicht installiert.</translation>
         </message>
         <message>
-            <source>The engine needs {value} GB of free disk, and there are {value_} GB.</source>
-            <translation>Die Engine braucht {value} GB freien Platz, und es gibt {value_} GB.</translation>
+            <source>The engine needs a 64-bit Python 3.11, 3.12, or 3.13.</source>
+            <translation>Die Engine braucht ein Python 3.11, 3.12 oder 3.13 mit 64 Bit.</translation>
+        </message>
+        <message>
+            <source>The engine needs {needed:size} of disk space, but only {free:size} are free.</source>
+            <translation>Die Engine braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
             <source>The engine {name} is damaged: its Python is missing.</source>
             <translation>Die Engine {name} ist beschädigt: Ihr Python fehlt.</translation>
         </message>
         <message>
-            <source>The engine's environment could not be made</source>
-            <translation>Die Umgebung der Engine konnte nicht angelegt werden</translation>
+            <source>The engine {name} is in use by a job or another window.</source>
+            <translation>Die Engine {name} wird von einem Auftrag oder einem anderen Fenster benutzt.</translation>
         </message>
         <message>
-            <source>The engine's folder cannot be used: {reason_of}.</source>
-            <translation>Der Ordner der Engine kann nicht verwendet werden: {reason_of}.</translation>
+            <source>The engine's Python can't be started: {reason}.</source>
+            <translation>Das Python der Engine kann nicht gestartet werden: {reason}.</translation>
         </message>
         <message>
-            <source>The engines are there already.</source>
-            <translation>Die Engines sind schon dort.</translation>
+            <source>The engine's environment couldn't be created</source>
+            <translation>Die Umgebung der Engine konnte nicht erstellt werden</translation>
         </message>
         <message>
-            <source>The engines take {value} GB, and there are {value_} GB free.</source>
-            <translation>Die Engines brauchen {value} GB, und {value_} GB sind frei.</translation>
+            <source>The engine's worker ended: {reason}.</source>
+            <translation>Der Worker der Engine endete: {reason}.</translation>
+        </message>
+        <message>
+            <source>The engines are already in this folder.</source>
+            <translation>Die Engines sind bereits in diesem Ordner.</translation>
+        </message>
+        <message>
+            <source>The engines need {needed:size} of disk space, but only {free:size} are free.</source>
+            <translation>Die Engines brauchen {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
+        </message>
+        <message>
+            <source>The environment variable {variable} sets the engine folder.</source>
+            <translation>Die Umgebungsvariable {variable} legt den Engine-Ordner fest.</translation>
         </message>
         <message>
             <source>The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it takes as much additional memory as the experts themselves.</source>
@@ -6867,10 +6919,6 @@
         <message>
             <source>The export is complete.</source>
             <translation>Der Export ist fertig.</translation>
-        </message>
-        <message>
-            <source>The file of certificates cannot be used: {reason_of}.</source>
-            <translation>Die Datei mit Zertifikaten kann nicht verwendet werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The file that all quantisations are made of</source>
@@ -6935,10 +6983,6 @@
         <message>
             <source>The inputs of {name} are infinite or no numbers.</source>
             <translation>Die Eingaben von {name} sind unendlich oder keine Zahlen.</translation>
-        </message>
-        <message>
-            <source>The installer uv was not found.</source>
-            <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -7101,10 +7145,6 @@
             <translation>Die Zahl der Schritte erscheint, sobald der Datensatz gelesen ist.</translation>
         </message>
         <message>
-            <source>The one before is kept after an update or a repair; install another one instead.</source>
-            <translation>Die vorige bleibt nach einer Aktualisierung oder Reparatur; installieren Sie stattdessen eine andere.</translation>
-        </message>
-        <message>
             <source>The one that does is {default_builtin}.</source>
             <translation>Beiliegt {default_builtin}.</translation>
         </message>
@@ -7117,15 +7157,15 @@
             <translation>Der Auftrag des anderen Projekts läuft im Hintergrund weiter.</translation>
         </message>
         <message>
-            <source>The package index cannot be reached: {short}.</source>
-            <translation>Das Paketverzeichnis ist nicht erreichbar: {short}.</translation>
+            <source>The package index can't be reached: {reason}.</source>
+            <translation>Der Paketindex ist nicht erreichbar: {reason}.</translation>
         </message>
         <message>
             <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
             <translation>Das mitgelieferte llama.cpp zeigt keine seiner Zwischenergebnisse, daher war keine Wichtigkeitsmatrix zu berechnen.</translation>
         </message>
         <message>
-            <source>The packages could not be installed</source>
+            <source>The packages couldn't be installed</source>
             <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
         <message>
@@ -7135,6 +7175,10 @@
         <message>
             <source>The playground’s models were unloaded to free memory for the job.</source>
             <translation>Die Modelle im Playground wurden entladen, um Speicher für den Auftrag freizugeben.</translation>
+        </message>
+        <message>
+            <source>The previous folder still contains engines ({bytes:size}).</source>
+            <translation>Der vorherige Ordner enthält noch Engines ({bytes:size}).</translation>
         </message>
         <message>
             <source>The process exited without reporting a result. Export again to continue; completed files are reused.</source>
@@ -7169,12 +7213,12 @@
             <translation>Das Projekt wurde von einer neueren Version geschrieben (Format {version}, dieses Programm kennt {current_version}).</translation>
         </message>
         <message>
-            <source>The proxy settings cannot be used: {rstrip}.</source>
-            <translation>Die Proxy-Einstellungen können nicht verwendet werden: {rstrip}.</translation>
+            <source>The proxy requires a user name and password. Add them to HTTPS_PROXY: NAME:PASSWORD@HOST:PORT. They aren't written to the log.</source>
+            <translation>Der Proxy verlangt einen Benutzernamen und ein Passwort. Ergänze sie in HTTPS_PROXY: NAME:PASSWORT@HOST:PORT. Sie werden nicht protokolliert.</translation>
         </message>
         <message>
-            <source>The proxy wants a user name and a password: write them before its address in the variable HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out.</source>
-            <translation>Der Proxy verlangt Benutzername und Passwort: Schreiben Sie beides in der Variablen HTTPS_PROXY vor seine Adresse, wie in NAME:PASSWORT@RECHNER:PORT. Das Protokoll lässt sie weg.</translation>
+            <source>The proxy settings can't be used: {reason}.</source>
+            <translation>Die Proxy-Einstellungen können nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
             <source>The queue could not be changed: {reason_of}.</source>
@@ -7265,12 +7309,12 @@
             <translation>Der Selbsttest liest {cases} Gespräche mit {positions} Antwortstellen</translation>
         </message>
         <message>
-            <source>The set-up failed in a way that was not foreseen: {name}.</source>
-            <translation>Die Einrichtung scheiterte auf unvorhergesehene Weise: {name}.</translation>
-        </message>
-        <message>
             <source>The settings on the Train page are checked before each start. A message next to a setting tells you if it doesn't fit your data or device.</source>
             <translation>Die Einstellungen auf der Seite Training werden vor jedem Start geprüft. Passt eine nicht zu Ihren Daten oder Ihrem Gerät, steht ein Hinweis daneben.</translation>
+        </message>
+        <message>
+            <source>The setup failed unexpectedly: {error}.</source>
+            <translation>Die Einrichtung ist unerwartet fehlgeschlagen: {error}.</translation>
         </message>
         <message>
             <source>The small model that comes along: downloaded once, when first needed.</source>
@@ -7281,7 +7325,7 @@
             <translation>Mit den Quellen lässt sich nicht zusammen trainieren: {parts}.</translation>
         </message>
         <message>
-            <source>The standalone Python could not be installed</source>
+            <source>The standalone Python couldn't be installed</source>
             <translation>Das eigenständige Python konnte nicht installiert werden</translation>
         </message>
         <message>
@@ -7345,8 +7389,8 @@
             <translation>Das Hochladen nach {repository} wurde unterbrochen ({name}).</translation>
         </message>
         <message>
-            <source>The variable {variable} says where engines are.</source>
-            <translation>Die Variable {variable} sagt, wo Engines sind.</translation>
+            <source>The uv installer wasn't found.</source>
+            <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
         </message>
         <message>
             <source>The votes of this project cannot be read: {error}.</source>
@@ -7361,16 +7405,16 @@
             <translation>Die Gewichte dieses Modells sind quantisiert und lassen sich nicht auf mehrere Geräte aufteilen.</translation>
         </message>
         <message>
-            <source>The wheel folder does not hold all that the engine needs here: {last_words}</source>
-            <translation>Der Wheel-Ordner enthält nicht alles, was die Engine hier braucht: {last_words}</translation>
+            <source>The wheel folder lacks packages that the engine needs here: {reason}</source>
+            <translation>Im Wheel-Ordner fehlen Pakete, die die Engine hier braucht: {reason}</translation>
         </message>
         <message>
-            <source>The wheel of this checkout could not be built</source>
-            <translation>Das Wheel dieses Quellcodes konnte nicht gebaut werden</translation>
+            <source>The wheel of LoRA Studio couldn't be built from source</source>
+            <translation>Das Wheel von LoRA Studio konnte nicht aus dem Quellcode gebaut werden</translation>
         </message>
         <message>
-            <source>The wheels take another {value} GB, and there are {value_} GB free.</source>
-            <translation>Die Wheels brauchen weitere {value} GB, und {value_} GB sind frei.</translation>
+            <source>The wheels need {needed:size} more disk space, but only {free:size} are free.</source>
+            <translation>Die Wheels brauchen noch {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
             <source>The window closes in a moment.</source>
@@ -7424,10 +7468,6 @@
             <translation>Es gibt keine Werte zum Ausprobieren.</translation>
         </message>
         <message>
-            <source>There are no wheels in this folder.</source>
-            <translation>In diesem Ordner sind keine Wheels.</translation>
-        </message>
-        <message>
             <source>There are only {rows} whose label is {reason}.</source>
             <translation>Es gibt nur {rows} mit der Bewertung {reason}.</translation>
         </message>
@@ -7468,10 +7508,6 @@
             <translation>Es gibt weder ein zusammengeführtes Modell noch eine GGUF-Datei zu prüfen.</translation>
         </message>
         <message>
-            <source>There is no Python “{wanted}” on this machine.</source>
-            <translation>Es gibt kein Python „{wanted}“ auf diesem Rechner.</translation>
-        </message>
-        <message>
             <source>There is no address to ask. Enter one above.</source>
             <translation>Es gibt keine Adresse zum Abfragen. Geben Sie oben eine ein.</translation>
         </message>
@@ -7504,12 +7540,8 @@
             <translation>Es gibt noch keine Daten.</translation>
         </message>
         <message>
-            <source>There is no earlier engine to go back to.</source>
-            <translation>Es gibt keine frühere Engine, zu der es zurückgehen könnte.</translation>
-        </message>
-        <message>
-            <source>There is no engine “{name}”.</source>
-            <translation>Es gibt keine Engine „{name}“.</translation>
+            <source>There is no engine named {name}.</source>
+            <translation>Es gibt keine Engine namens {name}.</translation>
         </message>
         <message>
             <source>There is no file or folder {path}.</source>
@@ -7554,6 +7586,10 @@
         <message>
             <source>There is no preset {name}.</source>
             <translation>Es gibt keine Voreinstellung {name}.</translation>
+        </message>
+        <message>
+            <source>There is no previous engine to return to.</source>
+            <translation>Es gibt keine vorherige Engine, zu der du zurückkehren kannst.</translation>
         </message>
         <message>
             <source>There is no project at {path}.</source>
@@ -7608,8 +7644,8 @@
             <translation>Den Loss können sie nicht berechnen: {reason}.</translation>
         </message>
         <message>
-            <source>This Python lacks what training needs: {broken}.</source>
-            <translation>Diesem Python fehlt, was das Training braucht: {broken}.</translation>
+            <source>This Python lacks packages that training needs: {packages}.</source>
+            <translation>Diesem Python fehlen Pakete, die das Training braucht: {packages}.</translation>
         </message>
         <message>
             <source>This computer</source>
@@ -7620,6 +7656,14 @@
             <translation>Dieser Rechner hat kein Gerät {wanted}, das PyTorch {version} verwenden kann.</translation>
         </message>
         <message>
+            <source>This file isn't a Python executable.</source>
+            <translation>Diese Datei ist kein ausführbares Python.</translation>
+        </message>
+        <message>
+            <source>This folder contains no wheels.</source>
+            <translation>Dieser Ordner enthält keine Wheels.</translation>
+        </message>
+        <message>
             <source>This folder isn't empty. Choose another name.</source>
             <translation>Dieser Ordner ist nicht leer. Wählen Sie einen anderen Namen.</translation>
         </message>
@@ -7628,20 +7672,16 @@
             <translation>Dieses Format hat kein Feld „{slot}“.</translation>
         </message>
         <message>
-            <source>This installation does not hold its own wheel ({pattern}), which the engine needs.</source>
-            <translation>Diese Installation enthält ihr eigenes Wheel ({pattern}) nicht, das die Engine braucht.</translation>
-        </message>
-        <message>
-            <source>This is Python {facts} with {facts_} bits.</source>
-            <translation>Das ist Python {facts} mit {facts_} Bit.</translation>
+            <source>This installation is missing its own wheel ({pattern}), which the engine needs.</source>
+            <translation>Dieser Installation fehlt das eigene Wheel ({pattern}), das die Engine braucht.</translation>
         </message>
         <message>
             <source>This is a bug in LoRA Studio. Your project is saved, and a running job continues without the window. To report the bug, attach a diagnostics file (Help menu).</source>
             <translation>Das ist ein Fehler in LoRA Studio. Ihr Projekt ist gespeichert, und ein laufender Auftrag läuft ohne das Fenster weiter. Fügen Sie einem Fehlerbericht bitte eine Diagnosedatei (Menü Hilfe) bei.</translation>
         </message>
         <message>
-            <source>This is no Python that can be started.</source>
-            <translation>Das ist kein Python, das sich starten lässt.</translation>
+            <source>This is a {bits}-bit Python {version}.</source>
+            <translation>Das ist ein Python {version} mit {bits} Bit.</translation>
         </message>
         <message>
             <source>This is the newest version.</source>
@@ -7688,16 +7728,12 @@
             <translation>Diese Einstellung ist bereits als erste ausgewählt.</translation>
         </message>
         <message>
-            <source>This system has no Python that fits; {name} will be fetched.</source>
-            <translation>Dieses System hat kein passendes Python; {name} wird geholt.</translation>
-        </message>
-        <message>
             <source>This type’s block size doesn’t divide the row size of this model’s weights</source>
             <translation>Die Blockgröße dieses Typs passt nicht zur Zeilenlänge der Gewichte dieses Modells</translation>
         </message>
         <message>
-            <source>This wheel folder is for version {app_version}, this program is {version}.</source>
-            <translation>Dieser Wheel-Ordner ist für Version {app_version}, dieses Programm ist {version}.</translation>
+            <source>This wheel folder is for version {folder}, but LoRA Studio has version {app}.</source>
+            <translation>Dieser Wheel-Ordner ist für Version {folder}, LoRA Studio hat aber Version {app}.</translation>
         </message>
         <message>
             <source>Tick runs in the table to see their curves here.</source>
@@ -7733,7 +7769,7 @@
         </message>
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
-            <translation>Um zu wählen, woher PyTorch kommt, setzen Sie {variable}.</translation>
+            <translation>Setze {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
         </message>
         <message>
             <source>To read every row by itself, map no column to history, or remove that column.</source>
@@ -7920,10 +7956,6 @@
             <translation>Das Training läuft weiter. Ist keine spätere Auswertung besser, wird der letzte Adapter behalten.</translation>
         </message>
         <message>
-            <source>Training gives the same without them, somewhat slower.</source>
-            <translation>Ohne sie kommt beim Training dasselbe heraus, etwas langsamer.</translation>
-        </message>
-        <message>
             <source>Training has stopped</source>
             <translation>Das Training ist beendet</translation>
         </message>
@@ -7938,6 +7970,10 @@
         <message>
             <source>Training is running.</source>
             <translation>Das Training läuft.</translation>
+        </message>
+        <message>
+            <source>Training is slower without them but gives the same results.</source>
+            <translation>Ohne sie ist das Training langsamer, liefert aber dieselben Ergebnisse.</translation>
         </message>
         <message>
             <source>Training is using the GPU; chat runs on the CPU.</source>
@@ -8020,6 +8056,10 @@
             <translation>Das Training dauerte {time}.</translation>
         </message>
         <message>
+            <source>Training uses PEFT instead, which is slower but gives the same results.</source>
+            <translation>Das Training verwendet stattdessen PEFT: langsamer, aber mit denselben Ergebnissen.</translation>
+        </message>
+        <message>
             <source>Trust remote code</source>
             <translation>Remote-Code vertrauen</translation>
         </message>
@@ -8044,12 +8084,12 @@
             <translation>Versuchen Sie es noch einmal.</translation>
         </message>
         <message>
-            <source>Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the log.</source>
-            <translation>Versuchen Sie ein anderes Python von 3.11 bis 3.13 oder ein anderes Paketverzeichnis. Alles Gesagte steht im Protokoll.</translation>
+            <source>Try another Python version from 3.11 to 3.13, or other index settings. Full details are in the log.</source>
+            <translation>Versuche eine andere Python-Version von 3.11 bis 3.13 oder andere Index-Einstellungen. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
-            <source>Try another Python from 3.11 to 3.13.</source>
-            <translation>Versuchen Sie ein anderes Python von 3.11 bis 3.13.</translation>
+            <source>Try another Python version from 3.11 to 3.13.</source>
+            <translation>Versuche eine andere Python-Version von 3.11 bis 3.13.</translation>
         </message>
         <message>
             <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
@@ -8160,16 +8200,16 @@
             <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
         </message>
         <message>
-            <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
-            <translation>Unsloth wird ausgelassen: Es verträgt sich nicht mit den anderen Paketen ({short}).</translation>
-        </message>
-        <message>
             <source>Unsloth is only faster on a GPU</source>
             <translation>Unsloth ist nur auf einer GPU schneller</translation>
         </message>
         <message>
             <source>Unsloth isn't installed</source>
             <translation>Unsloth ist nicht installiert</translation>
+        </message>
+        <message>
+            <source>Unsloth isn't installed because it isn't compatible with the other packages ({reason}).</source>
+            <translation>Unsloth wird nicht installiert, weil es nicht zu den anderen Paketen passt ({reason}).</translation>
         </message>
         <message>
             <source>Unsloth isn't installed.</source>
@@ -8232,12 +8272,12 @@
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Werkzeuge. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
-            <source>Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads only what has changed.</source>
-            <translation>Aktualisieren Sie sie: Einstellungen, Engine, Aktualisieren, oder `lora-studio engine update`. Nur Geändertes wird heruntergeladen.</translation>
-        </message>
-        <message>
             <source>Update the engine</source>
             <translation>Engine aktualisieren</translation>
+        </message>
+        <message>
+            <source>Update the engine in Settings, or run `lora-studio engine update`. Only changes are downloaded.</source>
+            <translation>Aktualisiere die Engine in den Einstellungen oder mit `lora-studio engine update`. Nur Änderungen werden heruntergeladen.</translation>
         </message>
         <message>
             <source>Update transformers, or choose a model with a supported architecture.</source>
@@ -8424,8 +8464,8 @@
             <translation>Warten Sie die laufenden Antworten ab oder halten Sie sie an, bevor Sie ein anderes Modell wählen.</translation>
         </message>
         <message>
-            <source>Wait until it has ended, or cancel it where you started it.</source>
-            <translation>Warten Sie, bis das endet, oder brechen Sie es dort ab, wo Sie es gestartet haben.</translation>
+            <source>Wait until it ends, or cancel it where you started it.</source>
+            <translation>Warte, bis sie endet, oder brich sie dort ab, wo du sie gestartet hast.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or choose another folder.</source>
@@ -8440,8 +8480,8 @@
             <translation>Warte, bis er fertig ist, oder sieh dem Lauf zu.</translation>
         </message>
         <message>
-            <source>Wait until the job has ended, close other windows, then try again.</source>
-            <translation>Warten Sie, bis der Auftrag endet, schließen Sie andere Fenster, und versuchen Sie es erneut.</translation>
+            <source>Wait until the job ends, or close other windows, then try again.</source>
+            <translation>Warte, bis der Auftrag endet, oder schließe andere Fenster und versuche es dann erneut.</translation>
         </message>
         <message>
             <source>Wait until the running task ends, then change the language.</source>
@@ -8608,10 +8648,6 @@
             <translation>Ob ein Modell passt, steht hier, sobald das Gerät bekannt ist.</translation>
         </message>
         <message>
-            <source>Whether there is a newer version could not be found out: {reason}.</source>
-            <translation>Ob es eine neuere Version gibt, war nicht herauszufinden: {reason}.</translation>
-        </message>
-        <message>
             <source>Which answer is better? Model names appear after you vote.</source>
             <translation>Welche Antwort ist besser? Die Modellnamen erscheinen nach Ihrer Stimme.</translation>
         </message>
@@ -8666,10 +8702,6 @@
         <message>
             <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
-        </message>
-        <message>
-            <source>Write the proxy's host and port into the variables HTTPS_PROXY and HTTP_PROXY, and take ALL_PROXY away. SOCKS proxies cannot be used here.</source>
-            <translation>Schreiben Sie Rechner und Port des Proxys in die Variablen HTTPS_PROXY und HTTP_PROXY, und nehmen Sie ALL_PROXY weg. SOCKS-Proxys können hier nicht verwendet werden.</translation>
         </message>
         <message>
             <source>Write the rows to a file and choose that.</source>
@@ -8878,14 +8910,6 @@
         <message>
             <source>a tool without parameters or with incomplete descriptions</source>
             <translation>ein Tool ohne Parameter oder mit unvollständigen Beschreibungen</translation>
-        </message>
-        <message>
-            <source>a trial training ended in the middle</source>
-            <translation>ein Probetraining endete mittendrin</translation>
-        </message>
-        <message>
-            <source>a trial training failed: {what}</source>
-            <translation>ein Probetraining scheiterte: {what}</translation>
         </message>
         <message>
             <source>a turn contains an image, audio or video</source>
@@ -9411,10 +9435,6 @@
             <translation>es endete mit Status {status}</translation>
         </message>
         <message>
-            <source>it ended with status {wait} before it began</source>
-            <translation>sie endete mit Status {wait}, bevor sie begann</translation>
-        </message>
-        <message>
             <source>it has a number of more than {get_int_max_str_digits} digits</source>
             <translation>sie hat eine Zahl von mehr als {get_int_max_str_digits} Ziffern</translation>
         </message>
@@ -9523,10 +9543,6 @@
             <translation>es ist für {only_for} gemacht und lässt von jedem anderen nur Rauschen</translation>
         </message>
         <message>
-            <source>its Python cannot be started: {reason_of}</source>
-            <translation>ihr Python lässt sich nicht starten: {reason_of}</translation>
-        </message>
-        <message>
             <source>its chat template writes conversations otherwise</source>
             <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
         </message>
@@ -9573,10 +9589,6 @@
         <message>
             <source>its tokens differ in conversation {number}, from token {value} on</source>
             <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
-        </message>
-        <message>
-            <source>its worker ended: {reason_of}</source>
-            <translation>ihr Arbeitsprozess endete: {reason_of}</translation>
         </message>
         <message>
             <source>its {key} is {got} instead of {wanted}</source>
@@ -10735,10 +10747,6 @@
             <translation>dieser Lauf</translation>
         </message>
         <message>
-            <source>this system</source>
-            <translation>dieses System</translation>
-        </message>
-        <message>
             <source>this version of Liger has no {name}</source>
             <translation>diese Version von Liger hat kein {name}</translation>
         </message>
@@ -11115,6 +11123,14 @@
             <translation>{file} lässt sich nicht lesen: {reason}.</translation>
         </message>
         <message>
+            <source>{file} couldn't be downloaded: {reason}.</source>
+            <translation>{file} konnte nicht heruntergeladen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>{file} couldn't be saved: {reason}.</source>
+            <translation>{file} konnte nicht gespeichert werden: {reason}.</translation>
+        </message>
+        <message>
             <source>{file} has no chat template.</source>
             <translation>{file} hat keine Chat-Vorlage.</translation>
         </message>
@@ -11303,10 +11319,6 @@
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
         <message>
-            <source>{name} could not be downloaded: {reason}.</source>
-            <translation>{name} konnte nicht heruntergeladen werden: {reason}.</translation>
-        </message>
-        <message>
             <source>{name} could not be moved to the trash</source>
             <translation>{name} konnte nicht in den Papierkorb bewegt werden</translation>
         </message>
@@ -11325,10 +11337,6 @@
         <message>
             <source>{name} could not be read: {why}.</source>
             <translation>{name} war nicht lesbar: {why}.</translation>
-        </message>
-        <message>
-            <source>{name} could not be stored: {reason_of}.</source>
-            <translation>{name} konnte nicht abgelegt werden: {reason_of}.</translation>
         </message>
         <message>
             <source>{name} exists, but was not tried out: {reason}</source>
@@ -11369,10 +11377,6 @@
         <message>
             <source>{name} holds no LoRA adapter.</source>
             <translation>{name} enthält keinen LoRA-Adapter.</translation>
-        </message>
-        <message>
-            <source>{name} in the wheel folder is damaged: {why}.</source>
-            <translation>{name} im Wheel-Ordner ist beschädigt: {why}.</translation>
         </message>
         <message>
             <source>{name} is JSON5 or JSON with comments, which LoRA Studio can't read.</source>
@@ -11439,10 +11443,6 @@
             <translation>{name} ist keine Datei mit Zeilen: Das meiste ist kein Text.</translation>
         </message>
         <message>
-            <source>{name} is not the file that the index promises: its checksum is another one.</source>
-            <translation>{name} ist nicht die Datei, die das Paketverzeichnis verspricht: Ihre Prüfsumme ist eine andere.</translation>
-        </message>
-        <message>
             <source>{name} is not valid JSON: {msg}.</source>
             <translation>{name} ist kein gültiges JSON: {msg}.</translation>
         </message>
@@ -11481,10 +11481,6 @@
         <message>
             <source>{name} was never finished</source>
             <translation>{name} wurde nie fertig</translation>
-        </message>
-        <message>
-            <source>{name} {get} has no ready-made wheel for this machine.</source>
-            <translation>{name} {get} hat kein fertiges Wheel für diesen Rechner.</translation>
         </message>
         <message>
             <source>{name}, {width} × {height} pixels</source>
@@ -11720,6 +11716,10 @@
             </translation>
         </message>
         <message>
+            <source>{package} has no prebuilt wheel for this computer.</source>
+            <translation>Für {package} gibt es kein vorkompiliertes Wheel für diesen Computer.</translation>
+        </message>
+        <message>
             <source>{path} can't be read: {reason}.</source>
             <translation>{path} kann nicht gelesen werden: {reason}.</translation>
         </message>
@@ -11908,6 +11908,14 @@
             <translation>{step} von {steps}</translation>
         </message>
         <message>
+            <source>{task}: the disk is full.</source>
+            <translation>{task}: Die Festplatte ist voll.</translation>
+        </message>
+        <message>
+            <source>{task}: the disk is read-only.</source>
+            <translation>{task}: Die Festplatte ist schreibgeschützt.</translation>
+        </message>
+        <message>
             <source>{tensor} has the shape {stored} in the base model and {wanted} in the adapter</source>
             <translation>{tensor} hat im Basismodell die Form {stored} und im Adapter {wanted}</translation>
         </message>
@@ -12076,12 +12084,8 @@
             <translation>{what} alle {every} Epochen kommt in {epochs} nie.</translation>
         </message>
         <message>
-            <source>{what}: the disk is full.</source>
-            <translation>{what}: Der Datenträger ist voll.</translation>
-        </message>
-        <message>
-            <source>{what}: the disk is read-only.</source>
-            <translation>{what}: Auf den Datenträger kann nicht geschrieben werden.</translation>
+            <source>{wheel} in the wheel folder is damaged: {reason}.</source>
+            <translation>{wheel} im Wheel-Ordner ist beschädigt: {reason}.</translation>
         </message>
         <message>
             <source>{whole} trained whole</source>

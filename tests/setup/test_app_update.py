@@ -80,5 +80,5 @@ def test_a_server_that_says_no_is_a_problem_with_its_status(address: str) -> Non
 
 
 def test_an_address_nobody_answers_is_a_problem() -> None:
-    with pytest.raises(ProblemError, match="could not be found out"):
+    with pytest.raises(ProblemError, match="Couldn't check for updates"):
         app_update.look("http://127.0.0.1:9/latest")

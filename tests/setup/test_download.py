@@ -141,7 +141,9 @@ def test_a_busy_server_names_a_moment_as_well_as_seconds() -> None:
     def asked(told: str) -> float:
         answer = httpx.Response(503, headers={"Retry-After": told})
         request = httpx.Request("GET", "http://server/file")
-        return http_client.asked_to_wait(httpx.HTTPStatusError("busy", request=request, response=answer))
+        return http_client.asked_to_wait(
+            httpx.HTTPStatusError("busy", request=request, response=answer)
+        )
 
     at = datetime.now(UTC) + timedelta(seconds=50)
     assert 40 < asked(format_datetime(at, usegmt=True)) <= 50
@@ -360,8 +362,8 @@ def test_a_proxy_of_pips_settings_is_used_for_files_too(
     ("name", "value", "word"),
     [
         ("ALL_PROXY", "sOcks9://proxy:port", "proxy"),
-        ("SSL_CERT_FILE", "no such file.pem", "certificates"),
-        ("SSL_CERT_FILE", "a text", "certificates"),
+        ("SSL_CERT_FILE", "no such file.pem", "certificate file"),
+        ("SSL_CERT_FILE", "a text", "certificate file"),
     ],
 )
 def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(

@@ -73,7 +73,7 @@ def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: En
     make(root, "cuda-1", variant="cuda", app_version="0.0.1")
     engines.switch(make(root, "cpu-1"), root)
     said = " ".join(engine("use", "cuda").stdout.split())
-    assert "cuda-1 is in use. The engine is of version 0.0.1" in said
+    assert "cuda-1 is in use. The engine has version 0.0.1" in said
     assert "`lora-studio engine update`" in said
     assert "version" not in engine("use", "cpu").stdout
 
@@ -83,7 +83,11 @@ def test_removing_tells_how_far_it_is_of_how_many_bytes(root: EngineRoot) -> Non
     (old.folder / "library").write_bytes(bytes(5000))
     lines = [json.loads(line) for line in engine("remove", "cpu-1", "--json").stdout.splitlines()]
     progress = next(line for line in lines if line["kind"] == "progress")
-    assert (progress["stage"], progress["total"], progress["unit"]) == ("Removing", 5000, "B")
+    assert (progress["stage"]["text"], progress["total"], progress["unit"]) == (
+        "Removing",
+        5000,
+        "B",
+    )
     assert lines[-1]["kind"] == "done"
     assert not old.folder.exists()
 
@@ -98,7 +102,7 @@ def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: Engine
     make(root, "cpu-1")
     result = engine("use", "rocm", "--json")
     assert result.exit_code == 2
-    assert "cpu-1" in told(result)["problems"][0]["remedy"]
+    assert "cpu-1" in told(result)["problems"][0]["remedy"]["text"]
 
 
 def test_removing_needs_a_name_or_the_word_all(root: EngineRoot) -> None:
@@ -128,7 +132,7 @@ def test_the_wheel_folder_of_an_engine_is_not_taken_for_offline_mode(
     with pytest.raises(SystemExit):
         __main__.main()
     problem = json.loads(capsys.readouterr().out.splitlines()[-1])["problem"]
-    assert problem["what"] == "There are no wheels in this folder."
+    assert problem["what"]["text"] == "This folder contains no wheels."
     assert not offline.is_on()
 
 

@@ -88,7 +88,7 @@ def test_rollback_goes_back_and_forth(root: EngineRoot) -> None:
 
 def test_a_rollback_without_an_earlier_engine_is_refused(root: EngineRoot) -> None:
     engines.switch(make(root, "cpu-1"), root)
-    with pytest.raises(ProblemError, match="no earlier engine"):
+    with pytest.raises(ProblemError, match="no previous engine"):
         engines.rollback(root)
 
 
@@ -123,7 +123,7 @@ def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: EngineRoot) -> 
         [str(engine.python), "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
     try:
-        with pytest.raises(ProblemError, match="at work"):
+        with pytest.raises(ProblemError, match="in use by a job"):
             engines.remove(engine, root)
         assert engine.python.exists()
     finally:
@@ -202,7 +202,11 @@ def test_a_pointer_that_is_damaged_counts_as_none(root: EngineRoot) -> None:
 
 
 def test_a_second_set_up_at_the_same_time_is_refused(root: EngineRoot) -> None:
-    with root.locked(), pytest.raises(ProblemError, match="under way"), root.locked():
+    with (
+        root.locked(),
+        pytest.raises(ProblemError, match="Another engine setup is running"),
+        root.locked(),
+    ):
         pass
 
 

@@ -74,14 +74,14 @@ def test_a_refused_file_still_gives_the_object_and_says_why(tmp_path: Path) -> N
     found = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
     assert (found["task"], found["rows"], found["used"]) == ("unsupported", 3, 0)
     assert found["problems"][0]["code"] == "dataset.prompts_only"
-    assert found["problems"][0]["remedy"]
+    assert found["problems"][0]["remedy"]["text"]
 
 
 @pytest.mark.end2end
 def test_what_is_not_there_is_refused_with_the_object(tmp_path: Path) -> None:
     found = report(str(tmp_path / "nothing.jsonl"))
     assert (found["task"], found["rows"]) == ("unsupported", 0)
-    assert "nothing.jsonl" in found["problems"][0]["what"]
+    assert "nothing.jsonl" in found["problems"][0]["what"]["text"]
 
 
 @pytest.mark.end2end
@@ -105,7 +105,7 @@ def test_a_wrong_option_is_refused_with_what_there_is(
 ) -> None:
     found = report(str(write_rows(tmp_path / "rows.jsonl", [GOOD])), *options)
     assert found["task"] == "unsupported"
-    assert says in found["problems"][0]["remedy"]
+    assert says in found["problems"][0]["remedy"]["text"]
 
 
 def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:

@@ -76,4 +76,4 @@ def test_an_upload_of_something_unknown_is_refused(run: RunFolder) -> None:
     status, text = studio("push", str(run.path), "me/bot", "--what", "everything", "--json")
     assert status == headless.REFUSED
     (problem,) = json.loads(text)["problems"]
-    assert "adapter, merged, gguf" in problem["remedy"]
+    assert "adapter, merged, gguf" in problem["remedy"]["text"]
