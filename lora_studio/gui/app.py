@@ -1,4 +1,4 @@
-"""Starts the window: theme, log, and one place where the unexpected ends."""
+"""Starts the window: log, theme, exception hook, signals and event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 # WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
-# `__feature__` (shibokensupport.feature). What needs no Qt comes first: a fifth of a second less.
+# `__feature__` (shibokensupport.feature). Importing modules without Qt first saves 0.2 s.
 from lora_studio.client import worker  # noqa: F401 - see above
 from lora_studio.core.project import checks  # noqa: F401 - see above
 
@@ -35,7 +35,7 @@ from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Where, error
 from lora_studio.core.system import offline, paths
 from lora_studio.gui import language, theme
 from lora_studio.gui.preferences import Preferences
@@ -45,73 +45,72 @@ from lora_studio.gui.window.wiring import make_window
 
 _LOG = logging.getLogger("lora_studio")
 
-#: Seconds after which a thread that computes leaves the interpreter to the window. Qt gives it back
-#: and takes it again many times while it paints; with Python's own 5 ms each, a window beside a
-#: thread that reads a long run stood still for most of a second.
-TURN = 0.001
+#: Seconds after which a computing thread hands the interpreter to the window. Qt releases and
+#: acquires it many times per repaint; with Python's default of 5 ms each, the window froze for most
+#: of a second beside a thread that reads a long run.
+SWITCH_INTERVAL = 0.001
 
 
 class ExceptionHook(QObject):
-    """Takes exceptions that nobody caught, from any thread, into the log and before the user.
+    """Logs uncaught exceptions of all threads and reports them to the user.
 
     Signals:
-        happened(what): one line about it; delivered in the window's thread.
+        happened(what): a one-line description, delivered in the window's thread.
     """
 
     happened = Signal(str)
 
     def install(self) -> None:
-        """From now on no exception ends in silence or on a terminal that nobody sees."""
-        sys.excepthook = self._take
-        threading.excepthook = self._take_from_thread
+        """Install the hook for the main thread and all others."""
+        sys.excepthook = self._on_exception
+        threading.excepthook = self._on_thread_exception
 
-    def _take(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    def _on_exception(
+        self, kind: type[BaseException], exception: BaseException, trace: TracebackType | None
     ) -> None:
         if issubclass(kind, KeyboardInterrupt):
             QApplication.quit()
             return
-        _LOG.error("%s", "".join(traceback.format_exception(kind, error, trace)))
-        self.happened.emit(f"{kind.__name__}: {error}")
+        _LOG.error("%s", "".join(traceback.format_exception(kind, exception, trace)))
+        self.happened.emit(f"{kind.__name__}: {exception}")
 
-    def _take_from_thread(self, arguments: threading.ExceptHookArgs) -> None:
+    def _on_thread_exception(self, arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_value is not None:
-            self._take(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+            self._on_exception(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
 
 
 class Application(QApplication):
-    """Hears what macOS asks for: it names no project on a command line, be the program started for it or
-    at work already.
+    """Handles macOS's requests to open a project, which don't come by command line.
 
     Signals:
-        asked_to_open(file): a file that was double-clicked, or dropped on the icon in the Dock.
+        open_requested(file): a file was double-clicked, or dropped on the Dock icon.
     """
 
-    asked_to_open = Signal(str)
+    open_requested = Signal(str)
 
     def event(self, event: QEvent) -> bool:
-        """Qt's own: of the events that go to the application itself, which are few."""
+        """Handle requests to open a file."""
         if isinstance(event, QFileOpenEvent):
-            self.asked_to_open.emit(event.file())
+            self.open_requested.emit(event.file())
             return True
         return super().event(event)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the window and returns the exit status; `argv` may name a project to open."""
+    """Run the window and return the exit status; `argv` may name a project to open."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     log = start_log()
     app = Application([sys.argv[0], *arguments])
     app.setApplicationName("LoRA Studio")
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
-    window = ready(app)
+    window = prepare(app)
     reload = WindowReload(app, window, make_window)
-    faults = ExceptionHook(app)
-    faults.happened.connect(lambda what: show_fault(reload.window, what, log))
-    faults.install()
-    app.asked_to_open.connect(lambda file: reload.window.open_project(Path(file)))
-    app.aboutToQuit.connect(lambda: reload.window.leave())  # also when the system ends the session
+    bugs = ExceptionHook(app)
+    bugs.happened.connect(lambda what: show_bug(reload.window, what, log))
+    bugs.install()
+    app.open_requested.connect(lambda file: reload.window.open_project(Path(file)))
+    app.aboutToQuit.connect(lambda: reload.window.leave())  # also when the session ends
     window.show()
     window.engine.offer()
     window.updates.at_start()
@@ -120,16 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         window.open_project(Path(named))
     elif not window.preferences.tour_seen and window.engine.dialog is None:
         window.tour.start()
-    end_listening = quit_on_signals(app)
-    with few_to_collect():
+    restore_handlers = quit_on_signals(app)
+    with imports_frozen():
         status = app.exec()
-    end_listening()
+    restore_handlers()
     return status
 
 
-def ready(app: QApplication) -> Window:
-    """The window as the user wants it: language, theme, size of text. Not shown yet."""
-    sys.setswitchinterval(TURN)
+def prepare(app: QApplication) -> Window:
+    """Return the window with the language, theme and text size of the user, not shown yet."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     preferences = Preferences.load()
     if preferences.offline:
         offline.switch(True)
@@ -140,10 +139,10 @@ def ready(app: QApplication) -> Window:
 
 
 @contextlib.contextmanager
-def few_to_collect() -> Iterator[None]:
-    """Leaves what has been imported out of garbage collections inside the block.
+def imports_frozen() -> Iterator[None]:
+    """Exclude everything imported so far from garbage collections inside the block.
 
-    A full one goes through hundreds of thousands of such objects, and the window stands still for it.
+    A full collection would walk hundreds of thousands of such objects and freeze the window.
     """
     gc.collect()
     gc.freeze()
@@ -154,11 +153,11 @@ def few_to_collect() -> Iterator[None]:
 
 
 def quit_on_signals(app: QApplication) -> Callable[[], None]:
-    """Lets Ctrl+C and a polite kill end the event loop; returns what ends the listening.
+    """Quit the event loop on Ctrl+C and SIGTERM; return a function that restores the handlers.
 
-    Python hears a signal only between two of its own instructions, of which an idle event loop has
-    none: the signal's number is written to a socket, and that wakes the loop up. A loop that has not
-    begun yet ends as soon as it does.
+    Python handles signals only between its own instructions, which an idle event loop doesn't run:
+    the signal's number is written to a socket, which wakes the loop up. A loop that hasn't started
+    ends as soon as it starts.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -170,7 +169,7 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
     notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)
     notifier.activated.connect(lambda *_: reader.recv(64))
 
-    def end() -> None:
+    def restore() -> None:
         notifier.setEnabled(False)
         signal.set_wakeup_fd(before)
         for number, handler in handlers.items():
@@ -178,23 +177,24 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
         reader.close()
         writer.close()
 
-    return end
+    return restore
 
 
-def show_fault(window: Window, what: str, log: Path) -> None:
-    """Tells the user about a fault of the program itself."""
-    problem = Problem(
-        code="window.unexpected",
-        what=f"Something in the program failed: {what}",
-        remedy="Your project is saved and a job under way goes on. If things look odd, start the "
-        "window again. The details are in the log.",
+def show_bug(window: Window, what: str, log: Path) -> None:
+    """Show a bug of the program to the user."""
+    problem = error(
+        "window.unexpected",
+        "LoRA Studio ran into an unexpected error: {exception}",
+        "Your project is saved, and a running job continues. If something looks wrong, restart the "
+        "app. Full details are in the log.",
         where=Where(file=str(log)),
+        exception=what,
     )
     window.help.explain(problem)
 
 
 def start_log() -> Path:
-    """Logs to a file in the log folder, where there is one that can be written."""
+    """Log to a file in the log folder, or to the terminal if it can't be written; return the file."""
     file = paths.log_folder() / "window.log"
     _LOG.setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""The language of the window: every text a user sees goes through `tr`, by its English wording."""
+"""The language of the window: texts are looked up by their English wording."""
 
 from __future__ import annotations
 
@@ -11,64 +11,59 @@ from PySide6.QtGui import QGuiApplication
 from lora_studio.core import formatting, timestamps
 from lora_studio.core.system import paths
 
-#: One context for all texts: the same English words mean the same everywhere in this program.
+#: One context for all texts: the same English text has one translation.
 CONTEXT = "LoRA Studio"
-#: Languages with a translation beside the texts' own English, by their ISO 639 code, in their own words.
+#: ISO 639 code of each language of the window -> its name in that language.
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 
-#: Sets thousands apart wherever a comma would be read as a decimal mark (ISO 80000-1, 7.3.1). The
+#: Thousands separator of languages in which a comma is the decimal mark (ISO 80000-1, 7.3.1). The
 #: decimal mark is a point in every language, as in fields, project files and commands.
 NARROW_SPACE = "\u202f"
+
+#: The language in use.
+_current = "en"
 
 _SHORT = QLocale.FormatType.ShortFormat
 
 
 def tr(text: str) -> str:
-    """`text` in the user's language, or as it is where there is no translation.
+    """Return a text in the user's language, or unchanged if it has no translation.
 
-    `text` is a literal at the call, for extraction. Values are named and come afterwards:
+    Pass a literal, so that the text is collected. Fill in named values afterwards:
     `tr("{count} runs selected").format(count=count)`.
     """
     return QCoreApplication.translate(CONTEXT, text)
 
 
 def tr_n(singular: str, plural: str, n: int, **values: Any) -> str:
-    """The right form for a number, with `{n}` and further `values` filled in.
+    """Return the plural form for a number, with `{n}` and further `values` filled in.
 
-    `tr_n("{n} run", "{n} runs", count)`. Other languages have other forms than two: Qt finds the
-    one for `n` among the translations of `plural`.
+    `tr_n("{n} run", "{n} runs", count)`. Qt chooses among the translations of `plural`, of which
+    a language may have more than two.
     """
-    found = QCoreApplication.translate(CONTEXT, plural, None, n)
-    if found == plural and n == 1:
-        found = singular
-    return found.format(n=formatting.number(n), **values)
+    template = QCoreApplication.translate(CONTEXT, plural, None, n)
+    if n == 1 and template == plural:
+        template = singular
+    return template.format(n=formatting.number(n), **values)
 
 
 def mark(text: str) -> str:
-    """`text` itself: marks a literal in a module's table for extraction; `tr` it when it is shown."""
+    """Return the text unchanged: collects a literal of a table, which is passed to `tr` later."""
     return text
 
 
 def is_english() -> bool:
-    """Whether texts are shown as they are written."""
-    return tr(_PROBE) == _PROBE
-
-
-#: A text that every translation has, and says in other words.
-_PROBE = mark("Continue")
-
-
-def inside(text: str) -> str:
-    """A text for the middle of a sentence: where the language allows it, with a small letter."""
-    return text[:1].lower() + text[1:] if is_english() else text
+    """Return whether the window is in English."""
+    return _current == "en"
 
 
 def install(app: QGuiApplication, choice: str) -> str:
-    """Translates what is built from now on; returns the code of the language.
+    """Translate all widgets created from now on; return the code of the language.
 
     `choice` is a key of LANGUAGES or "system", which falls back to English.
     """
-    code = choice if choice in LANGUAGES else _of_system()
+    global _current
+    code = _current = choice if choice in LANGUAGES else _system_language()
     for old in app.findChildren(QTranslator):
         app.removeTranslator(old)
         old.deleteLater()
@@ -85,7 +80,7 @@ def install(app: QGuiApplication, choice: str) -> str:
     return code
 
 
-def _of_system() -> str:
+def _system_language() -> str:
     for wanted in QLocale.system().uiLanguages():
         code = wanted.split("-")[0].lower()
         if code in LANGUAGES:

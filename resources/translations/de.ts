@@ -156,6 +156,10 @@
             <translation>Ein paar hundert gute Zeilen lehren einen Ton oder ein Format, tausend eine Aufgabe.</translation>
         </message>
         <message>
+            <source>A folder for a cluster is already being written.</source>
+            <translation>Ein Ordner für einen Cluster wird bereits geschrieben.</translation>
+        </message>
+        <message>
             <source>A folder for a cluster is being copied. An incomplete copy can't be used.</source>
             <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
         </message>
@@ -176,12 +180,28 @@
             <translation>Eine Rastersuche legt für jede Kombination von Werten einen Lauf an und stellt die Läufe in die Warteschlange. Das Projekt selbst ändert sich nicht.</translation>
         </message>
         <message>
+            <source>A job is already running.</source>
+            <translation>Es läuft bereits ein Auftrag.</translation>
+        </message>
+        <message>
             <source>A job is under way.</source>
             <translation>Ein Auftrag ist im Gang.</translation>
         </message>
         <message>
             <source>A learning rate of {rate} {what}.</source>
             <translation>Eine Lernrate von {rate} {what}.</translation>
+        </message>
+        <message>
+            <source>A limit of {limit} skips {rows} of the rows. The longest row has {longest} tokens.</source>
+            <translation>Eine Grenze von {limit} überspringt {rows} der Zeilen. Die längste Zeile hat {longest} Tokens.</translation>
+        </message>
+        <message>
+            <source>A limit of {limit} truncates no rows. The longest row has {longest} tokens.</source>
+            <translation>Eine Grenze von {limit} kürzt keine Zeile. Die längste Zeile hat {longest} Tokens.</translation>
+        </message>
+        <message>
+            <source>A limit of {limit} truncates {rows} of the rows and drops {tokens} of the trained tokens. The longest row has {longest} tokens.</source>
+            <translation>Eine Grenze von {limit} kürzt {rows} der Zeilen und verwirft {tokens} der trainierten Tokens. Die längste Zeile hat {longest} Tokens.</translation>
         </message>
         <message>
             <source>A little: helps with some hundred rows.</source>
@@ -275,9 +295,27 @@
             <source>About the adapter</source>
             <translation>Über den Adapter</translation>
         </message>
+        <message numerus="yes">
+            <source>About {n} steps (step limit), {per_epoch} per epoch.</source>
+            <translation>
+                <numerusform>Etwa {n} Schritt (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
+                <numerusform>Etwa {n} Schritte (Schrittgrenze), {per_epoch} pro Epoche.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>About {n} steps, {per_epoch} per epoch.</source>
+            <translation>
+                <numerusform>Etwa {n} Schritt, {per_epoch} pro Epoche.</numerusform>
+                <numerusform>Etwa {n} Schritte, {per_epoch} pro Epoche.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>About {setting}</source>
             <translation>Über {setting}</translation>
+        </message>
+        <message>
+            <source>About {setting} (F1)</source>
+            <translation>Über {setting} (F1)</translation>
         </message>
         <message>
             <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
@@ -862,8 +900,24 @@
             <translation>Nach Namen</translation>
         </message>
         <message>
+            <source>CPU</source>
+            <translation>CPU</translation>
+        </message>
+        <message>
+            <source>CPU utilization</source>
+            <translation>CPU-Auslastung</translation>
+        </message>
+        <message>
+            <source>CPU utilization (%)</source>
+            <translation>CPU-Auslastung (%)</translation>
+        </message>
+        <message>
             <source>CPU {load} % · RAM {used}</source>
             <translation>CPU {load} % · RAM {used}</translation>
+        </message>
+        <message>
+            <source>CPU: {load} % used, {used} of {total} memory used</source>
+            <translation>CPU: {load} % ausgelastet, {used} von {total} Speicher belegt</translation>
         </message>
         <message>
             <source>CSV files (*.csv)</source>
@@ -880,6 +934,21 @@
         <message>
             <source>Calculated by the quantizer from this model’s tensor shapes</source>
             <translation>Vom Quantisierer aus den Tensorgrößen dieses Modells berechnet</translation>
+        </message>
+        <message>
+            <source>Can't copy the sample project: {error}.</source>
+            <translation>Das Beispielprojekt kann nicht kopiert werden: {error}.</translation>
+        </message>
+        <message>
+            <source>Can't move {name} to the trash.</source>
+            <translation>{name} kann nicht in den Papierkorb verschoben werden.</translation>
+        </message>
+        <message numerus="yes">
+            <source>Can't move {name} to the trash. {n} items before it were moved.</source>
+            <translation>
+                <numerusform>{name} kann nicht in den Papierkorb verschoben werden. {n} Element davor wurde verschoben.</numerusform>
+                <numerusform>{name} kann nicht in den Papierkorb verschoben werden. {n} Elemente davor wurden verschoben.</numerusform>
+            </translation>
         </message>
         <message>
             <source>Can't use a file: {reason}.</source>
@@ -902,12 +971,32 @@
             <translation>Auftrag abbrechen</translation>
         </message>
         <message>
+            <source>Cancel looking for mistakes</source>
+            <translation>Fehlersuche abbrechen</translation>
+        </message>
+        <message>
+            <source>Cancel measuring rows</source>
+            <translation>Messen der Zeilen abbrechen</translation>
+        </message>
+        <message>
+            <source>Cancel reading rows</source>
+            <translation>Lesen der Zeilen abbrechen</translation>
+        </message>
+        <message>
             <source>Cancel: {what}</source>
             <translation>Abbrechen: {what}</translation>
         </message>
         <message>
             <source>Canceled</source>
             <translation>Abgebrochen</translation>
+        </message>
+        <message>
+            <source>Canceled. Everything saved before is intact.</source>
+            <translation>Abgebrochen. Alles zuvor Gespeicherte ist unversehrt.</translation>
+        </message>
+        <message>
+            <source>Canceled. The incomplete folder was removed.</source>
+            <translation>Abgebrochen. Der unvollständige Ordner wurde entfernt.</translation>
         </message>
         <message>
             <source>Cancelled. What has arrived is kept.</source>
@@ -1458,6 +1547,10 @@
             <translation>Bevorzugte Antwort</translation>
         </message>
         <message>
+            <source>Chosen when training starts</source>
+            <translation>Wird beim Start des Trainings gewählt</translation>
+        </message>
+        <message>
             <source>Click columns below, and write what stands between them</source>
             <translation>Unten Spalten anklicken und schreiben, was dazwischen steht</translation>
         </message>
@@ -1488,6 +1581,10 @@
         <message>
             <source>Close other programs that use the device, choose a smaller model, or lower the maximum sequence length below {longest} tokens.</source>
             <translation>Schließe andere Programme, die das Gerät nutzen, wähle ein kleineres Modell, oder setze die maximale Sequenzlänge auf weniger als {longest} Tokens.</translation>
+        </message>
+        <message>
+            <source>Close programs that use it, or delete it in the file manager.</source>
+            <translation>Schließen Sie Programme, die darauf zugreifen, oder löschen Sie es im Dateimanager.</translation>
         </message>
         <message>
             <source>Close programs that use it, or delete its folder in the file manager.</source>
@@ -1561,6 +1658,10 @@
             <translation>Vergleichen</translation>
         </message>
         <message>
+            <source>Compared with {runs}.</source>
+            <translation>Verglichen mit {runs}.</translation>
+        </message>
+        <message>
             <source>Compares adapter, merged model and each GGUF file on held-out rows, token by token.</source>
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
         </message>
@@ -1621,8 +1722,24 @@
             <translation>Weiter</translation>
         </message>
         <message>
+            <source>Continue in that window, or close it and reopen the project. You can save changes you make here under another name.</source>
+            <translation>Arbeiten Sie in jenem Fenster weiter, oder schließen Sie es und öffnen Sie das Projekt erneut. Änderungen von hier lassen sich unter einem anderen Namen speichern.</translation>
+        </message>
+        <message>
             <source>Continue in the background</source>
             <translation>Im Hintergrund fortsetzen</translation>
+        </message>
+        <message>
+            <source>Continue looking for mistakes</source>
+            <translation>Fehlersuche fortsetzen</translation>
+        </message>
+        <message>
+            <source>Continue measuring rows</source>
+            <translation>Messen der Zeilen fortsetzen</translation>
+        </message>
+        <message>
+            <source>Continue reading rows</source>
+            <translation>Lesen der Zeilen fortsetzen</translation>
         </message>
         <message>
             <source>Continue training</source>
@@ -1847,6 +1964,10 @@
         <message>
             <source>Curves</source>
             <translation>Kurven</translation>
+        </message>
+        <message>
+            <source>Curves of the selected runs</source>
+            <translation>Kurven der ausgewählten Läufe</translation>
         </message>
         <message>
             <source>Curves of the ticked runs</source>
@@ -2183,6 +2304,13 @@
             <source>Edit settings</source>
             <translation>Einstellungen ändern</translation>
         </message>
+        <message numerus="yes">
+            <source>Effective batch size: {n} rows.</source>
+            <translation>
+                <numerusform>Effektive Batch-Größe: {n} Zeile.</numerusform>
+                <numerusform>Effektive Batch-Größe: {n} Zeilen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>Effective batch: {batch} per step.</source>
             <translation>Effektiver Batch: {batch} je Schritt.</translation>
@@ -2350,6 +2478,10 @@
         <message>
             <source>Everything</source>
             <translation>Alles</translation>
+        </message>
+        <message>
+            <source>Everything saved before is intact. Start the step again.</source>
+            <translation>Alles zuvor Gespeicherte ist unversehrt. Starten Sie den Schritt erneut.</translation>
         </message>
         <message>
             <source>Everything that was saved is intact. Close other programs, or reduce memory use with a smaller micro-batch, a smaller maximum sequence length, gradient checkpointing, or 4-bit precision.</source>
@@ -2580,6 +2712,10 @@
             <translation>An längste Zeile anpassen ({fitting})</translation>
         </message>
         <message>
+            <source>Fit longest row ({length})</source>
+            <translation>An längste Zeile anpassen ({length})</translation>
+        </message>
+        <message>
             <source>Fits</source>
             <translation>Passt</translation>
         </message>
@@ -2610,6 +2746,10 @@
         <message>
             <source>Folder for engines</source>
             <translation>Ordner für Engines</translation>
+        </message>
+        <message>
+            <source>Folder for the cluster</source>
+            <translation>Ordner für den Cluster</translation>
         </message>
         <message>
             <source>Folder for the project</source>
@@ -2770,6 +2910,14 @@
         <message>
             <source>GPU temperature</source>
             <translation>GPU-Temperatur</translation>
+        </message>
+        <message>
+            <source>GPU utilization</source>
+            <translation>GPU-Auslastung</translation>
+        </message>
+        <message>
+            <source>GPU utilization (%)</source>
+            <translation>GPU-Auslastung (%)</translation>
         </message>
         <message>
             <source>Gated and private models need a token. One with read access is enough. It goes into the hub's own store on this computer, where other tools find it too, and nowhere else.</source>
@@ -3592,6 +3740,10 @@
             <translation>LoRA Studio verwendet sie nicht mehr. Du kannst den Ordner löschen.</translation>
         </message>
         <message>
+            <source>LoRA Studio ran into an unexpected error: {exception}</source>
+            <translation>In LoRA Studio ist ein unerwarteter Fehler aufgetreten: {exception}</translation>
+        </message>
+        <message>
             <source>LoRA Studio {version} is there.</source>
             <translation>LoRA Studio {version} ist da.</translation>
         </message>
@@ -3614,6 +3766,10 @@
         <message>
             <source>Loading…</source>
             <translation>Lädt…</translation>
+        </message>
+        <message>
+            <source>Locate {name}</source>
+            <translation>{name} suchen</translation>
         </message>
         <message>
             <source>Locate {name}, {state}</source>
@@ -3774,6 +3930,10 @@
         <message>
             <source>Loss curve</source>
             <translation>Loss-Kurve</translation>
+        </message>
+        <message>
+            <source>Loss only</source>
+            <translation>Nur Loss</translation>
         </message>
         <message>
             <source>Lost characters</source>
@@ -3950,6 +4110,10 @@
         <message>
             <source>Merge, Export and the curves on Train are of this run now.</source>
             <translation>„Zusammenführen“, „Export“ und die Kurven unter „Training“ gehören jetzt zu diesem Lauf.</translation>
+        </message>
+        <message>
+            <source>Merge, Export and the curves on Train now use this run.</source>
+            <translation>Zusammenführen, Export und die Kurven unter Training verwenden jetzt diesen Lauf.</translation>
         </message>
         <message>
             <source>Merged</source>
@@ -4441,6 +4605,10 @@
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
         <message>
+            <source>Not checked for mistakes</source>
+            <translation>Nicht auf Fehler geprüft</translation>
+        </message>
+        <message>
             <source>Not found: moved, renamed, or on a disk that is not connected</source>
             <translation>Nicht gefunden: verschoben, umbenannt oder auf einem Datenträger, der nicht angeschlossen ist</translation>
         </message>
@@ -4789,6 +4957,10 @@
             <translation>Auf Hugging Face öffnen</translation>
         </message>
         <message>
+            <source>Open project</source>
+            <translation>Projekt öffnen</translation>
+        </message>
+        <message>
             <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
             <translation>Öffnen Sie das Projekt dort, wo es jetzt liegt, oder speichern Sie es unter anderem Namen. Bis dahin wird nichts geschrieben.</translation>
         </message>
@@ -4867,6 +5039,18 @@
         <message>
             <source>PEFT</source>
             <translation>PEFT</translation>
+        </message>
+        <message>
+            <source>PEFT (Unsloth isn't installed)</source>
+            <translation>PEFT (Unsloth ist nicht installiert)</translation>
+        </message>
+        <message>
+            <source>PEFT (Unsloth needs a GPU to be faster)</source>
+            <translation>PEFT (Unsloth ist nur auf einer GPU schneller)</translation>
+        </message>
+        <message>
+            <source>PEFT ({reason})</source>
+            <translation>PEFT ({reason})</translation>
         </message>
         <message>
             <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
@@ -4959,6 +5143,14 @@
         <message>
             <source>Playground</source>
             <translation>Playground</translation>
+        </message>
+        <message>
+            <source>Plotted quantity</source>
+            <translation>Dargestellte Größe</translation>
+        </message>
+        <message>
+            <source>Plotted quantity of the selected runs</source>
+            <translation>Dargestellte Größe der ausgewählten Läufe</translation>
         </message>
         <message>
             <source>Polynomial</source>
@@ -5145,6 +5337,10 @@
             <translation>Quantisierte Gewichte lassen sich nicht auf Geräte verteilen.</translation>
         </message>
         <message>
+            <source>Quantity below the loss</source>
+            <translation>Größe unter dem Loss</translation>
+        </message>
+        <message>
             <source>Quantization</source>
             <translation>Quantisierung</translation>
         </message>
@@ -5203,6 +5399,14 @@
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and check the colored tokens of a few rows.</source>
             <translation>Lernrate oder Rang erhöhen, mehr Schichten anpassen und die farbigen Token einiger Zeilen prüfen.</translation>
+        </message>
+        <message>
+            <source>Range: above {low} to {high}{unit}</source>
+            <translation>Bereich: über {low} bis {high}{unit}</translation>
+        </message>
+        <message>
+            <source>Range: {low} to {high}{unit}</source>
+            <translation>Bereich: {low} bis {high}{unit}</translation>
         </message>
         <message>
             <source>Rank</source>
@@ -5533,6 +5737,10 @@
             <translation>Revision</translation>
         </message>
         <message>
+            <source>Reward accuracy</source>
+            <translation>Reward-Genauigkeit</translation>
+        </message>
+        <message>
             <source>Reward margin</source>
             <translation>Belohnungsabstand</translation>
         </message>
@@ -5602,6 +5810,10 @@
         </message>
         <message>
             <source>Rows were not measured</source>
+            <translation>Zeilen wurden nicht gemessen</translation>
+        </message>
+        <message>
+            <source>Rows weren't measured</source>
             <translation>Zeilen wurden nicht gemessen</translation>
         </message>
         <message>
@@ -5793,6 +6005,10 @@
             <translation>In {file} gespeichert.</translation>
         </message>
         <message>
+            <source>Saved to {folder}. Copy it to the cluster and follow its README.md.</source>
+            <translation>In {folder} gespeichert. Kopieren Sie den Ordner auf den Cluster und folgen Sie seiner README.md.</translation>
+        </message>
+        <message>
             <source>Saved {file} to {folder}.</source>
             <translation>{file} wurde in {folder} gespeichert.</translation>
         </message>
@@ -5961,6 +6177,10 @@
             <translation>Einstellungen des Projekts, ohne Texte und Namen.</translation>
         </message>
         <message>
+            <source>Settings reference</source>
+            <translation>Referenz der Einstellungen</translation>
+        </message>
+        <message>
             <source>Settings, metrics, adapter, merged model, and GGUF files ({size}) move to the trash.</source>
             <translation>Einstellungen, Metriken, Adapter, zusammengeführtes Modell und GGUF-Dateien ({size}) werden in den Papierkorb verschoben.</translation>
         </message>
@@ -6073,6 +6293,13 @@
             <translation>
                 <numerusform>Diese Zeilen zeigen: Zeile {rows}</numerusform>
                 <numerusform>Diese Zeilen zeigen: Zeilen {rows}</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>Show {n} more tokens</source>
+            <translation>
+                <numerusform>{n} weiteres Token anzeigen</numerusform>
+                <numerusform>{n} weitere Tokens anzeigen</numerusform>
             </translation>
         </message>
         <message>
@@ -6352,6 +6579,10 @@
             <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
+            <source>Stopping…</source>
+            <translation>Wird gestoppt…</translation>
+        </message>
+        <message>
             <source>Stored as</source>
             <translation>Gespeichert als</translation>
         </message>
@@ -6622,6 +6853,10 @@
             <translation>Der Adapter ist beschädigt, oder das Training divergierte: Trainieren Sie mit kleinerer Rate neu.</translation>
         </message>
         <message>
+            <source>The adapter is in a new run. You can merge it now.</source>
+            <translation>Der Adapter liegt in einem neuen Lauf und kann jetzt zusammengeführt werden.</translation>
+        </message>
+        <message>
             <source>The adapter is in a run of its own, ready to be merged.</source>
             <translation>Der Adapter liegt in einem eigenen Lauf, bereit zum Zusammenführen.</translation>
         </message>
@@ -6777,6 +7012,10 @@
             <translation>Die Verbindung zum Arbeitsprozess ging verloren: {error}</translation>
         </message>
         <message>
+            <source>The connection to the worker was lost: {reason}</source>
+            <translation>Die Verbindung zum Arbeitsprozess ist abgebrochen: {reason}</translation>
+        </message>
+        <message>
             <source>The copy for LM Studio</source>
             <translation>Die Kopie für LM Studio</translation>
         </message>
@@ -6907,6 +7146,10 @@
         <message>
             <source>The environment variable {variable} sets the engine folder.</source>
             <translation>Die Umgebungsvariable {variable} legt den Engine-Ordner fest.</translation>
+        </message>
+        <message>
+            <source>The eval loss is {loss:loss}.</source>
+            <translation>Der Eval-Loss beträgt {loss:loss}.</translation>
         </message>
         <message>
             <source>The experts ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it takes as much additional memory as the experts themselves.</source>
@@ -7105,6 +7348,10 @@
             <translation>Das Modell ist in Ollama.</translation>
         </message>
         <message>
+            <source>The model is in a new run. You can export it now.</source>
+            <translation>Das Modell liegt in einem neuen Lauf und kann jetzt exportiert werden.</translation>
+        </message>
+        <message>
             <source>The model is in a run of its own, ready to be exported.</source>
             <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
         </message>
@@ -7293,6 +7540,10 @@
             <translation>Das Beispiel konnte nicht kopiert werden: {error}.</translation>
         </message>
         <message>
+            <source>The selected runs didn't record this.</source>
+            <translation>Die ausgewählten Läufe haben das nicht aufgezeichnet.</translation>
+        </message>
+        <message>
             <source>The self-test</source>
             <translation>Der Selbsttest</translation>
         </message>
@@ -7355,6 +7606,10 @@
         <message>
             <source>The tokenizer {tokenizer} doesn't report character offsets, so answers can't be told apart from questions.</source>
             <translation>Der Tokenizer {tokenizer} liefert keine Zeichenpositionen; Antworten lassen sich so nicht von Fragen trennen.</translation>
+        </message>
+        <message>
+            <source>The tokens of this row. Trained tokens count in the loss, context tokens don't, and tokens that are cut off are dropped.</source>
+            <translation>Die Tokens dieser Zeile. Trainierte Tokens zählen im Loss, Kontext-Tokens nicht, und abgeschnittene Tokens fallen weg.</translation>
         </message>
         <message>
             <source>The training backend is {backend}: {reason}.</source>
@@ -7704,6 +7959,10 @@
             <translation>Diese Tour dauert eine Minute und öffnet das Beispielprojekt: ein kleines Modell, einige Trainingsdaten und fertige Einstellungen.</translation>
         </message>
         <message>
+            <source>This project has no runs.</source>
+            <translation>Dieses Projekt hat noch keine Läufe.</translation>
+        </message>
+        <message>
             <source>This row is left out, so it has no tokens.</source>
             <translation>Diese Zeile wird ausgelassen, sie hat also keine Tokens.</translation>
         </message>
@@ -7774,6 +8033,14 @@
         <message>
             <source>To read every row by itself, map no column to history, or remove that column.</source>
             <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
+        </message>
+        <message>
+            <source>To see row lengths, choose a model and a dataset.</source>
+            <translation>Wählen Sie ein Modell und einen Datensatz, um die Zeilenlängen zu sehen.</translation>
+        </message>
+        <message>
+            <source>To see their curves, select runs in the table.</source>
+            <translation>Wählen Sie Läufe in der Tabelle aus, um ihre Kurven zu sehen.</translation>
         </message>
         <message>
             <source>To train every answer, make a row of each, or leave the system message out.</source>
@@ -7968,6 +8235,10 @@
             <translation>Das Training pausiert. „Fortsetzen“ macht damit weiter, jetzt oder an einem anderen Tag.</translation>
         </message>
         <message>
+            <source>Training is paused. To continue, select Resume.</source>
+            <translation>Das Training ist pausiert. Mit „Fortsetzen“ geht es weiter.</translation>
+        </message>
+        <message>
             <source>Training is running.</source>
             <translation>Das Training läuft.</translation>
         </message>
@@ -8026,6 +8297,14 @@
         <message>
             <source>Training started with Liger kernels, which aren't available now. It continues without them, with different rounding.</source>
             <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
+        </message>
+        <message>
+            <source>Training stopped</source>
+            <translation>Training gestoppt</translation>
+        </message>
+        <message>
+            <source>Training stopped. The adapter was saved.</source>
+            <translation>Training gestoppt. Der Adapter wurde gespeichert.</translation>
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
@@ -8198,6 +8477,10 @@
         <message>
             <source>Unsloth holds a base in 4 or 16 bits, not in 8.</source>
             <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
+        </message>
+        <message>
+            <source>Unsloth if it supports the model, otherwise PEFT</source>
+            <translation>Unsloth, wenn es das Modell unterstützt, sonst PEFT</translation>
         </message>
         <message>
             <source>Unsloth is only faster on a GPU</source>
@@ -8466,6 +8749,10 @@
         <message>
             <source>Wait until it ends, or cancel it where you started it.</source>
             <translation>Warte, bis sie endet, oder brich sie dort ab, wo du sie gestartet hast.</translation>
+        </message>
+        <message>
+            <source>Wait until it ends, or stop it.</source>
+            <translation>Warten Sie, bis er endet, oder stoppen Sie ihn.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or choose another folder.</source>
@@ -8770,6 +9057,10 @@
         <message>
             <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
             <translation>Ihr Projekt ist gespeichert, und ein laufender Auftrag geht weiter. Wenn etwas seltsam aussieht, starten Sie das Fenster neu. Die Einzelheiten stehen im Protokoll.</translation>
+        </message>
+        <message>
+            <source>Your project is saved, and a running job continues. If something looks wrong, restart the app. Full details are in the log.</source>
+            <translation>Ihr Projekt ist gespeichert, und ein laufender Auftrag läuft weiter. Wenn etwas nicht stimmt, starten Sie die App neu. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Your prompt</source>
@@ -9751,6 +10042,10 @@
             <translation>Mittel über {share} aller Schritte</translation>
         </message>
         <message>
+            <source>memory</source>
+            <translation>Speicher</translation>
+        </message>
+        <message>
             <source>memory (GiB)</source>
             <translation>Speicher (GiB)</translation>
         </message>
@@ -10125,6 +10420,18 @@
         <message>
             <source>resumed</source>
             <translation>fortgesetzt</translation>
+        </message>
+        <message>
+            <source>reward accuracy</source>
+            <translation>Reward-Genauigkeit</translation>
+        </message>
+        <message>
+            <source>reward accuracy (%)</source>
+            <translation>Reward-Genauigkeit (%)</translation>
+        </message>
+        <message>
+            <source>reward margin</source>
+            <translation>Reward-Abstand</translation>
         </message>
         <message>
             <source>rounding to {stored} changes the adapter's updates by {share}</source>
@@ -10791,6 +11098,10 @@
             <translation>Tokens je Zeile</translation>
         </message>
         <message>
+            <source>tokens per second</source>
+            <translation>Tokens pro Sekunde</translation>
+        </message>
+        <message>
             <source>tokens/s</source>
             <translation>Tokens/s</translation>
         </message>
@@ -11223,6 +11534,18 @@
             <translation>{index} von {count}</translation>
         </message>
         <message>
+            <source>{job} canceled</source>
+            <translation>{job} abgebrochen</translation>
+        </message>
+        <message>
+            <source>{job} failed</source>
+            <translation>{job} fehlgeschlagen</translation>
+        </message>
+        <message>
+            <source>{job} finished</source>
+            <translation>{job} abgeschlossen</translation>
+        </message>
+        <message>
             <source>{job} is running</source>
             <translation>{job} läuft</translation>
         </message>
@@ -11463,6 +11786,10 @@
             <translation>{name} ist in einem anderen Fenster offen und kann daher hier nicht geändert werden.</translation>
         </message>
         <message>
+            <source>{name} is open in another window, so it is read-only here.</source>
+            <translation>{name} ist in einem anderen Fenster geöffnet und hier deshalb schreibgeschützt.</translation>
+        </message>
+        <message>
             <source>{name} is protected by a password.</source>
             <translation>{name} ist durch ein Passwort geschützt.</translation>
         </message>
@@ -11609,6 +11936,13 @@
                 <numerusform>{n} warten</numerusform>
             </translation>
         </message>
+        <message numerus="yes">
+            <source>{n} queued runs</source>
+            <translation>
+                <numerusform>{n} Lauf in der Warteschlange</numerusform>
+                <numerusform>{n} Läufe in der Warteschlange</numerusform>
+            </translation>
+        </message>
         <message>
             <source>{n} row</source>
             <translation>{n} Zeile</translation>
@@ -11688,6 +12022,13 @@
             <translation>
                 <numerusform>Ein Schritt ist zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
                 <numerusform>{n} Schritte sind zu wenig, um die Loss-Kurve zu beurteilen.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} steps; the smoothed loss is {loss:loss}.</source>
+            <translation>
+                <numerusform>{n} Schritt; der geglättete Loss beträgt {loss:loss}.</numerusform>
+                <numerusform>{n} Schritte; der geglättete Loss beträgt {loss:loss}.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -12060,12 +12401,24 @@
             <translation>{train} zum Trainieren, {validation} zum Validieren</translation>
         </message>
         <message>
+            <source>{train} training rows, validation from a file</source>
+            <translation>{train} Zeilen zum Trainieren, Validierung aus einer Datei</translation>
+        </message>
+        <message>
+            <source>{train} training rows, {validation} validation rows</source>
+            <translation>{train} Zeilen zum Trainieren, {validation} zum Validieren</translation>
+        </message>
+        <message>
             <source>{used} of {rows} rows checked ({share:percent})</source>
             <translation>{used} von {rows} geprüften Zeilen ({share:percent})</translation>
         </message>
         <message>
             <source>{used} of {total}</source>
             <translation>{used} von {total}</translation>
+        </message>
+        <message>
+            <source>{used} of {total} memory used</source>
+            <translation>{used} von {total} Speicher belegt</translation>
         </message>
         <message>
             <source>{used} of {total} of memory in use</source>

@@ -60,7 +60,7 @@ _OURS = """
 from lora_studio.gui.app import ready
 from PySide6.QtWidgets import QApplication
 app = QApplication([])
-window = ready(app)
+window = prepare(app)
 """
 _MEASURE = """
 import gc, json, os, time, psutil
@@ -242,7 +242,7 @@ def _lateness(application: QApplication, until: Callable[[], bool], limit: float
     begun = time.perf_counter()
     last[:] = begun, time.thread_time()
     timer.start()
-    with app.few_to_collect():
+    with app.imports_frozen():
         application.exec()
     timer.stop()
     return _Turns(late, spent, time.perf_counter() - begun)
@@ -295,7 +295,7 @@ def _application() -> QApplication:
     found = QApplication.instance()
     made = found if isinstance(found, QApplication) else QApplication([])
     theme.apply(made, "light")
-    sys.setswitchinterval(app.TURN)
+    sys.setswitchinterval(app.SWITCH_INTERVAL)
     return made
 
 

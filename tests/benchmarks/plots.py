@@ -31,7 +31,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system.locks import FileLock
 from lora_studio.gui import theme
-from lora_studio.gui.app import few_to_collect
+from lora_studio.gui.app import imports_frozen
 from lora_studio.gui.frame import lazy_pages
 from lora_studio.gui.pages.training.curves_card import _series_of
 from lora_studio.gui.plots.loss_plot import LossPlot
@@ -280,7 +280,7 @@ def main() -> None:
             report(name, measured(peer, app), ours)
             peer.widget.hide()
     if not chosen.without_freezes:
-        with tempfile.TemporaryDirectory() as folder, few_to_collect():
+        with tempfile.TemporaryDirectory() as folder, imports_frozen():
             freezes(app, Path(folder), chosen.steps)
     slow = [a for a, t in ours.items() if statistics.median(entry[1] for entry in t) > FRAME]
     if slow:

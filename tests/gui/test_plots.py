@@ -233,12 +233,12 @@ def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossP
     fill(plot, 30, gpu_percent=97.0, figures={"accuracy": 0.75, "margin": 0.4})
     combo = plot.bar.strip
     assert [combo.itemText(n) for n in range(combo.count())] == [
-        "Learning rate", "Gradient norm", "Tokens per second", "Memory", "GPU busy", "Told apart",
+        "Learning rate", "Gradient norm", "Tokens per second", "Memory", "GPU utilization", "Reward accuracy",
         "Reward margin", "Loss alone",
     ]  # fmt: skip
     choose(plot, "accuracy")
     plot.read_at(10)
-    assert "told apart 75 %" in plot.readout.text()
+    assert "reward accuracy 75 %" in plot.readout.text()
     choose(plot, "")
     assert plot.strip.isHidden()
 

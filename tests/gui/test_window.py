@@ -209,9 +209,9 @@ def test_a_new_project_gets_a_folder_and_is_recent(
     window.home.new.click()
     dialog = window.findChild(NewProjectDialog)
     assert dialog is not None
-    dialog.place.setText(str(tmp_path / "work"))
+    dialog.parent_folder.setText(str(tmp_path / "work"))
     dialog.name.setText("Tröstbot: 1/2")
-    dialog._make.click()
+    dialog.create_button.click()
     assert window.state.name == "Tröstbot: 1/2"
     file = tmp_path / "work" / "Tröstbot- 1-2" / "Tröstbot- 1-2.lorastudio"
     assert window.state.draft.path == file
@@ -223,11 +223,11 @@ def test_a_folder_that_holds_something_is_not_taken(window: Window, project_fold
     window.projects.new()
     dialog = window.findChild(NewProjectDialog)
     assert dialog is not None
-    dialog.place.setText(str(project_folder.parent))
+    dialog.parent_folder.setText(str(project_folder.parent))
     dialog.name.setText(project_folder.name)
-    assert not dialog._make.isEnabled()
+    assert not dialog.create_button.isEnabled()
     dialog.name.setText("")
-    assert not dialog._make.isEnabled()
+    assert not dialog.create_button.isEnabled()
 
 
 def test_the_sample_is_copied_once_and_opened(window: Window) -> None:
@@ -293,7 +293,7 @@ def test_memory_that_ran_out_is_told_while_training_goes_on(
     window.open_project(project_folder)
     window.launcher.request("train")
     qtbot.waitUntil(lambda: window.jobs.progress.share is not None, timeout=WAIT)
-    assert "goes on after step 7 with micro-batches of 2" in window.message_bar.text
+    assert "Training continues after step 7 with micro-batches of 2" in window.message_bar.text
 
 
 def test_a_paused_training_is_resumed_from_home(
@@ -643,7 +643,7 @@ def test_closing_while_training_asks_and_may_leave_it_in_the_background(
     qtbot.addWidget(again)
     again.show()
     again.open_project(project_folder)
-    assert again.place == "training"
+    assert again.page_name == "training"
     go_on.touch()
     qtbot.waitUntil(lambda: "adapter is trained" in again.message_bar.text, timeout=WAIT)
     page = _page(again, "training")
@@ -751,9 +751,9 @@ def test_unreadable_preferences_are_no_obstacle(tmp_path: Path) -> None:
 def test_a_fault_of_the_program_is_shown_without_a_traceback(
     window: Window, tmp_path: Path
 ) -> None:
-    from lora_studio.gui.app import show_fault
+    from lora_studio.gui.app import show_bug
 
-    show_fault(window, "ValueError: boom", tmp_path / "window.log")
+    show_bug(window, "ValueError: boom", tmp_path / "window.log")
     dialog = window.findChild(ProblemDialog)
     assert dialog is not None
     assert "ValueError: boom" in dialog.text.text()

@@ -1,1 +1,1 @@
-"""What a value is changed with: controls, and the editor that binds one to a setting."""
+"""Controls that change a value, and the editor that binds one to a setting."""

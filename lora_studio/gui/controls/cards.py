@@ -1,4 +1,4 @@
-"""One of a few choices as cards that say what each is for."""
+"""A control that offers a few choices as cards, each with a description."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lora_studio.gui.widgets.basics import label, restyle
 
 @dataclass(frozen=True)
 class CardOption:
-    """A card: the value it stands for, a short title, and one phrase on what it is for."""
+    """A card: its value, a short title, and a phrase on what the choice is for."""
 
     value: Hashable
     title: str
@@ -33,13 +33,13 @@ class CardOption:
 
 
 class CardsControl(Control):
-    """Cards side by side, in two rows where it is narrow; one is chosen by click, arrow keys or space.
+    """Cards side by side, or in two rows; one is chosen by click, arrow keys or Space.
 
     A value that no card stands for leaves all of them unchosen.
     """
 
     def __init__(self, choices: Sequence[CardOption], parent: QWidget | None = None) -> None:
-        """The cards share the width evenly."""
+        """Give all cards the same width."""
         super().__init__(parent)
         self._group = QButtonGroup(self)
         self.cards = {choice.value: _Card(choice) for choice in choices}
@@ -54,11 +54,11 @@ class CardsControl(Control):
         self.setFocusProxy(next(iter(self.cards.values())).radio)
 
     def minimumSizeHint(self) -> QSize:
-        """Two rows of cards."""
+        """Return the size of two rows of cards."""
         return QSize(self._width_of(-(-len(self.cards) // 2)), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """One row as soon as all fit."""
+        """Use one row if all cards fit."""
         super().resizeEvent(event)
         fits = self._width_of(len(self.cards)) <= event.size().width()
         self._arrange(len(self.cards) if fits else -(-len(self.cards) // 2))
@@ -78,7 +78,7 @@ class CardsControl(Control):
         self.updateGeometry()
 
     def show_value(self, value: Any) -> None:
-        """Chooses the card of a value."""
+        """Select the card of a value."""
         card = self.cards.get(value) if isinstance(value, Hashable) else None
         self._group.setExclusive(False)
         for other in self.cards.values():
@@ -88,11 +88,11 @@ class CardsControl(Control):
             self.setFocusProxy(card.radio)
 
     def set_note(self, value: Hashable, note: str) -> None:
-        """A figure on a card, such as the memory that the choice takes."""
+        """Show a note on a card, such as the memory that the choice uses."""
         self.cards[value].set_note(note)
 
     def set_available(self, value: Hashable, available: bool, why_not: str = "") -> None:
-        """Whether a card can be chosen; `why_not` becomes its tooltip."""
+        """Enable or disable a card; `why_not` becomes its tooltip."""
         self.cards[value].setEnabled(available)
         self.cards[value].setToolTip("" if available else why_not)
 
@@ -103,7 +103,7 @@ class CardsControl(Control):
 
 
 class _Card(QFrame):
-    """A radio button with words around it; the whole surface can be clicked."""
+    """A radio button with a description; the whole card can be clicked."""
 
     def __init__(self, choice: CardOption) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Controls to choose with: side by side, from a list, several at once, yes or no."""
+"""Controls for choices: segments, combo box, chips and check box."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lora_studio.gui.widgets.basics import FlowLayout
 
 
 class SegmentsControl(Control):
-    """A few short choices side by side."""
+    """A few short choices as buttons side by side."""
 
     def __init__(self, choices: dict[str, str], parent: QWidget | None = None) -> None:
-        """`choices` maps values to words."""
+        """Create the choices; `choices` maps values to labels."""
         super().__init__(parent)
         frame = QFrame()
         frame.setProperty("surface", "segments")
@@ -51,7 +51,7 @@ class SegmentsControl(Control):
         layout.addStretch(1)
 
     def show_value(self, value: Any) -> None:
-        """Checks the choice, or none for a value that is no choice."""
+        """Check the choice, or none for an unknown value."""
         button = self._buttons.get(str(value))
         if button is None:
             self._group.setExclusive(False)
@@ -63,13 +63,13 @@ class SegmentsControl(Control):
         self.setFocusProxy(button)
 
     def set_blocked(self, reasons: dict[str, str]) -> None:
-        """Greys them; the reason is their tooltip."""
+        """Disable these choices; the reason becomes the tooltip."""
         for value, button in self._buttons.items():
             button.setEnabled(value not in reasons)
             button.setToolTip(tell(reasons.get(value, "")))
 
     def button(self, value: str) -> QPushButton:
-        """The button of one choice."""
+        """Return the button of one choice."""
         return self._buttons[value]
 
     def _choose(self, value: str) -> Callable[[], None]:
@@ -82,12 +82,12 @@ class SegmentsControl(Control):
 
 
 class ComboControl(Control):
-    """One of many choices. `editable` also takes words of one's own."""
+    """A combo box; if `editable`, it also accepts other text."""
 
     def __init__(
         self, choices: dict[str, str], *, editable: bool = False, parent: QWidget | None = None
     ) -> None:
-        """`choices` maps values to words."""
+        """Create the choices; `choices` maps values to labels."""
         super().__init__(parent)
         self.box = _Combo(editable=editable)
         self.setFocusProxy(self.box)
@@ -102,7 +102,7 @@ class ComboControl(Control):
             line.editingFinished.connect(self._typed)
 
     def set_choices(self, choices: dict[str, str]) -> None:
-        """Other choices; the value shown stays."""
+        """Replace the choices and keep the shown value."""
         value = self.box.currentData()
         self.box.clear()
         for key, words in choices.items():
@@ -116,7 +116,7 @@ class ComboControl(Control):
             self.show_value(value)
 
     def show_value(self, value: Any) -> None:
-        """Shows the choice; a value that is no choice is shown as it is."""
+        """Show the choice, or an unknown value as it is."""
         index = self.box.findData(str(value))
         self.box.setCurrentIndex(index)
         if index < 0:
@@ -126,7 +126,7 @@ class ComboControl(Control):
                 self.box.setPlaceholderText(str(value))
 
     def set_blocked(self, reasons: dict[str, str]) -> None:
-        """Greys them; the reason is their tooltip."""
+        """Disable these choices; the reason becomes the tooltip."""
         model = self.box.model()
         assert isinstance(model, QStandardItemModel)
         for index in range(self.box.count()):
@@ -146,12 +146,12 @@ class ComboControl(Control):
 
 
 class FlagControl(Control):
-    """Yes or no, with the field's title as its words."""
+    """A check box labeled with the title of the field."""
 
     has_title = True
 
     def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
-        """The title is the label of the box."""
+        """Label the check box with the title of the field."""
         super().__init__(parent)
         self.box = QCheckBox(about.title)
         self.setFocusProxy(self.box)
@@ -162,7 +162,7 @@ class FlagControl(Control):
         self.box.clicked.connect(self._clicked)
 
     def show_value(self, value: Any) -> None:
-        """Shows yes only for a real yes."""
+        """Check the box only for `True`."""
         self.box.setChecked(value is True)
 
     def _clicked(self, checked: bool) -> None:
@@ -171,10 +171,10 @@ class FlagControl(Control):
 
 
 class ChipsControl(Control):
-    """Several of many choices."""
+    """Buttons of which any number can be checked."""
 
     def __init__(self, choices: dict[str, str], parent: QWidget | None = None) -> None:
-        """`choices` maps values to words."""
+        """Create the choices; `choices` maps values to labels."""
         super().__init__(parent)
         layout = FlowLayout(self)
         self._chips: dict[str, QPushButton] = {}
@@ -187,7 +187,7 @@ class ChipsControl(Control):
         self.setFocusProxy(next(iter(self._chips.values())))
 
     def show_value(self, value: Any) -> None:
-        """Checks what is in the list."""
+        """Check the values in the list."""
         chosen = list(value) if isinstance(value, list | tuple) else []
         for name, chip in self._chips.items():
             chip.setChecked(name in chosen)
@@ -204,7 +204,7 @@ def _checkable(words: str) -> QPushButton:
 
 
 class _Combo(QComboBox):
-    """A combo box that the wheel changes only in focus."""
+    """A combo box that reacts to the mouse wheel only while it has the focus."""
 
     def __init__(self, *, editable: bool) -> None:
         super().__init__(editable=editable)

@@ -1,4 +1,4 @@
-"""What a person changes a value with. A control knows one value and nothing of projects."""
+"""Controls for text, numbers and lists. A control knows one value and no project."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lora_studio.gui.widgets.basics import restyle
 
 
 class Control(QWidget):
-    """Base of all controls, of those with cards and drawings too.
+    """Base class of all controls.
 
     Signals:
         edited(value): the user chose a value, valid or not. Never while `show_value` is at work.
@@ -37,21 +37,21 @@ class Control(QWidget):
     has_title = False
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Subclasses build their parts and name the one that takes the focus as focus proxy."""
+        """Create the control; subclasses set a focus proxy."""
         super().__init__(parent)
 
     def show_value(self, value: Any) -> None:
-        """Shows a value that came from elsewhere, without `edited`; any value can come."""
+        """Show a value without emitting `edited`; it may be of any type."""
         raise NotImplementedError
 
     def commit(self) -> None:
-        """Takes over what was typed and not yet entered."""
+        """Apply what was typed but not entered."""
 
     def set_blocked(self, reasons: dict[str, str]) -> None:
-        """Choices that cannot be taken now, each with the reason; all others can."""
+        """Disable choices, each with a reason, and enable all others."""
 
     def set_invalid(self, invalid: bool) -> None:
-        """Marks the control; the words stand below it."""
+        """Mark the control as invalid; the message is shown below it."""
         target = self.focusProxy() or self
         if bool(target.property("invalid")) != invalid:  # to restyle costs as much as all checks
             target.setProperty("invalid", invalid)
@@ -59,7 +59,7 @@ class Control(QWidget):
 
 
 def name_control(control: Control, name: str, description: str = "") -> None:
-    """Names a control, and the part of it that takes the focus, for screen readers.
+    """Set the accessible name of a control and of the part that takes the focus.
 
     A button among choices keeps its own words, and says what they are a choice of.
     """
@@ -76,20 +76,20 @@ def name_control(control: Control, name: str, description: str = "") -> None:
 
 
 class LineEdit(QLineEdit):
-    """A line that enters on Enter and on leaving, reverts on Esc, steps with the wheel in focus."""
+    """A line edit: Enter or leaving applies, Esc reverts, arrow keys and wheel step."""
 
     entered = Signal()
     reverted = Signal()
     stepped = Signal(int)
 
     def enters(self, commit: Callable[[], object], revert: Callable[[], object]) -> None:
-        """What Enter and leaving do, and what Esc does."""
+        """Call `commit` on Enter and on leaving, `revert` on Esc."""
         self.entered.connect(commit)
         self.editingFinished.connect(commit)
         self.reverted.connect(revert)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter, Esc and the up and down keys."""
+        """Handle Enter, Esc, Up and Down."""
         match event.key():
             case Qt.Key.Key_Return | Qt.Key.Key_Enter if not event.modifiers():
                 self.entered.emit()
@@ -103,7 +103,7 @@ class LineEdit(QLineEdit):
                 super().keyPressEvent(event)
 
     def event(self, event: QEvent) -> bool:
-        """Leaves Ctrl+Z to the project where there is no typing to take back."""
+        """Pass Ctrl+Z on to the project if there is no typing to undo."""
         if event.type() == QEvent.Type.ShortcutOverride and isinstance(event, QKeyEvent):
             undo = event.matches(QKeySequence.StandardKey.Undo) and not self.isUndoAvailable()
             redo = event.matches(QKeySequence.StandardKey.Redo) and not self.isRedoAvailable()
@@ -113,7 +113,7 @@ class LineEdit(QLineEdit):
         return super().event(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Only in focus, so that scrolling a page changes no value."""
+        """Step only while focused, so that scrolling a page changes no value."""
         if not self.hasFocus():
             event.ignore()
             return
@@ -123,10 +123,10 @@ class LineEdit(QLineEdit):
 
 
 class LineControl(Control):
-    """Text and numbers: one line, with the unit behind it."""
+    """A line for text or a number."""
 
     def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
-        """Numbers take little room, text takes what there is."""
+        """Create a narrow line for a number, a wide one for text."""
         super().__init__(parent)
         self._about = about
         self._value: Any = None
@@ -148,13 +148,13 @@ class LineControl(Control):
         return self._about.kind in ("integer", "number")
 
     def show_value(self, value: Any) -> None:
-        """Shows a value; setting the text forgets the typing before it."""
+        """Show a value; this clears the undo history of the line."""
         self._value = value
         self.line.setText(shown(value, self._about))
         self.line.setCursorPosition(0 if not self.line.hasFocus() else len(self.line.text()))
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         text = self.line.text()
         if text == shown(self._value, self._about):
             return
@@ -188,10 +188,10 @@ class LineControl(Control):
 
 
 class TextControl(Control):
-    """Several lines of text."""
+    """A text box of several lines."""
 
     def __init__(self, rows: int = 3, parent: QWidget | None = None) -> None:
-        """`rows` lines are seen at once."""
+        """Create a box that is `rows` lines high."""
         super().__init__(parent)
         self._value = ""
         self.box = QPlainTextEdit(tabChangesFocus=True)
@@ -203,20 +203,20 @@ class TextControl(Control):
         layout.addWidget(self.box)
 
     def show_value(self, value: Any) -> None:
-        """Shows a text."""
+        """Show a text."""
         self._value = str(value)
         if self.box.toPlainText() != self._value:
             self.box.setPlainText(self._value)
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         text = self.box.toPlainText()
         if text != self._value:
             self._value = text
             self.edited.emit(text)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Enters on leaving and on Ctrl+Enter, reverts on Esc; passes an idle Ctrl+Z on."""
+        """Apply on leaving, revert on Esc, and pass on Ctrl+Z if there is nothing to undo."""
         if event.type() == QEvent.Type.FocusOut:
             self.commit()
             self.left.emit()
@@ -236,15 +236,15 @@ class TextControl(Control):
 
 
 class LinesControl(TextControl):
-    """Several texts, one a line."""
+    """A list of texts, one per line."""
 
     def show_value(self, value: Any) -> None:
-        """Shows a list, or whatever else stands in its place."""
+        """Show a list, or any other value as it is."""
         is_list = isinstance(value, list | tuple)
         super().show_value("\n".join(map(str, value)) if is_list else value)
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         text = self.box.toPlainText()
         if text != self._value:
             self._value = text
@@ -252,10 +252,10 @@ class LinesControl(TextControl):
 
 
 class ListControl(Control):
-    """Several words of one's own, separated by commas or spaces."""
+    """A list of words, separated by commas or spaces."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """One line; shown with commas."""
+        """Create a line that shows the words separated by commas."""
         super().__init__(parent)
         self._value: Any = ()
         self.line = LineEdit()
@@ -266,12 +266,12 @@ class ListControl(Control):
         self.line.enters(self._leave, lambda: self.show_value(self._value))
 
     def show_value(self, value: Any) -> None:
-        """Shows a list, or whatever else stands in its place."""
+        """Show a list, or any other value as it is."""
         self._value = value
         self.line.setText(_joined(value))
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         text = self.line.text()
         if text == _joined(self._value):
             return

@@ -1,4 +1,4 @@
-"""One bound editor per field: label, control, unit, help and error; follows undo and reload."""
+"""The editor of one project field: label, control, unit, help text and error."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _TOGETHER: tuple[Step, ...] = ("model", "lora", "training")
 
 
 class FieldEditor(QWidget):
-    """Shows one field of the project and changes it. Invalid values are kept in the draft."""
+    """Shows and changes one field; the draft keeps invalid values."""
 
     def __init__(
         self, state: ProjectState, step: Step, field: str, control: Control,
         parent: QWidget | None = None,
     ) -> None:  # fmt: skip
-        """`control` may be any, cards and drawings too."""
+        """Bind any control to a field."""
         super().__init__(parent)
         self.state, self.step, self.field, self.control = state, step, field, control
         self.about = state.about(step, field)
@@ -79,42 +79,42 @@ class FieldEditor(QWidget):
         self._opened()
 
     def set_help(self, text: str) -> None:
-        """Other words below the control, such as a cost that depends on other fields."""
+        """Replace the help text, for example by a cost that depends on other fields."""
         self.help.setText(text)
         self.help.setVisible(bool(text))
         self._show_marks()
 
     def set_label_visible(self, visible: bool) -> None:
-        """Hides the label where the page says the same in another way."""
+        """Show or hide the label."""
         self.label.setVisible(visible)
         self._show_marks()
 
     def explain(self) -> None:
-        """Shows what is computed with this setting."""
+        """Open the documentation of this setting."""
         docs_viewer.show(self.about.help_topic, self)
 
     def event(self, event: QEvent) -> bool:
-        """Keeps F1 from what it means elsewhere in the window."""
+        """Claim F1 before the window's own shortcut."""
         if event.type() == QEvent.Type.ShortcutOverride and _asks_for_help(event):
             event.accept()
             return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """F1 explains."""
+        """Open the documentation on F1."""
         if _asks_for_help(event):
             self.explain()
         else:
             super().keyPressEvent(event)
 
     def focus(self) -> None:
-        """Puts the cursor into the control; from now on its errors show."""
+        """Focus the control, and show its errors from now on."""
         self._touched = True
         self._show_problems()
         self.control.setFocus(Qt.FocusReason.TabFocusReason)  # selects what is there
 
     def commit(self) -> None:
-        """Takes over what was typed and not yet entered."""
+        """Apply what was typed but not entered."""
         self.control.commit()
 
     # --- inside -------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class FieldEditor(QWidget):
         self.label.setBuddy(self.control)
 
     def _show_marks(self) -> None:
-        """One of the two: beside the label, or where that is not shown behind the help."""
+        """Show one of the two marks: beside the label, or beside the help text if there is no label."""
         explained = bool(self.about.help_topic)
         self.mark.setVisible(explained and not self.label.isHidden())
         self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
@@ -179,7 +179,7 @@ class FieldEditor(QWidget):
         self._show_blocked()
 
     def _show_blocked(self) -> None:
-        """Greys the choices that cannot go together with what is chosen elsewhere."""
+        """Disable choices that can't be combined with the other settings."""
         if self.about.kind != "choice" or self.step not in _TOGETHER:
             return
         specs = [self.state.spec(step) for step in _TOGETHER]
@@ -216,7 +216,7 @@ class FieldEditor(QWidget):
 
 
 class _Mark(QLabel):
-    """A question mark that is clicked; by keyboard F1 does the same from the field itself.
+    """A clickable question mark; F1 in the field does the same.
 
     Signals:
         clicked: the user wants to know more.
@@ -228,7 +228,7 @@ class _Mark(QLabel):
         super().__init__("?", textFormat=Qt.TextFormat.PlainText)
         self.setProperty("role", "help")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip(tr("What {setting} does (F1)").format(setting=about.title))
+        self.setToolTip(tr("About {setting} (F1)").format(setting=about.title))
         self.setAccessibleName(self.toolTip())
         self.setAlignment(Qt.AlignmentFlag.AlignCenter)
 
@@ -253,7 +253,7 @@ def editor(
     control: Control | None = None,
     style: Style = "auto",
 ) -> FieldEditor:
-    """The editor of a field, with the control that suits its kind unless one is given."""
+    """Return the editor of a field, with a control for its kind unless one is given."""
     about = state.about(step, field)
     return FieldEditor(state, step, field, control or _control(about, style))
 
@@ -283,14 +283,14 @@ def _fits(about: FieldFacts) -> bool:
 
 
 def _tip(about: FieldFacts) -> str:
-    """Help, bounds and default in a few lines."""
+    """Return description, bounds and default value, one per line."""
     lines = [about.description]
     unit = f" {tr(about.unit)}" if about.unit else ""
     if about.minimum is not None and about.maximum is not None:
         between = (
-            tr("over {low} to {high}{unit}")
+            tr("Range: above {low} to {high}{unit}")
             if about.exclusive_minimum
-            else tr("{low} to {high}{unit}")
+            else tr("Range: {low} to {high}{unit}")
         )
         lines.append(
             between.format(low=f"{about.minimum:.12g}", high=f"{about.maximum:.12g}", unit=unit)

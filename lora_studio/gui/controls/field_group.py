@@ -1,4 +1,4 @@
-"""Editors that belong together: a name above them, two columns, no holes where some are hidden."""
+"""A titled group of editors in two columns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lora_studio.gui.widgets.basics import column, label
 
 
 class FieldGroup(QWidget):
-    """All editors are shown at first."""
+    """Lays out its visible editors without gaps."""
 
     def __init__(self, title: str, editors: Sequence[FieldEditor]) -> None:
-        """A group without a title is its editors alone."""
+        """Show all editors; without a `title` there is no heading."""
         super().__init__()
         self._editors = list(editors)
         self._shown: list[FieldEditor] = []
@@ -32,7 +32,7 @@ class FieldGroup(QWidget):
         self.show_only([made.field for made in self._editors])
 
     def show_only(self, fields: Collection[str]) -> None:
-        """Shows the editors of these fields and hides the others of the group."""
+        """Show the editors of these fields and hide the others."""
         wanted = set(fields)
         shown = [made for made in self._editors if made.field in wanted]
         if shown == self._shown:

@@ -1,4 +1,4 @@
-"""A file or folder: typed, pasted, dropped or looked for."""
+"""A control for a path: typed, pasted, dropped or browsed for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILTERS = {
 
 
 class PathControl(Control):
-    """A line with Browse; takes one dropped file or folder.
+    """A line with a Browse button; accepts one dropped file or folder.
 
     Signals:
         picked(Path): a path was chosen or dropped, before it becomes the value.
@@ -34,7 +34,7 @@ class PathControl(Control):
     picked = Signal(object)
 
     def __init__(self, about: FieldFacts, parent: QWidget | None = None) -> None:
-        """`base` is the project's folder: what lies in it is kept relative to it."""
+        """Create the control; paths inside the folder `base` are kept relative to it."""
         super().__init__(parent)
         self._about = about
         self._value = ""
@@ -54,40 +54,40 @@ class PathControl(Control):
         self.line.reverted.connect(lambda: self.show_value(self._value))
 
     def show_value(self, value: Any) -> None:
-        """Shows a path as it stands in the project."""
+        """Show a path as the project has it."""
         self._value = str(value)
         self.line.setText(self._value)
         self.line.setToolTip(self._value)
 
     def commit(self) -> None:
-        """Takes over what was typed; quotation marks of a shell go."""
+        """Apply what was typed, without quotation marks."""
         text = self.line.text().strip().strip("\"'")
         if text != self._value:
             self.show_value(text)
             self.edited.emit(text)
 
     def take(self, path: Path) -> None:
-        """A path was chosen by hand."""
+        """Set a path that the user chose or dropped."""
         self.picked.emit(path)
         self.line.setText(self._relative(path))
         self.commit()
         self.left.emit()
 
     def pick_file(self) -> None:
-        """Opens the dialog for files."""
+        """Open the dialog for files."""
         self._dialog(QFileDialog.FileMode.ExistingFile)
 
     def pick_folder(self) -> None:
-        """Opens the dialog for folders."""
+        """Open the dialog for folders."""
         self._dialog(QFileDialog.FileMode.Directory)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """One local file or folder of the right kind."""
+        """Accept one local file or folder of the right kind."""
         if dropped_path(event, self._about.path) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Takes it."""
+        """Set the dropped path."""
         path = dropped_path(event, self._about.path)
         if path is not None:
             event.acceptProposedAction()

@@ -1,4 +1,4 @@
-"""A number with its usual values as buttons beside it."""
+"""A number with buttons for common values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lora_studio.gui.theme import Spacing
 
 
 class PresetNumberControl(Control):
-    """Buttons set the value, the line takes any other; both always show the same value."""
+    """The buttons and the line always show the same value."""
 
     def __init__(
         self, about: FieldFacts, presets: Mapping[str, float], parent: QWidget | None = None
     ) -> None:
-        """`presets` maps the words of a button to its value."""
+        """Create the buttons; `presets` maps their labels to values."""
         super().__init__(parent)
         self._presets = dict(presets)
         self._value: Any = None
@@ -36,19 +36,19 @@ class PresetNumberControl(Control):
         self.line.left.connect(self.left)
 
     def set_presets(self, values: Mapping[str, float]) -> None:
-        """Other values behind the same buttons, such as multiples of another field."""
+        """Change the values of the buttons, such as multiples of another field."""
         self._presets.update(values)
         self.show_value(self._value)
 
     def show_value(self, value: Any) -> None:
-        """Shows a value on the line, and on a button where one stands for it."""
+        """Show a value on the line, and check its button if there is one."""
         self._value = value
         self.line.show_value(value)
         match = next((words for words, preset in self._presets.items() if preset == value), "")
         self.buttons.show_value(match)
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         self.line.commit()
 
     def _take(self, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as people type them, "2e-4", "8k", "0,05", "5 %", and as a field shows them again."""
+"""Parses numbers as people type them ("2e-4", "8k", "0,05", "5 %") and formats them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZED = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmg%]?)\Z", r
 
 
 def parse(text: str, about: FieldFacts) -> int | float | str:
-    """The number that a text means for a field; the text itself where it means none."""
+    """Return the number that a text means for a field, or the text itself if it is none."""
     plain = text.strip().replace("−", "-")
     if about.unit and plain.lower().endswith(about.unit.lower()):
         plain = plain[: -len(about.unit)].strip()
@@ -35,7 +35,7 @@ def parse(text: str, about: FieldFacts) -> int | float | str:
 
 
 def shown(value: object, about: FieldFacts) -> str:
-    """A value as its field shows it; what is typed in again means the same."""
+    """Return a value as its field shows it; `parse` reverses it."""
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -46,7 +46,7 @@ def shown(value: object, about: FieldFacts) -> str:
 
 
 def decimal(value: float) -> str:
-    """A number without needless digits, small ones as 2e-4."""
+    """Return a number without needless digits, small ones like 2e-4."""
     if value and abs(value) < 1e-3 and math.isfinite(value):
         digits, exponent = f"{value:.11e}".split("e")
         return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
@@ -54,7 +54,7 @@ def decimal(value: float) -> str:
 
 
 def stepped(value: int | float, direction: int, about: FieldFacts) -> int | float:
-    """The next value up or down, within the bounds.
+    """Return the next value up or down within the bounds.
 
     Fields with a step move by it, powers of two move by a factor of two, other whole numbers by
     one; small decimals go 1, 2, 5 within each power of ten.

@@ -1,4 +1,4 @@
-"""A number on a line with a slider beside it, whose stops are the values that people use."""
+"""A number with a slider whose stops are common values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lora_studio.gui.theme import Spacing
 
 
 class SliderNumberControl(Control):
-    """The slider moves between stops, the line takes any value; both show the same one.
+    """The slider moves between stops; the line accepts any value.
 
     Signals:
         slid(value): the slider was moved to a stop, by mouse or keyboard.
@@ -27,7 +27,7 @@ class SliderNumberControl(Control):
     def __init__(
         self, about: FieldFacts, stops: Sequence[int], parent: QWidget | None = None
     ) -> None:
-        """`stops` in rising order."""
+        """Create the control; `stops` are in ascending order."""
         super().__init__(parent)
         self._stops = list(stops)
         self.line = LineControl(about)
@@ -47,7 +47,7 @@ class SliderNumberControl(Control):
         self.line.left.connect(self.left)
 
     def show_value(self, value: Any) -> None:
-        """Shows a value on the line, and the nearest stop below on the slider."""
+        """Show a value on the line, and the nearest lower stop on the slider."""
         self.line.show_value(value)
         if isinstance(value, int):
             place = max(0, bisect.bisect_right(self._stops, value) - 1)
@@ -56,7 +56,7 @@ class SliderNumberControl(Control):
             self.slider.blockSignals(False)
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what was typed."""
         self.line.commit()
 
     def _moved(self, place: int) -> None:
@@ -67,7 +67,7 @@ class SliderNumberControl(Control):
 
 class _Slider(QSlider):
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Only in focus, so that scrolling a page changes no value."""
+        """Step only while focused, so that scrolling a page changes no value."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:

@@ -1,1 +1,1 @@
-"""What the desktop around the window is told of a job: stay awake, how far, and that it has ended."""
+"""Desktop integration: sleep, task bar progress, notifications, trash."""

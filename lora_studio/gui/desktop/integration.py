@@ -1,4 +1,4 @@
-"""A job and the desktop: awake while it runs, its progress on the task bar, news when it has ended."""
+"""Keeps the system awake while a job runs, shows its progress, and notifies at its end."""
 
 from __future__ import annotations
 
@@ -26,19 +26,25 @@ LOOK_EVERY = 5.0
 
 
 class DesktopIntegration(QObject):
-    """Follows the jobs of the window; says nothing of the end of a short one."""
+    """Follows the window's jobs; only jobs longer than `LONG` end with a notification."""
 
     def __init__(
         self,
         jobs: JobControl,
         awake: SleepInhibitor,
         bar: TaskBar,
-        news: Notifications,
+        notifications: Notifications,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """The three ways of this system, and a clock in seconds."""
+        """Use this system's ways to stay awake, show progress and notify; `clock` is in seconds."""
         super().__init__(jobs)
-        self._jobs, self._awake, self._bar, self._news, self._clock = jobs, awake, bar, news, clock
+        self._jobs, self._awake, self._bar, self._notifications, self._clock = (
+            jobs,
+            awake,
+            bar,
+            notifications,
+            clock,
+        )
         self._begun: float | None = None
         self._worker: int | None = None  # the process that the system stays awake for
         self._looked = float("-inf")
@@ -46,7 +52,7 @@ class DesktopIntegration(QObject):
         jobs.ended.connect(self._ended)
 
     def leave(self) -> None:
-        """The window closes: a worker that goes on keeps the system awake by itself."""
+        """Stop following; a running worker keeps the system awake itself."""
         self._awake.let_go()
         self._worker = None
         self._bar.show(None)
@@ -65,7 +71,7 @@ class DesktopIntegration(QObject):
         self._bar.show(jobs.progress.share if now - self._begun >= VISIBLE_AFTER else None)
 
     def _rest(self) -> None:
-        """A job that has ended lets the system sleep; one that is only left alone does not."""
+        """Let the system sleep if the job has ended; leave it to the worker if it was detached."""
         if self._worker is None:
             return
         self._worker = None
@@ -85,20 +91,20 @@ class DesktopIntegration(QObject):
         begun, self._begun = self._begun, None
         took = self._clock() - begun if begun is not None else 0.0
         if took >= LONG:
-            self._news.tell(_title(kind, ending), _text(ending, took))
+            self._notifications.notify(_title(kind, ending), _text(ending, took))
 
 
 def _title(kind: str, ending: events.Ending) -> str:
     match ending:
         case events.Done(paused=True):
-            return tr("Training is paused")
+            return tr("Training paused")
         case events.Done(stopped=True):
-            return tr("Training has stopped")
+            return tr("Training stopped")
         case events.Failed():
-            return tr("{doing} has failed").format(doing=tell(COMMANDS[kind].title))
+            return tr("{job} failed").format(job=tell(COMMANDS[kind].title))
         case events.Cancelled():
-            return tr("{doing} was cancelled").format(doing=tell(COMMANDS[kind].title))
-    return tr("{doing} is done").format(doing=tell(COMMANDS[kind].title))
+            return tr("{job} canceled").format(job=tell(COMMANDS[kind].title))
+    return tr("{job} finished").format(job=tell(COMMANDS[kind].title))
 
 
 def _text(ending: events.Ending, took: float) -> str:

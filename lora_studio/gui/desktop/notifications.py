@@ -1,4 +1,4 @@
-"""A desktop notification: for who does something else while a job runs."""
+"""Desktop notifications, for a user who does something else while a job runs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 _LOG = logging.getLogger("lora_studio")
 
-#: Milliseconds that the icon which carries a message stays.
+#: Milliseconds that the tray icon and its message stay.
 _SHOWN_FOR = 15_000
 
 
 class Notifications(Protocol):
-    """One way to tell the user something outside of the window."""
+    """A way to notify the user outside the window."""
 
-    def tell(self, title: str, text: str) -> None:
-        """Shows it once; does not wait."""
+    def notify(self, title: str, text: str) -> None:
+        """Show it once and return at once."""
 
 
 class DesktopNotifications(QObject):
-    """The tray where there is one, else notify-send; the task bar's entry asks for a look in any case.
+    """Notifies by the system tray or notify-send, and flashes the task bar entry.
 
     Signals:
-        clicked: the user wants to see what it is about.
+        clicked: the user clicked the notification.
     """
 
     # WORKAROUND: org.freedesktop.Notifications is not called directly. Its `Notify` takes an unsigned
@@ -37,32 +37,32 @@ class DesktopNotifications(QObject):
     clicked = Signal()
 
     def __init__(self, window: QWidget, *, seen: bool | None = None) -> None:
-        """`window` is what the news is about; `seen` whether anybody sits before a desktop."""
+        """Notify about `window`; `seen` says whether there is a visible desktop."""
         super().__init__(window)
-        nobody = QGuiApplication.platformName() in ("offscreen", "minimal")
-        self._seen = not nobody if seen is None else seen
+        is_headless = QGuiApplication.platformName() in ("offscreen", "minimal")
+        self._seen = not is_headless if seen is None else seen
         self._window = window
         self._tray: QSystemTrayIcon | None = None
         self._away = QTimer(self, singleShot=True, interval=_SHOWN_FOR)
-        self._away.timeout.connect(self._put_away)
+        self._away.timeout.connect(self._hide_icon)
 
-    def tell(self, title: str, text: str) -> None:
-        """Shows a message for some seconds."""
+    def notify(self, title: str, text: str) -> None:
+        """Show a message for some seconds."""
         QApplication.alert(self._window)
         if not self._seen:
             return
         if QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages():
-            self._tell_in_tray(title, text)
+            self._show_in_tray(title, text)
         elif program := shutil.which("notify-send"):
             arguments = ["--app-name=LoRA Studio", "--icon=lora-studio", "--", title, text]
             if not QProcess.startDetached(program, arguments)[0]:
                 _LOG.warning("No notification: %s cannot be started", program)
 
     def leave(self) -> None:
-        """The window closes: takes the icon away."""
-        self._put_away()
+        """Remove the tray icon."""
+        self._hide_icon()
 
-    def _tell_in_tray(self, title: str, text: str) -> None:
+    def _show_in_tray(self, title: str, text: str) -> None:
         if self._tray is None:
             self._tray = QSystemTrayIcon(self._icon(), self)
             self._tray.messageClicked.connect(self.clicked)
@@ -71,7 +71,7 @@ class DesktopNotifications(QObject):
         self._tray.showMessage(title, text, self._icon(), _SHOWN_FOR)
         self._away.start()
 
-    def _put_away(self) -> None:
+    def _hide_icon(self) -> None:
         self._away.stop()
         if self._tray is not None:
             self._tray.hide()

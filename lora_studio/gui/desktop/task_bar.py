@@ -1,4 +1,4 @@
-"""How far a job is, on the program's icon in the task bar, where the desktop has that."""
+"""Shows the progress of a job on the program's task bar icon."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ _PATH, _INTERFACE = "/com/canonical/unity/launcherentry/1", "com.canonical.Unity
 
 
 class TaskBar(Protocol):
-    """One way to show progress on the icon."""
+    """A way to show progress on the icon."""
 
     def show(self, share: float | None) -> None:
-        """From 0 to 1, None for nothing."""
+        """Show a share from 0 to 1, None for nothing."""
 
 
 class NoTaskBar:
-    """Where the desktop shows no progress."""
+    """For desktops that can't show progress."""
 
     def show(self, share: float | None) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class LauncherEntry:
-    """The signal that Unity introduced and KDE Plasma, Ubuntu's Dock, Dash to Dock and others read."""
+    """The D-Bus signal of Unity that KDE Plasma, Ubuntu Dock and Dash to Dock support."""
 
     def __init__(self) -> None:
-        """Connects to the session bus with the first progress."""
+        """Connect to the session bus with the first progress."""
         self._shown: float | None = None
 
     def show(self, share: float | None) -> None:
-        """Tells the desktop whole percents only: anything finer cannot be seen."""
+        """Send whole percents; smaller steps can't be seen."""
         rounded = None if share is None else round(share, 2)
         if rounded == self._shown:
             return
@@ -47,7 +47,7 @@ class LauncherEntry:
 
 
 def of_system(platform: str = sys.platform) -> TaskBar:
-    """The way of this desktop."""
+    """Return the way of this desktop."""
     has_bus = bool(os.environ.get("DBUS_SESSION_BUS_ADDRESS"))
-    nobody = os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal")
-    return LauncherEntry() if platform == "linux" and has_bus and not nobody else NoTaskBar()
+    is_headless = os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal")
+    return LauncherEntry() if platform == "linux" and has_bus and not is_headless else NoTaskBar()

@@ -1,4 +1,4 @@
-"""Into the system's trash, off the window's thread: a disk without one takes a copy."""
+"""Moves files to the system's trash in a background thread."""
 
 from __future__ import annotations
 
@@ -8,25 +8,39 @@ from pathlib import Path
 
 from PySide6.QtCore import QFile, QStandardPaths
 
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Where, fail
 from lora_studio.gui.threads import BackgroundReader
 
 
-def move(places: Sequence[Path], thread: BackgroundReader) -> list[Path]:
-    """Moves files and folders; returns those that are gone. Raises ProblemError at the first that stays."""
-    # WORKAROUND: Qt makes the trash itself, but not the folder that it belongs in.
+def move_to_trash(paths: Sequence[Path], thread: BackgroundReader) -> list[Path]:
+    """Move files and folders to the trash and return those moved.
+
+    Raises ProblemError at the first one that can't be moved.
+    """
+    # WORKAROUND: Qt creates the trash, but not its parent folder.
     home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation)
     with contextlib.suppress(OSError):
         Path(home).mkdir(parents=True, exist_ok=True)
-    gone: list[Path] = []
-    for place in thread.cooperative_iter(places):
-        if place.exists() and not QFile.moveToTrash(str(place)):
+    moved: list[Path] = []
+    for path in thread.cooperative_iter(paths):
+        if path.exists() and not QFile.moveToTrash(str(path)):
             raise fail(
                 "files.no_trash",
-                f"{place.name} could not be moved to the trash"
-                + (f"; {len(gone)} before it were." if gone else "."),
-                "Close programs that use it, or delete its folder in the file manager.",
-                where=Where(file=str(place)),
+                _failure(path.name, len(moved)),
+                "Close programs that use it, or delete it in the file manager.",
+                where=Where(file=str(path)),
             )
-        gone.append(place)
-    return gone
+        moved.append(path)
+    return moved
+
+
+def _failure(name: str, moved: int) -> Text:
+    if not moved:
+        return text("Can't move {name} to the trash.", name=name)
+    return counted(
+        moved,
+        "Can't move {name} to the trash. {n} item before it was moved.",
+        "Can't move {name} to the trash. {n} items before it were moved.",
+        name=name,
+    )

@@ -1,1 +1,1 @@
-"""The frame around the pages: what is shown, where one is, pages made when first needed."""
+"""The shell: rail, header, actions, device gauges and lazily created pages."""

@@ -1,4 +1,4 @@
-"""What the window can be told to do: the project menu and every shortcut, in one table."""
+"""The project menu and all actions with their shortcuts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lora_studio.gui.theme import set_icon
 
 
 class Actions(QObject):
-    """Actions live on the window, so that their shortcuts are heard on every page."""
+    """Actions belong to the window, so that their shortcuts work on every page."""
 
     def __init__(self, window: QWidget, undo: QUndoStack) -> None:
-        """The menu is filled by `add`; undo and redo come from the project's own stack."""
+        """Create empty menus; undo and redo come from the project's stack."""
         super().__init__(window)
         self._window = window
         self.menu = QMenu(window)
@@ -42,7 +42,7 @@ class Actions(QObject):
 
     @property
     def commands(self) -> dict[str, QAction]:
-        """Every action by its name."""
+        """Every action by name."""
         return self._commands
 
     def add(
@@ -56,7 +56,7 @@ class Actions(QObject):
         menu: bool | Literal["help"] = True,
         project: bool = False,
     ) -> QAction:
-        """An action with its shortcut; `menu` puts it into the project menu, or that of Help, too.
+        """Add an action with its shortcuts; `menu` also adds it to the project menu or to Help.
 
         `project` says that it needs an open project; `name` is what `commands` knows it by.
         """
@@ -76,28 +76,28 @@ class Actions(QObject):
         return action
 
     def allow_project(self, allowed: bool) -> None:
-        """Enables what needs a project."""
+        """Enable or disable the actions that need a project."""
         for action in self._of_project:
             action.setEnabled(allowed)
 
     def add_help_menu(self, title: str) -> None:
-        """Puts the menu of Help into the project menu."""
+        """Add the Help menu to the project menu."""
         self.help.setTitle(title)
         self.menu.addMenu(self.help)
 
     def add_undo(self) -> None:
-        """Puts undo and redo into the menu; their words name what they take back."""
+        """Add undo and redo to the menu; their texts name the edit."""
         for name, action in (("undo", self.undo), ("redo", self.redo)):
             self._commands[name] = action
             self._window.addAction(action)
             self.menu.addAction(action)
 
     def add_recent(self) -> None:
-        """Puts the list of recent projects into the menu."""
+        """Add the list of recent projects to the menu."""
         self.menu.addMenu(self.recent)
 
     def fill_recent(self, files: list[Path], do: Callable[[Path], object]) -> None:
-        """Lists recent projects."""
+        """Fill the list of recent projects."""
         self.recent.clear()
         self.recent.setEnabled(bool(files))
         for file in files:
@@ -106,7 +106,7 @@ class Actions(QObject):
 
 
 def _naming(action: QAction) -> Callable[[str], None]:
-    """Puts what would be taken back behind the action's own word."""
+    """Return a slot that appends what would be undone to the action's text."""
     word = action.text()
 
     def name(what: str) -> None:

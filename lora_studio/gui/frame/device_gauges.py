@@ -1,4 +1,4 @@
-"""How busy, full and warm this machine is, sampled in a thread of its own."""
+"""Samples load, memory and temperature of the machine in a thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE = 300
 
 @dataclass(frozen=True)
 class GpuSample:
-    """One NVIDIA card; memory in bytes, load in percent, None what its driver does not tell."""
+    """One NVIDIA GPU: memory in bytes, load in percent, None if the driver doesn't report it."""
 
     name: str
     uuid: str
@@ -36,7 +36,7 @@ class GpuSample:
 
 @dataclass(frozen=True)
 class DeviceSample:
-    """One look at the machine; memory in bytes, load of all processors together in percent."""
+    """One sample of the machine: memory in bytes, load of all CPUs together in percent."""
 
     cpu_load: float
     ram_used: int
@@ -45,7 +45,7 @@ class DeviceSample:
 
 
 class DeviceGauges(DetachedThread):
-    """Looks at the machine every other second until it is forgotten.
+    """Samples the machine every `INTERVAL` seconds until it is left.
 
     Signals:
         sampled(Sample): the latest look.
@@ -56,7 +56,7 @@ class DeviceGauges(DetachedThread):
     def __init__(
         self, read: Callable[[], DeviceSample] | None = None, every: float = INTERVAL
     ) -> None:
-        """`read` looks once, `every` so many seconds."""
+        """Call `read` for each sample, `every` so many seconds."""
         super().__init__()
         self._read = read
         self._every = every
@@ -64,12 +64,12 @@ class DeviceGauges(DetachedThread):
         self.has_started = False
 
     def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
-        """Begins; once is enough."""
+        """Start sampling."""
         self.has_started = True
         super().start(priority)
 
     def run(self) -> None:
-        """Loads the driver's library here: that too takes a while on some machines."""
+        """Sample until left; the driver is loaded here because that can be slow."""
         read = self._read or _reader()
         wait = _FIRST
         while not self._over.wait(wait):
@@ -80,7 +80,7 @@ class DeviceGauges(DetachedThread):
             wait = self._every
 
     def leave(self) -> None:
-        """Ends the sampling; harmless when it never began or has ended."""
+        """Stop sampling; safe to call at any time."""
         self._over.set()
         if self.isRunning():
             self.forget()
@@ -89,7 +89,7 @@ class DeviceGauges(DetachedThread):
 
 @dataclass
 class Nvml:
-    """NVIDIA's own library through its binding; without a card or driver there are no GPUs."""
+    """NVIDIA's management library; without a GPU or driver, it reports no GPUs."""
 
     library: Any = None
     _cards: list[object] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Nvml:
             self._cards = []
 
     def gpus(self) -> tuple[GpuSample, ...]:
-        """Every card as it is now; one that fell off the bus is left out."""
+        """Return a sample of every GPU, except ones that stopped responding."""
         found = (self._gpu(card) for card in self._cards)
         return tuple(gpu for gpu in found if gpu is not None)
 
@@ -131,7 +131,7 @@ class Nvml:
         )
 
     def _ask(self, question: Callable[..., object], *arguments: object) -> Any:
-        """An answer, None where a card cannot give it: a slice of a card has no thermometer."""
+        """Return an answer, or None if the GPU can't give it (a MIG slice has no thermometer)."""
         try:
             return question(*arguments)
         except Exception:
@@ -141,7 +141,7 @@ class Nvml:
 def gpu_of(
     device: events.Device | None, sample: DeviceSample, environment: Mapping[str, str] = os.environ
 ) -> GpuSample | None:
-    """The card that a device of the engine means, which numbers only those it may see."""
+    """Return the GPU that a device of the engine refers to, which counts visible ones only."""
     if device is None or not device.name.startswith("cuda"):
         return None
     if device.identifier:

@@ -1,4 +1,4 @@
-"""The device that models are placed on in the header: load, memory, heat; the machine around it."""
+"""Shows load, memory and temperature of the device in the header."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME_LENGTH = 26
 
 
 class GaugesView(QWidget):
-    """One line; all devices and the machine in the tooltip, which screen readers get as well.
+    """One line; the tooltip and the accessible name describe the whole machine.
 
     Signals:
         changed: it may need more room, or less.
@@ -28,7 +28,7 @@ class GaugesView(QWidget):
     changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden until something is known."""
+        """Hide the gauges until there is a sample."""
         super().__init__(parent)
         self._device: events.Device | None = None
         self._sample: DeviceSample | None = None
@@ -46,23 +46,23 @@ class GaugesView(QWidget):
         self.hide()
 
     def show_device(self, device: events.Device | None) -> None:
-        """The device of the project; None while none is known."""
+        """Show the device of the project; None while it is unknown."""
         self._device = device
         self._show()
 
     def show_sample(self, sample: DeviceSample) -> None:
-        """What the machine does now."""
+        """Show the latest sample."""
         self._sample = sample
         self._show()
 
     def set_roomy(self, roomy: bool) -> None:
-        """Whether there is room for the machine beside its GPU."""
+        """Show or hide the CPU load beside a GPU."""
         if roomy != self._roomy:
             self._roomy = roomy
             self._show()
 
     def set_fits(self, fits: bool) -> None:
-        """Whether there is room for any of it."""
+        """Show or hide all gauges."""
         if fits != self._fits:
             self._fits = fits
             self._show()
@@ -115,7 +115,7 @@ class GaugesView(QWidget):
         )
 
     def _show_around(self, gpu: GpuSample | None) -> None:
-        """The processor and its memory beside a GPU, and the whole machine in the tooltip."""
+        """Show the CPU beside a GPU, and the whole machine in the tooltip."""
         sample = self._sample
         around = ""
         if sample is not None and gpu is not None and self._roomy:
@@ -125,21 +125,21 @@ class GaugesView(QWidget):
         self.machine.setText(around)
         for part in (self.machine, self.load, self.heat):
             part.setVisible(bool(part.text()))
-        told = _told(sample) if sample else self.memory.text()
-        self.setToolTip(told)
-        self.setAccessibleName(told.replace("\n", "; "))
+        description = _describe(sample) if sample else self.memory.text()
+        self.setToolTip(description)
+        self.setAccessibleName(description.replace("\n", "; "))
 
 
 def _name(device: events.Device | None, gpu: GpuSample | None) -> str:
-    """What the device is called in little room: a processor needs no further name."""
+    """Return a short name of the device."""
     if device is not None and device.name != "cpu":
         return _short(device.title)
-    return _short(gpu.name) if gpu is not None else tr("Processor")
+    return _short(gpu.name) if gpu is not None else tr("CPU")
 
 
-def _told(sample: DeviceSample) -> str:
+def _describe(sample: DeviceSample) -> str:
     lines = [
-        tr("Processor: {load} % busy, {used} of {total} of memory in use").format(
+        tr("CPU: {load} % used, {used} of {total} memory used").format(
             load=f"{sample.cpu_load:.0f}",
             used=formatting.memory(sample.ram_used),
             total=formatting.memory(sample.ram_total),
@@ -148,7 +148,7 @@ def _told(sample: DeviceSample) -> str:
     for gpu in sample.gpus:
         parts = [f"{gpu.load} %"] if gpu.load is not None else []
         parts.append(
-            tr("{used} of {total} of memory in use").format(
+            tr("{used} of {total} memory used").format(
                 used=formatting.memory(gpu.used_bytes), total=formatting.memory(gpu.total_bytes)
             )
         )

@@ -1,4 +1,4 @@
-"""The bar above the pages: which project, which device, what is running."""
+"""The bar above the pages: project, device and running job."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GIVEN_UP = (
 
 
 class HeaderBar(QFrame):
-    """Project menu at the left, device and job at the right.
+    """Shows the project menu on the left, device and job on the right.
 
     Signals:
         stop_clicked: the user wants the job under way to end.
@@ -49,7 +49,7 @@ class HeaderBar(QFrame):
     queue_clicked = Signal()
 
     def __init__(self, menu: QMenu, parent: QWidget | None = None) -> None:
-        """`menu` opens under the project's name."""
+        """Open `menu` below the project's name."""
         super().__init__(parent)
         self._making_room = True
         self.setProperty("surface", "header")
@@ -87,7 +87,7 @@ class HeaderBar(QFrame):
 
     @property
     def job(self) -> JobView:
-        """The part about the job under way."""
+        """The part about the running job."""
         return self._job
 
     @property
@@ -97,23 +97,23 @@ class HeaderBar(QFrame):
 
     @property
     def saved(self) -> str:
-        """What is said of the project's file."""
+        """The text that says whether the project is saved."""
         return self._saved.text()
 
     def show_queue(self, waiting: int) -> None:
-        """How many runs wait for the device."""
+        """Show how many runs are queued."""
         self.queue.setVisible(waiting > 0)
         self.queue.setText(tr_n("{n} queued", "{n} queued", waiting))
-        self.queue.setToolTip(tr_n("{n} run waits", "{n} runs wait", waiting))
+        self.queue.setToolTip(tr_n("{n} queued run", "{n} queued runs", waiting))
         self._make_room()
 
     def show_task(self, doing: str, share: float | None) -> None:
-        """Shows what is done beside a job; `doing` is empty for nothing, `share` runs from 0 to 1."""
+        """Show a task beside the job; `doing` is empty for none, `share` is from 0 to 1."""
         self.task.show_job(doing, share, None, stopping=False)
         self._make_room()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """The machine around the GPU is shown where there is room."""
+        """Hide parts that don't fit."""
         super().resizeEvent(event)
         self._make_room()
 
@@ -130,7 +130,7 @@ class HeaderBar(QFrame):
         self._making_room = False
 
     def _needed(self) -> int:
-        """Pixels that what is shown takes, words included that came a moment ago: by itself, a row
+        """Return the width in pixels that the shown parts need, recent changes of text
         in a row tells of its new width one turn of the event loop later."""
         for part in (self._device, self.task, self._job):
             if (inner := part.layout()) is not None:
@@ -140,12 +140,12 @@ class HeaderBar(QFrame):
         return layout.sizeHint().width() if layout is not None else 0
 
     def show_job(self, doing: Text, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
-        """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
+        """Show the running job; `doing` is empty for none, `share` is from 0 to 1."""
         self._job.show_job(doing, share, eta_s, stopping=stopping)
         self._make_room()
 
     def set_project(self, name: str, folder: str, *, saved: str) -> None:
-        """Name, place and whether everything is in the file."""
+        """Show name and folder of the project, and whether it is saved."""
         self._project.setText(name)
         self._project.setToolTip(folder)
         self._saved.setText(saved)
@@ -153,10 +153,10 @@ class HeaderBar(QFrame):
 
 
 class JobView(QWidget):
-    """The job under way: what, how far, how long still, and an end to it."""
+    """Shows the running job, its progress, the time left, and a button to stop it."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden while nothing runs."""
+        """Hide the view while no job runs."""
         super().__init__(parent)
         self.open: QPushButton = button("", kind="link")
         self._bar = QProgressBar(textVisible=False)
@@ -171,7 +171,7 @@ class JobView(QWidget):
     def show_job(
         self, doing: Text | str, share: float | None, eta_s: float | None, *, stopping: bool
     ) -> None:
-        """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
+        """Show a job; `doing` is empty for none, `share` is from 0 to 1."""
         self.setVisible(bool(doing))
         title = tell(doing)
         self.open.setText(title[:1].upper() + title[1:])
@@ -180,6 +180,6 @@ class JobView(QWidget):
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
         shown += [tell(formatting.remaining(eta_s))] if eta_s is not None and not stopping else []
-        self._left.setText(tr("stopping…") if stopping else " · ".join(shown))
+        self._left.setText(tr("Stopping…") if stopping else " · ".join(shown))
         set_role(self._left, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

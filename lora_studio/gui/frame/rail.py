@@ -1,4 +1,4 @@
-"""The rail: where am I, what is ready, what runs; one entry per place."""
+"""The navigation rail: one entry per page, with the state of each step."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 @dataclass(frozen=True)
 class RailState:
-    """What an entry says about its step; `words` stand under its title."""
+    """The state of a step; `words` appear below its title."""
 
     state: State = ""
     words: str = ""
 
 
 class RailButton(QAbstractButton):
-    """An icon, a title, the state as a glyph and as words."""
+    """An entry: icon, title, and state as a glyph and as words."""
 
     def __init__(self, icon: str, title: str, parent: QWidget | None = None) -> None:
-        """Entries without a state are lower."""
+        """Create an entry; entries without a state are lower."""
         super().__init__(parent)
         self._icon, self._state = icon, RailState()
         self.setText(title)
@@ -62,11 +62,11 @@ class RailButton(QAbstractButton):
 
     @property
     def state(self) -> RailState:
-        """What is shown."""
+        """The shown state."""
         return self._state
 
     def set_state(self, state: RailState) -> None:
-        """Shows another state."""
+        """Show a state."""
         if state == self._state and self.accessibleName():
             return
         self._state = state
@@ -76,25 +76,25 @@ class RailButton(QAbstractButton):
         self.update()
 
     def sizeHint(self) -> QSize:
-        """As wide as the rail, as high as its one or two lines."""
+        """Return the width of the rail and the height of one or two lines."""
         title, said = _heights()
         lines = title + said + Spacing.S if self._state.state else title + Spacing.XL
         return QSize(self._needed(), max(lines, 46 if self._state.state else 38))
 
     def _needed(self) -> int:
-        """The width that the title takes in the bold type of the current place."""
+        """Return the width that the title needs in bold."""
         title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
         around = 2 * Spacing.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _END + Spacing.S
         return max(WIDTH - 2 * Spacing.S, around + title)
 
     def event(self, event: QEvent) -> bool:
-        """Repaints when the mouse comes or goes."""
+        """Repaint when the mouse enters or leaves."""
         if event.type() in (QEvent.Type.HoverEnter, QEvent.Type.HoverLeave):
             self.update()
         return super().event(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Background for here and hover, icon, title, words, glyph."""
+        """Paint background, icon, title, words and glyph."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._paint_ground(painter)
@@ -150,14 +150,14 @@ class RailButton(QAbstractButton):
 
 
 def _heights() -> tuple[int, int]:
-    """Heights of a title and of the words under it, in pixels, with the room lines need."""
+    """Return the heights in pixels of a title and of the words below it."""
     fonts = body_font(bold=True), body_font(Size.CAPTION)
     title, said = (QFontMetrics(font).height() for font in fonts)
     return max(title, 18), max(said, 16)
 
 
 class Rail(QFrame):
-    """All places, one of them the current.
+    """The entries of all pages; one is selected.
 
     Signals:
         selected(name): the user wants to go there.
@@ -166,7 +166,7 @@ class Rail(QFrame):
     selected = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty; `add` puts entries in from top to bottom, `add_space` pushes the rest down."""
+        """Create an empty rail; `add` appends entries from top to bottom."""
         super().__init__(parent)
         self.setProperty("surface", "rail")
         self._buttons: dict[str, RailButton] = {}
@@ -179,7 +179,7 @@ class Rail(QFrame):
         theme().changed.connect(self._fit)
 
     def add(self, name: str, icon: str, title: str) -> None:
-        """An entry at the end."""
+        """Append an entry."""
         button = RailButton(icon, tr(title))
         self._buttons[name] = button
         self._group.addButton(button)
@@ -188,22 +188,22 @@ class Rail(QFrame):
         self._fit()
 
     def _fit(self) -> None:
-        """All titles in full, however long their language and large their type."""
+        """Widen the rail to the longest title."""
         wanted = (button.sizeHint().width() + 2 * Spacing.S for button in self._buttons.values())
         self.setFixedWidth(max(wanted, default=WIDTH))
 
     def add_gap(self, height: int = Spacing.M) -> None:
-        """A distance between groups."""
+        """Append a gap between groups."""
         self._layout.addSpacing(height)
 
     def add_space(self) -> None:
-        """Everything after this stands at the bottom."""
+        """Push everything after this to the bottom."""
         self._layout.addStretch(1)
 
     def button(self, name: str) -> RailButton:
-        """The entry of a name."""
+        """Return the entry of a page."""
         return self._buttons[name]
 
     def select(self, name: str) -> None:
-        """Marks where the user is."""
+        """Select an entry without emitting `selected`."""
         self._buttons[name].setChecked(True)

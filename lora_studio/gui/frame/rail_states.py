@@ -1,4 +1,4 @@
-"""What the rail says of a step: to do, ready, a problem, at work, or resting."""
+"""The state of each step for the rail: to do, ready, problem, running or paused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
-    """The state of the step that a page is about; that of a job at work comes before its problems."""
+    """Return the state of a page's step; a running job ranks before problems."""
     if state.draft.path is None:
         return RailState("todo", "")
     if jobs.running and COMMANDS[jobs.kind].step == page.step:
@@ -30,7 +30,7 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
 
 
 def saved_text(state: ProjectState) -> str:
-    """What the header says of the project's file."""
+    """Return whether the project is saved, in words."""
     if state.draft.path is None:
         return ""
     if state.draft.read_only is not None:

@@ -1,1 +1,1 @@
-"""Workers as the window has them: threads, questions, the one heavy job, from wish to job to job."""
+"""Jobs and questions of the window: worker threads, the inspector, the running job."""

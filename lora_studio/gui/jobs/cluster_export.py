@@ -1,4 +1,4 @@
-"""“Train on a cluster…”: writes the project as a folder that trains elsewhere, and shows it."""
+"""Writes the project as a folder that trains on a cluster ("Train on a cluster…")."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.threads import DetachedThread, ObsoleteResult
 
-#: Seconds between two tellings how far the copying is.
-_TELL_EVERY = 0.1
+#: Seconds between two progress signals.
+_PROGRESS_INTERVAL = 0.1
 
 
 class ClusterExport(QObject):
-    """Copies in a thread of its own: a model may have many gigabytes.
+    """Copies in a thread, because a model can be many gigabytes large.
 
     Signals:
-        advanced(share): how far the copying is, from 0 to 1; None when nothing is copied any more.
-        ended: the folder is written, or could not be, or is not wanted any more.
+        advanced(share): progress of the copy from 0 to 1; None when it has ended.
+        ended: the folder was written, failed or was cancelled.
     """
 
     advanced = Signal(object)
     ended = Signal()
 
     def __init__(self, state: ProjectState, window: QWidget) -> None:
-        """`window` is what the dialog belongs to."""
+        """Create it; dialogs belong to `window`."""
         super().__init__(window)
         self._state, self._window = state, window
         self._writing: _Writing | None = None
@@ -44,18 +44,16 @@ class ClusterExport(QObject):
         return self._writing is not None
 
     def ask_for_folder(self) -> None:
-        """Asks where the folder is to be, unless the project has errors or one is being written."""
+        """Ask for the folder, unless the project has errors or one is being written."""
         if self._writing is not None:
-            self._state.messages.info(tr("A folder for a cluster is being written already."))
+            self._state.messages.info(tr("A folder for a cluster is already being written."))
             return
-        if wrong := checks.errors(checks.check(self._state.draft)):
-            self._state.messages.problem(wrong[0])
+        if problems := checks.errors(checks.check(self._state.draft)):
+            self._state.messages.problem(problems[0])
             return
         folder = self._state.draft.folder or Path.home()
         name = f"{file_name(self._state.draft.name)}-cluster"
-        dialog = QFileDialog(
-            self._window, tr("A folder for the cluster"), str(folder.parent / name)
-        )
+        dialog = QFileDialog(self._window, tr("Folder for the cluster"), str(folder.parent / name))
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(name)
         dialog.fileSelected.connect(lambda chosen: self.write(Path(chosen)))
@@ -63,7 +61,7 @@ class ClusterExport(QObject):
         dialog.open()
 
     def write(self, out: Path) -> None:
-        """Writes the project as it stands into a folder that does not exist yet."""
+        """Write the project into a folder that doesn't exist yet."""
         folder = self._state.draft.folder
         if folder is None or self._writing is not None:
             return
@@ -74,12 +72,12 @@ class ClusterExport(QObject):
         self._writing.start()
 
     def cancel(self) -> None:
-        """Ends the copying soon and leaves nothing behind."""
+        """Cancel the copy and remove what was copied."""
         if self._writing is not None:
             self._writing.requestInterruption()
 
     def leave(self) -> None:
-        """Lets go of a folder under way: its thread ends soon and takes away what it has copied."""
+        """Cancel the copy without waiting for it."""
         if self._writing is not None:
             self._writing.disconnect(self)
             self._writing.forget()
@@ -93,12 +91,12 @@ class ClusterExport(QObject):
         if problem is not None:
             messages.problem(problem)
         elif writing.cancelled:
-            messages.info(tr("Cancelled; nothing of the folder is left."))
+            messages.info(tr("Canceled. The incomplete folder was removed."))
         else:
             messages.info(
-                tr(
-                    "Written to {folder}: copy it to the cluster, its README.md says how to go on."
-                ).format(folder=writing.out)
+                tr("Saved to {folder}. Copy it to the cluster and follow its README.md.").format(
+                    folder=writing.out
+                )
             )
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(writing.out)))
         self.advanced.emit(None)
@@ -108,7 +106,7 @@ class ClusterExport(QObject):
 class _Writing(DetachedThread):
     """Signals:
     advanced(share): from 0 to 1.
-    ended(problem): None where the folder is written, or was not wanted any more.
+    ended(problem): None if the folder was written or the copy was cancelled.
     """
 
     advanced = Signal(object)
@@ -118,14 +116,14 @@ class _Writing(DetachedThread):
         super().__init__()
         self._project, self._folder, self.out = project, folder, out
         self.cancelled = False
-        self._copied, self._told = 0, 0.0
+        self._copied, self._reported_at = 0, 0.0
 
     def run(self) -> None:
         problem: Problem | None = None
         try:
             total = cluster.size(self._project, self._folder)
             cluster.export(
-                self._project, self._folder, self.out, told=lambda size: self._tell(size, total)
+                self._project, self._folder, self.out, told=lambda size: self._report(size, total)
             )
         except ProblemError as error:
             problem = error.problems[0]
@@ -134,11 +132,11 @@ class _Writing(DetachedThread):
         if not self.silent:
             self.ended.emit(problem)
 
-    def _tell(self, size: int, total: int) -> None:
+    def _report(self, size: int, total: int) -> None:
         if self.isInterruptionRequested():
             raise ObsoleteResult
         self._copied += size
         now = time.monotonic()
-        if now - self._told > _TELL_EVERY and not self.silent:
-            self._told = now
+        if now - self._reported_at > _PROGRESS_INTERVAL and not self.silent:
+            self._reported_at = now
             self.advanced.emit(min(1.0, self._copied / total) if total else None)

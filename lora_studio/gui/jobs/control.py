@@ -1,4 +1,4 @@
-"""The heavy job under way, one at a time: started here or found at work, stopped or left alone."""
+"""The running job, one at a time: starts, follows, stops or detaches it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Kind = Literal[
     "train", "merge", "export", "import_adapter", "import_model", "create_ollama", "push"
 ]
 
-#: Milliseconds between two tellings how far a job is: steps can come by the thousand.
-_TELL_EVERY = 100
+#: Milliseconds between two `changed` signals; steps can arrive by the thousand.
+_CHANGED_INTERVAL = 100
 
-#: What is done to a run, one at a time.
+#: Commands that work on a run, one at a time.
 RunJob = (
     commands.Train
     | commands.Merge
@@ -35,7 +35,7 @@ _RUN_JOBS = frozenset(job.model_fields["kind"].default for job in get_args(RunJo
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
+    """The progress of a job: `share` is from 0 to 1 or None if unknown, `eta_s` in seconds."""
 
     stage: Text = NO_TEXT
     share: float | None = None
@@ -43,12 +43,12 @@ class JobProgress:
 
 
 class JobControl(QObject):
-    """Starts jobs, follows them and passes the user's wishes on.
+    """Starts jobs, follows their events and sends control commands.
 
     Signals:
         event_received(event): every event of the run followed, history first.
-        changed: `run`, `kind` or `progress` is another one.
-        ended(kind, ending): a job that this window was following live has ended.
+        changed: `run`, `kind` or `progress` changed.
+        ended(kind, ending): a job that this window followed live has ended.
     """
 
     event_received = Signal(object)
@@ -56,7 +56,7 @@ class JobControl(QObject):
     ended = Signal(str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nothing is under way."""
+        """Start without a job."""
         super().__init__(parent)
         self.run: RunFolder | None = None
         self.kind = ""
@@ -65,71 +65,71 @@ class JobControl(QObject):
         self._id = ""
         self._live = False
         self._thread: WorkerThread | None = None
-        self._before: WorkerThread | None = None  # has ended its job, not yet its process
-        self._tell = QTimer(self, singleShot=True, interval=_TELL_EVERY)
-        self._tell.timeout.connect(self.changed)
+        self._before: WorkerThread | None = None  # its job has ended, its process has not yet
+        self._changed_timer = QTimer(self, singleShot=True, interval=_CHANGED_INTERVAL)
+        self._changed_timer.timeout.connect(self.changed)
 
     @property
     def running(self) -> bool:
-        """Whether a job is under way."""
+        """Whether a job is running."""
         return bool(self.kind)
 
     @property
     def is_following(self) -> bool:
-        """Whether more events can come, of a job or of a run read again."""
+        """Whether more events can arrive, from a job or from a run being read."""
         return self._thread is not None
 
     def start(self, command: RunJob, run: RunFolder) -> None:
-        """Starts a job in a fresh worker, as soon as the one before has given its memory back."""
+        """Start a job in a new worker, once the previous one has released its memory."""
         assert not self.running, "one job at a time"
         before, self._thread = self._thread, None
         thread = WorkerThread.starting(run)
         thread.send(command)
         self._follow(thread, run, live=True)
         if before is not None:
-            before.event_received.disconnect(self._take)
+            before.event_received.disconnect(self._on_event)
             before.ended.disconnect(self._thread_ended)
-            before.ended.connect(self._begin_thread)
+            before.ended.connect(self._start_thread)
             before.close()
             self._before = before
         else:
-            self._begin_thread()
-        self._begin(command.kind, command.id)
+            self._start_thread()
+        self._on_started(command.kind, command.id)
 
     def attach(self, run: RunFolder) -> None:
-        """Follows a run from its beginning; goes on with it where a worker is at work on it."""
+        """Read a run from its beginning, and follow its worker if it is running."""
         self._leave_thread()
         self._follow(WorkerThread.watching(run), run, live=run.is_running())
-        self._begin_thread()
+        self._start_thread()
         self.changed.emit()
 
     def detach(self) -> None:
-        """Lets the job go on alone and forgets it."""
+        """Stop following; the job continues in the background."""
         self._leave_thread()
         self.run, self.kind, self.progress, self.stopping = None, "", JobProgress(), False
         self.changed.emit()
 
     def stop(self) -> None:
-        """Ends a training after this step and keeps the adapter."""
+        """Stop training after this step and keep the adapter."""
         self._control(commands.Stop(target=self._id))
         self.stopping = True
         self.changed.emit()
 
     def pause(self) -> None:
-        """Ends a training after this step with a checkpoint to go on from."""
+        """Pause training after this step and save a checkpoint."""
         self._control(commands.Pause(target=self._id))
         self.stopping = True
         self.changed.emit()
 
     def cancel(self) -> None:
-        """Ends the job without a result; enforced after ten seconds."""
+        """Cancel the job; the worker is killed after ten seconds."""
         if self._thread is not None and self.running:
             self._thread.cancel(self._id)
             self.stopping = True
             self.changed.emit()
 
     def checkpoint(self) -> None:
-        """Asks for a checkpoint after this step."""
+        """Save a checkpoint after this step."""
         self._control(commands.SaveCheckpoint(target=self._id))
 
     # --- inside -------------------------------------------------------------------------------
@@ -138,10 +138,10 @@ class JobControl(QObject):
         self.run, self._live, self.stopping = run, live, False
         self.kind, self._id, self.progress = "", "", JobProgress()
         self._thread = thread
-        thread.event_received.connect(self._take)
+        thread.event_received.connect(self._on_event)
         thread.ended.connect(self._thread_ended)
 
-    def _begin_thread(self) -> None:
+    def _start_thread(self) -> None:
         if self._before is not None:
             self._before.deleteLater()
             self._before = None
@@ -156,7 +156,7 @@ class JobControl(QObject):
             self._end(events.Cancelled(id=self._id))
 
     def _leave_thread(self) -> None:
-        self._tell.stop()
+        self._changed_timer.stop()
         for thread in (self._before, self._thread):
             if thread is not None:
                 thread.disconnect(self)
@@ -167,17 +167,17 @@ class JobControl(QObject):
         if self._thread is not None and self.running:
             self._thread.send(command)
 
-    def _begin(self, kind: str, command_id: str) -> None:
+    def _on_started(self, kind: str, command_id: str) -> None:
         self.kind, self._id, self.stopping = kind, command_id, False
         self.progress = JobProgress(stage=COMMANDS[kind].title)
         self.changed.emit()
 
-    def _take(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Started() if (
                 self._live and event.command in _RUN_JOBS and event.id != self._id
             ):
-                self._begin(event.command, event.id)
+                self._on_started(event.command, event.id)
             case events.Progress() if event.id == self._id:
                 share = event.done / event.total if event.total else None
                 self._set_progress(
@@ -193,11 +193,11 @@ class JobControl(QObject):
 
     def _set_progress(self, progress: JobProgress) -> None:
         self.progress = progress
-        if not self._tell.isActive():
-            self._tell.start()
+        if not self._changed_timer.isActive():
+            self._changed_timer.start()
 
     def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
-        self._tell.stop()
+        self._changed_timer.stop()
         kind, self.kind, self._id = self.kind, "", ""
         self.progress, self.stopping = JobProgress(), False
         if self._thread is not None:

@@ -1,4 +1,4 @@
-"""A question that follows the project: asked a moment after the last change, and only anew."""
+"""A question derived from the project, asked a moment after its last change."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import Question
 
-#: Milliseconds without a change before a question is asked: nobody is interrupted while typing.
+#: Milliseconds without a change before a question is asked, so that typing is not interrupted.
 PAUSE = 350
 
-#: Fields that say which model it is; what is known of it rests on nothing else.
+#: Fields that identify a model; its facts depend on nothing else.
 NAMING = ("source", "revision", "trust_remote_code")
 
 
 def named_model(model: ModelSpec) -> ModelSpec:
-    """The model without how it is held, so that a change of precision asks nothing anew."""
+    """Return the model without its precision and device, which change no answer."""
     return ModelSpec(**{name: getattr(model, name) for name in NAMING})
 
 
 class DebouncedQuery(QObject):
-    """Makes one kind of question from the project and watches for its answer.
+    """Asks one kind of question whenever the project changes it.
 
     Signals:
         ask(command): the question, when it differs from the last one.
@@ -37,7 +37,7 @@ class DebouncedQuery(QObject):
     busy_changed = Signal(bool)
 
     def __init__(self, make: Callable[[], Question | None], parent: QObject) -> None:
-        """`make` gives the question, None while there is nothing to ask."""
+        """Derive the question with `make`, which returns None if there is nothing to ask."""
         super().__init__(parent)
         self._make = make
         self.asked: Question | None = None
@@ -46,7 +46,7 @@ class DebouncedQuery(QObject):
         self._timer.timeout.connect(self.now)
 
     def soon(self) -> None:
-        """Asks after a pause, which begins anew with every call.
+        """Ask after a pause, which restarts with every call.
 
         An answer that comes during the pause counts only if it is to the question as it is now.
         """
@@ -55,7 +55,7 @@ class DebouncedQuery(QObject):
         self._timer.start()
 
     def now(self) -> None:
-        """Asks at once if there is a question that was not asked just before."""
+        """Ask now, unless the same question was asked last."""
         self._timer.stop()
         question = self._make()
         if question is None:
@@ -66,14 +66,14 @@ class DebouncedQuery(QObject):
             self.ask.emit(question)
 
     def forget(self) -> None:
-        """The next question is asked whatever it is, and one under way has no answer any more."""
+        """Drop the current question, so that the next one is asked in any case."""
         asked, self.asked = self.asked, None
         if self.busy:
             self.outdated.emit(asked)
         self._set_busy(False)
 
     def take(self, event: object) -> None:
-        """Watches for the end of the question under way."""
+        """Handle the end of the current question."""
         if self.asked is None or getattr(event, "id", None) != self.asked.id:
             return
         match event:

@@ -1,4 +1,4 @@
-"""Warm workers for questions: the latest of each kind counts, a dead worker is replaced."""
+"""Answers questions in warm workers; a newer question replaces an older one of its kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lora_studio.gui.jobs.worker_thread import WorkerThread
 
 
 class Inspector(QObject):
-    """Asks questions while the user moves through the pages.
+    """Keeps one worker per lane and replaces workers that died.
 
     Signals:
         answered(event): an event about the latest question of its kind.
@@ -23,7 +23,7 @@ class Inspector(QObject):
     finished = Signal(str, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """A worker starts with the first question for it."""
+        """Start no worker before its first question."""
         super().__init__(parent)
         self._threads: dict[str, WorkerThread] = {}  # by lane
         self._leaving: set[str] = set()  # lanes whose worker was killed and has not ended yet
@@ -32,7 +32,7 @@ class Inspector(QObject):
         self._latest: dict[str, commands.Question] = {}  # by kind, while under way
 
     def ask(self, question: commands.Question) -> None:
-        """Asks; an older question of the same kind is dropped, its answer too.
+        """Ask a question; an unanswered one of the same kind is dropped.
 
         Nothing is asked any more once it has been shut down: a page whose timer fires while the
         window closes would start a worker that nobody waits for.
@@ -46,47 +46,47 @@ class Inspector(QObject):
             self._running(question.lane).send(question)
 
     def expect(self, kind: str) -> None:
-        """Starts the worker for a kind of question, which saves its first one half a second."""
+        """Start the worker for a kind of question, which makes the first answer half a second faster."""
         if not (self._over or self._held):
             self._running(_lane(kind))
 
     def cancel(self, kind: str) -> None:
-        """Ends the question of a kind, if one is under way; it is answered by `Cancelled`."""
+        """Cancel the question of a kind; it is answered by `Cancelled`."""
         question, thread = self._latest.get(kind), self._threads.get(_lane(kind))
         if question is not None and thread is not None:
             thread.cancel(question.id)
 
     def drop(self, question: commands.Question) -> None:
-        """Ends a question if it is under way; nobody hears of it any more, however far it is."""
+        """Drop a question; none of its events is emitted any more."""
         if self._latest.get(question.kind) == question:
             del self._latest[question.kind]
             if (thread := self._threads.get(question.lane)) is not None:
                 thread.send(commands.Cancel(target=question.id))
 
     def forget(self) -> None:
-        """Drops every question under way: another project is open."""
+        """Drop all questions, because another project was opened."""
         for question in list(self._latest.values()):
             if question.in_project:
                 self.drop(question)
 
     def renew(self) -> None:
-        """Replaces the workers by such that see the environment as it is now.
+        """Replace the workers by ones that see the current environment.
 
         Whoever waits for an answer goes on waiting: what is under way is asked again.
         """
         for lane in self._threads.keys() - self._leaving:
             self._leaving.add(lane)
             thread = self._threads[lane]
-            thread.event_received.disconnect(self._take)  # that it was killed answers nothing
+            thread.event_received.disconnect(self._on_event)  # that it was killed answers nothing
             thread.kill()
 
     def hold(self) -> None:
-        """Ends the workers; none starts before `go_on`: the engine that they run in is about to go."""
+        """End the workers and start none before `go_on`, because the engine is being removed."""
         self._held = True
         self.renew()
 
     def go_on(self) -> None:
-        """Asks what is under way and what was asked meanwhile; harmless when nothing was held."""
+        """Ask the held questions; does nothing if none were held."""
         if self._held:
             self._held = False
             for lane in {
@@ -95,7 +95,7 @@ class Inspector(QObject):
                 self._ask_again(lane)
 
     def shut_down(self) -> None:
-        """Ends the workers at once; questions hold nothing worth waiting for."""
+        """End the workers at once; questions have nothing to save."""
         self._over = True
         for thread in self._threads.values():
             thread.kill()
@@ -103,13 +103,13 @@ class Inspector(QObject):
     def _running(self, lane: str) -> WorkerThread:
         if lane not in self._threads:
             thread = WorkerThread.starting()
-            thread.event_received.connect(self._take)
+            thread.event_received.connect(self._on_event)
             thread.ended.connect(partial(self._gone, lane))
             self._threads[lane] = thread
             thread.start()
         return self._threads[lane]
 
-    def _take(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         kind = next((kind for kind, asked in self._latest.items() if asked.id == event.id), None)
         if kind is None:
             return
@@ -122,7 +122,7 @@ class Inspector(QObject):
             self.finished.emit(kind, _placed(problem, kind))
 
     def _gone(self, lane: str) -> None:
-        """A worker ended; what it was asked too late, and the next question, start another."""
+        """A worker ended: start another for what it was asked too late."""
         self._threads.pop(lane).deleteLater()
         self._leaving.discard(lane)
         if not (self._over or self._held):

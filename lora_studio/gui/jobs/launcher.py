@@ -1,4 +1,4 @@
-"""From a wish to a job: checks the project, makes or finds the run, goes on from job to job."""
+"""Starts jobs: checks the project, creates or finds the run, chains jobs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _DONE = {
     "export": mark("The export is complete."),
     "create_ollama": mark("The model is in Ollama."),
     "push": mark("The upload is complete."),
-    "import_adapter": mark("The adapter is in a run of its own, ready to be merged."),
-    "import_model": mark("The model is in a run of its own, ready to be exported."),
+    "import_adapter": mark("The adapter is in a new run. You can merge it now."),
+    "import_model": mark("The model is in a new run. You can export it now."),
 }
 
 
 class JobLauncher(QObject):
-    """Starts jobs on the open project and says how they ended.
+    """Starts jobs on the open project and reports how they ended.
 
     Signals:
-        started(step): a job began; its page is the place to be.
+        started(step): a job started; show the page of this step.
     """
 
     started = Signal(str)
@@ -41,17 +41,17 @@ class JobLauncher(QObject):
     def __init__(
         self, state: ProjectState, jobs: JobControl, parent: QObject | None = None
     ) -> None:
-        """Listens to `jobs` and keeps the run of `state` up to date."""
+        """Follow `jobs` and keep the run of `state` up to date."""
         super().__init__(parent)
         self._state, self._jobs = state, jobs
         self._chain = False
         self._warnings: list[Problem] = []
-        jobs.event_received.connect(self._take)
-        jobs.changed.connect(self._changed)
-        jobs.ended.connect(self._ended)
+        jobs.event_received.connect(self._on_event)
+        jobs.changed.connect(self._on_changed)
+        jobs.ended.connect(self._on_ended)
 
     def request(self, kind: str) -> None:
-        """Starts "train", "resume", "merge" or "export", or "all" of them in a row.
+        """Start "train", "resume", "merge" or "export", or "all" of them in a row.
 
         "create_ollama" makes the Ollama model of an exported run, replacing one of its name, which
         the page has asked about; "create_ollama_anyway" accepts what few bits lose.
@@ -62,8 +62,8 @@ class JobLauncher(QObject):
         except ProblemError as error:
             self._refuse(error)
 
-    def request_import(self, what: str, place: str) -> None:
-        """Begins a run with an adapter in the folder `place`, or with the project's model as it is.
+    def request_import(self, source: str, folder: str) -> None:
+        """Create a run from the adapter in a folder, or from the project's model as it is.
 
         Only the model has to be in order: nothing is trained.
         """
@@ -72,12 +72,12 @@ class JobLauncher(QObject):
             self._check_free()
             if not self._state.save():
                 return
-            if wrong := checks.errors(self._state.problems("model")):
-                raise ProblemError(wrong[0])
+            if errors := checks.errors(self._state.problems("model")):
+                raise ProblemError(errors[0])
             run = self._make_run()
             command = (
-                commands.ImportAdapter(run=str(run.path), adapter=place)
-                if what == "adapter"
+                commands.ImportAdapter(run=str(run.path), adapter=folder)
+                if source == "adapter"
                 else commands.ImportModel(run=str(run.path))
             )
             self._jobs.start(command, run)
@@ -86,12 +86,12 @@ class JobLauncher(QObject):
             self._refuse(error)
 
     def request_push(self, repository: str, what: What, private: bool) -> None:
-        """Uploads what the run has made; nothing of the project is needed for it."""
+        """Upload the results of the run; the project isn't needed."""
         self._chain = False
         try:
             self._check_free()
             if (run := self._state.run) is None:
-                raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+                raise fail("run.none", "This project has no runs.", "Train an adapter first.")
             command = commands.Push(
                 run=str(run.path), repository=repository, what=what, private=private
             )
@@ -101,7 +101,7 @@ class JobLauncher(QObject):
             self._refuse(error)
 
     def stop(self) -> None:
-        """Ends training after this step, other jobs as soon as they notice; nothing follows."""
+        """Stop training after this step, or cancel another job; nothing follows."""
         self._chain = False
         if self._jobs.kind == "train":
             self._jobs.stop()
@@ -109,12 +109,12 @@ class JobLauncher(QObject):
             self._jobs.cancel()
 
     def pause(self) -> None:
-        """Lets a training rest after this step; nothing follows."""
+        """Pause training after this step; nothing follows."""
         self._chain = False
         self._jobs.pause()
 
     def follow_latest(self) -> str | None:
-        """Follows the run at work, else shows the latest one; the step of the job, if any."""
+        """Follow the latest run, and return the step of its running job, if any."""
         self._chain = False
         folder = self._state.runs_folder
         run = run_folder.latest(folder) if folder else None
@@ -124,7 +124,7 @@ class JobLauncher(QObject):
         return "training" if run.is_running() else None
 
     def start_run(self, run: RunFolder, *, resume: bool = False, show: bool = True) -> None:
-        """Trains a run that has its settings already, as one of the queue; raises ProblemError.
+        """Train an existing run, such as one of the queue; raise ProblemError if it can't start.
 
         `show` goes to where it is to be seen.
         """
@@ -135,7 +135,7 @@ class JobLauncher(QObject):
             self.started.emit(commands.Train.step)
 
     def open_run(self, run: RunFolder) -> None:
-        """Makes an earlier run the one that merging and export work on."""
+        """Use an earlier run for merging and export."""
         self._chain = False
         try:
             if run != self._jobs.run:
@@ -144,7 +144,7 @@ class JobLauncher(QObject):
             self._refuse(error)
             return
         self._jobs.attach(run)
-        self._state.messages.info(tr("Merge, Export and the curves on Train are of this run now."))
+        self._state.messages.info(tr("Merge, Export and the curves on Train now use this run."))
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -158,18 +158,16 @@ class JobLauncher(QObject):
             "export" if on_ollama else _step_of(kind),
         )
         needed = [problem for step in steps for problem in self._state.problems(step)]
-        found = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
-        if wrong := checks.errors(found):
-            raise ProblemError(wrong[0])
+        problems = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
+        if errors := checks.errors(problems):
+            raise ProblemError(errors[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
         self._jobs.start(command, run)
         self.started.emit(command.step)
 
     def _check_free(self) -> None:
         if self._jobs.running:
-            raise fail(
-                "run.busy", "A job is under way.", "Wait until it has ended, or stop it first."
-            )
+            raise fail("run.busy", "A job is already running.", "Wait until it ends, or stop it.")
 
     def _make_run(self) -> RunFolder:
         folder, runs = self._state.draft.folder, self._state.runs_folder
@@ -189,26 +187,26 @@ class JobLauncher(QObject):
         folder, run = self._state.draft.folder, self._state.run
         assert folder is not None
         if run is None:
-            raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+            raise fail("run.none", "This project has no runs.", "Train an adapter first.")
         if kind == "resume":
             return commands.Train(run=str(run.path), resume=True), run
         run.take_later_settings(self._state.draft.freeze(), folder)
         if kind.startswith("create_ollama"):
             anyway = kind == "create_ollama_anyway"
             return commands.CreateOllama(run=str(run.path), force=True, anyway=anyway), run
-        made = commands.Merge if kind == "merge" else commands.Export
-        return made(run=str(run.path)), run
+        command = commands.Merge if kind == "merge" else commands.Export
+        return command(run=str(run.path)), run
 
     def _refuse(self, error: ProblemError) -> None:
         self._chain = False
         for problem in error.problems:
             self._state.messages.problem(problem)
 
-    def _changed(self) -> None:
+    def _on_changed(self) -> None:
         jobs = self._jobs
         self._state.set_run(jobs.run, jobs.kind, stopping=jobs.stopping)
 
-    def _take(self, event: object) -> None:
+    def _on_event(self, event: object) -> None:
         match event:
             case events.Started():
                 self._warnings = []
@@ -224,25 +222,25 @@ class JobLauncher(QObject):
                 return
         self._state.report("job", self._warnings)
 
-    def _ended(self, kind: str, ending: events.Ending) -> None:
+    def _on_ended(self, kind: str, ending: events.Ending) -> None:
         messages = self._state.messages
         match ending:
             case events.Done(paused=True):
                 self._chain = False
-                messages.info(tr("Training is paused. Resume goes on with it, now or another day."))
+                messages.info(tr("Training is paused. To continue, select Resume."))
             case events.Done(stopped=False) if self._chain and kind in _NEXT:
                 try:
                     self._start(_NEXT[kind])
                 except ProblemError as error:
                     self._refuse(error)
             case events.Done(stopped=True):
-                messages.info(tr("Training stopped; the adapter as it is now is kept."))
+                messages.info(tr("Training stopped. The adapter was saved."))
             case events.Done():
                 messages.info(tr(_DONE[kind]))
             case events.Failed():
                 messages.problem(ending.problem)
             case events.Cancelled():
-                messages.info(tr("Cancelled. What was saved before is intact."))
+                messages.info(tr("Canceled. Everything saved before is intact."))
 
 
 def _step_of(kind: str) -> Step:

@@ -1,4 +1,4 @@
-"""What the events of a run say about one kind of job, live or read again from the beginning."""
+"""The state of one kind of job, derived from the events of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class JobRecord:
     _id: str = ""
 
     def take(self, event: object) -> bool:
-        """Follows an event; whether it belongs to this job."""
+        """Apply an event; return whether it belongs to this job."""
         match event:
             case events.Started() if event.command == self.kind:
                 self.phase, self.problem, self.progress = "running", None, None
@@ -52,21 +52,21 @@ class JobRecord:
         return True
 
     def clear(self) -> None:
-        """Another run: nothing is known of it yet."""
+        """Forget everything, because another run is followed."""
         self.phase, self.problem, self.progress, self._id = "none", None, None, ""
         self.begun = self.ended = 0.0
 
     def is_running(self, job_under_way: str) -> bool:
-        """Whether the job is at work; one whose worker vanished without a word is not."""
+        """Return whether the job is running."""
         return job_under_way == self.kind
 
     def was_cut_off(self, job_under_way: str) -> bool:
-        """Whether the job began and its worker vanished."""
+        """Return whether the job started and its worker vanished."""
         return self.phase == "running" and not self.is_running(job_under_way)
 
     @property
     def seconds(self) -> float:
-        """How long the job took."""
+        """Duration of the job."""
         return max(0.0, self.ended - self.begun)
 
     def _end(self, phase: Phase, event: events.Ending) -> None:

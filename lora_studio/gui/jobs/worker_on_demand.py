@@ -1,4 +1,4 @@
-"""A worker of one's own: started with the first question, kept while it is asked, given back."""
+"""A worker that starts with its first question and releases its memory when idle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDLE = 15 * 60 * 1000
 
 
 class OnDemandWorker(QObject):
-    """One worker process at a time, which may hold models between two questions.
+    """One worker process at a time, which may keep models in memory between questions.
 
     Signals:
         event_received(event): an event about a command that was sent.
@@ -31,7 +31,7 @@ class OnDemandWorker(QObject):
         parent: QObject | None = None,
         start: Callable[[], WorkerThread] = WorkerThread.starting,
     ) -> None:
-        """No worker before there is something to ask; `start` makes the thread of one."""
+        """Start no worker yet; `start` creates its thread."""
         super().__init__(parent)
         self._make = start
         self._thread: WorkerThread | None = None
@@ -43,21 +43,21 @@ class OnDemandWorker(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a command is under way."""
+        """Whether a command is running."""
         return bool(self._open)
 
     @property
     def held(self) -> bool:
-        """Whether a worker is there, which may hold models in memory."""
+        """Whether there is a worker, which may hold models in memory."""
         return self._thread is not None
 
     def send(self, command: commands.Question) -> None:
-        """Asks; commands are carried out one after another."""
+        """Send a question; questions are answered one after another."""
         if self._over:
             return
         if self._thread is None:
             self._thread = self._make()
-            self._thread.event_received.connect(self._take)
+            self._thread.event_received.connect(self._on_event)
             self._thread.ended.connect(self._gone)
             if self._leaving is None:
                 self._thread.start()
@@ -77,12 +77,12 @@ class OnDemandWorker(QObject):
                     self._thread.cancel(command)
 
     def rest(self) -> None:
-        """Gives the memory back: the worker ends, the next question starts another once it has gone."""
+        """End the worker to release its memory; the next question starts another."""
         self._idle.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        thread.event_received.disconnect(self._take)
+        thread.event_received.disconnect(self._on_event)
         thread.ended.disconnect(self._gone)
         if self._leaving is None:
             thread.ended.connect(self._left)
@@ -94,11 +94,11 @@ class OnDemandWorker(QObject):
         self.held_changed.emit(False)
 
     def leave(self) -> None:
-        """The window closes."""
+        """End the worker, and start no other."""
         self._over = True
         self.rest()
 
-    def _take(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         if event.id not in self._open:
             return
         self.event_received.emit(event)
@@ -109,7 +109,7 @@ class OnDemandWorker(QObject):
                 self.busy_changed.emit(False)
 
     def _left(self) -> None:
-        """The memory is free: what was asked meanwhile is answered."""
+        """The memory is free: start the waiting worker."""
         if self._leaving is not None:
             self._leaving.deleteLater()
             self._leaving = None
@@ -117,7 +117,7 @@ class OnDemandWorker(QObject):
             self._thread.start()
 
     def _gone(self) -> None:
-        """The worker ended by itself; every command has had its ending."""
+        """The worker ended by itself; every command has been answered."""
         if self._thread is not None:
             self._thread.deleteLater()
             self._thread = None

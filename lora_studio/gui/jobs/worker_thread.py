@@ -1,4 +1,4 @@
-"""A thread that owns one worker: commands in, events out as signals. The window never waits."""
+"""A thread that owns one worker: commands go in, events come out as signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.client import worker
 from lora_studio.client.link import Command, Link
 from lora_studio.client.oom_supervisor import RestartingWorker, start_guard
 from lora_studio.client.watched_run import WatchedRun
-from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.problems import Problem, ProblemError, error
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.gui.threads import DetachedThread
@@ -28,14 +28,14 @@ _AHEAD = 1000
 
 
 class WorkerThread(DetachedThread):
-    """Carries the events of one worker into the window's thread, in order and in small slices.
+    """Delivers the events of one worker to the window's thread, in order and in small slices.
 
     The slices keep the window alive when a run of many steps is read again from its beginning.
     Events that have not been delivered when the object is deleted are lost to the window; the
     run's own file has them.
 
     Signals:
-        event_received(event): the next event. Every command that was sent gets its ending.
+        event_received(event): the next event; every command that was sent gets an ending.
         ended: no more events will come and the thread has ended; the worker has too, or was
             left alone.
     """
@@ -45,7 +45,7 @@ class WorkerThread(DetachedThread):
     _arrived = Signal()
 
     def __init__(self, make: Callable[[], Link]) -> None:
-        """`make` starts or finds the worker; it is called in the thread and may be slow."""
+        """Create the worker with `make`, which is called in the thread and may be slow."""
         super().__init__()
         self._make = make
         self._link: Link | None = None
@@ -60,14 +60,14 @@ class WorkerThread(DetachedThread):
 
     @classmethod
     def starting(cls, run: RunFolder | None = None) -> WorkerThread:
-        """A worker process of our own, for a run or for questions."""
+        """Return a thread with a new worker process, for a run or for questions."""
         if run is None:
             return cls(worker.Worker.start)
         return cls(lambda: RestartingWorker.start(run))
 
     @classmethod
     def watching(cls, run: RunFolder) -> WorkerThread:
-        """A run as its folder tells it, from its beginning; its worker may be anybody's."""
+        """Return a thread that reads a run from its beginning and follows whichever worker runs it."""
 
         def watch() -> Link:
             start_guard(run)
@@ -78,56 +78,56 @@ class WorkerThread(DetachedThread):
     # --- from the window's thread -------------------------------------------------------------
 
     def send(self, command: Command) -> None:
-        """Passes a command on, at once or as soon as the worker is there."""
+        """Send a command, now or as soon as the worker is ready."""
         self._with_link(lambda link: link.send(command), command)
 
     def cancel(self, target: str) -> None:
-        """Asks for the end of a command; enforced after ten seconds."""
+        """Cancel a command; the worker is killed after ten seconds."""
         self._with_link(lambda link: link.cancel(target), commands.Cancel(target=target))
 
     def close(self) -> None:
-        """No more commands: the worker ends when its current one has."""
+        """Send no more commands; the worker ends after its current one."""
         self._let_go(lambda link: link.close())
 
     def detach(self) -> None:
-        """Leaves the worker alone at its work; the thread ends."""
+        """Detach from the worker, which continues; the thread ends."""
         self._detached = True
         self._hurry.set()
         self._let_go(lambda link: link.detach())
 
     def kill(self) -> None:
-        """Ends the worker, whatever it is doing; the thread ends."""
+        """Kill the worker; the thread ends."""
         self._hurry.set()
         self._let_go(lambda link: link.kill())
 
     def forget(self) -> None:
-        """Leaves the worker alone and says nothing more; returns at once."""
+        """Detach and emit nothing more; return at once."""
         super().forget()
         self.detach()
 
     # --- in the thread ------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Delivers events until there are no more."""
+        """Deliver events until there are no more."""
         try:
             link = self._make()
-            self._take(link)
+            self._set_link(link)
             for event in link.events():
                 self._put(event)
                 while len(self._events) > _AHEAD and not self._hurry.wait(0.002):
                     pass
                 if self._detached:
                     break
-        except ProblemError as error:
-            self._fail(error.problems[0])
-        except Exception as error:
-            traceback.print_exception(error)
+        except ProblemError as failure:
+            self._fail(failure.problems[0])
+        except Exception as failure:
+            traceback.print_exception(failure)
             self._let_go(lambda link: link.close())
-            self._fail(_lost(error))
+            self._fail(_lost(failure))
         finally:
             self._put(None)
 
-    def _take(self, link: Link) -> None:
+    def _set_link(self, link: Link) -> None:
         with self._lock:
             self._link = link
             for command in self._unsent:
@@ -136,7 +136,7 @@ class WorkerThread(DetachedThread):
                 self._leave(link)
 
     def _fail(self, problem: Problem) -> None:
-        """Ends every command that will get no ending any more."""
+        """End every command that will not be answered any more."""
         with self._lock:
             self._unsent = []
             unended = list(self._unended)
@@ -161,8 +161,8 @@ class WorkerThread(DetachedThread):
                 return
             try:
                 do(self._link)
-            except ProblemError as error:
-                self._put(events.Warned(problem=error.problems[0]))
+            except ProblemError as failure:
+                self._put(events.Warned(problem=failure.problems[0]))
 
     def _let_go(self, leave: Callable[[Link], None]) -> None:
         with self._lock:
@@ -172,7 +172,7 @@ class WorkerThread(DetachedThread):
                 leave(self._link)
 
     def _deliver(self) -> None:
-        """Hands out events for a moment, then lets the window do something else."""
+        """Emit events for a moment, then return to the event loop."""
         until = time.perf_counter() + _SLICE
         while self._events:
             event = self._events.popleft()
@@ -189,9 +189,10 @@ class WorkerThread(DetachedThread):
                 return
 
 
-def _lost(error: Exception) -> Problem:
-    return Problem(
-        code="worker.lost",
-        what=f"The connection to the worker was lost: {error}",
-        remedy="What was saved before is intact. Start the step again.",
+def _lost(failure: Exception) -> Problem:
+    return error(
+        "worker.lost",
+        "The connection to the worker was lost: {reason}",
+        "Everything saved before is intact. Start the step again.",
+        reason=str(failure),
     )

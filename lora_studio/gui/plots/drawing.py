@@ -57,7 +57,7 @@ class Drawing:
 
     def set_measure(self, name: str) -> None:
         """What the strip shows; "" for nothing."""
-        self.measure = measures.of(name) if name else None
+        self.measure = measures.get_measure(name) if name else None
         if self.measure is not None:
             self.strip.set_caption(tr(self.measure.label))
             self.strip.set_scale(self.measure.scale)
@@ -97,7 +97,7 @@ class Drawing:
     # --- traces -------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        loss = measures.of("loss")
+        loss = measures.get_measure("loss")
         behind = [
             trace
             for index, run in reversed(list(enumerate(self.others)))
@@ -113,7 +113,7 @@ class Drawing:
         self.strip.set_traces(self._in_strip())
 
     def _of_other(self, index: int, run: RunCurves) -> list[Trace]:
-        loss, color = measures.of("loss"), _series(index)
+        loss, color = measures.get_measure("loss"), _series(index)
         evaluated = Trace(
             run.evaluations.curve("loss"), TraceStyle(color, 1.0, 0.6, dots=2.5), self.chart.colors,
             title=tr("eval loss, {letter}").format(letter=_letter(index)), measure=loss, mark="●", sparse=True, tag=_letter(index),
@@ -141,7 +141,7 @@ class Drawing:
         """A line; over its raw values, thin and pale, where it is jagged and in the foreground."""
         curve = run.steps.curve(measure.name)
         tag = "" if index is None else _letter(index)
-        name = _of(measure.name_inside(), tag)
+        name = _of(tr(measure.inline), tag)
         made = partial(Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag)
         if not (measure.jagged and self.share):
             return [made(TraceStyle(color, 1.0 if measure.jagged else width), title=name)]

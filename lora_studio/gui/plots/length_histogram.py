@@ -84,20 +84,20 @@ class LengthHistogram(QWidget):
         self.setAccessibleName(tr("Row lengths"))
         self.setToolTip(tr("Drag the line, or use the arrow keys (Shift: 1 token, Page: 512)."))
         theme.theme().changed.connect(self._repaint)
-        self._say()
+        self._show_sentence()
 
     def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
         """How long the rows are; None while nobody knows."""
         self._lengths = LengthData(measured) if measured is not None and measured.rows else None
         self._bin()
-        self._say()
+        self._show_sentence()
 
     def set_limit(self, limit: int, too_long: Literal["cut", "skip"] = "cut") -> None:
         """The cut-off in tokens and what happens to a longer row; tells nobody."""
         if (limit, too_long) != (self._limit, self._too_long):
             self._limit, self._too_long = limit, too_long
             self._bin()
-            self._say()
+            self._show_sentence()
 
     def limit(self) -> int:
         """The cut-off in tokens."""
@@ -122,7 +122,7 @@ class LengthHistogram(QWidget):
     def _dragged(self, x: float) -> None:
         self._limit = self._snapped(x)
         self._repaint()
-        self._say()
+        self._show_sentence()
 
     def _dropped(self, x: float) -> None:
         self._choose(self._snapped(x))
@@ -130,7 +130,7 @@ class LengthHistogram(QWidget):
     def _choose(self, limit: int) -> None:
         self._limit = max(16, limit)
         self._bin()
-        self._say()
+        self._show_sentence()
         self.limit_chosen.emit(self._limit)
 
     def _snapped(self, x: float) -> int:
@@ -168,33 +168,34 @@ class LengthHistogram(QWidget):
             self._bars.set_data(self._edges, self._heights, colors)
         self._line.paint(theme.color("text"), theme.color("accent"))
 
-    def _say(self) -> None:
+    def _show_sentence(self) -> None:
         self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
         self.fit.setText(
-            tr("Fit longest row ({fitting})").format(fitting=formatting.number(self._fitting()))
+            tr("Fit longest row ({length})").format(length=formatting.number(self._fitting()))
         )
         self.sentence.setText(self._sentence())
         self.setAccessibleDescription(self.sentence.text())
 
     def _sentence(self) -> str:
         if self._lengths is None:
-            return tr("Lengths appear here once a model and a dataset are chosen.")
+            return tr("To see row lengths, choose a model and a dataset.")
         longest = formatting.number(self._lengths.longest)
         limit = formatting.number(self._limit)
         rows, tokens = self._lengths.over(self._limit)
         if not rows:
-            return tr("{limit} cuts nothing: the longest row has {longest} tokens.").format(
-                limit=limit, longest=longest
-            )
+            return tr(
+                "A limit of {limit} truncates no rows. The longest row has {longest} tokens."
+            ).format(limit=limit, longest=longest)
         if self._too_long == "skip":
-            said = tr("{limit} leaves out {rows} of rows").format(
-                limit=limit, rows=formatting.percent(rows)
-            )
-        else:
-            lost = tr("{tokens} of trained tokens").format(tokens=formatting.percent(tokens))
-            said = tr("{limit} cuts {rows} of rows, {lost}").format(
-                limit=limit, rows=formatting.percent(rows), lost=lost
-            )
-        return tr("{said}; the longest row has {longest} tokens.").format(
-            said=said, longest=longest
+            return tr(
+                "A limit of {limit} skips {rows} of the rows. The longest row has {longest} tokens."
+            ).format(limit=limit, rows=formatting.percent(rows), longest=longest)
+        return tr(
+            "A limit of {limit} truncates {rows} of the rows and drops {tokens} of the trained "
+            "tokens. The longest row has {longest} tokens."
+        ).format(
+            limit=limit,
+            rows=formatting.percent(rows),
+            tokens=formatting.percent(tokens),
+            longest=longest,
         )

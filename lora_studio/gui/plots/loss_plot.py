@@ -16,8 +16,10 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import counted, listed, text
 from lora_studio.gui import theme
-from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
@@ -59,7 +61,7 @@ class LossPlot(QWidget):
         self._timer.timeout.connect(self._redraw)
         # Both charts at once would hold up the event loop for twice as long.
         self._strip_timer = QTimer(self, interval=REDRAW_EVERY // 2, singleShot=True)
-        self.chart, self.strip = CurveChart(measures.of("loss").label), CurveChart("")
+        self.chart, self.strip = CurveChart(measures.get_measure("loss").label), CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
         self._strip_timer.timeout.connect(self.drawing.renew_strip)
         self.legend, self.bar = Legend(), PlotBar()
@@ -173,7 +175,9 @@ class LossPlot(QWidget):
             text = _value_at(trace.curve, at, trace.width(), reach if trace.sparse else None)
             if text is not None:
                 color = trace.look.color(palette)
-                found.append(ReadoutValue(trace.title, trace.measure.say(text), color, trace.mark))
+                found.append(
+                    ReadoutValue(trace.title, trace.measure.format(text), color, trace.mark)
+                )
         found += [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
             for kind in self.run.marks_near(at, reach)
@@ -233,7 +237,7 @@ class LossPlot(QWidget):
         self._describe()
 
     def _describe(self) -> None:
-        """The curve in one sentence, for those who do not see it."""
+        """Describe the curve for screen readers."""
         steps = self.run.steps
         if not len(steps):
             self.setAccessibleDescription(tr("No steps yet."))
@@ -241,18 +245,21 @@ class LossPlot(QWidget):
         last = np.array([len(steps) - 1])
         loss = steps.curve("loss")
         smooth = float(loss.mean_at(last, self.drawing.width_for(loss))[0])
-        said = tr("{steps}, smoothed loss {smooth}").format(
-            steps=tr_n("{n} step", "{n} steps", len(steps)), smooth=formatting.loss(smooth)
-        )
+        sentences = [
+            counted(
+                len(steps),
+                "{n} step; the smoothed loss is {loss:loss}.",
+                "{n} steps; the smoothed loss is {loss:loss}.",
+                loss=smooth,
+            )
+        ]
         if len(self.run.evaluations):
-            said += tr(", eval loss {value}").format(
-                value=formatting.loss(float(self.run.evaluations.values("loss")[-1]))
-            )
+            eval_loss = float(self.run.evaluations.values("loss")[-1])
+            sentences.append(text("The eval loss is {loss:loss}.", loss=eval_loss))
         if self.others:
-            said += tr("; beside it {value}").format(
-                value=formatting.listed([run.name for run in self.others], tr("and"))
-            )
-        self.setAccessibleDescription(f"{said}.")
+            names = listed([run.name for run in self.others])
+            sentences.append(text("Compared with {runs}.", runs=names))
+        self.setAccessibleDescription(" ".join(map(tell, sentences)))
 
     # --- building -----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What can be plotted of a training: names, units and how a value is said."""
+"""The quantities of a training run that can be plotted: names, units and formats."""
 
 from __future__ import annotations
 
@@ -13,23 +13,19 @@ _GIB = float(2**30)
 
 @dataclass(frozen=True)
 class Measure:
-    """A quantity that a training has at each step.
+    """A quantity that a training run records at each step.
 
-    `label` names it on an axis with its unit, in which a value is one `scale`-th as large. A
-    `jagged` one changes with each batch, so that it is smoothed like the loss.
+    `title` starts a line, `inline` is the name within one, and `label` is for an axis whose unit is
+    1 / `scale` of the recorded one. A `jagged` quantity varies between batches and is smoothed.
     """
 
     name: str
     title: str
+    inline: str
     label: str
-    say: Callable[[float], str]
+    format: Callable[[float], str]
     scale: float = 1.0
     jagged: bool = False
-
-    def name_inside(self) -> str:
-        """The title as it stands within a line, in the user's language."""
-        own = self.title[:1].lower() + self.title[1:]
-        return own if (said := tr(own)) == own else said
 
 
 def _rate(value: float) -> str:
@@ -40,47 +36,35 @@ def _percent(value: float) -> str:
     return f"{value:.0f} %"
 
 
-_KNOWN = {
-    measure.name: measure
-    for measure in (
-        Measure("loss", mark("Loss"), mark("loss (nats per token)"), formatting.loss, jagged=True),
-        Measure("learning_rate", mark("Learning rate"), mark("learning rate"), formatting.small),
-        Measure(
-            "grad_norm", mark("Gradient norm"), mark("gradient norm"), formatting.loss, jagged=True
-        ),
-        Measure("tokens_per_s", mark("Tokens per second"), mark("tokens/s"), _rate),
-        Measure("memory_bytes", mark("Memory"), mark("memory (GiB)"), formatting.memory, 1 / _GIB),
-        Measure("gpu_percent", mark("GPU busy"), mark("GPU busy (%)"), _percent),
-        Measure(
-            "gpu_celsius",
-            mark("GPU temperature"),
-            mark("GPU (°C)"),
-            lambda value: f"{value:.0f} °C",
-        ),
-        Measure("cpu_percent", mark("Processors busy"), mark("processors (%)"), _percent),
-        Measure(
-            "accuracy",
-            mark("Told apart"),
-            mark("told apart (%)"),
-            formatting.percent,
-            100.0,
-            jagged=True,
-        ),
-        Measure("margin", mark("Reward margin"), mark("margin"), formatting.loss, jagged=True),
-        Measure("nll", mark("Answer loss"), mark("answer loss"), formatting.loss, jagged=True),
-    )
-}
+def _celsius(value: float) -> str:
+    return f"{value:.0f} °C"
 
 
-def of(name: str) -> Measure:
-    """A quantity by its name; one that an objective made up is shown under that name."""
-    title = name.replace("_", " ")
-    return _KNOWN.get(name) or Measure(
-        name, title[:1].upper() + title[1:], title, formatting.small, jagged=True
+_MEASURES = (
+    Measure("loss", mark("Loss"), mark("loss"), mark("loss (nats per token)"), formatting.loss, jagged=True),
+    Measure("learning_rate", mark("Learning rate"), mark("learning rate"), mark("learning rate"), formatting.small),
+    Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), mark("gradient norm"), formatting.loss, jagged=True),
+    Measure("tokens_per_s", mark("Tokens per second"), mark("tokens per second"), mark("tokens/s"), _rate),
+    Measure("memory_bytes", mark("Memory"), mark("memory"), mark("memory (GiB)"), formatting.memory, 1 / _GIB),
+    Measure("gpu_percent", mark("GPU utilization"), mark("GPU utilization"), mark("GPU utilization (%)"), _percent),
+    Measure("gpu_celsius", mark("GPU temperature"), mark("GPU temperature"), mark("GPU (°C)"), _celsius),
+    Measure("cpu_percent", mark("CPU utilization"), mark("CPU utilization"), mark("CPU utilization (%)"), _percent),
+    Measure("accuracy", mark("Reward accuracy"), mark("reward accuracy"), mark("reward accuracy (%)"), formatting.percent, 100.0, jagged=True),
+    Measure("margin", mark("Reward margin"), mark("reward margin"), mark("margin"), formatting.loss, jagged=True),
+    Measure("nll", mark("Answer loss"), mark("answer loss"), mark("answer loss"), formatting.loss, jagged=True),
+)  # fmt: skip
+_BY_NAME = {measure.name: measure for measure in _MEASURES}
+
+
+def get_measure(name: str) -> Measure:
+    """Return a quantity by name; an unknown one, from a custom objective, keeps its name."""
+    inline = name.replace("_", " ")
+    return _BY_NAME.get(name) or Measure(
+        name, inline[:1].upper() + inline[1:], inline, inline, formatting.small, jagged=True
     )
 
 
 def sorted_names(names: Iterable[str]) -> list[str]:
-    """Names in the order that they are offered in."""
-    order = list(_KNOWN)
+    """Return names in the order in which the window offers them."""
+    order = list(_BY_NAME)
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))

@@ -41,7 +41,7 @@ class PlotBar(QWidget):
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.strip.setAccessibleName(tr("Below the loss"))
-        self.strip.setToolTip(tr("What is shown below the loss"))
+        self.strip.setToolTip(tr("Quantity below the loss"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, len(SMOOTHING) - 1)
         self.smoothing.setValue(_USUAL)
@@ -59,7 +59,7 @@ class PlotBar(QWidget):
         self.strip.activated.connect(lambda _: self.measure_chosen.emit(self.measure()))
         self.smoothing.valueChanged.connect(self._smooth)
         self._menu(self.compare).aboutToShow.connect(self.compare_opened)
-        self._say_smoothing()
+        self._describe_smoothing()
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -76,7 +76,9 @@ class PlotBar(QWidget):
         chosen = self.measure() if self.strip.count() else "learning_rate"
         self.strip.clear()
         for name in wanted:
-            self.strip.addItem(tr(measures.of(name).title) if name else tr("Loss alone"), name)
+            self.strip.addItem(
+                tr(measures.get_measure(name).title) if name else tr("Loss only"), name
+            )
         self.strip.setCurrentIndex(max(0, self.strip.findData(chosen)))
         if self.measure() != chosen:
             self.measure_chosen.emit(self.measure())
@@ -155,17 +157,19 @@ class PlotBar(QWidget):
         layout.addWidget(self.view)
 
     def _smooth(self) -> None:
-        self._say_smoothing()
+        self._describe_smoothing()
         self.smoothing_chosen.emit(self.share())
 
-    def _say_smoothing(self) -> None:
-        said = (
-            tr("mean over {share} of all steps").format(share=formatting.percent(self.share()))
+    def _describe_smoothing(self) -> None:
+        description = (
+            tr("Smoothing: mean over {share} of all steps").format(
+                share=formatting.percent(self.share())
+            )
             if self.share()
-            else tr("off")
+            else tr("Smoothing: off")
         )
-        self.smoothing.setToolTip(tr("Smoothing: {said}").format(said=said))
-        self.smoothing.setAccessibleDescription(said)
+        self.smoothing.setToolTip(description)
+        self.smoothing.setAccessibleDescription(description)
 
     @staticmethod
     def _menu(opener: QPushButton) -> QMenu:

@@ -11,8 +11,10 @@ from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
 from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import listed, text
 from lora_studio.gui import theme
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Curve
@@ -56,8 +58,8 @@ class RunOverlay(QWidget):
         self.runs: list[RunCurves] = []
         self._reading: float | None = None
         self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.choice.setAccessibleName(tr("What is plotted"))
-        self.choice.setToolTip(tr("What is plotted of the ticked runs"))
+        self.choice.setAccessibleName(tr("Plotted quantity"))
+        self.choice.setToolTip(tr("Plotted quantity of the selected runs"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, len(SMOOTHING) - 1)
         self.smoothing.setValue(4)
@@ -69,7 +71,7 @@ class RunOverlay(QWidget):
         self.chart = CurveChart("")
         sized(self.chart, at_least=_LOWEST)
         self.legend, self.readout = Legend(), Readout(self.chart)
-        self.empty = label(tr("Tick runs in the table to see their curves here."), "muted")
+        self.empty = label(tr("To see their curves, select runs in the table."), "muted")
         self._lay_out()
         self._offer()
         self.choice.activated.connect(self._chosen)
@@ -81,7 +83,7 @@ class RunOverlay(QWidget):
         )
         self.chart.pointed.connect(self.read_at)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName(tr("Curves of the ticked runs"))
+        self.setAccessibleName(tr("Curves of the selected runs"))
         self._draw()
 
     @property
@@ -118,7 +120,7 @@ class RunOverlay(QWidget):
         palette = theme.current()
         values = [
             ReadoutValue(
-                trace.title, trace.measure.say(value), trace.look.color(palette), trace.mark
+                trace.title, trace.measure.format(value), trace.look.color(palette), trace.mark
             )
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := _value(trace, at)) is not None
@@ -190,7 +192,7 @@ class RunOverlay(QWidget):
 
     def _draw(self) -> None:
         name = self.measure
-        measure = measures.of(name.removeprefix(_EVAL))
+        measure = measures.get_measure(name.removeprefix(_EVAL))
         self.chart.set_caption(_title(name) if name.startswith(_EVAL) else tr(measure.label))
         self.chart.set_scale(measure.scale)
         traces = [
@@ -207,9 +209,9 @@ class RunOverlay(QWidget):
         has_any = any(len(trace.curve.steps) for trace in traces)
         self.empty.setVisible(not has_any)
         self.empty.setText(
-            tr("The ticked runs have not measured this.")
+            tr("The selected runs didn't record this.")
             if self.runs
-            else tr("Tick runs in the table to see their curves here.")
+            else tr("To see their curves, select runs in the table.")
         )
         share = SMOOTHING[self.smoothing.value()]
         self.smoothing.setToolTip(
@@ -218,9 +220,12 @@ class RunOverlay(QWidget):
             else tr("Smoothing: off")
         )
         self.setAccessibleDescription(
-            tr("{measure} of {runs}").format(
-                measure=_title(name),
-                runs=formatting.listed([run.name for run in self.runs], tr("and")),
+            tell(
+                text(
+                    "{measure} of {runs}",
+                    measure=_title(name),
+                    runs=listed([run.name for run in self.runs]),
+                )
             )
             if self.runs
             else self.empty.text()
@@ -265,10 +270,10 @@ class RunOverlay(QWidget):
 
 
 def _title(name: str) -> str:
-    measure = measures.of(name.removeprefix(_EVAL))
+    measure = measures.get_measure(name.removeprefix(_EVAL))
     if not name.startswith(_EVAL):
         return tr(measure.title)
-    return tr("Eval {measure}").format(measure=measure.name_inside())
+    return tr("Eval {measure}").format(measure=tr(measure.inline))
 
 
 def _nearest(curve: Curve, step: float) -> float:

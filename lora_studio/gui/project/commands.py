@@ -34,14 +34,14 @@ class ProjectCommands(QObject):
     def ask_to_open(self) -> None:
         """Asks for a project file."""
         start = self._state.draft.folder or self._preferences.new_project_parent()
-        self._choose(tr("Open a project"), start).fileSelected.connect(
+        self._choose(tr("Open project"), start).fileSelected.connect(
             lambda name: self._state.open(Path(name))
         )
 
     def locate(self, lost: Path) -> None:
         """Asks where a recent project is now."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
-        title = tr("Where is {name} now?").format(name=lost.stem)
+        title = tr("Locate {name}").format(name=lost.stem)
         self._choose(title, start).fileSelected.connect(
             lambda name: self.open_moved(lost, Path(name))
         )
@@ -67,7 +67,7 @@ class ProjectCommands(QObject):
                 shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
         except OSError as error:
             self._state.messages.error(
-                tr("The sample could not be copied: {error}.").format(error=error)
+                tr("Can't copy the sample project: {error}.").format(error=error)
             )
             return
         self._state.open(target)
@@ -75,8 +75,8 @@ class ProjectCommands(QObject):
     def save_as(self) -> None:
         """Asks for a name and a place for a copy, and goes on with it."""
         folder = self._state.draft.folder
-        place = folder.parent if folder else self._preferences.new_project_parent()
-        dialog = NewProjectDialog(place, self._window, title=tr("Save as"))
+        parent_folder = folder.parent if folder else self._preferences.new_project_parent()
+        dialog = NewProjectDialog(parent_folder, self._window, title=tr("Save as"))
         dialog.chosen.connect(self._state.save_as)
         dialog.open()
 

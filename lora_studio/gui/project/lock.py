@@ -1,4 +1,4 @@
-"""One window writes a project: who has it open, and how to bring that window before the others."""
+"""The lock of an open project, which only one window may write to."""
 
 from __future__ import annotations
 
@@ -8,29 +8,23 @@ from pathlib import Path
 
 from PySide6.QtCore import QFileSystemWatcher, QObject, Signal
 
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.system.locks import FileLock
-from lora_studio.gui.language import mark, tr
 
-_WHAT = mark("{name} is open in another window, so it cannot be changed here.")
-_REMEDY = mark(
-    "Go on in that window, or close it and open the project again. What you change here can be saved "
-    "under another name."
-)
 CODE = "project.open_elsewhere"
 
 
 class ProjectLock(QObject):
-    """A hidden file beside the project's, locked by the operating system while a window has it open.
+    """A hidden file beside the project file, locked by the window that has the project open.
 
     Signals:
-        called: another window was asked to show this one.
+        called: bring this window to the front; another one was asked to open its project.
     """
 
     called = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nothing is held."""
+        """Hold no lock."""
         super().__init__(parent)
         self._lock: FileLock | None = None
         self._file: Path | None = None
@@ -38,9 +32,9 @@ class ProjectLock(QObject):
         self._watcher.fileChanged.connect(self._changed)
 
     def acquire(self, project: Path | None) -> Problem | None:
-        """Takes the lock of a project file and gives back the one before; the problem when it is held.
+        """Lock a project file instead of the previous one; return a problem if it is locked.
 
-        A folder that cannot be written to, or a disk that knows no locks, is no obstacle.
+        A read-only folder, or a disk without locks, is not a problem.
         """
         self.release()
         if project is None:
@@ -58,7 +52,7 @@ class ProjectLock(QObject):
         return None
 
     def release(self) -> None:
-        """Gives the lock back; harmless when none is held."""
+        """Release the lock; safe to call without one."""
         if self._file is not None:
             self._watcher.removePath(str(self._file))
         if self._lock is not None:
@@ -66,7 +60,7 @@ class ProjectLock(QObject):
         self._lock = self._file = None
 
     def call(self, project: Path) -> None:
-        """Asks the window that has a project open to come forward: it watches its lock file."""
+        """Ask the window that has a project open to come to the front; it watches its lock file."""
         with contextlib.suppress(OSError):
             os.utime(_lock_file(project))
 
@@ -80,10 +74,11 @@ def _lock_file(project: Path) -> Path:
 
 
 def _problem(project: Path) -> Problem:
-    return Problem(
-        code=CODE,
-        what=tr(_WHAT).format(name=project.stem),
-        remedy=tr(_REMEDY),
+    return warning(
+        CODE,
+        "{name} is open in another window, so it is read-only here.",
+        "Continue in that window, or close it and reopen the project. You can save changes you make "
+        "here under another name.",
         where=Where(file=str(project)),
-        severity="warning",
+        name=project.stem,
     )

@@ -33,7 +33,7 @@ class NewProjectDialog(Dialog):
         self.parent_folder = QLineEdit(str(parent_folder))
         self._path = label("", "caption", wrap=True)
         self._error = label("", "error", wrap=True)
-        self._create = button(tr("Create"), self._accept, kind="primary")
+        self.create_button = button(tr("Create"), self._accept, kind="primary")
         self.body.addLayout(
             column(_label_for(tr("Name"), self.name), self.name, spacing=Spacing.XS)
         )
@@ -45,7 +45,7 @@ class NewProjectDialog(Dialog):
         self.body.addWidget(self._path)
         self.body.addWidget(self._error)
         self.add_button(button(tr("Cancel"), self.reject))
-        self.add_button(self._create, default=True)
+        self.add_button(self.create_button, default=True)
         self.name.textChanged.connect(self._validate)
         self.parent_folder.textChanged.connect(self._validate)
         self.name.selectAll()
@@ -69,7 +69,7 @@ class NewProjectDialog(Dialog):
         self._path.setVisible(not mistake)
         self._error.setText(mistake)
         self._error.setVisible(bool(mistake))
-        self._create.setEnabled(not mistake)
+        self.create_button.setEnabled(not mistake)
 
     def _browse(self) -> None:
         dialog = QFileDialog(self, tr("Folder for the project"), self.parent_folder.text())

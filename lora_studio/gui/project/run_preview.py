@@ -1,4 +1,4 @@
-"""What will run, from what is known before: rows, validation rows, steps, the backend."""
+"""A preview of the training run: rows, validation rows, steps and backend."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from lora_studio.gui.project.state import ProjectState
 
 @dataclass(frozen=True)
 class SplitPreview:
-    """Rows of one epoch to train on and rows to validate on; `separate`: those from a file."""
+    """Training rows per epoch and validation rows; `separate` if those come from a file."""
 
     train: int
     validation: int
     separate: bool = False
 
-    def in_words(self) -> str:
-        """Both numbers."""
+    def describe(self) -> str:
+        """Return both numbers as a translated phrase."""
         if self.separate:
-            return tr("{train} to train on, validation from a file").format(
+            return tr("{train} training rows, validation from a file").format(
                 train=formatting.number(self.train)
             )
-        return tr("{train} to train on, {validation} to validate on").format(
+        return tr("{train} training rows, {validation} validation rows").format(
             train=formatting.number(self.train), validation=formatting.number(self.validation)
         )
 
 
 def split(state: ProjectState) -> SplitPreview | None:
-    """How the rows are divided, None while nothing is known of the dataset."""
+    """Return how the rows are split, None while the dataset is unknown."""
     data = state.facts.dataset
     share, count = (state.get("dataset", name) for name in ("validation_share", "validation_count"))
     if data is None or not isinstance(share, int | float) or not isinstance(count, int):
@@ -47,48 +47,57 @@ def split(state: ProjectState) -> SplitPreview | None:
     per_epoch = data_sources.rows_per_epoch(
         data_sources.plain(state.get("dataset", "sources")), [item.used for item in data.sources]
     )
-    kept = per_epoch * (used - held) / used if used else 0.0
-    return SplitPreview(train=round(kept), validation=held, separate=separate)
+    train = per_epoch * (used - held) / used if used else 0.0
+    return SplitPreview(train=round(train), validation=held, separate=separate)
 
 
-def steps_in_words(training: TrainingSpec, rows: int | None) -> str:
-    """Effective batch and number of optimizer steps; `rows` is the number to train on."""
+def describe_steps(training: TrainingSpec, rows: int | None) -> str:
+    """Return effective batch size and number of optimizer steps for `rows` training rows, as text."""
     batch = training.effective_batch
-    said = tr("Effective batch: {batch} per step.").format(batch=tr_n("{n} row", "{n} rows", batch))
+    size = tr_n("Effective batch size: {n} row.", "Effective batch size: {n} rows.", batch)
     if not rows:
-        return f"{said} {tr('The number of steps appears once the dataset is read.')}"
+        return f"{size} {tr('The number of steps appears once the dataset is read.')}"
     total, limited = steps(training, rows)
-    about = (
-        tr("About {steps}, ended by the step limit, {per_epoch} per epoch.")
-        if limited
-        else tr("About {steps}, {per_epoch} per epoch.")
-    )
     per_epoch = formatting.number(math.ceil(rows / batch))
-    return f"{said} {about.format(steps=tr_n('{n} step', '{n} steps', total), per_epoch=per_epoch)}"
+    if limited:
+        number = tr_n(
+            "About {n} step (step limit), {per_epoch} per epoch.",
+            "About {n} steps (step limit), {per_epoch} per epoch.",
+            total,
+            per_epoch=per_epoch,
+        )
+    else:
+        number = tr_n(
+            "About {n} step, {per_epoch} per epoch.",
+            "About {n} steps, {per_epoch} per epoch.",
+            total,
+            per_epoch=per_epoch,
+        )
+    return f"{size} {number}"
 
 
 def steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
-    """Optimizer steps of a whole training, and whether the step limit ends it."""
+    """Return the optimizer steps of the training, and whether the step limit ends it."""
     wanted = math.ceil(rows / training.effective_batch * training.epochs)
     limited = 0 < training.max_steps < wanted
     return (training.max_steps if limited else wanted), limited
 
 
 def backend(state: ProjectState) -> str:
-    """What will load and wrap the model, and why; only the worker knows whether it does so."""
+    """Return the backend that will probably load the model, and why; the worker decides."""
     model, lora, training = (state.spec(step) for step in ("model", "lora", "training"))
     if not isinstance(training, TrainingSpec):
         return ""
     if training.backend != "auto":
         return state.about("training", "backend").choices[training.backend]
-    found = state.facts.devices
-    if found is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
-        return tr("chosen when training starts")
-    if not found.has_unsloth:
-        return tr("PEFT, because Unsloth is not installed")
+    devices = state.facts.devices
+    if devices is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
+        return tr("Chosen when training starts")
+    if not devices.has_unsloth:
+        return tr("PEFT (Unsloth isn't installed)")
     if reason := combinations.against_unsloth(model, lora, training):
-        return tr("PEFT, because {reason}").format(reason=tell(reason))
-    meant = found.devices[0].name if model.device == "auto" else model.device
-    if not meant.startswith("cuda"):
-        return tr("PEFT, because Unsloth is faster on a GPU only")
-    return tr("Unsloth where it has fast layers for the model, else PEFT")
+        return tr("PEFT ({reason})").format(reason=tell(reason))
+    device = devices.devices[0].name if model.device == "auto" else model.device
+    if not device.startswith("cuda"):
+        return tr("PEFT (Unsloth needs a GPU to be faster)")
+    return tr("Unsloth if it supports the model, otherwise PEFT")

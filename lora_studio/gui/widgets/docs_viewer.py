@@ -29,7 +29,7 @@ class DocsViewer(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         """At its beginning."""
         super().__init__(parent)
-        self.setWindowTitle(tr("What the settings do"))
+        self.setWindowTitle(tr("Settings reference"))
         self.resize(Size.scaled(_WIDTH), Size.scaled(_HEIGHT))
         self.topics = QListWidget()
         self.topics.setAccessibleName(tr("Topics"))
@@ -39,7 +39,7 @@ class DocsViewer(QDialog):
             item.setData(Qt.ItemDataRole.UserRole, topic)
             self.topics.addItem(item)
         self.page = _Page()
-        self.page.setAccessibleName(tr("What the settings do"))
+        self.page.setAccessibleName(tr("Settings reference"))
         self._headings: dict[str, int] = {}
         self._fill()
         close = button(tr("Close"), self.close)
@@ -60,7 +60,7 @@ class DocsViewer(QDialog):
         item = self.topics.currentItem()
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else ""
 
-    def go(self, topic: str) -> None:
+    def show_topic(self, topic: str) -> None:
         """Shows a section."""
         places = list(topics.topics())
         if topic in places:
@@ -139,5 +139,5 @@ def show(topic: str, over: QWidget) -> DocsViewer:
     viewer = window.findChild(DocsViewer) or DocsViewer(window)
     viewer.show()
     viewer.activateWindow()
-    viewer.go(topic)
+    viewer.show_topic(topic)
     return viewer

@@ -26,7 +26,8 @@ _STATES = {
     "cut": ("warn", "text-decoration: line-through", mark("cut off")),
 }
 _HELP = mark(
-    "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
+    "The tokens of this row. Trained tokens count in the loss, context tokens don't, and tokens "
+    "that are cut off are dropped."
 )
 
 
@@ -130,9 +131,7 @@ class TokenView(QWidget):
         self.box.setPlaceholderText(self._empty)
         hidden = len(self._tokens) - len(shown)
         self.more.setVisible(hidden > 0)
-        self.more.setText(
-            tr("Show the other {hidden}").format(hidden=tr_n("{n} token", "{n} tokens", hidden))
-        )
+        self.more.setText(tr_n("Show {n} more token", "Show {n} more tokens", hidden))
         self._show_legend()
         self._say_token()
 

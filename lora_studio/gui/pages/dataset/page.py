@@ -358,7 +358,7 @@ class DatasetPage(StepPage):
             tr("{tokens} tokens per epoch").format(tokens=formatting.count(lengths.tokens))
             if lengths
             else "",
-            split.in_words() if split and answer.complete else "",
+            split.describe() if split and answer.complete else "",
         ]
         self.footer.show_figures(parts, answer.skipped)
 

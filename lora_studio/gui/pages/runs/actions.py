@@ -299,7 +299,9 @@ class RunActions(QObject):
         existing = [path for path in paths if path.exists()]
         if not checkpoints and self._state.run in folders and not self._state.running:
             self.close_requested.emit()
-        self._begin(partial(trash.move, existing), partial(self._report_trashed, checkpoints))
+        self._begin(
+            partial(trash.move_to_trash, existing), partial(self._report_trashed, checkpoints)
+        )
 
     def _report_trashed(self, checkpoints: bool, moved: object) -> None:
         assert isinstance(moved, list)

@@ -129,7 +129,7 @@ class RecipeForm(QWidget):
         training, split = self.state.spec(_STEP), run_preview.split(self.state)
         if isinstance(training, TrainingSpec):
             rows = split.train if split else None
-            self.estimate.setText(run_preview.steps_in_words(training, rows))
+            self.estimate.setText(run_preview.describe_steps(training, rows))
         else:
             self.estimate.setText(tr("Fix the errors above to see the number of steps."))
         self._refresh_help()
@@ -143,7 +143,7 @@ class RecipeForm(QWidget):
                 (tr("Model"), str(self.state.get("model", "source")) or tr("not selected")),
                 (tr("Precision"), self._precision_text()),
                 (tr("Trainable"), trainable),
-                (tr("Rows"), split.in_words() if split else tr("not loaded yet")),
+                (tr("Rows"), split.describe() if split else tr("not loaded yet")),
                 (tr("Device"), self._device_text()),
                 (tr("Backend"), run_preview.backend(self.state)),
             ]
