@@ -1,4 +1,4 @@
-"""What the window remembers between two starts: theme, place, recent projects."""
+"""What the window remembers between starts: theme, geometry, recent projects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TextSize = Literal[100, 125, 150]
 
 
 class TableLayout(BaseModel):
-    """A table as its user has laid it out; what is not named here stays as the program has it."""
+    """The layout of a table as the user arranged it."""
 
     #: Column -> its width, in letters: it is right for another size of text, too.
     widths: dict[str, float] = {}
@@ -30,7 +30,7 @@ class TableLayout(BaseModel):
 
 
 class Preferences(BaseModel):
-    """One JSON file in the config folder; unknown entries of a newer version are ignored."""
+    """Preferences in one JSON file; unknown entries of newer versions are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -69,54 +69,54 @@ class Preferences(BaseModel):
 
     @classmethod
     def load(cls) -> Preferences:
-        """What was stored; defaults where there is nothing or nothing legible."""
+        """Return the saved preferences, or defaults if there are none or they are invalid."""
         try:
             return cls.model_validate_json(paths.window_file().read_bytes())
         except (OSError, ValidationError):
             return cls()
 
     def save(self) -> None:
-        """Stores everything; a full or read-only disk costs the user no more than a preference."""
+        """Save everything; errors of the disk are ignored."""
         with contextlib.suppress(OSError):
             write_atomic(paths.window_file(), self.model_dump_json(indent=2) + "\n")
 
     def add_recent_project(self, project: Path) -> None:
-        """Puts a project first among the recent ones."""
+        """Add a project to the front of the recent ones."""
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
         self.save()
 
     def add_model_folder(self, folder: str) -> None:
-        """Looks for models there from now on."""
+        """Search for models in a folder."""
         if folder not in self.model_folders:
             self.model_folders = [*self.model_folders, folder]
             self.save()
 
     def remove_model_folder(self, folder: str) -> None:
-        """No longer looks there; the models stay."""
+        """Stop searching a folder; its models stay."""
         self.model_folders = [other for other in self.model_folders if other != folder]
         self.save()
 
     def add_recent_data(self, source: str) -> None:
-        """Puts a file, folder or hub id first among the recent ones."""
+        """Add a file, folder or hub ID to the front of the recent data."""
         rest = (other for other in self.recent_data if other != source)
         self.recent_data = [source, *rest][:_RECENT]
         self.save()
 
     def remove_recent_project(self, project: Path) -> None:
-        """Forgets a project; its files stay."""
+        """Remove a project from the recent ones; its files stay."""
         self.recent = [other for other in self.recent if other != str(project)]
         self.save()
 
     def known_projects(self) -> list[Path]:
-        """Recent project files, the latest first, there or not."""
+        """Return recent project files, latest first, including missing ones."""
         return [Path(name) for name in self.recent]
 
     def recent_projects(self) -> list[Path]:
-        """Recent project files that still exist, the latest first."""
+        """Return recent project files that exist, latest first."""
         return [file for file in self.known_projects() if file.is_file()]
 
     def new_project_parent(self) -> Path:
-        """The folder that a new project is offered in."""
+        """Return the parent folder to suggest for a new project."""
         chosen = Path(self.projects_folder) if self.projects_folder else None
         return chosen if chosen and chosen.is_dir() else paths.data_folder() / "projects"

@@ -1,4 +1,4 @@
-"""How large text is, chosen by the user: type sizes, and the room that grows with them."""
+"""The text size chosen by the user, and sizes that scale with it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SIZES: tuple[TextSize, ...] = get_args(TextSize)
 
 
 class TextSizes:
-    """Heights of type in device-independent pixels, as large as the user wants them now."""
+    """Font sizes in device-independent pixels at the current scale."""
 
     def __init__(self) -> None:
-        """Not enlarged."""
+        """Start at 100 %."""
         self.percent: TextSize = 100
 
     @property
     def CAPTION(self) -> int:
-        """Remarks and figures' names."""
+        """Captions and notes."""
         return self.scaled(_TYPE["CAPTION"])
 
     @property
     def BODY(self) -> int:
-        """Everything else."""
+        """Body text."""
         return self.scaled(_TYPE["BODY"])
 
     @property
@@ -44,15 +44,15 @@ class TextSizes:
         return self.scaled(_TYPE["TITLE"])
 
     def tokens(self) -> dict[str, str]:
-        """Values for the style sheet, by the names that it uses."""
+        """Return values for the style sheet by name."""
         return {f"size_{key.lower()}": f"{self.scaled(value)}px" for key, value in _TYPE.items()}
 
     def scaled(self, pixels: int) -> int:
-        """A width that holds text, such as that of a column of words."""
+        """Return a scaled width, such as that of a column of text."""
         return round(pixels * self.percent / 100)
 
     def grown(self, pixels: int) -> int:
-        """A height that holds one line of text."""
+        """Return a scaled height that holds one line of text."""
         return pixels + round(_LINE * (self.percent / 100 - 1))
 
 
@@ -61,7 +61,7 @@ Size = TextSizes()
 
 
 def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0) -> None:
-    """Sizes in pixels at 100 % that follow the size of text.
+    """Set sizes that scale with the text; give them in pixels at 100 %.
 
     `width` and the `height` of one line are fixed; `at_least` is a height with room for text in it.
     """
@@ -70,7 +70,7 @@ def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0
 
 
 def fit_again(widgets: Iterable[QWidget]) -> None:
-    """Brings those that were `sized` in line with the size of text."""
+    """Update the widgets that were `sized` to the current text size."""
     for widget in widgets:
         if widget.property("sized"):
             _fix(widget)

@@ -1,4 +1,4 @@
-"""Colours, spacing and type of the window: one table, applied live to the whole application."""
+"""Colors, spacing and fonts of the window, applied live to the whole application."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
 
 @dataclass(frozen=True)
 class ColorPalette:
-    """Colours as #RRGGBB. `loss`, `evaluation`, `learning_rate` and `series` are for curves."""
+    """Colors as #RRGGBB. `loss`, `evaluation`, `learning_rate` and `series` are for curves."""
 
     name: Literal["light", "dark"]
     window: str
@@ -115,7 +115,7 @@ DARK = ColorPalette(
 
 
 class Spacing:
-    """Distances in device-independent pixels."""
+    """Spacing in device-independent pixels."""
 
     XS, S, M, L, XL, XXL = 4, 8, 12, 16, 24, 32
     PAGE = XL
@@ -125,7 +125,7 @@ class Spacing:
 
 
 class Theme(QObject):
-    """The look in force.
+    """The current theme.
 
     Signals:
         changed: another palette was applied; whoever paints by hand paints again.
@@ -134,7 +134,7 @@ class Theme(QObject):
     changed = Signal()
 
     def __init__(self, app: QApplication) -> None:
-        """Lives as long as the application."""
+        """Create the theme of an application."""
         super().__init__(app)
         self._app = app
         self._images = QTemporaryDir()
@@ -146,7 +146,7 @@ class Theme(QObject):
         app.styleHints().colorSchemeChanged.connect(self._follow_system)
 
     def apply(self, mode: Mode) -> None:
-        """Switches the whole application, at once and without a restart."""
+        """Apply a mode to the whole application."""
         self.mode = mode
         palette = self._choose(mode)
         if palette == self.palette and self._app.styleSheet():
@@ -158,7 +158,7 @@ class Theme(QObject):
         self.changed.emit()
 
     def set_text_size(self, percent: TextSize) -> None:
-        """Makes all text larger or smaller, at once."""
+        """Change the size of all text."""
         if percent == Size.percent:
             return
         Size.percent = percent
@@ -194,7 +194,7 @@ class Theme(QObject):
         return re.sub(r"@\{([\w:-]+)\}", value_of, self._style)
 
     def _image(self, name: str, role: Role) -> str:
-        """A tinted icon as a file; style sheets take images from files only."""
+        """Return a tinted icon as a file, because style sheets accept only files."""
         mirrored = _is_mirrored()
         way = "-mirrored" if mirrored else ""
         file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}{way}.svg"
@@ -211,7 +211,7 @@ class Theme(QObject):
 
 
 def apply(app: QApplication, mode: Mode) -> Theme:
-    """Applies a mode to the application and returns its theme."""
+    """Apply a mode to the application and return its theme."""
     found = app.findChild(Theme)
     theme = found if isinstance(found, Theme) else Theme(app)
     theme.apply(mode)
@@ -219,7 +219,7 @@ def apply(app: QApplication, mode: Mode) -> Theme:
 
 
 def theme() -> Theme:
-    """The theme of the running application; follows the system unless told otherwise."""
+    """Return the theme of the application; it follows the system by default."""
     app = QApplication.instance()
     assert isinstance(app, QApplication), "a QApplication comes first"
     found = app.findChild(Theme)
@@ -227,17 +227,17 @@ def theme() -> Theme:
 
 
 def current() -> ColorPalette:
-    """The palette in force."""
+    """Return the current palette."""
     return theme().palette
 
 
 def color(role: str) -> QColor:
-    """A colour of the palette in force by its name."""
+    """Return a color of the current palette by name."""
     return QColor(getattr(current(), role))
 
 
 def body_font(size: int = 0, *, bold: bool = False) -> QFont:
-    """The system's own font with tabular figures; `size` in pixels, that of body text by itself."""
+    """Return the system font with tabular figures; `size` is in pixels, 0 for body text."""
     font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
     font.setPixelSize(size or Size.BODY)
     font.setFeature(QFont.Tag("tnum"), 1)
@@ -247,12 +247,12 @@ def body_font(size: int = 0, *, bold: bool = False) -> QFont:
 
 
 def monospace_family() -> str:
-    """The system's fixed-width font, for tokens, templates and logs."""
+    """Return the family of the system's monospace font."""
     return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
 
 
 def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
-    """An icon in a colour of the palette in force; see `set_icon` for one that follows it.
+    """Return an icon in a color of the current palette; `set_icon` follows theme changes.
 
     `room` as in `pixmap`.
     """
@@ -263,14 +263,14 @@ def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
 
 
 def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") -> None:
-    """Gives a button or an action an icon that is tinted again whenever the theme changes."""
+    """Set an icon that follows theme changes on a button or action."""
     target.setProperty("icon_name", name)
     target.setProperty("icon_role", role)
     _refresh_icon(target)
 
 
 def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
-    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels where text is not
+    """Return an icon in any color, sharp on every screen. `size` is in logical pixels where text is not
     enlarged, and so is the `room` that it keeps from the words after it: both grow with the text."""
     size, room = Size.scaled(size), Size.scaled(room)
     screens = QGuiApplication.instance()
@@ -294,7 +294,7 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
 
 
 def contrast(first: str, second: str) -> float:
-    """Contrast ratio of two colours, 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
+    """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
     lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
@@ -313,7 +313,7 @@ def _constants(holder: type) -> list[tuple[str, int]]:
 
 
 def _is_mirrored() -> bool:
-    """Whether everything is laid out from right to left."""
+    """Return whether the layout is right to left."""
     return QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
 
 

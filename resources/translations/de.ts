@@ -8,10 +8,6 @@
             <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
         </message>
         <message>
-            <source>, eval loss {value}</source>
-            <translation>, Eval-Loss {value}</translation>
-        </message>
-        <message>
             <source>, questions in paragraphs</source>
             <translation>, Fragen in Absätzen</translation>
         </message>
@@ -100,16 +96,8 @@
             <translation>99 % bis</translation>
         </message>
         <message>
-            <source>; beside it {value}</source>
-            <translation>; daneben {value}</translation>
-        </message>
-        <message>
             <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
             <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
-        </message>
-        <message>
-            <source>; {gone} before it were.</source>
-            <translation>; {gone} davor schon.</translation>
         </message>
         <message>
             <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
@@ -164,14 +152,6 @@
             <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
         </message>
         <message>
-            <source>A folder for a cluster is being written already.</source>
-            <translation>Ein Ordner für einen Cluster wird bereits geschrieben.</translation>
-        </message>
-        <message>
-            <source>A folder for the cluster</source>
-            <translation>Ein Ordner für den Cluster</translation>
-        </message>
-        <message>
             <source>A folder, a .gguf file, or org/name on the hub</source>
             <translation>Ein Ordner, eine .gguf-Datei oder org/name auf dem Hub</translation>
         </message>
@@ -182,10 +162,6 @@
         <message>
             <source>A job is already running.</source>
             <translation>Es läuft bereits ein Auftrag.</translation>
-        </message>
-        <message>
-            <source>A job is under way.</source>
-            <translation>Ein Auftrag ist im Gang.</translation>
         </message>
         <message>
             <source>A learning rate of {rate} {what}.</source>
@@ -316,14 +292,6 @@
         <message>
             <source>About {setting} (F1)</source>
             <translation>Über {setting} (F1)</translation>
-        </message>
-        <message>
-            <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
-            <translation>Etwa {steps}, durch die Schrittgrenze beendet, {per_epoch} je Epoche.</translation>
-        </message>
-        <message>
-            <source>About {steps}, {per_epoch} per epoch.</source>
-            <translation>Etwa {steps}, {per_epoch} je Epoche.</translation>
         </message>
         <message>
             <source>Accept the terms at {url}, then sign in with your token.</source>
@@ -983,10 +951,6 @@
             <translation>Lesen der Zeilen abbrechen</translation>
         </message>
         <message>
-            <source>Cancel: {what}</source>
-            <translation>Abbrechen: {what}</translation>
-        </message>
-        <message>
             <source>Canceled</source>
             <translation>Abgebrochen</translation>
         </message>
@@ -1005,14 +969,6 @@
         <message>
             <source>Cancelled. What was downloaded is kept: the next set-up goes on from there.</source>
             <translation>Abgebrochen. Heruntergeladenes bleibt: Die nächste Einrichtung macht dort weiter.</translation>
-        </message>
-        <message>
-            <source>Cancelled. What was saved before is intact.</source>
-            <translation>Abgebrochen. Was vorher gespeichert war, ist unversehrt.</translation>
-        </message>
-        <message>
-            <source>Cancelled; nothing of the folder is left.</source>
-            <translation>Abgebrochen; vom Ordner ist nichts übrig.</translation>
         </message>
         <message>
             <source>Can’t write {file}: {reason}.</source>
@@ -1587,10 +1543,6 @@
             <translation>Schließen Sie Programme, die darauf zugreifen, oder löschen Sie es im Dateimanager.</translation>
         </message>
         <message>
-            <source>Close programs that use it, or delete its folder in the file manager.</source>
-            <translation>Schließen Sie Programme, die ihn verwenden, oder löschen Sie seinen Ordner im Dateimanager.</translation>
-        </message>
-        <message>
             <source>Close programs that use it, then delete the folder yourself.</source>
             <translation>Schließe Programme, die sie benutzen, und lösche den Ordner dann selbst.</translation>
         </message>
@@ -1970,10 +1922,6 @@
             <translation>Kurven der ausgewählten Läufe</translation>
         </message>
         <message>
-            <source>Curves of the ticked runs</source>
-            <translation>Kurven der angekreuzten Läufe</translation>
-        </message>
-        <message>
             <source>Cut the end</source>
             <translation>Ende abschneiden</translation>
         </message>
@@ -2310,10 +2258,6 @@
                 <numerusform>Effektive Batch-Größe: {n} Zeile.</numerusform>
                 <numerusform>Effektive Batch-Größe: {n} Zeilen.</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>Effective batch: {batch} per step.</source>
-            <translation>Effektiver Batch: {batch} je Schritt.</translation>
         </message>
         <message>
             <source>Empty the trash to free the disk space.</source>
@@ -2708,10 +2652,6 @@
             <translation>Erste Einstellung</translation>
         </message>
         <message>
-            <source>Fit longest row ({fitting})</source>
-            <translation>An längste Zeile anpassen ({fitting})</translation>
-        </message>
-        <message>
             <source>Fit longest row ({length})</source>
             <translation>An längste Zeile anpassen ({length})</translation>
         </message>
@@ -2900,14 +2840,6 @@
             <translation>GPU (°C)</translation>
         </message>
         <message>
-            <source>GPU busy</source>
-            <translation>GPU-Auslastung</translation>
-        </message>
-        <message>
-            <source>GPU busy (%)</source>
-            <translation>GPU-Auslastung (%)</translation>
-        </message>
-        <message>
             <source>GPU temperature</source>
             <translation>GPU-Temperatur</translation>
         </message>
@@ -2952,24 +2884,12 @@
             <translation>Verschaffe dir Zugriff darauf oder wähle einen anderen Ordner.</translation>
         </message>
         <message>
-            <source>Go on</source>
-            <translation>Weitermachen</translation>
-        </message>
-        <message>
-            <source>Go on in that window, or close it and open the project again. What you change here can be saved under another name.</source>
-            <translation>Machen Sie in jenem Fenster weiter, oder schließen Sie es und öffnen Sie das Projekt erneut. Was Sie hier ändern, lässt sich unter anderem Namen speichern.</translation>
-        </message>
-        <message>
             <source>Go on in the background</source>
             <translation>Im Hintergrund weitermachen</translation>
         </message>
         <message>
             <source>Go on with the download of {size}</source>
             <translation>Herunterladen von {size} fortsetzen</translation>
-        </message>
-        <message>
-            <source>Go on: {what}</source>
-            <translation>Weitermachen: {what}</translation>
         </message>
         <message>
             <source>Go to Model</source>
@@ -3616,10 +3536,6 @@
             <translation>Längen</translation>
         </message>
         <message>
-            <source>Lengths appear here once a model and a dataset are chosen.</source>
-            <translation>Längen erscheinen hier, sobald Modell und Datensatz gewählt sind.</translation>
-        </message>
-        <message>
             <source>Less</source>
             <translation>Weniger</translation>
         </message>
@@ -3924,10 +3840,6 @@
             <translation>Loss</translation>
         </message>
         <message>
-            <source>Loss alone</source>
-            <translation>Nur Loss</translation>
-        </message>
-        <message>
             <source>Loss curve</source>
             <translation>Loss-Kurve</translation>
         </message>
@@ -4106,10 +4018,6 @@
         <message>
             <source>Merge the adapter first.</source>
             <translation>Führen Sie zuerst den Adapter zusammen.</translation>
-        </message>
-        <message>
-            <source>Merge, Export and the curves on Train are of this run now.</source>
-            <translation>„Zusammenführen“, „Export“ und die Kurven unter „Training“ gehören jetzt zu diesem Lauf.</translation>
         </message>
         <message>
             <source>Merge, Export and the curves on Train now use this run.</source>
@@ -4613,10 +4521,6 @@
             <translation>Nicht gefunden: verschoben, umbenannt oder auf einem Datenträger, der nicht angeschlossen ist</translation>
         </message>
         <message>
-            <source>Not looked for faults</source>
-            <translation>Nicht nach Fehlern gesucht</translation>
-        </message>
-        <message>
             <source>Not read yet.</source>
             <translation>Noch nicht gelesen.</translation>
         </message>
@@ -4925,10 +4829,6 @@
             <translation>Öffnen</translation>
         </message>
         <message>
-            <source>Open a project</source>
-            <translation>Projekt öffnen</translation>
-        </message>
-        <message>
             <source>Open a project first.</source>
             <translation>Öffnen Sie zuerst ein Projekt.</translation>
         </message>
@@ -5063,18 +4963,6 @@
         <message>
             <source>PEFT merges it with the model in memory: {reason}.</source>
             <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
-        </message>
-        <message>
-            <source>PEFT, because Unsloth is faster on a GPU only</source>
-            <translation>PEFT, weil Unsloth nur auf einer GPU schneller ist</translation>
-        </message>
-        <message>
-            <source>PEFT, because Unsloth is not installed</source>
-            <translation>PEFT, weil Unsloth nicht installiert ist</translation>
-        </message>
-        <message>
-            <source>PEFT, because {reason}</source>
-            <translation>PEFT, denn: {reason}</translation>
         </message>
         <message>
             <source>Package</source>
@@ -5231,14 +5119,6 @@
         <message>
             <source>Processor ({machine}, {threads} threads)</source>
             <translation>Prozessor ({machine}, {threads} Threads)</translation>
-        </message>
-        <message>
-            <source>Processor: {load} % busy, {used} of {total} of memory in use</source>
-            <translation>Prozessor: {load} % ausgelastet, {used} von {total} Speicher belegt</translation>
-        </message>
-        <message>
-            <source>Processors busy</source>
-            <translation>Prozessorauslastung</translation>
         </message>
         <message>
             <source>Program file of a Python with PyTorch</source>
@@ -5809,10 +5689,6 @@
             <translation>Zeilen, an denen der Loss gemessen wird, anstelle eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
-            <source>Rows were not measured</source>
-            <translation>Zeilen wurden nicht gemessen</translation>
-        </message>
-        <message>
             <source>Rows weren't measured</source>
             <translation>Zeilen wurden nicht gemessen</translation>
         </message>
@@ -6281,10 +6157,6 @@
             <translation>Jenes Fenster zeigen</translation>
         </message>
         <message>
-            <source>Show the other {hidden}</source>
-            <translation>Die übrigen {hidden} zeigen</translation>
-        </message>
-        <message>
             <source>Show these rows</source>
             <translation>Diese Zeilen zeigen</translation>
         </message>
@@ -6415,10 +6287,6 @@
             <translation>Glättung: aus</translation>
         </message>
         <message>
-            <source>Smoothing: {said}</source>
-            <translation>Glättung: {said}</translation>
-        </message>
-        <message>
             <source>Some files couldn't be deleted: {reason}.</source>
             <translation>Einige Dateien konnten nicht gelöscht werden: {reason}.</translation>
         </message>
@@ -6429,10 +6297,6 @@
         <message>
             <source>Something answers at {host}, but it is not Ollama.</source>
             <translation>Unter {host} antwortet etwas, aber nicht Ollama.</translation>
-        </message>
-        <message>
-            <source>Something in the program failed: {what}</source>
-            <translation>Etwas im Programm ist fehlgeschlagen: {what}</translation>
         </message>
         <message>
             <source>Source</source>
@@ -6857,10 +6721,6 @@
             <translation>Der Adapter liegt in einem neuen Lauf und kann jetzt zusammengeführt werden.</translation>
         </message>
         <message>
-            <source>The adapter is in a run of its own, ready to be merged.</source>
-            <translation>Der Adapter liegt in einem eigenen Lauf, bereit zum Zusammenführen.</translation>
-        </message>
-        <message>
             <source>The adapter is merged into the model.</source>
             <translation>Der Adapter ist mit dem Modell zusammengeführt.</translation>
         </message>
@@ -7006,10 +6866,6 @@
         <message>
             <source>The connection to Ollama at {host} broke off: {value}.</source>
             <translation>Die Verbindung zu Ollama unter {host} brach ab: {value}.</translation>
-        </message>
-        <message>
-            <source>The connection to the worker was lost: {error}</source>
-            <translation>Die Verbindung zum Arbeitsprozess ging verloren: {error}</translation>
         </message>
         <message>
             <source>The connection to the worker was lost: {reason}</source>
@@ -7352,10 +7208,6 @@
             <translation>Das Modell liegt in einem neuen Lauf und kann jetzt exportiert werden.</translation>
         </message>
         <message>
-            <source>The model is in a run of its own, ready to be exported.</source>
-            <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
-        </message>
-        <message>
             <source>The model is stored with {method} quantization, which can't be trained on.</source>
             <translation>Das Modell ist mit {method} quantisiert gespeichert, darauf lässt sich nicht trainieren.</translation>
         </message>
@@ -7536,10 +7388,6 @@
             <translation>Der Lauf mit diesen Werten wurde gelöscht.</translation>
         </message>
         <message>
-            <source>The sample could not be copied: {error}.</source>
-            <translation>Das Beispiel konnte nicht kopiert werden: {error}.</translation>
-        </message>
-        <message>
             <source>The selected runs didn't record this.</source>
             <translation>Die ausgewählten Läufe haben das nicht aufgezeichnet.</translation>
         </message>
@@ -7590,10 +7438,6 @@
         <message>
             <source>The template was stopped: it took {what}.</source>
             <translation>Die Vorlage wurde angehalten: Sie brauchte {what}.</translation>
-        </message>
-        <message>
-            <source>The ticked runs have not measured this.</source>
-            <translation>Die angekreuzten Läufe haben das nicht gemessen.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>
@@ -7859,10 +7703,6 @@
             <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
         </message>
         <message>
-            <source>There is no run yet.</source>
-            <translation>Es gibt noch keinen Lauf.</translation>
-        </message>
-        <message>
             <source>There is no source {value}: there are {stores}.</source>
             <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
@@ -7995,10 +7835,6 @@
             <translation>Dieser Wheel-Ordner ist für Version {folder}, LoRA Studio hat aber Version {app}.</translation>
         </message>
         <message>
-            <source>Tick runs in the table to see their curves here.</source>
-            <translation>Kreuzen Sie Läufe in der Tabelle an, um ihre Kurven hier zu sehen.</translation>
-        </message>
-        <message>
             <source>Tick two or more adapters in the list to make one of them.</source>
             <translation>Kreuzen Sie in der Liste zwei oder mehr Adapter an, um einen daraus zu machen.</translation>
         </message>
@@ -8079,10 +7915,6 @@
             <translation>Tokens erscheinen gleich.</translation>
         </message>
         <message>
-            <source>Tokens of this row: trained ones count in the loss, context does not, cut ones are lost.</source>
-            <translation>Tokens dieser Zeile: Trainierte zählen im Loss, Kontext nicht, abgeschnittene gehen verloren.</translation>
-        </message>
-        <message>
             <source>Tokens per epoch</source>
             <translation>Tokens je Epoche</translation>
         </message>
@@ -8093,10 +7925,6 @@
         <message>
             <source>Tokens/s</source>
             <translation>Tokens/s</translation>
-        </message>
-        <message>
-            <source>Told apart</source>
-            <translation>Unterschieden</translation>
         </message>
         <message>
             <source>Tool</source>
@@ -8223,18 +8051,6 @@
             <translation>Das Training läuft weiter. Ist keine spätere Auswertung besser, wird der letzte Adapter behalten.</translation>
         </message>
         <message>
-            <source>Training has stopped</source>
-            <translation>Das Training ist beendet</translation>
-        </message>
-        <message>
-            <source>Training is paused</source>
-            <translation>Das Training pausiert</translation>
-        </message>
-        <message>
-            <source>Training is paused. Resume goes on with it, now or another day.</source>
-            <translation>Das Training pausiert. „Fortsetzen“ macht damit weiter, jetzt oder an einem anderen Tag.</translation>
-        </message>
-        <message>
             <source>Training is paused. To continue, select Resume.</source>
             <translation>Das Training ist pausiert. Mit „Fortsetzen“ geht es weiter.</translation>
         </message>
@@ -8305,10 +8121,6 @@
         <message>
             <source>Training stopped. The adapter was saved.</source>
             <translation>Training gestoppt. Der Adapter wurde gespeichert.</translation>
-        </message>
-        <message>
-            <source>Training stopped; the adapter as it is now is kept.</source>
-            <translation>Training beendet; der Adapter bleibt, wie er jetzt ist.</translation>
         </message>
         <message>
             <source>Training takes at least {needed} in {bits}, of {free} free.</source>
@@ -8509,10 +8321,6 @@
         <message>
             <source>Unsloth trains only embed_tokens, lm_head and norms whole.</source>
             <translation>Unsloth trainiert nur embed_tokens, lm_head und Normen ganz.</translation>
-        </message>
-        <message>
-            <source>Unsloth where it has fast layers for the model, else PEFT</source>
-            <translation>Unsloth, wo es schnelle Schichten für das Modell hat, sonst PEFT</translation>
         </message>
         <message>
             <source>Unsloth would also adapt {names}.</source>
@@ -8759,10 +8567,6 @@
             <translation>Warten Sie, bis er endet, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
-            <source>Wait until it has ended, or stop it first.</source>
-            <translation>Warten Sie, bis er endet, oder halten Sie ihn zuerst an.</translation>
-        </message>
-        <message>
             <source>Wait until it is done, or watch the run.</source>
             <translation>Warte, bis er fertig ist, oder sieh dem Lauf zu.</translation>
         </message>
@@ -8859,18 +8663,6 @@
             <translation>Was gegen Befunde in den Daten getan wird. Ihre Dateien bleiben, wie sie sind.</translation>
         </message>
         <message>
-            <source>What is plotted</source>
-            <translation>Was gezeichnet wird</translation>
-        </message>
-        <message>
-            <source>What is plotted of the ticked runs</source>
-            <translation>Was von den angekreuzten Läufen gezeichnet wird</translation>
-        </message>
-        <message>
-            <source>What is shown below the loss</source>
-            <translation>Was unter dem Loss gezeigt wird</translation>
-        </message>
-        <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
         </message>
@@ -8887,10 +8679,6 @@
             <translation>Was die Bibliotheken während des letzten Laufs ausgaben. Lesen Sie es: Eine Bibliothek kann Daten zitieren.</translation>
         </message>
         <message>
-            <source>What the settings do</source>
-            <translation>Was die Einstellungen tun</translation>
-        </message>
-        <message>
             <source>What the window noted.</source>
             <translation>Was das Fenster notiert hat.</translation>
         </message>
@@ -8899,16 +8687,8 @@
             <translation>Was dieser Rechner hat</translation>
         </message>
         <message>
-            <source>What was saved before is intact. Start the step again.</source>
-            <translation>Was vorher gespeichert wurde, ist unversehrt. Starten Sie den Schritt noch einmal.</translation>
-        </message>
-        <message>
             <source>What you tried and what you observed</source>
             <translation>Was Sie ausprobiert und beobachtet haben</translation>
-        </message>
-        <message>
-            <source>What {setting} does (F1)</source>
-            <translation>Was {setting} tut (F1)</translation>
         </message>
         <message>
             <source>Wheel folder</source>
@@ -8917,10 +8697,6 @@
         <message>
             <source>Where from</source>
             <translation>Woher</translation>
-        </message>
-        <message>
-            <source>Where is {name} now?</source>
-            <translation>Wo ist {name} jetzt?</translation>
         </message>
         <message>
             <source>Where it is faster</source>
@@ -9007,10 +8783,6 @@
             <translation>Modellkarte wird geschrieben</translation>
         </message>
         <message>
-            <source>Written to {folder}: copy it to the cluster, its README.md says how to go on.</source>
-            <translation>Nach {folder} geschrieben: Kopieren Sie ihn auf den Cluster; seine README.md sagt, wie es weitergeht.</translation>
-        </message>
-        <message>
             <source>You</source>
             <translation>Sie</translation>
         </message>
@@ -9053,10 +8825,6 @@
         <message>
             <source>Your own llama.cpp build to convert and quantize with. Leave empty for the built-in one.</source>
             <translation>Eigenes llama.cpp zum Konvertieren und Quantisieren. Leer lassen für das mitgelieferte.</translation>
-        </message>
-        <message>
-            <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
-            <translation>Ihr Projekt ist gespeichert, und ein laufender Auftrag geht weiter. Wenn etwas seltsam aussieht, starten Sie das Fenster neu. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Your project is saved, and a running job continues. If something looks wrong, restart the app. Full details are in the log.</source>
@@ -9453,10 +9221,6 @@
         <message>
             <source>chosen by you</source>
             <translation>von Ihnen gewählt</translation>
-        </message>
-        <message>
-            <source>chosen when training starts</source>
-            <translation>wird beim Start des Trainings gewählt</translation>
         </message>
         <message numerus="yes">
             <source>columns {names}</source>
@@ -10038,10 +9802,6 @@
             <translation>Abstand</translation>
         </message>
         <message>
-            <source>mean over {share} of all steps</source>
-            <translation>Mittel über {share} aller Schritte</translation>
-        </message>
-        <message>
             <source>memory</source>
             <translation>Speicher</translation>
         </message>
@@ -10330,10 +10090,6 @@
             <translation>andere Antworten auf denselben Beitrag haben einen Rang, sie nicht</translation>
         </message>
         <message>
-            <source>over {low} to {high}{unit}</source>
-            <translation>über {low} bis {high}{unit}</translation>
-        </message>
-        <message>
             <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
             <translation>mitgeliefertes llama.cpp (llama-cpp-py-sync {version})</translation>
         </message>
@@ -10360,10 +10116,6 @@
         <message>
             <source>plain text</source>
             <translation>reiner Text</translation>
-        </message>
-        <message>
-            <source>processors (%)</source>
-            <translation>Prozessoren (%)</translation>
         </message>
         <message>
             <source>quantising to {quantization}</source>
@@ -10564,10 +10316,6 @@
         <message>
             <source>stopping</source>
             <translation>endet</translation>
-        </message>
-        <message>
-            <source>stopping…</source>
-            <translation>endet…</translation>
         </message>
         <message>
             <source>sure</source>
@@ -11106,10 +10854,6 @@
             <translation>Tokens/s</translation>
         </message>
         <message>
-            <source>told apart (%)</source>
-            <translation>unterschieden (%)</translation>
-        </message>
-        <message>
             <source>tone, style and format</source>
             <translation>Ton, Stil und Format</translation>
         </message>
@@ -11390,18 +11134,6 @@
             <translation>{device} wird vom Lauf {run} benutzt.</translation>
         </message>
         <message>
-            <source>{doing} has failed</source>
-            <translation>{doing} ist gescheitert</translation>
-        </message>
-        <message>
-            <source>{doing} is done</source>
-            <translation>{doing} ist fertig</translation>
-        </message>
-        <message>
-            <source>{doing} was cancelled</source>
-            <translation>{doing} wurde abgebrochen</translation>
-        </message>
-        <message>
             <source>{doing}: {done} of {total}</source>
             <translation>{doing}: {done} von {total}</translation>
         </message>
@@ -11562,18 +11294,6 @@
             <translation>{left} frei</translation>
         </message>
         <message>
-            <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
-            <translation>{limit} schneidet nichts ab: Die längste Zeile hat {longest} Tokens.</translation>
-        </message>
-        <message>
-            <source>{limit} cuts {rows} of rows, {lost}</source>
-            <translation>{limit} kürzt {rows} der Zeilen, {lost}</translation>
-        </message>
-        <message>
-            <source>{limit} leaves out {rows} of rows</source>
-            <translation>{limit} lässt {rows} der Zeilen aus</translation>
-        </message>
-        <message>
             <source>{llama_cpp} holds no {name}.</source>
             <translation>{llama_cpp} enthält kein {name}.</translation>
         </message>
@@ -11592,10 +11312,6 @@
         <message>
             <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
             <translation>{lost} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
-        </message>
-        <message>
-            <source>{low} to {high}{unit}</source>
-            <translation>{low} bis {high}{unit}</translation>
         </message>
         <message>
             <source>{measure} of {runs}</source>
@@ -11640,10 +11356,6 @@
         <message>
             <source>{name} can't be combined with other adapters: {reason}.</source>
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
-        </message>
-        <message>
-            <source>{name} could not be moved to the trash</source>
-            <translation>{name} konnte nicht in den Papierkorb bewegt werden</translation>
         </message>
         <message>
             <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
@@ -11780,10 +11492,6 @@
         <message>
             <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
             <translation>{name} ist ein Objekt mit {lists} Listen von Zeilen: {lists_}.</translation>
-        </message>
-        <message>
-            <source>{name} is open in another window, so it cannot be changed here.</source>
-            <translation>{name} ist in einem anderen Fenster offen und kann daher hier nicht geändert werden.</translation>
         </message>
         <message>
             <source>{name} is open in another window, so it is read-only here.</source>
@@ -11983,13 +11691,6 @@
             </translation>
         </message>
         <message numerus="yes">
-            <source>{n} runs wait</source>
-            <translation>
-                <numerusform>{n} Lauf wartet</numerusform>
-                <numerusform>{n} Läufe warten</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
             <source>{n} runs, about {time} in total</source>
             <translation>
                 <numerusform>{n} Lauf, etwa {time}</numerusform>
@@ -12008,13 +11709,6 @@
             <translation>
                 <numerusform>{n} Einstellung</numerusform>
                 <numerusform>{n} Einstellungen</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
-            <source>{n} steps</source>
-            <translation>
-                <numerusform>{n} Schritt</numerusform>
-                <numerusform>{n} Schritte</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -12205,10 +11899,6 @@
             <translation>{run}, Schritt {step}</translation>
         </message>
         <message>
-            <source>{said}; the longest row has {longest} tokens.</source>
-            <translation>{said}; die längste Zeile hat {longest} Tokens.</translation>
-        </message>
-        <message>
             <source>{setting} is no setting.</source>
             <translation>{setting} ist keine Einstellung.</translation>
         </message>
@@ -12235,10 +11925,6 @@
         <message>
             <source>{state}, step {step} of {steps}</source>
             <translation>{state}, Schritt {step} von {steps}</translation>
-        </message>
-        <message>
-            <source>{steps}, smoothed loss {smooth}</source>
-            <translation>{steps}, geglätteter Loss {smooth}</translation>
         </message>
         <message>
             <source>{step} has no setting called {name}.</source>
@@ -12369,10 +12055,6 @@
             <translation>{title}: „{plain}“ {fault}.</translation>
         </message>
         <message>
-            <source>{tokens} of trained tokens</source>
-            <translation>{tokens} der trainierten Tokens</translation>
-        </message>
-        <message>
             <source>{tokens} tokens per epoch</source>
             <translation>{tokens} Tokens je Epoche</translation>
         </message>
@@ -12393,14 +12075,6 @@
             <translation>{trained} von {total} Parametern werden trainiert ({share}), {size} auf dem Datenträger</translation>
         </message>
         <message>
-            <source>{train} to train on, validation from a file</source>
-            <translation>{train} zum Trainieren, Validierung aus einer Datei</translation>
-        </message>
-        <message>
-            <source>{train} to train on, {validation} to validate on</source>
-            <translation>{train} zum Trainieren, {validation} zum Validieren</translation>
-        </message>
-        <message>
             <source>{train} training rows, validation from a file</source>
             <translation>{train} Zeilen zum Trainieren, Validierung aus einer Datei</translation>
         </message>
@@ -12418,10 +12092,6 @@
         </message>
         <message>
             <source>{used} of {total} memory used</source>
-            <translation>{used} von {total} Speicher belegt</translation>
-        </message>
-        <message>
-            <source>{used} of {total} of memory in use</source>
             <translation>{used} von {total} Speicher belegt</translation>
         </message>
         <message>

@@ -1,1 +1,1 @@
-"""The one typed surface around pyqtgraph."""
+"""Plots of training runs and datasets: the only package that uses pyqtgraph."""

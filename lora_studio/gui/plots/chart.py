@@ -1,4 +1,4 @@
-"""The one typed surface around pyqtgraph: a calm chart whose colours follow the theme."""
+"""A typed wrapper around pyqtgraph: a chart whose colors follow the theme."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REDRAW_EVERY = 250
 
 
 class _View(pg.PlotWidget):
-    """Scrolls with the page until it has the focus: then the wheel zooms."""
+    """A view that scrolls with the page, and zooms with the wheel while it has the focus."""
 
     def __init__(self, chart: Chart, show_all: Callable[[], None]) -> None:
         super().__init__(
@@ -47,12 +47,12 @@ class _View(pg.PlotWidget):
 
 
 class _Axis(pg.AxisItem):
-    """Has numbers only where there is something to measure."""
+    """An axis whose numbers can be hidden."""
 
     silent = False
 
     def set_silent(self, on: bool) -> None:
-        """Leaves the numbers out, and keeps their room."""
+        """Hide or show the numbers; their space stays."""
         if on != self.silent:
             self.silent = on
             self.picture = None
@@ -60,7 +60,7 @@ class _Axis(pg.AxisItem):
 
 
 class _WholeNumbers(_Axis):
-    """Tick labels with their thousands apart, and none between two whole numbers."""
+    """An axis with whole numbers and thousands separators."""
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         if self.silent:
@@ -71,7 +71,7 @@ class _WholeNumbers(_Axis):
 
 
 class AxisScale(_Axis):
-    """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002.
+    """A vertical axis that writes small numbers as 2e-4 rather than 0.0002.
 
     In a low chart some are left out, so that none stands on another.
     """
@@ -98,12 +98,12 @@ class AxisScale(_Axis):
 
 
 def _each(values: list[float], spacing: float, count: int) -> list[float]:
-    """One of so many multiples of a spacing; which ones does not depend on where the range begins."""
+    """Return every `count`-th multiple of a spacing, independent of where the range begins."""
     return [value for value in values if round(value / spacing) % max(1, count) == 0]
 
 
 class Chart(QWidget):
-    """A plot with a labelled axis left and below.
+    """A plot with a labeled axis on the left and at the bottom.
 
     Signals:
         pointed(float | None): x under the mouse, None when it left.
@@ -119,7 +119,7 @@ class Chart(QWidget):
         *,
         palette: theme.ColorPalette | None = None,
     ) -> None:
-        """Labels name the quantity with its unit. With a `palette` it does not follow the theme."""
+        """Create a chart whose labels name quantity and unit; a `palette` replaces the theme."""
         super().__init__(parent)
         self._palette = palette
         self.view = _View(self, self.show_all)
@@ -151,50 +151,50 @@ class Chart(QWidget):
     # --- what is shown ------------------------------------------------------------------------
 
     def show_all(self) -> None:
-        """Back to everything there is."""
+        """Show all data."""
         self._plot.enableAutoRange()
 
     def set_y_label(self, label: str) -> None:
-        """Names another quantity with its unit."""
+        """Set the label of the left axis."""
         self._labels["left"] = label
         self._paint_axis("left")
 
     def set_x_range(self, low: float, high: float) -> None:
-        """Fixes the horizontal range."""
+        """Set the horizontal range."""
         self._plot.setXRange(low, high, padding=0.0)
 
     def set_y_from_zero(self) -> None:
-        """Pins the lower end of the left axis to zero."""
+        """Keep the lower end of the left axis at zero."""
         self._plot.getViewBox().setLimits(yMin=0)
 
     def set_silent(self, on: bool) -> None:
-        """Whether both axes are without numbers: there is nothing to read off yet."""
+        """Hide or show the numbers of both axes."""
         for name in self._labels:
             cast(_Axis, self._plot.getAxis(name)).set_silent(on)
 
     def add_item(self, item: Any) -> None:
-        """Adds an item that this package's classes made."""
+        """Add an item of this package."""
         self._plot.addItem(item, ignoreBounds=isinstance(item, pg.InfiniteLine))
 
     def set_cursor(self, x: float | None) -> None:
-        """Moves the thin line that marks what is read out; None hides it."""
+        """Move the cursor line; None hides it."""
         self._cursor.setVisible(x is not None)
         if x is not None:
             self._cursor.setPos(x)
 
     def x_range(self) -> tuple[float, float]:
-        """What the horizontal axis shows now."""
+        """Return the horizontal range."""
         low, high = self._plot.getViewBox().viewRange()[0]
         return float(low), float(high)
 
     # --- colours ------------------------------------------------------------------------------
 
     def colors(self) -> theme.ColorPalette:
-        """The colours it is painted in."""
+        """Return the palette of the chart."""
         return self._palette or theme.current()
 
     def repaint_all(self) -> None:
-        """Takes the colours of the theme in force."""
+        """Apply the colors of the theme."""
         palette = self.colors()
         self.view.setBackground(palette.card)
         self._cursor.setPen(pg.mkPen(palette.edge, width=1))
@@ -224,21 +224,21 @@ class Chart(QWidget):
         self.pointed.emit(float(box.mapSceneToView(position).x()) if inside else None)
 
     def leaveEvent(self, event: Any) -> None:
-        """The mouse left the chart: nothing is read out."""
+        """Report that the mouse left the chart."""
         super().leaveEvent(event)
         self.pointed.emit(None)
 
 
 class Bars:
-    """Upright bars between two edges each."""
+    """Vertical bars between two edges each."""
 
     def __init__(self, chart: Chart) -> None:
-        """Adds empty bars to a chart."""
+        """Add bars without data to a chart."""
         self._item = pg.BarGraphItem(x0=[0.0], x1=[0.0], height=[0.0], pen=None)
         chart.add_item(self._item)
 
     def set_data(self, edges: Values, heights: Values, colors: list[QColor]) -> None:
-        """`edges` has one entry more than `heights` and `colors`."""
+        """Set the bars; `edges` has one entry more than `heights` and `colors`."""
         brushes = [pg.mkBrush(color) for color in colors]
         gap = 0.08 * np.diff(edges)
         self._item.setOpts(
@@ -247,12 +247,12 @@ class Bars:
 
 
 class DraggableLine:
-    """An upright line that the mouse can move."""
+    """A vertical line that the mouse can drag."""
 
     def __init__(
         self, chart: Chart, moved: Callable[[float], None], dropped: Callable[[float], None]
     ) -> None:
-        """`moved` is called all along the way, `dropped` at its end."""
+        """Call `moved` while the line is dragged, and `dropped` at the end."""
         self._line = pg.InfiniteLine(angle=90, movable=True)
         self._line.setCursor(Qt.CursorShape.SplitHCursor)
         self._line.sigDragged.connect(lambda line: moved(float(line.value())))
@@ -260,14 +260,14 @@ class DraggableLine:
         chart.add_item(self._line)
 
     def set_value(self, x: float) -> None:
-        """Moves the line without telling anyone."""
+        """Move the line without calling back."""
         self._line.setPos(x)
 
     def set_bounds(self, low: float, high: float) -> None:
-        """How far the mouse may take it."""
+        """Limit how far the line can be dragged."""
         self._line.setBounds((low, high))
 
     def paint(self, color: QColor, hover: QColor) -> None:
-        """Its colours at rest and under the mouse."""
+        """Set the colors at rest and under the mouse."""
         self._line.setPen(pg.mkPen(color, width=2))
         self._line.setHoverPen(pg.mkPen(hover, width=3))

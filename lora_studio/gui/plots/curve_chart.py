@@ -1,4 +1,4 @@
-"""A chart of curves by step: fits its height to what is shown, follows growing curves, zooms by hand."""
+"""A chart of curves by step: fits its height, follows growing curves, and zooms."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _ABOVE = 1000
 
 
 def axis_width() -> int:
-    """Width of the axis on the left in pixels, equal in all charts of a column so that steps are in
+    """Return the width of the left axis in pixels, equal in all charts so that steps
     line."""
     return theme.Size.scaled(_AXIS)
 
 
 class CurveChart(Chart):
-    """Traces and marks over the steps.
+    """Shows traces and marks over the steps.
 
     Signals:
         following_changed: whether it shows everything or a part that the user chose.
@@ -49,7 +49,7 @@ class CurveChart(Chart):
     def __init__(
         self, y_label: str, parent: QWidget | None = None, *, palette: ColorPalette | None = None
     ) -> None:
-        """Empty; `y_label` names the quantity with its unit. Without one it is named inside."""
+        """Create an empty chart; without `y_label` the quantity is named by `set_caption`."""
         super().__init__(mark("step"), y_label, parent, palette=palette)
         self._caption = pg.LabelItem(justify="left", size=f"{theme.Size.CAPTION}px")
         self._caption.setParentItem(self._plot.getViewBox())
@@ -75,7 +75,7 @@ class CurveChart(Chart):
     # --- what is shown ------------------------------------------------------------------------
 
     def set_traces(self, traces: list[Trace]) -> None:
-        """Replaces all traces; later ones lie above earlier ones."""
+        """Replace all traces; later ones are drawn on top."""
         for old in self._traces:
             self._plot.removeItem(old)
         self._traces = list(traces)
@@ -87,16 +87,16 @@ class CurveChart(Chart):
 
     @property
     def traces(self) -> list[Trace]:
-        """What is drawn, from below to above."""
+        """The traces from bottom to top."""
         return list(self._traces)
 
     @property
     def has_letters(self) -> bool:
-        """Whether lines have letters behind their ends."""
+        """Whether lines have letters at their ends."""
         return any(trace.tag and not trace.look.dots for trace in self._traces)
 
     def set_log(self, on: bool) -> None:
-        """Logarithmic left axis; values of zero or less leave a gap."""
+        """Make the left axis logarithmic or linear; values of zero or less leave a gap."""
         self.is_log = on
         axis = self._plot.getAxis("left")
         axis.setLogMode(False, on)
@@ -106,23 +106,23 @@ class CurveChart(Chart):
         self.renew()
 
     def set_caption(self, text: str) -> None:
-        """Names the quantity inside the chart, where an axis is too short for it."""
+        """Name the quantity inside the chart, if its axis is too short for a label."""
         self._caption.setText(text, color=self.colors().muted)
 
     def caption_height(self) -> int:
-        """Pixels that the caption takes at the top, 0 without one."""
+        """Return the height of the caption in pixels, 0 without one."""
         return theme.Size.CAPTION + theme.Spacing.S if self._caption.text.strip() else 0
 
     def set_scale(self, scale: float) -> None:
-        """What values are multiplied with on the axis."""
+        """Multiply values by a factor on the axis."""
         self._plot.getAxis("left").setScale(scale)
 
     def show_steps_axis(self, visible: bool) -> None:
-        """Whether the steps are written below."""
+        """Show or hide the step numbers."""
         self._plot.showAxis("bottom", visible)
 
     def follow(self, leader: CurveChart) -> None:
-        """Shows the same steps as another chart."""
+        """Show the same steps as another chart."""
         self._leader = leader
         self._box.setLimits(xMin=None, xMax=None)  # those of the leader hold
         leader._box.sigXRangeChanged.connect(lambda: self.set_x_range(*leader.x_range()))
@@ -131,7 +131,7 @@ class CurveChart(Chart):
     # --- range --------------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """The curves have changed."""
+        """Repaint after the curves have changed."""
         for trace in self._traces:
             trace.renew()
         self.set_silent(self.span() is None)
@@ -141,7 +141,7 @@ class CurveChart(Chart):
         self._fit_height()
 
     def show_all(self) -> None:
-        """Shows all steps, and those to come."""
+        """Show all steps, including future ones."""
         if self._leader is not None:
             self._leader.show_all()
             return
@@ -150,20 +150,20 @@ class CurveChart(Chart):
         self._fit_height()
 
     def zoom(self, factor: float) -> None:
-        """Shows `factor` times as many steps around the middle."""
+        """Show `factor` times as many steps around the middle."""
         low, high = self.x_range()
         half, middle = factor * (high - low) / 2, (low + high) / 2
         self._set_following(False)
         self.set_x_range(middle - half, middle + half)
 
     def pan(self, share: float) -> None:
-        """Moves on by a share of the steps that are shown."""
+        """Move by a share of the visible steps."""
         low, high = self.x_range()
         self._set_following(False)
         self.set_x_range(low + share * (high - low), high + share * (high - low))
 
     def span(self) -> tuple[float, float] | None:
-        """First and last step of all curves, None without any."""
+        """Return the first and the last step of all curves, None without any."""
         ends = [
             (trace.curve.steps[0], trace.curve.steps[-1])
             for trace in self._traces
@@ -185,7 +185,7 @@ class CurveChart(Chart):
         self.set_x_range(low - pad, high + pad + after)
 
     def _after(self, span: float) -> float:
-        """Steps that are left free behind the last one: for its dot and mark, and for letters of runs."""
+        """Return the number of steps to keep free after the last one, for marks and letters."""
         room = tags.room() if self.has_letters else _LAST
         return span * room / (max(self._box.width(), 2.0 * room) - room)
 
@@ -219,7 +219,7 @@ class CurveChart(Chart):
             self.following_changed.emit()
 
     def repaint_all(self) -> None:
-        """Takes the colours of the theme in force."""
+        """Apply the colors of the theme."""
         super().repaint_all()
         self._plot.getAxis("left").setWidth(axis_width())
         for trace in getattr(self, "_traces", []):

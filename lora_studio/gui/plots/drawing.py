@@ -1,4 +1,4 @@
-"""Which curves stand in the two charts of a training, and how they look."""
+"""The curves of the two charts of a training run, and their styles."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def _role(name: str) -> Callable[[ColorPalette], str]:
 
 
 def _series(index: int) -> Callable[[ColorPalette], str]:
-    """Colours of other runs; the first two of the set are those of the loss and the eval loss."""
+    """Return the color of another run; the first two belong to loss and eval loss."""
     return lambda palette: palette.series[2 + index]
 
 
 class Drawing:
-    """Fills a chart of the loss and a strip of another quantity with the curves of runs."""
+    """Fills the loss chart and a strip with another quantity."""
 
     def __init__(self, chart: CurveChart, strip: CurveChart, run: RunCurves) -> None:
-        """The run in the foreground; others come with `set_others`."""
+        """Draw one run in the foreground."""
         self.chart, self.strip, self.run = chart, strip, run
         self.others: list[RunCurves] = []
         self.share = 0.04
@@ -46,17 +46,17 @@ class Drawing:
         self._build()
 
     def set_others(self, runs: Sequence[RunCurves]) -> None:
-        """Runs in the background, each in a colour of its own and with a letter."""
+        """Draw runs in the background, each with a color and a letter."""
         self.others = list(runs[:MOST_OTHERS])
         self._build()
 
     def set_smoothing(self, share: float) -> None:
-        """Smoothed lines average over this share of all steps; 0: there are none."""
+        """Average smoothed lines over this share of all steps; 0 turns smoothing off."""
         self.share = share
         self._build()
 
     def set_measure(self, name: str) -> None:
-        """What the strip shows; "" for nothing."""
+        """Set the quantity of the strip; "" hides it."""
         self.measure = measures.get_measure(name) if name else None
         if self.measure is not None:
             self.strip.set_caption(tr(self.measure.label))
@@ -64,20 +64,20 @@ class Drawing:
         self._build()
 
     def renew(self) -> None:
-        """The runs have changed: the upper chart shows it, the lower one with `renew_strip`."""
+        """Update the upper chart; `renew_strip` updates the lower one."""
         self.chart.marks.set_marks(self.run.marks)
         self.chart.renew()
 
     def renew_strip(self) -> None:
-        """Shows the runs as they are in the lower chart."""
+        """Update the lower chart."""
         self.strip.renew()
 
     def width_for(self, curve: Curve) -> int:
-        """Points that a smoothed line averages over."""
+        """Return the number of points that a smoothed line averages over."""
         return max(_NARROWEST, round(self.share * len(curve.steps))) if self.share else 0
 
     def shown(self) -> list[Trace]:
-        """The traces whose values are read out, the run in the foreground first."""
+        """Return the traces to read values from, foreground first."""
         return [
             trace
             for chart in (self.chart, self.strip)
@@ -86,7 +86,7 @@ class Drawing:
         ]
 
     def entries(self) -> list[Entry]:
-        """The legend."""
+        """Return the entries of the legend."""
         found: list[Entry] = [(tr("loss"), "━", _role("loss"))]
         if len(self.run.evaluations):
             found.append((tr("eval loss"), "●", _role("evaluation")))
@@ -138,7 +138,7 @@ class Drawing:
         width: float,
         index: int | None = None,
     ) -> list[Trace]:
-        """A line; over its raw values, thin and pale, where it is jagged and in the foreground."""
+        """Return a line, over its pale raw values if it is jagged and in the foreground."""
         curve = run.steps.curve(measure.name)
         tag = "" if index is None else _letter(index)
         name = _of(tr(measure.inline), tag)

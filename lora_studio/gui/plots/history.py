@@ -1,4 +1,4 @@
-"""What a training measured, by step: kept whole, read thinned, at a cost that does not grow with it."""
+"""Metrics of a training run by step, stored in full and thinned for drawing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _BLOCKS_PER_COLUMN = 4
 
 
 class _Growing:
-    """An array that makes room for half as much again when it is full."""
+    """An array that grows by half when it is full."""
 
     def __init__(self, fill: float = math.nan, size: int = 0) -> None:
-        """Begins with `size` values `fill`."""
+        """Create it with `size` values of `fill`."""
         self._room: Values = np.full(max(256, size), fill)
         self.size = size
 
@@ -46,13 +46,13 @@ class _Growing:
 
 
 class MetricHistory:
-    """Quantities by ascending step; one that was not measured at a step is NaN there.
+    """Quantities by ascending step; missing values are NaN.
 
     Adding a point costs an append to a list; arrays grow by many at once, or when somebody looks.
     """
 
     def __init__(self) -> None:
-        """Nothing measured yet."""
+        """Create an empty history."""
         self._pending: list[tuple[float, Mapping[str, float | None]]] = []
         self._steps = _Growing()
         self._columns: dict[str, _Growing] = {}
@@ -63,7 +63,7 @@ class MetricHistory:
         return self._steps.size
 
     def add(self, step: float, values: Mapping[str, float | None]) -> None:
-        """Adds a point. A step not after the last one replaces the tail: training was resumed."""
+        """Add a point; a step that isn't after the last one replaces the tail (training resumed)."""
         self._pending.append((step, values))
         if (
             len(self._pending) >= _MOST_PENDING
@@ -71,7 +71,7 @@ class MetricHistory:
             self.flush()
 
     def fill(self, columns: Mapping[str, MetricColumn]) -> None:
-        """Takes whole columns at once, into an empty history."""
+        """Fill an empty history with whole columns."""
         known = {name: column for name, column in columns.items() if len(column)}
         every = [np.frombuffer(column.steps, np.int64) for column in known.values()]
         steps = np.unique(np.concatenate(every)) if every else np.empty(0)
@@ -83,39 +83,39 @@ class MetricHistory:
             self._columns[name].extend(values)
 
     def clear(self) -> None:
-        """Forgets all points and quantities; curves that were handed out are empty from now on."""
+        """Remove all points and quantities; existing curves become empty."""
         self._pending = []
         self._cut(0)
         self._columns = {}
 
     def cut_after(self, step: float) -> None:
-        """Forgets the points after a step."""
+        """Remove the points after a step."""
         self._cut(int(np.searchsorted(self.steps, step, "right")))
 
     @property
     def steps(self) -> Values:
-        """All steps, ascending."""
+        """All steps in ascending order."""
         self.flush()
         return self._steps.values
 
     @property
     def names(self) -> list[str]:
-        """Quantities that were measured at least once, in the order they came."""
+        """Quantities that were measured, in order of appearance."""
         self.flush()
         return list(self._columns)
 
     def values(self, name: str) -> Values:
-        """One value for each step."""
+        """Return one value per step."""
         self.flush()
         column = self._columns.get(name)
         return column.values if column else np.full(self._steps.size, np.nan)
 
     def curve(self, name: str) -> Curve:
-        """A quantity as it is drawn."""
+        """Return a quantity for drawing."""
         return self._curves.setdefault(name, Curve(self, name))
 
     def nearest(self, step: float) -> int | None:
-        """Index of the point closest to a step, None without points."""
+        """Return the index of the point nearest to a step, None without points."""
         steps = self.steps
         if not len(steps):
             return None
@@ -124,7 +124,7 @@ class MetricHistory:
         return min(around, key=lambda index: abs(float(steps[index]) - step))
 
     def flush(self) -> None:
-        """Moves what was added into the arrays."""
+        """Move added points into the arrays."""
         if not self._pending:
             return
         pending, self._pending = self._pending, []
@@ -135,7 +135,7 @@ class MetricHistory:
                 begin = end
 
     def _extend(self, points: list[tuple[float, Mapping[str, float | None]]]) -> None:
-        """Appends points by ascending step."""
+        """Append points with ascending steps."""
         steps = np.array([step for step, _ in points], np.float64)
         if self._steps.size and steps[0] <= self._steps.values[-1]:
             self._cut(int(np.searchsorted(self._steps.values, steps[0])))
@@ -163,14 +163,14 @@ def _column(name: str, points: Iterable[Mapping[str, float | None]], count: int)
 
 
 class Curve:
-    """One quantity with what makes drawing it cheap: a pyramid of extremes, and running sums.
+    """One quantity with a pyramid of extremes and running sums, so that drawing is cheap.
 
     Level k holds the lowest and highest value of blocks of 8^(k+1) points; the sums give the mean
     of any window from two of their entries. Both grow with the history and are never made anew.
     """
 
     def __init__(self, history: MetricHistory, name: str) -> None:
-        """Use `History.curve`."""
+        """Use `MetricHistory.curve` instead."""
         self.history, self.name = history, name
         self._sums, self._counts = _Growing(0.0, 1), _Growing(0.0, 1)
         self._levels: list[tuple[_Growing, _Growing]] = []
@@ -186,7 +186,7 @@ class Curve:
         return self.history.values(self.name)
 
     def cut(self, size: int) -> None:
-        """Forgets what was made of points from `size` on."""
+        """Forget what was computed from points after `size`."""
         for sums in (self._sums, self._counts):
             sums.cut(size + 1)
         for number, level in enumerate(self._levels):
@@ -194,7 +194,7 @@ class Curve:
                 extremes.cut(size // _FACTOR ** (number + 1))
 
     def thinned(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
-        """Points to draw between two steps: all, or the extremes in each of `columns` columns.
+        """Return the points to draw between two steps: all, or the extremes per column.
 
         No peak is lost. One point on either side is included, so that a line goes on to the edge.
         """
@@ -216,7 +216,7 @@ class Curve:
         return x, y
 
     def smoothed(self, low: float, high: float, columns: int, width: int) -> tuple[Values, Values]:
-        """Means over `width` points around some points between two steps, at most one a column.
+        """Return means over `width` points between two steps, at most one per column.
 
         Narrower at the ends; what is not finite is skipped.
         """
@@ -230,14 +230,14 @@ class Curve:
         return steps[index], self.mean_at(index, max(width, (last - first) // columns))
 
     def condensed(self, most: int) -> list[tuple[int, float]]:
-        """Steps with their values, or with means where there are more than `most`."""
+        """Return steps and values, or means if there are more than `most`."""
         if not len(self.steps):
             return []
         x, y = self.smoothed(self.steps[0], self.steps[-1], most, 1)
         return [(int(step), float(value)) for step, value in zip(x, y, strict=True)]
 
     def mean_at(self, index: npt.NDArray[np.int64], width: int) -> Values:
-        """The mean over `width` points around each of some points."""
+        """Return the mean over `width` points around each of some points."""
         self._grow_sums()
         half, size = width // 2, len(self.steps)
         low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, size)
@@ -248,7 +248,7 @@ class Curve:
         return result
 
     def _extremes(self, first: int, last: int, columns: int) -> tuple[Values, Values, Values]:
-        """The blocks that some points lie in: step of the first point, lowest and highest value."""
+        """Return the first step and the extremes of each block of points."""
         level, block = -1, 1
         while (last - first) >= columns * _BLOCKS_PER_COLUMN * block * _FACTOR:
             level, block = level + 1, block * _FACTOR

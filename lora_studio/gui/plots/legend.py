@@ -1,4 +1,4 @@
-"""Names of the curves beside marks in their colours."""
+"""The legend of a chart: marks in the colors of the curves, with names."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Entry = tuple[str, str, Callable[[ColorPalette], str]]
 
 
 class Legend(QWidget):
-    """Entries in a row that goes on below where it is full."""
+    """Entries side by side, wrapping into more rows."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Create an empty legend."""
         super().__init__(parent)
         self._flow = FlowLayout(self, Spacing.L)
         self._keys: list[_Key] = []
 
     def set_entries(self, entries: Sequence[Entry]) -> None:
-        """Replaces all entries; does nothing where they are the same."""
+        """Replace all entries; does nothing if they are equal."""
         if [key.entry[:2] for key in self._keys] == [entry[:2] for entry in entries]:
             return
         for key in self._keys:
@@ -39,7 +39,7 @@ class Legend(QWidget):
             key.show()
 
     def names(self) -> list[str]:
-        """The names shown."""
+        """Return the shown names."""
         return [key.entry[0] for key in self._keys]
 
 

@@ -1,4 +1,4 @@
-"""Histogram of the row lengths of a dataset, with the cut-off as a line to drag."""
+"""A histogram of row lengths with a draggable limit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _BINS = 48
 
 
 class LengthData:
-    """Counts of a measured dataset at any length, between its edges by a straight line."""
+    """Row and token counts of a dataset by length, interpolated between edges."""
 
     def __init__(self, measured: events.LengthsMeasured) -> None:
-        """Takes the counts as a worker gives them."""
+        """Take the counts that a worker measured."""
         self.rows, self.tokens = measured.rows, measured.tokens
         self.trained_tokens = measured.trained_tokens
         self.percentiles = measured.percentiles
@@ -40,18 +40,18 @@ class LengthData:
         )
 
     def over(self, limit: float) -> tuple[float, float]:
-        """Shares of rows longer than a limit and of trained tokens behind it, each from 0 to 1."""
+        """Return the shares of rows above a limit and of trained tokens beyond it, each from 0 to 1."""
         rows = float(np.interp(limit, self._at, self._rows))
         trained = float(np.interp(limit, self._at, self._trained))
         return rows / max(1, self.rows), trained / max(1, self.trained_tokens)
 
     def binned(self, edges: Values) -> Values:
-        """Number of rows between neighbouring edges."""
+        """Return the number of rows between neighboring edges."""
         return -np.diff(np.interp(edges, self._at, self._rows))
 
 
 class LengthHistogram(QWidget):
-    """Rows by their number of tokens.
+    """Shows the rows by number of tokens.
 
     Signals:
         limit_chosen(int): the line was dropped, moved by key, or fitted to the longest row.
@@ -60,7 +60,7 @@ class LengthHistogram(QWidget):
     limit_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until lengths are set."""
+        """Create an empty histogram."""
         super().__init__(parent)
         self._lengths: LengthData | None = None
         self._limit = 2048
@@ -87,24 +87,24 @@ class LengthHistogram(QWidget):
         self._show_sentence()
 
     def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
-        """How long the rows are; None while nobody knows."""
+        """Set the measured lengths; None while unknown."""
         self._lengths = LengthData(measured) if measured is not None and measured.rows else None
         self._bin()
         self._show_sentence()
 
     def set_limit(self, limit: int, too_long: Literal["cut", "skip"] = "cut") -> None:
-        """The cut-off in tokens and what happens to a longer row; tells nobody."""
+        """Set the limit in tokens and what happens to longer rows, without emitting a signal."""
         if (limit, too_long) != (self._limit, self._too_long):
             self._limit, self._too_long = limit, too_long
             self._bin()
             self._show_sentence()
 
     def limit(self) -> int:
-        """The cut-off in tokens."""
+        """The limit in tokens."""
         return self._limit
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows move the line by 8 tokens, with Shift by 1, Page Up and Down by 512."""
+        """Move the line by 8 tokens with the arrow keys, by 1 with Shift, by 512 with Page Up and Down."""
         fine = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         move = {
             Qt.Key.Key_Left: -1 if fine else -GRAIN,
@@ -137,14 +137,14 @@ class LengthHistogram(QWidget):
         return max(16, GRAIN * round(x / GRAIN))
 
     def _fitting(self) -> int:
-        """The shortest limit that cuts nothing, divisible by 8."""
+        """Return the lowest limit that truncates nothing, divisible by 8."""
         longest = self._lengths.longest if self._lengths else 16
         return max(16, GRAIN * -(-longest // GRAIN))
 
     # --- what is shown ------------------------------------------------------------------------
 
     def _bin(self) -> None:
-        """Counts the rows; a few giants and a limit far beyond the longest row stay outside."""
+        """Count the rows per bar; a few very long rows may fall outside."""
         longest = self._lengths.longest if self._lengths else 1
         common = self._lengths.percentiles.get(99, longest) if self._lengths else 1
         reach = longest if longest <= 3 * common else 2 * common

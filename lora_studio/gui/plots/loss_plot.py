@@ -1,4 +1,4 @@
-"""Live curves of a training: the loss over a strip of one further quantity, beside earlier runs."""
+"""Live curves of a training run: the loss, one further quantity, and earlier runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REDRAW_EVERY = 250
 
 
 class LossPlot(QWidget):
-    """Takes a point per event and paints on a timer, and only when there is something new.
+    """Adds a point per event and repaints on a timer when there is something new.
 
     Signals:
         save_picture_clicked, save_values_clicked: the user wants the curves as a file.
@@ -50,7 +50,7 @@ class LossPlot(QWidget):
     save_values_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until the first event."""
+        """Create an empty plot."""
         super().__init__(parent)
         self.run = RunCurves(tr("this run"))
         self.others: list[RunCurves] = []
@@ -77,17 +77,17 @@ class LossPlot(QWidget):
     # --- data ---------------------------------------------------------------------------------
 
     def take(self, event: object) -> None:
-        """Adds what an event of the run tells."""
+        """Add the data of an event."""
         if self.run.take(event):
             self._changed()
 
     def set_notes(self, steps: Sequence[int]) -> None:
-        """Marks the steps that the user has said something about."""
+        """Mark the steps that have a note of the user."""
         if self.run.set_notes(steps):
             self._changed()
 
     def clear(self) -> None:
-        """Starts over, without the runs beside."""
+        """Remove all data and other runs."""
         self.run.clear()
         self.set_others([])
         self.read_at(None)
@@ -95,7 +95,7 @@ class LossPlot(QWidget):
         self._changed()
 
     def set_others(self, runs: Sequence[RunCurves]) -> None:
-        """Shows other runs beside this one, in an order that decides their colours."""
+        """Show other runs for comparison; their order decides the colors."""
         self.others = list(runs)
         self.drawing.set_others(self.others)
         self._redraw()
@@ -103,7 +103,7 @@ class LossPlot(QWidget):
     # --- reading out --------------------------------------------------------------------------
 
     def read_at(self, step: float | None) -> None:
-        """Shows the values nearest to a step; None: nothing is read out."""
+        """Show the values nearest to a step; None hides them."""
         source = self._source()
         index = None if step is None else source.steps.nearest(step)
         at = None if index is None else float(source.steps.steps[index])
@@ -118,7 +118,7 @@ class LossPlot(QWidget):
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and Right read out point by point, Home and End the first and last; + - 0 zoom."""
+        """Read values with the arrow keys, Home and End; zoom with +, - and 0."""
         if not self._read_by_key(event) and not self._zoom_by_key(event):
             super().keyPressEvent(event)
 
@@ -163,7 +163,7 @@ class LossPlot(QWidget):
         return True
 
     def _source(self) -> RunCurves:
-        """The run whose steps are read: this one as soon as it has any."""
+        """Return the run whose steps are read: this one if it has any."""
         return next((run for run in (self.run, *self.others) if len(run.steps)), self.run)
 
     def _values(self, at: float) -> list[ReadoutValue]:
@@ -187,19 +187,19 @@ class LossPlot(QWidget):
     # --- painting -----------------------------------------------------------------------------
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Catches up with what came while the plot was hidden."""
+        """Draw what arrived while the plot was hidden."""
         super().showEvent(event)
         if self._new:
             self._redraw()
 
     def hideEvent(self, event: QHideEvent) -> None:
-        """Nobody looks: no painting."""
+        """Stop repainting."""
         super().hideEvent(event)
         self._timer.stop()
         self._strip_timer.stop()
 
     def redraw_now(self) -> None:
-        """Paints what is new without waiting for the timer."""
+        """Repaint without waiting for the timer."""
         self._timer.stop()
         if self._new:
             self._redraw()
@@ -223,7 +223,7 @@ class LossPlot(QWidget):
         self._describe()
 
     def entries(self) -> list[Entry]:
-        """The legend: curves, then marks."""
+        """Return the legend: curves, then marks."""
         marks: list[Entry] = [
             (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _colour_of_mark(kind))
             for kind in self.run.mark_kinds()
@@ -301,7 +301,7 @@ def _colour_of_mark(kind: str) -> Callable[[theme.ColorPalette], str]:
 
 
 def _value_at(curve: Curve, step: float, width: int, reach: float | None) -> float | None:
-    """The value nearest to a step, a mean over `width` points; None where there is none near."""
+    """Return the value nearest to a step (a mean over `width` points), None if there is none near."""
     index = curve.history.nearest(step)
     if index is None:
         return None

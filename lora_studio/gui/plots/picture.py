@@ -1,4 +1,4 @@
-"""The curves of a training as a picture of any size, in the colours of either theme."""
+"""Renders the curves of a training run as a picture of any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCALE = 2.0
 def picture(
     shown: Drawing, size: QSize, palette: ColorPalette, title: str, entries: list[Entry]
 ) -> QImage:
-    """What two charts show, with a title and a legend; `size` is in pixels of the picture."""
+    """Return a picture of two charts with title and legend; `size` is in pixels."""
     image = QImage(size, QImage.Format.Format_RGB32)
     image.setDevicePixelRatio(SCALE)
     image.fill(QColor(palette.card))
@@ -37,7 +37,7 @@ def picture(
 
 
 def _charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
-    """The same charts once more, in other colours and of another size."""
+    """Return copies of the charts in other colors and another size."""
     holder = QWidget()
     layout = QVBoxLayout(holder)
     layout.setContentsMargins(0, 0, 0, 0)
@@ -68,7 +68,7 @@ def _charts(shown: Drawing, size: QSize, palette: ColorPalette) -> QWidget:
 def _write_head(
     painter: QPainter, width: int, palette: ColorPalette, title: str, entries: list[Entry]
 ) -> int:
-    """Title and legend; returns where the charts begin."""
+    """Paint title and legend; return where the charts start."""
     painter.setFont(theme.body_font(Size.SECTION, bold=True))
     painter.setPen(QColor(palette.text))
     line = QRectF(Spacing.L, Spacing.L, width - 2 * Spacing.L, 20)

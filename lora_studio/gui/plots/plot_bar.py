@@ -1,4 +1,4 @@
-"""The row above the curves of a training: what is shown, how smooth, beside what, and saving it."""
+"""The controls above the curves of a training run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USUAL = 4
 
 
 class PlotBar(QWidget):
-    """Controls alone; whoever owns it draws.
+    """Offers quantity, smoothing, comparison and export; its owner draws.
 
     Signals:
         measure_chosen(name): what the strip below the loss shows; "" for nothing.
@@ -37,7 +37,7 @@ class PlotBar(QWidget):
     compare_chosen = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Offers the learning rate alone until others have been measured."""
+        """Offer the learning rate until others have been measured."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.strip.setAccessibleName(tr("Below the loss"))
@@ -64,11 +64,11 @@ class PlotBar(QWidget):
     # --- what is shown ------------------------------------------------------------------------
 
     def measure(self) -> str:
-        """The quantity chosen for the strip."""
+        """The quantity of the strip."""
         return str(self.strip.currentData() or "")
 
     def offer(self, names: Iterable[str]) -> None:
-        """Quantities that the strip can show; the chosen one stays."""
+        """Offer quantities for the strip; the chosen one stays."""
         wanted = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
         wanted[:-1] = measures.sorted_names(wanted[:-1])
         if wanted == [self.strip.itemData(n) for n in range(self.strip.count())]:
@@ -84,13 +84,13 @@ class PlotBar(QWidget):
             self.measure_chosen.emit(self.measure())
 
     def share(self) -> float:
-        """What smoothed lines average over, as a share of all steps."""
+        """Return the share of all steps that smoothed lines average over."""
         return SMOOTHING[self.smoothing.value()]
 
     # --- other runs ---------------------------------------------------------------------------
 
     def set_runs(self, runs: list[tuple[str, str]]) -> None:
-        """The runs that can be shown beside this one: a key and the words for each."""
+        """Offer runs for comparison: a key and a title each."""
         menu = self._menu(self.compare)
         menu.clear()
         self._ticked = [key for key in self._ticked if key in dict(runs)]
@@ -108,17 +108,17 @@ class PlotBar(QWidget):
             menu.addAction(tr("None")).triggered.connect(self.untick)
 
     def ticked(self) -> list[str]:
-        """Keys of the runs shown beside this one."""
+        """Return the keys of the checked runs."""
         return list(self._ticked)
 
     def untick(self) -> None:
-        """No other runs."""
+        """Uncheck all runs."""
         if self._ticked:
             self._ticked = []
             self.compare_chosen.emit([])
 
     def drop(self, key: str) -> None:
-        """One of the other runs is not shown: it has nothing to show."""
+        """Uncheck a run that has nothing to show."""
         if key in self._ticked:
             self._tick(key, False)
 

@@ -1,4 +1,4 @@
-"""The values at one step, in a small card over a chart, away from where the hand is."""
+"""A card over a chart with the values at one step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lora_studio.gui.theme import Spacing
 
 @dataclass(frozen=True)
 class ReadoutValue:
-    """One line: what it is, its value in words, and a mark in the colour of its curve."""
+    """A line of the readout: name, value as text, and a mark in the color of its curve."""
 
     name: str
     text: str
@@ -28,7 +28,7 @@ class Readout(QFrame):
     """Floats in an upper corner of a chart."""
 
     def __init__(self, chart: CurveChart) -> None:
-        """Hidden until there is something to read; leaves the chart's caption to be seen."""
+        """Create it hidden, below the caption of the chart."""
         super().__init__(chart)
         self.setProperty("surface", "card")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -43,11 +43,11 @@ class Readout(QFrame):
         self.hide()
 
     def text(self) -> str:
-        """What is read out, as one sentence; empty when nothing is."""
+        """The shown values as one sentence, "" while hidden."""
         return self._words
 
     def show_values(self, head: str, values: list[ReadoutValue], *, at: float) -> None:
-        """Shows a heading and values: on the right, where losses leave most room, or on the left where
+        """Show a heading and values, on the right, or on the left where
         the step that is read out would be covered."""
         self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
         ink = theme.current().text
@@ -68,12 +68,12 @@ class Readout(QFrame):
         self.raise_()
 
     def clear(self) -> None:
-        """Nothing is read out."""
+        """Hide the readout."""
         self._words = ""
         self.hide()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Stays in its corner when the chart changes its size."""
+        """Stay in the corner when the chart is resized."""
         if event.type() == QEvent.Type.Resize and self.isVisible():
             self._place()
         return super().eventFilter(watched, event)
@@ -87,6 +87,6 @@ class Readout(QFrame):
         )
 
     def _right(self) -> int:
-        """Where it begins at the right: the letters of runs stay to be seen."""
+        """Return the left edge if it is on the right, beside the letters of runs."""
         letters = tags.room() if self._chart.has_letters else 0
         return self._chart.width() - self.width() - Spacing.M - letters

@@ -1,4 +1,4 @@
-"""The curves of one run, made of its events: live, or read again from its folder."""
+"""The curves of one run, built from its events."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ STEP_FIELDS = (
 
 
 class RunCurves:
-    """Two histories, of training steps and of evaluations, and what happened on the way."""
+    """The histories of training steps and evaluations, and marks of what happened."""
 
     def __init__(self, name: str = "") -> None:
-        """`name` tells the run from others."""
+        """Create empty curves of a run called `name`."""
         self.name = name
         self.steps, self.evaluations = MetricHistory(), MetricHistory()
         self._marks: list[tuple[float, MarkKind]] = []
@@ -28,7 +28,7 @@ class RunCurves:
 
     @classmethod
     def of_series(cls, name: str, found: MetricSeries) -> RunCurves:
-        """The curves of a run that was read as a whole."""
+        """Return the curves of a run that was read completely."""
         made = cls(name)
         columns = {name: found.columns()[name] for name in STEP_FIELDS if name in found.columns()}
         made.steps.fill({**columns, **found.figures})
@@ -36,7 +36,7 @@ class RunCurves:
         return made
 
     def take(self, event: object) -> bool:
-        """Adds what an event tells; whether it told anything."""
+        """Add the data of an event; return whether it had any."""
         match event:
             case events.StepDone():
                 values = {name: getattr(event, name) for name in STEP_FIELDS}
@@ -57,32 +57,32 @@ class RunCurves:
         return True
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Remove everything."""
         self.steps.clear()
         self.evaluations.clear()
         self._marks, self._kinds, self._notes = [], {}, ()
 
     @property
     def marks(self) -> list[tuple[float, MarkKind]]:
-        """What happened, and what the user has said something about, each with its step."""
+        """Return what happened and the user's notes, each with its step."""
         return [*((step, "note") for step in self._notes), *self._marks]
 
     def set_notes(self, steps: Iterable[float]) -> bool:
-        """The steps that the user has said something about; whether they are others than before."""
+        """Set the steps with notes; return whether they changed."""
         before, self._notes = self._notes, tuple(steps)
         return self._notes != before
 
     def mark_kinds(self) -> list[MarkKind]:
-        """What happened at least once, in the order of first times."""
+        """Return what happened at least once, in order of first occurrence."""
         noted: list[MarkKind] = ["note"] if self._notes else []
         return [*self._kinds, *noted]
 
     def marks_near(self, step: float, reach: float) -> list[MarkKind]:
-        """What happened within `reach` steps of one, each kind once."""
+        """Return what happened within `reach` steps of a step, each kind once."""
         return list(dict.fromkeys(kind for at, kind in self.marks if abs(at - step) <= reach))
 
     def _begin(self, step: int) -> None:
-        """Training starts, or goes on after `step` steps: what an attempt did beyond is gone."""
+        """Remove everything after `step`: training starts or resumes there."""
         self._rewind(step)
         if step:
             self._mark(step, "resumed")

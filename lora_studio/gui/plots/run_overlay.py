@@ -1,4 +1,4 @@
-"""Curves of several runs in one chart, on a quantity of choice, read out side by side."""
+"""Curves of several runs in one chart, with a choice of quantity."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _LOWEST = 110
 
 
 def letter_color(index: int) -> Callable[[ColorPalette], str]:
-    """The colour of a run by its place among those shown."""
+    """Return the color of a run by its index."""
     return lambda palette: palette.series[index]
 
 
 class RunOverlay(QWidget):
-    """The runs all alike, each with a letter and a colour.
+    """Shows each run with a letter and a color.
 
     Signals:
         measure_changed(name): another quantity is shown.
@@ -53,7 +53,7 @@ class RunOverlay(QWidget):
     measure_changed = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until runs are ticked."""
+        """Create an empty chart."""
         super().__init__(parent)
         self.runs: list[RunCurves] = []
         self._reading: float | None = None
@@ -88,17 +88,17 @@ class RunOverlay(QWidget):
 
     @property
     def measure(self) -> str:
-        """The quantity that is shown; of evaluations with `eval:` before its name."""
+        """The shown quantity; `eval:` precedes the name of an evaluation."""
         return str(self.choice.currentData() or "loss")
 
     def show_measure(self, name: str) -> None:
-        """Shows a quantity, if the runs have it."""
+        """Show a quantity if the runs have it."""
         if (index := self.choice.findData(name)) >= 0:
             self.choice.setCurrentIndex(index)
             self._chosen()
 
     def set_runs(self, runs: Sequence[RunCurves]) -> None:
-        """The runs to show, in an order that decides letters and colours."""
+        """Set the runs; their order decides letters and colors."""
         self.runs = list(runs[:MOST])
         self._offer()
         self._draw()
@@ -107,7 +107,7 @@ class RunOverlay(QWidget):
     # --- reading out --------------------------------------------------------------------------
 
     def read_at(self, step: float | None) -> None:
-        """Shows the values of every run near a step; None: nothing is read out."""
+        """Show the values of every run near a step; None hides them."""
         drawn = [trace for trace in self.chart.traces if trace.title and len(trace.curve.steps)]
         if step is None or not drawn:
             self._reading = None
@@ -129,7 +129,7 @@ class RunOverlay(QWidget):
         self.readout.show_values(head, values, at=at)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and Right read out step by step, Home and End the first and last; + - 0 zoom."""
+        """Read values with the arrow keys, Home and End; zoom with +, - and 0."""
         if not self._read_by_key(event.key()) and not self._zoom_by_key(event.text()):
             super().keyPressEvent(event)
 
@@ -283,7 +283,7 @@ def _nearest(curve: Curve, step: float) -> float:
 
 
 def _value(trace: Trace, step: float) -> float | None:
-    """The value of a run at the step nearest to one, None where it had ended by then."""
+    """Return the value of a run nearest to a step, None if it had ended by then."""
     curve, steps = trace.curve, trace.curve.steps
     if not steps[0] <= step <= steps[-1] and not trace.sparse:
         return None

@@ -1,4 +1,4 @@
-"""The letters of runs behind the ends of their lines: colour alone tells not everybody."""
+"""Letters at the ends of lines, because color alone doesn't distinguish them for everyone."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _TRIES = 16
 
 
 def room() -> int:
-    """Pixels that a chart keeps free behind its lines."""
+    """Return the width in pixels that a chart keeps free after its lines."""
     return theme.Size.scaled(_SIDE) + _GAP
 
 
 class Tags(PixelItem):
-    """Letters that touch neither a line nor one another, as far as there is room."""
+    """Letters that overlap neither lines nor each other, as far as there is space."""
 
     def __init__(
         self, palette: Callable[[], ColorPalette], traces: Callable[[], Sequence[Trace]]
     ) -> None:
-        """`traces` are those that are drawn."""
+        """Label the drawn traces."""
         super().__init__(palette)
         self._traces = traces
 
     def boxes(self, transform: QTransform) -> list[tuple[Trace, QRectF]]:
-        """Where each letter stands, in pixels."""
+        """Return the box of each letter in pixels."""
         lines = [(trace, *trace.pixels(transform)) for trace in self._traces() if trace.isVisible()]
         tagged, ends = [], []
         for trace, px, py in lines:
@@ -59,7 +59,7 @@ class Tags(PixelItem):
 def placed(
     ends: Sequence[QPointF], lines: Sequence[tuple[Values, Values]], view: QRectF
 ) -> list[QRectF]:
-    """A box behind each end, from above to below as the ends are; those of runs that end alike stand
+    """Return a box behind each end, in the vertical order of the ends; those of equal ends are
     under one another, and all of them together are moved to where the fewest lines go through."""
     side = float(theme.Size.scaled(_SIDE))
     lefts = [min(end.x() + _GAP, view.right() - side) for end in ends]
@@ -83,7 +83,7 @@ def placed(
 
 
 def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
-    """The boxes that could cover one another, wherever they stand, in groups."""
+    """Yield groups of boxes that could overlap."""
     groups: list[list[int]] = []
     for index in sorted(range(len(lefts)), key=lambda index: lefts[index]):
         if groups and lefts[index] - lefts[groups[-1][-1]] < side:
@@ -94,7 +94,7 @@ def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
 
 
 def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
-    """Upper edges in the same order that are a side apart and inside the view, as far as they fit."""
+    """Return top edges in the same order, one side apart and inside the view if they fit."""
     lowest = view.bottom() - side * len(tops)
     moved: list[float] = []
     for number, top in enumerate(tops):
@@ -104,7 +104,7 @@ def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
 
 
 def _touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:
-    """How many lines go through a box."""
+    """Return the number of lines through a box."""
     columns = np.linspace(box.left(), box.right(), 5)
     found = 0
     for px, py in lines:

@@ -1,4 +1,4 @@
-"""What is drawn in a chart of curves: lines, dots and marks, thinned to the pixels there are."""
+"""The items of a curve chart: lines, dots and marks, thinned to the pixels available."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FIRST = 2.5
 
 @dataclass(frozen=True)
 class TraceStyle:
-    """How a curve is drawn: a role or colour of the palette, width in pixels, 0..1 of the colour."""
+    """The style of a curve: color, width in pixels and opacity."""
 
     color: Callable[[ColorPalette], str]
     width: float = 1.0
@@ -47,14 +47,14 @@ class TraceStyle:
 
 
 def mixed(color: str, background: str, strength: float) -> QColor:
-    """`strength` parts of a colour on a background."""
+    """Return a color mixed with its background; `strength` is from 0 to 1."""
     top, bottom = QColor(color), QColor(background)
     parts = zip(top.getRgb()[:3], bottom.getRgb()[:3], strict=True)  # type: ignore[index]  # a tuple, typed as an object
     return QColor(*(round(strength * a + (1 - strength) * b) for a, b in parts))
 
 
 class PixelItem(pg.GraphicsObject):
-    """Covers the whole view and is painted in pixels."""
+    """An item that covers the view and is painted in pixels."""
 
     def __init__(self, palette: Callable[[], ColorPalette]) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class Trace(PixelItem):
 
 
 def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
-    """Pairs of a lowest and a highest value, as the line that touches both in each pixel column.
+    """Draw pairs of extremes as one vertical line per pixel column.
 
     Filled rectangles take less than half the time of that line.
     """
@@ -216,12 +216,12 @@ _ASIDE: dict[MarkKind, float] = {"paused": -_MARK - 1, "resumed": _MARK + 1}
 
 
 def mark_color(kind: MarkKind, palette: ColorPalette) -> str:
-    """The colour of a kind of mark."""
+    """Return the color of a kind of mark."""
     return str(getattr(palette, _MARK_ROLES[kind]))
 
 
 class TraceMarkers(PixelItem):
-    """Shapes along the lower edge: what happened at a step; notes hang from the upper one."""
+    """Marks of events along the lower edge, and of notes along the upper edge."""
 
     def __init__(self, palette: Callable[[], ColorPalette]) -> None:
         super().__init__(palette)
@@ -262,7 +262,7 @@ class TraceMarkers(PixelItem):
 
 
 def mark_shape(kind: MarkKind) -> QPainterPath:
-    """The outline of a mark around its middle."""
+    """Return the outline of a mark around its center."""
     path, r = QPainterPath(), _MARK
     match kind:
         case "checkpoint":
@@ -283,7 +283,7 @@ def mark_shape(kind: MarkKind) -> QPainterPath:
 
 
 def _apart(pixels: Values) -> list[float]:
-    """Ascending places without those that would lie on the one before."""
+    """Return ascending positions without overlapping ones."""
     kept: list[float] = []
     slots = np.unique(np.round(pixels / _MARK_GAP), return_index=True)[1]
     for x in pixels[slots]:

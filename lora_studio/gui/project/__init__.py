@@ -1,1 +1,1 @@
-"""The open project: state, undo, lock, commands, what will run and what it will take."""
+"""The open project: state, undo, lock, commands, run preview and memory plan."""

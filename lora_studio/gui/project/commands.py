@@ -1,4 +1,4 @@
-"""New, open, sample, save, save as: what the menu and Home do with projects."""
+"""Project commands of menu and Home: new, open, locate, sample, save as."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from lora_studio.gui.project.state import ProjectState
 
 
 class ProjectCommands(QObject):
-    """Asks for names and places with dialogs over the window; acts on the project state."""
+    """Opens dialogs over the window and acts on the project state."""
 
     def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
-        """`window` is what the dialogs belong to."""
+        """Create it; dialogs belong to `window`."""
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
 
     def new(self) -> None:
-        """Asks for a name and a place."""
+        """Ask for name and folder of a new project."""
         dialog = NewProjectDialog(self._preferences.new_project_parent(), self._window)
         dialog.chosen.connect(self._create)
         dialog.open()
 
     def ask_to_open(self) -> None:
-        """Asks for a project file."""
+        """Ask for a project file and open it."""
         start = self._state.draft.folder or self._preferences.new_project_parent()
         self._choose(tr("Open project"), start).fileSelected.connect(
             lambda name: self._state.open(Path(name))
         )
 
     def locate(self, lost: Path) -> None:
-        """Asks where a recent project is now."""
+        """Ask where a moved project is now."""
         start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
         title = tr("Locate {name}").format(name=lost.stem)
         self._choose(title, start).fileSelected.connect(
@@ -47,7 +47,7 @@ class ProjectCommands(QObject):
         )
 
     def open_moved(self, lost: Path, file: Path) -> None:
-        """Opens a project in its new place, and forgets the old one."""
+        """Open a moved project and forget its old path."""
         if self._state.open(file):
             self._preferences.remove_recent_project(lost)
 
@@ -60,7 +60,7 @@ class ProjectCommands(QObject):
         return dialog
 
     def open_sample(self) -> None:
-        """Copies the sample project to where the user's projects are, once, and opens it."""
+        """Open the sample project, which is copied to the user's projects once."""
         target = paths.data_folder() / "Sample project"
         try:
             if not any(target.glob(f"*{SUFFIX}")):
@@ -73,7 +73,7 @@ class ProjectCommands(QObject):
         self._state.open(target)
 
     def save_as(self) -> None:
-        """Asks for a name and a place for a copy, and goes on with it."""
+        """Ask for name and folder of a copy, and continue with the copy."""
         folder = self._state.draft.folder
         parent_folder = folder.parent if folder else self._preferences.new_project_parent()
         dialog = NewProjectDialog(parent_folder, self._window, title=tr("Save as"))
@@ -81,7 +81,7 @@ class ProjectCommands(QObject):
         dialog.open()
 
     def show_folder(self) -> None:
-        """Opens the project's folder in the system's file manager."""
+        """Open the project's folder in the file manager."""
         if self._state.draft.folder is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._state.draft.folder)))
 

@@ -1,4 +1,4 @@
-"""The sources of a dataset as plain values: what a project file keeps and undo compares."""
+"""Dataset sources as plain values, as project files and undo store them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Plain = dict[str, Any]
 
 
 def plain(value: object) -> list[Plain]:
-    """Whatever a draft holds as sources; entries that are none are left out."""
+    """Return the valid sources of a draft."""
     if not isinstance(value, list | tuple):
         return []
     return [made for item in value if (made := _one(item))]
 
 
 def spelled(path: Path, folder: Path | None) -> str:
-    """A path as the project names it: relative to its folder when it lies inside."""
+    """Return a path relative to the project's folder if it is inside."""
     if folder is not None and path.is_relative_to(folder):
         return Path(os.path.relpath(path, folder)).as_posix()
     return str(path)
 
 
 def with_added(value: object, paths: Iterable[str]) -> list[Plain]:
-    """The sources and, behind them, those of the paths that are not among them yet."""
+    """Return the sources with new paths appended."""
     sources = plain(value)
     for path in paths:
         if path and all(source["path"] != path for source in sources):
@@ -37,7 +37,7 @@ def with_added(value: object, paths: Iterable[str]) -> list[Plain]:
 
 
 def with_changed(value: object, index: int, **fields: Any) -> list[Plain]:
-    """The sources with some fields of one changed; a field at its default drops out."""
+    """Return the sources with some fields of one changed; default values are dropped."""
     sources = plain(value)
     changed = sources[index] | fields
     sources[index] = {
@@ -50,12 +50,12 @@ def with_changed(value: object, index: int, **fields: Any) -> list[Plain]:
 
 
 def without(value: object, index: int) -> list[Plain]:
-    """The sources but for one."""
+    """Return the sources without one of them."""
     return [source for number, source in enumerate(plain(value)) if number != index]
 
 
 def moved(sources: Sequence[Plain], folder: Path) -> list[Plain]:
-    """The sources for a project elsewhere: those that lie in `folder` by their full path."""
+    """Return the sources for a copy of the project elsewhere, with full paths to `folder`."""
     return [
         source | {"path": str(folder / source["path"])}
         if (folder / source["path"]).exists()
@@ -65,23 +65,23 @@ def moved(sources: Sequence[Plain], folder: Path) -> list[Plain]:
 
 
 def is_hub(source: Plain) -> bool:
-    """Whether a source is spelled as a dataset on the hub."""
+    """Return whether a source is a dataset on the hub."""
     return DataSource(path=source["path"]).is_hub
 
 
 def rows_per_epoch(sources: Sequence[Plain], used: Sequence[int]) -> int:
-    """Rows that one epoch sees: those used of each source, times its weight."""
+    """Return the rows of one epoch: used rows of each source times its weight."""
     return sum(round(count * weight(item)) for count, item in zip(used, sources, strict=False))
 
 
 def weight(source: Plain) -> float:
-    """How often a row is seen in an epoch; 1 where the draft holds no number."""
+    """Return how often a row is seen per epoch; 1 if the draft has no number."""
     value = source.get("weight", 1.0)
     return float(value) if isinstance(value, int | float) else 1.0
 
 
 def narrowed(dataset: DatasetSpec, fields: Iterable[str]) -> DatasetSpec:
-    """The dataset with only these fields set, so that a change of another asks nothing anew."""
+    """Return the dataset with only these fields set, so that other changes ask nothing again."""
     return DatasetSpec(**{name: getattr(dataset, name) for name in fields})
 
 

@@ -1,4 +1,4 @@
-"""The training that the open project describes, as the arithmetic of its memory and time takes it."""
+"""The input of the memory and time estimate, from the open project."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lora_studio.gui.project.state import ProjectState
 
 
 def of(state: ProjectState, precision: str = "") -> MemoryPlan | None:
-    """The plan, also with another precision than the project's.
+    """Return the memory plan, optionally with another precision.
 
     None while a value is invalid, or model or device are not known yet.
 
@@ -54,7 +54,7 @@ def of(state: ProjectState, precision: str = "") -> MemoryPlan | None:
 
 
 def settings(state: ProjectState) -> model_fit.FitSettings | None:
-    """How training would go with any other model; None while a value is invalid or no device known."""
+    """Return the training settings for any model; None if a value is invalid or no device is known."""
     model, lora, dataset, training = (
         state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
     )  # fmt: skip
@@ -72,14 +72,14 @@ def settings(state: ProjectState) -> model_fit.FitSettings | None:
 
 
 def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
-    """The model with the size of this very adapter, at once where widths alone tell it; else as the
+    """Return the model with the adapter's size: exact if widths alone determine it, else as the
     engine counted it last."""
     found = adapter_size.count(model, lora)
     return model if found is None else model.model_copy(update={"adapter": found})
 
 
 def device(state: ProjectState) -> events.Device | None:
-    """The device that the project trains on; the first one while its setting names none."""
+    """Return the device that the project trains on, by default the first."""
     if (found := state.facts.devices) is None:
         return None
     return pick_device(found, str(state.get("model", "device"))) or pick_device(found, "auto")

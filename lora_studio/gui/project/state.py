@@ -1,4 +1,4 @@
-"""The open project as the window sees it: every change undoable, saved by itself, checked at once."""
+"""The open project: undoable changes, autosave and problems."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AUTOSAVE_DELAY = 800
 
 @dataclass
 class ProjectFacts:
-    """The latest answers of the inspector and of the run; None while there is none."""
+    """The latest answers of the inspector; None while there is none."""
 
     model: events.ModelInspected | None = None
     dataset: events.DatasetInspected | None = None
@@ -81,7 +81,7 @@ class ProjectState(QObject):
     run_changed = Signal()
 
     def __init__(self, messages: Messages | None = None, parent: QObject | None = None) -> None:
-        """Starts with an untitled project that has no file."""
+        """Start with an untitled project that has no file."""
         super().__init__(parent)
         self.messages = messages or Messages(self)
         self.draft = Draft()
@@ -102,11 +102,11 @@ class ProjectState(QObject):
     # --- one project after another ------------------------------------------------------------
 
     def new(self) -> None:
-        """An untitled project with default values."""
+        """Start an untitled project with default values."""
         self._take(Draft())
 
     def open(self, path: Path) -> bool:
-        """Opens a project file or folder; False, with a message, when there is none."""
+        """Open a project file or folder; on failure, post a message and return False."""
         try:
             draft = project.load(path.absolute())
         except ProblemError as error:
@@ -116,7 +116,7 @@ class ProjectState(QObject):
         return True
 
     def create(self, folder: Path, name: str) -> bool:
-        """Makes a project in a folder and opens it; False, with a message, when it cannot."""
+        """Create a project in a folder and open it; on failure, post a message and return False."""
         try:
             draft = project.create(folder.absolute(), name)
         except ProblemError as error:
@@ -126,14 +126,14 @@ class ProjectState(QObject):
         return True
 
     def make_read_only(self, why: Problem) -> None:
-        """From now on the project's file is not written, for a reason that is told as a problem."""
+        """Stop saving the project, for a reason that is reported as a problem."""
         if self.draft.read_only is None:
             self.draft.read_only = why
         self.draft.loaded_problems.append(why)
         self.check_again()
 
     def save(self, path: Path | None = None) -> bool:
-        """Writes the project file; False, with a message, when that fails."""
+        """Save the project file; on failure, post a message and return False."""
         self._autosave.stop()
         try:
             written = self.draft.save(path)
@@ -147,7 +147,7 @@ class ProjectState(QObject):
         return True
 
     def save_as(self, folder: Path, name: str) -> bool:
-        """Writes the project to a folder of its own and goes on with that copy.
+        """Save a copy in a folder of its own and continue with it.
 
         Files beside the old project are named by their full path from now on. Runs stay behind.
         """
@@ -173,7 +173,7 @@ class ProjectState(QObject):
 
     @property
     def dirty(self) -> bool:
-        """Whether there are changes that are in no file yet."""
+        """Whether there are unsaved changes."""
         return not self.undo.isClean()
 
     @property
@@ -183,29 +183,29 @@ class ProjectState(QObject):
 
     @property
     def runs_folder(self) -> Path | None:
-        """Where the project's runs are, None while it has no file."""
+        """The folder of the project's runs, None without a file."""
         return self.draft.folder / "runs" if self.draft.folder else None
 
     # --- values -------------------------------------------------------------------------------
 
     def about(self, step: Step, field: str) -> FieldFacts:
-        """Title, help, unit, bounds and default of a field."""
+        """Return title, help, unit, bounds and default of a field."""
         return tell_facts(SPECS[step], field)
 
     def get(self, step: Step, field: str) -> Any:
-        """The value of a field as it stands, valid or not."""
+        """Return the value of a field, valid or not."""
         return self.draft.get(step, field)
 
     def is_set(self, step: Step, field: str) -> bool:
-        """Whether the field has a value of its own rather than its default."""
+        """Return whether the field has a value of its own."""
         return field in self.draft.values[step]
 
     def set(self, step: Step, field: str, value: Any) -> None:
-        """Changes one field; undone as one step together with edits of it just before."""
+        """Change one field; consecutive edits of it are one undo step."""
         self.change(self.about(step, field).title, [(step, field, value)])
 
     def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
-        """Changes several fields as one step of undo; values that stay the same do not count.
+        """Change several fields as one undo step, skipping equal values.
 
         `merges`: with the same change just before, as while a slider moves.
         """
@@ -219,18 +219,18 @@ class ProjectState(QObject):
             self.undo.push(Edit(self._put, title, before, real, merges=merges))
 
     def restore_history(self, kept: UndoStack) -> None:
-        """Everything can be undone and redone that could be in another window on the same project."""
+        """Restore the undo history of another window on the same project."""
         restore(self.undo, kept, self._put, self._title)
 
     def _title(self, edit: Edit) -> str:
-        """In the language in force, where an edit is about one field alone."""
+        """Return the title of an edit in the current language."""
         match edit.fields():
             case [(step, name)]:
                 return self.about(step, name).title
         return edit.text()
 
     def ollama_host(self) -> str:
-        """Where Ollama is asked for: empty means this computer.
+        """Return the address of Ollama; "" means this computer.
 
         An address with a password stands in this process's environment only, which workers that
         are at work already do not see.
@@ -238,7 +238,7 @@ class ProjectState(QObject):
         return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
 
     def spec(self, step: Step) -> Spec | None:
-        """The spec of a step with absolute paths, None while a value in it is invalid."""
+        """Return the spec of a step with absolute paths, None if a value in it is invalid."""
         if step not in self._specs:  # asked some hundred times with every edit
             self._specs[step] = self.draft.spec(step)
         return self._specs[step]
@@ -246,7 +246,7 @@ class ProjectState(QObject):
     # --- problems and facts -------------------------------------------------------------------
 
     def problems(self, step: Step | None = None, field: str | None = None) -> list[Problem]:
-        """Every problem there is, or those of one step or field."""
+        """Return all problems, or those of one step or field."""
         return [
             problem
             for problem in self._problems
@@ -255,13 +255,13 @@ class ProjectState(QObject):
         ]
 
     def report(self, source: str, problems: Sequence[Problem]) -> None:
-        """Problems that only a worker or a page can see; they stay until `source` reports anew."""
+        """Set the problems that `source`, such as a worker or a page, reports."""
         if list(problems) != self._reported.get(source, []):
             self._reported[source] = list(problems)
             self.check_again()
 
     def check_again(self) -> None:
-        """Looks for problems, the disk included, and tells when there are others than before."""
+        """Check the project, including the disk, and emit `problems_changed` if problems changed."""
         self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
         found = checks.check(self.draft)
         found += _each_once(item for source in self._reported.values() for item in source)
@@ -270,18 +270,18 @@ class ProjectState(QObject):
             self.problems_changed.emit(found)
 
     def set_answer(self, event: object) -> None:
-        """Keeps what a worker found out."""
+        """Store an answer of a worker."""
         if name := self.facts.store(event):
             self.facts_changed.emit(name)
 
     def forget(self, name: str) -> None:
-        """Drops an answer that is no longer true; `name` is that of the attribute of `facts`."""
+        """Drop an outdated answer; `name` is an attribute of `facts`."""
         if getattr(self.facts, name) is not None:
             setattr(self.facts, name, None)
             self.facts_changed.emit(name)
 
     def set_run(self, run: RunFolder | None, running: str = "", *, stopping: bool = False) -> None:
-        """The run that merging and export work on, and the kind of job under way or ending."""
+        """Set the run that merging and export use, and the kind of the running job."""
         if (run, running, stopping) != (self.run, self.running, self.stopping):
             self.run, self.running, self.stopping = run, running, stopping
             self.run_changed.emit()
@@ -344,7 +344,7 @@ class ProjectState(QObject):
 
 
 def _each_once(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems that several questions ran into, once each, as an error where one of them said so."""
+    """Return problems without duplicates, as an error if one of them is."""
     kept: dict[tuple[str, Text], Problem] = {}
     for problem in problems:
         key = problem.code, problem.what

@@ -1,4 +1,4 @@
-"""Edits of a project: done, undone, merged with their like, and carried over to another window."""
+"""Undoable edits of a project, which can be carried over to another window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Put = Callable[[Sequence[Change]], None]
 
 
 class Edit(QUndoCommand):
-    """One or more fields at once; edits of one and the same field in a row become one."""
+    """A change of one or more fields; consecutive edits of the same field merge."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Edit(QUndoCommand):
         merges: bool = False,
         asleep: bool = False,
     ) -> None:
-        """`before` and `after` are about the same fields. `merges`: with the same ones just before.
+        """Create an edit; `before` and `after` have the same fields. `merges`: with the same edit just before.
 
         While it is `asleep` it changes nothing, whatever its stack does with it.
         """
@@ -51,50 +51,50 @@ class Edit(QUndoCommand):
             self._put(self.before)
 
     def id(self) -> int:
-        """Qt merges neighbours with the same id; -1 stands alone, as does each change of a list."""
+        """Return an ID; Qt merges neighbors with the same ID, and -1 never merges."""
         held = any(isinstance(value, list | tuple) for _, _, value in self.after)
         if self.asleep or held or (len(self.after) != 1 and not self.merges):
             return -1
         return hash(tuple(self.fields())) & 0x3FFFFFFF
 
     def mergeWith(self, other: QUndoCommand) -> bool:
-        """Takes over the newer value of the same field."""
+        """Merge a newer edit of the same field."""
         if not isinstance(other, Edit) or other.fields() != self.fields():
             return False
         self.after = other.after
         return True
 
     def fields(self) -> list[tuple[Step, str]]:
-        """What it is about."""
+        """Return the changed fields."""
         return [(step, name) for step, name, _ in self.after]
 
 
 @dataclass(frozen=True)
 class UndoStack:
-    """What a stack holds, and how many of its edits are done: those after `place` can be redone."""
+    """The edits of an undo stack; those from `position` on can be redone."""
 
     edits: tuple[Edit, ...]
-    place: int
+    position: int
 
 
 def history(stack: QUndoStack) -> UndoStack:
-    """What can be undone and redone."""
+    """Return the edits of a stack."""
     found = (stack.command(index) for index in range(stack.count()))
     return UndoStack(tuple(edit for edit in found if isinstance(edit, Edit)), stack.index())
 
 
-def restore(stack: QUndoStack, kept: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:
-    """Fills an empty stack with what another one held; values stay as they are and count as saved.
+def restore(stack: QUndoStack, saved: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:
+    """Fill an empty stack with the edits of another; values don't change and count as saved.
 
     `titled` names each edit anew.
     """
     copies = [
         Edit(put, titled(edit), edit.before, edit.after, merges=edit.merges, asleep=True)
-        for edit in kept.edits
+        for edit in saved.edits
     ]
     for edit in copies:
         stack.push(edit)
-    while stack.index() > kept.place:
+    while stack.index() > saved.position:
         stack.undo()
     stack.setClean()
     for edit in copies:

@@ -1,1 +1,1 @@
-"""Reusable controls; they know neither pages nor the window."""
+"""Reusable widgets that know neither pages nor the window."""

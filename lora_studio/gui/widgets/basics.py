@@ -1,4 +1,4 @@
-"""The plain parts that everything else is made of: words, cards, buttons, a flowing layout."""
+"""Basic widgets: labels, buttons, cards, rows, columns and a flow layout."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _Box = TypeVar("_Box", bound=QBoxLayout)
 
 
 def restyle(widget: QWidget) -> None:
-    """Makes the style sheet look at a widget's properties again."""
+    """Apply the style sheet again after a property has changed."""
     widget.style().unpolish(widget)
     widget.style().polish(widget)
     widget.update()
 
 
 def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QLabel:
-    """Words in one of the roles of the style sheet; never rich text, so any text is safe."""
+    """Return a plain-text label in a role of the style sheet."""
     made = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
     made.setProperty("role", role)
     if QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft:
@@ -61,7 +61,7 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
 
 
 def set_role(target: QLabel, role: LabelRole) -> None:
-    """Gives words another role."""
+    """Change the role of a label."""
     if target.property("role") != role:
         target.setProperty("role", role)
         restyle(target)
@@ -75,7 +75,7 @@ def button(
     kind: Literal["", "primary", "danger", "link"] = "",
     role: Role | None = None,
 ) -> QPushButton:
-    """A push button; `icon` is a name of the set."""
+    """Return a push button; `icon` is a name of the icon set."""
     made = QPushButton(text, autoDefault=False)
     if kind:
         made.setProperty("kind", kind)
@@ -89,7 +89,7 @@ def button(
 def tool_button(
     icon: str, tip: str, on_click: Callable[[], object] | None = None, *, role: Role = "muted"
 ) -> QToolButton:
-    """A small button with an icon only; `tip` is its tooltip and its accessible name."""
+    """Return a button with only an icon; `tip` is its tooltip and accessible name."""
     made = QToolButton(autoRaise=True)
     made.setToolTip(tip)
     made.setAccessibleName(tip)
@@ -110,34 +110,34 @@ def folder_button(folder: Callable[[], Path | None]) -> QPushButton:
 
 
 def row(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.S) -> QHBoxLayout:
-    """Side by side; None is a stretch, a number a distance."""
+    """Return a horizontal layout; None is a stretch, a number is spacing in pixels."""
     return _filled(QHBoxLayout(), parts, spacing)
 
 
 def column(*parts: QWidget | QLayout | int | None, spacing: int = Spacing.ROW) -> QVBoxLayout:
-    """One above the other; None is a stretch, a number a distance."""
+    """Return a vertical layout; None is a stretch, a number is spacing in pixels."""
     return _filled(QVBoxLayout(), parts, spacing)
 
 
 def titled(title: str, part: QWidget) -> QWidget:
-    """A part with its name above it."""
+    """Return a widget with a title above it."""
     made = QWidget()
     made.setLayout(column(label(title, "label"), part, spacing=Spacing.XS))
     return made
 
 
 def line() -> QFrame:
-    """A thin horizontal rule."""
+    """Return a thin horizontal line."""
     made = QFrame()
     made.setProperty("surface", "line")
     return made
 
 
 class Card(QFrame):
-    """A surface with a title and a column of parts."""
+    """A card with a title and a column of widgets."""
 
     def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
-        """`body` takes the parts; `head` the title and whatever stands beside it."""
+        """Create the card; `head` holds the title, `body` the widgets."""
         super().__init__(parent)
         self.setProperty("surface", "card")
         outer = QVBoxLayout(self)
@@ -157,7 +157,7 @@ class Card(QFrame):
         outer.addLayout(self.body)
 
     def add(self, *parts: QWidget | QLayout) -> None:
-        """Puts parts below one another."""
+        """Append widgets or layouts."""
         for part in parts:
             if isinstance(part, QLayout):
                 self.body.addLayout(part)
@@ -166,10 +166,10 @@ class Card(QFrame):
 
 
 class CollapsibleSection(QWidget):
-    """A section that stays folded until someone asks for more."""
+    """A section that can be folded."""
 
     def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
-        """Folded at first; `body` takes the parts."""
+        """Create the section folded; `body` holds the widgets."""
         super().__init__(parent)
         self._opener = button(
             title or tr("More"), self._toggle, kind="link", icon="chevron-right", role="accent"
@@ -187,7 +187,7 @@ class CollapsibleSection(QWidget):
         self._inner.hide()
 
     def add(self, *parts: QWidget | QLayout) -> None:
-        """Puts parts below one another."""
+        """Append widgets or layouts."""
         for part in parts:
             if isinstance(part, QLayout):
                 self.body.addLayout(part)
@@ -195,11 +195,11 @@ class CollapsibleSection(QWidget):
                 self.body.addWidget(part)
 
     def is_open(self) -> bool:
-        """Whether the parts are shown."""
+        """Return whether the section is open."""
         return not self._inner.isHidden()
 
     def set_open(self, opened: bool) -> None:
-        """Shows or hides the parts."""
+        """Open or fold the section."""
         self._inner.setVisible(opened)
         self._opener.setChecked(opened)
         set_icon(self._opener, "chevron-down" if opened else "chevron-right", "accent")
@@ -209,7 +209,7 @@ class CollapsibleSection(QWidget):
 
 
 class EmptyState(QWidget):
-    """What belongs here, one button, one example."""
+    """A placeholder with a text, a button and an example."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class EmptyState(QWidget):
         example: str = "",
         parent: QWidget | None = None,
     ) -> None:
-        """All in the middle of the room there is."""
+        """Center the parts."""
         super().__init__(parent)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Spacing.XL, Spacing.XL, Spacing.XL, Spacing.XL)
@@ -240,12 +240,12 @@ class EmptyState(QWidget):
 
 
 class FlowLayout(QLayout):
-    """Side by side, going on in the next row where the width ends; mirrored from right to left."""
+    """A layout that wraps into more rows; mirrored in right-to-left languages."""
 
     def __init__(
         self, parent: QWidget | None = None, spacing: int = Spacing.S, *, at_end: bool = False
     ) -> None:
-        """No margins of its own. `at_end` pushes each row to where lines of text end."""
+        """Create the layout without margins; `at_end` aligns rows at the end of the line."""
         super().__init__(parent)
         self._at_end = at_end
         self.setContentsMargins(0, 0, 0, 0)
@@ -253,7 +253,7 @@ class FlowLayout(QLayout):
         self._items: list[QLayoutItem] = []
 
     def addWidget(self, widget: QWidget) -> None:
-        """Adds a widget behind the last.
+        """Append a widget.
 
         WORKAROUND: Qt's own `addWidget` makes the item in C++, and shiboken may forget such an item
         while it lives, whenever it takes a holder of this layout for gone: asked for its size, it raises
@@ -263,47 +263,47 @@ class FlowLayout(QLayout):
         self.addItem(QWidgetItem(widget))
 
     def addItem(self, item: QLayoutItem) -> None:
-        """Qt's way to add."""
+        """Append an item."""
         self._items.append(item)
 
     def count(self) -> int:
-        """Number of items."""
+        """Return the number of items."""
         return len(self._items)
 
     def itemAt(self, index: int) -> QLayoutItem | None:
-        """An item, or None behind the last."""
+        """Return an item, or None past the end."""
         return self._items[index] if 0 <= index < len(self._items) else None
 
     def takeAt(self, index: int) -> QLayoutItem | None:
-        """Removes an item."""
+        """Remove and return an item."""
         return self._items.pop(index) if 0 <= index < len(self._items) else None
 
     def expandingDirections(self) -> Qt.Orientation:
-        """Takes no more than it needs."""
+        """Return that the layout doesn't expand."""
         return Qt.Orientation(0)
 
     def hasHeightForWidth(self) -> bool:
-        """Narrower means higher."""
+        """Return that the height depends on the width."""
         return True
 
     def heightForWidth(self, width: int) -> int:
-        """The height at a width."""
+        """Return the height for a width."""
         return self._place(QRect(0, 0, width, 0), move=False)
 
     def setGeometry(self, rect: QRect) -> None:
-        """Places the items."""
+        """Arrange the items."""
         super().setGeometry(rect)
         self._place(rect, move=True)
 
     def sizeHint(self) -> QSize:
-        """All in one row."""
+        """Return the size of a single row."""
         shown = self._shown()
         width = sum(item.sizeHint().width() + self.spacing() for item in shown)
         height = max((item.sizeHint().height() for item in shown), default=0)
         return QSize(max(0, width - self.spacing()), height)
 
     def minimumSize(self) -> QSize:
-        """One item per row."""
+        """Return the size with one item per row."""
         result = QSize()
         for item in self._shown():
             result = result.expandedTo(item.minimumSize())
@@ -327,7 +327,7 @@ class FlowLayout(QLayout):
         return max(0, y - self.spacing() - rect.y())
 
     def _rows(self, width: int) -> list[list[QLayoutItem]]:
-        """What stands side by side, row by row."""
+        """Return the items of each row."""
         rows: list[list[QLayoutItem]] = []
         taken = 0
         for item in self._shown():
@@ -346,7 +346,7 @@ class FlowLayout(QLayout):
 
 
 def flowing(*parts: QWidget) -> QWidget:
-    """Side by side where lines of text end, in several rows where there is no room for one."""
+    """Return widgets in a wrapping row, aligned at the end of the line."""
     made = QWidget()
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)

@@ -15,7 +15,7 @@ _WIDEST = 16_777_215
 
 
 class ResponsiveColumns(QWidget):
-    """Keeps the upper edges in line; either part may be a widget or a layout."""
+    """Two widgets or layouts, aligned at the top."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class ResponsiveColumns(QWidget):
         right_width: int = 0,
         parent: QWidget | None = None,
     ) -> None:
-        """`stretch` divides the width; a part with 0 takes only what it needs.
+        """Create the columns; `stretch` divides the width, 0 takes the minimum.
 
         `right_width` pixels, more where text is larger, are what the right part gets beside the left one; below it, it is as
         wide as there is room.
@@ -41,17 +41,17 @@ class ResponsiveColumns(QWidget):
             self._box.addWidget(part, share)
 
     def minimumSizeHint(self) -> QSize:
-        """The wider of the two: below that nothing helps."""
+        """Return the width of the wider part."""
         left, right = self._widths()
         return QSize(max(left, self._wanted() or right), self._box.minimumSize().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Side by side as soon as both fit."""
+        """Rearrange the columns."""
         super().resizeEvent(event)
         self._arrange()
 
     def event(self, event: QEvent) -> bool:
-        """What stands inside may need more room than before, or less."""
+        """Rearrange the columns when a part changes its size."""
         done = super().event(event)
         if event.type() == QEvent.Type.LayoutRequest:
             self._arrange()

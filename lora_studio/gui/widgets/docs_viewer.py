@@ -1,4 +1,4 @@
-"""Shows the document that explains the settings, at one of its sections."""
+"""The settings reference in a window of its own."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _WIDTH, _HEIGHT, _LIST_WIDTH = 880, 620, 210
 
 
 class DocsViewer(QDialog):
-    """Topics to the left, their text to the right. The window behind stays usable."""
+    """Lists topics on the left and shows the document on the right; it is not modal."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """At its beginning."""
+        """Create the viewer at the first topic."""
         super().__init__(parent)
         self.setWindowTitle(tr("Settings reference"))
         self.resize(Size.scaled(_WIDTH), Size.scaled(_HEIGHT))
@@ -56,12 +56,12 @@ class DocsViewer(QDialog):
 
     @property
     def topic(self) -> str:
-        """The section that is shown."""
+        """The shown topic."""
         item = self.topics.currentItem()
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else ""
 
     def show_topic(self, topic: str) -> None:
-        """Shows a section."""
+        """Show a topic."""
         places = list(topics.topics())
         if topic in places:
             self.topics.setCurrentRow(places.index(topic))
@@ -78,7 +78,7 @@ class DocsViewer(QDialog):
         self._scroll(self.topic)
 
     def _find_headings(self) -> dict[str, int]:
-        """Where in the document each topic begins."""
+        """Return the position of each topic's heading."""
         found = {}
         block = self.page.document().begin()
         while block.isValid():
@@ -103,7 +103,7 @@ class DocsViewer(QDialog):
 
 
 class _Page(QTextBrowser):
-    """Text that says when it is laid out anew.
+    """A text browser that reports when it is resized.
 
     Signals:
         resized: every place in it is elsewhere now.
@@ -120,7 +120,7 @@ class _Page(QTextBrowser):
 
 
 def _give_air(document: QTextDocument) -> None:
-    """Distances between paragraphs, which Qt's Markdown has none of."""
+    """Add margins to paragraphs, which Qt's Markdown lacks."""
     cursor = QTextCursor(document)
     block = document.begin()
     while block.isValid():
@@ -134,7 +134,7 @@ def _give_air(document: QTextDocument) -> None:
 
 
 def show(topic: str, over: QWidget) -> DocsViewer:
-    """Opens the document over a window, or the one that is open there, at a topic."""
+    """Open the reference at a topic; reuse an open one."""
     window = over.window()
     viewer = window.findChild(DocsViewer) or DocsViewer(window)
     viewer.show()

@@ -1,4 +1,4 @@
-"""What is dragged here from a file manager."""
+"""Local files and folders of drag-and-drop events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lora_studio.core.project.project import SUFFIX
 
 
 def dropped_paths(event: QDropEvent) -> list[Path]:
-    """Every local file and folder of a drag; empty if something else is among them.
+    """Return all local paths of a drag, or none if it has anything else.
 
     A project is none of them: wherever it is dropped, it is opened.
     """
@@ -21,7 +21,7 @@ def dropped_paths(event: QDropEvent) -> list[Path]:
 
 
 def dropped_path(event: QDropEvent, kind: str = "any") -> Path | None:
-    """The one local path of a drag; `kind` is "file", "folder" or "any". None if it does not fit."""
+    """Return the only local path of a drag if it is of `kind` ("file", "folder" or "any")."""
     paths = dropped_paths(event)
     if len(paths) != 1:
         return None
@@ -30,7 +30,7 @@ def dropped_path(event: QDropEvent, kind: str = "any") -> Path | None:
 
 
 def dropped_project(event: QDropEvent) -> Path | None:
-    """The project that a drag is about: its file or its folder."""
+    """Return the project of a drag: its file or its folder."""
     urls = event.mimeData().urls()
     if len(urls) != 1 or not urls[0].isLocalFile():
         return None

@@ -22,7 +22,7 @@ Fact = tuple[str, str]
 
 
 def align_at_top(part: QLabel) -> None:
-    """Makes words selectable and puts them at the top of their place.
+    """Make a label selectable and align it at the top.
 
     Names beside values are made so, too: Qt lays out words that can be selected a pixel higher.
     """
@@ -32,10 +32,10 @@ def align_at_top(part: QLabel) -> None:
 
 
 class FactList(QWidget):
-    """A name to the left, its value to the right; values can be selected and copied."""
+    """Shows names on the left and selectable values on the right."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_facts`."""
+        """Create an empty list."""
         super().__init__(parent)
         self._labels: list[tuple[QLabel, QLabel]] = []
         self._grid = QGridLayout(self)
@@ -45,7 +45,7 @@ class FactList(QWidget):
         self._grid.setColumnStretch(1, 1)
 
     def show_facts(self, facts: Sequence[Fact]) -> None:
-        """Replaces all lines."""
+        """Replace all lines."""
         shown = [fact for fact in facts if fact[1]]
         while len(self._labels) < len(shown):
             self._add()
@@ -60,7 +60,7 @@ class FactList(QWidget):
         self.updateGeometry()
 
     def minimumSizeHint(self) -> QSize:
-        """With room for words that cannot be broken, such as names of models, within reason."""
+        """Reserve space for long words such as model names, within limits."""
         shown = [parts for parts in self._labels if not parts[0].isHidden()]
         widest = max((name.sizeHint().width() for name, _ in shown), default=0)
         longest = max(
@@ -77,7 +77,7 @@ class FactList(QWidget):
         return QSize(max(least.width(), needed), least.height())
 
     def facts(self) -> dict[str, str]:
-        """What is shown."""
+        """Return the shown names and values."""
         return {name.text(): value.text() for name, value in self._labels if not name.isHidden()}
 
     def _add(self) -> None:

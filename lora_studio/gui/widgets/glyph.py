@@ -1,4 +1,4 @@
-"""A sign with words beside it, so that a state never rests on colour alone; and words cut short."""
+"""Icons with text, so that no state relies on color alone, and elided labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _GLYPHS: dict[Role, str] = {
 
 
 class Glyph(QLabel):
-    """A small icon that is tinted again whenever the theme changes."""
+    """A small icon whose color follows the theme."""
 
     def __init__(self, name: str = "info", role: Role = "muted") -> None:
-        """`name` is one of the icon set."""
+        """Show an icon of the icon set."""
         super().__init__()
         self._name, self._role = name, role
         sized(self, width=16, height=16)
@@ -35,7 +35,7 @@ class Glyph(QLabel):
         self._paint()
 
     def set_glyph(self, name: str, role: Role) -> None:
-        """Another icon or colour."""
+        """Set another icon or color."""
         if (name, role) != (self._name, self._role):
             self._name, self._role = name, role
             self._paint()
@@ -45,10 +45,10 @@ class Glyph(QLabel):
 
 
 class StatusLabel(QWidget):
-    """A sentence with the sign of its gravity before it."""
+    """A text with an icon for its severity."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing is said yet."""
+        """Create it without text."""
         super().__init__(parent)
         self._glyph = Glyph()
         self._words = label(wrap=True)
@@ -58,41 +58,41 @@ class StatusLabel(QWidget):
         self.setLayout(layout)
 
     def say(self, text: str, role: Role = "muted", glyph: str = "") -> None:
-        """Words, and the role that gives sign and colour; body text stays in the text colour."""
+        """Show a text; the role decides icon and color."""
         self._glyph.set_glyph(glyph or _GLYPHS.get(role, "info"), role)
         self._words.setText(text)
         tint: LabelRole = role if role in ("error", "warn", "muted") else "body"
         set_role(self._words, tint)
 
     def text(self) -> str:
-        """What is said."""
+        """The shown text."""
         return self._words.text()
 
 
 class ElidedLink(QPushButton):
-    """A link that ends in … where there is no room for all its words."""
+    """A link that is elided when there is no space."""
 
     def __init__(self, text: str, tip: str) -> None:
-        """The tooltip says everything."""
+        """Create the link; the tooltip has the full text."""
         super().__init__(text, autoDefault=False)
         self.setProperty("kind", "link")
         self.setToolTip(tip)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
     def minimumSizeHint(self) -> QSize:
-        """A few letters."""
+        """Return the width of a few letters."""
         few = self.fontMetrics().averageCharWidth() * 8
         return QSize(min(few, self.sizeHint().width()), super().minimumSizeHint().height())
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Only what fits."""
+        """Paint what fits."""
         painter, option = QStylePainter(self), QStyleOptionButton()
         self.initStyleOption(option)
         option.text = self.shown_text()
         painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
 
     def shown_text(self) -> str:
-        """The words, or their beginning where there is no room for all."""
+        """Return the text as shown, elided if necessary."""
         lacking = self.sizeHint().width() - self.width()
         if lacking <= 0:  # fractions of a pixel are no reason to cut
             return self.text()
@@ -102,31 +102,31 @@ class ElidedLink(QPushButton):
 
 
 class ElidedLabel(QLabel):
-    """One line that ends in … where the room ends; the tooltip has all of it."""
+    """A one-line label that is elided; the tooltip has the full text."""
 
     def __init__(self, text: str = "", role: LabelRole = "body") -> None:
-        """Takes what room there is and can do with little."""
+        """Create a label that shrinks as needed."""
         super().__init__(text, textFormat=Qt.TextFormat.PlainText)
         self.full = ""  # what the tooltip says also where nothing is cut
         self.setProperty("role", role)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
     def minimumSizeHint(self) -> QSize:
-        """A few letters."""
+        """Return the width of a few letters."""
         return QSize(self.fontMetrics().averageCharWidth() * 6, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Offers the whole text where it is cut."""
+        """Set the tooltip if the text is elided."""
         super().resizeEvent(event)
         self._tell()
 
     def setText(self, text: str) -> None:
-        """Other words."""
+        """Set the text."""
         super().setText(text)
         self._tell()
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Only what fits; the middle goes, since names differ at their ends."""
+        """Paint what fits, eliding the middle, because names differ at their ends."""
         painter = QPainter(self)
         shown = self.fontMetrics().elidedText(
             self.text(), Qt.TextElideMode.ElideMiddle, self.width()

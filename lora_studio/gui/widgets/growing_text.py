@@ -1,4 +1,4 @@
-"""Read-only text as high as its words: for messages that grow while someone reads them."""
+"""Read-only text that grows with its content."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lora_studio.gui.theme import color, theme
 
 
 class GrowingText(QTextEdit):
-    """Plain words without a scroll bar of their own; selectable by mouse and keyboard."""
+    """Plain text without scroll bars, selectable by mouse and keyboard."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """`name` is what a screen reader says."""
+        """Create it; `name` is the accessible name."""
         super().__init__(parent)
         self._role = "text"
         self.setAccessibleName(name)
@@ -35,7 +35,7 @@ class GrowingText(QTextEdit):
         theme().changed.connect(self._tint)
 
     def show_text(self, text: str, role: str = "text") -> None:
-        """Other words; what both begin with is left as it is, so that a selection in it stays."""
+        """Replace the text but keep the common beginning, so that a selection in it stays."""
         now = self.toPlainText()
         if role != self._role:
             self._role = role
@@ -53,25 +53,25 @@ class GrowingText(QTextEdit):
         cursor.insertText(text, look)
 
     def text(self) -> str:
-        """The words."""
+        """Return the text."""
         return self.toPlainText()
 
     def sizeHint(self) -> QSize:
-        """As high as the words at this width."""
+        """Return the height of the text at this width."""
         return QSize(super().sizeHint().width(), self._height())
 
     def minimumSizeHint(self) -> QSize:
-        """A narrow column of the same words."""
+        """Return the size of a narrow column of the text."""
         return QSize(80, self._height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Another width, another height."""
+        """Update the height for the new width."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self._fit()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Scrolls what is around it."""
+        """Let the parent scroll."""
         event.ignore()
 
     def _height(self) -> int:

@@ -1,4 +1,4 @@
-"""What all tables of whole rows have in common."""
+"""What all tables with row selection have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW = 30
 
 
 def set_up(table: QTableView) -> None:
-    """Whole rows are chosen, one at a time, by mouse or arrow keys; Tab leaves the table.
+    """Select single rows by mouse or arrow keys; Tab leaves the table.
 
     No grid, no numbers at the left, rows of one height that grows with the text.
     """
@@ -32,7 +32,7 @@ def set_up(table: QTableView) -> None:
 
 
 def let_copy(table: QTableView, words: Callable[[QModelIndex], str] | None = None) -> None:
-    """Ctrl+C copies the chosen cells as a table for other programs, in the order that is seen.
+    """Copy the selected cells as tab-separated text with Ctrl+C, in visual order.
 
     `words` says what a cell is copied as, if not as it is shown.
     """

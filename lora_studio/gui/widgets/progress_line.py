@@ -1,4 +1,4 @@
-"""What a job does now, how far it is, and how long it still takes."""
+"""The progress of a job: stage, share and time left."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _UNITS = 1000
 
 
 class ProgressLine(QWidget):
-    """Words above a bar."""
+    """A text above a progress bar."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Unknown progress until told."""
+        """Create it with unknown progress."""
         super().__init__(parent)
         self.doing = label()
         self.left = label(role="muted")
@@ -30,7 +30,7 @@ class ProgressLine(QWidget):
         layout.addWidget(self.bar)
 
     def show_progress(self, doing: str, share: float | None, eta_s: float | None = None) -> None:
-        """`share` from 0 to 1, or None while nobody knows: then the bar stays empty and still."""
+        """Show a share from 0 to 1, or an empty bar for None."""
         self.doing.setText(doing)
         left = (
             tr("{time} left").format(time=tell(formatting.remaining(eta_s)))

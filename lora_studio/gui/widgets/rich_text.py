@@ -1,4 +1,4 @@
-"""Read-only text that is painted in the colours of the theme, and the formats it is painted with."""
+"""Read-only text in the colors of the theme, and its formats."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lora_studio.gui.theme import Size, color, monospace_family, theme
 
 
 class RichText(QTextEdit):
-    """Text that paints itself again when the theme changes; selectable, by keyboard too."""
+    """A text that repaints when the theme changes; selectable by keyboard too."""
 
     def __init__(self, paint: Callable[[], None], name: str) -> None:
-        """`name` is what a screen reader says; Tab leaves the text."""
+        """Create it; `name` is the accessible name, and Tab leaves the text."""
         super().__init__()
         self.setReadOnly(True)
         self.setTextInteractionFlags(
@@ -28,7 +28,7 @@ class RichText(QTextEdit):
         theme().changed.connect(paint)
 
     def emptied(self) -> QTextCursor:
-        """A cursor in the empty document."""
+        """Clear the document and return a cursor in it."""
         self.clear()
         return QTextCursor(self.document())
 
@@ -41,7 +41,7 @@ def words_in(
     italic: bool = False,
     mono: bool = False,
 ) -> QTextCharFormat:
-    """The look of words in a colour of the palette; `size` in pixels, that of body text by itself."""
+    """Return a character format in a color of the palette; `size` is in pixels."""
     made = QTextCharFormat()
     made.setForeground(color(role))
     made.setProperty(QTextCharFormat.Property.FontPixelSize, size or Size.BODY)
@@ -54,7 +54,7 @@ def words_in(
 
 
 def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
-    """A paragraph with room around it, in pixels."""
+    """Return a block format with margins in pixels."""
     made = QTextBlockFormat()
     made.setTopMargin(above)
     made.setBottomMargin(below)
@@ -65,7 +65,7 @@ def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
 def paragraph(
     cursor: QTextCursor, block: QTextBlockFormat, text: str, look: QTextCharFormat
 ) -> None:
-    """Writes a paragraph at the end of a document."""
+    """Write a paragraph at the end of a document."""
     if cursor.document().isEmpty() and cursor.position() == 0:
         cursor.setBlockFormat(block)
     else:

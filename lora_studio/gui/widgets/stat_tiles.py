@@ -1,4 +1,4 @@
-"""Figures of a job: a caption above each, digits of the same width so that nothing jumps."""
+"""Numbers of a job, each with a caption."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NOTHING = "–"
 
 
 class StatTile(QWidget):
-    """One figure with its name."""
+    """One number with its caption."""
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
-        """A dash until a value comes."""
+        """Show a dash until there is a value."""
         super().__init__(parent)
         self._name = name
         self.value = label(_NOTHING, "section")
@@ -33,19 +33,19 @@ class StatTile(QWidget):
         self.setAccessibleName(f"{name}: {_NOTHING}")
 
     def set_value(self, text: str) -> None:
-        """Words with their unit."""
+        """Set the value as text with its unit."""
         if text != self.value.text():
             self.value.setText(text or _NOTHING)
             self.setAccessibleName(f"{self._name}: {self.value.text()}")
 
 
 class StatTiles(QWidget):
-    """Figures in rows of equal columns."""
+    """Tiles in rows of equal columns."""
 
     def __init__(
         self, names: Mapping[str, str], columns: int, parent: QWidget | None = None
     ) -> None:
-        """`names` maps a key to the caption."""
+        """Create the tiles; `names` maps keys to captions."""
         super().__init__(parent)
         self.tiles = {key: StatTile(tr(name)) for key, name in names.items()}
         grid = QGridLayout(self)
@@ -58,15 +58,15 @@ class StatTiles(QWidget):
             grid.setColumnStretch(column, 1)
 
     def show_values(self, values: Mapping[str, str]) -> None:
-        """Changes the figures that are named."""
+        """Set the values of some tiles."""
         for key, text in values.items():
             self.tiles[key].set_value(text)
 
     def clear(self) -> None:
-        """Dashes everywhere."""
+        """Show a dash in all tiles."""
         for tile in self.tiles.values():
             tile.set_value("")
 
     def text(self, key: str) -> str:
-        """What a figure shows."""
+        """Return the text of a tile."""
         return self.tiles[key].value.text()

@@ -1,4 +1,4 @@
-"""Tab goes the way the eye goes, also through parts that were made later than their neighbours."""
+"""The Tab order follows the layout, whatever the order in which widgets were created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 
 def move_focus(window: QWidget, forwards: bool) -> bool:
-    """Gives the focus to the next, or the last, part of `window` that Tab stops at; False if none.
+    """Focus the next or previous Tab stop of `window`; return False if there is none.
 
     Parts follow one another as they are laid out; Qt's own order is that in which they were made.
 
@@ -43,7 +43,7 @@ def move_focus(window: QWidget, forwards: bool) -> bool:
 
 
 def focus_order(window: QWidget) -> list[QWidget]:
-    """Where Tab stops, from the first to the last."""
+    """Return the Tab stops from first to last."""
     return _stops(window, _places(window))
 
 
@@ -53,7 +53,7 @@ def _stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]
 
 
 def _chain(window: QWidget) -> list[QWidget]:
-    """Every part of a window, in Qt's order."""
+    """Return every widget of a window in Qt's order."""
     found: list[QWidget] = []
     widget = window.nextInFocusChain()
     while widget is not None and widget is not window:
@@ -63,7 +63,7 @@ def _chain(window: QWidget) -> list[QWidget]:
 
 
 def _places(window: QWidget) -> Callable[[QWidget], int]:
-    """What tells the place of a part among all that are laid out; one in no layout has its parent's."""
+    """Return a function that gives a widget's position in the layout."""
     places: dict[QWidget, int] = {}
 
     def walk(widget: QWidget) -> None:
@@ -96,7 +96,7 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
 
 
 def _policy(widget: QWidget) -> Qt.FocusPolicy:
-    """How a part takes the focus; of a group of buttons as whichever of them takes it most readily.
+    """Return the focus policy of a widget; a button group has the most permissive of its buttons.
 
     Once one of them has had the focus, Qt takes Tab from the others, and gives it back to none that is
     chosen by the program later.
@@ -110,7 +110,7 @@ def _policy(widget: QWidget) -> Qt.FocusPolicy:
 
 
 def _stands_back(widget: QWidget) -> bool:
-    """Whether another button of its group is the one that is chosen: the arrow keys lead here."""
+    """Return whether another button of its group is checked, from which arrow keys lead here."""
     group = widget.group() if isinstance(widget, QAbstractButton) else None
     chosen = group.checkedButton() if group is not None and group.exclusive() else None
     return chosen is not None and chosen is not widget and chosen.isEnabled()
@@ -134,7 +134,7 @@ def _parts(widget: QWidget) -> list[QWidget]:
 
 
 def _widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
-    """Those of some widgets that a layout and the layouts in it hold, in their order.
+    """Yield the widgets that a layout and its nested layouts hold, in order.
 
     WORKAROUND: asks where each of them is, since the item of a place (`itemAt`) can be one that has gone:
     nothing tells Python when Qt deletes an item, and a new one may be made where it was ("already

@@ -1,4 +1,4 @@
-"""One row as the tokens that the model sees: what trains, what is context, what is cut."""
+"""A dataset row as the tokens that the model sees: trained, context or cut off."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _HELP = mark(
 
 
 class TokenView(QWidget):
-    """Every token apart from its neighbours; what it is stands below and under the mouse."""
+    """Shows each token in its own shade and describes the one under the cursor."""
 
     def __init__(self, parent: QWidget | None = None, *, training: bool = True) -> None:
-        """Empty until `show_tokens`; without `training` nothing of what trains is told apart."""
+        """Create an empty view; without `training`, states are not distinguished."""
         super().__init__(parent)
         self._tokens: tuple[Token, ...] = ()
         self._starts: list[int] = []  # position in the document of each painted token
@@ -67,31 +67,31 @@ class TokenView(QWidget):
         self._paint()
 
     def show_tokens(self, tokens: Sequence[Token], empty: str = "") -> None:
-        """Replaces the row; `empty` says why there are no tokens."""
+        """Show another row; `empty` is shown if there are no tokens."""
         if (tuple(tokens), empty or self._empty) != (self._tokens, self._empty):
             self._tokens, self._empty = tuple(tokens), empty or self._empty
             self._all = False
             self._paint()
 
     def text(self) -> str:
-        """The text of all tokens."""
+        """Return the text of all tokens."""
         return "".join(token.text for token in self._tokens)
 
     def counts(self) -> dict[str, int]:
-        """Tokens by state; special ones count twice, under their state and as special."""
+        """Return token counts by state; special tokens are also counted as special."""
         found = dict.fromkeys(_STATES, 0)
         for token in self._tokens:
             found[token.state] += 1
         return found | {"special": sum(token.special for token in self._tokens)}
 
     def legend(self) -> str:
-        """The legend without its colours."""
+        """Return the legend as plain text."""
         found = self.counts()
         named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
         return ", ".join(f"{named[state]} {formatting.number(found[state])}" for state in _STATES)
 
     def token_at(self, position: int) -> str:
-        """The token at a place of the document in words, "" where there is none."""
+        """Return a description of the token at a document position, "" if there is none."""
         index = bisect_right(self._starts, position) - 1
         if not 0 <= index < len(self._starts):
             return ""
@@ -160,7 +160,7 @@ class TokenView(QWidget):
 
 
 class _TokenBox(RichText):
-    """Says under the mouse which token it is."""
+    """Shows a tooltip for the token under the mouse."""
 
     def __init__(self, paint: Callable[[], None], token_at: Callable[[int], str]) -> None:
         super().__init__(paint, "Tokens")
@@ -176,7 +176,7 @@ class _TokenBox(RichText):
 
 
 class _Looks:
-    """Formats by state, kind and evenness: neighbours differ in shade, so that each is seen."""
+    """Character formats of tokens; neighbors differ in shade."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, bool, bool], QTextCharFormat] = {}
@@ -204,10 +204,10 @@ def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
 
 
 def _visible(token: Token) -> str:
-    """The token's text with what cannot be seen made visible."""
+    """Return the token's text with invisible characters made visible."""
     return token.text.replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
 
 
 def _opens_turn(before: Token, token: Token) -> bool:
-    """A control token right behind another one: between them one turn ends and the next begins."""
+    """Return whether a new turn starts: a control token that follows another one."""
     return token.special and before.special

@@ -1,4 +1,4 @@
-"""Whether the window may close now: what becomes of a job, of a folder being copied, of changes."""
+"""Decides whether the window may close: asks about a job, a copy and unsaved changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lora_studio.gui.window.closing_dialogs import ClosingDialog, CopyingDialog,
 
 
 class CloseGuard(QObject):
-    """Asks about one thing after the other and closes when nothing is left to ask.
+    """Asks about one thing after another, and closes when nothing is left to ask.
 
     Signals:
         close_now: what the window waited for has ended; it may be closed again.
@@ -31,7 +31,7 @@ class CloseGuard(QObject):
         cluster: ClusterExport,
         window: QWidget,
     ) -> None:
-        """`window` is what the dialogs belong to."""
+        """Create it; dialogs belong to `window`."""
         super().__init__(window)
         self._state, self._jobs, self._launcher, self._window = state, jobs, launcher, window
         self._projects, self._cluster = projects, cluster
@@ -40,7 +40,7 @@ class CloseGuard(QObject):
         cluster.ended.connect(self._went_on)
 
     def may_close(self) -> bool:
-        """Whether nothing would be lost; otherwise asks, and `close_now` may follow."""
+        """Return whether the window may close; otherwise ask, and `close_now` may follow."""
         if self._jobs.running:
             if not self._waiting:
                 self._ask_about_job()
