@@ -909,7 +909,7 @@ def test_what_a_modelfile_cannot_hold_is_a_problem_with_a_remedy() -> None:
         modelfile("m.gguf", plain, 'say """ and " here')
     with pytest.raises(ProblemError, match="doesn't support a system message"):
         modelfile("m.gguf", plain.model_copy(update={"system": "refused"}), "Be brief.")
-    with pytest.raises(ProblemError, match="inside an action"):
+    with pytest.raises(ProblemError, match="An action of the TEMPLATE"):
         modelfile("m.gguf", DerivedTemplate(template='{{print `"""`}}'))
 
 
