@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lora_studio.core.dataset.faults import Fault, faults
+from lora_studio.core.dataset.faults import Fault, find_faults
 from lora_studio.core.dataset.repairs import REASONS, merge_turns, repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Fix, Message, ToolCall
@@ -67,7 +67,7 @@ TOOL_TALK = Sample(
     ],
 )  # fmt: skip
 def test_a_sound_row_has_no_fault_and_no_repair_changes_it(sample: Sample) -> None:
-    assert faults(sample) == frozenset()
+    assert find_faults(sample) == frozenset()
     assert repair(sample, get_args(Fix)) == sample
 
 
@@ -104,7 +104,7 @@ def test_a_sound_row_has_no_fault_and_no_repair_changes_it(sample: Sample) -> No
     ],
 )
 def test_each_fault_is_found_and_found_alone(sample: Sample, fault: Fault) -> None:
-    assert faults(sample) == {fault}
+    assert find_faults(sample) == {fault}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix
     except UnusableRow:
         return
     assert repair(once, fixes) == once
-    left = faults(once)
+    left = find_faults(once)
     if "repair_encoding" in fixes:
         assert not left & {"mojibake", "control_characters"}
     if "remove_markers" in fixes:
@@ -223,6 +223,6 @@ def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix
 )
 def test_long_texts_take_time_in_proportion_to_their_length(text: str) -> None:
     began = time.process_time()
-    faults(answer(text))
+    find_faults(answer(text))
     repair(answer(text), ["repair_encoding", "remove_markers"])
     assert time.process_time() - began < 2

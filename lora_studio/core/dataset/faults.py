@@ -12,7 +12,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Literal
 
-from lora_studio.core.dataset.media_placeholders import media_mark
+from lora_studio.core.dataset.media_placeholders import find_media_mark
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
 
@@ -53,17 +53,17 @@ _MISREADINGS = (
 )  # fmt: skip
 
 
-def faults(sample: Sample) -> frozenset[Fault]:
+def find_faults(sample: Sample) -> frozenset[Fault]:
     """Every fault that the row shows by itself."""
-    return frozenset(fault for fault in _TESTS if shows(sample, fault))
+    return frozenset(fault for fault in _TESTS if has_fault(sample, fault))
 
 
-def shows(sample: Sample, fault: Fault) -> bool:
+def has_fault(sample: Sample, fault: Fault) -> bool:
     """Whether the row has this one fault."""
     return _TESTS[fault](sample)
 
 
-def conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
+def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
     """What is trained on as one sequence of turns: for a pair, its two conversations."""
     if sample.task == "preference":
         yield sample.messages + sample.chosen
@@ -72,7 +72,7 @@ def conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
         yield sample.messages
 
 
-def texts(sample: Sample) -> Iterator[str]:
+def iter_texts(sample: Sample) -> Iterator[str]:
     """Every text in the row that a person wrote or reads."""
     if sample.text:
         yield sample.text
@@ -84,10 +84,10 @@ def texts(sample: Sample) -> Iterator[str]:
 
 def is_mojibake(text: str) -> bool:
     """Whether UTF-8 was read as another encoding on the way, such as “Ã©” for “é”."""
-    return not text.isascii() and mended(text) != text
+    return not text.isascii() and fix_mojibake(text) != text
 
 
-def mended(text: str) -> str:
+def fix_mojibake(text: str) -> str:
     """The text with misread UTF-8 read anew, line by line, as often as it was misread.
 
     What counts as misread is decided by ftfy, which asks both for an unlikely sequence of
@@ -130,14 +130,16 @@ def _has_role_twice(sample: Sample) -> bool:
     """Neighbouring turns of one role. Several results of tools may follow each other."""
     return any(
         one.role == other.role != "tool"
-        for turns in conversations(sample)
+        for turns in iter_conversations(sample)
         for one, other in pairwise(turns)
     )
 
 
 def _has_role_order(sample: Sample) -> bool:
     """An answer to nothing, a system message in the middle, or a question that stays open."""
-    return any(_is_disordered([turn.role for turn in turns]) for turns in conversations(sample))
+    return any(
+        _is_disordered([turn.role for turn in turns]) for turns in iter_conversations(sample)
+    )
 
 
 def _is_disordered(roles: list[str]) -> bool:
@@ -182,11 +184,11 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "empty_turn": _has_empty_turn,
     "role_twice": _has_role_twice,
     "role_order": _has_role_order,
-    "mojibake": lambda sample: any(is_mojibake(text) for text in texts(sample)),
-    "control_characters": lambda sample: any(_has_controls(text) for text in texts(sample)),
-    "lost_characters": lambda sample: any("\ufffd" in text for text in texts(sample)),
-    "markers": lambda sample: any(_has_markers(text) for text in texts(sample)),
-    "media_marks": lambda sample: any(map(media_mark, texts(sample))),
+    "mojibake": lambda sample: any(is_mojibake(text) for text in iter_texts(sample)),
+    "control_characters": lambda sample: any(_has_controls(text) for text in iter_texts(sample)),
+    "lost_characters": lambda sample: any("\ufffd" in text for text in iter_texts(sample)),
+    "markers": lambda sample: any(_has_markers(text) for text in iter_texts(sample)),
+    "media_marks": lambda sample: any(map(find_media_mark, iter_texts(sample))),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,
 }

@@ -15,14 +15,14 @@ _MARK = re.compile(
 _MAY_BE = re.compile(r"<(?:im(?:age|g)|video|audio|ImageHere)")
 
 
-def may_hold_mark(text: str) -> bool:
+def can_contain_mark(text: str) -> bool:
     """Whether a text is worth a closer look, as hardly any is; JSON will do, too."""
     return bool(_MAY_BE.search(text))
 
 
-def media_mark(text: str) -> str:
+def find_media_mark(text: str) -> str:
     """A mark of a picture, a film or a sound in a text, "" for none."""
-    if not may_hold_mark(text):
+    if not can_contain_mark(text):
         return ""
     if found := _MARK.search(text):
         return found[0]

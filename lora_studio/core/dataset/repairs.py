@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, mended, shows
+from lora_studio.core.dataset.faults import CONTROLS, MARKERS, Fault, fix_mojibake, has_fault
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Fix, Message
 from lora_studio.core.messages import Text, text
@@ -55,14 +55,14 @@ def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
     if "merge_turns" in fixes:
         sample = _with_merged_turns(sample)
     for fix, fault in _DROPS.items():
-        if fix in fixes and shows(sample, fault):
+        if fix in fixes and has_fault(sample, fault):
             raise UnusableRow(REASONS[fix])
     return sample
 
 
 def repair_encoding(text: str) -> str:
     """Without control characters and with misread UTF-8 read anew."""
-    return CONTROLS.sub("", mended(text))
+    return CONTROLS.sub("", fix_mojibake(text))
 
 
 def remove_markers(text: str) -> str:

@@ -12,7 +12,7 @@ _SPLITS = {
 }  # fmt: skip
 
 
-def split_of(path: str) -> str:
+def detect_split(path: str) -> str:
     """The split that a path speaks of, "" for none; the file's name counts before its folders'."""
     for part in reversed(PurePosixPath(path).parts):
         for word in re.split(r"[^a-z]+", part.lower()):

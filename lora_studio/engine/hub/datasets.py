@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.dataset.split_names import split_of
+from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.hub.errors import translate_hub_errors, unreachable_errors
@@ -155,7 +155,7 @@ def _by_split(data: list[str]) -> dict[str, list[str]]:
     """Return files by the split that their names or folders mention; all are `train` if none does."""
     by_split: dict[str, list[str]] = {}
     for name in data:
-        by_split.setdefault(split_of(name), []).append(name)
+        by_split.setdefault(detect_split(name), []).append(name)
     if set(by_split) == {""}:
         return {"train": data}
     by_split.pop("", None)

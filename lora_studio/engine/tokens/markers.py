@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lora_studio.core.dataset.formats.loss_masks import behind
+from lora_studio.core.dataset.formats.loss_masks import shift_ranges
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import refuse_template
 
@@ -109,7 +109,7 @@ def left_out_of(turn: Message, index: int, places: Places) -> Iterator[Span]:
     start = len(turn.content) - len(answer)
     begin, end = places.get((index, ANSWER), (0, 0))
     blanks = len(answer) - len(answer.lstrip())
-    for first, last in behind(turn.untrained, start, turn.content):
+    for first, last in shift_ranges(turn.untrained, start, turn.content):
         hole = max(begin, begin + first - blanks), min(end, begin + last - blanks)
         if hole[0] < hole[1]:
             yield hole

@@ -21,7 +21,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset.formats.loss_masks import behind
+from lora_studio.core.dataset.formats.loss_masks import shift_ranges
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
 from lora_studio.engine.tokens.chat_format import Tools, refuse_template
@@ -274,6 +274,6 @@ def _without_thinking(turn: Message) -> Message:
         content = parts[4].lstrip("\n")
     if content == turn.content and not turn.thinking:
         return turn
-    untrained = behind(turn.untrained, len(turn.content) - len(content), turn.content)
+    untrained = shift_ranges(turn.untrained, len(turn.content) - len(content), turn.content)
     changes = {"thinking": "", "content": content, "untrained": untrained}
     return turn.model_copy(update=changes)

@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.columns import Columns, DataColumn, first, named, optional
-from lora_studio.core.dataset.formats.multiple_choice import template_of
-from lora_studio.core.dataset.formats.paired_columns import sides
-from lora_studio.core.dataset.formats.values import key_of
+from lora_studio.core.dataset.formats.columns import (
+    Columns,
+    DataColumn,
+    find_column,
+    find_columns,
+    find_optional_column,
+)
+from lora_studio.core.dataset.formats.multiple_choice import find_choices_template
+from lora_studio.core.dataset.formats.paired_columns import find_compared_answers
+from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import RowFormat
 
 
@@ -31,7 +37,7 @@ class FormatCandidate:
     guessed: bool = False
 
 
-def candidates(columns: Columns) -> list[FormatCandidate]:
+def find_candidates(columns: Columns) -> list[FormatCandidate]:
     """All readings, the most telling first; [] where no columns fit any format."""
     finders = (
         _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
@@ -44,9 +50,9 @@ def candidates(columns: Columns) -> list[FormatCandidate]:
 
 
 def _preference(columns: Columns) -> list[FormatCandidate]:
-    rejected = first(columns, formats_columns.REJECTED)
-    chosen = first(columns, formats_columns.CHOSEN)
-    talk = _first(formats_columns.conversations(columns))
+    rejected = find_column(columns, formats_columns.REJECTED)
+    chosen = find_column(columns, formats_columns.CHOSEN)
+    talk = _first(formats_columns.find_conversations(columns))
     if rejected is None:
         return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
     if chosen is None:
@@ -58,7 +64,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
     mapping = {}
     asked = _asked(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
-    if asked and not (is_whole and key_of(asked["prompt"]) not in formats_columns.ASKED):
+    if asked and not (is_whole and normalize_name(asked["prompt"]) not in formats_columns.ASKED):
         # Beside whole conversations only a column that is called so is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
@@ -82,7 +88,7 @@ def _rated(columns: Columns) -> list[FormatCandidate]:
     answers = [
         item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
     ]
-    ratings = first(columns, formats_columns.RATINGS, "numbers")
+    ratings = find_column(columns, formats_columns.RATINGS, "numbers")
     if not answers or ratings is None or not (asked := _asked(columns, besides=(answers[0],))):
         return []
     mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
@@ -92,11 +98,11 @@ def _rated(columns: Columns) -> list[FormatCandidate]:
 
 def _listed(columns: Columns) -> list[FormatCandidate]:
     """Instructions with two answers each in a list, the better one first."""
-    column = first(columns, ("output", "response"), "texts")
+    column = find_column(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
         return []
     asked = _asked(columns, besides=(column,))
-    if not asked or key_of(asked["prompt"]) not in (
+    if not asked or normalize_name(asked["prompt"]) not in (
         *formats_columns.INSTRUCTIONS,
         *formats_columns.PROMPTS,
     ):
@@ -108,7 +114,7 @@ def _listed(columns: Columns) -> list[FormatCandidate]:
 def _compared(columns: Columns) -> list[FormatCandidate]:
     """Two answers in columns of their own, and one that says which is better."""
     found = []
-    for slots in sides(columns):
+    for slots in find_compared_answers(columns):
         besides = tuple(item for item in columns if item.name in slots.values())
         asked = _asked(columns, besides) or _talk_before(columns, besides)
         mapping = asked | slots | _extras(columns)
@@ -119,22 +125,24 @@ def _compared(columns: Columns) -> list[FormatCandidate]:
 
 def _talk_before(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
     rest = [item for item in columns if item not in besides]
-    history = first(rest, formats_columns.HISTORIES, "text", "turns", "list")
+    history = find_column(rest, formats_columns.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
 
 def _kto(columns: Columns) -> list[FormatCandidate]:
-    label = next((item for item in named(columns, formats_columns.LABELS) if item.is_label), None)
-    if label is None or first(columns, formats_columns.CHOICES, "texts", "object", "list"):
+    label = next(
+        (item for item in find_columns(columns, formats_columns.LABELS) if item.is_label), None
+    )
+    if label is None or find_column(columns, formats_columns.CHOICES, "texts", "object", "list"):
         return []
-    answer = _first([item for item in formats_columns.answers(columns) if item != label])
-    talk = _first(formats_columns.conversations(columns))
+    answer = _first([item for item in formats_columns.find_answers(columns) if item != label])
+    talk = _first(formats_columns.find_conversations(columns))
     explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
     sure = 0.97 if explicit else 0.75
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         asked = _asked(columns, besides=(answer, label))
-        before = first(columns, formats_columns.CHOSEN, "turns")
+        before = find_column(columns, formats_columns.CHOSEN, "turns")
         if not asked and before is not None and 2 * before.asking > before.filled:
             asked = {"prompt": before.name}
         mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
@@ -147,13 +155,13 @@ def _kto(columns: Columns) -> list[FormatCandidate]:
 
 def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
     """Where the prompt of an answer stands, with the input that belongs to an instruction."""
-    found = [item for item in formats_columns.questions(columns) if item not in besides]
+    found = [item for item in formats_columns.find_questions(columns) if item not in besides]
     # A prompt column is what was asked in full, also where its parts have columns too.
     found.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
     if not found:
         return {}
     mapping = {"prompt": found[0].name}
-    added = optional(
+    added = find_optional_column(
         [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
     )
     if found[0].key in formats_columns.INSTRUCTIONS and added and added != found[0]:
@@ -166,7 +174,7 @@ def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, 
 
 def _conversation(columns: Columns) -> list[FormatCandidate]:
     found = []
-    rest = formats_columns.conversations(columns)
+    rest = formats_columns.find_conversations(columns)
     for rank, column in enumerate(rest):
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
@@ -185,21 +193,21 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
 
 
 def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
-    choices = first(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
-    answers = formats_columns.answers(columns) or _queries(columns) or _written_labels(columns)
-    if choices is not None and (keyed := named(columns, formats_columns.CHOICE_ANSWERS)):
+    choices = find_column(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
+    answers = formats_columns.find_answers(columns) or _queries(columns) or _written_labels(columns)
+    if choices is not None and (keyed := find_columns(columns, formats_columns.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
-    keyed = named(columns, formats_columns.CHOICE_ANSWERS)
-    template = template_of(columns, keyed[0]) if choices is None and keyed else ""
+    keyed = find_columns(columns, formats_columns.CHOICE_ANSWERS)
+    template = find_choices_template(columns, keyed[0]) if choices is None and keyed else ""
     if template:
         answers = [keyed[0]]
-    asked = [item for item in formats_columns.questions(columns) if item not in answers]
+    asked = [item for item in formats_columns.find_questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
     asked = [item for item in asked if item != choices]
     if template and not asked:
-        asked = named(columns, formats_columns.STEMS)[:1]
+        asked = find_columns(columns, formats_columns.STEMS)[:1]
     # Rows whose instruction is empty, with all they ask in the input, are still of this format.
     asked = [
         item for item in columns if item.key in formats_columns.INSTRUCTIONS and not item.filled
@@ -228,14 +236,14 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
 
 def _queries(columns: Columns) -> list[DataColumn]:
     """A query beside the question that it answers, in the language of a database."""
-    query = first(columns, ("query",), "text")
-    return [query] if query is not None and first(columns, ("question",), "text") else []
+    query = find_column(columns, ("query",), "text")
+    return [query] if query is not None and find_column(columns, ("question",), "text") else []
 
 
 def _written_labels(columns: Columns) -> list[DataColumn]:
     """Labels beside a prompt that are texts and no classes."""
-    label = first(columns, ("label", "labels"), "text")
-    asked = first(columns, formats_columns.PROMPTS, "text")
+    label = find_column(columns, ("label", "labels"), "text")
+    asked = find_column(columns, formats_columns.PROMPTS, "text")
     is_text = label is not None and not label.words and 2 * label.phrased > label.filled
     return [label] if label is not None and asked is not None and is_text else []
 
@@ -246,11 +254,11 @@ def _asked_as(
     """The format that fits what is asked, and the slots of the question."""
     rest = [item for item in columns if item not in (asked, answer)]
     is_instruction = asked.key in formats_columns.INSTRUCTIONS
-    find = optional if is_instruction else first
+    find = find_optional_column if is_instruction else find_column
     history = find(rest, formats_columns.HISTORIES, "list", "turns", "texts", "text")
     if is_instruction or history is not None:
         mapping = {"instruction": asked.name}
-        added = optional(rest, formats_columns.INPUTS)
+        added = find_optional_column(rest, formats_columns.INPUTS)
         if added is not None and is_instruction:
             mapping["input"] = added.name
         if history is not None:
@@ -263,7 +271,9 @@ def _asked_as(
     if is_prompt and choices is None:
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
-    context = _first(formats_columns.contexts(rest)) or optional(rest, formats_columns.CONTEXTS)
+    context = _first(formats_columns.find_contexts(rest)) or find_optional_column(
+        rest, formats_columns.CONTEXTS
+    )
     if context is not None:
         mapping["context"] = context.name
     if choices is not None:
@@ -273,7 +283,7 @@ def _asked_as(
 
 def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     """The column of what was thought before an answer, unless it says only that there was thinking."""
-    found = optional(columns, formats_columns.THINKING, "text")
+    found = find_optional_column(columns, formats_columns.THINKING, "text")
     if found is None or found.name in mapping.values():
         return {}
     is_switch = bool(found.words) and found.words <= formats_columns.SWITCHES
@@ -282,7 +292,7 @@ def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
 
 def _continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
     """Conversations that the user ends, with the answer in a column of its own."""
-    talk = _first([item for item in formats_columns.conversations(columns) if item != answer])
+    talk = _first([item for item in formats_columns.find_conversations(columns) if item != answer])
     if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
         return []
     mapping = {"prompt": talk.name, "completion": answer.name} | _extras(columns)
@@ -299,16 +309,21 @@ def _with_choices(
 def _transformed(columns: Columns) -> list[FormatCandidate]:
     """A text and what is made of it: its summary, its translation."""
     target = next(
-        (item for item in named(columns, formats_columns.TARGETS[:-1]) if item.kind == "text"), None
+        (
+            item
+            for item in find_columns(columns, formats_columns.TARGETS[:-1])
+            if item.kind == "text"
+        ),
+        None,
     )
     # Beside a summary, a source is where it comes from.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
     usual = [name for name in formats_columns.SOURCES if is_plain or name not in ("source", "src")]
-    source = first(columns, usual, "text")
+    source = find_column(columns, usual, "text")
     if target is None:
         source, target = (
-            first(columns, formats_columns.DESCRIBED, "text"),
-            first(columns, formats_columns.WRITTEN, "text"),
+            find_column(columns, formats_columns.DESCRIBED, "text"),
+            find_column(columns, formats_columns.WRITTEN, "text"),
         )
     if source is None or target is None or source == target:
         return []
@@ -319,8 +334,8 @@ def _transformed(columns: Columns) -> list[FormatCandidate]:
 def _prompted(columns: Columns) -> list[FormatCandidate]:
     """A text and the prompt it was written from, as in synthetic text books."""
     usual = (*formats_columns.PROMPTS, *formats_columns.INSTRUCTIONS, "question", "query", "input")
-    asked = first(columns, usual, "text")
-    text = first(columns, ("text", "content"), "text")
+    asked = find_column(columns, usual, "text")
+    text = find_column(columns, ("text", "content"), "text")
     if asked is None or text is None or _is_other(columns):
         return []
     mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
@@ -331,15 +346,15 @@ def _prompted(columns: Columns) -> list[FormatCandidate]:
 
 
 def _text(columns: Columns) -> list[FormatCandidate]:
-    pieces = first(columns, ("segments",), "list")
+    pieces = find_column(columns, ("segments",), "list")
     if pieces is not None and 2 * pieces.segmented > pieces.filled:
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
-    column = first(columns, formats_columns.TEXTS, "text")
+    column = find_column(columns, formats_columns.TEXTS, "text")
     if column is None or _is_other(columns):
         return []
     asked = [
         item
-        for item in formats_columns.questions(columns)
+        for item in formats_columns.find_questions(columns)
         if item.kind == "text" and item != column
     ]
     if column.key in formats_columns.CONTEXTS and asked:
@@ -351,10 +366,10 @@ def _text(columns: Columns) -> list[FormatCandidate]:
 def _guess(columns: Columns) -> list[FormatCandidate]:
     """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
     aside = formats_columns.TOOLS + formats_columns.SYSTEMS
-    texts = [item for item in formats_columns.free_texts(columns) if item.key not in aside]
+    texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
     if _is_other(columns):
         return []
-    asked = formats_columns.questions(columns)
+    asked = formats_columns.find_questions(columns)
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in formats_columns.METADATA
         for item in columns
@@ -368,7 +383,7 @@ def _guess(columns: Columns) -> list[FormatCandidate]:
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [FormatCandidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
-    if len(texts) == 1 and not formats_columns.questions(columns) and not is_nested:
+    if len(texts) == 1 and not formats_columns.find_questions(columns) and not is_nested:
         return [FormatCandidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
 
@@ -386,9 +401,11 @@ def _is_other(columns: Columns) -> bool:
 def _extras(columns: Columns) -> dict[str, str]:
     """System message and tools, which every format of conversations can have."""
     mapping = {}
-    if system := optional(columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"):
+    if system := find_optional_column(
+        columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"
+    ):
         mapping["system"] = system.name
-    if tools := optional(
+    if tools := find_optional_column(
         columns, formats_columns.TOOLS, "list", "text", "object", "turns", "texts", "turn"
     ):
         mapping["tools"] = tools.name

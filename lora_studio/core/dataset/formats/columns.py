@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lora_studio.core.dataset.formats.loss_masks import segments_of
-from lora_studio.core.dataset.formats.ranking import are_ranked, is_pair
+from lora_studio.core.dataset.formats.loss_masks import read_segments
+from lora_studio.core.dataset.formats.ranking import is_pair, is_ranked_list
 from lora_studio.core.dataset.formats.turns import (
+    detect_style,
     ends_with_question,
     is_tree,
     is_turn,
     opens_with_answer,
-    style_of,
 )
 from lora_studio.core.dataset.formats.values import (
     MEDIA_KEYS,
@@ -27,8 +27,8 @@ from lora_studio.core.dataset.formats.values import (
     is_media,
     is_missing,
     is_writable,
-    key_of,
-    truth_of,
+    normalize_name,
+    parse_label,
 )
 
 Kind = Literal[
@@ -198,7 +198,7 @@ class DataColumn:
     @property
     def key(self) -> str:
         """The name as it is compared."""
-        return key_of(self.name)
+        return normalize_name(self.name)
 
     @property
     def filled(self) -> int:
@@ -219,7 +219,9 @@ class DataColumn:
 Columns = Sequence[DataColumn]
 
 
-def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[DataColumn]:
+def profile_columns(
+    rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()
+) -> list[DataColumn]:
     """Every column of some rows, in the order of `names`, then as they come by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
@@ -231,26 +233,26 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     phrased = paired = 0
     words: set[str] = set()
-    media = key_of(name) in MEDIA_KEYS
+    media = normalize_name(name) in MEDIA_KEYS
     for row in rows:
         value = row.get(name)
         if is_blank(value):
             continue
-        kind = kind_of(value, media=media)
+        kind = classify_value(value, media=media)
         kinds[kind] += 1
-        truths += kind in ("text", "number", "flag") and truth_of(value) is not None
+        truths += kind in ("text", "number", "flag") and parse_label(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
         phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
         if kind == "texts":
             paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
             words.add(_word(value))
-        ranked += kind == "list" and are_ranked(value)
-        segmented += kind == "list" and segments_of(value) is not None
+        ranked += kind == "list" and is_ranked_list(value)
+        segmented += kind == "list" and read_segments(value) is not None
         if kind == "turns":
             openers += opens_with_answer(value)
             asking += ends_with_question(value)
-            openai += style_of(value) == "messages"
+            openai += detect_style(value) == "messages"
             trees += is_tree(value)
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
     few = frozenset(words) if is_few else frozenset()
@@ -270,7 +272,7 @@ def _word(value: Any) -> str:
     return word if len(word) <= len(_MANY_LETTERS) else _MANY_LETTERS
 
 
-def kind_of(value: Any, *, media: bool = False) -> Kind:
+def classify_value(value: Any, *, media: bool = False) -> Kind:
     """What a value is that is not blank; with `media` its column is one of pictures or sounds."""
     if media and is_media(value):
         return "media"
@@ -280,12 +282,12 @@ def kind_of(value: Any, *, media: bool = False) -> Kind:
         return "number"
     if isinstance(value, str):
         # Only what could be a list of turns is worth parsing.
-        if value.lstrip()[:1] == "[" and "{" in value[:200] and style_of(value):
+        if value.lstrip()[:1] == "[" and "{" in value[:200] and detect_style(value):
             return "turns"
         return "text"
     if isinstance(value, dict):
         is_one = is_turn(value) and not is_tree(value)
-        return "turn" if is_one else "turns" if style_of(value) else "object"
+        return "turn" if is_one else "turns" if detect_style(value) else "object"
     if isinstance(value, list | tuple):
         return _list_kind(value)
     return "object"
@@ -299,37 +301,39 @@ def _list_kind(value: Sequence[Any]) -> Kind:
         return "texts"
     if items and all(isinstance(item, int | float) for item in items):
         return "numbers"
-    return "turns" if style_of(value) else "list"
+    return "turns" if detect_style(value) else "list"
 
 
-def named(columns: Columns, names: Sequence[str]) -> list[DataColumn]:
+def find_columns(columns: Columns, names: Sequence[str]) -> list[DataColumn]:
     """The columns with one of these names and a value, those named first before others."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     found = [column for column in columns if column.filled and column.key in ranks]
     return sorted(found, key=lambda column: (ranks[column.key], column.name))
 
 
-def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
+def find_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
     """The best column by name, of these kinds if any are given."""
-    return next((item for item in named(columns, names) if not kinds or item.kind in kinds), None)
+    return next(
+        (item for item in find_columns(columns, names) if not kinds or item.kind in kinds), None
+    )
 
 
-def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
+def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
     """The same for a slot that may stay empty: also a column without a value in these rows, for the
     rows that are not among them."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     empty = [column for column in columns if not column.filled and column.key in ranks]
-    return first(columns, names, *kinds) or min(
+    return find_column(columns, names, *kinds) or min(
         empty, key=lambda column: (ranks[column.key], column.name), default=None
     )
 
 
-def names_known(given: Iterable[str]) -> int:
+def count_known_names(given: Iterable[str]) -> int:
     """How many different ones of these names are those that columns of such data usually have."""
-    return len({key_of(name) for name in given} & _USUAL)
+    return len({normalize_name(name) for name in given} & _USUAL)
 
 
-def conversations(columns: Columns) -> list[DataColumn]:
+def find_conversations(columns: Columns) -> list[DataColumn]:
     """Columns that hold whole conversations, those with a usual name first."""
     outputs = {"completion", "response", "output"}
     others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
@@ -345,7 +349,7 @@ def conversations(columns: Columns) -> list[DataColumn]:
     ]
     by_name = [
         column
-        for column in named(columns, CONVERSATIONS)
+        for column in find_columns(columns, CONVERSATIONS)
         if column.kind in ("turns", "texts", "text", "list", "object")
         # Bare texts under this name are what a user asks turn by turn.
         and (column.key, column.kind) != ("turns", "texts")
@@ -354,14 +358,14 @@ def conversations(columns: Columns) -> list[DataColumn]:
     return turns_first + sorted(by_kind, key=lambda column: column.name)
 
 
-def contexts(columns: Columns) -> list[DataColumn]:
+def find_contexts(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what a question is about, the likeliest first."""
-    return _with_endings(columns, named(columns, CONTEXTS), ("context",))
+    return _with_endings(columns, find_columns(columns, CONTEXTS), ("context",))
 
 
-def questions(columns: Columns) -> list[DataColumn]:
+def find_questions(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what is asked, the likeliest first."""
-    exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
+    exact = find_columns(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, _TO_QUESTION)
 
@@ -371,9 +375,9 @@ def _is_kind_of_task(column: DataColumn) -> bool:
     return column.key == "task" and 2 * column.phrased <= column.filled
 
 
-def answers(columns: Columns) -> list[DataColumn]:
+def find_answers(columns: Columns) -> list[DataColumn]:
     """Columns that could hold what is answered, the likeliest first."""
-    return _with_endings(columns, named(columns, ANSWERS), _TO_ANSWER)
+    return _with_endings(columns, find_columns(columns, ANSWERS), _TO_ANSWER)
 
 
 def _with_endings(
@@ -393,24 +397,26 @@ def _with_endings(
 
 def is_classified(columns: Columns) -> bool:
     """Whether texts have classes: numbers, or words under a name that says so."""
-    numbers = any(item.kind in ("number", "flag") for item in named(columns, CLASSES))
-    return numbers or any(item.kind == "text" for item in named(columns, CLASSES[:7]))
+    numbers = any(item.kind in ("number", "flag") for item in find_columns(columns, CLASSES))
+    return numbers or any(item.kind == "text" for item in find_columns(columns, CLASSES[:7]))
 
 
 def is_compared(columns: Columns) -> bool:
     """Whether texts stand beside their vectors or beside texts that they are compared with."""
     keys = {item.key for item in columns if item.filled}
-    vectors = any(item.kind == "numbers" for item in named(columns, VECTORS))
+    vectors = any(item.kind == "numbers" for item in find_columns(columns, VECTORS))
     return vectors or any({one, other} <= keys for one, other in COMPARED)
 
 
 def is_single_turn(columns: Columns) -> bool:
     """Whether each row is one turn: who speaks and what is said."""
-    who = first(columns, ("role", "from", "speaker"), "text")
-    return who is not None and first(columns, ("content", "value", "text"), "text") is not None
+    who = find_column(columns, ("role", "from", "speaker"), "text")
+    return (
+        who is not None and find_column(columns, ("content", "value", "text"), "text") is not None
+    )
 
 
-def free_texts(columns: Columns) -> list[DataColumn]:
+def find_free_texts(columns: Columns) -> list[DataColumn]:
     """Text columns whose names do not say that they only describe the row, in the file's order."""
     return [
         column

@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lora_studio.core.dataset.formats.loss_masks import Ranges, leaves_out
-from lora_studio.core.dataset.formats.tool_calls import call_of, calls_of
+from lora_studio.core.dataset.formats.loss_masks import Ranges, is_masked
+from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls
 from lora_studio.core.dataset.formats.values import (
+    drop_nulls,
     is_missing,
-    json_text,
-    key_of,
-    text_of,
-    without_nulls,
+    normalize_name,
+    to_json,
+    to_text,
 )
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import Message, ToolCall
@@ -58,17 +58,17 @@ class Parts(NamedTuple):
     untrained: Ranges = ()
 
 
-def parts_of(value: Any, names: Mapping[str, str] | None = None) -> Parts:
+def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     """What a content consists of; raises UnusableRow. `names` are those of the tools by call."""
     listed = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(listed, list | tuple):
-        return Parts(text_of(value))
+        return Parts(to_text(value))
     if any(map(_is_foreign, listed)):
         raise UnusableRow(_NOT_TEXT)
     if not all(isinstance(part, str) or is_part(part) for part in listed):
         if any(isinstance(part, dict) and is_part(part) for part in listed):
             raise UnusableRow(_NOT_TEXT)
-        return Parts(text_of(value))
+        return Parts(to_text(value))
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
@@ -80,19 +80,19 @@ def parts_of(value: Any, names: Mapping[str, str] | None = None) -> Parts:
         if kind.startswith(_MEDIA_PARTS):
             raise UnusableRow("a turn contains an image, audio or video", UnusableKind.MEDIA)
         if isinstance(part, str):
-            texts.append(text_of(part))
+            texts.append(to_text(part))
         elif kind in _UNREADABLE_PARTS:
             continue
         elif kind in ("thinking", "reasoning"):
             thoughts.append(_part_text(part, (kind, *_REASONS)))
         elif kind in ("tool_use", "tool_call"):
-            calls += calls_of(part["value"]) if part.get("value") else (call_of(part),)
+            calls += read_calls(part["value"]) if part.get("value") else (read_call(part),)
         elif kind == "tool_result":
             results.append(_result(part, names or {}))
         else:
             texts.append(_part_text(part, ("text", "content", "value", "refusal")))
         begin, length = length, sum(map(len, texts))
-        if length > begin and isinstance(part, dict) and leaves_out(part):
+        if length > begin and isinstance(part, dict) and is_masked(part):
             untrained.append((begin, length))
     return Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
 
@@ -126,7 +126,7 @@ def _kind_of(part: Any) -> tuple[str, Any]:
         return "thinking" if part.get("thought") is True else "text", part
     field = _field(part)
     assert field is not None  # is_part asked
-    kind, inner = _BY_FIELD[key_of(field)], part[field]
+    kind, inner = _BY_FIELD[normalize_name(field)], part[field]
     is_empty = kind == "reasoning" and all(is_missing(inner.get(name)) for name in _REASONS)
     return ("redacted_thinking" if is_empty else kind), inner
 
@@ -134,26 +134,26 @@ def _kind_of(part: Any) -> tuple[str, Any]:
 def _field(part: dict[str, Any]) -> str | None:
     """The one field of a part that says what it is."""
     given = [name for name, item in part.items() if isinstance(item, dict)]
-    return given[0] if len(given) == 1 and key_of(given[0]) in _BY_FIELD else None
+    return given[0] if len(given) == 1 and normalize_name(given[0]) in _BY_FIELD else None
 
 
 def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
     """What a tool gave back, as a turn."""
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
-    name = text_of(part.get("name")) or names.get(str(call), "")
+    name = to_text(part.get("name")) or names.get(str(call), "")
     given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
     if isinstance(given, list):
         given = [_spelt(item) for item in given]
     elif isinstance(given, dict) and not is_part(given):
-        given = json_text(without_nulls(given))
+        given = to_json(drop_nulls(given))
     elif given is None:
         raise UnusableRow(_NOT_TEXT)
-    return Message(role="tool", content=parts_of(given).text, name=name)
+    return Message(role="tool", content=read_parts(given).text, name=name)
 
 
 def _spelt(item: Any) -> Any:
     """An item of a result; {"json": …} is its JSON."""
-    return json_text(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
+    return to_json(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
 
 
 def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
@@ -162,5 +162,5 @@ def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
         raise UnusableRow(_NOT_TEXT)
     inner = part[name]
     if isinstance(inner, list) or (isinstance(inner, dict) and is_part(inner)):
-        return parts_of(inner).text
-    return text_of(inner)
+        return read_parts(inner).text
+    return to_text(inner)

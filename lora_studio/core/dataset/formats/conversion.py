@@ -21,40 +21,40 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lora_studio.core.dataset.formats.candidates import candidates
-from lora_studio.core.dataset.formats.columns import profile
-from lora_studio.core.dataset.formats.loss_masks import outside, segments_of
-from lora_studio.core.dataset.formats.mapping import filled
-from lora_studio.core.dataset.formats.multiple_choice import choices_of, chosen_of
+from lora_studio.core.dataset.formats.candidates import find_candidates
+from lora_studio.core.dataset.formats.columns import profile_columns
+from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
+from lora_studio.core.dataset.formats.mapping import fill_slots
+from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
 from lora_studio.core.dataset.formats.ranking import (
-    are_ranked,
-    best_and_worst,
-    best_and_worst_rated,
     is_first_better,
     is_pair,
+    is_ranked_list,
+    pick_best_and_worst,
+    pick_by_ratings,
 )
-from lora_studio.core.dataset.formats.tool_calls import calls_in, tools_in, tools_of
+from lora_studio.core.dataset.formats.tool_calls import find_calls, read_tools, split_off_tools
 from lora_studio.core.dataset.formats.turns import (
-    conversation,
+    build_message,
+    detect_style,
     holds_turns,
-    message,
-    pairs,
-    style_of,
-    system_of,
-    transcript,
+    parse_transcript,
+    read_conversation,
+    read_pairs,
+    read_system,
 )
 from lora_studio.core.dataset.formats.values import (
     MEDIA_KEYS,
-    answer_of,
     has_text,
     is_blank,
     is_media,
-    key_of,
-    parsed,
-    passages_of,
-    text_of,
-    truth_of,
-    valid,
+    join_passages,
+    normalize_name,
+    parse_label,
+    parse_literal,
+    require_valid_text,
+    to_answer,
+    to_text,
 )
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import TASKS, Message, RowFormat
@@ -73,7 +73,7 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
         if not mapping:
             mapping = _own_mapping(values, row_format)
         refuse_media(values, set(mapping.values()))
-        return _CONVERTERS[row_format](filled(values, mapping))
+        return _CONVERTERS[row_format](fill_slots(values, mapping))
     except RecursionError:
         raise UnusableRow("the row is nested too deeply") from None
 
@@ -81,12 +81,12 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
     """Raises UnusableRow where a column that is not used for something else holds media."""
     for name, value in values.items():
-        if key_of(name) in MEDIA_KEYS and name not in used and is_media(value):
+        if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
             raise UnusableRow("the row contains an image, audio or video", UnusableKind.MEDIA)
 
 
 def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
-    found = candidates(profile([values], list(values)))
+    found = find_candidates(profile_columns([values], list(values)))
     mapping = next((item.mapping for item in found if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
@@ -99,7 +99,7 @@ def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, 
 def _chat(slots: Slots, slot: str) -> Sample:
     if slot not in slots:
         raise UnusableRow("“{slot}” is missing", slot=slot)
-    return _sft(slots, conversation(slots[slot]))
+    return _sft(slots, read_conversation(slots[slot]))
 
 
 def _sft(slots: Slots, turns: list[Message]) -> Sample:
@@ -126,13 +126,13 @@ def _says(turn: Message) -> bool:
 
 def _with_extras(sample: Sample, slots: Slots) -> Sample:
     """The sample with the system message and the tools of its row."""
-    turns, tools = sample.messages, tools_of(slots.get("tools"))
-    system = system_of(slots.get("system"))
+    turns, tools = sample.messages, read_tools(slots.get("tools"))
+    system = read_system(slots.get("system"))
     if system.strip() and not any(turn.role == "system" for turn in turns):
         system = system.removeprefix("SYSTEM: ")
         if not tools:
-            system, tools = tools_in(system)
-        turns = (message("system", system), *turns) if system else turns
+            system, tools = split_off_tools(system)
+        turns = (build_message("system", system), *turns) if system else turns
     return replace(sample, messages=turns, tools=tools)
 
 
@@ -141,39 +141,39 @@ def _with_extras(sample: Sample, slots: Slots) -> Sample:
 
 def _alpaca(slots: Slots) -> Sample:
     asked = _joined([slots.get("instruction"), slots.get("input")], "\n")
-    turns = pairs(slots.get("history"))
+    turns = read_pairs(slots.get("history"))
     return _sft(slots, [*turns, *_questions(asked), _answer(slots, "output")])
 
 
 def _question_answer(slots: Slots) -> Sample:
-    asked = _joined([passages_of(slots.get("context")), slots.get("question")], "\n\n")
+    asked = _joined([join_passages(slots.get("context")), slots.get("question")], "\n\n")
     question = _question(asked if "question" in slots else None)
     answer = slots.get("answer")
-    if choices := choices_of(slots.get("choices")):
+    if choices := read_choices(slots.get("choices")):
         lines = "\n".join(f"{label}. {text}" for label, text in choices)
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
-        answer = chosen_of(choices, answer)
+        answer = resolve_choice(choices, answer)
     return _sft(slots, [question, _answer({**slots, "answer": answer}, "answer")])
 
 
 def _prompt_completion(slots: Slots) -> Sample:
     prompt, completion = slots.get("prompt"), slots.get("completion")
     if _are_spelt_turns(prompt, completion):
-        prompt, completion = parsed(prompt), parsed(completion)
+        prompt, completion = parse_literal(prompt), parse_literal(completion)
     if "prompt" not in slots:
         raise UnusableRow("there is no prompt")
     before = _prompt(prompt)
     if isinstance(completion, dict) and completion.get("role") == "assistant":
         completion = [completion]  # as a server gave it
-    if style_of(completion) and not isinstance(completion, str):
-        return _sft(slots, [*before, *_behind(before, conversation(completion))])
+    if detect_style(completion) and not isinstance(completion, str):
+        return _sft(slots, [*before, *_behind(before, read_conversation(completion))])
     return _sft(slots, [*before, _answer(slots, "completion")])
 
 
 def _questions(text: str | None) -> Sequence[Message]:
     """What is asked, with the rounds before it where it is "Human: …\nAssistant: …" throughout."""
     is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
-    if text and is_spoken and (spoken := transcript(text, whole=True)):
+    if text and is_spoken and (spoken := parse_transcript(text, whole=True)):
         return _untrained(spoken[:-1])
     return [_question(text)]
 
@@ -183,7 +183,7 @@ def _question(text: str | None) -> Message:
         raise UnusableRow("there is no question")
     if not text.strip():
         raise UnusableRow("the question is empty", UnusableKind.EMPTY)
-    return message("user", text)
+    return build_message("user", text)
 
 
 def _answer(slots: Slots, slot: str) -> Message:
@@ -191,12 +191,12 @@ def _answer(slots: Slots, slot: str) -> Message:
     value = slots.get(slot)
     if value is None:
         raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
-    if "tools" in slots and (calls := calls_in(value)):
-        return message("assistant", "", calls=calls)
-    text = answer_of(value)
+    if "tools" in slots and (calls := find_calls(value)):
+        return build_message("assistant", "", calls=calls)
+    text = to_answer(value)
     if not text.strip():
         raise UnusableRow("the answer is empty", UnusableKind.EMPTY)
-    return message("assistant", text, thinking=text_of(slots.get("thinking")))
+    return build_message("assistant", text, thinking=to_text(slots.get("thinking")))
 
 
 def _joined(values: Sequence[Any], joint: str) -> str | None:
@@ -211,7 +211,7 @@ def _words_of(value: Any) -> str:
     """The text of what is asked, also of an object that has it under a usual name."""
     if isinstance(value, list) and any(map(holds_turns, value)):
         raise UnusableRow("the question is a list of conversations")
-    return answer_of(value) if has_text(value) else text_of(value)
+    return to_answer(value) if has_text(value) else to_text(value)
 
 
 # --- texts, pairs, labels ---------------------------------------------------------------------
@@ -220,12 +220,12 @@ def _words_of(value: Any) -> str:
 def _text(slots: Slots) -> Sample:
     if "text" not in slots:
         raise UnusableRow("there is no text")
-    if segments := segments_of(slots["text"]):
+    if segments := read_segments(slots["text"]):
         text, untrained = segments
-        if not any(text[begin:end].strip() for begin, end in outside(untrained, len(text))):
+        if not any(text[begin:end].strip() for begin, end in invert_ranges(untrained, len(text))):
             raise UnusableRow("the row excludes all of its text from training")
-        return Sample("text", text=valid(text), untrained=untrained)
-    text = text_of(slots["text"])
+        return Sample("text", text=require_valid_text(text), untrained=untrained)
+    text = to_text(slots["text"])
     if not text.strip():
         raise UnusableRow("the text is empty", UnusableKind.EMPTY)
     return Sample("text", text=text)
@@ -234,9 +234,9 @@ def _text(slots: Slots) -> Sample:
 def _preference(slots: Slots) -> Sample:
     chosen, rejected = slots.get("chosen"), slots.get("rejected")
     if _are_spelt_turns(chosen, rejected):
-        chosen, rejected = parsed(chosen), parsed(rejected)
+        chosen, rejected = parse_literal(chosen), parse_literal(rejected)
     asked = _asked(slots)
-    if isinstance(chosen, list) and chosen and chosen == rejected and style_of(chosen) is None:
+    if isinstance(chosen, list) and chosen and chosen == rejected and detect_style(chosen) is None:
         chosen, rejected = _of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
         chosen, rejected = rejected, chosen
@@ -264,12 +264,12 @@ def _preference(slots: Slots) -> Sample:
 
 def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     """The better and the worse of the answers in one column; raises UnusableRow."""
-    if are_ranked(answers):
-        return best_and_worst(answers)
+    if is_ranked_list(answers):
+        return pick_best_and_worst(answers)
     if not _are_texts(answers):
         raise UnusableRow("the answers are not texts")
     if ratings is not None:
-        return best_and_worst_rated(answers, ratings)
+        return pick_by_ratings(answers, ratings)
     if not is_pair(answers):
         raise UnusableRow("there are not two different answers")
     return answers[0], answers[1]
@@ -277,7 +277,7 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
 
 def _rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
     """Both sides as conversations where prompt and answers are lists of the same number of texts."""
-    lists = [parsed(value) for value in (asked, chosen, rejected)]
+    lists = [parse_literal(value) for value in (asked, chosen, rejected)]
     if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
         return None
     if not all(text is None or isinstance(text, str) for one in lists for text in one):
@@ -293,7 +293,7 @@ def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
 
 
 def _kto(slots: Slots) -> Sample:
-    label = truth_of(slots.get("label"))
+    label = parse_label(slots.get("label"))
     if "label" not in slots:
         raise UnusableRow("there is no label")
     if label is None:
@@ -302,7 +302,7 @@ def _kto(slots: Slots) -> Sample:
         raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
     prompt, completion = _asked(slots), slots["completion"]
     if _are_spelt_turns(prompt, completion):
-        prompt, completion = parsed(prompt), parsed(completion)
+        prompt, completion = parse_literal(prompt), parse_literal(completion)
     before = _prompt(prompt)
     turns = _to_last_answer([*before, *_behind(before, _side(completion, "completion", before))])
     if not _says(turns[-1]):
@@ -314,7 +314,7 @@ def _kto(slots: Slots) -> Sample:
 
 def _asked(slots: Slots) -> Any:
     """The prompt of pairs and labels: a conversation, or an instruction with its input."""
-    if "input" in slots and not style_of(slots.get("prompt")):
+    if "input" in slots and not detect_style(slots.get("prompt")):
         return _joined([slots.get("prompt"), slots["input"]], "\n")
     return slots.get("prompt")
 
@@ -323,12 +323,14 @@ def _prompt(value: Any) -> list[Message]:
     """The turns before an answer: a conversation, a transcript, or what the user asks."""
     if is_blank(value):
         return []
-    if not isinstance(value, str) and (style_of(value) or _are_texts(value) or holds_turns(value)):
-        return list(_untrained(conversation(value)))
+    if not isinstance(value, str) and (
+        detect_style(value) or _are_texts(value) or holds_turns(value)
+    ):
+        return list(_untrained(read_conversation(value)))
     text = _words_of(value)
-    if text.rstrip().endswith("Assistant:") and (spoken := transcript(text)):
+    if text.rstrip().endswith("Assistant:") and (spoken := parse_transcript(text)):
         return list(_untrained(spoken[:-1]))
-    return [message("user", text)]
+    return [build_message("user", text)]
 
 
 def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
@@ -337,13 +339,13 @@ def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
         if value is None:
             raise UnusableRow("“{slot}” is missing", slot=side)
         raise UnusableRow("the answer in “{slot}” is empty", UnusableKind.EMPTY, slot=side)
-    if not isinstance(value, str) and style_of(value):
-        return conversation(value)
+    if not isinstance(value, str) and detect_style(value):
+        return read_conversation(value)
     if isinstance(value, dict) and not is_blank(value.get("role") or value.get("from")):
-        return conversation([value])
-    if isinstance(value, str) and not prompt and (spoken := transcript(value)):
+        return read_conversation([value])
+    if isinstance(value, str) and not prompt and (spoken := parse_transcript(value)):
         return spoken
-    return [message("assistant", answer_of(value))]
+    return [build_message("assistant", to_answer(value))]
 
 
 def _without_blank(value: Any) -> Any:
@@ -357,7 +359,7 @@ def _are_texts(value: Any) -> bool:
 def _are_spelt_turns(*values: Any) -> bool:
     """Whether texts spell out turns, as tables hold them; only where all do: one alone is a text."""
     return all(
-        isinstance(value, str) and value.lstrip()[:1] == "[" and style_of(value) is not None
+        isinstance(value, str) and value.lstrip()[:1] == "[" and detect_style(value) is not None
         for value in values
     )
 
@@ -420,7 +422,7 @@ def _split_words(
     if not one[:shared].strip():
         return [], [better], [worse]
     return (
-        [message("user", one[:shared])],
+        [build_message("user", one[:shared])],
         [better.model_copy(update={"content": one[shared:]})],
         [worse.model_copy(update={"content": other[shared:]})],
     )

@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.dataset.formats import unsupported
-from lora_studio.core.dataset.formats.candidates import FormatCandidate, candidates
-from lora_studio.core.dataset.formats.columns import DataColumn, profile
+from lora_studio.core.dataset.formats.candidates import FormatCandidate, find_candidates
+from lora_studio.core.dataset.formats.columns import DataColumn, profile_columns
 from lora_studio.core.dataset.formats.conversion import convert
 from lora_studio.core.dataset.formats.detection_warnings import warn_about_mapping
-from lora_studio.core.dataset.formats.mapping import check, names_in, needed
+from lora_studio.core.dataset.formats.mapping import (
+    check_mapping,
+    find_column_names,
+    list_required_slots,
+)
 from lora_studio.core.dataset.samples import (
     UnusableKind,
     UnusableRow,
@@ -72,7 +76,7 @@ def detect(
     """
     sample = _spread([row for row in rows if isinstance(row, dict)])
     given = dict(mapping or {})
-    profiles = profile(sample, columns)
+    profiles = profile_columns(sample, columns)
     if not sample:
         return _refuse(unsupported.describe_empty())
     tried = [_Trial.run(sample, candidate) for candidate in _collect(sample, profiles, columns)]
@@ -135,13 +139,15 @@ def _collect(
 ) -> list[FormatCandidate]:
     """Return the candidates of all columns and of the most common column sets, without repeats."""
     order = list(order)
-    collected = candidates(columns)
+    collected = find_candidates(columns)
     column_sets = Counter(frozenset(row) for row in sample)
     if len(column_sets) > 1:
         commonest = sorted(column_sets, key=lambda names: (-column_sets[names], sorted(names)))
         for names in commonest[:_MOST_COLUMN_SETS]:
             alike = [row for row in sample if frozenset(row) == names]
-            collected += candidates(profile(alike, [name for name in order if name in names]))
+            collected += find_candidates(
+                profile_columns(alike, [name for name in order if name in names])
+            )
     unique: dict[tuple[str, str], FormatCandidate] = {}
     for candidate in collected:
         unique.setdefault((candidate.format, str(sorted(candidate.mapping.items()))), candidate)
@@ -174,7 +180,9 @@ def _verdict(best: _Trial, sample: Rows, others: tuple[RowFormat, ...] = ()) -> 
 def _evidence(best: _Trial) -> Text:
     candidate, rows = best.candidate, best.rows
     read = list(
-        dict.fromkeys(name for slot in candidate.mapping.values() for name in names_in(slot))
+        dict.fromkeys(
+            name for slot in candidate.mapping.values() for name in find_column_names(slot)
+        )
     )
     share = (
         text("the only row checked")
@@ -223,8 +231,8 @@ def _apply_choice(
     )
     mapping = {**(detected.mapping if detected else {}), **given}
     mapping = {slot: source for slot, source in mapping.items() if source}
-    problems = check(row_format, given, names)
-    missing = [slot for slot in needed(row_format) if slot not in mapping]
+    problems = check_mapping(row_format, given, names)
+    missing = [slot for slot in list_required_slots(row_format) if slot not in mapping]
     if missing:
         problems.append(_describe_missing_slots(row_format, missing, names))
     if problems:
@@ -246,7 +254,7 @@ def _chosen_format(
         item.candidate.format for item in sorted(tried, key=_Trial.rank) if item.share >= _MIN_SHARE
     ]
     for row_format in [*ranked, *FORMAT_TITLES]:
-        if not check(row_format, dict.fromkeys(given, ""), ()):
+        if not check_mapping(row_format, dict.fromkeys(given, ""), ()):
             return row_format
     return None
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.candidates import FormatCandidate
-from lora_studio.core.dataset.formats.mapping import filled
+from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.ranking import is_pair
-from lora_studio.core.dataset.formats.turns import conversation, transcript
+from lora_studio.core.dataset.formats.turns import parse_transcript, read_conversation
 from lora_studio.core.dataset.samples import UnusableRow, dataset_warning, quote_names
 from lora_studio.core.messages import counted, listed, text
 from lora_studio.core.problems import Problem
@@ -106,8 +106,8 @@ def _is_unanswered(row: Mapping[str, Any], candidate: FormatCandidate) -> bool:
     if candidate.format not in ("messages", "sharegpt"):
         return False
     try:
-        slots = filled(row, candidate.mapping)
-        said = conversation(slots.get("messages", slots.get("conversations")))
+        slots = fill_slots(row, candidate.mapping)
+        said = read_conversation(slots.get("messages", slots.get("conversations")))
     except (UnusableRow, RecursionError):
         return False
     return any(turn.role == "assistant" for turn in said) and said[-1].role != "assistant"
@@ -118,5 +118,5 @@ def _is_prompt_split_off(mapping: Mapping[str, str], sample: Rows) -> bool:
     if "prompt" in mapping:
         return False
     sides = [row.get(mapping["chosen"]) for row in sample]
-    plain = [side for side in sides if isinstance(side, str) and transcript(side) is None]
+    plain = [side for side in sides if isinstance(side, str) and parse_transcript(side) is None]
     return 2 * len(plain) > len(sides)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import accumulate, pairwise
 from typing import Any
 
-from lora_studio.core.dataset.formats.values import parsed
+from lora_studio.core.dataset.formats.values import parse_literal
 from lora_studio.core.dataset.samples import UnusableRow
 
 #: Ranges of characters, end excluded, in order and apart from one another.
@@ -18,7 +18,7 @@ _BEGIN, _END = "begin_offset", "end_offset"
 _ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported"
 
 
-def leaves_out(value: Mapping[str, Any]) -> bool:
+def is_masked(value: Mapping[str, Any]) -> bool:
     """Whether a turn, or a part of one, says that it does not train."""
     weights = (value.get(name) for name in _WEIGHTS)
     if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
@@ -28,29 +28,29 @@ def leaves_out(value: Mapping[str, Any]) -> bool:
     return any(value.get(name) in (False, "false", "False") for name in _TRAINS)
 
 
-def details_of(value: Any, length: int) -> Ranges:
+def read_train_details(value: Any, length: int) -> Ranges:
     """What of a text of `length` characters is left out by a list of places that train or do not.
 
     Each is an object with `begin_offset`, `end_offset` (the last character, included) and `train`.
     What none of them names does not train, and what one leaves out does not either. Raises
     UnusableRow for anything else.
     """
-    details = parsed(value)
+    details = parse_literal(value)
     if not isinstance(details, list | tuple) or not all(map(_is_detail, details)):
         raise UnusableRow("the row masks parts of an answer in an unknown notation")
     trains = bytearray(length)
     for on in (True, False):
         for detail in details:
             begin, end = max(0, int(detail[_BEGIN])), min(length, int(detail[_END]) + 1)
-            if leaves_out(detail) is not on and begin < end:
+            if is_masked(detail) is not on and begin < end:
                 trains[begin:end] = bytes([on]) * (end - begin)
     return _ranges(trains)
 
 
-def segments_of(value: Any) -> tuple[str, Ranges] | None:
+def read_segments(value: Any) -> tuple[str, Ranges] | None:
     """The text of pieces that each say with `label` whether they train, and what of it does not;
     None where a value is something else."""
-    pieces = parsed(value)
+    pieces = parse_literal(value)
     if not isinstance(pieces, list | tuple) or not pieces or not all(map(_is_segment, pieces)):
         return None
     edges = list(accumulate((len(piece["text"]) for piece in pieces), initial=0))
@@ -61,14 +61,14 @@ def segments_of(value: Any) -> tuple[str, Ranges] | None:
     )
 
 
-def outside(ranges: Ranges, length: int) -> Ranges:
+def invert_ranges(ranges: Ranges, length: int) -> Ranges:
     """What of a text of `length` characters is in none of the ranges."""
     edges = [0, *(edge for span in ranges for edge in span), length]
     between = zip(edges[::2], edges[1::2], strict=True)
     return tuple((begin, end) for begin, end in between if begin < end)
 
 
-def behind(ranges: Ranges, start: int, text: str) -> Ranges:
+def shift_ranges(ranges: Ranges, start: int, text: str) -> Ranges:
     """The ranges of a text in what is left of it from `start` on; raises UnusableRow where one
     leaves out letters before it."""
     if any(text[begin : min(end, start)].strip() for begin, end in ranges if begin < start):

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lora_studio.core.dataset.formats.values import is_blank, is_missing, text_of
+from lora_studio.core.dataset.formats.values import is_blank, is_missing, to_text
 from lora_studio.core.dataset.samples import dataset_error, quote_names
 from lora_studio.core.dataset.spec import SLOTS, RowFormat
 from lora_studio.core.messages import Text, counted, text
@@ -25,17 +25,17 @@ _PLACE = re.compile(r"\{([^{}]+)\}")
 _MOST_NAMES = 30
 
 
-def slots(row_format: RowFormat) -> tuple[str, ...]:
+def list_slots(row_format: RowFormat) -> tuple[str, ...]:
     """The slots of a format by name."""
     return tuple(slot.rstrip("*") for slot in SLOTS[row_format])
 
 
-def needed(row_format: RowFormat) -> tuple[str, ...]:
+def list_required_slots(row_format: RowFormat) -> tuple[str, ...]:
     """The slots that have to be filled."""
     return tuple(slot.rstrip("*") for slot in SLOTS[row_format] if slot.endswith("*"))
 
 
-def filled(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """What each slot gets from a row, without slots whose value is missing; raises UnusableRow."""
     found = {}
     for slot, source in mapping.items():
@@ -45,24 +45,24 @@ def filled(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, A
     return found
 
 
-def check(
+def check_mapping(
     row_format: RowFormat, mapping: Mapping[str, str], columns: Iterable[str]
 ) -> list[Problem]:
     """Return the problems of a mapping that the user wrote: slots and columns that don't exist."""
     known, problems = list(columns), []
     for slot, source in mapping.items():
-        if slot not in slots(row_format):
+        if slot not in list_slots(row_format):
             problems.append(
                 dataset_error(
                     "unknown_slot",
                     "This format has no slot “{slot}”.",
                     "Its slots are {slots}.",
                     slot=slot,
-                    slots=quote_names(slots(row_format)),
+                    slots=quote_names(list_slots(row_format)),
                 )
             )
             continue
-        missing = [name for name in names_in(source, known) if not _exists(name, known)]
+        missing = [name for name in find_column_names(source, known) if not _exists(name, known)]
         if missing:
             problems.append(
                 dataset_error(
@@ -84,7 +84,7 @@ def check(
     return problems
 
 
-def names_in(source: str, columns: Iterable[str] = ()) -> list[str]:
+def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
     """The columns that a mapping's value speaks of."""
     if not source:
         return []
@@ -139,7 +139,7 @@ def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
     given = [_column(values, name) for name in pieces[1::2]]
     if all(is_missing(value) for value in given):
         return None
-    texts = [text_of(value) for value in given]
+    texts = [to_text(value) for value in given]
     between = list(pieces[0::2])
     for index, given_text in enumerate(texts):
         # The blanks before an empty value joined it on; before the first one it is those after it.

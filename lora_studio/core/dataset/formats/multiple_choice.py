@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn
-from lora_studio.core.dataset.formats.values import answer_of, parsed, text_of
+from lora_studio.core.dataset.formats.values import parse_literal, to_answer, to_text
 from lora_studio.core.dataset.samples import UnusableRow
 
 Choices = list[tuple[str, str]]
@@ -19,7 +19,7 @@ _CHOICE = re.compile(r"(|option|choice|answer|op|sol|ending|alternative|opción)
 _FEWEST = {"answer": 3}
 
 
-def template_of(columns: Columns, answer: DataColumn) -> str:
+def find_choices_template(columns: Columns, answer: DataColumn) -> str:
     """A template of the columns that hold one choice each, labelled as the answers count them; ""
     where there are no such columns, or the answers do not say which choice they mean."""
     stems: dict[str, dict[str, DataColumn]] = {}
@@ -69,19 +69,19 @@ def _labels_for(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
     return list(_LETTERS[:count])
 
 
-def choices_of(value: Any) -> Choices:
+def read_choices(value: Any) -> Choices:
     """Choices with their labels: a list, {"text": […], "label": […]} or {"A": …}; raises UnusableRow."""
-    value = parsed(value)
+    value = parse_literal(value)
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         labels, texts = value.get("label"), value["text"]
         if not isinstance(labels, list) or len(labels) != len(texts):
             labels = _letters(len(texts))
-        return [(text_of(a), text_of(b)) for a, b in zip(labels, texts, strict=True)]
+        return [(to_text(a), to_text(b)) for a, b in zip(labels, texts, strict=True)]
     if isinstance(value, dict):
-        return [(text_of(label), text_of(text)) for label, text in value.items()]
+        return [(to_text(label), to_text(text)) for label, text in value.items()]
     if not isinstance(value, list | tuple):
         return []
-    labels, texts = _letters(len(value)), [answer_of(item) for item in value]
+    labels, texts = _letters(len(value)), [to_answer(item) for item in value]
     own = [
         re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
     ]
@@ -100,9 +100,9 @@ def _letters(count: int) -> Sequence[str]:
     return _LETTERS[:count]
 
 
-def chosen_of(choices: Choices, answer: Any) -> Any:
+def resolve_choice(choices: Choices, answer: Any) -> Any:
     """The choice that a label, a position from 0 or a text means; the answer itself if none."""
-    text = text_of(answer).strip()
+    text = to_text(answer).strip()
     found = next((item for item in choices if text in (item[0], item[1].strip())), None)
     if found is None:
         found = next((item for item in choices if text.casefold() == item[0].casefold()), None)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn
-from lora_studio.core.dataset.formats.ranking import is_tie, letter_of
+from lora_studio.core.dataset.formats.ranking import is_tie, parse_side
 
 #: Names of columns that come in twos: response_0 and response_1, answer_a and answer_b.
 _SIDE = re.compile(
@@ -21,9 +21,9 @@ _POINTERS = (
 _SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
 
 
-def sides(columns: Columns) -> Iterator[dict[str, str]]:
+def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
     """Slots `chosen`, `rejected` and `better` for every two columns that another one compares."""
-    for (one, first), (other, second) in couples(columns):
+    for (one, first), (other, second) in find_column_pairs(columns):
         if scores := _scores(columns, one, other):
             yield {"chosen": first.name, "rejected": second.name, "better": scores}
         elif pointer := _pointer(columns, one + other):
@@ -32,7 +32,9 @@ def sides(columns: Columns) -> Iterator[dict[str, str]]:
             yield {"chosen": first.name, "rejected": second.name, "better": pointer.name}
 
 
-def couples(columns: Columns) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
+def find_column_pairs(
+    columns: Columns,
+) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
     """Every two columns of one name but for the letter or the number at its end, with these."""
     stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
@@ -71,4 +73,4 @@ def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
 def _letters(column: DataColumn) -> bool:
     """Whether a column says a or b, in whatever words."""
     said = [word for word in column.words if not is_tie(word)]
-    return bool(said) and all(map(letter_of, said))
+    return bool(said) and all(map(parse_side, said))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats.values import (
-    answer_of,
     has_text,
     is_missing,
-    key_of,
-    text_of,
-    truth_of,
+    normalize_name,
+    parse_label,
+    to_answer,
+    to_text,
 )
 from lora_studio.core.dataset.samples import UnusableKind, UnusableRow
 
@@ -34,10 +34,10 @@ _NO_PREFERENCE = "neither answer is preferred"
 
 def is_tie(word: str) -> bool:
     """Whether a word says that no answer is the better one."""
-    return key_of(word) in _TIES
+    return normalize_name(word) in _TIES
 
 
-def letter_of(word: str) -> str:
+def parse_side(word: str) -> str:
     """Which side a word names, a or b; "" for none. The left one is a."""
     word = word.strip().casefold()
     found = _LETTER.fullmatch(word)
@@ -49,7 +49,7 @@ def is_first_better(value: Any) -> bool:
 
     True, 1 and a are the first; false, 0, 2 and b the second. `3 > 2` compares.
     """
-    text = text_of(value).strip().casefold()
+    text = to_text(value).strip().casefold()
     if compared := _COMPARISON.fullmatch(text):
         one, other = (_number(side) for side in compared.groups())
         if one == other:
@@ -59,9 +59,9 @@ def is_first_better(value: Any) -> bool:
         raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
     if text in ("1", "1.0", "2", "2.0"):
         return text.startswith("1")
-    if letter := letter_of(text):
+    if letter := parse_side(text):
         return letter == "a"
-    if (truth := truth_of(value)) is None:
+    if (truth := parse_label(value)) is None:
         raise UnusableRow("the row doesn't say which answer is preferred")
     return truth
 
@@ -74,7 +74,7 @@ def _number(text: str) -> float:
         raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE) from None
 
 
-def are_ranked(value: Any) -> bool:
+def is_ranked_list(value: Any) -> bool:
     """Whether a value is several answers with a rank or a score each."""
     return (
         isinstance(value, list)
@@ -94,25 +94,25 @@ def is_pair(value: Any) -> bool:
     )
 
 
-def best_and_worst(answers: list[Any]) -> tuple[str, str]:
+def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
     """The best and the worst of several answers by their ranks or scores; raises UnusableRow."""
     rated = [(score, item) for item in answers if (score := _score(item)) is not None]
     best = max(rated, key=lambda entry: entry[0], default=None)
     worst = min(rated, key=lambda entry: entry[0], default=None)
     if best is None or worst is None or best[0] == worst[0]:
         raise UnusableRow(_NO_PREFERENCE, UnusableKind.NO_PREFERENCE)
-    return answer_of(best[1]), answer_of(worst[1])
+    return to_answer(best[1]), to_answer(worst[1])
 
 
-def best_and_worst_rated(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
+def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
     """The best and the worst of several answers by the ratings beside them; raises UnusableRow."""
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
         raise UnusableRow("there is not one rating for each answer")
     rated = zip(answers, ratings, strict=True)
-    return best_and_worst([{"text": text, "score": rating} for text, rating in rated])
+    return pick_best_and_worst([{"text": text, "score": rating} for text, rating in rated])
 
 
-def rank_of(item: Mapping[str, Any]) -> float | None:
+def read_rank(item: Mapping[str, Any]) -> float | None:
     """The rank of an answer among those to the same turn, the least the best; None without one."""
     return _number_of(item.get("rank"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lora_studio.core.dataset.formats.values import key_of
+from lora_studio.core.dataset.formats.values import normalize_name
 from lora_studio.core.dataset.spec import Role
 
 #: `call` is an assistant's turn that is a tool call and nothing else.
@@ -36,9 +36,9 @@ _SPEAKERS: dict[str, Speaker] = {
 _MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
 
 
-def speaker_of(name: str) -> Speaker | None:
+def parse_speaker(name: str) -> Speaker | None:
     """Who a role's name means (`<|Human|>`, `gpt-4`, `function-call`); None when it means nobody."""
-    key = key_of(name)
+    key = normalize_name(name)
     if key in _SPEAKERS:
         return _SPEAKERS[key]
     return "assistant" if key.startswith(_MODEL_NAMES) else None

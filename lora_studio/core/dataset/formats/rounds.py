@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lora_studio.core.dataset.formats.values import is_blank, key_of
+from lora_studio.core.dataset.formats.values import is_blank, normalize_name
 
 _ROUND = re.compile(r"(?:turn|round)[ _-]?(\d{1,6})")
 #: What stands before and behind every field of such a round: `<|Human|>: …<eoh>`.
@@ -14,7 +14,7 @@ _BEFORE = re.compile(r"\A\s*<\|[^<>|\n]{1,40}\|>:[ \t]?\n?")
 _BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
 
 
-def numbered_rounds(value: Any) -> list[dict[str, Any]]:
+def find_rounds(value: Any) -> list[dict[str, Any]]:
     """The rounds of {"turn_1": {…}, "turn_2": {…}} in order, [] for anything else."""
     if not isinstance(value, dict) or not value:
         return []
@@ -25,9 +25,9 @@ def numbered_rounds(value: Any) -> list[dict[str, Any]]:
     return [value[name] for name in order]
 
 
-def said_in_round(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The turns of a round. Calls stand in a notation of their own and stay texts."""
-    said = {key_of(str(name)): _bare(text) for name, text in given.items()}
+    said = {normalize_name(str(name)): _bare(text) for name, text in given.items()}
     thought = _said(said.pop("innerthoughts", ""))
     called, result = _said(said.pop("commands", "")), _said(said.pop("toolresponses", ""))
     answer = next((said.pop(name) for name in ("moss", "assistant", "bot") if name in said), None)

@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 from lora_studio.core.dataset.formats.values import (
+    drop_nulls,
     is_blank,
     is_missing,
-    json_text,
-    parsed,
-    text_of,
-    valid,
-    without_nulls,
+    parse_literal,
+    require_valid_text,
+    to_json,
+    to_text,
 )
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import ToolCall
@@ -21,7 +21,7 @@ from lora_studio.core.dataset.spec import ToolCall
 _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DOTALL)
 
 
-def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
+def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
     """Function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
 
     Fields that are null go, and what Gemini, Bedrock and Anthropic call otherwise gets the names that
@@ -29,17 +29,17 @@ def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
     """
     if is_blank(value):
         return ()
-    value = parsed(value)
+    value = parse_literal(value)
     if isinstance(value, dict) and isinstance(value.get("tools"), list):
         value = value["tools"]
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list | tuple):
         raise UnusableRow("the tools are not a list of function descriptions")
-    found = [without_nulls(parsed(tool)) for tool in value if not is_blank(tool)]
+    found = [drop_nulls(parse_literal(tool)) for tool in value if not is_blank(tool)]
     if not all(isinstance(tool, dict) for tool in found):
         raise UnusableRow("the tools are not a list of function descriptions")
-    valid(json_text(found))
+    require_valid_text(to_json(found))
     return tuple(tool for one in found for tool in _functions(one))
 
 
@@ -61,7 +61,7 @@ def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def tools_in(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
+def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
     """A system message that ends in function descriptions, and these; ("as it is", ()) otherwise."""
     start = system.find("{")
     decoder, position, found = json.JSONDecoder(), start, []
@@ -77,30 +77,30 @@ def tools_in(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
     return system[:start].rstrip(), tuple(found)
 
 
-def calls_in(value: Any) -> tuple[ToolCall, ...]:
+def find_calls(value: Any) -> tuple[ToolCall, ...]:
     """The tool calls that an answer consists of, () when it is something else."""
-    listed = parsed(value)
+    listed = parse_literal(value)
     if isinstance(listed, dict):
         listed = [listed]
     if not isinstance(listed, list | tuple) or not listed:
         return ()
     if not all(isinstance(item, dict) and {"name", "arguments"} <= set(item) for item in listed):
         return ()
-    return calls_of(listed)
+    return read_calls(listed)
 
 
-def calls_of(value: Any) -> tuple[ToolCall, ...]:
+def read_calls(value: Any) -> tuple[ToolCall, ...]:
     """Tool calls: a list, one alone, or either as JSON text; raises UnusableRow."""
-    value = parsed(value)
+    value = parse_literal(value)
     if is_blank(value):
         return ()
     listed = [value] if isinstance(value, dict) else value
     if not isinstance(listed, list | tuple):
         raise UnusableRow("the tool calls are not a list")
-    return tuple(call_of(parsed(item)) for item in listed if not is_missing(item))
+    return tuple(read_call(parse_literal(item)) for item in listed if not is_missing(item))
 
 
-def call_of(item: Any) -> ToolCall:
+def read_call(item: Any) -> ToolCall:
     """One call, of OpenAI's form or with name and arguments alone; raises UnusableRow."""
     if not isinstance(item, dict):
         raise UnusableRow("a tool call is not an object")
@@ -111,21 +111,21 @@ def call_of(item: Any) -> ToolCall:
         raise UnusableRow("a tool call has no name")
     names = ("arguments", "parameters", "args", "input")
     given: Any = next((inner[key] for key in names if not is_missing(inner.get(key))), {})
-    arguments = parsed(given) if isinstance(given, str) else without_nulls(given)
+    arguments = parse_literal(given) if isinstance(given, str) else drop_nulls(given)
     if is_blank(arguments):
         arguments = {}
     if not isinstance(arguments, dict):
         raise UnusableRow("the arguments of a tool call are not an object")
     arguments = {str(key): value for key, value in arguments.items()}
-    valid(json_text(arguments))
+    require_valid_text(to_json(arguments))
     return ToolCall(
-        name=text_of(name),
+        name=to_text(name),
         arguments=arguments,
-        id=text_of(item.get("call_id") or item.get("toolUseId") or item.get("id")),
+        id=to_text(item.get("call_id") or item.get("toolUseId") or item.get("id")),
     )
 
 
-def unquoted(text: str) -> str:
+def unquote_arguments(text: str) -> str:
     """A call whose arguments stand in single quotes, as JSON with the arguments as an object."""
     found = _QUOTED_ARGUMENTS.search(text)
     return text if found is None else text[: found.start()] + "".join(found.groups())

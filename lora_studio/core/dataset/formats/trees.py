@@ -11,12 +11,12 @@ from lora_studio.core.dataset.formats.values import is_missing
 _UNSAID = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
 
 
-def are_objects(value: Any) -> bool:
+def is_object_list(value: Any) -> bool:
     """Whether a value is a list of objects."""
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-def best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A turn, the best of the replies to it by `rank` (0 is the best), the best to that, and so on."""
     found: dict[str, Any] | None = turn
     while found is not None:
@@ -43,7 +43,7 @@ def is_export(value: dict[str, Any]) -> bool:
     )
 
 
-def exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The turns of an exported chat, of answers that were asked for again the last one."""
     place = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
     seen: set[Any] = set()

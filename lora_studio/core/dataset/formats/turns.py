@@ -21,19 +21,30 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from lora_studio.core.dataset.formats.content_parts import parts_of
+from lora_studio.core.dataset.formats.content_parts import read_parts
 from lora_studio.core.dataset.formats.loss_masks import (
     Ranges,
-    behind,
-    details_of,
-    leaves_out,
-    outside,
+    invert_ranges,
+    is_masked,
+    read_train_details,
+    shift_ranges,
 )
-from lora_studio.core.dataset.formats.roles import speaker_of
-from lora_studio.core.dataset.formats.rounds import numbered_rounds, said_in_round
-from lora_studio.core.dataset.formats.tool_calls import call_of, calls_of, unquoted
-from lora_studio.core.dataset.formats.trees import are_objects, best_path, exported_turns, is_export
-from lora_studio.core.dataset.formats.values import is_blank, is_missing, parsed, text_of, valid
+from lora_studio.core.dataset.formats.roles import parse_speaker
+from lora_studio.core.dataset.formats.rounds import find_rounds, iter_round_turns
+from lora_studio.core.dataset.formats.tool_calls import read_call, read_calls, unquote_arguments
+from lora_studio.core.dataset.formats.trees import (
+    is_export,
+    is_object_list,
+    iter_best_path,
+    iter_exported_turns,
+)
+from lora_studio.core.dataset.formats.values import (
+    is_blank,
+    is_missing,
+    parse_literal,
+    require_valid_text,
+    to_text,
+)
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, Role, ToolCall
 
@@ -80,7 +91,7 @@ def is_cut_short(answer: Mapping[str, Any]) -> bool:
 # --- what a value is --------------------------------------------------------------------------
 
 
-def style_of(value: Any) -> Style | None:
+def detect_style(value: Any) -> Style | None:
     """How a value writes a conversation: `messages` with role and content, `sharegpt` with other
     names or without any; None when it is no list of turns (bare strings are not)."""
     turns = _listed(value)
@@ -88,17 +99,17 @@ def style_of(value: Any) -> Style | None:
         return None
     if all(_who(turn) is None for turn in turns[:4]):
         # {"answer": …, "model": …} alone are no turns of a conversation.
-        named = {speaker_of(str(key)) for turn in turns[:4] for key in turn}
+        named = {parse_speaker(str(key)) for turn in turns[:4] for key in turn}
         return "sharegpt" if {"user", "assistant"} <= named else None
     openai = "role" in turns[0] and not {"value", "text"} & set(turns[0])
     return "messages" if openai else "sharegpt"
 
 
-def system_of(value: Any) -> str:
+def read_system(value: Any) -> str:
     """The text of a system message: text, parts, or a turn; raises UnusableRow."""
     if isinstance(value, dict) and (what := _what(value)):
         value = value[what]
-    return parts_of(value).text
+    return read_parts(value).text
 
 
 def is_turn(value: Any) -> bool:
@@ -115,14 +126,14 @@ def holds_turns(value: Any) -> bool:
 
 def is_tree(value: Any) -> bool:
     """Whether a value is a turn with the replies to it, each with replies of its own."""
-    return is_turn(value) and are_objects(value.get("replies"))
+    return is_turn(value) and is_object_list(value.get("replies"))
 
 
 def opens_with_answer(value: Any) -> bool:
     """Whether the first turn of a conversation is the assistant's (or there is none)."""
     for turn in _listed(value) or ():
         who = _who(turn) if isinstance(turn, dict) else None
-        return who is not None and speaker_of(str(turn[who])) in ("assistant", "call")
+        return who is not None and parse_speaker(str(turn[who])) in ("assistant", "call")
     return True
 
 
@@ -130,7 +141,7 @@ def ends_with_question(value: Any) -> bool:
     """Whether the last turn of a conversation is the user's."""
     turns = _listed(value) or [None]
     who = _who(turns[-1]) if isinstance(turns[-1], dict) else None
-    return who is not None and speaker_of(str(turns[-1][who])) == "user"
+    return who is not None and parse_speaker(str(turns[-1][who])) == "user"
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
@@ -138,22 +149,22 @@ def _is_turn(turn: dict[str, Any]) -> bool:
         return True
     if _who(turn) is not None:
         return _what(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
-    named = [speaker_of(str(key)) for key, item in turn.items() if isinstance(item, str)]
+    named = [parse_speaker(str(key)) for key, item in turn.items() if isinstance(item, str)]
     return bool(named) and None not in named
 
 
 def _listed(value: Any) -> list[Any] | None:
     """The turns in a value: a list, its spelling as text, an object with `messages`, or one of
     parallel lists, which is how columnar files store a list of objects."""
-    value = parsed(value)
-    if isinstance(value, dict) and are_objects(value.get("messages")):
+    value = parse_literal(value)
+    if isinstance(value, dict) and is_object_list(value.get("messages")):
         value = value["messages"]
     if is_tree(value):
-        return list(best_path(value))
+        return list(iter_best_path(value))
     if isinstance(value, dict) and is_export(value):
-        return list(exported_turns(value))
-    if rounds := numbered_rounds(value):
-        return [turn for one in rounds for turn in said_in_round(one)]
+        return list(iter_exported_turns(value))
+    if rounds := find_rounds(value):
+        return [turn for one in rounds for turn in iter_round_turns(one)]
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
         if not lists or len({len(item) for item in lists.values()}) != 1:
@@ -176,7 +187,7 @@ def _what(turn: dict[str, Any]) -> str | None:
 # --- conversations ----------------------------------------------------------------------------
 
 
-def conversation(value: Any) -> list[Message]:
+def read_conversation(value: Any) -> list[Message]:
     """The turns of a conversation; raises UnusableRow.
 
     Takes a list of turns, of question-answer pairs, or of strings that take turns beginning with
@@ -184,12 +195,12 @@ def conversation(value: Any) -> list[Message]:
     """
     turns = _listed(value)
     if turns is None:
-        if isinstance(value, str) and (spoken := transcript(value, whole=True)):
+        if isinstance(value, str) and (spoken := parse_transcript(value, whole=True)):
             return spoken
         raise UnusableRow("there is no list of turns")
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
-        return [message(roles[index % 2], turn) for index, turn in enumerate(turns)]
+        return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
     names: dict[str, str] = {}  # of tools, by the calls of them
     found: list[Message] = []
     is_open = False  # whether the answer begun before may go on
@@ -210,7 +221,7 @@ def _item_of(turn: Any) -> bool:
     if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
         return False
     who = _who(turn)
-    is_call = who is not None and speaker_of(str(turn[who])) == "call"
+    is_call = who is not None and parse_speaker(str(turn[who])) == "call"
     return is_call or turn.get("type") in (_CALL_ITEM, _THOUGHT_ITEM)
 
 
@@ -225,24 +236,24 @@ def _one_answer(one: Message, other: Message) -> Message:
     )
 
 
-def pairs(value: Any) -> list[Message]:
+def read_pairs(value: Any) -> list[Message]:
     """The earlier turns in a column of question-answer pairs, or of turns; raises UnusableRow."""
     if is_blank(value):
         return []
     turns = _listed(value)
     if turns is None:
         raise UnusableRow("the history is not a list of pairs")
-    return conversation(turns)
+    return read_conversation(turns)
 
 
-def transcript(text: str, *, whole: bool = False) -> list[Message] | None:
+def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     """The turns of a text such as "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None when it is none.
 
     Between turns stands a blank line; with `whole`, where the text is known to be a conversation, a
     line break is enough. The texts of turns stay as they are, but for one blank before them.
     """
     marks = list((_LINES if whole else _PARAGRAPHS).finditer(text))
-    speakers = [speaker_of(mark[1] or mark[2]) for mark in marks]
+    speakers = [parse_speaker(mark[1] or mark[2]) for mark in marks]
     if not marks or marks[0].start() != 0 or not {"user", "assistant"} <= set(speakers):
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
@@ -251,9 +262,11 @@ def transcript(text: str, *, whole: bool = False) -> list[Message] | None:
         said = text[mark.end() : end]
         said = _without_end(said) if whole else said
         if call := _INLINE_CALL.match(said):
-            found.append(message("assistant", "", calls=calls_of(unquoted(call[1].strip()))))
+            found.append(
+                build_message("assistant", "", calls=read_calls(unquote_arguments(call[1].strip())))
+            )
         elif speaker is not None and speaker != "call":
-            found.append(message(speaker, said))
+            found.append(build_message(speaker, said))
     return found
 
 
@@ -268,28 +281,28 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
         for who, what in _PLAIN_KEYS:
             name, said = turn.get(who), turn.get(what)
             if isinstance(name, str) and isinstance(said, str) and name in _PLAIN_ROLES:
-                yield message(_PLAIN_ROLES[name], said)
+                yield build_message(_PLAIN_ROLES[name], said)
                 return
     if isinstance(turn, list | tuple) and len(turn) == 2:
         first, second = turn
-        speaker = speaker_of(first) if isinstance(first, str) else None
+        speaker = parse_speaker(first) if isinstance(first, str) else None
         if speaker in ("system", "user", "assistant") and len(str(first)) > 1:
-            yield message(speaker, second)
+            yield build_message(speaker, second)
         else:
-            yield message("user", first)
-            yield message("assistant", second)
+            yield build_message("user", first)
+            yield build_message("assistant", second)
         return
     if not isinstance(turn, dict):
         raise UnusableRow("a turn is not an object")
     if turn.get("type") == _CALL_ITEM:
-        yield message("assistant", "", calls=(call_of(turn),))
+        yield build_message("assistant", "", calls=(read_call(turn),))
     elif turn.get("type") == _RESULT_ITEM:
-        output = parts_of(turn.get("output")).text
-        yield message("tool", output, name=names.get(str(turn.get("call_id")), ""))
+        output = read_parts(turn.get("output")).text
+        yield build_message("tool", output, name=names.get(str(turn.get("call_id")), ""))
     elif turn.get("type") == _THOUGHT_ITEM:
         given = turn.get("content") or turn.get("summary")
-        if thought := parts_of(given).text if given else "":
-            yield message("assistant", "", thinking=thought)
+        if thought := read_parts(given).text if given else "":
+            yield build_message("assistant", "", thinking=thought)
     elif (field := _who(turn)) is None:
         yield from _keyed(turn)
     else:
@@ -298,19 +311,21 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
 
 def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
     """Turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
-    said = {speaker_of(str(key)): item for key, item in turn.items() if isinstance(item, str)}
+    said = {parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)}
     known: tuple[Role, ...] = ("system", "user", "assistant")
     if not any(role in said for role in known):
         raise UnusableRow("a turn has no role")
     for role in known:
         if role in said:
-            yield message(role, said[role])
+            yield build_message(role, said[role])
 
 
 def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:
-    speaker = speaker_of(name)
+    speaker = parse_speaker(name)
     if speaker is None:
-        raise UnusableRow("a turn has the unknown role “{role}”", role=valid(name[:40]))
+        raise UnusableRow(
+            "a turn has the unknown role “{role}”", role=require_valid_text(name[:40])
+        )
     if is_cut_short(turn):
         raise UnusableRow(CUT_SHORT)
     what = _what(turn)
@@ -318,38 +333,40 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
     if speaker == "call":
         yield _call_turn(value)
         return
-    calls = calls_of(turn.get("tool_calls")) + calls_of(turn.get("function_call"))
+    calls = read_calls(turn.get("tool_calls")) + read_calls(turn.get("function_call"))
     if what is None and speaker == "tool" and not is_missing(turn.get("observation")):
         # What a tool gave back, in one turn with the call of it.
-        yield message("assistant", "", calls=(call_of(turn),))
-        yield message("tool", turn["observation"], name=text_of(turn.get("name")))
+        yield build_message("assistant", "", calls=(read_call(turn),))
+        yield build_message("tool", turn["observation"], name=to_text(turn.get("name")))
         return
     if what is None and not calls and not any(turn.get(name) for name in _THINKING):
         raise UnusableRow("a turn has no content")
     thinking = next((turn[name] for name in _THINKING if not is_blank(turn.get(name))), "")
-    parts = parts_of(value, names)
+    parts = read_parts(value, names)
     yield from parts.results
     if parts.results and not parts.text:
         return
     details = next((turn[name] for name in _PARTLY if not is_blank(turn.get(name))), None)
-    yield message(
+    yield build_message(
         speaker,
         parts.text,
-        thinking=text_of(thinking) or parts.thinking,
+        thinking=to_text(thinking) or parts.thinking,
         calls=calls + parts.calls,
         name=_tool_of(turn, names) if speaker == "tool" else "",
-        trains=not leaves_out(turn),
-        untrained=parts.untrained if details is None else details_of(details, len(parts.text)),
+        trains=not is_masked(turn),
+        untrained=parts.untrained
+        if details is None
+        else read_train_details(details, len(parts.text)),
     )
 
 
 def _tool_of(turn: dict[str, Any], names: Mapping[str, str]) -> str:
     """The tool whose result a turn is, by its name or by the call it belongs to."""
     called = turn.get("tool_call_id") or turn.get("call_id")
-    return text_of(turn.get("name")) or names.get(str(called), "")
+    return to_text(turn.get("name")) or names.get(str(called), "")
 
 
-def message(
+def build_message(
     role: Role,
     value: Any,
     *,
@@ -363,13 +380,13 @@ def message(
 
     `untrained` are the ranges of characters of the value that do not train.
     """
-    content = text_of(value)
+    content = to_text(value)
     if role != "assistant":
         return Message(role=role, content=content, name=name)
     if not thinking and (thought := _THOUGHT.match(content)):
-        untrained = behind(untrained, thought.end(), content)
+        untrained = shift_ranges(untrained, thought.end(), content)
         thinking, content = thought[1].strip("\n"), content[thought.end() :]
-    kept = any(content[begin:end].strip() for begin, end in outside(untrained, len(content)))
+    kept = any(content[begin:end].strip() for begin, end in invert_ranges(untrained, len(content)))
     return Message(
         role=role,
         content=content,
@@ -384,7 +401,9 @@ def message(
 def _call_turn(value: Any) -> Message:
     """A turn that is a call and nothing else; where it cannot be read as one, its text."""
     try:
-        calls = calls_of(value)
+        calls = read_calls(value)
     except UnusableRow:
         calls = ()
-    return message("assistant", "", calls=calls) if calls else message("assistant", value)
+    return (
+        build_message("assistant", "", calls=calls) if calls else build_message("assistant", value)
+    )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.dataset.formats import columns as formats_columns
-from lora_studio.core.dataset.formats.columns import Columns, DataColumn, first, named
-from lora_studio.core.dataset.formats.paired_columns import couples
-from lora_studio.core.dataset.formats.turns import style_of
+from lora_studio.core.dataset.formats.columns import Columns, DataColumn, find_column, find_columns
+from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
+from lora_studio.core.dataset.formats.turns import detect_style
 from lora_studio.core.dataset.formats.values import MEDIA_KEYS
 from lora_studio.core.dataset.samples import dataset_error, quote_names
 from lora_studio.core.messages import Text, counted, text
@@ -65,8 +65,8 @@ def _find_media(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_stepwise(rows: Rows, columns: Columns) -> Problem | None:
-    steps = first(columns, _STEPS, "texts", "list", "turns")
-    labels = first(columns, _STEP_LABELS, "flags", "numbers")
+    steps = find_column(columns, _STEPS, "texts", "list", "turns")
+    labels = find_column(columns, _STEP_LABELS, "flags", "numbers")
     if steps is None:
         return None
     inner = _share(rows, steps.name, _is_labeled)
@@ -93,7 +93,7 @@ def _find_single_turns(rows: Rows, columns: Columns) -> Problem | None:
 
 def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
     """Return the problem of one text in several languages, with nothing to say which is the answer."""
-    column = first(columns, ("translation", "translations"), "object")
+    column = find_column(columns, ("translation", "translations"), "object")
     one = next((row[column.name] for row in rows if column and row.get(column.name)), None)
     if column is None or not isinstance(one, dict) or len(one) < 2:
         return None
@@ -111,8 +111,10 @@ def _find_languages(rows: Rows, columns: Columns) -> Problem | None:
 
 def find_unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
     """Return the problem of two answers side by side with no column that names the better one."""
-    questions = formats_columns.questions(columns) or formats_columns.conversations(columns)
-    if not questions or not (couple := next(couples(columns), None)):
+    questions = formats_columns.find_questions(columns) or formats_columns.find_conversations(
+        columns
+    )
+    if not questions or not (couple := next(find_column_pairs(columns), None)):
         return None
     (_, one), (_, other) = couple
     return dataset_error(
@@ -139,7 +141,7 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
-    classes = named(columns, formats_columns.CLASSES)
+    classes = find_columns(columns, formats_columns.CLASSES)
     if not classes or not any(item.kind == "text" for item in columns):
         return None
     return dataset_error(
@@ -153,7 +155,7 @@ def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
-    tokens = [item for item in named(columns, _TOKENS) if item.kind in ("numbers", "number")]
+    tokens = [item for item in find_columns(columns, _TOKENS) if item.kind in ("numbers", "number")]
     if not tokens or (len(tokens) == 1 and tokens[0].kind == "number"):
         return None
     return dataset_error(
@@ -166,12 +168,14 @@ def _find_tokens(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_questions_in_turns(rows: Rows, columns: Columns) -> Problem | None:
-    turns = first(columns, ("turns",), "texts")
+    turns = find_column(columns, ("turns",), "texts")
     return None if turns is None else _describe_prompts_only([turns])
 
 
 def _find_questions_alone(rows: Rows, columns: Columns) -> Problem | None:
-    questions = formats_columns.questions(columns) or formats_columns.conversations(columns)
+    questions = formats_columns.find_questions(columns) or formats_columns.find_conversations(
+        columns
+    )
     return _describe_prompts_only(questions) if questions else None
 
 
@@ -194,7 +198,7 @@ def _is_labeled(value: Any) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and style_of(value) is None
+        and detect_style(value) is None
         and all(
             isinstance(item, dict) and {"label", "rating", "correct"} & set(item) for item in value
         )

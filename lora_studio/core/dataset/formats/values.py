@@ -34,7 +34,7 @@ _LONGEST_LITERAL = 2_000_000
 
 
 @functools.lru_cache(maxsize=4096)
-def key_of(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A column name as it is compared: letters and digits alone, in lower case."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
@@ -51,32 +51,32 @@ def is_blank(value: Any) -> bool:
     return is_missing(value) or (isinstance(value, list | tuple | dict) and not value)
 
 
-def text_of(value: Any) -> str:
+def to_text(value: Any) -> str:
     """The text that a value stands for, empty for a missing one; raises UnusableRow.
 
     Half of a character (a lone surrogate, from a broken escape) is no text: no tokenizer takes it.
     """
     if isinstance(value, str):
-        return valid(value)
-    return "" if is_missing(value) else valid(json_text(value))
+        return require_valid_text(value)
+    return "" if is_missing(value) else require_valid_text(to_json(value))
 
 
-def answer_of(value: Any) -> str:
+def to_answer(value: Any) -> str:
     """The text of an answer, the first of several, empty for none; raises UnusableRow."""
     if isinstance(value, list | tuple):
         if not value:
             return ""
         given = [item for item in value if not is_blank(item)]
         if given and all(isinstance(item, str) for item in given):
-            return text_of(given[0])
+            return to_text(given[0])
         if given and all(_field_of(item) for item in given):
-            return answer_of(given[0])
+            return to_answer(given[0])
     if field := _field_of(value):
-        return answer_of(value[field])
-    return text_of(value)
+        return to_answer(value[field])
+    return to_text(value)
 
 
-def passages_of(value: Any) -> Any:
+def join_passages(value: Any) -> Any:
     """The text of passages: of a list of texts or of titles with sentences, or of an object that has
     these under a usual name; anything else as it is. Raises UnusableRow."""
     if isinstance(value, dict):
@@ -84,7 +84,7 @@ def passages_of(value: Any) -> Any:
         held = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
         if isinstance(titles, list) and isinstance(held, list) and len(titles) == len(held):
             held = [list(item) for item in zip(titles, held, strict=True)]
-        return value if held is None else passages_of(held)
+        return value if held is None else join_passages(held)
     if not isinstance(value, list | tuple) or not value:
         return value
     texts = [_passage(item) for item in value]
@@ -94,19 +94,19 @@ def passages_of(value: Any) -> Any:
 def _passage(item: Any) -> str | None:
     """One passage: a text, its sentences, or its title with these; None for something else."""
     if isinstance(item, str):
-        return valid(item)
+        return require_valid_text(item)
     if has_text(item):
-        return answer_of(item)
+        return to_answer(item)
     if not isinstance(item, list | tuple) or not item:
         return None
     if all(isinstance(part, str) for part in item):
-        return valid("".join(item))
+        return require_valid_text("".join(item))
     title, *rest = item
     text = _passage(rest[0]) if isinstance(title, str) and len(rest) == 1 else None
-    return None if text is None else f"{valid(title)}\n{text}"
+    return None if text is None else f"{require_valid_text(title)}\n{text}"
 
 
-def valid(text: str) -> str:
+def require_valid_text(text: str) -> str:
     """The same text; raises UnusableRow for half a character."""
     try:
         text.encode("utf-8")
@@ -120,7 +120,7 @@ def is_writable(name: str) -> bool:
     return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
-def json_text(value: Any) -> str:
+def to_json(value: Any) -> str:
     """A value as JSON on one line, other scripts as they are; raises UnusableRow."""
     try:
         return json.dumps(value, ensure_ascii=False)
@@ -128,7 +128,7 @@ def json_text(value: Any) -> str:
         raise UnusableRow("a value can't be written as text") from None
 
 
-def parsed(value: Any) -> Any:
+def parse_literal(value: Any) -> Any:
     """The list or object that a text spells out as JSON or as Python prints it, else the value.
 
     Tables (CSV) have no other way to hold a list.
@@ -150,12 +150,12 @@ def parsed(value: Any) -> Any:
         return value
 
 
-def without_nulls(value: Any) -> Any:
+def drop_nulls(value: Any) -> Any:
     """The value without fields that are null: columnar files give every object every field."""
     if isinstance(value, dict):
-        return {str(key): without_nulls(item) for key, item in value.items() if item is not None}
+        return {str(key): drop_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [without_nulls(item) for item in value]
+        return [drop_nulls(item) for item in value]
     return value
 
 
@@ -179,7 +179,7 @@ def _is_medium(value: Any) -> bool:
     return isinstance(value, bytes)
 
 
-def truth_of(value: Any) -> bool | None:
+def parse_label(value: Any) -> bool | None:
     """Whether a label says good (True) or bad (False); None when it says neither."""
     if isinstance(value, bool):
         return value

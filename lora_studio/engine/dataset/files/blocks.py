@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from lora_studio.core.dataset.formats.values import is_writable, parsed
+from lora_studio.core.dataset.formats.values import is_writable, parse_literal
 
 #: Rows and bytes after which a block is handed on.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
@@ -160,7 +160,7 @@ def _loosely(text: str) -> Any:
         return None
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(without_extra_commas(text), strict=False)
-    value = parsed(text)
+    value = parse_literal(text)
     if isinstance(value, str):
         return None
     with contextlib.suppress(ValueError, TypeError):  # a set, or a number that JSON cannot write

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from lora_studio.core.dataset.formats.columns import names_known
+from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.engine.dataset.files.blocks import distinct
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
@@ -135,7 +135,7 @@ def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
 
 def _is_header(names: tuple[str, ...]) -> bool:
     given = [name.strip() for name in names if name.strip()]
-    is_distinct = len(set(given)) == len(given) >= 1 or names_known(given) > 1
+    is_distinct = len(set(given)) == len(given) >= 1 or count_known_names(given) > 1
     return is_distinct and all(
         len(name) <= _LONGEST_NAME and "\n" not in name and not re.fullmatch(r"[-+\d.,]+", name)
         for name in given

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lora_studio.core.dataset.formats.columns import names_known
+from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.dataset.formats.turns import CUT_SHORT, is_cut_short
 
 #: What is told of rows of which something is left out.
@@ -88,7 +88,7 @@ def _is_record(values: dict[str, Any]) -> bool:
 
 def _is_row(values: dict[str, Any]) -> bool:
     """Whether an object has usual columns beside those of a record or a task."""
-    return names_known(values.keys() - _OWN) > 1
+    return count_known_names(values.keys() - _OWN) > 1
 
 
 def _is_request(values: dict[str, Any]) -> bool:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import orjson
 
-from lora_studio.core.dataset.formats.columns import names_known
-from lora_studio.core.dataset.split_names import split_of
+from lora_studio.core.dataset.formats.columns import count_known_names
+from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.engine.dataset.files import (
     envelopes,
     nested_rows,
@@ -262,7 +262,7 @@ def _is_columns(document: dict[str, Any]) -> bool:
     values = list(document.values())
     if values and all(isinstance(value, list) for value in values):
         is_plain = any(not isinstance(item, dict) for value in values for item in value[:5])
-        is_even = len({len(value) for value in values}) == 1 or names_known(document) > 1
+        is_even = len({len(value) for value in values}) == 1 or count_known_names(document) > 1
         return is_plain and is_even and all(values)
     if values and all(isinstance(value, dict) for value in values):
         keys = list(values[0])
@@ -290,12 +290,12 @@ def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
     if names and lists and _is_list_of(names, str) and _is_list_of(lists, list):
         return names, lists if all(len(row) == len(names) for row in lists) else []
     rows = list(document.values())
-    if not _is_list_of(rows, dict) or len(rows) < 2 or names_known(document):
+    if not _is_list_of(rows, dict) or len(rows) < 2 or count_known_names(document):
         return [], []
     columns = list(dict.fromkeys(name for row in rows for name in row))
     common = set(columns).intersection(*rows)
-    is_split = any(split_of(name) for name in document)
-    if is_split or not (names_known(common) or len(common) == len(columns) > 0):
+    is_split = any(detect_split(name) for name in document)
+    if is_split or not (count_known_names(common) or len(common) == len(columns) > 0):
         return [], []
     if all(name.isdigit() for name in columns):
         return [], []

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lora_studio.core.dataset.faults import Fault, faults
-from lora_studio.core.dataset.formats.mapping import filled, names_in
+from lora_studio.core.dataset.faults import Fault, find_faults
+from lora_studio.core.dataset.formats.mapping import fill_slots, find_column_names
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import Fix
@@ -242,7 +242,7 @@ class _Work:
     ) -> Sample:
         sample = converted(self.rows, source, values)
         if self.with_faults and source < len(self.rows.spec.sources):
-            for kind in faults(sample):
+            for kind in find_faults(sample):
                 facts.faults.setdefault(kind, FactCounts()).add(here)
         return repair(sample, self.fixes)
 
@@ -252,14 +252,14 @@ class _Work:
             return ""
         mapping = self.rows.found[source].mapping
         used = {
-            name for text in mapping.values() for name in names_in(text, values)
+            name for text in mapping.values() for name in find_column_names(text, values)
         } or values.keys()
         return shape_of({name: value for name, value in values.items() if name in used})
 
     def _group(self, values: dict[str, Any]) -> str:
         """What the row has in the group column, as text; "" where it has nothing."""
         column = self.rows.spec.group_column
-        found = filled(values, {"group": column}) if column else {}
+        found = fill_slots(values, {"group": column}) if column else {}
         return json.dumps(found, sort_keys=True) if found else ""
 
 

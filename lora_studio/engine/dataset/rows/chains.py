@@ -15,13 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from lora_studio.core.dataset.formats.columns import first, profile
+from lora_studio.core.dataset.formats.columns import find_column, profile_columns
 from lora_studio.core.dataset.formats.conversion import refuse_media
 from lora_studio.core.dataset.formats.detection import convert, detect
-from lora_studio.core.dataset.formats.ranking import rank_of
-from lora_studio.core.dataset.formats.roles import speaker_of
-from lora_studio.core.dataset.formats.turns import conversation
-from lora_studio.core.dataset.formats.values import MEDIA_KEYS, is_blank, key_of, truth_of
+from lora_studio.core.dataset.formats.ranking import read_rank
+from lora_studio.core.dataset.formats.roles import parse_speaker
+from lora_studio.core.dataset.formats.turns import read_conversation
+from lora_studio.core.dataset.formats.values import (
+    MEDIA_KEYS,
+    is_blank,
+    normalize_name,
+    parse_label,
+)
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, RowFormat
 from lora_studio.core.formatting import number, plural
@@ -129,7 +134,7 @@ class _Reading:
     def turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """The turn that a row is; raises UnusableRow."""
         role, said = values.get(self.role), values.get(self.text)
-        if not isinstance(role, str) or speaker_of(role) is None:
+        if not isinstance(role, str) or parse_speaker(role) is None:
             raise UnusableRow(_LOST)
         if fault := _taken_back(values):
             raise UnusableRow(fault)
@@ -140,11 +145,11 @@ class _Reading:
             for name, value in given.items()
             if isinstance(value, str | list | dict) and not is_blank(value)
         }
-        if speaker_of(role) == "tool" and not is_blank(values.get("name")):
+        if parse_speaker(role) == "tool" and not is_blank(values.get("name")):
             beside["name"] = values["name"]
         turn = {"role": role, "content": said, **beside}
         if beside or not isinstance(said, str):
-            conversation([turn])
+            read_conversation([turn])
         return turn
 
 
@@ -154,20 +159,20 @@ def _reading(store: RowStore) -> _Reading | None:
     rows = [store.raw(position).values for position in range(0, len(store), step)]
     usable = [values for values in rows if values is not None]
     verdict = detect(usable, store.facts.columns)
-    columns = profile(usable, store.facts.columns)
-    role = first(columns, _ROLES, "text")
-    text = first(columns, _TEXTS, "text", "list", "turns", "turn", "object")
+    columns = profile_columns(usable, store.facts.columns)
+    role = find_column(columns, _ROLES, "text")
+    text = find_column(columns, _TEXTS, "text", "list", "turns", "turn", "object")
     if verdict.format in ("alpaca", "prompt_completion", "question_answer"):
         is_whole = not {"history", "context", "choices"} & set(verdict.mapping)
         return _Reading("history", verdict.format, verdict.mapping) if is_whole else None
     if verdict.format not in (None, "text") or role is None or text is None:
         return None
-    is_known = bool(role.words) and all(map(speaker_of, role.words))
+    is_known = bool(role.words) and all(map(parse_speaker, role.words))
     if not is_known:
         return None
     held = store.facts.columns
     beside = tuple(name for name in _BESIDE if name in held)
-    media = tuple(name for name in held if key_of(name) in MEDIA_KEYS)
+    media = tuple(name for name in held if normalize_name(name) in MEDIA_KEYS)
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
@@ -177,7 +182,7 @@ def _no_conversations(
     """Why rows are no turns of conversations although they name others, "" where they may be."""
     if reading is not None and reading.column in store.facts.columns:
         return _OTHER_KIND
-    is_plain = key_of(parent) in _PLAIN_NAMES
+    is_plain = normalize_name(parent) in _PLAIN_NAMES
     are_turns = reading is not None and reading.format is None
     if 2 * np.count_nonzero(links.circular) > links.count:
         return _CIRCLES
@@ -321,12 +326,12 @@ class _Chains:
         best = self._best.get(int(self._links.before[position]))
         if best is None:
             return ""
-        rank = rank_of(values)
+        rank = read_rank(values)
         return _UNRANKED if rank is None else _WORSE if rank > best else ""
 
     def _is_answer(self, values: Mapping[str, Any]) -> bool:
         role = values.get(self._reading.role)
-        return isinstance(role, str) and speaker_of(role) in ("assistant", "call")
+        return isinstance(role, str) and parse_speaker(role) in ("assistant", "call")
 
     def _ranked(self) -> dict[int, float]:
         """The best rank of the answers to each row that has ranked ones."""
@@ -338,7 +343,7 @@ class _Chains:
                 before = int(self._links.before[place])
                 text = raw.as_buffer()
                 values = values_of(bytes(text)) if before >= 0 and text.size else {}
-                rank = rank_of(values)
+                rank = read_rank(values)
                 if rank is not None and self._is_answer(values) and not _taken_back(values):
                     best[before] = min(rank, best.get(before, rank))
         return best
@@ -346,9 +351,9 @@ class _Chains:
 
 def _taken_back(values: Mapping[str, Any]) -> str:
     """Why a turn does not count, though it was written; "" where it does."""
-    if truth_of(values.get("deleted")) is True:
+    if parse_label(values.get("deleted")) is True:
         return _DELETED
-    return _FAILED if truth_of(values.get("review_result")) is False else ""
+    return _FAILED if parse_label(values.get("review_result")) is False else ""
 
 
 # --- what is told ---------------------------------------------------------------------------------

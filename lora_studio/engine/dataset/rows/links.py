@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_studio.core.dataset.formats.values import is_blank, key_of
+from lora_studio.core.dataset.formats.values import is_blank, normalize_name
 from lora_studio.engine.dataset.files.blocks import values_of
 from lora_studio.engine.dataset.rows.hashing import Hashes, mix64
 from lora_studio.engine.dataset.rows.store import Positions, RowStore
@@ -47,7 +47,7 @@ class LinkColumns:
     @classmethod
     def of(cls, columns: tuple[str, ...]) -> LinkColumns | None:
         """The columns by their names, None without ids or rows before."""
-        keys = {key_of(name): name for name in reversed(columns)}
+        keys = {normalize_name(name): name for name in reversed(columns)}
         before = next((key for key in _PARENTS if key in keys), None)
         own = [key for key in _IDS if key in keys]
         if before is None or not own:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_studio.core.dataset.faults import texts
+from lora_studio.core.dataset.faults import iter_texts
 from lora_studio.core.dataset.formats.detection import FormatVerdict, convert, detect
-from lora_studio.core.dataset.formats.mapping import names_in
-from lora_studio.core.dataset.media_placeholders import may_hold_mark, media_mark
+from lora_studio.core.dataset.formats.mapping import find_column_names
+from lora_studio.core.dataset.media_placeholders import can_contain_mark, find_media_mark
 from lora_studio.core.dataset.repairs import repair
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, DataSource, Message, RowFormat, Task
@@ -171,7 +171,7 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: FormatVerdict) -> I
         return
     row, mark = found[0]
     values = row.values or {}
-    mapped = [name for slot in verdict.mapping.values() for name in names_in(slot, values)]
+    mapped = [name for slot in verdict.mapping.values() for name in find_column_names(slot, values)]
     inside = next(
         (name for name in (*mapped, *values) if mark in str(values.get(name))), next(iter(values))
     )
@@ -190,13 +190,13 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: FormatVerdict) -> I
 
 def _mark(row: RawRow, verdict: FormatVerdict) -> str:
     """The mark in what a row is trained as, "" for none."""
-    if verdict.format is None or not may_hold_mark(row.raw):
+    if verdict.format is None or not can_contain_mark(row.raw):
         return ""
     try:
         sample = convert(row.values, verdict.format, verdict.mapping)
     except UnusableRow:
         return ""
-    return next(filter(None, map(media_mark, texts(sample))), "")
+    return next(filter(None, map(find_media_mark, iter_texts(sample))), "")
 
 
 def evidence(store: RowStore) -> list[RawRow]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.dataset.split_names import split_of
+from lora_studio.core.dataset.split_names import detect_split
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.engine.dataset.files import archives
 from lora_studio.engine.dataset.files.byte_streams import FAULTS
@@ -206,8 +206,8 @@ def _of_split(
     candidates: list[FileCandidate], split: str, result: SourceFiles
 ) -> Iterator[FileCandidate]:
     """Those of the split that is meant, where the names speak of it and of others too."""
-    meant = split_of(split) or split
-    splits = {one.name: split_of(one.name) for one in candidates if not no_data(one.name)}
+    meant = detect_split(split) or split
+    splits = {one.name: detect_split(one.name) for one in candidates if not no_data(one.name)}
     is_divided = meant in splits.values() and len({*splits.values()} - {""}) > 1
     for candidate in candidates:
         other = splits.get(candidate.name, "")

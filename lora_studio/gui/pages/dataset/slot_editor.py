@@ -126,7 +126,7 @@ class SlotEditor(QWidget):
         return insert
 
     def _preview(self, value: str) -> None:
-        given = mapping.filled(self._first, {self.name: value}) if value else {}
+        given = mapping.fill_slots(self._first, {self.name: value}) if value else {}
         self.preview.setText(_in_a_line(_text(given.get(self.name))))
 
 
