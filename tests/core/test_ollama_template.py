@@ -32,12 +32,12 @@ from lora_studio.core.templates.proof_cases import (
     DAYS,
     ProofCase,
     TemplateAbilities,
-    cases,
-    conversations,
+    generate_cases,
+    generate_conversations,
 )
 from lora_studio.core.templates.server.data import Message, prepare, template_data
 from lora_studio.core.templates.writing.emitter import SYSTEM_REFUSED
-from lora_studio.core.templates.writing.pieces import literal
+from lora_studio.core.templates.writing.pieces import quote_literal
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
 
@@ -94,8 +94,8 @@ def able(found: DerivedTemplate) -> TemplateAbilities:
 def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
     """Conversations with tools, calls, thoughts on which the real engine differs, as text."""
     prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
-    manner = probe_template(prober).prober
-    talks = list(cases(able(found)))
+    style = probe_template(prober).prober
+    talks = list(generate_cases(able(found)))
     jobs = [
         Job(found.template, template_data(c.messages, c.tools, c.think), DAYS[0], structs=True)
         for c in talks
@@ -104,7 +104,7 @@ def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> l
         f"{case.messages}: {text!r} instead of {wanted!r}"
         for case, answer in zip(talks, go.render(jobs), strict=True)
         if (text := "(refused)" if answer.error else answer.text.decode())
-        != (wanted := refused_or(manner, replace(case, messages=prepare(case.messages))))
+        != (wanted := refused_or(style, replace(case, messages=prepare(case.messages))))
     ]
 
 
@@ -172,7 +172,8 @@ def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) 
     days = DAYS if "currentDate" in found.template else DAYS[:1]
     # The proof's own conversations, those without a system message first: they tell the most.
     talks = sorted(
-        cases(able(found)), key=lambda c: (c.messages[0]["role"] == "system", len(c.messages))
+        generate_cases(able(found)),
+        key=lambda c: (c.messages[0]["role"] == "system", len(c.messages)),
     )
     original = TemplateProof(prober, found.template)
     wanted = {
@@ -574,7 +575,7 @@ def test_every_chat_template_that_trl_ships_is_derived_and_equal_in_the_real_eng
         if not found.proven:
             wrong.append((file.name, found.reason))
         elif "Zu0uZ" in template_text(template):
-            talks = list(conversations())[:30]
+            talks = list(generate_conversations())[:30]
             if differences := go_differences(real_go, template, found, talks):
                 wrong.append((file.name, str(differences[0])))
     assert wrong == []
@@ -874,7 +875,9 @@ def test_the_server_merges_neighbours_and_collects_system_texts() -> None:
     ],
 )
 def test_a_literal_prints_exactly_its_text(real_go: RealGo, text: str) -> None:
-    template = "{{if true}}" + literal(text) + "{{end}}{{print}}" + literal(text) + "{{print}}"
+    template = (
+        "{{if true}}" + quote_literal(text) + "{{end}}{{print}}" + quote_literal(text) + "{{print}}"
+    )
     assert real_go.render([Job(template, {})])[0].text.decode() == text * 2
 
 

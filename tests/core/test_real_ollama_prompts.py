@@ -22,7 +22,7 @@ from lora_studio.core.templates.proof_cases import (
     TOOLS,
     ProofCase,
     TemplateAbilities,
-    cases,
+    generate_cases,
 )
 from lora_studio.core.templates.server.data import prepare
 from tests.helpers import tiny_gguf
@@ -102,7 +102,7 @@ def test_a_real_server_asks_the_model_what_the_chat_template_writes(
     able = replace(able, calls=able.calls and not named)
     original = TemplateProof(prober_of(template), found.template)
     compared = 0
-    for case in islice(filter(understood, cases(able)), ASKED):
+    for case in islice(filter(understood, generate_cases(able)), ASKED):
         wanted = original.original(replace(case, messages=prepare(case.messages)), DAY)
         if wanted is None:
             continue

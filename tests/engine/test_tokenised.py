@@ -31,7 +31,7 @@ from lora_studio.engine.dataset.rows.token_table import TokenTable
 from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.tokens.encoder import Encoder, pieces
+from lora_studio.engine.tokens.encoder import Encoder, split_document
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
 
@@ -315,7 +315,7 @@ def test_of_a_text_that_says_what_trains_pieces_with_nothing_to_predict_are_left
 
 @pytest.mark.parametrize(("length", "limit"), [(1, 16), (16, 16), (17, 16), (33, 16), (40, 16), (2, 16)])  # fmt: skip
 def test_pieces_are_never_a_single_token(length: int, limit: int) -> None:
-    edges = pieces(length, limit)
+    edges = split_document(length, limit)
     assert [edges[0][0], edges[-1][1]] == [0, length]
     assert all(a[1] == b[0] for a, b in pairwise(edges))
     assert all(1 < end - begin <= limit for begin, end in edges) or length == 1

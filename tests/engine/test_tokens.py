@@ -15,7 +15,7 @@ from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, Message, Role
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, prompt_ids
+from lora_studio.engine.tokens.encoder import Encoded, Encoder, encode, encode_prompt
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 
@@ -102,7 +102,7 @@ def test_what_stands_before_the_last_answer_is_the_prompt_that_asks_for_it(
 ) -> None:
     chat = (turn("system", "Be short."), *CHAT)
     encoded = encode(tokenizer, chat, DatasetSpec())
-    asked = prompt_ids(tokenizer, chat[:-1])
+    asked = encode_prompt(tokenizer, chat[:-1])
     assert encoded.ids[: len(asked)].tolist() == asked
     assert not encoded.trained[len(asked) - 1]
     assert encoded.trained[len(asked)]

@@ -18,8 +18,8 @@ from lora_studio.core.templates.probing.decision_trees import (
     Part,
     SystemPart,
     ValuePart,
-    parts_of,
-    without_thoughts,
+    iter_parts,
+    remove_thinking_cut,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     ProbeConversation,
@@ -29,13 +29,13 @@ from lora_studio.core.templates.proof_cases import (
     DAYS,
     ProofCase,
     TemplateAbilities,
-    cases,
-    without,
+    generate_cases,
+    simplify,
 )
 from lora_studio.core.templates.server.data import prepare
 from lora_studio.core.templates.server.terms import RenderDifference
-from lora_studio.core.templates.writing.emitter import CallForms, emit
-from lora_studio.core.templates.writing.marks import call_mark, thought_marks
+from lora_studio.core.templates.writing.emitter import CallForms, emit_template
+from lora_studio.core.templates.writing.marks import find_call_mark, find_thinking_marks
 
 #: How often a failed proof may ask for one more conversation to learn from.
 MOST_LESSONS = 12
@@ -80,7 +80,7 @@ def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
         cause = next((name for name in _causes(plan, proven) if name not in conceded), None)
         if cause is None:
             # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
-            plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in plan.samples)
+            plain = tuple(replace(s, turn=remove_thinking_cut(s.turn)) for s in plan.samples)
             return _prove_once(replace(plan, samples=plain), frozen)
         conceded = (*conceded, cause)
         changes: dict[str, Any] = dict.fromkeys(conceded, False)
@@ -93,11 +93,11 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
     """What can be left out of a proof so that the conversation on which it failed is equal."""
     assert proven.difference is not None
     proof = TemplateProof(plan.prober, proven.template)
-    case, today = ProofCase.of(proven.difference), proven.difference.today
+    case, today = ProofCase.from_difference(proven.difference), proven.difference.today
     for name, (feature, _) in CONCESSIONS.items():
         if feature not in plan.features:
             continue
-        less = case if name == "refused_tools" else without(name, case)
+        less = case if name == "refused_tools" else simplify(name, case)
         prepared = replace(less, messages=prepare(less.messages))
         if name == "refused_tools":
             if case.tools and proof.original(prepared, today) is None:
@@ -127,13 +127,15 @@ def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
     assert user is not None
     assert assistant is not None
     assert tail is not None
-    parts = [part for sample in plan.samples for part in parts_of(sample.turn)]
+    parts = [part for sample in plan.samples for part in iter_parts(sample.turn)]
     fields = [part for part in parts if isinstance(part, FieldPart)]
     dated = any(isinstance(part, DatePart) for part in parts) and frozen is None
     thinks = any(part.after_think is not None for part in fields)
     others = plan.tree("tool"), plan.tree("system")
-    marks = thought_marks(plan.samples), call_mark(plan.samples)
-    template = emit(CallForms(user, assistant, tail, *others, plan.refuses_system, frozen, *marks))
+    marks = find_thinking_marks(plan.samples), find_call_mark(plan.samples)
+    template = emit_template(
+        CallForms(user, assistant, tail, *others, plan.refuses_system, frozen, *marks)
+    )
     try:
         proof = TemplateProof(plan.prober, template, may_refuse_tools=not plan.refused_tools)
     except GoTemplateError as error:
@@ -141,7 +143,7 @@ def _prove_once(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
             "the derived TEMPLATE is invalid: {error}", error=str(error)
         ) from error
     days = [frozen] if frozen else DAYS if dated else DAYS[:2]
-    checked, difference = proof.run(cases(_abilities(plan, thinks)), days)
+    checked, difference = proof.run(generate_cases(_abilities(plan, thinks)), days)
     used: Literal["used", "ignored"] = (
         "used" if any(isinstance(part, SystemPart) for part in parts) else "ignored"
     )

@@ -25,14 +25,14 @@ from lora_studio.core.templates.probing.decision_trees import (
     ProbeSample,
     Role,
 )
-from lora_studio.core.templates.probing.positions import by_place
+from lora_studio.core.templates.probing.positions import fit_by_position
 from lora_studio.core.templates.probing.probe_conversations import (
     ProbeConversation,
     SystemState,
-    calls_in,
+    count_calls,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.tool_calls import text_of
+from lora_studio.core.templates.probing.tool_calls import try_render
 from lora_studio.core.templates.writing.marks import MARK
 
 #: What calls may have to be derived without; each counts as a limit.
@@ -106,7 +106,7 @@ class DerivationPlan:
         if SEVERAL_CALLS in self.forbidden:
             several = False
         elif not several:
-            rendered = text_of(
+            rendered = try_render(
                 prober,
                 ProbeConversation(
                     "u cc t t a u", tools=2 * (TemplateFeature.TOOLS in self.features)
@@ -117,7 +117,7 @@ class DerivationPlan:
                 several = True
             else:
                 left_out = (*left_out, SEVERAL_CALLS)
-        if self.prober.manner.matched:
+        if self.prober.style.matched:
             left_out = (*left_out, text("results in a different order than their calls"))
         if CONTENT_BESIDE_CALLS in self.forbidden:
             beside = False
@@ -166,8 +166,8 @@ class DerivationPlan:
     def _takes(self, shape: str) -> bool:
         """Whether a shape is accepted, and every call of it written."""
         tools = 1 if TemplateFeature.TOOLS in self.features else 0
-        rendered = text_of(self.prober, ProbeConversation(shape, tools=tools))
-        calls = sum(map(calls_in, shape.split()))
+        rendered = try_render(self.prober, ProbeConversation(shape, tools=tools))
+        calls = sum(map(count_calls, shape.split()))
         return rendered is not None and all(f"Zn{number}nZ" in rendered for number in range(calls))
 
     def _conversations(self) -> Iterator[ProbeConversation]:
@@ -225,7 +225,7 @@ class DerivationPlan:
     def tree(self, role: Role) -> Form | None:
         """The tree for one kind of message; None when there is no such message."""
         samples = [sample for sample in self.samples if sample.role == role]
-        return by_place(samples, self.facts) if samples else None
+        return fit_by_position(samples, self.facts) if samples else None
 
     def marks(self, bos: str) -> list[str]:
         """The marks between an answer and the next turn; without any, that text's first line."""

@@ -16,15 +16,15 @@ from lora_studio.core.templates.probing.decision_trees import (
     NotDerivableError,
     ProbedFact,
     ProbeSample,
-    without_system_text,
+    remove_system_text,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     ProbeConversation,
     SystemState,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.tool_calls import calling, text_of
-from lora_studio.core.templates.probing.tools import offered
+from lora_studio.core.templates.probing.tool_calls import probe_calls, try_render
+from lora_studio.core.templates.probing.tools import probe_tools
 
 
 def probe_template(prober: Prober) -> DerivationPlan:
@@ -64,17 +64,17 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
     if _differs(plan.prober, ProbeConversation("u", tools=1), ProbeConversation("u")):
         features.add(TemplateFeature.TOOLS)
         plan = _with_separate_parameters(plan)
-    if prober := calling(plan.prober):
+    if prober := probe_calls(plan.prober):
         features.add(TemplateFeature.CALLS)
         plan = replace(plan, prober=prober)
     if key := _thinking_key(plan.prober):
-        style = replace(plan.prober.manner, thoughts=key)
-        plan = replace(plan, prober=replace(plan.prober, manner=style))
+        style = replace(plan.prober.style, thoughts=key)
+        plan = replace(plan, prober=replace(plan.prober, style=style))
         features.add(TemplateFeature.THOUGHTS)
     for name in ("enable_thinking", "thinking"):
         switched = replace(plan.prober, think_name=name)
         on, off = ProbeConversation("u", think=True), ProbeConversation("u", think=False)
-        texts = [text_of(switched, talk) for talk in (ProbeConversation("u"), on, off)]
+        texts = [try_render(switched, talk) for talk in (ProbeConversation("u"), on, off)]
         # A template that thinks only on request stays as it is: servers request it of every model
         # that can think.
         if texts[0] == texts[1] != texts[2] and None not in texts:
@@ -82,7 +82,7 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
             features.add(TemplateFeature.SWITCH)
             break
     for feature, shapes in UNUSUAL.items():
-        if text_of(plan.prober, ProbeConversation(shapes[0])) is not None:
+        if try_render(plan.prober, ProbeConversation(shapes[0])) is not None:
             features.add(feature)
     if plan.refuses_system is not None:
         features.discard(TemplateFeature.SYSTEMS)
@@ -92,23 +92,23 @@ def _detect_features(plan: DerivationPlan) -> DerivationPlan:
 def _with_separate_parameters(plan: DerivationPlan) -> DerivationPlan:
     """Return the plan with how each parameter of a tool is written, if not as one piece of JSON."""
     try:
-        offer = offered(plan.prober)
+        offer = probe_tools(plan.prober)
     except NotDerivableError as error:
         return replace(plan, tools_refused=error.reason)
     return replace(plan, prober=replace(plan.prober, offer=offer, _seen={})) if offer else plan
 
 
 def _differs(prober: Prober, one: ProbeConversation, two: ProbeConversation) -> bool:
-    first, second = text_of(prober, one), text_of(prober, two)
+    first, second = try_render(prober, one), try_render(prober, two)
     return first is not None and first != second
 
 
 def _thinking_key(prober: Prober) -> str:
     """Return the key of a message from which the chat template reads reasoning, "" for none."""
     for key in ("reasoning_content", "thinking", "reasoning", "thought"):
-        keyed = replace(prober, manner=replace(prober.manner, thoughts=key))
+        keyed = replace(prober, style=replace(prober.style, thoughts=key))
         for shape in ("u ck t", "u ak u", "u ak"):
-            if "kZ" in (text_of(keyed, ProbeConversation(shape)) or ""):
+            if "kZ" in (try_render(keyed, ProbeConversation(shape)) or ""):
                 return key
     return ""
 
@@ -127,6 +127,6 @@ def _try_samples(prober: Prober, system: SystemState) -> list[ProbeSample] | Exc
 
 def _same(empty: Sequence[ProbeSample], other: Sequence[ProbeSample]) -> bool:
     return all(
-        without_system_text(a.turn) == without_system_text(b.turn)
+        remove_system_text(a.turn) == remove_system_text(b.turn)
         for a, b in zip(empty, other, strict=True)
     )

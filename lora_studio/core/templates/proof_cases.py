@@ -118,12 +118,12 @@ class ProofCase:
     think: bool | None = None
 
     @classmethod
-    def of(cls, difference: RenderDifference) -> ProofCase:
+    def from_difference(cls, difference: RenderDifference) -> ProofCase:
         """The conversation on which two renderings parted."""
         return cls([*difference.messages], difference.tools, difference.think)
 
 
-def without(ability: str, case: ProofCase) -> ProofCase:
+def simplify(ability: str, case: ProofCase) -> ProofCase:
     """The conversation with something plain in place of what needs one of three abilities."""
     if ability == "terse_tools":
         tools = tuple(
@@ -149,7 +149,7 @@ def without(ability: str, case: ProofCase) -> ProofCase:
     return replace(case, messages=messages)
 
 
-def conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
+def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
     """Fresh conversations, the same each time: up to nine turns, every kind of system message."""
     dice = random.Random(20240229)
     answers = _CONTENTS + (_ANSWERS_WITH_THOUGHTS * 3 if thinks else ())
@@ -200,7 +200,7 @@ _BEYOND_PLAIN = (
 )  # fmt: skip
 
 
-def cases(able: TemplateAbilities) -> Iterator[ProofCase]:
+def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
     """The conversations of a proof: first those that use an ability, which tell the most."""
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
@@ -209,7 +209,7 @@ def cases(able: TemplateAbilities) -> Iterator[ProofCase]:
         tools = tuple(dice.sample(known, dice.randint(1, 3))) if now.tools else ()
         think = dice.choice((None, False, True)) if able.switch else None
         yield ProofCase(_with_abilities(dice, now), tools, think)
-    for messages in conversations(thinks=able.thinks_in_answers):
+    for messages in generate_conversations(thinks=able.thinks_in_answers):
         if able.empty_system or messages[0] != {"role": "system", "content": ""}:
             yield ProofCase(messages)
 

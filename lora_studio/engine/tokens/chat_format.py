@@ -336,7 +336,7 @@ def _is_plain(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Name) and "role" in node.name
 
 
-def common_length(first: str, second: str) -> int:
+def count_common_prefix(first: str, second: str) -> int:
     """How many characters two texts have in common at their start."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

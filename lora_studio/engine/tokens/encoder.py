@@ -25,7 +25,7 @@ from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
     "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "TokenizedText", "TokenizedView", "encode",
-    "prompt_ids", "render",
+    "encode_prompt", "render",
 ]  # fmt: skip
 
 _IGNORED = -100
@@ -112,7 +112,7 @@ class TokenizedText:
     def cut(self, limit: int) -> Encoded:
         """The first `limit` tokens."""
         ids = np.asarray(self.ids[:limit], np.int32)
-        trained = trained_mask(len(ids), self.spans)
+        trained = build_trained_mask(len(ids), self.spans)
         return Encoded(ids, trained, len(self.ids), self.left_out)
 
 
@@ -177,8 +177,8 @@ class Encoder:
         limit = self.spec.max_length
         if sample.task == "text":
             ids = np.asarray(result[0].ids, np.int32)
-            trained = trained_mask(len(ids), result[0].spans)
-            edges = pieces(len(ids), limit)
+            trained = build_trained_mask(len(ids), result[0].spans)
+            edges = split_document(len(ids), limit)
             return [
                 Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
             ]
@@ -255,7 +255,7 @@ class Encoder:
     def _show(self, sample: Sample, rendered: Rendered) -> TokenizedView:
         encoding = self._backend.encode(rendered.text, add_special_tokens=False)
         spans = list(_token_spans(rendered, encoding.offsets))
-        trained = trained_mask(len(encoding.ids), spans)
+        trained = build_trained_mask(len(encoding.ids), spans)
         limit = len(trained) if sample.task == "text" else self.spec.max_length
         special = {
             index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special
@@ -282,7 +282,7 @@ class Encoder:
         return TokenizedView(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
 
 
-def trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
+def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
     """Which of `length` tokens lie in ranges, [length] bool."""
     trained = np.zeros(length, bool)
     for begin, end in spans:
@@ -290,7 +290,7 @@ def trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
     return trained
 
 
-def pieces(length: int, limit: int) -> list[Span]:
+def split_document(length: int, limit: int) -> list[Span]:
     """A document in pieces of at most `limit` tokens; none has one token, which predicts nothing."""
     edges = [*range(0, length, limit), length]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
@@ -312,7 +312,7 @@ def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | No
     return UnusableRow(reason, UnusableKind.LENGTH, limit=spec.max_length)
 
 
-def prompt_ids(
+def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
 ) -> list[int]:
     """Tokens to continue from for the next answer; raises UnusableRow."""

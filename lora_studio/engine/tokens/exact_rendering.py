@@ -32,19 +32,28 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message
-from lora_studio.engine.tokens.chat_format import ChatFormat, Tools, common_length, refuse_template
+from lora_studio.engine.tokens.chat_format import (
+    ChatFormat,
+    Tools,
+    count_common_prefix,
+    refuse_template,
+)
 from lora_studio.engine.tokens.markers import (
     ANSWER,
-    Marked,
-    Places,
+    AnswerSpans,
+    MarkedConversation,
     Span,
-    extent,
-    left_out_of,
-    marked_answers,
-    places_of,
-    unused,
+    find_extent,
+    iter_masked_spans,
+    locate_answers,
+    make_unused_word,
+    mark_answers,
 )
-from lora_studio.engine.tokens.prompt_alignment import MARK, asks_alike, asks_alike_in_round
+from lora_studio.engine.tokens.prompt_alignment import (
+    MARK,
+    find_answer_start,
+    find_answer_start_in_round,
+)
 
 _OMITTED = {
     "system": "the chat template omits a system message",
@@ -126,8 +135,8 @@ class ExactRenderer:
     # --- the exact method ---------------------------------------------------------------------
 
     def _exact(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
-        marked = marked_answers(turns, text)
-        places = places_of(self.format.render(marked.messages, tools), marked, text)
+        marked = mark_answers(turns, text)
+        places = locate_answers(self.format.render(marked.messages, tools), marked, text)
         wanted = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
@@ -135,7 +144,7 @@ class ExactRenderer:
         left_out = 0
         at_prompts = True
         for index in wanted:
-            begin, end = extent(places, index)
+            begin, end = find_extent(places, index)
             has_text = end > 0
             if turns[index].tool_calls:
                 end = max(end, self._end_of_calls(turns, tools, text, index))
@@ -153,34 +162,36 @@ class ExactRenderer:
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
                 span = (len(prompt) if index else span[0], span[1])
-            elif (asked := asks_alike(prompt, text, turns[index - 1])) is not None:
+            elif (asked := find_answer_start(prompt, text, turns[index - 1])) is not None:
                 span = (span[0] if has_text else asked), span[1]
                 at_prompts = False
             elif text.startswith(bare := self._prompt_as_shown(turns, tools, index, places)):
                 span = (len(bare), span[1])
                 at_prompts = False
-            elif (asked := asks_alike_in_round(bare, text, turns, index, span[0])) is not None:
+            elif (
+                asked := find_answer_start_in_round(bare, text, turns, index, span[0])
+            ) is not None:
                 span = (span[0] if has_text else asked), span[1]
                 at_prompts = False
             elif index == wanted[-1]:
                 last = Rendered(
                     text, [span], left_out=left_out + len(spans),
                     thoughts=[t for t in [self._thought(places, index, text, span)] if t],
-                    holes=list(left_out_of(turns[index], index, places)),
+                    holes=list(iter_masked_spans(turns[index], index, places)),
                 )  # fmt: skip
                 return _behind_prompt(prompt, last, turns[index - 1])
             else:
                 left_out += 1
                 continue
             spans.append(span)
-            holes += left_out_of(turns[index], index, places)
+            holes += iter_masked_spans(turns[index], index, places)
             if thought := self._thought(places, index, text, span):
                 thoughts.append(thought)
         unshown = self._unshown(turns, places, wanted)
         return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _prompt_as_shown(
-        self, turns: Sequence[Message], tools: Tools, index: int, places: Places
+        self, turns: Sequence[Message], tools: Tools, index: int, places: AnswerSpans
     ) -> str:
         """The prompt for an answer without the reasonings before it that the text does not show.
 
@@ -196,7 +207,12 @@ class ExactRenderer:
         return self.format.render(before, tools, prompt=True) if index else ""
 
     def _ending(
-        self, turns: Sequence[Message], tools: Tools, index: int, marked: Marked, behind: str
+        self,
+        turns: Sequence[Message],
+        tools: Tools,
+        index: int,
+        marked: MarkedConversation,
+        behind: str,
     ) -> str | None:
         """What ends an answer: through the first mark behind it, or all but blanks.
 
@@ -251,7 +267,7 @@ class ExactRenderer:
 
     # --- reasoning ----------------------------------------------------------------------------
 
-    def _thought(self, places: Places, index: int, text: str, span: Span) -> Span | None:
+    def _thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
         """The reasoning of an answer with the marks around it, from the answer's begin on."""
         thought = places.get((index, 2), places.get((index, 0)))
         if thought is None:
@@ -259,9 +275,9 @@ class ExactRenderer:
         if answer := places.get((index, ANSWER)):
             return span[0], answer[0]
         behind = text[thought[1] :]
-        return span[0], thought[1] + common_length(behind, self.format.between)
+        return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
-    def _unshown(self, turns: Sequence[Message], places: Places, wanted: list[int]) -> int:
+    def _unshown(self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]) -> int:
         """How many reasonings of trained answers are not in the text; the last one has to be."""
         missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
         if wanted and wanted[-1] in missing:
@@ -273,13 +289,13 @@ class ExactRenderer:
     def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
         """Where the arguments of a turn's last call end in `text`: one more is put behind them."""
         calls = turns[index].tool_calls
-        extra = unused("zqarg", text)
+        extra = make_unused_word("zqarg", text)
         last = calls[-1].model_copy(
             update={"arguments": calls[-1].arguments | {extra: f"{extra}v"}}
         )
         changed = turns[index].model_copy(update={"tool_calls": (*calls[:-1], last)})
         shown = self.format.render([*turns[:index], changed, *turns[index + 1 :]], tools)
-        end = common_length(text, shown)
+        end = count_common_prefix(text, shown)
         added = shown[end : len(shown) - (len(text) - end)]
         if len(added) != len(shown) - len(text) or not shown.endswith(text[end:]):
             raise refuse_template("the chat template writes a tool call in more than one place")
@@ -330,7 +346,7 @@ class ExactRenderer:
         """What the template itself marks as written by the model; [] when it cannot be relied on."""
         if not self.format.template.has_generation:
             return []
-        begin, end = unused("zqgenB", text), unused("zqgenE", text)
+        begin, end = make_unused_word("zqgenB", text), make_unused_word("zqgenE", text)
         shown = self.format.render_marked(turns, tools, begin, end)
         blocks: list[Span] = []
         position, start = 0, 0

@@ -18,11 +18,11 @@ THINKING = re.compile(r"(?s)(.*<think>|)(.*?)(</think>)(.*)")
 #: Parts of an answer: its reasoning is 0, a reasoning block in its text 2, the rest from here on.
 ANSWER = 4
 
-Places = dict[tuple[int, int], Span]  # (turn, part) -> where it stands
+AnswerSpans = dict[tuple[int, int], Span]  # (turn, part) -> where it stands
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedConversation:
     """A conversation with answers replaced by markers; `cores` says what each stands for."""
 
     messages: list[Message]
@@ -41,13 +41,13 @@ class Marked:
         return next((part for part in (lead, lead.lstrip()) if before.endswith(part)), "")
 
 
-def marked_answers(turns: Sequence[Message], text: str) -> Marked:
+def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
     """Puts markers for answers.
 
     Blanks around an answer stay, so that a template that strips them strips them here too. The
     reasoning before an answer gets a marker of its own: templates move it or leave it out.
     """
-    nonce = unused("zqmark", text)
+    nonce = make_unused_word("zqmark", text)
     cores: dict[tuple[int, int], str] = {}
 
     def marker(index: int, part: int, value: str) -> str:
@@ -66,18 +66,18 @@ def marked_answers(turns: Sequence[Message], text: str) -> Marked:
             changes = {"thinking": marker(index, 0, turn.thinking), "content": content}
             turn = turn.model_copy(update=changes)
         marked.append(turn)
-    return Marked(marked, cores, re.compile(rf"{nonce}n(\d+)p(\d)zq"))
+    return MarkedConversation(marked, cores, re.compile(rf"{nonce}n(\d+)p(\d)zq"))
 
 
-def unused(stem: str, text: str) -> str:
+def make_unused_word(stem: str, text: str) -> str:
     """A word made of `stem` and a number that the text does not hold."""
     return next(word for number in range(1_000_000) if (word := f"{stem}{number}q") not in text)
 
 
-def places_of(shown: str, marked: Marked, text: str) -> Places:
+def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerSpans:
     """Where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
     pieces: list[str] = []
-    places: Places = {}
+    places: AnswerSpans = {}
     length = position = 0
     for match in marked.pattern.finditer(shown):
         key = int(match[1]), int(match[2])
@@ -101,7 +101,7 @@ def places_of(shown: str, marked: Marked, text: str) -> Places:
     return places
 
 
-def left_out_of(turn: Message, index: int, places: Places) -> Iterator[Span]:
+def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterator[Span]:
     """Where the characters of a turn's content that do not train stand; raises UnusableRow where
     they are part of a reasoning in it."""
     parts = THINKING.match(turn.content)
@@ -115,7 +115,7 @@ def left_out_of(turn: Message, index: int, places: Places) -> Iterator[Span]:
             yield hole
 
 
-def extent(places: Places, index: int) -> Span:
+def find_extent(places: AnswerSpans, index: int) -> Span:
     """From the first to the last part of a turn; (0, 0) for one without any."""
     found = [span for (known, _), span in places.items() if known == index]
     return min((b for b, _ in found), default=0), max((e for _, e in found), default=0)

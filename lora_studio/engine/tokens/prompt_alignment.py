@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 
 from lora_studio.core.dataset.spec import Message
-from lora_studio.engine.tokens.chat_format import common_length
+from lora_studio.engine.tokens.chat_format import count_common_prefix
 
 #: What a special mark looks like, also to a tokenizer that does not have it.
 MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
 
 
-def asks_alike(prompt: str, text: str, question: Message) -> int | None:
+def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
     """Where an answer begins when prompt and text differ only behind the question: a template
     may open a thinking block in the prompt that it leaves out of the finished turn."""
     asked = question.content.strip()
@@ -22,7 +22,7 @@ def asks_alike(prompt: str, text: str, question: Message) -> int | None:
     return _end_of_header(prompt[behind:], text, behind)
 
 
-def asks_alike_in_round(
+def find_answer_start_in_round(
     prompt: str, text: str, turns: Sequence[Message], index: int, begin: int
 ) -> int | None:
     """The same behind the result of a tool, where only the calls of its round are shown otherwise: a
@@ -41,7 +41,7 @@ def asks_alike_in_round(
 
 def _end_of_header(header: str, text: str, behind: int) -> int:
     """Where what a prompt ends with ends in a text, which goes on behind it or leaves some out."""
-    begin = behind + common_length(header, text[behind:])
+    begin = behind + count_common_prefix(header, text[behind:])
     # Two marks may begin alike: none is cut in two.
     marks = MARK.finditer(text, behind)
     return next((mark.start() for mark in marks if mark.start() < begin < mark.end()), begin)

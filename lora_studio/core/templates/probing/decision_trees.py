@@ -239,7 +239,7 @@ class ChoicePart:
 Form = Turn | ChoicePart
 
 
-def fit(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
+def fit_tree(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts` that explains every sample; raises when none does."""
     if alike := _alike_but_different(samples, facts):
         first, second = alike
@@ -333,25 +333,25 @@ def _alike_but_different(
     return None
 
 
-def turns_of(form: Form) -> Iterator[Turn]:
+def iter_turns(form: Form) -> Iterator[Turn]:
     """Every turn that a tree ends in."""
     if isinstance(form, ChoicePart):
-        yield from turns_of(form.yes)
-        yield from turns_of(form.no)
+        yield from iter_turns(form.yes)
+        yield from iter_turns(form.no)
     else:
         yield form
 
 
-def parts_of(turn: Sequence[Part]) -> Iterator[Part]:
+def iter_parts(turn: Sequence[Part]) -> Iterator[Part]:
     """Every part of a turn, those inside loops too."""
     for part in turn:
         yield part
         if isinstance(part, LoopPart):
-            for unit in turns_of(part.unit):
-                yield from parts_of(unit)
+            for unit in iter_turns(part.unit):
+                yield from iter_parts(unit)
 
 
-def joined(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
+def merge_fixed_parts(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
     """The same with neighbouring fixed texts in one and without empty ones."""
     merged: list[P | FixedPart] = []
     for part in parts:
@@ -362,37 +362,37 @@ def joined(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
     return tuple(merged)
 
 
-def loop_over_arguments(turn: Sequence[Part]) -> LoopPart | None:
+def find_argument_loop(turn: Sequence[Part]) -> LoopPart | None:
     """The loop over the arguments of a call, if the turn has one."""
-    loops = (part for part in parts_of(turn) if isinstance(part, LoopPart))
+    loops = (part for part in iter_parts(turn) if isinstance(part, LoopPart))
     return next((loop for loop in loops if loop.over == "arguments"), None)
 
 
-def with_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
+def map_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
     """The same with every loop changed, those inside others first."""
     if isinstance(form, ChoicePart):
-        return replace(form, yes=with_loops(form.yes, change), no=with_loops(form.no, change))
+        return replace(form, yes=map_loops(form.yes, change), no=map_loops(form.no, change))
     return tuple(
-        change(replace(part, unit=with_loops(part.unit, change)))
+        change(replace(part, unit=map_loops(part.unit, change)))
         if isinstance(part, LoopPart)
         else part
         for part in form
     )
 
 
-def without_system_text(turn: Turn) -> Turn:
+def remove_system_text(turn: Turn) -> Turn:
     """The turn as it reads when the system text is empty."""
-    return joined([part for part in turn if not isinstance(part, SystemPart)])
+    return merge_fixed_parts([part for part in turn if not isinstance(part, SystemPart)])
 
 
-def changed(turn: Turn, change: Callable[[FieldPart], FieldPart]) -> Turn:
+def map_fields(turn: Turn, change: Callable[[FieldPart], FieldPart]) -> Turn:
     """The turn with every field of the message replaced."""
     return tuple(change(part) if isinstance(part, FieldPart) else part for part in turn)
 
 
-def without_thoughts(turn: Turn) -> Turn:
+def remove_thinking_cut(turn: Turn) -> Turn:
     """The turn with answers written whole, whatever they hold."""
-    return changed(turn, lambda field: replace(field, after_think=None))
+    return map_fields(turn, lambda field: replace(field, after_think=None))
 
 
 def _where_they_part(one: Turn, two: Turn) -> tuple[str, str]:

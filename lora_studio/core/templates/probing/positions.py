@@ -22,9 +22,9 @@ from lora_studio.core.templates.probing.decision_trees import (
     PositionPart,
     ProbeSample,
     Question,
-    fit,
-    joined,
-    turns_of,
+    fit_tree,
+    iter_turns,
+    merge_fixed_parts,
 )
 
 #: How far from the start or the end of a conversation a message may be treated in its own way.
@@ -34,22 +34,22 @@ _PLACES = tuple(
 )
 
 
-def by_place(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
+def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts`, with counts and places where nothing else explains a turn.
 
     Raises NotDerivableError, in the words of the attempt without them.
     """
     try:
-        return fit(samples, facts)
+        return fit_tree(samples, facts)
     except NotDerivableError as error:
         refusal = error
     for asked in (facts, (*facts, *_PLACES)):
         found: list[Form] = []
         for numbered in (*_numbered(samples), samples):
             with suppress(NotDerivableError):
-                found.append(fit(numbered, asked))
+                found.append(fit_tree(numbered, asked))
         if found:
-            return min(found, key=lambda form: sum(1 for _ in turns_of(form)))
+            return min(found, key=lambda form: sum(1 for _ in iter_turns(form)))
     raise refusal
 
 
@@ -78,4 +78,4 @@ def _with_count(sample: ProbeSample, count: CountPart, *, first: bool) -> ProbeS
                 parts += [count] * (n > 0) + [FixedPart(text)]
         else:
             parts.append(part)
-    return replace(sample, turn=joined(parts))
+    return replace(sample, turn=merge_fixed_parts(parts))

@@ -64,7 +64,7 @@ class ProbeStyle:
 # ------------------------------------------------------------------------------------------- marks
 
 
-def call_mark(number: int, *, numbers: bool = False) -> dict[str, Any]:
+def build_marked_call(number: int, *, numbers: bool = False) -> dict[str, Any]:
     """The call with this number, counted over the conversation; two arguments, both marks.
 
     With `numbers` their values are numbers, which nothing else is likely to write.
@@ -136,7 +136,7 @@ class ToolOffer:
 PLAIN_OFFER = ToolOffer()
 
 
-def tool_mark(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, Any]:
+def build_marked_tool(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, Any]:
     """A tool with marks for name, description and parameters, in the order of OpenAI's."""
     marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
     properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
@@ -208,10 +208,10 @@ class ProbeConversation:
                 case _:
                     content = "" if word[0] in "cn" else write(f"Za{place}aZ")
                     message = {"role": "assistant", "content": content}
-                    if made := calls_in(word):
+                    if made := count_calls(word):
                         numbers = "n" in word
                         message["tool_calls"] = [
-                            call_mark(calls + n, numbers=numbers) for n in range(made)
+                            build_marked_call(calls + n, numbers=numbers) for n in range(made)
                         ]
                     calls += made
                     if word.endswith("k"):
@@ -221,7 +221,7 @@ class ProbeConversation:
 
     def tool_list(self) -> list[Tool]:
         """The tools on offer."""
-        return [tool_mark(number, self.offer) for number in range(self.tools)]
+        return [build_marked_tool(number, self.offer) for number in range(self.tools)]
 
     def counts(self, place: int | None) -> tuple[tuple[CountOf, int], ...]:
         """How many messages come before a place, by what is counted."""
@@ -251,45 +251,45 @@ class ProbeConversation:
         end = len(words) if place is None else place
         word = "" if place is None else words[place]
         before, after = words[:end], words[end + 1 :]
-        mine = [w for w in before if role_of(w) == role_of(word or "a")]
+        mine = [w for w in before if parse_role(w) == parse_role(word or "a")]
         left = len(words) - end
         true = {
             ProbedFact.SYSTEM: self.system == "given",
             ProbedFact.MESSAGE: self.system != "absent",
             ProbedFact.TOOLS: self.tools > 0,
-            ProbedFact.CALLS: calls_in(word) > 0,
+            ProbedFact.CALLS: count_calls(word) > 0,
             ProbedFact.CONTENT: word.startswith("C"),
             ProbedFact.THOUGHT: word.endswith("k"),
             ProbedFact.AFTER_TOOL: before[-1:] == ["t"],
-            ProbedFact.CALLED: any(map(calls_in, before)),
+            ProbedFact.CALLED: any(map(count_calls, before)),
             ProbedFact.RETURNED: "t" in before,
-            ProbedFact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
+            ProbedFact.FIRST: not mine and parse_role(word) in ("user", "assistant", "tail"),
             ProbedFact.LAST: left == (1 if word == "u" else 2),
             ProbedFact.FINAL: left == 1,
             ProbedFact.LATEST: "u" not in after,
             ProbedFact.LEADS: place == 0,
             ProbedFact.BEFORE_USERS: "u" not in before,
-            ProbedFact.ANSWERED: place is None and role_of(words[-1]) == "assistant",
+            ProbedFact.ANSWERED: place is None and parse_role(words[-1]) == "assistant",
             ProbedFact.NO_THINK: self.think is False,
         }
         return frozenset(fact for fact, holds in true.items() if holds)
 
 
-def calls_in(word: str) -> int:
+def count_calls(word: str) -> int:
     """How many calls a message of a shape makes."""
     return word.count("c") + word.count("n")
 
 
-def role_of(word: str) -> Role:
+def parse_role(word: str) -> Role:
     """The role of the message that a word of a shape stands for."""
     roles: dict[str, Role] = {"u": "user", "t": "tool", "s": "system", "": "tail"}
     return roles.get(word, "assistant")
 
 
-def for_jinja(messages: Sequence[Message], manner: ProbeStyle) -> list[Message]:
+def to_jinja_messages(messages: Sequence[Message], style: ProbeStyle) -> list[Message]:
     """A conversation of the server as the chat template wants it."""
-    written = [manner.message(message) for message in messages]
-    if manner.matched:
+    written = [style.message(message) for message in messages]
+    if style.matched:
         waiting: list[str] = []
         for message in written:
             waiting += [call["id"] for call in message.get("tool_calls", ())]

@@ -27,15 +27,15 @@ from lora_studio.core.templates.probing.decision_trees import (
     TrimPart,
     Turn,
     ValuePart,
-    joined,
-    with_loops,
+    map_loops,
+    merge_fixed_parts,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     ProbeConversation,
     ProbeStyle,
-    calls_in,
-    for_jinja,
-    role_of,
+    count_calls,
+    parse_role,
+    to_jinja_messages,
 )
 from lora_studio.core.templates.probing.value_finder import (
     Item,
@@ -170,7 +170,7 @@ class Prober:
 
     render: ProbeRenderer
     strip: str = ""
-    manner: ProbeStyle = field(default_factory=ProbeStyle)
+    style: ProbeStyle = field(default_factory=ProbeStyle)
     think_name: str = ""
     other_unit: Turn = ()
     offer: tuple[Form, Form] | None = None
@@ -194,7 +194,7 @@ class Prober:
             variables["tools"] = list(tools)
         if think is not None and self.think_name:
             variables[self.think_name] = think
-        text = self.render(for_jinja(messages, self.manner), True, **variables)
+        text = self.render(to_jinja_messages(messages, self.style), True, **variables)
         if not text.startswith(self.strip):
             raise NotDerivableError("only some conversations begin with {bos}", bos=self.strip)
         return text.removeprefix(self.strip)
@@ -233,7 +233,7 @@ class Prober:
         turns = self._turns(talk, plain, trims, thinks)
         for place, word in enumerate(talk.words):
             facts = talk.facts(place) | talk.places(place)
-            yield ProbeSample(role_of(word), facts, turns[place], talk.counts(place))
+            yield ProbeSample(parse_role(word), facts, turns[place], talk.counts(place))
         facts = talk.facts(None) | talk.places(None)
         yield ProbeSample("tail", facts, turns[None], talk.counts(None))
 
@@ -256,7 +256,7 @@ class Prober:
         thinks: Mapping[str, tuple[TrimPart, TrimPart]],
     ) -> dict[int | None, Turn]:
         """The parts of each message; under None those of the tail."""
-        callers = [place for place, word in enumerate(talk.words) for _ in range(calls_in(word))]
+        callers = [place for place, word in enumerate(talk.words) for _ in range(count_calls(word))]
         items: list[Item] = []
         for number, gap in enumerate(plain.gaps):
             for piece in find_values(gap, talk.tools, callers, talk.offer):
@@ -265,7 +265,7 @@ class Prober:
                 mark = plain.marks[number]
                 part = mark.part(*trims[number], thinks.get(mark.text))
                 items.append(ValueMatch(part, mark.place))
-        if self.manner.matched:
+        if self.style.matched:
             items = list(_with_answers(items, talk))
         items = list(self._with_numbers(items))
         turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
@@ -276,7 +276,7 @@ class Prober:
                 turns[item.message] += pending
                 pending = []
         turns[None] = pending
-        made = {place: joined(parts) for place, parts in turns.items()}
+        made = {place: merge_fixed_parts(parts) for place, parts in turns.items()}
         return {place: self._of_any(turn) for place, turn in made.items()}
 
     def _with_numbers(self, items: Sequence[Item]) -> Iterator[Item]:
@@ -317,7 +317,7 @@ class Prober:
                 return replace(loop, unit=self.offer[1])
             return loop
 
-        found = with_loops(turn, change)
+        found = map_loops(turn, change)
         assert isinstance(found, tuple)
         return found
 

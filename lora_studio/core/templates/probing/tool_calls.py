@@ -13,13 +13,13 @@ from lora_studio.core.templates.probing.decision_trees import (
     LoopPart,
     Turn,
     ValuePart,
-    loop_over_arguments,
+    find_argument_loop,
 )
 from lora_studio.core.templates.probing.probe_conversations import ProbeConversation, ProbeStyle
 from lora_studio.core.templates.probing.prober import Prober
 from lora_studio.core.templates.probing.value_finder import JsonFolder
 
-_MANNERS = (
+_STYLES = (
     ProbeStyle(),
     ProbeStyle(arguments="json"),
     ProbeStyle(empty=None),
@@ -33,18 +33,18 @@ _NUMBERINGS = (
 )
 
 
-def calling(prober: Prober) -> Prober | None:
-    """The prober in the first manner in which a call, its arguments and its result are all written.
+def probe_calls(prober: Prober) -> Prober | None:
+    """The prober in the first style in which a call, its arguments and its result are all written.
 
-    None where there is no such manner.
+    None where there is no such style.
     """
-    for manner in _MANNERS:
-        found = replace(prober, manner=manner)
+    for style in _STYLES:
+        found = replace(prober, style=style)
         for tools in (1, 0):
-            text = text_of(found, ProbeConversation("u c t a u", tools=tools)) or ""
+            text = try_render(found, ProbeConversation("u c t a u", tools=tools)) or ""
             if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
                 if _looks_up_calls(found):
-                    found = replace(found, manner=replace(manner, matched=True), _seen={})
+                    found = replace(found, style=replace(style, matched=True), _seen={})
                 found = replace(found, numbering=_numbering(found), _seen={})
                 return replace(found, other_unit=_other_unit(found), _seen={})
     return None
@@ -65,7 +65,7 @@ def _other_unit(prober: Prober) -> Turn:
         words = "True" in written(True)
     except Exception:  # foreign code; the proof decides what this means
         return ()
-    texts, numbers = (loop_over_arguments(turn) for turn in turns)
+    texts, numbers = (find_argument_loop(turn) for turn in turns)
     if texts is None or numbers is None or texts.separator != numbers.separator:
         return ()
     assert isinstance(numbers.unit, tuple)
@@ -77,8 +77,8 @@ def _other_unit(prober: Prober) -> Turn:
 def _looks_up_calls(prober: Prober) -> bool:
     """Whether more than the ids themselves changes when results have the ids of their calls."""
     talk = ProbeConversation("u cc t t a u")
-    matched = replace(prober, manner=replace(prober.manner, matched=True))
-    text, other = text_of(prober, talk), text_of(matched, talk)
+    matched = replace(prober, style=replace(prober.style, matched=True))
+    text, other = try_render(prober, talk), try_render(matched, talk)
     if text is None or other is None:
         return other is not None
     for call, place in enumerate((2, 3)):
@@ -102,7 +102,7 @@ def _numbering(prober: Prober) -> CountPart | None:
     return None
 
 
-def text_of(prober: Prober, talk: ProbeConversation) -> str | None:
+def try_render(prober: Prober, talk: ProbeConversation) -> str | None:
     """The rendering of a marked conversation, None where the chat template refuses it."""
     try:
         return prober.talk(talk)

@@ -22,11 +22,11 @@ from lora_studio.core.templates.probing.decision_trees import (
     ProbeSample,
     Turn,
     ValuePart,
-    fit,
-    joined,
-    parts_of,
-    turns_of,
-    with_loops,
+    fit_tree,
+    iter_parts,
+    iter_turns,
+    map_loops,
+    merge_fixed_parts,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     PLAIN_OFFER,
@@ -34,7 +34,7 @@ from lora_studio.core.templates.probing.probe_conversations import (
     ToolOffer,
 )
 from lora_studio.core.templates.probing.prober import Prober
-from lora_studio.core.templates.probing.value_finder import LAYOUTS, dump
+from lora_studio.core.templates.probing.value_finder import LAYOUTS, dump_json
 
 _TYPES = ("string", "integer", "number", "boolean", "array", "object")
 _OF_TOOL = (ProbedTrait.PARAMETERS, ProbedTrait.SOME_REQUIRED, ProbedTrait.DESCRIBED)
@@ -46,7 +46,7 @@ _KINDS = (
 )
 
 
-def offered(prober: Prober) -> tuple[Form, Form] | None:
+def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
     """How the marked tools are written and how any tool is; None where a tool is one piece of JSON.
 
     Raises NotDerivableError where the template asks more of a parameter than is modelled here.
@@ -80,7 +80,7 @@ def _of_any(prober: Prober, plain: LoopPart) -> Form:
         for seen, loop in zip(of_parameters, loops, strict=False):
             seen.append((offer, _turn(loop.unit)))
     units = [_parameter_form(seen) for seen in of_parameters]
-    return with_loops(fit(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
+    return map_loops(fit_tree(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
 
 
 def _offers() -> Iterator[ToolOffer]:
@@ -132,7 +132,8 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
     bare = [
         place
         for place, loop in enumerate(loops)
-        if {p.name for p in parts_of(_turn(loop.unit)) if isinstance(p, ValuePart)} == {"parameter"}
+        if {p.name for p in iter_parts(_turn(loop.unit)) if isinstance(p, ValuePart)}
+        == {"parameter"}
     ]
     if not less:
         return None
@@ -175,11 +176,11 @@ def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
 def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
     """The tree for a parameter, with its type written by name where that makes for fewer forms."""
     forms = [
-        fit([ProbeSample("parameter", offer.of_parameter, _general(turn, offer, named=named))
+        fit_tree([ProbeSample("parameter", offer.of_parameter, _general(turn, offer, named=named))
              for offer, turn in seen], _OF_PARAMETER)
         for named in (True, False)
     ]  # fmt: skip
-    return min(forms, key=lambda form: sum(1 for _ in turns_of(form)))
+    return min(forms, key=lambda form: sum(1 for _ in iter_turns(form)))
 
 
 def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
@@ -187,7 +188,7 @@ def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
     values: dict[str, ValuePart] = {}
     if offer.items:
         for layout in LAYOUTS:
-            values.setdefault(dump({"type": offer.items}, layout), ValuePart("items", layout))
+            values.setdefault(dump_json({"type": offer.items}, layout), ValuePart("items", layout))
     patterns = [re.escape(text) for text in values]
     if named:
         values[offer.type] = ValuePart("type")
@@ -201,4 +202,4 @@ def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
             parts += [values[text] if n % 2 else FixedPart(text) for n, text in enumerate(pieces)]
         else:
             parts.append(part)
-    return joined(parts)
+    return merge_fixed_parts(parts)

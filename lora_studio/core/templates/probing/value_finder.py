@@ -22,19 +22,19 @@ from lora_studio.core.templates.probing.decision_trees import (
     Part,
     Turn,
     ValuePart,
-    joined,
+    merge_fixed_parts,
 )
 from lora_studio.core.templates.probing.probe_conversations import (
     PLAIN_OFFER,
     ToolOffer,
-    call_mark,
-    tool_mark,
+    build_marked_call,
+    build_marked_tool,
 )
 
 LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2)
 
 
-def dump(value: Any, layout: Layout) -> str:
+def dump_json(value: Any, layout: Layout) -> str:
     """Return JSON as a chat template writes it."""
     if layout == "compact":
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -94,15 +94,15 @@ def _known(
     tools: int, callers: tuple[int, ...], offer: ToolOffer
 ) -> tuple[dict[str, ValueMatch], re.Pattern[str] | None]:
     known: dict[str, ValueMatch] = {}
-    marked = [tool_mark(number, offer) for number in range(tools)]
+    marked = [build_marked_tool(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
         if tools and not offer.apart:
-            known[dump(marked, layout)] = ValueMatch(ValuePart("tools", layout))
-            known[dump(functions, layout)] = ValueMatch(ValuePart("functions", layout))
+            known[dump_json(marked, layout)] = ValueMatch(ValuePart("tools", layout))
+            known[dump_json(functions, layout)] = ValueMatch(ValuePart("functions", layout))
         for number, tool in enumerate(marked):
             for name, value in _values_of(tool, apart=offer.apart).items():
-                known[dump(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
+                known[dump_json(value, layout)] = ValueMatch(ValuePart(name, layout), tool=number)
     for number, tool in enumerate(marked):
         known[tool["function"]["name"]] = ValueMatch(ValuePart("name"), tool=number)
         if offer.described:
@@ -146,19 +146,21 @@ def _add_parameters(known: dict[str, ValueMatch], tool: int, parameters: dict[st
         for layout in LAYOUTS:
             for what, value in values.items():
                 # A description without quotation marks looks alike in every layout: spaced is JSON.
-                known.setdefault(dump(value, layout), replace(found, value=ValuePart(what, layout)))
+                known.setdefault(
+                    dump_json(value, layout), replace(found, value=ValuePart(what, layout))
+                )
         for number, choice in enumerate(schema.get("enum", ())):
             known[choice] = replace(found, value=ValuePart("choice"), choice=number)
 
 
 def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
-    numbers = call_mark(number, numbers=True)["function"]["arguments"]
+    numbers = build_marked_call(number, numbers=True)["function"]["arguments"]
     for place, value in enumerate(numbers.values()):
         known[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
-    call = call_mark(number)
+    call = build_marked_call(number)
     function = call["function"]
     for layout in LAYOUTS:
-        known[dump(function["arguments"], layout)] = ValueMatch(
+        known[dump_json(function["arguments"], layout)] = ValueMatch(
             ValuePart("arguments", layout), message, call=number
         )
     known[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
@@ -167,7 +169,7 @@ def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
         known[key] = ValueMatch(ValuePart("key"), message, call=number, argument=place)
         known[value] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
         spaced: Layout = "spaced"
-        known[dump(value, spaced)] = ValueMatch(
+        known[dump_json(value, spaced)] = ValueMatch(
             ValuePart("value", spaced), message, call=number, argument=place
         )
 
@@ -213,7 +215,7 @@ class JsonFolder:
             units, betweens = _units(members, index, over)
             before, after = _pop_text(out, -1), _pop_text(rest, 0)
             frame = self._frame(over, units[0], (before, after), betweens)
-            unit = joined((FixedPart(frame.lead), *units[0], FixedPart(frame.trail)))
+            unit = merge_fixed_parts((FixedPart(frame.lead), *units[0], FixedPart(frame.trail)))
             first = next(item for item in members if isinstance(item, ValueMatch))
             loop = LoopPart(over, unit, frame.separator)
             out += [
@@ -317,7 +319,7 @@ def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn]
             units.append([])
         units[-1].append(item.value if isinstance(item, ValueMatch) else item)
         last, pending = number, []
-    turns = [joined(unit) for unit in units]
+    turns = [merge_fixed_parts(unit) for unit in units]
     if len(set(turns)) > 1 or len(set(betweens)) > 1:
         raise NotDerivableError("not all {items} are written alike", items=_ITEMS[over])
     return turns, betweens

@@ -21,7 +21,7 @@ from lora_studio.core.templates.probing.decision_trees import (
     Role,
     SystemPart,
     ValuePart,
-    joined,
+    merge_fixed_parts,
 )
 from lora_studio.core.templates.writing.conditions import (
     CALLS,
@@ -32,7 +32,13 @@ from lora_studio.core.templates.writing.conditions import (
 )
 from lora_studio.core.templates.writing.date_writer import DateWriter
 from lora_studio.core.templates.writing.json_writer import JsonWriter
-from lora_studio.core.templates.writing.pieces import ActionPiece, IfPiece, Item, either, literal
+from lora_studio.core.templates.writing.pieces import (
+    ActionPiece,
+    IfPiece,
+    Item,
+    factor_branches,
+    quote_literal,
+)
 from lora_studio.core.templates.writing.trim_writer import TrimWriter
 
 SYSTEM_REFUSED = "the chat template doesn't support system messages"
@@ -61,7 +67,7 @@ class CallForms:
     call: str | None = None
 
 
-def emit(forms: CallForms) -> str:
+def emit_template(forms: CallForms) -> str:
     """Return the TEMPLATE; raises NotDerivableError for a date that Go cannot write."""
     return _Emitter(forms).template()
 
@@ -95,7 +101,9 @@ class _Emitter:
         self.add_state(bodies)
         self.add_counts(bodies)
         loop = self.loop_over_messages(bodies)
-        return "".join(self.defines.values()) + self.mark_of_calls() + self.preamble() + loop + tail
+        return (
+            "".join(self.defines.values()) + self.call_mark_code() + self.preamble() + loop + tail
+        )
 
     def add_state(self, bodies: dict[Role, str]) -> None:
         """Append to each role's code the assignments that later messages depend on."""
@@ -149,7 +157,7 @@ class _Emitter:
             marks = f"{{{{if false}}}}{begins}{{{{.Thinking}}}}{ends}{{{{end}}}}"
         return f"{{{{range {index}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
 
-    def mark_of_calls(self) -> str:
+    def call_mark_code(self) -> str:
         """Return code that never runs: the server takes the first text behind .ToolCalls as the mark."""
         if not self.forms.call:
             return ""
@@ -225,7 +233,7 @@ class _Emitter:
             return tuple(item for part in form for item in self.part(part))
         self.facts.add((role, form.fact))
         yes, no = self.items(role, form.yes), self.items(role, form.no)
-        return either(self.condition(role, form.fact), yes, no)
+        return factor_branches(self.condition(role, form.fact), yes, no)
 
     def part(self, part: Part) -> list[Item]:
         match part:
@@ -271,7 +279,7 @@ class _Emitter:
         return self.json.tool(value.name, value.layout or "spaced")
 
     def loop(self, loop: LoopPart) -> Item:
-        separator = literal(loop.separator)
+        separator = quote_literal(loop.separator)
         match loop.over:
             case "arguments":
                 return ActionPiece(self.arguments(loop, separator))
@@ -296,7 +304,7 @@ class _Emitter:
         head = "{{range $key, $value := .Function.Arguments}}"
         if loop.other:
             other = self.items("assistant", loop.other)
-            unit = either('eq (slice (json $value) 0 1) "\\""', unit, other)
+            unit = factor_branches('eq (slice (json $value) 0 1) "\\""', unit, other)
         return _separated(head, separator, self.code(unit))
 
     def parameters(self, loop: LoopPart, separator: str) -> str:
@@ -328,12 +336,12 @@ class _Emitter:
     # ------------------------------------------------------------------------------- output
 
     def code(self, items: Sequence[Item]) -> str:
-        return "".join(self.item(item) for item in joined(items))
+        return "".join(self.item(item) for item in merge_fixed_parts(items))
 
     def item(self, item: Item) -> str:
         match item:
             case FixedPart(text):
-                return literal(text)
+                return quote_literal(text)
             case ActionPiece(code):
                 return code
             case IfPiece(condition, yes, no):

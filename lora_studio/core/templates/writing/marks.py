@@ -20,18 +20,18 @@ from lora_studio.core.templates.probing.decision_trees import (
     ProbeSample,
     Turn,
 )
-from lora_studio.core.templates.writing.pieces import literal
+from lora_studio.core.templates.writing.pieces import quote_literal
 
 #: Of chat templates that cut thoughts out of earlier answers, or that begin them in the prompt.
 USUAL = ("<think>", "</think>")
 MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 
 
-def thought_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
+def find_thinking_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
     """What the model writes before and behind its thoughts; None where it writes none."""
     tails = [sample for sample in samples if sample.role == "tail"]
     prompts = _prompts(samples)
-    closed = [fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK in tail.facts]
+    closed = [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK in tail.facts]
     answers = [sample.turn for sample in samples if sample.role == "assistant"]
     found = Counter(pair for turn in answers for pair in _around(turn, prompts))
     found = found or Counter(pair for prompt in closed for pair in _skipped(prompt, prompts))
@@ -46,31 +46,31 @@ def thought_marks(samples: Sequence[ProbeSample]) -> tuple[str, str] | None:
     return USUAL if cuts or begun else None
 
 
-def call_mark(samples: Sequence[ProbeSample]) -> str | None:
+def find_call_mark(samples: Sequence[ProbeSample]) -> str | None:
     """What the model writes before its first call, with the brace of JSON; None where none calls."""
-    prompts, thoughts = _prompts(samples), thought_marks(samples)
+    prompts, thoughts = _prompts(samples), find_thinking_marks(samples)
     found = Counter[str]()
     for sample in samples:
         for place, part in enumerate(sample.turn):
             if isinstance(part, LoopPart) and part.over == "calls":
                 unit = part.unit[0] if isinstance(part.unit, tuple) and part.unit else None
                 opens = unit.text if isinstance(unit, FixedPart) else ""
-                before, brace, _ = (fixed_end(sample.turn[:place]) + opens).partition("{")
+                before, brace, _ = (read_fixed_end(sample.turn[:place]) + opens).partition("{")
                 own = _beyond(before, prompts)
                 mark = _from_last_mark(before) if own is None else own
                 mark = mark.rpartition(thoughts[1])[2].strip() if thoughts else mark
                 found[mark + brace] += 1
     mark = found.most_common(1)[0][0] if found else ""
-    return mark if mark and literal(mark + " ") == mark + " " else None
+    return mark if mark and quote_literal(mark + " ") == mark + " " else None
 
 
 def _prompts(samples: Sequence[ProbeSample]) -> list[str]:
     """What conversations end with, unless thinking is switched off."""
     tails = [sample for sample in samples if sample.role == "tail"]
-    return [fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK not in tail.facts]
+    return [read_fixed_end(tail.turn) for tail in tails if ProbedFact.NO_THINK not in tail.facts]
 
 
-def fixed_end(turn: Turn) -> str:
+def read_fixed_end(turn: Turn) -> str:
     """The fixed text that a turn ends with."""
     return turn[-1].text if turn and isinstance(turn[-1], FixedPart) else ""
 
@@ -80,7 +80,7 @@ def _around(turn: Turn, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
     for place, part in enumerate(turn):
         if not (isinstance(part, FieldPart) and part.name == "Thinking"):
             continue
-        before, rest = fixed_end(turn[:place]), turn[place + 1 :]
+        before, rest = read_fixed_end(turn[:place]), turn[place + 1 :]
         between = rest[0].text if rest and isinstance(rest[0], FixedPart) else ""
         answers = any(isinstance(p, FieldPart) and p.name == "Content" for p in rest[1:2])
         begins = _beyond_prompt(before, prompts)
@@ -98,7 +98,7 @@ def _skipped(closed: str, prompts: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _readable(begins: str, ends: str) -> Iterator[tuple[str, str]]:
     """The marks, if they are there and stand in a TEMPLATE as they are, where they are looked for."""
-    if begins and ends and literal(begins + ends) == begins + ends:
+    if begins and ends and quote_literal(begins + ends) == begins + ends:
         yield begins, ends
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.templates.go.functions import quote
-from lora_studio.core.templates.probing.decision_trees import FixedPart, joined
+from lora_studio.core.templates.probing.decision_trees import FixedPart, merge_fixed_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ Item = FixedPart | ActionPiece | IfPiece
 _UNSAFE = re.compile(r'\{\{+|\}\}+|"""+|\{\Z|\A\}')
 
 
-def literal(text: str) -> str:
+def quote_literal(text: str) -> str:
     """`text` as TEMPLATE source that prints exactly it, in a triple-quoted Modelfile too."""
     pieces: list[str] = []
     unsafe = ""
@@ -54,7 +54,7 @@ def literal(text: str) -> str:
     return "".join(pieces)
 
 
-def either(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Item, ...]:
+def factor_branches(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Item, ...]:
     """One or the other, with what both begin and end with outside."""
     before, yes, no = _common_prefix(yes, no)
     after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
@@ -75,7 +75,7 @@ def _common_prefix(
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
     """What both begin with, and what is left of each; text is parted after a mark or line end."""
     common: list[Item] = []
-    first, second = [*joined(one)], [*joined(two)]
+    first, second = [*merge_fixed_parts(one)], [*merge_fixed_parts(two)]
     while first and second:
         if first[0] == second[0]:
             common.append(first.pop(0))
@@ -87,7 +87,7 @@ def _common_prefix(
             if size:
                 common.append(FixedPart(head.text[:size]))
                 first[0], second[0] = FixedPart(head.text[size:]), FixedPart(other.text[size:])
-                first, second = [*joined(first)], [*joined(second)]
+                first, second = [*merge_fixed_parts(first)], [*merge_fixed_parts(second)]
         break
     return tuple(common), tuple(first), tuple(second)
 

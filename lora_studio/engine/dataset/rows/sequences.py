@@ -14,9 +14,9 @@ from lora_studio.engine.tokens.encoder import (
     Encoded,
     EncodedLabelled,
     EncodedPair,
+    build_trained_mask,
     check_length,
-    pieces,
-    trained_mask,
+    split_document,
 )
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class Selection:
         begin, end = int(self.begin[row]), int(self.end[row])
         item = self.tables[self.table[row]].item(int(self.place[row]), side)
         ids = np.array(item.ids[begin:end], np.int32)
-        trained = trained_mask(end, item.spans)[begin : begin + len(ids)]
+        trained = build_trained_mask(end, item.spans)[begin : begin + len(ids)]
         full = len(item.ids) if begin == 0 and not side else len(ids)
         return Encoded(ids, trained, full, item.left_out)
 
@@ -219,7 +219,7 @@ def select(
 
 def _divided(whole: Selection, length: np.ndarray, limit: int) -> Selection:
     """Every document in pieces of the limit."""
-    edges = [pieces(int(tokens), limit) for tokens in length]
+    edges = [split_document(int(tokens), limit) for tokens in length]
     of = np.repeat(np.arange(len(edges)), [len(spans) for spans in edges])
     flat: list[Any] = [span for spans in edges for span in spans]
     begin, end = np.asarray(flat, np.int64).reshape(-1, 2).T

@@ -18,7 +18,7 @@ from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.templates.go.rendering import GoTemplate
 from lora_studio.core.templates.ollama_template import DerivedTemplate
-from lora_studio.core.templates.proof_cases import conversations
+from lora_studio.core.templates.proof_cases import generate_conversations
 from lora_studio.core.templates.server.data import template_data
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.model import loading
@@ -114,7 +114,7 @@ def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
     """Conversations of the proof without unusual order, which every chat template takes."""
     usual = (
         talk
-        for talk in conversations()
+        for talk in generate_conversations()
         if all(a["role"] != b["role"] for a, b in pairwise(talk))
         and (derived.system != "refused" or talk[0]["role"] != "system")
     )
