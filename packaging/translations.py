@@ -114,7 +114,8 @@ def _of_tables() -> set[str]:
             texts |= {facts.title, facts.description, facts.unit, *said}
     for preset in presets.PRESETS:
         texts |= {preset.title, preset.text}
-    texts |= set(dataset_spec.FORMAT_TITLES.values()) | set(training_protocol.COMPONENTS.values())
+    texts |= {*dataset_spec.FORMAT_TITLES.values(), *dataset_spec.FORMAT_NAMES.values()}
+    texts |= set(training_protocol.COMPONENTS.values())
     texts |= {about.title for about in optimizers.OPTIMIZERS.values()}
     for about in export.QUANTIZATIONS.values():
         texts |= {about.loss, about.only_for or ""}

@@ -16,6 +16,7 @@ from PySide6.QtCore import QCoreApplication
 
 from lora_studio.core import formatting
 from lora_studio.core.messages import Text, render
+from lora_studio.core.problems import Problem
 from lora_studio.core.spec import FieldFacts, Spec, facts
 from lora_studio.core.system import paths
 from lora_studio.gui.language import CONTEXT, is_english, tr
@@ -36,6 +37,11 @@ def tell(text: str | Text) -> str:
         return render(text, _translated)
     text = str(text)
     return text if not text or is_english() else _told(text, 0)
+
+
+def tell_problem(problem: Problem) -> str:
+    """Return what happened and what to do next, in the user's language."""
+    return f"{tell(problem.what)} {tell(problem.remedy)}".strip()
 
 
 def _translated(template: str, n: int | None) -> str:

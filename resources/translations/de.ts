@@ -36,6 +36,10 @@
             <translation>1.00 ist so stark wie trainiert. Pfeiltasten verschieben es.</translation>
         </message>
         <message>
+            <source>1.00 is the strength the adapter was trained with. Use the arrow keys to adjust it.</source>
+            <translation>1.00 ist die Stärke, mit der der Adapter trainiert wurde. Mit den Pfeiltasten ändern.</translation>
+        </message>
+        <message>
             <source>16-bit</source>
             <translation>16 Bit</translation>
         </message>
@@ -92,12 +96,24 @@
             <translation>90 % bis</translation>
         </message>
         <message>
+            <source>90th percentile</source>
+            <translation>90. Perzentil</translation>
+        </message>
+        <message>
             <source>99 % up to</source>
             <translation>99 % bis</translation>
         </message>
         <message>
+            <source>99th percentile</source>
+            <translation>99. Perzentil</translation>
+        </message>
+        <message>
             <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
             <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
+        </message>
+        <message>
+            <source>A GGUF file. Its weights are dequantized to 16-bit for training.</source>
+            <translation>Eine GGUF-Datei. Ihre Gewichte werden für das Training auf 16 Bit dequantisiert.</translation>
         </message>
         <message>
             <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
@@ -106,6 +122,10 @@
         <message>
             <source>A Hub ID looks like organization/name.</source>
             <translation>Eine Hub-ID hat die Form organisation/name.</translation>
+        </message>
+        <message>
+            <source>A Hugging Face model folder on this computer.</source>
+            <translation>Ein Hugging-Face-Modellordner auf diesem Rechner.</translation>
         </message>
         <message>
             <source>A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
@@ -138,6 +158,10 @@
         <message>
             <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
             <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
+        </message>
+        <message>
+            <source>A few hundred good rows are enough for a tone or a format, about a thousand for a task.</source>
+            <translation>Ein paar hundert gute Zeilen genügen für einen Ton oder ein Format, etwa tausend für eine Aufgabe.</translation>
         </message>
         <message>
             <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
@@ -184,8 +208,16 @@
             <translation>Ein wenig: hilft bei einigen hundert Zeilen.</translation>
         </message>
         <message>
+            <source>A lot of new material</source>
+            <translation>Viel neuer Stoff</translation>
+        </message>
+        <message>
             <source>A merged copy is written for the time of the export: {reason}.</source>
             <translation>Für die Dauer des Exports wird eine zusammengeführte Kopie geschrieben: {reason}.</translation>
+        </message>
+        <message>
+            <source>A model on the Hugging Face Hub. It is downloaded once into the shared Hugging Face cache.</source>
+            <translation>Ein Modell auf dem Hugging Face Hub. Es wird einmal in den gemeinsamen Hugging-Face-Cache heruntergeladen.</translation>
         </message>
         <message>
             <source>A model on the Hugging Face hub: downloaded once, into the cache of all its tools.</source>
@@ -196,8 +228,16 @@
             <translation>Ein Modell mit diesem Namen gibt es bereits.</translation>
         </message>
         <message>
+            <source>A new domain</source>
+            <translation>Ein neues Fachgebiet</translation>
+        </message>
+        <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
             <translation>Ein Prozess ({doing}) wurde von außen beendet, wahrscheinlich aus Speichermangel.</translation>
+        </message>
+        <message>
+            <source>A project contains a model, your dataset and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
+            <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
         <message>
             <source>A project holds a model, your examples and every run you make with them. The sample project shows the whole way in a few minutes, without a GPU.</source>
@@ -214,6 +254,10 @@
         <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
             <translation>Eine Quantisierung mit mehr Bits wie Q8_0 bleibt näher am Trainierten. Auch eine Wichtigkeitsmatrix hilft.</translation>
+        </message>
+        <message>
+            <source>A quarter of the memory, small quality loss (QLoRA)</source>
+            <translation>Ein Viertel des Speichers, kleiner Qualitätsverlust (QLoRA)</translation>
         </message>
         <message>
             <source>A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.</source>
@@ -298,6 +342,14 @@
             <translation>Akzeptiere die Bedingungen auf {url} und melde dich dann mit deinem Token an.</translation>
         </message>
         <message>
+            <source>Access</source>
+            <translation>Zugang</translation>
+        </message>
+        <message>
+            <source>Access token</source>
+            <translation>Zugriffstoken</translation>
+        </message>
+        <message>
             <source>According to this computer's clock ({now}), the certificate of {host} isn't valid.</source>
             <translation>Nach der Uhr dieses Computers ({now}) ist das Zertifikat von {host} nicht gültig.</translation>
         </message>
@@ -312,6 +364,14 @@
         <message>
             <source>Activations</source>
             <translation>Aktivierungen</translation>
+        </message>
+        <message>
+            <source>Active engine</source>
+            <translation>Aktive Engine</translation>
+        </message>
+        <message>
+            <source>Active, but no row needs it now.</source>
+            <translation>Aktiv, aber derzeit braucht es keine Zeile.</translation>
         </message>
         <message>
             <source>AdEMAMix</source>
@@ -382,6 +442,10 @@
             <translation>Adapter</translation>
         </message>
         <message>
+            <source>Adapter details</source>
+            <translation>Adapterdetails</translation>
+        </message>
+        <message>
             <source>Adapter folder…</source>
             <translation>Adapterordner…</translation>
         </message>
@@ -414,6 +478,10 @@
             <translation>Füge eine Spalte mit den Antworten hinzu. Falls sie in einer Spalte mit anderem Namen stehen, wähle ein Format und ordne diese Spalte der Antwort zu.</translation>
         </message>
         <message>
+            <source>Add a file, a folder or a Hub dataset above. Its rows appear here as chats and as tokens, with the loss mask highlighted.</source>
+            <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu. Die Zeilen erscheinen hier als Chats und als Tokens, mit markierter Loss-Maske.</translation>
+        </message>
+        <message>
             <source>Add a file, a folder or a hub dataset</source>
             <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
         </message>
@@ -422,8 +490,16 @@
             <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu: Hier erscheinen die Zeilen als Gespräche und als Tokens, mit Markierung dessen, was trainiert wird.</translation>
         </message>
         <message>
+            <source>Add a file, folder or Hub dataset</source>
+            <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
+        </message>
+        <message>
             <source>Add a folder…</source>
             <translation>Ordner hinzufügen…</translation>
+        </message>
+        <message>
+            <source>Add adapter…</source>
+            <translation>Adapter hinzufügen…</translation>
         </message>
         <message>
             <source>Add an adapter…</source>
@@ -436,6 +512,10 @@
         <message>
             <source>Add data</source>
             <translation>Daten hinzufügen</translation>
+        </message>
+        <message>
+            <source>Add folder…</source>
+            <translation>Ordner hinzufügen…</translation>
         </message>
         <message>
             <source>Add note at this step</source>
@@ -452,6 +532,10 @@
         <message>
             <source>Add the folder in which your models lie: those in it are listed here.</source>
             <translation>Fügen Sie den Ordner hinzu, in dem Ihre Modelle liegen: Sie werden hier aufgeführt.</translation>
+        </message>
+        <message>
+            <source>Add the folder where you keep your models. The models in it are listed here.</source>
+            <translation>Fügen Sie den Ordner hinzu, in dem Sie Ihre Modelle aufbewahren. Die Modelle darin erscheinen hier.</translation>
         </message>
         <message>
             <source>Add them to the target modules, or set the backend to Auto.</source>
@@ -612,8 +696,16 @@
             <translation>Eine Aktion des TEMPLATE enthält Zeichen, die ein Modelfile nicht enthalten kann.</translation>
         </message>
         <message>
+            <source>An adapter with this name already exists.</source>
+            <translation>Ein Adapter mit diesem Namen ist schon vorhanden.</translation>
+        </message>
+        <message>
             <source>An answer to it is left out, and a question begins a conversation.</source>
             <translation>Eine Antwort darauf wird ausgelassen, und mit einer Frage beginnt ein Gespräch.</translation>
+        </message>
+        <message>
+            <source>An engine setup is already running. Wait until it finishes.</source>
+            <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
         </message>
         <message>
             <source>An evaluation</source>
@@ -680,8 +772,16 @@
             <translation>Jede Lizenz</translation>
         </message>
         <message>
+            <source>Any license</source>
+            <translation>Jede Lizenz</translation>
+        </message>
+        <message>
             <source>Any size</source>
             <translation>Jede Größe</translation>
+        </message>
+        <message>
+            <source>Appearance</source>
+            <translation>Darstellung</translation>
         </message>
         <message>
             <source>Apple GPU</source>
@@ -742,6 +842,10 @@
         <message>
             <source>Attention q, v</source>
             <translation>Attention q, v</translation>
+        </message>
+        <message>
+            <source>Auto-detect</source>
+            <translation>Automatisch erkennen</translation>
         </message>
         <message>
             <source>Automatic</source>
@@ -809,7 +913,7 @@
         </message>
         <message>
             <source>Best for this device</source>
-            <translation>Das Beste für dieses Gerät</translation>
+            <translation>Am besten für dieses Gerät</translation>
         </message>
         <message>
             <source>Best quality</source>
@@ -858,6 +962,10 @@
         <message>
             <source>Browse…</source>
             <translation>Durchsuchen…</translation>
+        </message>
+        <message>
+            <source>Built-in model</source>
+            <translation>Eingebautes Modell</translation>
         </message>
         <message>
             <source>Built-in small model</source>
@@ -963,6 +1071,10 @@
             <translation>Abgebrochen. Der unvollständige Ordner wurde entfernt.</translation>
         </message>
         <message>
+            <source>Canceling</source>
+            <translation>Wird abgebrochen</translation>
+        </message>
+        <message>
             <source>Cancelled. What has arrived is kept.</source>
             <translation>Abgebrochen. Was angekommen ist, bleibt.</translation>
         </message>
@@ -973,6 +1085,10 @@
         <message>
             <source>Can’t write {file}: {reason}.</source>
             <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Change folder…</source>
+            <translation>Ordner ändern…</translation>
         </message>
         <message>
             <source>Change it now</source>
@@ -1021,6 +1137,14 @@
         <message>
             <source>ChatML</source>
             <translation>ChatML</translation>
+        </message>
+        <message>
+            <source>Check for updates at startup, at most once a day</source>
+            <translation>Beim Start nach Updates suchen, höchstens einmal am Tag</translation>
+        </message>
+        <message>
+            <source>Check now</source>
+            <translation>Jetzt suchen</translation>
         </message>
         <message>
             <source>Check that its folder is writable and has free space.</source>
@@ -1127,12 +1251,32 @@
             <translation>Prüfe die Schreibweise. Ist das Repository privat, melde dich mit einem Token an.</translation>
         </message>
         <message>
+            <source>Checking Python</source>
+            <translation>Python wird geprüft</translation>
+        </message>
+        <message>
+            <source>Checking requirements</source>
+            <translation>Bedarf wird ermittelt</translation>
+        </message>
+        <message>
             <source>Checking the dataset</source>
             <translation>Datensatz wird geprüft</translation>
         </message>
         <message>
             <source>Checking the hub account</source>
             <translation>Hub-Konto wird geprüft</translation>
+        </message>
+        <message>
+            <source>Checking the rows…</source>
+            <translation>Die Zeilen werden geprüft…</translation>
+        </message>
+        <message>
+            <source>Checking the token…</source>
+            <translation>Das Token wird geprüft…</translation>
+        </message>
+        <message>
+            <source>Checking…</source>
+            <translation>Wird gesucht…</translation>
         </message>
         <message>
             <source>Checkpoint every</source>
@@ -1149,6 +1293,10 @@
         <message>
             <source>Checkpoints to keep</source>
             <translation>Aufbewahrte Checkpoints</translation>
+        </message>
+        <message>
+            <source>Checks every package against its checksums and downloads only damaged ones again. The current engine is kept until the new one works.</source>
+            <translation>Prüft jedes Paket anhand seiner Prüfsummen und lädt nur beschädigte neu herunter. Die jetzige Engine bleibt, bis die neue funktioniert.</translation>
         </message>
         <message>
             <source>Choose 4-bit precision or the default initialization.</source>
@@ -1169,6 +1317,10 @@
         <message>
             <source>Choose a LoRA adapter.</source>
             <translation>Wählen Sie einen LoRA-Adapter.</translation>
+        </message>
+        <message>
+            <source>Choose a Python executable with PyTorch installed</source>
+            <translation>Python-Programm mit installiertem PyTorch wählen</translation>
         </message>
         <message>
             <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
@@ -1203,6 +1355,10 @@
             <translation>Wählen Sie einen Ordner dafür.</translation>
         </message>
         <message>
+            <source>Choose a folder for the engine</source>
+            <translation>Ordner für die Engine wählen</translation>
+        </message>
+        <message>
             <source>Choose a folder of data files</source>
             <translation>Ordner mit Datendateien wählen</translation>
         </message>
@@ -1219,12 +1375,20 @@
             <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
         <message>
+            <source>Choose a folder with adapters</source>
+            <translation>Ordner mit Adaptern wählen</translation>
+        </message>
+        <message>
             <source>Choose a folder with chat_template.jinja or tokenizer_config.json, or the template file.</source>
             <translation>Wähle einen Ordner mit chat_template.jinja oder tokenizer_config.json oder die Vorlagendatei.</translation>
         </message>
         <message>
             <source>Choose a folder with config.json, weights and tokenizer.</source>
             <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
+        </message>
+        <message>
+            <source>Choose a folder with models</source>
+            <translation>Ordner mit Modellen wählen</translation>
         </message>
         <message>
             <source>Choose a folder with safetensors weights. Other formats can run code when they are loaded.</source>
@@ -1283,6 +1447,10 @@
             <translation>Wählen Sie einen neuen Ordner für den kombinierten Adapter.</translation>
         </message>
         <message>
+            <source>Choose a new folder for the engines</source>
+            <translation>Neuen Ordner für die Engines wählen</translation>
+        </message>
+        <message>
             <source>Choose a new folder for the merged model.</source>
             <translation>Wählen Sie einen neuen Ordner für das zusammengeführte Modell.</translation>
         </message>
@@ -1307,8 +1475,16 @@
             <translation>Wählen Sie eine Fassung des Modells mit tokenizer.json.</translation>
         </message>
         <message>
+            <source>Choose a wheel folder</source>
+            <translation>Wheel-Ordner wählen</translation>
+        </message>
+        <message>
             <source>Choose all files of these conversations together.</source>
             <translation>Wählen Sie alle Dateien dieser Gespräche zusammen.</translation>
+        </message>
+        <message>
+            <source>Choose an adapter folder</source>
+            <translation>Adapterordner wählen</translation>
         </message>
         <message>
             <source>Choose an installed engine: {installed}.</source>
@@ -1507,8 +1683,16 @@
             <translation>Wird beim Start des Trainings gewählt</translation>
         </message>
         <message>
+            <source>Clear search and filter (Esc in the search field)</source>
+            <translation>Suche und Filter löschen (Esc im Suchfeld)</translation>
+        </message>
+        <message>
             <source>Click columns below, and write what stands between them</source>
             <translation>Unten Spalten anklicken und schreiben, was dazwischen steht</translation>
+        </message>
+        <message>
+            <source>Click columns to insert them, and type the text between them</source>
+            <translation>Spalten anklicken, um sie einzufügen, und den Text dazwischen eingeben</translation>
         </message>
         <message>
             <source>Clip gradients at 1</source>
@@ -1562,12 +1746,20 @@
             <source>Colors</source>
             <translation>Farben</translation>
         </message>
+        <message>
+            <source>Column for {name}</source>
+            <translation>Spalte für {name}</translation>
+        </message>
         <message numerus="yes">
             <source>Columns {columns} fit “{format}” in {share}.</source>
             <translation>
                 <numerusform>Die Spalte {columns} passt zu „{format}“ in {share}.</numerusform>
                 <numerusform>Die Spalten {columns} passen zu „{format}“ in {share}.</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Combination method</source>
+            <translation>Kombinationsmethode</translation>
         </message>
         <message>
             <source>Combine</source>
@@ -1618,8 +1810,20 @@
             <translation>Vergleicht Adapter, zusammengeführtes Modell und jede GGUF-Datei Token für Token auf zurückgehaltenen Zeilen.</translation>
         </message>
         <message>
+            <source>Compatible with the project's model.</source>
+            <translation>Passt zum Modell des Projekts.</translation>
+        </message>
+        <message>
+            <source>Compatible, with a warning: {warning}</source>
+            <translation>Passt, mit einer Einschränkung: {warning}</translation>
+        </message>
+        <message>
             <source>Compiles the feed-forward layers where that is faster. This is measured on the longest micro-batch before training, which takes about a minute.</source>
             <translation>Kompiliert die Feed-Forward-Schichten, wo das schneller ist. Gemessen wird vor dem Training am längsten Mikro-Batch; das dauert etwa eine Minute.</translation>
+        </message>
+        <message>
+            <source>Compiling for faster startup</source>
+            <translation>Für schnelleren Start kompilieren</translation>
         </message>
         <message>
             <source>Completed files</source>
@@ -1654,6 +1858,10 @@
             <translation>Verbindung zu Ollama</translation>
         </message>
         <message>
+            <source>Connecting to the Hub…</source>
+            <translation>Verbindung zum Hub…</translation>
+        </message>
+        <message>
             <source>Constant</source>
             <translation>Konstant</translation>
         </message>
@@ -1672,6 +1880,10 @@
         <message>
             <source>Continue</source>
             <translation>Weiter</translation>
+        </message>
+        <message>
+            <source>Continue in background</source>
+            <translation>Im Hintergrund fortsetzen</translation>
         </message>
         <message>
             <source>Continue in that window, or close it and reopen the project. You can save changes you make here under another name.</source>
@@ -1695,11 +1907,15 @@
         </message>
         <message>
             <source>Continue training</source>
-            <translation>Weitertrainieren</translation>
+            <translation>Weiter trainieren</translation>
         </message>
         <message>
             <source>Continue with Merge.</source>
             <translation>Weiter mit Zusammenführen.</translation>
+        </message>
+        <message>
+            <source>Continues from an adapter: {shape}. Settings that the adapter determines are disabled below.</source>
+            <translation>Setzt ein Adapter-Training fort: {shape}. Einstellungen, die der Adapter vorgibt, sind unten deaktiviert.</translation>
         </message>
         <message>
             <source>Control characters</source>
@@ -1850,8 +2066,16 @@
             <translation>Die Suche nach Updates ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
+            <source>Couldn't read the rows</source>
+            <translation>Die Zeilen konnten nicht gelesen werden</translation>
+        </message>
+        <message>
             <source>Create</source>
             <translation>Anlegen</translation>
+        </message>
+        <message>
+            <source>Create a token…</source>
+            <translation>Token erstellen…</translation>
         </message>
         <message>
             <source>Create a wheel folder on a computer with internet access: `lora-studio engine wheelhouse FOLDER`.</source>
@@ -1914,6 +2138,10 @@
             <translation>Zurzeit verwendet: {tools}.</translation>
         </message>
         <message>
+            <source>Currently {ratio} × rank.</source>
+            <translation>Derzeit {ratio} × Rang.</translation>
+        </message>
+        <message>
             <source>Curves</source>
             <translation>Kurven</translation>
         </message>
@@ -1928,6 +2156,14 @@
         <message>
             <source>Cycles</source>
             <translation>Zyklen</translation>
+        </message>
+        <message>
+            <source>DARE (TIES)</source>
+            <translation>DARE (TIES)</translation>
+        </message>
+        <message>
+            <source>DARE (linear)</source>
+            <translation>DARE (linear)</translation>
         </message>
         <message>
             <source>DARE with TIES</source>
@@ -1962,6 +2198,10 @@
             <translation>Daten</translation>
         </message>
         <message>
+            <source>Data problems appear here once all rows are read.</source>
+            <translation>Probleme in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
+        </message>
+        <message>
             <source>Data type</source>
             <translation>Datentyp</translation>
         </message>
@@ -1972,6 +2212,10 @@
         <message>
             <source>Dataset sources</source>
             <translation>Quellen des Datensatzes</translation>
+        </message>
+        <message>
+            <source>Dataset views</source>
+            <translation>Ansichten des Datensatzes</translation>
         </message>
         <message>
             <source>Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)</source>
@@ -2033,6 +2277,14 @@
             <translation>Ollama-Modell wird gelöscht</translation>
         </message>
         <message>
+            <source>Density</source>
+            <translation>Dichte</translation>
+        </message>
+        <message>
+            <source>Density: fraction of values to keep</source>
+            <translation>Dichte: Anteil der behaltenen Werte</translation>
+        </message>
+        <message>
             <source>Deriving the Ollama template</source>
             <translation>Ollama-Vorlage wird abgeleitet</translation>
         </message>
@@ -2045,8 +2297,16 @@
             <translation>Gedacht für {only_for}.</translation>
         </message>
         <message>
+            <source>Details</source>
+            <translation>Details</translation>
+        </message>
+        <message>
             <source>Details are in the log of the run. Everything saved before is kept.</source>
             <translation>Details stehen im Protokoll des Laufs. Alles zuvor Gespeicherte bleibt erhalten.</translation>
+        </message>
+        <message>
+            <source>Detected: {format}</source>
+            <translation>Erkannt: {format}</translation>
         </message>
         <message>
             <source>Device</source>
@@ -2151,6 +2411,10 @@
         <message>
             <source>Download</source>
             <translation>Herunterladen</translation>
+        </message>
+        <message>
+            <source>Download canceled. The part already downloaded is kept.</source>
+            <translation>Download abgebrochen. Bereits Heruntergeladenes bleibt erhalten.</translation>
         </message>
         <message>
             <source>Download or copy the file again. It is damaged or incomplete.</source>
@@ -2300,6 +2564,10 @@
             <translation>Verwendete Engine</translation>
         </message>
         <message>
+            <source>Enter a name for the new adapter.</source>
+            <translation>Geben Sie einen Namen für den neuen Adapter ein.</translation>
+        </message>
+        <message>
             <source>Enter a name.</source>
             <translation>Geben Sie einen Namen ein.</translation>
         </message>
@@ -2322,6 +2590,10 @@
         <message>
             <source>Enter at least one value.</source>
             <translation>Geben Sie mindestens einen Wert ein.</translation>
+        </message>
+        <message>
+            <source>Enter the ID of a dataset on the Hugging Face Hub</source>
+            <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
         </message>
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
@@ -2580,6 +2852,14 @@
             <translation>Holen Sie die Datei selbst (git lfs pull) oder laden Sie sie herunter, und wählen Sie diese.</translation>
         </message>
         <message>
+            <source>File or folder not found. Remove it here, or put it back.</source>
+            <translation>Datei oder Ordner nicht gefunden. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
+        </message>
+        <message>
+            <source>File or folder path, or org/name on the Hub</source>
+            <translation>Pfad zu Datei oder Ordner, oder org/name auf dem Hub</translation>
+        </message>
+        <message>
             <source>File size</source>
             <translation>Dateigröße</translation>
         </message>
@@ -2604,6 +2884,10 @@
             <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit deren Zeilen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
+            <source>Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers or plain text.</source>
+            <translation>Dateien: JSON, JSONL, CSV, TSV, Parquet oder Text, auch komprimiert. Formate: Alpaca, ShareGPT, Messages, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
+        </message>
+        <message>
             <source>Files…</source>
             <translation>Dateien…</translation>
         </message>
@@ -2614,6 +2898,10 @@
         <message>
             <source>Filter by state</source>
             <translation>Nach Status filtern</translation>
+        </message>
+        <message>
+            <source>Filter rows</source>
+            <translation>Zeilen filtern</translation>
         </message>
         <message>
             <source>Final learning rate as a share of the peak learning rate.</source>
@@ -2630,6 +2918,10 @@
         <message>
             <source>Finds rows that hold these words, upper or lower case (Ctrl+F)</source>
             <translation>Findet Zeilen mit diesen Wörtern, groß oder klein (Strg+F)</translation>
+        </message>
+        <message>
+            <source>Fine-tune a language model on your own examples, then run exactly what you trained in Ollama.</source>
+            <translation>Trainieren Sie ein Sprachmodell mit Ihren eigenen Beispielen nach und führen Sie genau das Ergebnis in Ollama aus.</translation>
         </message>
         <message>
             <source>Fine-tune a language model on your own examples, then run in Ollama exactly what you trained.</source>
@@ -2664,6 +2956,10 @@
             <translation>Passt zum Modell des Projekts.</translation>
         </message>
         <message>
+            <source>Fits this device</source>
+            <translation>Passt auf dieses Gerät</translation>
+        </message>
+        <message>
             <source>Fits, but mind: {why}</source>
             <translation>Passt, aber beachten Sie: {why}</translation>
         </message>
@@ -2674,6 +2970,18 @@
         <message>
             <source>Fix the errors above to see the number of steps.</source>
             <translation>Beheben Sie die Fehler oben, um die Anzahl der Schritte zu sehen.</translation>
+        </message>
+        <message>
+            <source>Fix the values below to see the number of trainable parameters.</source>
+            <translation>Korrigieren Sie die Werte unten, um die Zahl der trainierbaren Parameter zu sehen.</translation>
+        </message>
+        <message>
+            <source>Fix: {title}</source>
+            <translation>Beheben: {title}</translation>
+        </message>
+        <message>
+            <source>Fixed: {fix}</source>
+            <translation>Behoben: {fix}</translation>
         </message>
         <message>
             <source>Fixed: {small}</source>
@@ -2718,6 +3026,10 @@
         <message>
             <source>Folder with models</source>
             <translation>Ordner mit Modellen</translation>
+        </message>
+        <message>
+            <source>Folder, .gguf file, or org/name</source>
+            <translation>Ordner, .gguf-Datei oder org/name</translation>
         </message>
         <message>
             <source>Folders</source>
@@ -2792,12 +3104,20 @@
             <translation>Von überall</translation>
         </message>
         <message>
+            <source>From the Hub</source>
+            <translation>Vom Hub</translation>
+        </message>
+        <message>
             <source>From the base model to Ollama. Each step shows its state: to do, ready, a problem, or running. Visit them in any order.</source>
             <translation>Vom Basismodell zu Ollama. Jeder Schritt zeigt seinen Stand: zu tun, bereit, ein Problem oder läuft. Die Reihenfolge ist frei.</translation>
         </message>
         <message>
             <source>From the hub</source>
             <translation>Vom Hub</translation>
+        </message>
+        <message>
+            <source>Full precision, fastest</source>
+            <translation>Volle Genauigkeit, am schnellsten</translation>
         </message>
         <message>
             <source>Fused kernels for norms, gated MLPs, rotary embeddings and the loss, on GPUs with Liger installed. Each kernel is tested first and skipped if its values or gradients differ.</source>
@@ -2854,6 +3174,10 @@
         <message>
             <source>Gated and private models need a token. One with read access is enough. It goes into the hub's own store on this computer, where other tools find it too, and nowhere else.</source>
             <translation>Zugangsbeschränkte und private Modelle brauchen ein Token. Eines mit Leserecht genügt. Es kommt in den eigenen Speicher des Hubs auf diesem Rechner, wo auch andere Werkzeuge es finden, und nirgendwo sonst hin.</translation>
+        </message>
+        <message>
+            <source>Gated and private models need an access token. A token with read access is enough. LoRA Studio saves it only in the standard Hugging Face token file on this computer, which other tools also read.</source>
+            <translation>Für zugangsbeschränkte und private Modelle brauchen Sie ein Zugriffstoken. Lesezugriff genügt. LoRA Studio speichert es nur in der üblichen Token-Datei von Hugging Face auf diesem Rechner, die auch andere Programme lesen.</translation>
         </message>
         <message>
             <source>Gaussian</source>
@@ -2964,12 +3288,24 @@
             <translation>Die Hälfte der Zeilen bis</translation>
         </message>
         <message>
+            <source>Half the memory, very little quality loss</source>
+            <translation>Halber Speicher, kaum Qualitätsverlust</translation>
+        </message>
+        <message>
             <source>Halving the learning rate on a plateau</source>
             <translation>Das Halbieren der Lernrate auf einem Plateau</translation>
         </message>
         <message>
             <source>Help</source>
             <translation>Hilfe</translation>
+        </message>
+        <message>
+            <source>Hide gated models</source>
+            <translation>Ohne zugangsbeschränkte Modelle</translation>
+        </message>
+        <message>
+            <source>Hide models that require you to accept their terms first</source>
+            <translation>Blendet Modelle aus, deren Bedingungen Sie zuerst akzeptieren müssen</translation>
         </message>
         <message>
             <source>History</source>
@@ -3244,6 +3580,10 @@
             <translation>Installiere es mit `pip install uv` oder setze {variable} auf seinen Pfad.</translation>
         </message>
         <message>
+            <source>Install offline from a wheel folder that was created on another computer</source>
+            <translation>Offline aus einem Wheel-Ordner installieren, der auf einem anderen Rechner erstellt wurde</translation>
+        </message>
+        <message>
             <source>Install one with `lora-studio engine install`.</source>
             <translation>Installiere eine mit `lora-studio engine install`.</translation>
         </message>
@@ -3416,6 +3756,10 @@
             <translation>Der Modellordner von LM Studio wurde auf diesem Rechner nicht gefunden.</translation>
         </message>
         <message>
+            <source>Labelled answers</source>
+            <translation>Bewertete Antworten</translation>
+        </message>
+        <message>
             <source>Labelled answers (completion, label)</source>
             <translation>Bewertete Antworten (completion, label)</translation>
         </message>
@@ -3426,6 +3770,10 @@
         <message>
             <source>Larger text</source>
             <translation>Größerer Text</translation>
+        </message>
+        <message>
+            <source>Largest update: layer {layer}, ‖ΔW‖ {norm:.3g}.</source>
+            <translation>Größte Änderung: Schicht {layer}, ‖ΔW‖ {norm:.3g}.</translation>
         </message>
         <message>
             <source>Last answer only</source>
@@ -3588,6 +3936,10 @@
             <translation>Hell</translation>
         </message>
         <message>
+            <source>Light dropout: reduces overfitting on a few hundred rows.</source>
+            <translation>Leichtes Dropout: weniger Overfitting bei einigen hundert Zeilen.</translation>
+        </message>
+        <message>
             <source>Like this the first row is left out: {fault}.</source>
             <translation>So wird die erste Zeile ausgelassen: {fault}.</translation>
         </message>
@@ -3602,6 +3954,10 @@
         <message>
             <source>Linear</source>
             <translation>Linear</translation>
+        </message>
+        <message>
+            <source>Linear layers of a transformer block that get an adapter</source>
+            <translation>Lineare Schichten eines Transformer-Blocks, die einen Adapter bekommen</translation>
         </message>
         <message>
             <source>Linear layers of each transformer block that get an adapter. More layers learn more and use more memory.</source>
@@ -3640,12 +3996,24 @@
             <translation>LoRA Studio sucht unter einer einzigen Adresse nach Aktualisierungen; sie steht in den Einstellungen. Nichts anderes braucht diese Adresse.</translation>
         </message>
         <message>
+            <source>LoRA Studio connects only to this computer: no Hugging Face Hub, no downloads, no remote Ollama server. An Ollama server on this computer still works.</source>
+            <translation>LoRA Studio verbindet sich nur mit diesem Rechner: kein Hugging Face Hub, keine Downloads, kein entfernter Ollama-Server. Ein Ollama-Server auf diesem Rechner funktioniert weiterhin.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio doesn't check for updates unless you turn this on. It then reads one URL, sends nothing about you or this computer, and installs nothing.</source>
+            <translation>LoRA Studio sucht nur nach Updates, wenn Sie dies einschalten. Es liest dann eine einzige Adresse, sendet nichts über Sie oder diesen Rechner und installiert nichts.</translation>
+        </message>
+        <message>
             <source>LoRA Studio engine</source>
             <translation>LoRA-Studio-Engine</translation>
         </message>
         <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio is up to date.</source>
+            <translation>LoRA Studio ist aktuell.</translation>
         </message>
         <message>
             <source>LoRA Studio keeps the previous engine after an update or repair. Install another engine instead.</source>
@@ -3660,6 +4028,10 @@
             <translation>In LoRA Studio ist ein unerwarteter Fehler aufgetreten: {exception}</translation>
         </message>
         <message>
+            <source>LoRA Studio {version} is available.</source>
+            <translation>LoRA Studio {version} ist verfügbar.</translation>
+        </message>
+        <message>
             <source>LoRA Studio {version} is there.</source>
             <translation>LoRA Studio {version} ist da.</translation>
         </message>
@@ -3670,6 +4042,10 @@
         <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
+        </message>
+        <message>
+            <source>Loading runs…</source>
+            <translation>Läufe werden geladen…</translation>
         </message>
         <message>
             <source>Loading the chat models</source>
@@ -3876,6 +4252,10 @@
             <translation>Vom {date}: {engine}</translation>
         </message>
         <message>
+            <source>Magnitude pruning</source>
+            <translation>Magnitude Pruning</translation>
+        </message>
+        <message>
             <source>Make a token…</source>
             <translation>Token erzeugen…</translation>
         </message>
@@ -3886,6 +4266,10 @@
         <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
             <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
+        </message>
+        <message>
+            <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
+            <translation>Ordnen Sie jedem Feld eine Spalte zu oder eine Vorlage wie {question}\n{context}.</translation>
         </message>
         <message>
             <source>Mapping</source>
@@ -3942,6 +4326,10 @@
         <message>
             <source>Measuring row lengths</source>
             <translation>Zeilenlängen werden gemessen</translation>
+        </message>
+        <message>
+            <source>Median</source>
+            <translation>Median</translation>
         </message>
         <message>
             <source>Memory</source>
@@ -4076,6 +4464,10 @@
             <translation>Meldung</translation>
         </message>
         <message>
+            <source>Messages</source>
+            <translation>Nachrichten</translation>
+        </message>
+        <message>
             <source>Messages (role, content)</source>
             <translation>Nachrichten (role, content)</translation>
         </message>
@@ -4158,6 +4550,10 @@
         <message>
             <source>Most likely cause: {cause}.</source>
             <translation>Wahrscheinlichste Ursache: {cause}.</translation>
+        </message>
+        <message>
+            <source>Most tasks (start here)</source>
+            <translation>Die meisten Aufgaben</translation>
         </message>
         <message>
             <source>Move down (Alt+Down)</source>
@@ -4266,6 +4662,10 @@
             <translation>Name oder Organisation</translation>
         </message>
         <message>
+            <source>Name or organization</source>
+            <translation>Name oder Organisation</translation>
+        </message>
+        <message>
             <source>Name the file that ends in {suffix}.</source>
             <translation>Nennen Sie die Datei, die auf {suffix} endet.</translation>
         </message>
@@ -4330,12 +4730,20 @@
             <translation>Keine GPU, die PyTorch verwenden kann; {name} rechnet</translation>
         </message>
         <message>
+            <source>No GPU that PyTorch supports. Training runs on the CPU ({name}).</source>
+            <translation>Keine GPU, die PyTorch unterstützt. Das Training läuft auf der CPU ({name}).</translation>
+        </message>
+        <message>
             <source>No Modelfile and no Ollama model were created, because answers could be wrong. The GGUF file is complete and contains the chat template.</source>
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
             <translation>Es entstanden kein Modelfile und kein Ollama-Modell. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp wandelt ihn vielleicht besser um.</translation>
+        </message>
+        <message>
+            <source>No Ollama or LM Studio model on this computer can be used as a base model.</source>
+            <translation>Kein Modell von Ollama oder LM Studio auf diesem Rechner eignet sich als Basismodell.</translation>
         </message>
         <message>
             <source>No Ollama server answers at {host}.</source>
@@ -4346,8 +4754,20 @@
             <translation>Kein Adapter gewählt</translation>
         </message>
         <message>
+            <source>No adapter selected</source>
+            <translation>Kein Adapter ausgewählt</translation>
+        </message>
+        <message>
+            <source>No adapters yet. Train one, or add a folder that contains adapters.</source>
+            <translation>Noch keine Adapter. Trainieren Sie einen, oder fügen Sie einen Ordner mit Adaptern hinzu.</translation>
+        </message>
+        <message>
             <source>No adapters yet: train one, or add a folder that holds some.</source>
             <translation>Noch keine Adapter: Trainieren Sie einen oder fügen Sie einen Ordner mit welchen hinzu.</translation>
+        </message>
+        <message>
+            <source>No cached models yet. Models that you or other tools download from the Hub appear here.</source>
+            <translation>Noch keine Modelle im Cache. Modelle, die Sie oder andere Programme vom Hub herunterladen, erscheinen hier.</translation>
         </message>
         <message>
             <source>No change of the recipe is enough: choose a smaller model, or free memory.</source>
@@ -4378,12 +4798,32 @@
             <translation>Kein Datensatz ist gewählt.</translation>
         </message>
         <message>
+            <source>No details available.</source>
+            <translation>Keine Details verfügbar.</translation>
+        </message>
+        <message>
             <source>No difference</source>
             <translation>Kein Unterschied</translation>
         </message>
         <message>
+            <source>No dropout: fastest, and a good default for most datasets.</source>
+            <translation>Kein Dropout: am schnellsten und für die meisten Datensätze richtig.</translation>
+        </message>
+        <message>
+            <source>No engine is active.</source>
+            <translation>Keine Engine ist aktiv.</translation>
+        </message>
+        <message>
             <source>No engine is installed any more.</source>
             <translation>Es ist keine Engine mehr installiert.</translation>
+        </message>
+        <message>
+            <source>No engine is installed.</source>
+            <translation>Keine Engine ist installiert.</translation>
+        </message>
+        <message>
+            <source>No engine is installed. Set one up in {folder}.</source>
+            <translation>Keine Engine ist installiert. Richten Sie eine in {folder} ein.</translation>
         </message>
         <message>
             <source>No engine was set up; one would be put into {folder}.</source>
@@ -4406,8 +4846,16 @@
             <translation>Kein Modell ist gewählt.</translation>
         </message>
         <message>
+            <source>No model selected.</source>
+            <translation>Kein Modell ausgewählt.</translation>
+        </message>
+        <message>
             <source>No model to chat with yet</source>
             <translation>Noch kein Modell zum Chatten</translation>
+        </message>
+        <message>
+            <source>No models found on the Hub.</source>
+            <translation>Auf dem Hub wurden keine Modelle gefunden.</translation>
         </message>
         <message>
             <source>No part of the program speaks to anything but this computer: no hub, no downloads, no Ollama server elsewhere. An Ollama server on this computer still answers.</source>
@@ -4474,6 +4922,22 @@
             <translation>Es wurde kein Token angegeben.</translation>
         </message>
         <message>
+            <source>No tokens to show.</source>
+            <translation>Keine Tokens vorhanden.</translation>
+        </message>
+        <message>
+            <source>No trainable parameters: this model has none of the selected layers.</source>
+            <translation>Keine trainierbaren Parameter: Dieses Modell hat keine der ausgewählten Schichten.</translation>
+        </message>
+        <message>
+            <source>No update URL is set. Enter one above.</source>
+            <translation>Keine Update-Adresse angegeben. Geben Sie oben eine ein.</translation>
+        </message>
+        <message>
+            <source>No usable rows found. {evidence}</source>
+            <translation>Keine verwendbaren Zeilen gefunden. {evidence}</translation>
+        </message>
+        <message>
             <source>Non-default only</source>
             <translation>Nur Abweichungen</translation>
         </message>
@@ -4488,6 +4952,13 @@
         <message>
             <source>None of the rows checked can be used as “{format}”: {reason}.</source>
             <translation>Keine der geprüften Zeilen lässt sich als „{format}“ verwenden: {reason}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>None of the {n} models found fit on this device.</source>
+            <translation>
+                <numerusform>Das einzige gefundene Modell passt nicht auf dieses Gerät.</numerusform>
+                <numerusform>Keines der {n} gefundenen Modelle passt auf dieses Gerät.</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>None of the {n} models found fits this device.</source>
@@ -4515,6 +4986,18 @@
         <message>
             <source>Not checked for mistakes</source>
             <translation>Nicht auf Fehler geprüft</translation>
+        </message>
+        <message>
+            <source>Not compatible with the project's model. {reason}</source>
+            <translation>Passt nicht zum Modell des Projekts. {reason}</translation>
+        </message>
+        <message>
+            <source>Not enough disk space. Free up some space, or choose another folder.</source>
+            <translation>Nicht genug Speicherplatz. Geben Sie Speicherplatz frei, oder wählen Sie einen anderen Ordner.</translation>
+        </message>
+        <message>
+            <source>Not found: it was moved or renamed, or its drive isn't connected</source>
+            <translation>Nicht gefunden: verschoben, umbenannt oder auf einem nicht verbundenen Laufwerk</translation>
         </message>
         <message>
             <source>Not found: moved, renamed, or on a disk that is not connected</source>
@@ -4669,6 +5152,10 @@
             <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Rechner nicht vollständig.</translation>
         </message>
         <message>
+            <source>Offline mode is on, so LoRA Studio can't check for updates.</source>
+            <translation>Der Offline-Modus ist an, daher sucht LoRA Studio nicht nach Updates.</translation>
+        </message>
+        <message>
             <source>Offline mode is on, so the Hub can't be searched.</source>
             <translation>Der Offline-Modus ist an, daher kann der Hub nicht durchsucht werden.</translation>
         </message>
@@ -4679,6 +5166,10 @@
         <message>
             <source>Offline mode is on, so the token can't be checked.</source>
             <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
+        </message>
+        <message>
+            <source>Offline mode is on. Turn it off to search the Hub.</source>
+            <translation>Der Offline-Modus ist an. Schalten Sie ihn aus, um den Hub zu durchsuchen.</translation>
         </message>
         <message>
             <source>Offline mode is on: nothing was asked.</source>
@@ -4853,12 +5344,20 @@
             <translation>Protokoll öffnen</translation>
         </message>
         <message>
+            <source>Open model page</source>
+            <translation>Modellseite öffnen</translation>
+        </message>
+        <message>
             <source>Open on Hugging Face</source>
             <translation>Auf Hugging Face öffnen</translation>
         </message>
         <message>
             <source>Open project</source>
             <translation>Projekt öffnen</translation>
+        </message>
+        <message>
+            <source>Open release page</source>
+            <translation>Versionsseite öffnen</translation>
         </message>
         <message>
             <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
@@ -4883,6 +5382,10 @@
         <message>
             <source>Optimizer</source>
             <translation>Optimierer</translation>
+        </message>
+        <message>
+            <source>Optimizer steps</source>
+            <translation>Optimizer-Schritte</translation>
         </message>
         <message>
             <source>Order</source>
@@ -5063,6 +5566,10 @@
         <message>
             <source>Precision to store the merged weights in. The default is that of the base model.</source>
             <translation>Präzision, in der die zusammengeführten Gewichte gespeichert werden. Standard ist die des Basismodells.</translation>
+        </message>
+        <message>
+            <source>Preference</source>
+            <translation>Präferenz</translation>
         </message>
         <message>
             <source>Preference (chosen, rejected)</source>
@@ -5313,6 +5820,10 @@
             <translation>Rang des Ergebnisses</translation>
         </message>
         <message>
+            <source>Rank presets</source>
+            <translation>Rang-Voreinstellungen</translation>
+        </message>
+        <message>
             <source>Rank {rank}</source>
             <translation>Rang {rank}</translation>
         </message>
@@ -5327,6 +5838,14 @@
         <message>
             <source>Raw</source>
             <translation>Roh</translation>
+        </message>
+        <message>
+            <source>Raw row</source>
+            <translation>Rohe Zeile</translation>
+        </message>
+        <message>
+            <source>Reading model details…</source>
+            <translation>Modelldetails werden gelesen…</translation>
         </message>
         <message>
             <source>Reading rows</source>
@@ -5354,7 +5873,7 @@
         </message>
         <message>
             <source>Reading…</source>
-            <translation>Liest…</translation>
+            <translation>Wird gelesen…</translation>
         </message>
         <message>
             <source>Ready to export</source>
@@ -5385,6 +5904,14 @@
             <translation>Letzte Projekte</translation>
         </message>
         <message>
+            <source>Recently updated</source>
+            <translation>Zuletzt aktualisiert</translation>
+        </message>
+        <message>
+            <source>Recently used sources</source>
+            <translation>Zuletzt verwendete Quellen</translation>
+        </message>
+        <message>
             <source>Recomputes activations in the backward pass instead of storing them: much less memory, about a third slower. Unsloth's version also offloads what it stores to main memory.</source>
             <translation>Berechnet Aktivierungen im Rückwärtsdurchlauf neu, statt sie zu speichern: viel weniger Speicher, etwa ein Drittel langsamer. Die Variante von Unsloth lagert das Gespeicherte außerdem in den Hauptspeicher aus.</translation>
         </message>
@@ -5410,7 +5937,7 @@
         </message>
         <message>
             <source>Refresh</source>
-            <translation>Aktualisieren</translation>
+            <translation>Neu laden</translation>
         </message>
         <message>
             <source>Regenerate</source>
@@ -5435,6 +5962,14 @@
         <message>
             <source>Remove</source>
             <translation>Entfernen</translation>
+        </message>
+        <message>
+            <source>Remove active engine only ({size})</source>
+            <translation>Nur aktive Engine entfernen ({size})</translation>
+        </message>
+        <message>
+            <source>Remove all ({size})</source>
+            <translation>Alle entfernen ({size})</translation>
         </message>
         <message>
             <source>Remove all engines?</source>
@@ -5469,6 +6004,14 @@
             <translation>Diese Quelle entfernen</translation>
         </message>
         <message>
+            <source>Remove {adapter}</source>
+            <translation>{adapter} entfernen</translation>
+        </message>
+        <message>
+            <source>Remove {folder} from the list</source>
+            <translation>{folder} aus der Liste entfernen</translation>
+        </message>
+        <message>
             <source>Remove {name}</source>
             <translation>{name} entfernen</translation>
         </message>
@@ -5477,8 +6020,16 @@
             <translation>{name} aus Ollama entfernen?</translation>
         </message>
         <message>
+            <source>Remove {name} from this list (its files aren't deleted)</source>
+            <translation>{name} aus dieser Liste entfernen (die Dateien bleiben erhalten)</translation>
+        </message>
+        <message>
             <source>Remove {text}</source>
             <translation>{text} entfernen</translation>
+        </message>
+        <message>
+            <source>Remove {text} from the dataset (the file isn't deleted)</source>
+            <translation>{text} aus dem Datensatz entfernen (die Datei bleibt erhalten)</translation>
         </message>
         <message>
             <source>Remove {text}; the file stays</source>
@@ -5577,6 +6128,10 @@
             <translation>Zurücksetzen</translation>
         </message>
         <message>
+            <source>Reset mapping</source>
+            <translation>Zuordnung zurücksetzen</translation>
+        </message>
+        <message>
             <source>Reset to detected</source>
             <translation>Auf Erkanntes zurücksetzen</translation>
         </message>
@@ -5591,6 +6146,10 @@
         <message>
             <source>Resume</source>
             <translation>Fortsetzen</translation>
+        </message>
+        <message>
+            <source>Resume download ({size})</source>
+            <translation>Download fortsetzen ({size})</translation>
         </message>
         <message>
             <source>Resume to continue from the checkpoint at step {step}.</source>
@@ -5635,6 +6194,10 @@
         <message>
             <source>Row lengths</source>
             <translation>Zeilenlängen</translation>
+        </message>
+        <message>
+            <source>Row view</source>
+            <translation>Ansicht der Zeile</translation>
         </message>
         <message>
             <source>Row {row} is skipped: {reason}.</source>
@@ -5691,6 +6254,10 @@
         <message>
             <source>Rows weren't measured</source>
             <translation>Zeilen wurden nicht gemessen</translation>
+        </message>
+        <message>
+            <source>Rows with findings</source>
+            <translation>Zeilen mit Befund</translation>
         </message>
         <message>
             <source>Rows, lengths or findings</source>
@@ -5767,6 +6334,10 @@
         <message>
             <source>SGD, schedule-free</source>
             <translation>SGD, ohne Zeitplan</translation>
+        </message>
+        <message>
+            <source>SVD</source>
+            <translation>SVD</translation>
         </message>
         <message>
             <source>Same as the base model</source>
@@ -5913,8 +6484,16 @@
             <translation>Suchen</translation>
         </message>
         <message>
+            <source>Search by name or organization. Leave the field empty to list the most downloaded models.</source>
+            <translation>Suchen Sie nach Name oder Organisation. Ein leeres Feld listet die am häufigsten heruntergeladenen Modelle auf.</translation>
+        </message>
+        <message>
             <source>Search for a name, an organisation, or nothing for the most used models.</source>
             <translation>Suchen Sie nach einem Namen, einer Organisation oder nach nichts für die meistverwendeten Modelle.</translation>
+        </message>
+        <message>
+            <source>Search in all rows, ignoring case (Ctrl+F)</source>
+            <translation>In allen Zeilen suchen, ohne Beachtung der Groß- und Kleinschreibung (Strg+F)</translation>
         </message>
         <message>
             <source>Search names, models, data, tags, notes, or settings, such as rank=64 (Ctrl+F)</source>
@@ -5937,12 +6516,28 @@
             <translation>Einstellungen, Befehle, Seiten und Projekte suchen</translation>
         </message>
         <message>
+            <source>Search the Hub</source>
+            <translation>Hub durchsuchen</translation>
+        </message>
+        <message>
             <source>Search the hub</source>
             <translation>Hub durchsuchen</translation>
         </message>
         <message>
+            <source>Searching for adapters…</source>
+            <translation>Adapter werden gesucht…</translation>
+        </message>
+        <message>
+            <source>Searching the Hub…</source>
+            <translation>Der Hub wird durchsucht…</translation>
+        </message>
+        <message>
             <source>Searching the hub</source>
             <translation>Hub wird durchsucht</translation>
+        </message>
+        <message>
+            <source>Searching…</source>
+            <translation>Wird gesucht…</translation>
         </message>
         <message>
             <source>Second setting</source>
@@ -5961,12 +6556,32 @@
             <translation>GGUF-Datei auswählen</translation>
         </message>
         <message>
+            <source>Select a format to map its fields to columns.</source>
+            <translation>Wählen Sie ein Format, um seine Felder Spalten zuzuordnen.</translation>
+        </message>
+        <message>
+            <source>Select a model to see its size, license and memory use.</source>
+            <translation>Wählen Sie ein Modell, um Größe, Lizenz und Speicherbedarf zu sehen.</translation>
+        </message>
+        <message>
+            <source>Select a model to see the number of trainable parameters.</source>
+            <translation>Wählen Sie ein Modell, um die Zahl der trainierbaren Parameter zu sehen.</translation>
+        </message>
+        <message>
+            <source>Select a model to see the tokens of this row.</source>
+            <translation>Wählen Sie ein Modell, um die Tokens dieser Zeile zu sehen.</translation>
+        </message>
+        <message>
             <source>Select a run to see its settings, or several to compare them.</source>
             <translation>Wählen Sie einen Lauf aus, um seine Einstellungen zu sehen, oder mehrere, um sie zu vergleichen.</translation>
         </message>
         <message>
             <source>Select adapter folder</source>
             <translation>Adapterordner auswählen</translation>
+        </message>
+        <message>
+            <source>Select two or more adapters in the list to combine them into one.</source>
+            <translation>Wählen Sie in der Liste zwei oder mehr Adapter aus, um sie zu einem zu kombinieren.</translation>
         </message>
         <message>
             <source>Self-test</source>
@@ -5995,6 +6610,10 @@
         <message>
             <source>Set at least one weight. With 1 an adapter is merged as it was trained.</source>
             <translation>Setze mindestens ein Gewicht. Mit 1 wird ein Adapter so zusammengeführt, wie er trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>Set by the adapter that training starts from.</source>
+            <translation>Vorgegeben vom Adapter, mit dem das Training beginnt.</translation>
         </message>
         <message>
             <source>Set it up in Settings, or run `lora-studio engine install`.</source>
@@ -6061,6 +6680,10 @@
             <translation>Einstellungen, Metriken, Adapter, zusammengeführtes Modell und GGUF-Dateien ({size}) werden in den Papierkorb verschoben.</translation>
         </message>
         <message>
+            <source>Setup canceled. Downloaded files are kept, and the next setup continues from there.</source>
+            <translation>Einrichtung abgebrochen. Heruntergeladene Dateien bleiben erhalten, und die nächste Einrichtung macht dort weiter.</translation>
+        </message>
+        <message>
             <source>Shard</source>
             <translation>Aufteilen</translation>
         </message>
@@ -6087,6 +6710,10 @@
         <message>
             <source>Share of values kept</source>
             <translation>Anteil behaltener Werte</translation>
+        </message>
+        <message>
+            <source>ShareGPT</source>
+            <translation>ShareGPT</translation>
         </message>
         <message>
             <source>ShareGPT (conversations: from, value)</source>
@@ -6133,6 +6760,10 @@
             <translation>Protokoll anzeigen</translation>
         </message>
         <message>
+            <source>Show optional fields: {fields}</source>
+            <translation>Optionale Felder anzeigen: {fields}</translation>
+        </message>
+        <message>
             <source>Show prompt tokens</source>
             <translation>Tokens des Prompts anzeigen</translation>
         </message>
@@ -6151,6 +6782,10 @@
         <message>
             <source>Show running job</source>
             <translation>Laufenden Auftrag anzeigen</translation>
+        </message>
+        <message>
+            <source>Show setup progress…</source>
+            <translation>Einrichtung anzeigen…</translation>
         </message>
         <message>
             <source>Show that window</source>
@@ -6189,6 +6824,10 @@
         <message>
             <source>Sign in</source>
             <translation>Anmelden</translation>
+        </message>
+        <message>
+            <source>Sign in to Hugging Face</source>
+            <translation>Bei Hugging Face anmelden</translation>
         </message>
         <message>
             <source>Sign in to the Hugging Face hub</source>
@@ -6240,7 +6879,7 @@
         </message>
         <message>
             <source>Size on disk</source>
-            <translation>Größe auf Datenträger</translation>
+            <translation>Dateigröße</translation>
         </message>
         <message>
             <source>Skipped</source>
@@ -6299,6 +6938,10 @@
             <translation>Unter {host} antwortet etwas, aber nicht Ollama.</translation>
         </message>
         <message>
+            <source>Sort by</source>
+            <translation>Sortieren nach</translation>
+        </message>
+        <message>
             <source>Source</source>
             <translation>Quelle</translation>
         </message>
@@ -6317,6 +6960,10 @@
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
             <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
+        </message>
+        <message>
+            <source>Start a run that merges this adapter into the project's model</source>
+            <translation>Startet einen Lauf, der diesen Adapter mit dem Modell des Projekts zusammenführt</translation>
         </message>
         <message>
             <source>Start from adapter</source>
@@ -6399,6 +7046,10 @@
             <translation>Schritte oder Epochen zwischen zwei Evaluationen auf den Validierungszeilen. Bei 0 wird nach jeder Epoche evaluiert.</translation>
         </message>
         <message>
+            <source>Still measuring. These values cover the rows read so far.</source>
+            <translation>Die Messung läuft noch. Die Werte gelten für die bisher gelesenen Zeilen.</translation>
+        </message>
+        <message>
             <source>Still to do:</source>
             <translation>Noch zu tun:</translation>
         </message>
@@ -6471,6 +7122,10 @@
             <translation>Stärke von {adapter}</translation>
         </message>
         <message>
+            <source>Stronger dropout: reduces overfitting when you train on a small dataset for many epochs.</source>
+            <translation>Stärkeres Dropout: weniger Overfitting, wenn ein kleiner Datensatz über viele Epochen trainiert wird.</translation>
+        </message>
+        <message>
             <source>Strongest at layer {layer} with {norm:.3g}.</source>
             <translation>Am stärksten in Schicht {layer} mit {norm:.3g}.</translation>
         </message>
@@ -6483,8 +7138,16 @@
             <translation>Zusammenfassung</translation>
         </message>
         <message>
+            <source>Switch back to {name}</source>
+            <translation>Zurück zu {name} wechseln</translation>
+        </message>
+        <message>
             <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
             <translation>Schalten Sie das übliche Checkpointing ein oder lassen Sie die Wahl des Backends offen.</translation>
+        </message>
+        <message>
+            <source>Switch now</source>
+            <translation>Jetzt wechseln</translation>
         </message>
         <message>
             <source>Switch {titles} off</source>
@@ -6551,6 +7214,10 @@
             <translation>Zielmodule</translation>
         </message>
         <message>
+            <source>Target modules in every block: {layers}.</source>
+            <translation>Zielmodule in jedem Block: {layers}.</translation>
+        </message>
+        <message>
             <source>Temperature</source>
             <translation>Temperatur</translation>
         </message>
@@ -6577,6 +7244,10 @@
         <message>
             <source>Terms</source>
             <translation>Bedingungen</translation>
+        </message>
+        <message>
+            <source>Testing the engine</source>
+            <translation>Engine wird getestet</translation>
         </message>
         <message>
             <source>Text</source>
@@ -6761,6 +7432,10 @@
             <translation>Die Adapter haben bei {module} verschiedene Ränge ({ranks}), und die Methode {method} braucht gleiche Ränge.</translation>
         </message>
         <message>
+            <source>The adapters have different ranks. Choose Concatenation or SVD.</source>
+            <translation>Die Adapter haben verschiedene Ränge. Wählen Sie Verkettung oder SVD.</translation>
+        </message>
+        <message>
             <source>The address contains a password, so it is used only until you close the window and isn’t saved. To use it permanently, set the OLLAMA_HOST environment variable.</source>
             <translation>Die Adresse enthält ein Passwort: Sie gilt, bis Sie das Fenster schließen, und wird nicht gespeichert. Um sie dauerhaft zu verwenden, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
@@ -6918,6 +7593,10 @@
         <message>
             <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
             <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
+        </message>
+        <message>
+            <source>The engine contains PyTorch and the libraries that train your model. It is downloaded once, tested with a tiny training run, and installed in a folder of your own. You don't need administrator rights.</source>
+            <translation>Die Engine enthält PyTorch und die Bibliotheken, mit denen Ihr Modell trainiert wird. Sie wird einmal heruntergeladen, mit einem winzigen Training getestet und in einem eigenen Ordner installiert. Administratorrechte brauchen Sie nicht.</translation>
         </message>
         <message>
             <source>The engine contains PyTorch and the training libraries and is installed separately from the app. Settings shows which engine is in use. To test it, run `lora-studio engine check`; to repair it, run `lora-studio engine repair`.</source>
@@ -7086,6 +7765,10 @@
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
             <translation>Die Bewertung aller {rows} ist {reason}. Ohne Antworten beider Arten lässt sich nichts lernen.</translation>
+        </message>
+        <message>
+            <source>The language changes the next time you start LoRA Studio.</source>
+            <translation>Die Sprache wechselt beim nächsten Start von LoRA Studio.</translation>
         </message>
         <message>
             <source>The language changes when you start LoRA Studio the next time.</source>
@@ -7416,6 +8099,10 @@
             <translation>Die Einrichtung ist unerwartet fehlgeschlagen: {error}.</translation>
         </message>
         <message>
+            <source>The small built-in model. It is downloaded once, when it is first needed.</source>
+            <translation>Das eingebaute kleine Modell. Es wird einmal heruntergeladen, sobald es gebraucht wird.</translation>
+        </message>
+        <message>
             <source>The small model that comes along: downloaded once, when first needed.</source>
             <translation>Das mitgelieferte kleine Modell: einmal heruntergeladen, wenn es zuerst gebraucht wird.</translation>
         </message>
@@ -7743,6 +8430,14 @@
             <translation>Diesem Python fehlen Pakete, die das Training braucht: {packages}.</translation>
         </message>
         <message>
+            <source>This answer is labeled bad.</source>
+            <translation>Diese Antwort ist als schlecht bewertet.</translation>
+        </message>
+        <message>
+            <source>This answer is labeled good.</source>
+            <translation>Diese Antwort ist als gut bewertet.</translation>
+        </message>
+        <message>
             <source>This computer</source>
             <translation>Dieser Rechner</translation>
         </message>
@@ -7791,6 +8486,10 @@
             <translation>Dieser Rechner</translation>
         </message>
         <message>
+            <source>This model is already quantized ({method}).</source>
+            <translation>Dieses Modell ist schon quantisiert ({method}).</translation>
+        </message>
+        <message>
             <source>This model's chat template doesn't support a system message.</source>
             <translation>Die Chat-Vorlage dieses Modells unterstützt keine Systemnachricht.</translation>
         </message>
@@ -7799,12 +8498,20 @@
             <translation>Diese Tour dauert eine Minute und öffnet das Beispielprojekt: ein kleines Modell, einige Trainingsdaten und fertige Einstellungen.</translation>
         </message>
         <message>
+            <source>This permanently deletes {size} in {folder}. Your projects, models and runs aren't affected. You can't train without an engine, but you can install it again at any time.</source>
+            <translation>Dies löscht {size} in {folder} endgültig. Projekte, Modelle und Läufe sind nicht betroffen. Ohne Engine können Sie nicht trainieren; Sie können sie jederzeit wieder installieren.</translation>
+        </message>
+        <message>
             <source>This project has no runs.</source>
             <translation>Dieses Projekt hat noch keine Läufe.</translation>
         </message>
         <message>
             <source>This row is left out, so it has no tokens.</source>
             <translation>Diese Zeile wird ausgelassen, sie hat also keine Tokens.</translation>
+        </message>
+        <message>
+            <source>This row is skipped, so it isn't tokenized.</source>
+            <translation>Diese Zeile wird übersprungen und daher nicht tokenisiert.</translation>
         </message>
         <message>
             <source>This run has no file {file}.</source>
@@ -7907,6 +8614,10 @@
             <translation>Prompt wird in Token zerlegt</translation>
         </message>
         <message>
+            <source>Tokenizing…</source>
+            <translation>Wird tokenisiert…</translation>
+        </message>
+        <message>
             <source>Tokens</source>
             <translation>Tokens</translation>
         </message>
@@ -7927,8 +8638,16 @@
             <translation>Tokens/s</translation>
         </message>
         <message>
+            <source>Tone, style and format</source>
+            <translation>Ton, Stil und Format</translation>
+        </message>
+        <message>
             <source>Tool</source>
             <translation>Werkzeug</translation>
+        </message>
+        <message>
+            <source>Tool call: {name}({arguments})</source>
+            <translation>Werkzeugaufruf: {name}({arguments})</translation>
         </message>
         <message>
             <source>Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}.</source>
@@ -8007,6 +8726,10 @@
             <translation>Trainieren Sie mit einer Art von Daten auf einmal, oder wählen Sie für eine ein anderes Format.</translation>
         </message>
         <message>
+            <source>Train on several GPUs (each processes part of every batch):</source>
+            <translation>Auf mehreren GPUs trainieren (jede rechnet einen Teil jedes Batches):</translation>
+        </message>
+        <message>
             <source>Train on several together, each on a part of every step:</source>
             <translation>Auf mehreren zusammen trainieren, jedes an einem Teil jedes Schritts:</translation>
         </message>
@@ -8017,6 +8740,10 @@
         <message>
             <source>Trained</source>
             <translation>Trainiert</translation>
+        </message>
+        <message>
+            <source>Trained in full</source>
+            <translation>Voll trainiert</translation>
         </message>
         <message>
             <source>Trained tokens</source>
@@ -8087,8 +8814,28 @@
             <translation>Das Training braucht etwa {total}, und {title} hat {available} frei.</translation>
         </message>
         <message>
+            <source>Training needs at least {needed} of memory in {bits}; {free} is free.</source>
+            <translation>Das Training braucht in {bits} mindestens {needed} Speicher; frei sind {free}.</translation>
+        </message>
+        <message>
+            <source>Training needs {needed} of memory in {bits}; {free} is free.</source>
+            <translation>Das Training braucht in {bits} {needed} Speicher; frei sind {free}.</translation>
+        </message>
+        <message>
+            <source>Training needs {needed} of memory, but only {free} is free.</source>
+            <translation>Das Training braucht {needed} Speicher, frei sind nur {free}.</translation>
+        </message>
+        <message>
+            <source>Training needs {needed} of memory; {free} is free.</source>
+            <translation>Das Training braucht {needed} Speicher; frei sind {free}.</translation>
+        </message>
+        <message>
             <source>Training of {project} was interrupted at step {step} of {steps}.</source>
             <translation>Das Training von {project} wurde bei Schritt {step} von {steps} unterbrochen.</translation>
+        </message>
+        <message>
+            <source>Training options</source>
+            <translation>Trainingsoptionen</translation>
         </message>
         <message>
             <source>Training paused</source>
@@ -8219,8 +8966,16 @@
             <translation>Zwei der Adapter haben {tensor} vollständig trainiert, und ein Modell kann nur einen davon haben.</translation>
         </message>
         <message>
+            <source>Type</source>
+            <translation>Typ</translation>
+        </message>
+        <message>
             <source>Type the id of a dataset on the Hugging Face hub</source>
             <translation>Kennung eines Datensatzes auf dem Hugging-Face-Hub eingeben</translation>
+        </message>
+        <message>
+            <source>URL</source>
+            <translation>Adresse</translation>
         </message>
         <message>
             <source>Unbalanced labels</source>
@@ -8235,8 +8990,12 @@
             <translation>Zurücknehmen</translation>
         </message>
         <message>
+            <source>Undo fix: {title}</source>
+            <translation>Zurücknehmen: {title}</translation>
+        </message>
+        <message>
             <source>Unfinished</source>
-            <translation>Unvollendet</translation>
+            <translation>Nicht abgeschlossen</translation>
         </message>
         <message>
             <source>Unit of the evaluation and checkpoint intervals.</source>
@@ -8363,6 +9122,14 @@
             <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Werkzeuge. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
+            <source>Update URL</source>
+            <translation>Update-Adresse</translation>
+        </message>
+        <message>
+            <source>Update strength by layer</source>
+            <translation>Stärke der Änderung je Schicht</translation>
+        </message>
+        <message>
             <source>Update the engine</source>
             <translation>Engine aktualisieren</translation>
         </message>
@@ -8377,6 +9144,14 @@
         <message>
             <source>Updated tensors</source>
             <translation>Geänderte Tensoren</translation>
+        </message>
+        <message>
+            <source>Updates</source>
+            <translation>Updates</translation>
+        </message>
+        <message>
+            <source>Updates the engine to this version of LoRA Studio. Only changed packages are downloaded. You can roll back afterwards.</source>
+            <translation>Aktualisiert die Engine auf diese Version von LoRA Studio. Nur geänderte Pakete werden heruntergeladen. Sie können das Update danach zurücknehmen.</translation>
         </message>
         <message>
             <source>Update…</source>
@@ -8409,6 +9184,10 @@
         <message>
             <source>Use AdamW</source>
             <translation>AdamW verwenden</translation>
+        </message>
+        <message>
+            <source>Use a wheel folder…</source>
+            <translation>Wheel-Ordner verwenden…</translation>
         </message>
         <message>
             <source>Use all linear layers</source>
@@ -8579,6 +9358,10 @@
             <translation>Warten Sie, bis der laufende Vorgang beendet ist, und ändern Sie dann die Sprache.</translation>
         </message>
         <message>
+            <source>Waiting for the device check to see which models fit.</source>
+            <translation>Sobald das Gerät erkannt ist, steht hier, welche Modelle passen.</translation>
+        </message>
+        <message>
             <source>Waiting…</source>
             <translation>Wartet…</translation>
         </message>
@@ -8621,6 +9404,10 @@
         <message>
             <source>Weight of this source</source>
             <translation>Gewicht dieser Quelle</translation>
+        </message>
+        <message>
+            <source>Weight of {adapter} (slider)</source>
+            <translation>Gewicht von {adapter} (Regler)</translation>
         </message>
         <message>
             <source>Weight of {name}</source>
@@ -8737,6 +9524,14 @@
         <message>
             <source>With a finding</source>
             <translation>Mit einem Befund</translation>
+        </message>
+        <message>
+            <source>With this mapping, the first row is skipped: {reason}.</source>
+            <translation>Mit dieser Zuordnung wird die erste Zeile übersprungen: {reason}.</translation>
+        </message>
+        <message>
+            <source>With weight 2, each row is used twice per epoch. With 0.5, half of the rows are used.</source>
+            <translation>Mit Gewicht 2 kommt jede Zeile zweimal je Epoche vor, mit 0.5 die Hälfte der Zeilen.</translation>
         </message>
         <message>
             <source>Without a proven TEMPLATE no model is created in Ollama.</source>
@@ -9394,6 +10189,14 @@
             <translation>aus Ihrem Paketverzeichnis</translation>
         </message>
         <message>
+            <source>gated</source>
+            <translation>zugangsbeschränkt</translation>
+        </message>
+        <message>
+            <source>gated: accept the terms on the Hub</source>
+            <translation>beschränkt: Bedingungen auf dem Hub akzeptieren</translation>
+        </message>
+        <message>
             <source>generating answers ({source})</source>
             <translation>Antworten werden erzeugt ({source})</translation>
         </message>
@@ -9434,6 +10237,10 @@
             <translation>Prüfsumme der GGUF-Datei bilden</translation>
         </message>
         <message>
+            <source>high confidence</source>
+            <translation>sicher</translation>
+        </message>
+        <message>
             <source>holds a user name or password, which a project must not; write the address with them into the environment variable OLLAMA_HOST and leave this empty</source>
             <translation>enthält einen Benutzernamen oder ein Passwort, was ein Projekt nicht darf; schreiben Sie die Adresse damit in die Umgebungsvariable OLLAMA_HOST und lassen Sie dies leer</translation>
         </message>
@@ -9456,6 +10263,14 @@
         <message>
             <source>in an object</source>
             <translation>in einem Objekt</translation>
+        </message>
+        <message>
+            <source>included</source>
+            <translation>vorhanden</translation>
+        </message>
+        <message>
+            <source>incomplete</source>
+            <translation>unvollständig</translation>
         </message>
         <message>
             <source>inspecting the model</source>
@@ -9702,6 +10517,10 @@
             <translation>wahrscheinlich</translation>
         </message>
         <message>
+            <source>line break</source>
+            <translation>Zeilenumbruch</translation>
+        </message>
+        <message>
             <source>list of {value}</source>
             <translation>Liste von {value}</translation>
         </message>
@@ -9794,12 +10613,20 @@
             <translation>Loss (Nats je Token)</translation>
         </message>
         <message>
+            <source>low confidence</source>
+            <translation>unsicher</translation>
+        </message>
+        <message>
             <source>making the commit</source>
             <translation>Commit anlegen</translation>
         </message>
         <message>
             <source>margin</source>
             <translation>Abstand</translation>
+        </message>
+        <message>
+            <source>medium confidence</source>
+            <translation>wahrscheinlich</translation>
         </message>
         <message>
             <source>memory</source>
@@ -9954,6 +10781,10 @@
             <translation>keine</translation>
         </message>
         <message>
+            <source>none ({name} will be used)</source>
+            <translation>keine ({name} wird verwendet)</translation>
+        </message>
+        <message>
             <source>none that matters</source>
             <translation>keiner, der zählt</translation>
         </message>
@@ -10000,6 +10831,10 @@
         <message>
             <source>not selected</source>
             <translation>nicht ausgewählt</translation>
+        </message>
+        <message>
+            <source>not specified</source>
+            <translation>nicht angegeben</translation>
         </message>
         <message>
             <source>not stated</source>
@@ -10080,6 +10915,10 @@
         <message>
             <source>optional parameters are not written like required ones</source>
             <translation>optionale Parameter werden anders geschrieben als erforderliche</translation>
+        </message>
+        <message>
+            <source>org/name, for example HuggingFaceH4/no_robots</source>
+            <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
@@ -10226,6 +11065,10 @@
             <translation>siehe Paket</translation>
         </message>
         <message>
+            <source>selected by you</source>
+            <translation>von Ihnen gewählt</translation>
+        </message>
+        <message>
             <source>self-test: answers of {stage}</source>
             <translation>Selbsttest: Antworten von {stage}</translation>
         </message>
@@ -10300,6 +11143,10 @@
         <message>
             <source>steps</source>
             <translation>Schritte</translation>
+        </message>
+        <message>
+            <source>still reading…</source>
+            <translation>wird noch gelesen…</translation>
         </message>
         <message>
             <source>stop string</source>
@@ -11062,8 +11909,20 @@
             <translation>{costs} Nats sind bei {int} Parametern zu erwarten, zwischen dem, was an SmolLM2 135M gemessen und zu Llama 3 8B veröffentlicht ist; das Doppelte ist erlaubt</translation>
         </message>
         <message>
+            <source>{count} (hidden size {width})</source>
+            <translation>{count} (Hidden Size {width})</translation>
+        </message>
+        <message>
+            <source>{count} GPUs</source>
+            <translation>{count} GPUs</translation>
+        </message>
+        <message>
             <source>{count} downloads</source>
             <translation>{count} Downloads</translation>
+        </message>
+        <message>
+            <source>{count} fit on this device</source>
+            <translation>{count} passen auf dieses Gerät</translation>
         </message>
         <message>
             <source>{count} fit this device</source>
@@ -11088,6 +11947,10 @@
         <message>
             <source>{count} parameters</source>
             <translation>{count} Parameter</translation>
+        </message>
+        <message>
+            <source>{count} skipped</source>
+            <translation>{count} übersprungen</translation>
         </message>
         <message>
             <source>{count} skipped: {reason}</source>
@@ -11134,12 +11997,24 @@
             <translation>{device} wird vom Lauf {run} benutzt.</translation>
         </message>
         <message>
+            <source>{device}, {free} of {total} free</source>
+            <translation>{device}, {free} von {total} frei</translation>
+        </message>
+        <message>
+            <source>{doing}  ·  {speed}/s</source>
+            <translation>{doing}  ·  {speed}/s</translation>
+        </message>
+        <message>
             <source>{doing}: {done} of {total}</source>
             <translation>{doing}: {done} von {total}</translation>
         </message>
         <message>
             <source>{done} of {total}</source>
             <translation>{done} von {total}</translation>
+        </message>
+        <message>
+            <source>{engine} (created {date})</source>
+            <translation>{engine} (erstellt {date})</translation>
         </message>
         <message>
             <source>{expected} would become {actual}</source>
@@ -11238,6 +12113,18 @@
             <translation>{folder} speichert seine Gewichte als Pickle ({file}). Pickle-Dateien können beim Öffnen beliebigen Code ausführen und werden deshalb nie geladen.</translation>
         </message>
         <message>
+            <source>{format} (also matches)</source>
+            <translation>{format} (passt auch)</translation>
+        </message>
+        <message>
+            <source>{format} ({confidence})</source>
+            <translation>{format} ({confidence})</translation>
+        </message>
+        <message>
+            <source>{format} ({confidence}): {evidence}</source>
+            <translation>{format} ({confidence}): {evidence}</translation>
+        </message>
+        <message>
             <source>{format}: fits as well</source>
             <translation>{format}: passt auch</translation>
         </message>
@@ -11280,6 +12167,10 @@
         <message>
             <source>{job} is running</source>
             <translation>{job} läuft</translation>
+        </message>
+        <message>
+            <source>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</source>
+            <translation>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
             <source>{kind}, version {version}, PyTorch {torch}, Python {python}</source>
@@ -11348,6 +12239,10 @@
         <message>
             <source>{name} (needed)</source>
             <translation>{name} (nötig)</translation>
+        </message>
+        <message>
+            <source>{name} (required)</source>
+            <translation>{name} (erforderlich)</translation>
         </message>
         <message>
             <source>{name} arrived damaged and will be downloaded again</source>
@@ -11537,6 +12432,10 @@
             <source>{needed} required, {free} available</source>
             <translation>{needed} benötigt, {free} verfügbar</translation>
         </message>
+        <message>
+            <source>{needed} required, {free} free</source>
+            <translation>{needed} erforderlich, {free} frei</translation>
+        </message>
         <message numerus="yes">
             <source>{n} adapters</source>
             <translation>
@@ -11663,10 +12562,52 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} rows checked. Fixes are saved in the project; your files don't change.</source>
+            <translation>
+                <numerusform>{n} Zeile geprüft. Korrekturen werden im Projekt gespeichert; Ihre Dateien ändern sich nicht.</numerusform>
+                <numerusform>{n} Zeilen geprüft. Korrekturen werden im Projekt gespeichert; Ihre Dateien ändern sich nicht.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows checked. No problems found.</source>
+            <translation>
+                <numerusform>{n} Zeile geprüft. Keine Probleme gefunden.</numerusform>
+                <numerusform>{n} Zeilen geprüft. Keine Probleme gefunden.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} rows of {rows} checked have several answers. Only the first one is used.</source>
             <translation>
                 <numerusform>{n} von {rows} geprüften Zeilen hat mehrere Antworten. Nur die erste wird verwendet.</numerusform>
                 <numerusform>{n} von {rows} geprüften Zeilen haben mehrere Antworten. Nur die erste wird verwendet.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows read: {used} used, {skipped} skipped</source>
+            <translation>
+                <numerusform>{n} Zeile gelesen: {used} verwendet, {skipped} übersprungen</numerusform>
+                <numerusform>{n} Zeilen gelesen: {used} verwendet, {skipped} übersprungen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows skipped for other reasons</source>
+            <translation>
+                <numerusform>{n} Zeile aus anderen Gründen übersprungen</numerusform>
+                <numerusform>{n} Zeilen aus anderen Gründen übersprungen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows skipped: {reason}</source>
+            <translation>
+                <numerusform>{n} Zeile übersprungen: {reason}</numerusform>
+                <numerusform>{n} Zeilen übersprungen: {reason}</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows so far</source>
+            <translation>
+                <numerusform>bisher {n} Zeile</numerusform>
+                <numerusform>bisher {n} Zeilen</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11851,6 +12792,10 @@
             <translation>{reason} Mit aufgeteilten Gewichten muss das Training ab seinem letzten Checkpoint neu starten.</translation>
         </message>
         <message>
+            <source>{reason} You can resume it from the checkpoint at step {checkpoint}.</source>
+            <translation>{reason} Sie können es beim Checkpoint von Schritt {checkpoint} fortsetzen.</translation>
+        </message>
+        <message>
             <source>{reason}: a Go template cannot express {constructs}</source>
             <translation>{reason}: eine Go-Vorlage kann {constructs} nicht ausdrücken</translation>
         </message>
@@ -11903,8 +12848,30 @@
             <translation>{setting} ist keine Einstellung.</translation>
         </message>
         <message>
+            <source>{setting}: {value}</source>
+            <translation>{setting}: {value}</translation>
+        </message>
+        <message>
+            <source>{setting}: {value} {unit}</source>
+            <translation>{setting}: {value} {unit}</translation>
+        </message>
+        <message>
             <source>{shown} of {known}</source>
             <translation>{shown} von {known}</translation>
+        </message>
+        <message numerus="yes">
+            <source>{size} ({n} packages)</source>
+            <translation>
+                <numerusform>{size} ({n} Paket)</numerusform>
+                <numerusform>{size} ({n} Pakete)</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{size} ({n} packages, {installed} already installed)</source>
+            <translation>
+                <numerusform>{size} ({n} Paket, {installed} schon installiert)</numerusform>
+                <numerusform>{size} ({n} Pakete, {installed} schon installiert)</numerusform>
+            </translation>
         </message>
         <message>
             <source>{size} in {folder} are deleted for good. Projects, models and runs stay. Without an engine nothing can be trained; it can be downloaded again.</source>
@@ -12071,6 +13038,10 @@
             <translation>{trainable} Parameter ({share})</translation>
         </message>
         <message>
+            <source>{trained} of {total} parameters are trainable ({share}), {size} on disk</source>
+            <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} auf dem Datenträger</translation>
+        </message>
+        <message>
             <source>{trained} of {total} parameters train ({share}), {size} on disk</source>
             <translation>{trained} von {total} Parametern werden trainiert ({share}), {size} auf dem Datenträger</translation>
         </message>
@@ -12097,6 +13068,14 @@
         <message>
             <source>{usual} is usual.</source>
             <translation>{usual} ist üblich.</translation>
+        </message>
+        <message>
+            <source>{weights} ⚠ training needs {memory}</source>
+            <translation>{weights} ⚠ Training braucht {memory}</translation>
+        </message>
+        <message>
+            <source>{weights} ✓ fits</source>
+            <translation>{weights} ✓ passt</translation>
         </message>
         <message>
             <source>{what} The queue continues with the next run.</source>

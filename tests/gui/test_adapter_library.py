@@ -87,8 +87,8 @@ def test_adapters_are_listed_looked_into_and_made_one_of(
     library = opened(owner, qtbot)
     cells = [library.table.item(0, place).text() for place in range(6)]  # type: ignore[union-attr]
     assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
-    assert library.fit.text() == "Fits the project's model."
-    assert library.facts.facts()["Modules"] == "q_proj, v_proj"
+    assert library.fit.text() == "Compatible with the project's model."
+    assert library.facts.facts()["Target modules"] == "q_proj, v_proj"
     assert library.norms.strengths()[0] == 5.0  # √(3² + 4²)
     assert library.strength.text() == "Strongest at layer 3 with 12.6."
     library.table.setCurrentCell(2, 0)
@@ -109,7 +109,7 @@ def _combine(library: AdapterLibraryDialog, folder: Path, qtbot: QtBot) -> None:
         library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
     assert combine.name.text() == "style+facts"
     combine.method.setCurrentIndex(combine.method.findData("ties"))
-    assert combine.error.text() == "The ranks differ: choose concatenation or SVD."
+    assert combine.error.text() == "The adapters have different ranks. Choose Concatenation or SVD."
     combine.method.setCurrentIndex(combine.method.findData("svd"))
     assert combine.rank.value() == 32
     combine.blend.numbers[1].setValue(0.5)

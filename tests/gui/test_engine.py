@@ -53,7 +53,7 @@ def test_the_plan_says_what_is_downloaded_how_much_and_where(
     opened: Callable[[Script], EngineDialog],
 ) -> None:
     facts = opened(Script()).facts.facts()
-    assert facts["This machine"] == "NVIDIA RTX 4090, 24 GiB, driver 570.86, CUDA 12.8"
+    assert facts["This computer"] == "NVIDIA RTX 4090, 24 GiB, driver 570.86, CUDA 12.8"
     assert facts["Download"] == "3.2 GB (81 packages, 3 are there already)"
     assert facts["Disk space"] == "9 GB needed, 80 GB free"
     assert facts["Folder"] == "/data/engine"

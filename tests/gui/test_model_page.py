@@ -138,7 +138,7 @@ def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Wo
     said = [lines.index(i).data(role) for i in range(3)]
     assert said[0].startswith("HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB")
     assert said[0].endswith("fits in 16-bit")
-    assert said[1].endswith("not complete")
+    assert said[1].endswith("incomplete")
     assert "it judges text and does not write any" in said[2]
 
 
@@ -170,7 +170,7 @@ def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: 
     page.browser.go("hub")
     filters = page.browser.filters
     for control, text in (
-        (filters.size_of, "4 to 9 B"), (filters.licence, "apache-2.0"), (filters.sort, "Newest"),
+        (filters.size_of, "4 to 9 B"), (filters.licence, "apache-2.0"), (filters.sort, "Recently updated"),
     ):  # fmt: skip
         index = control.box.findText(text)
         control.box.setCurrentIndex(index)
@@ -299,7 +299,7 @@ def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
 ) -> None:
     page.browser.go("hub")
     late = worker.last("search_models")
-    assert page.browser.said.text() == "Asking the hub…"
+    assert page.browser.said.text() == "Checking the token…"
     monkeypatch.setenv(offline.VARIABLE, "1")
     page.online_changed()
     assert "Offline mode is on" in page.browser.said.text()

@@ -73,7 +73,7 @@ def _first_ink(picture: QImage, place: QRect) -> int:
 def test_a_name_stands_on_the_line_of_its_value_even_where_that_is_long(qtbot: QtBot) -> None:
     facts = FactList()
     qtbot.addWidget(facts)
-    facts.show_facts([("Layers", "Layers"), ("Licence", "Licence " + "of many words " * 9)])
+    facts.show_facts([("Layers", "Layers"), ("License", "Licence " + "of many words " * 9)])
     facts.resize(220, 400)
     facts.show()
     QTest.qWait(50)

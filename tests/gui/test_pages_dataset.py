@@ -145,13 +145,13 @@ def test_the_full_path_of_a_source_stays_at_hand(played: Played, tmp_path: Path)
 def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> None:
     card = played.page.sources.cards[0]
     played.wait_for(InspectDataset)
-    assert card.verdict.text() == "Looking at it…"
+    assert card.verdict.text() == "Reading…"
     played.read(sources=(model_facts.source(str(played.state.draft.folder) + "/rows.jsonl"),))
     assert card.verdict.text() == "Alpaca, sure: 105 of 105 rows have instruction and output."
     assert card.holds.text() == "JSON lines, UTF-8  ·  105 rows, 5 skipped"
 
 
-@pytest.mark.parametrize(("confidence", "said"), [(0.8, "likely"), (0.4, "a guess")])
+@pytest.mark.parametrize(("confidence", "said"), [(0.8, "medium confidence"), (0.4, "low confidence")])
 def test_an_uncertain_format_is_called_so(played: Played, confidence: float, said: str) -> None:
     path = str(played.state.draft.folder) + "/rows.jsonl"
     played.read(sources=(model_facts.source(path, confidence=confidence),))
@@ -263,7 +263,7 @@ def test_a_template_is_clicked_together_and_shows_the_first_row_by_it(played: Pl
     slot.combo.edited.emit("\0template")
     assert slot.line.text() == "{question}"
     chips = {chip.text(): chip for chip in slot._chips.findChildren(QPushButton)}
-    chips["new line"].click()
+    chips["line break"].click()
     chips["context"].click()
     assert slot.preview.text() == "Who? ↵ A {reply} in braces", "braces in the data stay literal"
     slot.line.entered.emit()
@@ -321,7 +321,7 @@ def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played:
     assert isinstance(first, ReadRows)
     assert first.search == "abroad"
     assert len(played.of(ReadRows)) == 1
-    page.rows.show_only("Skipped: not valid JSON", reason="not valid JSON")
+    page.rows.show_only(RowFilter("skipped", "Skipped: not valid JSON", reason=text("not valid JSON")))
     second = played.wait_for(ReadRows, 2)
     assert isinstance(second, ReadRows)
     assert (second.reason, second.which, second.search) == ("not valid JSON", "skipped", "")
@@ -397,9 +397,9 @@ def test_a_label_is_said_in_words(played: Played) -> None:
     rows = (model_facts.row(1, label=True), model_facts.row(2, label=False))
     played.read(task="kto", preview=rows, rows_read=2, rows_used=2, skipped=())
     browser = played.page.rows
-    assert browser.detail.chat.verdict.text() == "The answer is labelled good."
+    assert browser.detail.chat.verdict.text() == "This answer is labeled good."
     played.qtbot.keyClick(browser.table, Qt.Key.Key_Down)
-    assert browser.detail.chat.verdict.text() == "The answer is labelled bad."
+    assert browser.detail.chat.verdict.text() == "This answer is labeled bad."
     assert browser.table.rows.data(browser.table.rows.index(1, 3)).startswith("✗ ")
 
 

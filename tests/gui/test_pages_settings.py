@@ -100,15 +100,15 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
     page = ModelPage(opened)
     asked = Asked(shown(qtbot, page))
     qtbot.waitUntil(lambda: len(asked.questions) == 1)
-    assert page.note.text() == "Looking at the model…"
+    assert page.note.text() == "Reading model details…"
     asked.answer(model_facts.model(has_chat_template=False, licence=None))
     facts = page.facts.facts()
     assert facts["Parameters"] == "3.2 B"
-    assert facts["Context"] == "131,072 tokens"
+    assert facts["Context length"] == "131,072 tokens"
     assert facts["Layers"] == "28, each 3,072 wide"
-    assert facts["Licence"] == "not stated"
+    assert facts["License"] == "not specified"
     assert facts["Chat template"] == "none: ChatML will be added"
-    assert "Quantised" not in facts
+    assert "Quantization" not in facts
     opened.set("dataset", "chat_template", "gemma")
     assert page.facts.facts()["Chat template"] == "none: Gemma will be added"
     assert page.note.isHidden()
@@ -168,7 +168,7 @@ def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: Pr
     shown(qtbot, page)
     opened.set_answer(model_facts.model(prequantized="gptq"))
     assert not page.precision.cards.cards["4bit"].isEnabled()
-    assert page.facts.facts()["Quantised"] == "gptq"
+    assert page.facts.facts()["Quantization"] == "gptq"
 
 
 def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
@@ -265,7 +265,7 @@ def drop(path: Path) -> QDropEvent:
 def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
-    assert page.sentence.text() == "Choose a model to see how much of it trains."
+    assert page.sentence.text() == "Select a model to see the number of trainable parameters."
     opened.set_answer(model_facts.model())
     expected = "16.8 M of 3.2 B parameters train (0.52 %), 67 MB on disk"
     assert page.sentence.text() == expected

@@ -264,7 +264,7 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     assert "support bot" in unfinished
     assert "later" not in unfinished
     assert window.home._seen[0].resumable
-    assert window.home._seen[1].words == "No run yet"
+    assert window.home._seen[1].words == "No runs yet"
 
 
 def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_one(

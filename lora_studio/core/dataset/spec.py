@@ -36,6 +36,11 @@ FORMAT_TITLES: dict[RowFormat, str] = {
     "kto": "Labelled answers (completion, label)",
 }
 
+#: Titles without the columns.
+FORMAT_NAMES: dict[RowFormat, str] = {
+    format_: title.partition(" (")[0] for format_, title in FORMAT_TITLES.items()
+}
+
 TASKS: dict[RowFormat, Task] = {
     "alpaca": "sft", "sharegpt": "sft", "messages": "sft", "prompt_completion": "sft",
     "question_answer": "sft", "text": "text", "preference": "preference", "kto": "kto",

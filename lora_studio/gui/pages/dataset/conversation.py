@@ -59,7 +59,9 @@ class MessagesView(RichText):
                 paragraph(cursor, spaced(), message.content, words_in("text"))
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
-                said = tr("calls {name}({arguments})").format(name=call.name, arguments=arguments)
+                said = tr("Tool call: {name}({arguments})").format(
+                    name=call.name, arguments=arguments
+                )
                 paragraph(cursor, spaced(Spacing.XS), said, words_in("text", mono=True))
         if self._plain:
             paragraph(cursor, spaced(), self._plain, words_in("text"))
@@ -104,11 +106,11 @@ class ChatView(QWidget):
         self._pair.setVisible(paired)
         self.fault.setVisible(bool(row and row.fault))
         self.fault.say(
-            tr("Left out: {fault}").format(fault=tell(row.fault or "")) if row else "", "warn"
+            tr("Skipped: {reason}").format(reason=tell(row.fault or "")) if row else "", "warn"
         )
         labelled = row.label if row else None
         self.verdict.setVisible(labelled is not None)
-        good = tr("The answer is labelled good.") if labelled else tr("The answer is labelled bad.")
+        good = tr("This answer is labeled good.") if labelled else tr("This answer is labeled bad.")
         self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
 
     def text(self) -> str:

@@ -104,13 +104,18 @@ class FindingsView(Control):
         if self._note:
             return self._note
         if self._found is None:
-            return tr("Faults in the data appear here once all rows were read.")
-        looked = tr_n("{n} row", "{n} rows", self._found.rows)
+            return tr("Data problems appear here once all rows are read.")
         if not found:
-            return tr("{looked} looked at: nothing is wrong with them.").format(looked=looked)
-        return tr(
-            "{looked} looked at. Repairs are kept in the project; your files stay as they are."
-        ).format(looked=looked)
+            return tr_n(
+                "{n} row checked. No problems found.",
+                "{n} rows checked. No problems found.",
+                self._found.rows,
+            )
+        return tr_n(
+            "{n} row checked. Fixes are saved in the project; your files don't change.",
+            "{n} rows checked. Fixes are saved in the project; your files don't change.",
+            self._found.rows,
+        )
 
     def _row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
@@ -123,27 +128,24 @@ class FindingsView(Control):
         )
         acts = [self._show_rows(finding)] if finding.rows else []
         if finding.fix is not None:
-            acts.append(self._fix_button(finding.fix, fixed, finding.title))
+            acts.append(self._fix_button(finding.fix, fixed, tell(finding.title)))
         elif finding.change is not None:
             acts.append(self._change_button(*finding.change))
         if fixed:
             said.addWidget(
-                label(
-                    tr("Fixed: {small}").format(
-                        small=_small(self._titles.get(finding.fix or "", ""))
-                    ),
-                    "ok",
-                )
+                label(tr("Fixed: {fix}").format(fix=self._titles.get(finding.fix or "", "")), "ok")
             )
         return _line_of(name, role, said, acts)
 
     def _repair(self, fix: str) -> QWidget:
         said = column(
             label(self._titles.get(fix, fix), "label", wrap=True),
-            label(tr("In force; nothing in the data needs it now."), "muted", wrap=True),
+            label(tr("Active, but no row needs it now."), "muted", wrap=True),
             spacing=2,
         )
-        return _line_of("check", "ok", said, [self._fix_button(fix, True, fix)])
+        return _line_of(
+            "check", "ok", said, [self._fix_button(fix, True, self._titles.get(fix, fix))]
+        )
 
     def _show_rows(self, finding: Finding) -> QWidget:
         made = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
@@ -154,7 +156,8 @@ class FindingsView(Control):
         made = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
         made.setMinimumWidth(96)
         made.setToolTip(self._titles.get(fix, fix))
-        made.setAccessibleName(f"{made.text()}: {tell(title)}")
+        name = tr("Undo fix: {title}") if fixed else tr("Fix: {title}")
+        made.setAccessibleName(name.format(title=title))
         self._buttons[fix] = made
         return made
 
@@ -186,7 +189,3 @@ def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidg
         layout.setAlignment(act, Qt.AlignmentFlag.AlignTop)
     made.setLayout(layout)
     return made
-
-
-def _small(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -59,8 +59,11 @@ class DatasetFooter(QWidget):
                 old.deleteLater()
         skipped = self._shown or ()
         for found in skipped[:_REASONS]:
-            said = tr("{count} skipped: {reason}").format(
-                count=tr_n("{n} row", "{n} rows", found.count), reason=tell(found.reason)
+            said = tr_n(
+                "{n} row skipped: {reason}",
+                "{n} rows skipped: {reason}",
+                found.count,
+                reason=tell(found.reason),
             )
             made = button(
                 said, self._clicking(found.reason), kind="link", icon="warning", role="warn"
@@ -71,8 +74,10 @@ class DatasetFooter(QWidget):
         if hidden:
             self._flow.addWidget(
                 label(
-                    tr("{hidden} for other reasons").format(
-                        hidden=tr_n("{n} row", "{n} rows", hidden)
+                    tr_n(
+                        "{n} row skipped for other reasons",
+                        "{n} rows skipped for other reasons",
+                        hidden,
                     ),
                     "muted",
                 )

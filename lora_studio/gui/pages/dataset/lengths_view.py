@@ -16,14 +16,14 @@ from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
 _TILES = {
-    "half": mark("Half of the rows up to"),
-    "p90": mark("90 % up to"),
-    "p99": mark("99 % up to"),
+    "half": mark("Median"),
+    "p90": mark("90th percentile"),
+    "p99": mark("99th percentile"),
     "longest": mark("Longest"),
     "tokens": mark("Tokens per epoch"),
     "trained": mark("Trained tokens"),
     "rows": mark("Rows measured"),
-    "steps": mark("Steps"),
+    "steps": mark("Optimizer steps"),
 }
 _PERCENTILES = {"half": 50, "p90": 90, "p99": 99, "longest": 100}
 
@@ -75,7 +75,7 @@ class LengthsView(QWidget):
             }
         )
         self.note.setVisible(not measured.complete)
-        self.note.setText(tr("Measuring goes on: these are the figures of the rows so far."))
+        self.note.setText(tr("Still measuring. These values cover the rows read so far."))
 
     def show_steps(self, steps: str) -> None:
         """How many optimizer steps the recipe makes of it."""

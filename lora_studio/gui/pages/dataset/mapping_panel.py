@@ -44,7 +44,7 @@ class MappingPanel(QWidget):
         super().__init__(parent)
         self._source: Plain = {}
         self._found: events.SourceFound | None = None
-        self.format = ComboControl({_AUTO: tr("As detected")})
+        self.format = ComboControl({_AUTO: tr("Auto-detect")})
         self.format.box.setAccessibleName(tr("Format of this source"))
         self.slots: dict[str, SlotEditor] = {}
         self._names: dict[str, QLabel] = {}
@@ -54,7 +54,7 @@ class MappingPanel(QWidget):
         self._grid.setColumnStretch(1, 1)
         self.others = button("", self._show_others, kind="link")
         self._all = False  # whether the slots that nothing fills are shown
-        self.reset = button(tr("Reset to detected"), self._reset, kind="link")
+        self.reset = button(tr("Reset mapping"), self._reset, kind="link")
         self.note = StatusLabel()
         self.hub = {name: LineEdit() for name in _HUB}
         self._hub_row = QWidget()
@@ -131,15 +131,17 @@ class MappingPanel(QWidget):
     ) -> tuple[str, Role]:
         """Whether the first row can be used like this; the preview behind each slot shows how."""
         if self._format is None:
-            return tr("Choose a format to say which column is what."), "muted"
+            return tr("Select a format to map its fields to columns."), "muted"
         if first:
             try:
                 convert(first, self._format, mapping)
             except UnusableRow as fault:
-                return tr("Like this the first row is left out: {fault}.").format(
-                    fault=tell(fault.reason)
+                return tr("With this mapping, the first row is skipped: {reason}.").format(
+                    reason=tell(fault.reason)
                 ), "warn"
-        return tr("A slot takes a column, or a template such as {question}\\n{context}."), "muted"
+        return tr(
+            "Map each field to a column, or to a template such as {question}\\n{context}."
+        ), "muted"
 
     def _fold(self, filled: Mapping[str, str]) -> None:
         """Slots that are neither needed nor filled wait behind a link that names them."""
@@ -152,7 +154,7 @@ class MappingPanel(QWidget):
             self._names[name].setVisible(shown)
         self.others.setVisible(bool(unused) and not self._all)
         self.others.setText(
-            tr("Also: {unused}").format(unused=formatting.listed(unused, tr("and")))
+            tr("Show optional fields: {fields}").format(fields=formatting.listed(unused, tr("and")))
         )
 
     def _show_others(self) -> None:
@@ -171,7 +173,7 @@ class MappingPanel(QWidget):
             slot = SlotEditor(name, needed=needed)
             slot.changed.connect(self._slot_changed)
             title = label(
-                tr("{name} (needed)").format(name=name) if needed else name,
+                tr("{name} (required)").format(name=name) if needed else name,
                 "label" if needed else "muted",
             )
             title.setBuddy(slot.combo)
@@ -218,15 +220,16 @@ def _formats(found: events.SourceFound | None) -> dict[str, str]:
     """As detected first, then what fits as well, then everything else."""
     detected = found.format if found else None
     title = (
-        tr("As detected: {format}").format(format=tr(FORMAT_TITLES[detected]))
+        tr("Detected: {format}").format(format=tr(FORMAT_TITLES[detected]))
         if detected
-        else tr("As detected")
+        else tr("Auto-detect")
     )
     likely = found.others if found else ()
     rest = [name for name in get_args(RowFormat) if name not in likely]
     choices: dict[str, str] = {_AUTO: title}
     choices |= {
-        name: tr("{format}: fits as well").format(format=tr(FORMAT_TITLES[name])) for name in likely
+        name: tr("{format} (also matches)").format(format=tr(FORMAT_TITLES[name]))
+        for name in likely
     }
     return choices | {name: tr(FORMAT_TITLES[name]) for name in rest}
 

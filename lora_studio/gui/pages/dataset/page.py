@@ -11,7 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.messages import NO_TEXT, Text
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import Step
 from lora_studio.core.protocol import events
 from lora_studio.core.training.spec import TrainingSpec
@@ -23,7 +23,7 @@ from lora_studio.gui.pages.dataset.findings_view import FindingsView
 from lora_studio.gui.pages.dataset.footer import DatasetFooter
 from lora_studio.gui.pages.dataset.lengths_view import LengthsView
 from lora_studio.gui.pages.dataset.queries import DatasetInquiries, Kind
-from lora_studio.gui.pages.dataset.row_browser import RowBrowser
+from lora_studio.gui.pages.dataset.row_browser import RowBrowser, RowFilter
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.preferences import Preferences
@@ -59,7 +59,7 @@ class DatasetPage(StepPage):
         self.sources = SourceList(self._preferences.recent_data)
         self.rows, self.lengths = RowBrowser(), LengthsView()
         self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
-        self.group = ComboControl({"": tr("Nothing")}, editable=True)
+        self.group = ComboControl({"": tr("None")}, editable=True)
         self.status, self.footer = TaskStatus(), DatasetFooter()
         self.tabs, self.data = QTabWidget(), QStackedWidget()
         self._shown: events.DatasetInspected | None = None
@@ -82,17 +82,20 @@ class DatasetPage(StepPage):
         self.tabs.addTab(fixes, tr("Findings"))
         self.tabs.setCornerWidget(self.status)
         self.tabs.setMinimumHeight(340)
-        self.tabs.tabBar().setAccessibleName(tr("Rows, lengths or findings"))
+        self.tabs.tabBar().setAccessibleName(tr("Dataset views"))
         shown = QWidget()
         shown.setLayout(column(self.tabs, self.footer))
         self.data.addWidget(
             EmptyState(
                 tr("No rows yet"),
                 tr(
-                    "Add a file, a folder or a hub dataset above: its rows appear here as conversations "
-                    "and as tokens, with what trains marked."
+                    "Add a file, a folder or a Hub dataset above. Its rows appear "
+                    "here as chats and as tokens, with the loss mask highlighted."
                 ),
-                example=tr("A few hundred good rows teach a tone or a format; a thousand a task."),
+                example=tr(
+                    "A few hundred good rows are enough for a tone or a format, about a "
+                    "thousand for a task."
+                ),
             )
         )
         self.data.addWidget(shown)
@@ -105,7 +108,7 @@ class DatasetPage(StepPage):
         self.setAcceptDrops(True)
 
     def _settings(self) -> Sequence[Card]:
-        used = Card(tr("How it is used"))
+        used = Card(tr("Training options"))
         used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
         more = CollapsibleSection()
         more.add(
@@ -192,11 +195,12 @@ class DatasetPage(StepPage):
 
     def _show_finding(self, finding: events.Finding) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        self.rows.show_only(tell(finding.title), finding.rows)
+        self.rows.show_only(_finding_filter(finding))
 
     def _show_reason(self, reason: Text) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        self.rows.show_only(tr("Skipped: {reason}").format(reason=tell(reason)), reason=reason)
+        title = tr("Skipped: {reason}").format(reason=tell(reason))
+        self.rows.show_only(RowFilter(f"skipped: {reason}", title, reason=reason))
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -269,7 +273,7 @@ class DatasetPage(StepPage):
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
-            self.group.set_choices({"": tr("Nothing")} | columns)
+            self.group.set_choices({"": tr("None")} | columns)
 
     def _show_dataset(self) -> None:
         answer = self.state.facts.dataset
@@ -308,7 +312,9 @@ class DatasetPage(StepPage):
 
     def _show_findings(self) -> None:
         busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
-        self.findings.show_findings(self.state.facts.findings, tr("Looking…") if busy else "")
+        self.findings.show_findings(
+            self.state.facts.findings, tr("Checking the rows…") if busy else ""
+        )
         self._count_findings()
 
     def _count_findings(self) -> None:
@@ -319,10 +325,8 @@ class DatasetPage(StepPage):
         found = self.state.facts.findings
         listed = [item for item in (found.findings if found else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
-        filters = [(tr("With a finding"), every, NO_TEXT)] if every else []
-        self.rows.set_filters(
-            [*filters, *((tell(item.title), item.rows, NO_TEXT) for item in listed)]
-        )
+        filters = [RowFilter("findings", tr("Rows with findings"), every)] if every else []
+        self.rows.set_filters([*filters, *map(_finding_filter, listed)])
 
     def _show_status(self) -> None:
         running, declined = self.inquiries.running(), self.inquiries.declined()
@@ -345,16 +349,17 @@ class DatasetPage(StepPage):
         if answer is None:
             return
         left_out = sum(item.count for item in answer.skipped)
-        read = tr_n("{n} row", "{n} rows", answer.rows_read)
         split = run_preview.split(self.state)
         parts = [
-            tr("{read} read = {rows_used} used + {left_out} skipped").format(
-                read=read,
-                rows_used=formatting.number(answer.rows_used),
-                left_out=formatting.number(left_out),
+            tr_n(
+                "{n} row read: {used} used, {skipped} skipped",
+                "{n} rows read: {used} used, {skipped} skipped",
+                answer.rows_read,
+                used=formatting.number(answer.rows_used),
+                skipped=formatting.number(left_out),
             )
             if answer.complete
-            else tr("{read} so far").format(read=read),
+            else tr_n("{n} row so far", "{n} rows so far", answer.rows_read),
             tr("{tokens} tokens per epoch").format(tokens=formatting.count(lengths.tokens))
             if lengths
             else "",
@@ -367,8 +372,15 @@ class DatasetPage(StepPage):
         shown = about.choices.get(
             str(value), formatting.number(value) if type(value) is int else value
         )
-        unit = f" {tr(about.unit)}" if about.unit else ""
-        return f"{about.title}: {shown}{unit}"
+        if about.unit:
+            return tr("{setting}: {value} {unit}").format(
+                setting=about.title, value=shown, unit=tr(about.unit)
+            )
+        return tr("{setting}: {value}").format(setting=about.title, value=shown)
+
+
+def _finding_filter(finding: events.Finding) -> RowFilter:
+    return RowFilter(finding.code, tell(finding.title), finding.rows)
 
 
 def _bare(editor: FieldEditor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -26,10 +27,20 @@ _PAUSE = 300
 #: Milliseconds a row has to stay chosen before it is looked at: arrow keys held down ask little.
 _DWELL = 60
 
-Pairs = tuple[tuple[int, int], ...]
-#: A filter: its name, and either rows as (source, row) or the reason why rows are left out.
-Narrowing = tuple[str, Pairs, Text]
 _WHICH: tuple[Literal["all", "used", "skipped"], ...] = ("all", "used", "skipped")
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """A filter of the table: the (source, row) pairs in `rows`, or all rows skipped for `reason`.
+
+    `key` identifies the filter while its title and rows change.
+    """
+
+    key: str
+    title: str
+    rows: tuple[tuple[int, int], ...] = ()
+    reason: Text = NO_TEXT
 
 
 class RowBrowser(QWidget):
@@ -46,15 +57,17 @@ class RowBrowser(QWidget):
         super().__init__(parent)
         self.search = LineEdit()
         self.filter = QComboBox()
-        self.clear = tool_button("close", tr("Show all rows (Esc in the search)"), self.show_all)
+        self.clear = tool_button(
+            "close", tr("Clear search and filter (Esc in the search field)"), self.show_all
+        )
         self.count = label(role="muted")
         self.table, self.detail = RowTable(), RowDetail()
         self._dataset: DatasetSpec | None = None
         self._detailed: DatasetSpec | None = None  # with everything that tokens rest on
         self._model: ModelSpec | None = None
         self._rows_asked = self._row_asked = ""
-        self._filters: list[Narrowing] = []
-        self._asked_for: list[Narrowing] = []  # by a click elsewhere
+        self._filters: list[RowFilter] = []
+        self._requested: list[RowFilter] = []  # by a click elsewhere on the page
         self._type = QTimer(self, singleShot=True, interval=_PAUSE)
         self._dwell = QTimer(self, singleShot=True, interval=_DWELL)
         self._build()
@@ -71,10 +84,10 @@ class RowBrowser(QWidget):
     def _build(self) -> None:
         self.search.setPlaceholderText(tr("Search rows"))
         self.search.setAccessibleName(tr("Search rows"))
-        self.search.setToolTip(tr("Finds rows that hold these words, upper or lower case (Ctrl+F)"))
+        self.search.setToolTip(tr("Search in all rows, ignoring case (Ctrl+F)"))
         self.search.setMinimumWidth(60)
         self.search.setMaximumWidth(320)
-        self.filter.setAccessibleName(tr("Which rows"))
+        self.filter.setAccessibleName(tr("Filter rows"))
         self.filter.setMinimumWidth(130)
         self.filter.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -110,7 +123,7 @@ class RowBrowser(QWidget):
         self._rows_asked = ""
         self.table.set_shape(task, sources=sources)
         if dataset is None:
-            self._asked_for.clear()
+            self._requested.clear()
             self._fill_filter()
             self.clear.setVisible(self._is_narrowed())
             self.table.rows.restart(first)
@@ -129,7 +142,7 @@ class RowBrowser(QWidget):
             self._detailed, self._model = dataset, model
             self._dwell.start()
 
-    def set_filters(self, filters: Sequence[Narrowing]) -> None:
+    def set_filters(self, filters: Sequence[RowFilter]) -> None:
         """Further filters; rows are asked for anew where the chosen one is gone or another."""
         if list(filters) == self._filters:
             return
@@ -139,11 +152,10 @@ class RowBrowser(QWidget):
         if self._narrowing() != before:
             self._start_again()
 
-    def show_only(self, name: str, pairs: Pairs = (), reason: Text = NO_TEXT) -> None:
-        """Shows the rows of a finding, or those left out for a reason."""
-        wanted = (name, pairs, reason)
+    def show_only(self, wanted: RowFilter) -> None:
+        """Show the rows of one filter, and offer that filter from now on."""
         if wanted not in self._special():
-            self._asked_for.append(wanted)
+            self._requested.append(wanted)
             self._fill_filter()
         self.search.clear()
         self.filter.setCurrentIndex(len(_WHICH) + self._special().index(wanted))
@@ -168,7 +180,7 @@ class RowBrowser(QWidget):
                 self.detail.show_problem(event.problem)
             case events.Failed() if event.id == self._rows_asked:
                 self.table.rows.forget_asked()
-                self.count.setText(tr("Rows could not be read"))
+                self.count.setText(tr("Couldn't read the rows"))
             case events.Cancelled() if event.id == self._rows_asked:
                 self.table.rows.forget_asked()
 
@@ -177,10 +189,10 @@ class RowBrowser(QWidget):
     def _is_narrowed(self) -> bool:
         return bool(self.search.text().strip()) or self.filter.currentIndex() > 0
 
-    def _special(self) -> list[Narrowing]:
-        return [*self._filters, *self._asked_for]
+    def _special(self) -> list[RowFilter]:
+        return [*self._filters, *self._requested]
 
-    def _narrowing(self) -> Narrowing | None:
+    def _narrowing(self) -> RowFilter | None:
         """The filter that is chosen, None for all, used or skipped rows."""
         index = self.filter.currentIndex() - len(_WHICH)
         return self._special()[index] if index >= 0 else None
@@ -191,7 +203,7 @@ class RowBrowser(QWidget):
         if self._dataset is None:
             return
         self.table.rows.restart((), 0)
-        self.count.setText(tr("Looking…"))
+        self.count.setText(tr("Searching…"))
         self._ask_rows(0)
 
     def _ask_rows(self, first: int) -> None:
@@ -199,7 +211,8 @@ class RowBrowser(QWidget):
             return
         index = self.filter.currentIndex()
         which = _WHICH[index] if 0 <= index < len(_WHICH) else "all"
-        _, only, reason = self._narrowing() or ("", (), NO_TEXT)
+        narrowing = self._narrowing()
+        reason = narrowing.reason if narrowing else NO_TEXT
         question = commands.ReadRows(
             dataset=self._dataset,
             first=first,
@@ -207,7 +220,7 @@ class RowBrowser(QWidget):
             search=self.search.text().strip(),
             which="skipped" if reason else which,
             reason=reason,
-            only=only,
+            only=narrowing.rows if narrowing else (),
         )
         self._rows_asked = question.id
         self.ask.emit(question)
@@ -235,9 +248,10 @@ class RowBrowser(QWidget):
         self.count.setText(tr_n("{n} row", "{n} rows", count) if count or self._dataset else "")
 
     def _fill_filter(self) -> None:
-        before = self.filter.currentText()
+        before = self.filter.currentData()
         self.filter.clear()
-        self.filter.addItems([tr("All rows"), tr("Used"), tr("Skipped")])
-        self.filter.addItems([name for name, _, _ in self._special()])
-        place = self.filter.findText(before)
-        self.filter.setCurrentIndex(max(0, place))
+        for which, title in zip(_WHICH, (tr("All rows"), tr("Used"), tr("Skipped")), strict=True):
+            self.filter.addItem(title, which)
+        for special in self._special():
+            self.filter.addItem(special.title, special.key)
+        self.filter.setCurrentIndex(max(0, self.filter.findData(before)))

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.pages.dataset.conversation import ChatView
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import column, label, titled
@@ -15,9 +15,9 @@ from lora_studio.gui.widgets.glyph import StatusLabel
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 from lora_studio.gui.widgets.token_view import TokenView
 
-_NO_MODEL = mark("Choose a model to see the tokens of this row.")
-_NO_TOKENS = mark("This row is left out, so it has no tokens.")
-_WAITING = mark("Tokens appear in a moment.")
+_NO_MODEL = mark("Select a model to see the tokens of this row.")
+_NO_TOKENS = mark("This row is skipped, so it isn't tokenized.")
+_WAITING = mark("Tokenizing…")
 
 
 class RowDetail(QTabWidget):
@@ -27,7 +27,7 @@ class RowDetail(QTabWidget):
         """Empty until a row is shown."""
         super().__init__(parent)
         self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
-        self.raw = RichText(self._paint_raw, tr("The row as the file has it"))
+        self.raw = RichText(self._paint_raw, tr("Raw row"))
         self._raw = ""
         self.problem = StatusLabel()
         self._rejected = titled(tr("Rejected"), self.rejected)
@@ -46,7 +46,7 @@ class RowDetail(QTabWidget):
         self.addTab(tokens, tr("Tokens"))
         self.addTab(raw, tr("Raw"))
         self.setMinimumWidth(240)
-        self.tabBar().setAccessibleName(tr("The row as chat, tokens or raw"))
+        self.tabBar().setAccessibleName(tr("Row view"))
         self.show_preview(None, has_model=False)
 
     def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
@@ -66,17 +66,15 @@ class RowDetail(QTabWidget):
         empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
         self.problem.setVisible(bool(shown.problems))
-        self.problem.say(
-            "\n".join(f"{tell(p.what)} {tell(p.remedy)}" for p in shown.problems), "warn"
-        )
+        self.problem.say("\n".join(tell_problem(p) for p in shown.problems), "warn")
         self._raw = shown.raw
         self._paint_raw()
 
     def show_problem(self, problem: Problem) -> None:
         """The row could not be looked at; what was known of it stays."""
-        self._show_tokens((), (), tr("There are no tokens to show."))
+        self._show_tokens((), (), tr("No tokens to show."))
         self.problem.show()
-        self.problem.say(f"{tell(problem.what)} {tell(problem.remedy)}", "warn")
+        self.problem.say(tell_problem(problem), "warn")
 
     def raw_text(self) -> str:
         """The row as the file has it."""

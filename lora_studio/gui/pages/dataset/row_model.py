@@ -36,7 +36,7 @@ _WAITING = "…"
 _Index = QModelIndex | QPersistentModelIndex
 NUMBER, SOURCE, QUESTION, ANSWER = range(4)
 _NAMES: dict[Task, tuple[str, str]] = {
-    "sft": (mark("Question"), mark("Answer")),
+    "sft": (mark("Prompt"), mark("Answer")),
     "text": (mark("Text"), ""),
     "preference": (mark("Prompt"), mark("Chosen")),
     "kto": (mark("Prompt"), mark("Answer")),
@@ -155,7 +155,7 @@ class RowModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if row.fault or index.column() < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return tr("Left out: {fault}").format(fault=tell(row.fault)) if row.fault else None
+            return tr("Skipped: {reason}").format(reason=tell(row.fault)) if row.fault else None
         return _cell(row, index.column()) if _is_text(role) else None
 
     # --- inside -------------------------------------------------------------------------------

@@ -41,10 +41,12 @@ class SlotEditor(QWidget):
         self._columns: tuple[str, ...] = ()
         self._first: Mapping[str, Any] = {}
         self.combo = ComboControl({})
-        self.combo.box.setAccessibleName(tr("What fills {name}").format(name=name))
+        self.combo.box.setAccessibleName(tr("Column for {name}").format(name=name))
         self.line = LineEdit()
         self.line.setAccessibleName(tr("Template for {name}").format(name=name))
-        self.line.setPlaceholderText(tr("Click columns below, and write what stands between them"))
+        self.line.setPlaceholderText(
+            tr("Click columns to insert them, and type the text between them")
+        )
         self.preview = ElidedLabel(role="muted")
         self._chips = QWidget()
         self._flow = FlowLayout(self._chips)
@@ -109,7 +111,7 @@ class SlotEditor(QWidget):
                 old.hide()
                 old.deleteLater()
         for name in (*self._columns, _NEW_LINE):
-            words = tr("new line") if name == _NEW_LINE else name
+            words = tr("line break") if name == _NEW_LINE else name
             text = name if name == _NEW_LINE else f"{{{name}}}"
             chip = button(words, kind="")
             chip.setProperty("kind", "chip")

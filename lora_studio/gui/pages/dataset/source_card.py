@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any, cast
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from lora_studio.core import formatting
-from lora_studio.core.dataset.spec import FORMAT_TITLES, RowFormat
+from lora_studio.core.dataset.spec import FORMAT_NAMES
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import LineEdit
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell, tell_problem
 from lora_studio.gui.pages.dataset.mapping_panel import MappingPanel
 from lora_studio.gui.project.data_sources import Plain, is_hub, weight
 from lora_studio.gui.text_size import sized
@@ -57,7 +56,9 @@ class SourceCard(QFrame):
         self._build()
 
     def _build(self) -> None:
-        tip = tr("A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.")
+        tip = tr(
+            "With weight 2, each row is used twice per epoch. With 0.5, half of the rows are used."
+        )
         times = label(tr("Weight"), "caption")
         times.setBuddy(self.weight)
         self.weight.setToolTip(tip)
@@ -103,20 +104,20 @@ class SourceCard(QFrame):
         self.name.setAccessibleName(path)
         kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
         self._glyph.set_glyph(kind, "muted")
-        self.remove.setToolTip(tr("Remove {text}; the file stays").format(text=self.name.text()))
+        self.remove.setToolTip(
+            tr("Remove {text} from the dataset (the file isn't deleted)").format(
+                text=self.name.text()
+            )
+        )
         self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
         self._show_weight()
         self.holds.setText(_holds(found))
         text, role = _verdict(source, found, busy)
         if missing:
-            text = tr(
-                "There is no such file or folder. Remove it here, or put it back in its place."
-            )
+            text = tr("File or folder not found. Remove it here, or put it back.")
             role = "error"
         self.verdict.say(text, role)
-        worries = [
-            f"{tell(item.what)} {tell(item.remedy)}" for item in (found.problems if found else ())
-        ]
+        worries = [tell_problem(item) for item in (found.problems if found else ())]
         refused = found is not None and found.format is None
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.say("\n".join(worries), "warn")
@@ -158,37 +159,38 @@ def _holds(found: events.SourceFound | None) -> str:
     """Container and number of rows."""
     if found is None:
         return ""
-    left_out = sum(item.count for item in found.skipped)
-    rows = tr_n("{n} row", "{n} rows", found.rows) if found.rows is not None else tr("reading on…")
+    left_out, skipped = sum(item.count for item in found.skipped), ""
+    rows = (
+        tr_n("{n} row", "{n} rows", found.rows) if found.rows is not None else tr("still reading…")
+    )
     if left_out:
-        rows = tr("{rows}, {count} skipped").format(rows=rows, count=formatting.number(left_out))
-    return "  ·  ".join(part for part in (tell(found.container), rows) if part)
+        skipped = tr("{count} skipped").format(count=formatting.number(left_out))
+    return "  ·  ".join(part for part in (tell(found.container), rows, skipped) if part)
 
 
 def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
     """The format in words, with how sure that is and why."""
     if found is None:
-        return (tr("Looking at it…") if busy else tr("Not read yet.")), "muted"
+        return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
     if found.format is None:
-        reasons = [f"{tell(item.what)} {tell(item.remedy)}" for item in found.problems]
-        return "\n".join(reasons) or tr("Nothing here can be trained on. {evidence}").format(
+        reasons = [tell_problem(item) for item in found.problems]
+        return "\n".join(reasons) or tr("No usable rows found. {evidence}").format(
             evidence=tell(found.evidence)
         ), "error"
-    title = format_title(found.format)
+    title = tr(FORMAT_NAMES[found.format])
     chosen = source.get("format", "auto") != "auto"
-    how = tr("chosen by you") if chosen else _sureness(found.confidence)
+    how = tr("selected by you") if chosen else _sureness(found.confidence)
     sure = chosen or found.confidence >= _LIKELY
-    evidence = tell(found.evidence).rstrip(".")
-    text = f"{title}, {how}: {evidence}." if evidence else f"{title}, {how}."
+    if evidence := tell(found.evidence):
+        text = tr("{format} ({confidence}): {evidence}").format(
+            format=title, confidence=how, evidence=evidence
+        )
+    else:
+        text = tr("{format} ({confidence})").format(format=title, confidence=how)
     return text, "ok" if sure else "warn"
 
 
 def _sureness(confidence: float) -> str:
     if confidence >= _SURE:
-        return tr("sure")
-    return tr("likely") if confidence >= _LIKELY else tr("a guess")
-
-
-def format_title(name: Any) -> str:
-    """What a format is called, without its columns."""
-    return tr(FORMAT_TITLES[cast(RowFormat, name)]).split(" (")[0]
+        return tr("high confidence")
+    return tr("medium confidence") if confidence >= _LIKELY else tr("low confidence")

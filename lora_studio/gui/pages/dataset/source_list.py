@@ -21,10 +21,11 @@ _FILTER = mark(
     "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
     "*.gz *.bz2 *.xz *.zst *.zip);;All files (*)"
 )
-_HINT = mark("Path of a file or folder, or org/name on the hub")
+_HINT = mark("File or folder path, or org/name on the Hub")
 _EXAMPLE = mark(
-    "JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and "
-    "completion, question and answer, preference pairs, labelled answers or plain text."
+    "Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, "
+    "ShareGPT, messages, prompt and completion, question and answer, preference "
+    "pairs, labeled answers or plain text."
 )
 
 
@@ -49,7 +50,7 @@ class SourceList(Control):
         self.line = LineEdit()
         self.files = button(tr("Files…"), self._choose_files, icon="file")
         self.folder = button(tr("Folder…"), self._choose_folder, icon="folder")
-        self.hub = button(tr("From the hub"), self._type_hub_id, icon="search")
+        self.hub = button(tr("From the Hub"), self._type_hub_id, icon="search")
         self.recent = button(tr("Recent"), icon="sample")
         self.hint = label(
             tr("Drop files or folders anywhere on this page, or choose them."), wrap=True
@@ -61,13 +62,13 @@ class SourceList(Control):
 
     def _build(self) -> None:
         self.line.setPlaceholderText(tr(_HINT))
-        self.line.setAccessibleName(tr("Add a file, a folder or a hub dataset"))
+        self.line.setAccessibleName(tr("Add a file, folder or Hub dataset"))
         self.line.setMinimumWidth(160)
         self.files.setToolTip(tr("Choose one or more data files (Ctrl+Shift+O)"))
         self.files.setShortcut("Ctrl+Shift+O")
         self.folder.setToolTip(tr("Choose a folder of data files"))
-        self.hub.setToolTip(tr("Type the id of a dataset on the Hugging Face hub"))
-        self.recent.setToolTip(tr("Sources that were used before"))
+        self.hub.setToolTip(tr("Enter the ID of a dataset on the Hugging Face Hub"))
+        self.recent.setToolTip(tr("Recently used sources"))
         self._list.setSpacing(Spacing.S)
         ways = row(self.line, self.files, self.folder, self.hub, self.recent)
         ways.setStretch(0, 1)
@@ -180,7 +181,7 @@ class SourceList(Control):
         self.left.emit()
 
     def _type_hub_id(self) -> None:
-        self.line.setPlaceholderText(tr("org/name, such as HuggingFaceH4/no_robots"))
+        self.line.setPlaceholderText(tr("org/name, for example HuggingFaceH4/no_robots"))
         self.line.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _choose_files(self) -> None:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject
 
-from lora_studio.core import formatting
-from lora_studio.core.problems import Problem, Where
-from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.core.messages import Text
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.gui.pages.home.recent_projects import ProjectGlance
 from lora_studio.gui.problems.messages import Messages
 
@@ -37,16 +35,14 @@ class Interrupted(QObject):
 def _problem(glance: ProjectGlance) -> Problem:
     assert glance.run is not None
     checkpoint = glance.run.checkpoint_steps()[-1]
-    return Problem(
-        code="run.interrupted",
-        what=tr("Training of {project} was interrupted at step {step} of {steps}.").format(
-            project=glance.name,
-            step=formatting.number(glance.step),
-            steps=formatting.number(glance.steps),
-        ),
-        remedy=tr("{reason} It can go on from the checkpoint at step {step}.").format(
-            reason=tell(glance.reason), step=formatting.number(checkpoint)
-        ),
+    return warning(
+        "run.interrupted",
+        "Training of {project} was interrupted at step {step} of {steps}.",
+        "{reason} You can resume it from the checkpoint at step {checkpoint}.",
         where=Where(file=str(glance.file)),
-        severity="warning",
+        project=glance.name,
+        step=glance.step,
+        steps=glance.steps,
+        reason=Text.model_validate(glance.reason),
+        checkpoint=checkpoint,
     )

@@ -72,8 +72,8 @@ class HomePage(AppPage):
         content.addWidget(
             label(
                 tr(
-                    "Fine-tune a language model on your own examples, then run in Ollama exactly "
-                    "what you trained."
+                    "Fine-tune a language model on your own examples, then run "
+                    "exactly what you trained in Ollama."
                 ),
                 "muted",
                 wrap=True,
@@ -134,8 +134,9 @@ class HomePage(AppPage):
                 EmptyState(
                     tr("No projects yet"),
                     tr(
-                        "A project holds a model, your examples and every run you make with them. "
-                        "The sample project shows the whole way in a few minutes, without a GPU."
+                        "A project contains a model, your dataset and all of its "
+                        "training runs. The sample project shows the whole workflow "
+                        "in a few minutes, without a GPU."
                     ),
                     button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
                 )
@@ -170,7 +171,9 @@ class HomePage(AppPage):
         made.tools.addWidget(
             tool_button(
                 "close",
-                tr("Take {name} off this list; its files stay").format(name=seen.name),
+                tr("Remove {name} from this list (its files aren't deleted)").format(
+                    name=seen.name
+                ),
                 lambda: self.forget_clicked.emit(seen.file),
             )
         )

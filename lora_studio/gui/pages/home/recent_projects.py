@@ -18,13 +18,13 @@ from lora_studio.gui.threads import DetachedThread
 
 #: What the state of the latest run means to the user.
 STATE_WORDS: dict[State, str] = {
-    "new": mark("Run prepared, not started"),
-    "running": mark("Running now"),
+    "new": mark("Not started"),
+    "running": mark("Running"),
     "paused": mark("Paused"),
     "stopped": mark("Stopped"),
     "interrupted": mark("Interrupted"),
-    "failed": mark("Ended with a problem"),
-    "trained": mark("Adapter trained"),
+    "failed": mark("Failed"),
+    "trained": mark("Trained"),
     "merged": mark("Merged"),
     "exported": mark("Exported"),
 }
@@ -59,11 +59,11 @@ class ProjectGlance:
     def words(self) -> str:
         """Where the project stands."""
         if self.missing:
-            return tr("Not found: moved, renamed, or on a disk that is not connected")
+            return tr("Not found: it was moved or renamed, or its drive isn't connected")
         if not self.seen:
-            return tr("Looking at its runs…")
+            return tr("Loading runs…")
         if self.state is None:
-            return tr("No run yet")
+            return tr("No runs yet")
         said = tr(STATE_WORDS[self.state])
         if not self.steps:
             return said

@@ -50,7 +50,7 @@ class AdapterList(Control):
         """Empty, with a button to add one."""
         super().__init__(parent)
         self._value: tuple[str, ...] = ()
-        self.add = button(tr("Add an adapter…"), self.pick, icon="folder")
+        self.add = button(tr("Add adapter…"), self.pick, icon="folder")
         self.setFocusProxy(self.add)
         self._rows = column(spacing=Spacing.S)
         held = QHBoxLayout()
@@ -72,7 +72,7 @@ class AdapterList(Control):
 
     def pick(self) -> None:
         """Asks for the folder of an adapter."""
-        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
+        dialog = QFileDialog(self.window(), tr("Choose an adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.take)
         dialog.finished.connect(dialog.deleteLater)
@@ -95,7 +95,7 @@ class AdapterList(Control):
         number = WeightEditor(weight, name)
         number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
         out = tool_button(
-            "close", tr("Take {name} out").format(name=name), lambda: self._change(place, None)
+            "close", tr("Remove {name}").format(name=name), lambda: self._change(place, None)
         )
         made = QWidget()
         layout = QHBoxLayout(made)

@@ -68,12 +68,12 @@ class BlendPanel(QWidget):
         name = tell(chat.shown(AdapterSpeaker(adapters=(alone,))))
         shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
-        slider = _Slider(tr("Strength of {adapter}").format(adapter=name))
+        slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))
         number = WeightEditor(adapter.weight, name)
         slider.valueChanged.connect(lambda value: self._change(place, value / _STEPS))
         number.valueChanged.connect(lambda value: self._change(place, value))
         out = tool_button(
-            "close", tr("Take {adapter} out").format(adapter=name), lambda: self._remove(place)
+            "close", tr("Remove {adapter}").format(adapter=name), lambda: self._remove(place)
         )
         self.sliders.append(slider)
         self.numbers.append(number)
@@ -109,7 +109,12 @@ class _Slider(QSlider):
         self.setMinimumWidth(60)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(name)
-        self.setToolTip(tr("1.00 is as strong as it was trained. Arrow keys move it."))
+        self.setToolTip(
+            tr(
+                "1.00 is the strength the adapter was trained with. Use the arrow keys to "
+                "adjust it."
+            )
+        )
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if self.hasFocus():

@@ -81,7 +81,7 @@ class BlockDrawing(QWidget):
         self._extra: set[str] = set()  # names that this model does not have are kept
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(760)
-        self.setAccessibleName(tr("Layers of a transformer block that get an adapter"))
+        self.setAccessibleName(tr("Linear layers of a transformer block that get an adapter"))
         theme().changed.connect(self.update)
         self.set_layers(USUAL)
 

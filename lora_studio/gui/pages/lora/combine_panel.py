@@ -23,12 +23,12 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 
 _TITLES: dict[Method, str] = {
     "cat": mark("Concatenation"),
-    "svd": mark("Low-rank (SVD)"),
+    "svd": mark("SVD"),
     "linear": mark("Linear"),
     "ties": mark("TIES"),
-    "dare_linear": mark("DARE, added"),
-    "dare_ties": mark("DARE with TIES"),
-    "magnitude_prune": mark("Pruned"),
+    "dare_linear": mark("DARE (linear)"),
+    "dare_ties": mark("DARE (TIES)"),
+    "magnitude_prune": mark("Magnitude pruning"),
 }
 _SPARSE = ("ties", "dare_linear", "dare_ties", "magnitude_prune")
 
@@ -54,18 +54,18 @@ class CombinePanel(QWidget):
         self.blend = BlendPanel()
         self.blend.changed.connect(self._weights_changed)
         self.method = QComboBox()
-        self.method.setAccessibleName(tr("How to combine"))
+        self.method.setAccessibleName(tr("Combination method"))
         for key, title in _TITLES.items():
             self.method.addItem(tr(title), key)
         self.about = label("", "caption", wrap=True)
         self.rank = QSpinBox(minimum=1, maximum=4096, value=16)
         self.rank.setAccessibleName(tr("Rank of the result"))
         self.density = QDoubleSpinBox(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
-        self.density.setAccessibleName(tr("Share of values kept"))
+        self.density.setAccessibleName(tr("Density: fraction of values to keep"))
         for number in (self.rank, self.density):
             sized(number, width=72)
             number.lineEdit().setTextMargins(Spacing.S, 0, Spacing.XS, 0)
-        self._rank_name, self._density_name = label(tr("Rank")), label(tr("Kept"))
+        self._rank_name, self._density_name = label(tr("Rank")), label(tr("Density"))
         self.name = QLineEdit()
         self.name.setAccessibleName(tr("Name of the new adapter"))
         self.make = button(tr("Combine"), self._make, icon="merge")
@@ -113,7 +113,7 @@ class CombinePanel(QWidget):
         self.cancel.setVisible(running)
         self.make.setVisible(not running)
         if running:
-            self.progress.show_progress(tr("Combining"), share)
+            self.progress.show_progress(tr("Combining adapters"), share)
 
     def say(self, text: str) -> None:
         """Why it could not be made."""
@@ -123,7 +123,9 @@ class CombinePanel(QWidget):
     def _refresh(self) -> None:
         several, method = len(self._adapters) > 1, self.method.currentData()
         self.what.setText(
-            "" if several else tr("Tick two or more adapters in the list to make one of them.")
+            ""
+            if several
+            else tr("Select two or more adapters in the list to combine them into one.")
         )
         self.what.setVisible(not several)
         for part in (self.blend, self.method, self.about, self.name):
@@ -139,11 +141,11 @@ class CombinePanel(QWidget):
 
     def _wrong(self, method: str) -> str:
         if not self.name.text().strip():
-            return tr("Give the new adapter a name.")
+            return tr("Enter a name for the new adapter.")
         if self._target().exists():
-            return tr("There is an adapter of this name already.")
+            return tr("An adapter with this name already exists.")
         if len(self._ranks) > 1 and method not in ("cat", "svd"):
-            return tr("The ranks differ: choose concatenation or SVD.")
+            return tr("The adapters have different ranks. Choose Concatenation or SVD.")
         return ""
 
     def _target(self) -> Path:

@@ -26,7 +26,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import speakers
 from lora_studio.gui.jobs.worker_on_demand import OnDemandWorker
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell, tell_problem
 from lora_studio.gui.pages.lora.combine_panel import CombinePanel
 from lora_studio.gui.pages.lora.norm_bars import NormBars
 from lora_studio.gui.preferences import Preferences
@@ -80,7 +80,7 @@ class AdapterLibraryDialog(Dialog):
     def _build_list(self) -> None:
         self.table = _List(0, 6)
         self.table.setAccessibleName(tr("Adapters"))
-        heads = (tr("Adapter"), tr("Fits"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
+        heads = (tr("Adapter"), tr("Fits"), tr("Type"), tr("Rank"), tr("Base model"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         plain_table.set_up(self.table)
@@ -92,8 +92,8 @@ class AdapterLibraryDialog(Dialog):
         self.table.currentCellChanged.connect(self._chosen)
         self.table.itemChanged.connect(self._ticked)
         self.status = StatusLabel()
-        self.add = button(tr("Add a folder…"), self.pick, icon="plus")
-        self.again = button(tr("Look again"), self.look, icon="refresh")
+        self.add = button(tr("Add folder…"), self.pick, icon="plus")
+        self.again = button(tr("Refresh"), self.look, icon="refresh")
 
     def _build_detail(self) -> None:
         self.name = label("", "section", wrap=True)
@@ -102,9 +102,9 @@ class AdapterLibraryDialog(Dialog):
         self.norms = NormBars()
         self.strength = label("", "caption", wrap=True)
         self.talk = button(tr("Open in playground"), self._talk, icon="playground")
-        self.start = button(tr("Start training from it"), self._start, icon="train")
-        self.merge = button(tr("Merge it"), self._merge, icon="merge")
-        self.merge.setToolTip(tr("Begins a run that merges it into the project's model."))
+        self.start = button(tr("Continue training"), self._start, icon="train")
+        self.merge = button(tr("Merge"), self._merge, icon="merge")
+        self.merge.setToolTip(tr("Start a run that merges this adapter into the project's model"))
         self.show_folder = button(tr("Show folder"), self._show_folder, icon="folder")
 
     def _lay_out(self) -> None:
@@ -115,9 +115,9 @@ class AdapterLibraryDialog(Dialog):
         left.addWidget(self.table, 1)
         left.addWidget(self.status)
         left.addLayout(row(self.add, self.again, None))
-        made = Card(tr("Combine"))
-        made.add(self.combine)
-        left.addWidget(made)
+        combining = Card(tr("Combine"))
+        combining.add(self.combine)
+        left.addWidget(combining)
         detail = Card()
         detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
         ways = FlowLayout()
@@ -134,7 +134,7 @@ class AdapterLibraryDialog(Dialog):
         area.setWidget(inner)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setMinimumSize(Size.scaled(400), 300)
-        area.setAccessibleName(tr("About the adapter"))
+        area.setAccessibleName(tr("Adapter details"))
         sides = QHBoxLayout()
         sides.setSpacing(Spacing.L)
         sides.addLayout(left, 4)
@@ -152,13 +152,13 @@ class AdapterLibraryDialog(Dialog):
             projects = [self._state.draft.folder, *projects]
         folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
         folders += self._preferences.adapter_folders
-        self.status.say(tr("Looking for adapters…"))
+        self.status.say(tr("Searching for adapters…"))
         wanted = tuple(dict.fromkeys(folders))
         self.link.send(commands.ListAdapters(folders=wanted, model=self._model()))
 
     def pick(self) -> None:
         """Asks for a folder to look in too, from now on."""
-        dialog = QFileDialog(self, tr("Folder with adapters"))
+        dialog = QFileDialog(self, tr("Choose a folder with adapters"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.take_folder)
         dialog.finished.connect(dialog.deleteLater)
@@ -187,14 +187,14 @@ class AdapterLibraryDialog(Dialog):
             case events.AdapterCombined():
                 self._choose_next = event.folder
             case events.Failed() if event.id == self._asked:
-                self.fit.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
+                self.fit.say(tell_problem(event.problem), "error")
                 self.fit.show()
             case events.Done() | events.Failed() | events.Cancelled() if (
                 event.id == self._combining
             ):
                 self._combined(event)
             case events.Failed():
-                self.status.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
+                self.status.say(tell_problem(event.problem), "error")
 
     def _model(self) -> ModelSpec | None:
         """The project's model where it is on this computer: nothing is downloaded for a look."""
@@ -217,7 +217,7 @@ class AdapterLibraryDialog(Dialog):
                 self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
         self.table.blockSignals(False)
         found = tr_n("{n} adapter", "{n} adapters", len(adapters))
-        none = tr("No adapters yet: train one, or add a folder that holds some.")
+        none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
         self.status.say(found if adapters else none)
         self.found.emit(tuple(each.folder for each in adapters if each.problem is None))
         places = [line for line, each in enumerate(adapters) if each.folder == wanted]
@@ -246,11 +246,11 @@ class AdapterLibraryDialog(Dialog):
         self.show_folder.setEnabled(facts is not None)
         self.norms.show_layers(())
         self.strength.setText("")
-        self.name.setText(_name(facts) if facts is not None else tr("No adapter chosen"))
+        self.name.setText(_name(facts) if facts is not None else tr("No adapter selected"))
         self.facts.show_facts(_facts(facts) if facts is not None else [])
         self.fit.hide()
         if facts is not None and facts.problem is not None:
-            self.fit.say(f"{tell(facts.problem.what)} {tell(facts.problem.remedy)}", "error")
+            self.fit.say(tell_problem(facts.problem), "error")
             self.fit.show()
 
     def _show_layers(self, event: events.AdapterShown) -> None:
@@ -262,11 +262,14 @@ class AdapterLibraryDialog(Dialog):
         for part in (self.talk, self.start, self.merge):
             part.setEnabled(fit.fits and self._state.draft.path is not None)
         if not fit.fits:
-            self.fit.say(tr("Does not fit the project's model. {why}").format(why=tell(fit.reason)), "error")  # fmt: skip
+            self.fit.say(tr("Not compatible with the project's model. {reason}").format(reason=tell(fit.reason)), "error")  # fmt: skip
         elif fit.warning:
-            self.fit.say(tr("Fits, but mind: {why}").format(why=tell(fit.warning)), "warn")
+            self.fit.say(
+                tr("Compatible, with a warning: {warning}").format(warning=tell(fit.warning)),
+                "warn",
+            )
         else:
-            self.fit.say(tr("Fits the project's model."), "ok")
+            self.fit.say(tr("Compatible with the project's model."), "ok")
         self.fit.show()
 
     def _talk(self) -> None:
@@ -309,7 +312,7 @@ class AdapterLibraryDialog(Dialog):
         self._combining = ""
         self.combine.set_running(False)
         if isinstance(ending, events.Failed):
-            self.combine.say(f"{tell(ending.problem.what)} {tell(ending.problem.remedy)}")
+            self.combine.say(tell_problem(ending.problem))
         elif isinstance(ending, events.Done):
             folder = str(self.combine.folder)
             self.take_folder(folder) if self._state.draft.folder is None else self.look()
@@ -368,11 +371,11 @@ def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
     )
     return [
         (tr("Folder"), facts.folder),
-        (tr("Kind"), facts.kind if facts.problem is None else ""),
+        (tr("Type"), facts.kind if facts.problem is None else ""),
         (tr("Rank"), scale),
-        (tr("Modules"), ", ".join(facts.modules)),
-        (tr("Trained whole"), ", ".join(facts.trained_whole)),
-        (tr("Base"), facts.base),
+        (tr("Target modules"), ", ".join(facts.modules)),
+        (tr("Trained in full"), ", ".join(facts.trained_whole)),
+        (tr("Base model"), facts.base),
         (tr("Parameters"), formatting.count(facts.parameters) if facts.parameters else ""),
         (tr("Note"), tell(facts.note or "")),
     ]

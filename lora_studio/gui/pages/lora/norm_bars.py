@@ -28,7 +28,7 @@ class NormBars(QWidget):
         self._groups: list[tuple[str, list[tuple[str, float]]]] = []
         self._at = -1
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName(tr("Strength by layer"))
+        self.setAccessibleName(tr("Update strength by layer"))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         theme().changed.connect(self.update)
 
@@ -57,7 +57,7 @@ class NormBars(QWidget):
         if not strengths:
             return ""
         most = max(range(len(strengths)), key=strengths.__getitem__)
-        return tr("Strongest at layer {layer} with {norm:.3g}.").format(
+        return tr("Largest update: layer {layer}, ‖ΔW‖ {norm:.3g}.").format(
             layer=self._groups[most][0], norm=strengths[most]
         )
 

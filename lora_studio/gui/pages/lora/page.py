@@ -19,6 +19,7 @@ from lora_studio.gui.controls.cards import CardOption, CardsControl
 from lora_studio.gui.controls.preset_number import PresetNumberControl
 from lora_studio.gui.controls.slider_number import SliderNumberControl
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.lora.block_drawing import USUAL, BlockDrawing, meant_by
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
@@ -29,17 +30,19 @@ from lora_studio.gui.widgets.columns import ResponsiveColumns
 
 #: Ranks with what each is for: title and phrase.
 _RANKS = (
-    (8, mark("Rank 8"), mark("tone, style and format")),
-    (16, mark("Rank 16"), mark("most tasks: start here")),
-    (32, mark("Rank 32"), mark("a new domain")),
-    (64, mark("Rank 64"), mark("much new material")),
+    (8, mark("Rank 8"), mark("Tone, style and format")),
+    (16, mark("Rank 16"), mark("Most tasks (start here)")),
+    (32, mark("Rank 32"), mark("A new domain")),
+    (64, mark("Rank 64"), mark("A lot of new material")),
 )
 #: Stops of the slider: finer where most people are.
 _STOPS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _DROPOUT = {
-    0.0: mark("None: fastest, and fine for most datasets."),
-    0.05: mark("A little: helps with some hundred rows."),
-    0.1: mark("More: helps when a small dataset is gone through many times."),
+    0.0: mark("No dropout: fastest, and a good default for most datasets."),
+    0.05: mark("Light dropout: reduces overfitting on a few hundred rows."),
+    0.1: mark(
+        "Stronger dropout: reduces overfitting when you train on a small dataset for many epochs."
+    ),
 }
 _STEP: Step = "lora"
 
@@ -57,7 +60,7 @@ class LoraPage(StepPage):
         self.presets = CardsControl(
             [CardOption(rank, tr(name), tr(use)) for rank, name, use in _RANKS]
         )
-        self.presets.setAccessibleName(tr("Usual ranks"))
+        self.presets.setAccessibleName(tr("Rank presets"))
         self.rank = SliderNumberControl(state.about(_STEP, "rank"), _STOPS)
         self.alpha = PresetNumberControl(
             state.about(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
@@ -83,7 +86,7 @@ class LoraPage(StepPage):
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        strength = Card(tr("Strength"))
+        strength = Card(tr("Adapter"))
         strength.add(
             self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
         )
@@ -172,7 +175,9 @@ class LoraPage(StepPage):
         for field in starting_adapter.TAKEN:
             made = self.editors[field]
             made.setEnabled(found is None)
-            made.setToolTip("" if found is None else tr("Taken from the adapter to go on from."))
+            made.setToolTip(
+                "" if found is None else tr("Set by the adapter that training starts from.")
+            )
             decided = self.state.get(_STEP, field) if found is None else getattr(found, field)
             made.control.show_value(decided)
         for part in (self.presets, self.drawing):
@@ -187,12 +192,12 @@ class LoraPage(StepPage):
     def _show_strength(self) -> None:
         rank, alpha = self._shown("rank"), self._shown("alpha")
         self.presets.show_value(rank)
-        said = ""
+        ratio = ""
         if isinstance(rank, int) and isinstance(alpha, int) and rank > 0:
             self.alpha.set_presets({tr("1 × rank"): rank, tr("2 × rank"): 2 * rank})
-            said = tr("Now {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}") + " "
-        about = tr(self.state.about(_STEP, "alpha").description)
-        self.editors["alpha"].set_help(f"{said}{about}")
+            ratio = tr("Currently {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}")
+        description = tr(self.state.about(_STEP, "alpha").description)
+        self.editors["alpha"].set_help(f"{ratio} {description}".strip())
         dropout = self.state.get(_STEP, "dropout")
         words_for = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
         self.editors["dropout"].set_help(
@@ -216,19 +221,22 @@ class LoraPage(StepPage):
         waiting = self._stale and at_once is None
         set_role(self.sentence, "muted" if counted is None or waiting else "section")
         if spec is None:
-            said = tr("Correct the values below to see how much trains.")
+            said = tr("Fix the values below to see the number of trainable parameters.")
         elif model is None:
-            said = tr("Choose a model to see how much of it trains.")
+            said = tr("Select a model to see the number of trainable parameters.")
         elif counted is None:
-            said = tr("Nothing trains: this model has none of these layers.")
+            said = tr("No trainable parameters: this model has none of the selected layers.")
         else:
             said = _sentence(counted)
         self.sentence.setText(said)
         details = [_detail(counted), self._memory()] if counted and model else []
         if self._started is not None and isinstance(spec, LoraSpec):
             shape = starting_adapter.described(starting_adapter.read(Path(spec.start_from)))
-            goes_on = tr("Goes on from an adapter: {shape}. What it decides is grey below.")
-            details.append(goes_on.format(shape=shape))
+            goes_on = tr(
+                "Continues from an adapter: {shape}. Settings that the adapter determines "
+                "are disabled below."
+            )
+            details.append(goes_on.format(shape=tell(shape)))
         self.detail.setText(" ".join(part for part in details if part))
         self.detail.setVisible(bool(self.detail.text()))
 
@@ -240,12 +248,16 @@ class LoraPage(StepPage):
         found = estimate(plan)
         needed, free = formatting.memory(found.total), formatting.memory(plan.device.free_bytes)
         if found.fits:
-            return tr("Training takes {needed} of {free} free.").format(needed=needed, free=free)
-        return tr("Training takes {needed}, and {free} are free.").format(needed=needed, free=free)
+            return tr("Training needs {needed} of memory; {free} is free.").format(
+                needed=needed, free=free
+            )
+        return tr("Training needs {needed} of memory, but only {free} is free.").format(
+            needed=needed, free=free
+        )
 
 
 def _sentence(counted: events.ParametersCounted) -> str:
-    return tr("{trained} of {total} parameters train ({share}), {size} on disk").format(
+    return tr("{trained} of {total} parameters are trainable ({share}), {size} on disk").format(
         trained=formatting.count(counted.trainable),
         total=formatting.count(counted.total),
         share=formatting.percent(counted.percent / 100),
@@ -254,6 +266,6 @@ def _sentence(counted: events.ParametersCounted) -> str:
 
 
 def _detail(counted: events.ParametersCounted) -> str:
-    return tr("In {layers} of every block.").format(
+    return tr("Target modules in every block: {layers}.").format(
         layers=formatting.listed(counted.targets, tr("and"))
     )

@@ -14,7 +14,7 @@ from lora_studio.core.problems import Problem
 from lora_studio.core.protocol import events
 from lora_studio.core.system import offline
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.pages.model.finder import ModelFinder
 from lora_studio.gui.pages.model.hub_filters import HubFilters
 from lora_studio.gui.pages.model.model_list import Line, ModelList
@@ -29,13 +29,17 @@ _WAYS: dict[str, tuple[str, tuple[Place, ...]]] = {
     "here": (mark("This computer"), ("folder",)),
     "cache": (mark("Hugging Face cache"), ("cache",)),
     "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
-    "hub": (mark("Search the hub"), ("hub",)),
+    "hub": (mark("Hugging Face Hub"), ("hub",)),
 }
 _EMPTY = {
-    "here": mark("Add the folder in which your models lie: those in it are listed here."),
-    "cache": mark("Nothing yet. What you or other tools download from the hub is listed here."),
-    "gguf": mark("Neither Ollama nor LM Studio keeps a model here that could be a base."),
-    "hub": mark("Search for a name, an organisation, or nothing for the most used models."),
+    "here": mark("Add the folder where you keep your models. The models in it are listed here."),
+    "cache": mark(
+        "No cached models yet. Models that you or other tools download from the Hub appear here."
+    ),
+    "gguf": mark("No Ollama or LM Studio model on this computer can be used as a base model."),
+    "hub": mark(
+        "Search by name or organization. Leave the field empty to list the most downloaded models."
+    ),
 }
 
 #: The small model that comes along is listed like any other.
@@ -80,7 +84,7 @@ class ModelBrowser(QWidget):
         self._finder, self._preferences, self._settings = finder, preferences, settings
         self._current = ""
         self.ways = QListWidget()
-        self.ways.setAccessibleName(tr("Where from"))
+        self.ways.setAccessibleName(tr("Source"))
         for name, (title, _) in _WAYS.items():
             item = QListWidgetItem(tr(title))
             item.setData(Qt.ItemDataRole.UserRole, name)
@@ -89,13 +93,13 @@ class ModelBrowser(QWidget):
         self.filters = HubFilters()
         self.folders = QWidget()
         self._folders = FlowLayout(self.folders)
-        self.add = button(tr("Add a folder…"), self._pick, icon="plus")
+        self.add = button(tr("Add folder…"), self._pick, icon="plus")
         self.list = ModelList()
         self.list.setMinimumHeight(250)
         self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
-        self.online = button(tr("Turn offline mode off"), self.online_requested.emit)
+        self.online = button(tr("Turn off offline mode"), self.online_requested.emit)
         self.again = button(tr("Try again"), self.look_again, icon="refresh")
         self.account = label("", "caption")
         self._lay_out()
@@ -108,7 +112,7 @@ class ModelBrowser(QWidget):
         self.ways.setCurrentRow(0)
 
     def _lay_out(self) -> None:
-        where = Card(tr("Where from"))
+        where = Card(tr("Source"))
         where.add(self.ways)
         models = Card(tr("Models"))
         models.head.addWidget(self.account)
@@ -158,7 +162,7 @@ class ModelBrowser(QWidget):
         self.refresh()
 
     def _pick(self) -> None:
-        dialog = QFileDialog(self.window(), tr("Folder with models"))
+        dialog = QFileDialog(self.window(), tr("Choose a folder with models"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.add_folder)
         dialog.finished.connect(dialog.deleteLater)
@@ -219,17 +223,17 @@ class ModelBrowser(QWidget):
         problem = self._problem()
         looking = any(self._finder.is_looking(place) for place in _WAYS[self.way][1])
         if problem is not None:
-            self.said.say(f"{tell(problem.what)} {tell(problem.remedy)}", "error")
+            self.said.say(tell_problem(problem), "error")
         elif looking:
-            self.said.say(tr("Asking the hub…") if self.way == "hub" else tr("Looking…"))
+            self.said.say(tr("Searching the Hub…") if self.way == "hub" else tr("Searching…"))
         elif self.way == "hub" and offline.is_on():
-            self.said.say(tr("Offline mode is on, so the hub is not searched."), "warn")
+            self.said.say(tr("Offline mode is on. Turn it off to search the Hub."), "warn")
         elif not lines or (self.way == "here" and len(lines) == 1):
             self.said.say(self._why_empty())
         else:
             judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
             count = tr_n("{n} model", "{n} models", len(lines))
-            fits = tr("{count} fit this device").format(count=sum(judged))
+            fits = tr("{count} fit on this device").format(count=sum(judged))
             self.said.say(f"{count} · {fits}" if judged else count)
 
     def _why_empty(self) -> str:
@@ -237,12 +241,12 @@ class ModelBrowser(QWidget):
         if found is None:
             return tr(_EMPTY[self.way])
         if not found:
-            return tr("The hub has no such model.")
+            return tr("No models found on the Hub.")
         if self._settings() is None:
-            return tr("Whether a model fits is told as soon as the device is known.")
+            return tr("Waiting for the device check to see which models fit.")
         return tr_n(
-            "The {n} model found does not fit this device.",
-            "None of the {n} models found fits this device.",
+            "The only model found doesn't fit on this device.",
+            "None of the {n} models found fit on this device.",
             len(found),
         )
 
@@ -270,7 +274,7 @@ class ModelBrowser(QWidget):
                 widget.deleteLater()
         for folder in self._preferences.model_folders:
             chip = button(folder, icon="close")
-            chip.setToolTip(tr("No longer look in {folder}").format(folder=folder))
+            chip.setToolTip(tr("Remove {folder} from the list").format(folder=folder))
             chip.setAccessibleName(chip.toolTip())
             chip.clicked.connect(lambda _=False, folder=folder: self._drop_folder(folder))
             self._folders.addWidget(chip)

@@ -10,7 +10,7 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import Control
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import FlowLayout, label
 
@@ -27,7 +27,7 @@ class DeviceControl(Control):
         self._value = "auto"
         self._together = QWidget()
         self._flow = FlowLayout(self._together)
-        self._several = label(tr("Train on several together, each on a part of every step:"), role="caption")  # fmt: skip
+        self._several = label(tr("Train on several GPUs (each processes part of every batch):"), role="caption")  # fmt: skip
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
@@ -63,7 +63,7 @@ class DeviceControl(Control):
         """Several are no entry of the list: their number stands there instead."""
         self.combo.show_value(self._value)
         if (count := self._value.count(",") + 1) > 1:
-            self.combo.box.setPlaceholderText(tr("{count} together").format(count=count))
+            self.combo.box.setPlaceholderText(tr("{count} GPUs").format(count=count))
 
     def _choose(self, value: object) -> None:
         self.show_value(value)
@@ -82,13 +82,13 @@ class DeviceControl(Control):
 def choices_of(found: events.DevicesFound | None) -> dict[str, str]:
     """Automatic first, with the device it means; without an answer only what is everywhere."""
     if found is None or not found.devices:
-        return {"auto": "Automatic", "cpu": "Processor"}
+        return {"auto": mark("Automatic"), "cpu": "CPU"}
     choices = {"auto": tr("Automatic ({title})").format(title=found.devices[0].title)}
     for device in found.devices:
         if device.name != "auto":
-            free = tr("{free_bytes} of {total_bytes} free").format(
-                free_bytes=formatting.memory(device.free_bytes),
-                total_bytes=formatting.memory(device.total_bytes),
+            choices[device.name] = tr("{device}, {free} of {total} free").format(
+                device=device.title,
+                free=formatting.memory(device.free_bytes),
+                total=formatting.memory(device.total_bytes),
             )
-            choices[device.name] = f"{device.title}, {free}"
     return choices

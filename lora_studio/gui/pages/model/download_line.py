@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core import formatting
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell, tell_problem
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.glyph import StatusLabel
@@ -36,8 +36,8 @@ class DownloadLine(QWidget):
         self.progress = ProgressLine()
         self.said = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
-        self.page = button(tr("Open its page"), self.page_clicked.emit, kind="link")
-        self.online = button(tr("Turn offline mode off"), self.online_requested.emit, kind="link")
+        self.page = button(tr("Open model page"), self.page_clicked.emit, kind="link")
+        self.online = button(tr("Turn off offline mode"), self.online_requested.emit, kind="link")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
@@ -65,19 +65,19 @@ class DownloadLine(QWidget):
         """The download was asked for."""
         self._going, self._broken = True, False
         self.explain("", "")
-        self.progress.show_progress(tr("Asking the hub…"), None)
+        self.progress.show_progress(tr("Connecting to the Hub…"), None)
         self._show()
 
     def follow(self, event: events.Progress) -> None:
         """How far it is."""
         share = event.done / event.total if event.total else None
-        doing = tell(event.stage)
-        doing = doing[:1].upper() + doing[1:]
         if event.total:
-            doing = tr("{done} of {total}").format(
+            status = tr("{done} of {total}").format(
                 done=formatting.size(event.done), total=formatting.size(event.total)
             )
-        self.progress.show_progress(doing, share, event.eta_s)
+        else:
+            status = tell(event.stage)
+        self.progress.show_progress(status, share, event.eta_s)
 
     def end(self, event: events.Ending) -> None:
         """It is complete, was cancelled, or failed."""
@@ -87,11 +87,11 @@ class DownloadLine(QWidget):
                 self._bytes = 0
             case events.Cancelled():
                 self._broken = True
-                self.explain("", tr("Cancelled. What has arrived is kept."))
+                self.explain("", tr("Download canceled. The part already downloaded is kept."))
             case events.Failed():
                 problem = event.problem
                 self._broken = problem.code in ("model.interrupted", "model.hub_failed")
-                self.explain(problem.code, f"{tell(problem.what)} {tell(problem.remedy)}")
+                self.explain(problem.code, tell_problem(problem))
         self._show()
 
     def explain(self, code: str, text: str) -> None:
@@ -108,7 +108,7 @@ class DownloadLine(QWidget):
         self.stop.setVisible(self._going)
         self.start.setVisible(bool(self._bytes) and not self._going)
         size = formatting.size(self._bytes)
-        begun = tr("Go on with the download of {size}") if self._broken else tr("Download {size}")
+        begun = tr("Resume download ({size})") if self._broken else tr("Download {size}")
         self.start.setText(begun.format(size=size))
         explained = bool(self.said.text())
         self.setVisible(self._going or bool(self._bytes) or explained)

@@ -25,7 +25,7 @@ _LICENCES = ("apache-2.0", "mit", "llama3.1", "llama3.2", "gemma", "cc-by-4.0")
 _SORTS = {
     "downloads": mark("Most downloaded"),
     "likes": mark("Most liked"),
-    "updated": mark("Newest"),
+    "updated": mark("Recently updated"),
 }
 
 
@@ -43,19 +43,19 @@ class HubFilters(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Any size and licence, the most used first."""
         super().__init__(parent)
-        self.line = QLineEdit(placeholderText=tr("Name or organisation"))
-        self.line.setAccessibleName(tr("Search the hub"))
+        self.line = QLineEdit(placeholderText=tr("Name or organization"))
+        self.line.setAccessibleName(tr("Search the Hub"))
         self.go = button(tr("Search"), self.search, icon="search")
         self.size_of = ComboControl({name: tr(about[2]) for name, about in _SIZES.items()})
-        self.licence = ComboControl({"": tr("Any licence"), **{name: name for name in _LICENCES}})
+        self.licence = ComboControl({"": tr("Any license"), **{name: name for name in _LICENCES}})
         self.sort = ComboControl({name: tr(about) for name, about in _SORTS.items()})
-        self.fitting = QCheckBox(tr("Only what fits"))
-        self.open = QCheckBox(tr("Without gated"))
-        self.open.setToolTip(tr("Leaves out models whose terms have to be accepted first"))
+        self.fitting = QCheckBox(tr("Fits this device"))
+        self.open = QCheckBox(tr("Hide gated models"))
+        self.open.setToolTip(tr("Hide models that require you to accept their terms first"))
         for control, name, value in (
             (self.size_of, tr("Size"), ""),
-            (self.licence, tr("Licence"), ""),
-            (self.sort, tr("Order"), "downloads"),
+            (self.licence, tr("License"), ""),
+            (self.sort, tr("Sort by"), "downloads"),
         ):
             name_control(control, name)
             control.show_value(value)

@@ -57,7 +57,7 @@ def about(entry: ModelEntry, *, brief: bool = False) -> str:
         else "",
         formatting.size(entry.bytes) if entry.bytes else "",
         entry.licence,
-        tr("terms to accept") if entry.gated else "",
+        tr("gated") if entry.gated else "",
         _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
     ]
     return " · ".join(part for part in parts if part)
@@ -71,9 +71,9 @@ def _downloads(number: int, *, brief: bool) -> str:
 def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
     """Whether it can be trained on here, in a word or two, with the role of its colour."""
     if entry.refusal:
-        return tr("not usable"), "muted"
+        return tr("not supported"), "muted"
     if entry.missing:
-        return tr("not complete"), "warn"
+        return tr("incomplete"), "warn"
     if fit is None:
         return "", "muted"
     if not fit.fits:
@@ -162,9 +162,9 @@ def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
     if fit is not None and not entry.refusal:
         needed, free = formatting.memory(fit.needed), formatting.memory(fit.available)
         least = (
-            tr("Training takes at least {needed} in {bits}, of {free} free.")
+            tr("Training needs at least {needed} of memory in {bits}; {free} is free.")
             if fit.eased
-            else tr("Training takes {needed} in {bits}, of {free} free.")
+            else tr("Training needs {needed} of memory in {bits}; {free} is free.")
         )
         lines.append(least.format(needed=needed, bits=tr(_HELD[fit.precision]), free=free))
     return "\n".join(lines)

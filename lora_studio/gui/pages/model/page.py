@@ -16,7 +16,6 @@ from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.model.catalog import ModelEntry
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
-from lora_studio.core.problems import Problem
 from lora_studio.core.project import checks
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.commands import DownloadModel, InspectModel
@@ -24,7 +23,7 @@ from lora_studio.core.system import offline
 from lora_studio.gui.controls.path import PathControl
 from lora_studio.gui.jobs.debounced_query import NAMING, DebouncedQuery, named_model
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.pages.model.browser import ModelBrowser
 from lora_studio.gui.pages.model.device_control import DeviceControl
 from lora_studio.gui.pages.model.download_line import DownloadLine
@@ -44,12 +43,12 @@ from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 
 _KINDS = {
-    "none": mark("Nothing chosen yet."),
-    "builtin": mark("The small model that comes along: downloaded once, when first needed."),
-    "gguf": mark("A GGUF file: its weights are taken back to 16 bits for training."),
-    "folder": mark("A Hugging Face model on this computer."),
+    "none": mark("No model selected."),
+    "builtin": mark("The small built-in model. It is downloaded once, when it is first needed."),
+    "gguf": mark("A GGUF file. Its weights are dequantized to 16-bit for training."),
+    "folder": mark("A Hugging Face model folder on this computer."),
     "hub": mark(
-        "A model on the Hugging Face hub: downloaded once, into the cache of all its tools."
+        "A model on the Hugging Face Hub. It is downloaded once into the shared Hugging Face cache."
     ),
 }
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -97,7 +96,7 @@ class ModelPage(StepPage):
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        facts = Card(tr("Facts"))
+        facts = Card(tr("Details"))
         facts.setMinimumWidth(Size.scaled(280))
         facts.add(self.note, self.facts, self.download)
         facts.body.addStretch(1)
@@ -109,7 +108,7 @@ class ModelPage(StepPage):
 
     def _source_card(self) -> Card:
         card = Card()
-        self.source.line.setPlaceholderText(tr("A folder, a .gguf file, or org/name on the hub"))
+        self.source.line.setPlaceholderText(tr("Folder, .gguf file, or org/name"))
         source = self.add_editor("source", control=self.source)
         source.set_help("")
         source.set_label_visible(False)
@@ -117,7 +116,7 @@ class ModelPage(StepPage):
         ways = (
             button(tr("Folder…"), self.source.pick_folder, icon="folder"),
             button(tr("GGUF file…"), self.source.pick_file, icon="file"),
-            button(tr("Built-in small model"), self._use_builtin, icon="model"),
+            button(tr("Built-in model"), self._use_builtin, icon="model"),
         )
         held = row(source, *ways)
         held.setStretch(0, 1)
@@ -334,56 +333,54 @@ class ModelPage(StepPage):
     def _explain(self) -> None:
         """The way out of what keeps the hub from telling of a model."""
         problem = next(iter(self.state.problems("model", "source")), None)
-        helped = ("model.gated", "model.token", "model.not_found", "model.offline")
-        stands = problem is not None and self._kind() == "hub" and problem.code in helped
+        with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
+        stands = problem is not None and self._kind() == "hub" and problem.code in with_help
         if stands and problem is not None:
-            self.download.explain(problem.code, _said(problem))
+            self.download.explain(problem.code, tell_problem(problem))
         elif self._explained:
             self.download.explain("", "")
         self._explained = stands
 
     def _why_nothing(self) -> str:
         if self.inquiry.busy:
-            return tr("Looking at the model…")
+            return tr("Reading model details…")
         elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
         if elsewhere:
-            return _said(elsewhere[0])
+            return tell_problem(elsewhere[0])
         if self.state.problems("model", "source") and self._kind() != "none":
-            return tr("Nothing is known of it.")
-        return tr("Choose a model to see its size, its licence and the memory it takes.")
+            return tr("No details available.")
+        return tr("Select a model to see its size, license and memory use.")
 
     def _show_memory(self) -> None:
         model = self.state.facts.model
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
             plan = memory_plan.of(self.state, precision)
-            fit = f" {_fit(plan)}" if plan else ""
-            notes[precision] = f"{formatting.memory(needed)}{fit}"
+            memory = formatting.memory(needed)
+            notes[precision] = _fit(memory, plan) if plan else memory
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
-        why_not = tr("The model is already quantised ({how}).").format(how=already)
+        why_not = tr("This model is already quantized ({method}).").format(method=already)
         self.precision.set_quantised_available(not already, why_not)
 
 
-def _said(problem: Problem) -> str:
-    return f"{tell(problem.what)} {tell(problem.remedy)}"
-
-
-def _fit(plan: MemoryPlan) -> str:
-    """Whether a training fits, with the recipe as it is set."""
-    found = estimate(plan)
-    if found.fits:
-        return tr("✓ fits")
-    return tr("⚠ training needs {memory}").format(memory=formatting.memory(found.total))
+def _fit(weights: str, plan: MemoryPlan) -> str:
+    """Return the memory of the weights, and whether training with the current settings fits."""
+    needed = estimate(plan)
+    if needed.fits:
+        return tr("{weights} ✓ fits").format(weights=weights)
+    return tr("{weights} ⚠ training needs {memory}").format(
+        weights=weights, memory=formatting.memory(needed.total)
+    )
 
 
 def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
     template = (
-        tr("comes with the model")
+        tr("included")
         if model.has_chat_template
-        else tr("none: {name} will be added").format(name=added)
+        else tr("none ({name} will be used)").format(name=added)
     )
-    layers = tr("{count}, each {width} wide").format(
+    layers = tr("{count} (hidden size {width})").format(
         count=model.layers, width=formatting.number(model.hidden_size)
     )
     context = tr_n("{n} token", "{n} tokens", model.context) if model.context else ""
@@ -392,12 +389,12 @@ def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
         (tr("Parameters"), formatting.count(model.parameters)),
         (tr("Layers"), layers),
         (tr("Vocabulary"), tr_n("{n} token", "{n} tokens", model.vocabulary)),
-        (tr("Context"), context or tr("not stated")),
-        (tr("Stored as"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
-        (tr("Quantised"), model.prequantized or ""),
-        (tr("On disk"), formatting.size(model.disk_bytes) if model.disk_bytes else ""),
-        (tr("Licence"), model.licence or tr("not stated")),
-        (tr("Terms"), tr("to be accepted on the hub") if model.gated else ""),
+        (tr("Context length"), context or tr("not specified")),
+        (tr("Data type"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
+        (tr("Quantization"), model.prequantized or ""),
+        (tr("Size on disk"), formatting.size(model.disk_bytes) if model.disk_bytes else ""),
+        (tr("License"), model.licence or tr("not specified")),
+        (tr("Access"), tr("gated: accept the terms on the Hub") if model.gated else ""),
         (tr("Chat template"), template),
     ]
 

@@ -23,9 +23,9 @@ _FORMATS = {
     "fp32": "float32",
 }
 _CARDS = (
-    CardOption(_FULL, mark("16-bit"), mark("exact and fastest")),
-    CardOption("8bit", mark("8-bit"), mark("half the memory, hardly any loss")),
-    CardOption("4bit", mark("4-bit"), mark("a quarter of the memory, small loss (QLoRA)")),
+    CardOption(_FULL, mark("16-bit"), mark("Full precision, fastest")),
+    CardOption("8bit", mark("8-bit"), mark("Half the memory, very little quality loss")),
+    CardOption("4bit", mark("4-bit"), mark("A quarter of the memory, small quality loss (QLoRA)")),
 )
 
 
@@ -38,9 +38,9 @@ class PrecisionControl(Control):
         self._value: Any = "auto"
         self.cards = CardsControl(_CARDS)
         self.formats = ComboControl(_FORMATS)
-        name_control(self.formats, tr("Number format"))
+        name_control(self.formats, tr("Data type"))
         self._format_row = QWidget()
-        self._format_row.setLayout(row(label(tr("Number format"), "muted"), self.formats, None))
+        self._format_row.setLayout(row(label(tr("Data type"), "muted"), self.formats, None))
         self.setFocusProxy(self.cards)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.dialog import Dialog
 
@@ -32,18 +32,19 @@ class TokenDialog(Dialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Nothing is typed yet."""
         super().__init__(
-            tr("Sign in to the Hugging Face hub"),
+            tr("Sign in to Hugging Face"),
             tr(
-                "Gated and private models need a token. One with read access is enough. It goes into "
-                "the hub's own store on this computer, where other tools find it too, and nowhere else."
+                "Gated and private models need an access token. A token with read "
+                "access is enough. LoRA Studio saves it only in the standard Hugging "
+                "Face token file on this computer, which other tools also read."
             ),
             parent,
         )
         self.line = QLineEdit(echoMode=QLineEdit.EchoMode.Password)
         self.line.setPlaceholderText("hf_…")
-        self.line.setAccessibleName(tr("Token"))
+        self.line.setAccessibleName(tr("Access token"))
         self.said = label("", "muted", wrap=True)
-        self.page = button(tr("Make a token…"), self._open_page, kind="link")
+        self.page = button(tr("Create a token…"), self._open_page, kind="link")
         self.body.addWidget(self.line)
         self.body.addLayout(row(self.page, None))
         self.body.addWidget(self.said)
@@ -57,7 +58,7 @@ class TokenDialog(Dialog):
 
     def show_problem(self, problem: Problem) -> None:
         """Why the hub did not take it; another may be tried."""
-        self._say(f"{tell(problem.what)} {tell(problem.remedy)}")
+        self._say(tell_problem(problem))
         self.sign_in.setEnabled(True)
         self.line.selectAll()
         self.line.setFocus()
@@ -67,7 +68,7 @@ class TokenDialog(Dialog):
         self.adjustSize()
 
     def _give(self) -> None:
-        self._say(tr("Asking the hub…"))
+        self._say(tr("Checking the token…"))
         self.sign_in.setEnabled(False)
         self.given.emit(self.line.text().strip())
 

@@ -33,7 +33,7 @@ class EngineActions(QWidget):
         super().__init__(parent)
         self.state = label("", wrap=True)
         self.choice = ComboControl({})
-        name_control(self.choice, tr("Engine in use"))
+        name_control(self.choice, tr("Active engine"))
         self.choice.edited.connect(lambda name: self.chosen.emit(name))
         self.install = self._deed("install", tr("Set up…"))
         self.update_ = self._deed("update", tr("Update…"))
@@ -41,13 +41,13 @@ class EngineActions(QWidget):
         self.rollback = self._deed("rollback", tr("Roll back"))
         self.move_ = self._deed("move", tr("Move…"))
         self.remove = self._deed("remove", tr("Remove…"))
-        self.busy = self._deed("show", tr("A set-up is under way…"))
+        self.busy = self._deed("show", tr("Show setup progress…"))
         held = QWidget()
         flow = FlowLayout(held, Spacing.S)
         for part in self.deeds:
             flow.addWidget(part)
         self._chooser = QWidget()
-        self._chooser.setLayout(row(label(tr("In use"), "muted"), self.choice, None))
+        self._chooser.setLayout(row(label(tr("Active engine"), "muted"), self.choice, None))
         self.setLayout(column(self.state, self._chooser, held, spacing=Spacing.S))
         self.refresh()
 
@@ -82,9 +82,7 @@ class EngineActions(QWidget):
         for part, shown in can.items():
             part.setVisible(shown and not running)
         if before is not None:
-            self.rollback.setToolTip(
-                tr("Use {name} again, as before").format(name=engine_words(before))
-            )
+            self.rollback.setToolTip(tr("Switch back to {name}").format(name=engine_words(before)))
 
 
 def _state(current: Engine | None, found: list[Engine]) -> str:
@@ -92,8 +90,8 @@ def _state(current: Engine | None, found: list[Engine]) -> str:
         size = formatting.size(current.bytes)
         return tr("{name}: {size}").format(name=engine_words(current), size=size)
     if found:
-        return tr("None of the engines is in use.")
-    return tr("No engine was set up; one would be put into {folder}.").format(
+        return tr("No engine is active.")
+    return tr("No engine is installed. Set one up in {folder}.").format(
         folder=str(folders.root().path)
     )
 
@@ -105,14 +103,16 @@ def _told_apart(found: list[Engine]) -> dict[str, str]:
     for one in found:
         if often[texts[one.name]] > 1:
             made = one.created[:16].replace("T", " ")
-            texts[one.name] = tr("Made {date}: {engine}").format(engine=texts[one.name], date=made)
+            texts[one.name] = tr("{engine} (created {date})").format(
+                engine=texts[one.name], date=made
+            )
     return texts
 
 
 def engine_words(engine: Engine) -> str:
     """An engine as a person knows it."""
-    kind = {"cpu": tr("Processor"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
-    return tr("{kind}, version {version}, PyTorch {torch}, Python {python}").format(
+    kind = {"cpu": tr("CPU"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
+    return tr("{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}").format(
         kind=kind[engine.variant], version=engine.app_version, torch=engine.torch,
         python=engine.python_version,
     )  # fmt: skip

@@ -122,11 +122,13 @@ class EngineManager(QObject):
     def _start(self, make: _Make) -> None:
         stop = StopFlag()
         if not self.control.start(lambda: make(stop), stop):
-            self._messages.warning(tr("A set-up of the engine is under way. Wait until it ends."))
+            self._messages.warning(
+                tr("An engine setup is already running. Wait until it finishes.")
+            )
 
     def _ask_where(self) -> None:
         start = str(folders.root().path.parent)
-        dialog = QFileDialog(self._window, tr("Folder to move the engines to"), start)
+        dialog = QFileDialog(self._window, tr("Choose a new folder for the engines"), start)
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.move_to)
         dialog.finished.connect(dialog.deleteLater)
@@ -142,17 +144,20 @@ class EngineManager(QObject):
         found = engines.installed()
         size = formatting.size(sum(engine.bytes for engine in found))
         text = tr(
-            "{size} in {folder} are deleted for good. Projects, models and runs stay. Without an engine "
-            "nothing can be trained; it can be downloaded again."
+            "This permanently deletes {size} in {folder}. Your projects, models and "
+            "runs aren't affected. You can't train without an engine, but you can "
+            "install it again at any time."
         ).format(size=size, folder=str(folders.root().path))
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
-        dialog.add_button(button(tr("Keep"), dialog.reject), default=True)
+        dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)
         if current is not None and len(found) > 1:
             own = formatting.size(current.bytes)
-            one = button(tr("Only the one in use, {size}").format(size=own))
+            one = button(tr("Remove active engine only ({size})").format(size=own))
             one.clicked.connect(lambda: self._remove(dialog, current.name))
             dialog.add_button(one)
-        everything = button(tr("Remove, {size}").format(size=size), kind="danger", icon="trash")
+        everything = button(
+            tr("Remove all ({size})").format(size=size), kind="danger", icon="trash"
+        )
         everything.clicked.connect(lambda: self._remove(dialog, ""))
         dialog.add_button(everything)
         self.question = dialog
@@ -174,7 +179,7 @@ class EngineManager(QObject):
         elif isinstance(ending, Done) and not self.control.planned:
             engine = engines.current()
             self._messages.info(
-                tr("The engine is ready.") if engine else tr("No engine is installed any more.")
+                tr("The engine is ready.") if engine else tr("No engine is installed.")
             )
 
 

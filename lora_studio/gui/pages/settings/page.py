@@ -20,7 +20,7 @@ from lora_studio.core.system import offline, paths
 from lora_studio.gui.controls.choices import ComboControl, SegmentsControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import LANGUAGES, mark, tr
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.pages.settings.engine_list import EngineActions
 from lora_studio.gui.pages.settings.update_card import UpdateCard
@@ -105,15 +105,15 @@ class SettingsPage(AppPage):
 
     def _look(self, preferences: Preferences) -> Card:
         self.look = SegmentsControl(
-            {"system": tr("As the system"), "light": tr("Light"), "dark": tr("Dark")}
+            {"system": tr("System"), "light": tr("Light"), "dark": tr("Dark")}
         )
         self.text_size = SegmentsControl({str(size): f"{size} %" for size in SIZES})
-        self.language = ComboControl({"system": mark("As the system"), **LANGUAGES})
+        self.language = ComboControl({"system": mark("System"), **LANGUAGES})
         self.note = label("", "caption", wrap=True)
-        self.at_once = button(tr("Change it now"), self.reload_requested.emit, kind="link")
+        self.at_once = button(tr("Switch now"), self.reload_requested.emit, kind="link")
         self.note.hide()
         self.at_once.hide()
-        card = Card(tr("Look"))
+        card = Card(tr("Appearance"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(Spacing.L)
         grid.setVerticalSpacing(Spacing.S)
@@ -142,8 +142,9 @@ class SettingsPage(AppPage):
         self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
         about = label(
             tr(
-                "No part of the program speaks to anything but this computer: no hub, no downloads, no "
-                "Ollama server elsewhere. An Ollama server on this computer still answers."
+                "LoRA Studio connects only to this computer: no Hugging Face Hub, no "
+                "downloads, no remote Ollama server. An Ollama server on this "
+                "computer still works."
             ),
             "caption",
             wrap=True,
@@ -158,7 +159,7 @@ class SettingsPage(AppPage):
         self.offline.setChecked(offline.is_on())
 
     def _language_edited(self, code: str) -> None:
-        self.note.setText(tr("The language changes when you start LoRA Studio the next time."))
+        self.note.setText(tr("The language changes the next time you start LoRA Studio."))
         self.note.show()
         self.at_once.show()
         self.language_chosen.emit(code)
@@ -192,7 +193,7 @@ class SettingsPage(AppPage):
         try:
             found.append((tr("Engine"), shlex.join(worker.engine_command()), ""))
         except ProblemError as error:
-            found.append((tr("Engine"), tell(str(error)), "error"))
+            found.append((tr("Engine"), tell_problem(error.problems[0]), "error"))
         devices = self._state.facts.devices
         for device in devices.devices if devices else ():
             found.append((tr("Device"), _device_words(device), ""))

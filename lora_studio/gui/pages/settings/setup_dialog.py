@@ -14,7 +14,7 @@ from lora_studio.core import formatting
 from lora_studio.gui.controls.choices import ComboControl
 from lora_studio.gui.controls.controls import name_control
 from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.message_translation import tell, tell_problem
 from lora_studio.gui.pages.settings.setup_thread import STAGES, EngineControl
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import button, column, label, row, titled
@@ -37,22 +37,23 @@ _TITLES = {
 }
 _TEXTS = {
     "install": mark(
-        "The engine is what trains: PyTorch and the libraries around it. It is downloaded once, tried "
-        "with a tiny training, and kept in a folder of yours. No administrator is needed."
+        "The engine contains PyTorch and the libraries that train your model. It is "
+        "downloaded once, tested with a tiny training run, and installed in a folder "
+        "of your own. You don't need administrator rights."
     ),
     "repair": mark(
-        "Every package is compared with its checksums. Only damaged ones are downloaded again; the "
-        "engine as it is now is kept until the new one works."
+        "Checks every package against its checksums and downloads only damaged ones "
+        "again. The current engine is kept until the new one works."
     ),
     "update": mark(
-        "The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; "
-        "you can roll back afterwards."
+        "Updates the engine to this version of LoRA Studio. Only changed packages are "
+        "downloaded. You can roll back afterwards."
     ),
 }
 _DOES = {"install": mark("Set up"), "repair": mark("Repair"), "update": mark("Update")}
 _VARIANTS = {
-    "auto": mark("What this machine has"),
-    "cpu": mark("Processor (CPU)"),
+    "auto": mark("Automatic"),
+    "cpu": mark("CPU"),
     "cuda": mark("NVIDIA GPU (CUDA)"),
     "rocm": mark("AMD GPU (ROCm)"),
 }
@@ -88,10 +89,12 @@ class EngineDialog(Dialog):
         self.variant.show_value(self._request.variant or "auto")
         self.variant.edited.connect(self._choose_variant)
         self.facts = FactList()
-        self.folder = button(tr("Another folder…"), self._choose_folder, kind="link", icon="folder")
+        self.folder = button(tr("Change folder…"), self._choose_folder, kind="link", icon="folder")
         self.python = button(tr("Use an existing Python…"), self._choose_python, kind="link")
-        self.offline = button(tr("Offline folder…"), self._choose_wheels, kind="link")
-        self.offline.setToolTip(tr("A wheel folder that another machine has made"))
+        self.offline = button(tr("Use a wheel folder…"), self._choose_wheels, kind="link")
+        self.offline.setToolTip(
+            tr("Install offline from a wheel folder that was created on another computer")
+        )
         self.progress = ProgressLine()
         self.note = label("", "warn", wrap=True)
         self.problem = label("", "error", wrap=True)
@@ -143,19 +146,21 @@ class EngineDialog(Dialog):
         self._again(replace(self._request, variant=variant))
 
     def _choose_folder(self) -> None:
-        self._ask_folder(tr("Folder for engines"), str(folders.root().path), self._take_folder)
+        self._ask_folder(
+            tr("Choose a folder for the engine"), str(folders.root().path), self._take_folder
+        )
 
     def _take_folder(self, chosen: str) -> None:
         self._again(replace(self._request, to=Path(chosen)))
 
     def _choose_wheels(self) -> None:
-        self._ask_folder(tr("Wheel folder"), "", self._take_wheels)
+        self._ask_folder(tr("Choose a wheel folder"), "", self._take_wheels)
 
     def _take_wheels(self, chosen: str) -> None:
         self._again(replace(self._request, wheelhouse=Path(chosen)))
 
     def _choose_python(self) -> None:
-        dialog = QFileDialog(self, tr("Program file of a Python with PyTorch"))
+        dialog = QFileDialog(self, tr("Choose a Python executable with PyTorch installed"))
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         # What a link in an environment points to is the Python outside of it.
         dialog.setOption(QFileDialog.Option.DontResolveSymlinks)
@@ -183,14 +188,12 @@ class EngineDialog(Dialog):
         self._show_facts()
         self._show_progress()
         failed = ending.problem if isinstance(ending, Failed) else None
-        self.problem.setText(f"{tell(failed.what)} {tell(failed.remedy)}" if failed else "")
+        self.problem.setText(tell_problem(failed) if failed else "")
         self.problem.setVisible(failed is not None)
         self.log.setVisible(failed is not None and folders.root().log.is_file())
-        notes = [tell(str(one.problem)) for one in control.warnings]
+        notes = [tell_problem(one.problem) for one in control.warnings]
         if control.planned and control.plan is not None and control.plan.needed > control.plan.free:
-            notes.append(
-                tr("The disk has too little room: free some space, or choose another folder.")
-            )
+            notes.append(tr("Not enough disk space. Free up some space, or choose another folder."))
         self.note.setText("\n".join(notes))
         self.note.setVisible(bool(notes))
         ready = isinstance(ending, Done) and not control.planned and not control.running
@@ -198,7 +201,10 @@ class EngineDialog(Dialog):
         self.outcome.setText(
             tr("The engine is ready.")
             if ready
-            else tr("Cancelled. What was downloaded is kept: the next set-up goes on from there.")
+            else tr(
+                "Setup canceled. Downloaded files are kept, and the next setup continues "
+                "from there."
+            )
             if cancelled
             else ""
         )
@@ -207,7 +213,7 @@ class EngineDialog(Dialog):
             part.setEnabled(not control.running)
         self.cancel.setVisible(control.running)
         self.cancel.setEnabled(not control.stopping)
-        self.close_.setText(tr("Go on in the background") if control.running else tr("Close"))
+        self.close_.setText(tr("Continue in background") if control.running else tr("Close"))
         self.close_.setVisible(not ready)
         self.go.setEnabled(not control.running)
         does = tr(_DOES[self._request.mode])
@@ -229,7 +235,7 @@ class EngineDialog(Dialog):
     def _show_facts(self) -> None:
         control, folder = self.control, self._request.to or folders.root().path
         found = [
-            (tr("This machine"), machine(control.machine.accelerator) if control.machine else ""),
+            (tr("This computer"), machine(control.machine.accelerator) if control.machine else ""),
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
         if (plan := control.plan) is not None:
@@ -242,7 +248,7 @@ class EngineDialog(Dialog):
         if not control.running:
             return
         told = control.progress
-        doing = tr("Stopping") if control.stopping else ""
+        doing = tr("Canceling") if control.stopping else ""
         if not doing and told is not None:
             doing = tr(STAGES.get(str(told.stage), str(told.stage)))
             if told.unit == "B" and told.total:
@@ -250,24 +256,21 @@ class EngineDialog(Dialog):
                     doing=doing, done=formatting.size(told.done), total=formatting.size(told.total)
                 )
         if (speed := control.speed) is not None:
-            doing = f"{doing}  ·  {formatting.size(speed)}/s"
+            doing = tr("{doing}  ·  {speed}/s").format(doing=doing, speed=formatting.size(speed))
         self.progress.show_progress(doing, control.share, told.eta_s if told else None)
 
 
 def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
-    size = formatting.size(plan.download) if plan.download else tr("nothing")
-    packages = tr_n("{n} package", "{n} packages", plan.packages)
     torch = (
         tr("from your package index")
         if plan.torch == "standard"
         else tr("build {name}").format(name=plan.torch)
     )
-    kept = tr(", {count} are there already").format(count=plan.kept) if plan.kept else ""
     return [
-        (tr("Download"), f"{size} ({packages}{kept})"),
+        (tr("Download"), _download(plan)),
         (
             tr("Disk"),
-            tr("{needed} needed, {free} free").format(
+            tr("{needed} required, {free} free").format(
                 needed=formatting.size(plan.needed), free=formatting.size(plan.free)
             ),
         ),
@@ -276,11 +279,27 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
     ]
 
 
+def _download(plan: SetupPlanned) -> str:
+    """Return the bytes to download, the number of packages and how many are installed already."""
+    size = formatting.size(plan.download)
+    if not plan.kept:
+        return tr_n("{size} ({n} package)", "{size} ({n} packages)", plan.packages, size=size)
+    return tr_n(
+        "{size} ({n} package, {installed} already installed)",
+        "{size} ({n} packages, {installed} already installed)",
+        plan.packages,
+        size=size,
+        installed=formatting.number(plan.kept),
+    )
+
+
 def machine(found: Accelerator) -> str:
     """What the engine will compute on, in words."""
     if found.variant == "cpu":
-        text = tr("No GPU that PyTorch can use; {name} computes").format(name=found.title)
-        return f"{text}. {tell(found.note)}" if found.note else text
+        text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
+            name=found.title
+        )
+        return f"{text} {tell(found.note)}" if found.note else text
     parts = [found.title or found.variant]
     if found.memory:
         parts.append(formatting.memory(found.memory))

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 #: What a stage of a set-up is called.
 STAGES = {
-    "Planning": mark("Looking at what is needed"),
+    "Planning": mark("Checking requirements"),
     "Downloading": mark("Downloading"),
     "Downloading Python": mark("Downloading Python"),
     "Installing": mark("Installing"),
-    "Compiling": mark("Preparing for a fast start"),
-    "Checking": mark("Trying the engine"),
-    "Looking at Python": mark("Looking at Python"),
+    "Compiling": mark("Compiling for faster startup"),
+    "Checking": mark("Testing the engine"),
+    "Looking at Python": mark("Checking Python"),
     "Moving": mark("Moving"),
     "Removing": mark("Removing"),
 }

@@ -7,7 +7,6 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.message_translation import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
 
 
@@ -28,29 +27,30 @@ class UpdateCard(Card):
         self, *, allowed: bool, address: str, default: str, parent: QWidget | None = None
     ) -> None:
         """`default` is asked where the user names no `address`."""
-        super().__init__(tr("Newer versions"), parent)
-        self.box = QCheckBox(tr("Ask once a day, at the start"))
+        super().__init__(tr("Updates"), parent)
+        self.box = QCheckBox(tr("Check for updates at startup, at most once a day"))
         self.box.setChecked(allowed)
         self.box.toggled.connect(self.allowed)
         self.address = QLineEdit(address)
-        self.address.setAccessibleName(tr("Address to ask"))
+        self.address.setAccessibleName(tr("Update URL"))
         self.address.setPlaceholderText(default or tr("https://…"))
         self.address.editingFinished.connect(self._entered)
-        self.now = button(tr("Ask now"), self._now)
+        self.now = button(tr("Check now"), self._now)
         self.note = label("", "caption", wrap=True)
         self.note.hide()
-        self.page = button(tr("Show its page"), self._show_page, kind="link")
+        self.page = button(tr("Open release page"), self._show_page, kind="link")
         self.page.hide()
         self._page = ""
         about = label(
             tr(
-                "Off, nothing is ever asked. On, one address is read; nothing about you or this "
-                "machine is sent, and nothing is installed."
+                "LoRA Studio doesn't check for updates unless you turn this on. It "
+                "then reads one URL, sends nothing about you or this computer, and "
+                "installs nothing."
             ),
             "muted",
             wrap=True,
         )
-        title = label(tr("Address"), "muted")
+        title = label(tr("URL"), "muted")
         title.setBuddy(self.address)
         self.add(
             about, self.box, row(title, self.address, self.now), self.note, row(self.page, None)
@@ -58,7 +58,7 @@ class UpdateCard(Card):
 
     def tell(self, text: str, page: str) -> None:
         """What came of a question; `page` is that of a newer version."""
-        self.note.setText(tell(text))
+        self.note.setText(text)
         self.note.show()
         self._page = page
         self.page.setVisible(bool(page))
@@ -68,7 +68,7 @@ class UpdateCard(Card):
 
     def _now(self) -> None:
         self._entered()
-        self.note.setText(tr("Asking…"))
+        self.note.setText(tr("Checking…"))
         self.note.show()
         self.look.emit()
 

@@ -6,9 +6,10 @@ import time
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.system import offline
 from lora_studio.gui.language import tr
+from lora_studio.gui.message_translation import tell_problem
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.messages import Messages
 from lora_studio.gui.threads import DetachedThread
@@ -74,9 +75,9 @@ class UpdateCheck(QObject):
     def look(self) -> None:
         """Asks now: the user has pressed the button, which allows this one question."""
         if not self.address:
-            self.told.emit(tr("There is no address to ask. Enter one above."), "")
+            self.told.emit(tr("No update URL is set. Enter one above."), "")
         elif offline.is_on():
-            self.told.emit(tr("Offline mode is on: nothing was asked."), "")
+            self.told.emit(tr("Offline mode is on, so LoRA Studio can't check for updates."), "")
         else:
             self._ask(aloud=True)
 
@@ -115,15 +116,15 @@ class UpdateCheck(QObject):
 
     def _answered(self, found: Release | None) -> None:
         if found is None:
-            self.told.emit(tr("This is the newest version."), "")
+            self.told.emit(tr("LoRA Studio is up to date."), "")
             return
-        text = tr("LoRA Studio {version} is there.").format(version=found.version)
+        text = tr("LoRA Studio {version} is available.").format(version=found.version)
         self.told.emit(text, found.url)
         if not self._aloud:
             self._messages.info(text)
 
-    def _failed(self, problem: object) -> None:
-        self.told.emit(str(problem), "")
+    def _failed(self, problem: Problem) -> None:
+        self.told.emit(tell_problem(problem), "")
 
     def _over(self) -> None:
         asking, self._asking = self._asking, None
