@@ -1,1 +1,1 @@
-"""The dataset step: sources and their mapping, rows looked at, lengths, findings."""
+"""The dataset step: sources and their mapping, rows, lengths, findings."""

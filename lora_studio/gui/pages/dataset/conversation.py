@@ -1,4 +1,4 @@
-"""One row of a dataset as a chat: roles, reasoning, tools; pairs side by side; labels in words."""
+"""One row as a chat: roles, reasoning, tool calls, preference pairs side by side."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class MessagesView(RichText):
     """Messages one below the other, each with its role."""
 
     def __init__(self, name: str = "") -> None:
-        """Empty until `show_messages`."""
+        """Create an empty view; `name` is its accessible name."""
         self._messages: tuple[Message, ...] = ()
         self._plain = ""
         super().__init__(self._paint, name or tr("Conversation"))
 
     def show_messages(self, messages: Sequence[Message], text: str = "") -> None:
-        """Replaces the conversation; `text` is what a row of plain text holds instead."""
+        """Replace the messages; `text` is the content of a plain-text row."""
         if (tuple(messages), text) != (self._messages, self._plain):
             self._messages, self._plain = tuple(messages), text
             self._paint()
 
     def text(self) -> str:
-        """What is shown, as plain text."""
+        """Return the content as plain text."""
         return self.toPlainText()
 
     def _paint(self) -> None:
@@ -69,10 +69,10 @@ class MessagesView(RichText):
 
 
 class ChatView(QWidget):
-    """A whole row: the conversation, for pairs with both continuations, and why it is left out."""
+    """A whole row: the messages, both answers of a preference pair, and why the row is skipped."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_row`."""
+        """Create an empty view."""
         super().__init__(parent)
         self.fault = StatusLabel()
         self.verdict = StatusLabel()
@@ -97,7 +97,7 @@ class ChatView(QWidget):
         self.show_row(None)
 
     def show_row(self, row: RowPreview | None) -> None:
-        """Another row, or none."""
+        """Show another row, or none."""
         paired = row is not None and bool(row.chosen or row.rejected)
         self.messages.show_messages(row.messages if row else (), row.text if row else "")
         self.chosen.show_messages(row.chosen if row else ())
@@ -114,7 +114,7 @@ class ChatView(QWidget):
         self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
 
     def text(self) -> str:
-        """What is shown, as plain text; both sides of a pair follow the prompt."""
+        """Return the content as plain text, the chosen and rejected answers after the prompt."""
         parts = (self.messages, self.chosen, self.rejected)
         return "\n".join(part.text() for part in parts if part.text())
 

@@ -1,4 +1,4 @@
-"""Faults in the data, each with its rows and what helps; repairs are recorded, files stay."""
+"""Problems found in the data, each with its rows and a fix that the project records."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SIGNS: dict[str, tuple[str, Role]] = {
 
 
 class FindingsView(Control):
-    """The editor of the repairs: a finding is fixed with one click and unfixed with another.
+    """Editor of the fixes: one click applies a fix, another one undoes it.
 
     Signals:
         rows_requested(Finding): show the rows of a finding.
-        change_requested(field, value): another setting of the step that a finding proposes.
+        change_requested(field, value): change another setting of this step, as a finding suggests.
     """
 
     rows_requested = Signal(object)
@@ -42,7 +42,7 @@ class FindingsView(Control):
     def __init__(
         self, about: FieldFacts, in_words: Callable[[str, Any], str], parent: QWidget | None = None
     ) -> None:
-        """`in_words` says what setting a field to a value means, for the words of a button."""
+        """Create an empty view; `in_words` returns the button text for setting a field to a value."""
         super().__init__(parent)
         self._titles, self._in_words = about.choices, in_words
         self._fixes: tuple[str, ...] = ()
@@ -60,20 +60,20 @@ class FindingsView(Control):
         self._fill()
 
     def show_value(self, value: Any) -> None:
-        """The repairs in force."""
+        """Show which fixes are active."""
         fixes = tuple(value) if isinstance(value, list | tuple) else ()
         if fixes != self._fixes:
             self._fixes = fixes
             self._fill()
 
     def show_findings(self, found: events.DatasetLinted | None, note: str = "") -> None:
-        """What was found; `note` says why there is nothing, or that somebody still looks."""
+        """Show the findings; `note` says why there are none yet."""
         if (found, note) != (self._found, self._note):
             self._found, self._note = found, note
             self._fill()
 
     def open_count(self) -> int:
-        """Findings that are not fixed, hints left aside."""
+        """Return the number of findings that aren't fixed, without hints."""
         found = self._found.findings if self._found else ()
         return sum(not self._is_fixed(item) and item.severity != "hint" for item in found)
 
@@ -178,7 +178,7 @@ class FindingsView(Control):
 
 
 def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidget:
-    """A sign, words, and buttons to the right."""
+    """Return a row of an icon, text, and buttons on the right."""
     made = QWidget()
     glyph = Glyph(icon, role)
     layout = row(glyph, said, *acts, spacing=Spacing.M)

@@ -1,4 +1,4 @@
-"""What the rows of a dataset come to: used, skipped and why, tokens, validation."""
+"""Totals of the dataset: rows used and skipped, tokens, validation split."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _REASONS = 4
 
 
 class DatasetFooter(QWidget):
-    """One line of figures, and below it a link for each reason why rows are skipped.
+    """One line of totals, and below it a link for each reason why rows are skipped.
 
     Signals:
-        reason_clicked(reason): show the rows that are left out for it.
+        reason_clicked(Text): show the rows that are skipped for this reason.
     """
 
     reason_clicked = Signal(object)  # Text
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until a dataset is read."""
+        """Create an empty footer."""
         super().__init__(parent)
         self.figures = label(wrap=True)
         self.reasons = QWidget()
@@ -39,7 +39,7 @@ class DatasetFooter(QWidget):
         self.setLayout(column(self.figures, self.reasons, spacing=Spacing.XS))
 
     def show_figures(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
-        """Figures side by side, and why rows are left out."""
+        """Show totals side by side, and the reasons for skipped rows."""
         self.figures.setText("  ·  ".join(part for part in parts if part))
         self.reasons.setVisible(bool(skipped))
         if tuple(skipped) != self._shown:
@@ -47,7 +47,7 @@ class DatasetFooter(QWidget):
             self._fill()
 
     def texts(self) -> list[str]:
-        """The reasons as they are shown."""
+        """Return the reasons as they are shown."""
         found = (self._flow.itemAt(index) for index in range(self._flow.count()))
         parts = [item.widget() for item in found if item is not None]
         return [part.property("text") for part in parts if part is not None]

@@ -1,4 +1,4 @@
-"""How long the rows are: the histogram with its cut-off, percentiles, and what an epoch costs."""
+"""Row lengths in tokens: histogram with the maximum length, percentiles, tokens per epoch."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _PERCENTILES = {"half": 50, "p90": 90, "p99": 99, "longest": 100}
 
 
 class LengthsView(QWidget):
-    """Figures over the whole dataset, before any cut.
+    """Statistics over the whole dataset, before truncation.
 
     Signals:
-        limit_chosen(int): the cut-off line was moved.
+        limit_chosen(int): the line of the maximum length was moved.
     """
 
     limit_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until rows are measured."""
+        """Create an empty view."""
         super().__init__(parent)
         self.histogram = LengthHistogram()
         self.tiles = StatTiles(_TILES, columns=4)
@@ -54,7 +54,7 @@ class LengthsView(QWidget):
         self.histogram.limit_chosen.connect(self.limit_chosen)
 
     def show_lengths(self, measured: events.LengthsMeasured | None) -> None:
-        """What was measured; None while nobody knows."""
+        """Show measured lengths, None while they are unknown."""
         self.histogram.set_lengths(measured)
         if measured is None:
             self.tiles.clear()
@@ -78,9 +78,9 @@ class LengthsView(QWidget):
         self.note.setText(tr("Still measuring. These values cover the rows read so far."))
 
     def show_steps(self, steps: str) -> None:
-        """How many optimizer steps the recipe makes of it."""
+        """Show the number of optimizer steps."""
         self.tiles.show_values({"steps": steps})
 
     def set_limit(self, limit: int, too_long: Literal["cut", "skip"]) -> None:
-        """The cut-off as the project holds it."""
+        """Show the maximum length of the project."""
         self.histogram.set_limit(limit, too_long)

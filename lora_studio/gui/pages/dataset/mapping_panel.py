@@ -1,4 +1,4 @@
-"""Which format a source has and which column or template fills each of its slots, by clicking."""
+"""Editor of a source's format and of the column or template that fills each of its fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
 
 
 class MappingPanel(QWidget):
-    """The format with its slots, and what the first row becomes by them.
+    """The format with its fields, and what the first row becomes.
 
     Signals:
         changed(dict): fields of the source, such as "format" and "mapping", with new values.
@@ -40,7 +40,7 @@ class MappingPanel(QWidget):
     changed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until a source is shown."""
+        """Create an empty panel."""
         super().__init__(parent)
         self._source: Plain = {}
         self._found: events.SourceFound | None = None
@@ -83,7 +83,7 @@ class MappingPanel(QWidget):
     # --- what is shown ------------------------------------------------------------------------
 
     def show_source(self, source: Plain, found: events.SourceFound | None) -> None:
-        """A source with the columns and the mapping that were found in it."""
+        """Show a source with its columns and its detected mapping."""
         self._source, self._found = source, found
         self._hub_row.setVisible(is_hub(source))
         for name, field in self.hub.items():
@@ -95,14 +95,14 @@ class MappingPanel(QWidget):
         self._show_slots()
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what is being typed."""
         if is_hub(self._source):
             self._hub_typed()
         for slot in self.slots.values():
             slot.commit()
 
     def mapping(self) -> dict[str, str]:
-        """What fills each slot now; empty ones are left out."""
+        """Return what fills each field; empty fields are left out."""
         found = self._found.mapping if self._found and self._found.format == self._format else {}
         own = self._source.get("mapping")
         return {**found, **own} if isinstance(own, dict) else dict(found)
@@ -129,7 +129,7 @@ class MappingPanel(QWidget):
     def _about_first_row(
         self, first: Mapping[str, Any], mapping: Mapping[str, str]
     ) -> tuple[str, Role]:
-        """Whether the first row can be used like this; the preview behind each slot shows how."""
+        """Return whether the first row is usable, and the color role for the sentence."""
         if self._format is None:
             return tr("Select a format to map its fields to columns."), "muted"
         if first:
@@ -144,7 +144,7 @@ class MappingPanel(QWidget):
         ), "muted"
 
     def _fold(self, filled: Mapping[str, str]) -> None:
-        """Slots that are neither needed nor filled wait behind a link that names them."""
+        """Hide fields that are neither required nor mapped behind a link that names them."""
         unused = [
             name for name, slot in self.slots.items() if not slot.needed and name not in filled
         ]
@@ -188,9 +188,9 @@ class MappingPanel(QWidget):
         self.changed.emit({"format": value, "mapping": {}})
 
     def _slot_changed(self, name: str, value: str) -> None:
-        """The whole mapping and its format are kept: a new detection must not shift them.
+        """Store the whole mapping with its format, so that a new detection can't shift it.
 
-        A detected slot that is left empty on purpose stays in the mapping as "".
+        A detected field that the user empties stays in the mapping as "".
         """
         detected = self._found.mapping if self._found else {}
         mapping = self.mapping() | {name: value}
@@ -217,7 +217,7 @@ class MappingPanel(QWidget):
 
 
 def _formats(found: events.SourceFound | None) -> dict[str, str]:
-    """As detected first, then what fits as well, then everything else."""
+    """Return format titles: the detected one first, then those that also match, then all others."""
     detected = found.format if found else None
     title = (
         tr("Detected: {format}").format(format=tr(FORMAT_TITLES[detected]))

@@ -1,4 +1,4 @@
-"""The dataset step: which rows, what the model sees of them, how long they are, what is wrong."""
+"""The dataset step: sources, rows as the model sees them, lengths, findings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SETTINGS = 320
 
 
 class DatasetPage(StepPage):
-    """Sources above; rows, lengths and findings below them; to the right how rows are used."""
+    """Sources on top; rows, lengths and findings below; training options on the right."""
 
     step = "dataset"
     title = mark("Dataset")
@@ -52,7 +52,7 @@ class DatasetPage(StepPage):
         preferences: Preferences | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        """`preferences` keeps the sources that were used before."""
+        """Create the page; `preferences` stores recently used sources."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
         self.inquiries = DatasetInquiries(state, self)
@@ -152,30 +152,30 @@ class DatasetPage(StepPage):
     # --- what the user does -------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """Files and folders, anywhere on the page."""
+        """Accept files and folders anywhere on the page."""
         if dropped_paths(event):
             self.sources.set_hot(True)
             event.acceptProposedAction()
 
     def dragLeaveEvent(self, event: object) -> None:
-        """Carried away again."""
+        """Remove the highlight: nothing was dropped."""
         self.sources.set_hot(False)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Adds them to the sources."""
+        """Add the dropped files and folders to the sources."""
         self.sources.set_hot(False)
         if paths := dropped_paths(event):
             event.acceptProposedAction()
             self.sources.take(paths)
 
     def on_shown(self) -> None:
-        """The disk may have changed meanwhile."""
+        """Check the files again: they may have changed on disk."""
         self.state.check_again()
         self.question_expected.emit("inspect_dataset")
         self.inquiries.now()
 
     def reveal(self, found: FieldEditor) -> None:
-        """Also shows the tab that holds it."""
+        """Also open the tab that contains the editor."""
         super().reveal(found)
         if found.field == "fixes":
             self.data.setCurrentIndex(1)
@@ -205,7 +205,7 @@ class DatasetPage(StepPage):
     # --- questions and answers ----------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
-        """Watches the questions; what they found comes through the project's facts."""
+        """Track pending queries; their answers arrive through the project's facts."""
         self.inquiries.on_event(event)
         self.rows.on_event(event)
 
@@ -233,7 +233,7 @@ class DatasetPage(StepPage):
         self._show_footer()
 
     def _sources_changed(self) -> None:
-        """What is known stays until the new answer, unless none of it is left."""
+        """Keep what is known until the new answer, unless no source is left of it."""
         answer = self.state.facts.dataset
         before = {self._absolute(item.path) for item in answer.sources} if answer else set()
         now = {self._absolute(item["path"]) for item in data_sources.plain(self._sources())}
@@ -343,7 +343,7 @@ class DatasetPage(StepPage):
             self._show_findings()
 
     def _show_footer(self) -> None:
-        """What the rows and the recipe come to, below the tabs and among the lengths."""
+        """Show the totals below the tabs and the steps among the lengths."""
         self._show_steps()
         answer, lengths = self.state.facts.dataset, self.state.facts.lengths
         if answer is None:
@@ -384,6 +384,6 @@ def _finding_filter(finding: events.Finding) -> RowFilter:
 
 
 def _bare(editor: FieldEditor) -> None:
-    """The page says in its own way what it is."""
+    """Hide label and help of an editor that the page explains by itself."""
     editor.set_label_visible(False)
     editor.set_help("")

@@ -1,4 +1,4 @@
-"""What is asked about the dataset, when, and on what each answer rests."""
+"""The queries about the dataset: when each is sent and what its answer depends on."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _ALL = (*_TOKENS, "validation_share", "validation_count", "validation_file", "gr
 
 
 class DatasetInquiries(QObject):
-    """Reads the dataset whenever it changed, then measures it and looks for faults.
+    """Inspects the dataset after a change, then measures it and checks it for problems.
 
     Signals:
         ask(command): a question for a worker.
-        outdated(command): its answer must not come any more.
-        dropped(kind): the user does not want to wait for it.
-        changed: something began, went on, ended or was cancelled.
+        outdated(command): drop the answer to this question.
+        dropped(kind): the user canceled the query.
+        changed: a query started, progressed, ended or was canceled.
     """
 
     ask = Signal(object)
@@ -48,7 +48,7 @@ class DatasetInquiries(QObject):
     changed = Signal()
 
     def __init__(self, state: ProjectState, parent: QObject) -> None:
-        """Follows the project by itself; the page passes the workers' events on."""
+        """Follow the project; the page passes the workers' events on."""
         super().__init__(parent)
         self.state = state
         self._declined: set[Kind] = set()
@@ -69,33 +69,33 @@ class DatasetInquiries(QObject):
     # --- from the page ------------------------------------------------------------------------
 
     def now(self) -> None:
-        """Asks what has not been asked."""
+        """Send every query that is due."""
         for inquiry in self._inquiries.values():
             inquiry.now()
 
     def on_event(self, event: object) -> None:
-        """Watches for progress and endings; answers come through the project's facts."""
+        """Track progress and endings; answers arrive through the project's facts."""
         for kind, inquiry in self._inquiries.items():
             if inquiry.asked is not None and getattr(event, "id", None) == inquiry.asked.id:
                 self._take(kind, inquiry, event)
 
     def running(self) -> tuple[Kind, events.Progress | None] | None:
-        """What a worker is at now: the first that was asked and has no answer yet."""
+        """Return the running query and its progress: the first without an answer."""
         for kind, inquiry in self._inquiries.items():
             if inquiry.busy:
                 return kind, self._progress.get(kind)
         return None
 
     def declined(self) -> Kind | None:
-        """What the user did not want to wait for, the first of it."""
+        """Return the first query that the user canceled."""
         return next((kind for kind in KINDS if kind in self._declined), None)
 
     def is_busy(self, kind: Kind) -> bool:
-        """Whether an answer is awaited."""
+        """Return whether an answer is pending."""
         return self._inquiries[kind].busy
 
     def drop(self, kind: Kind) -> None:
-        """Does not wait for it, nor asks it again before something changes."""
+        """Cancel a query until something changes."""
         self._declined.add(kind)
         self.state.report(kind, [])
         self._inquiries[kind].forget()
@@ -103,19 +103,19 @@ class DatasetInquiries(QObject):
         self.changed.emit()
 
     def resume(self, kind: Kind) -> None:
-        """Asks again what was dropped."""
+        """Send a canceled query again."""
         self._declined.discard(kind)
         self._inquiries[kind].forget()
         self.now()
         self.changed.emit()
 
     def inspected(self) -> DatasetSpec | None:
-        """The dataset that the latest inspection was about."""
+        """Return the dataset of the latest inspection."""
         asked = self._inquiries["inspect_dataset"].asked
         return asked.dataset if isinstance(asked, commands.InspectDataset) else None
 
     def detailed(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
-        """What the tokens of a row rest on now."""
+        """Return the dataset and the model that a row's tokens depend on."""
         dataset = self._dataset()
         return (narrowed(dataset, _TOKENS) if dataset else None), self._model()
 
@@ -148,7 +148,7 @@ class DatasetInquiries(QObject):
         return None if checks.errors(problems) else dataset
 
     def _read(self, kind: Kind) -> DatasetSpec | None:
-        """The dataset once all of it was read as it stands, and something in it is usable."""
+        """Return the dataset once it is completely read, unchanged since, and has usable rows."""
         found, dataset = self.state.facts.dataset, self._dataset()
         if found is None or dataset is None or kind in self._declined:
             return None
@@ -165,7 +165,7 @@ class DatasetInquiries(QObject):
     # --- what happens -------------------------------------------------------------------------
 
     def _begun(self, kind: Kind, question: commands.Question) -> None:
-        """How far the question before was says nothing of this one."""
+        """Drop the progress of the previous query and send the next one."""
         if self._progress.pop(kind, None) is not None:
             self.changed.emit()
         self.ask.emit(question)

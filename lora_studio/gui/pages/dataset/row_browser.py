@@ -1,4 +1,4 @@
-"""Search, filter, table and detail of the rows of a dataset; asks a worker for what is looked at."""
+"""Search, filter, table and detail of a dataset's rows, loaded on demand."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class RowFilter:
 
 
 class RowBrowser(QWidget):
-    """Rows are asked for by pages; answers to older questions are dropped.
+    """Rows are requested page by page; answers to earlier requests are dropped.
 
     Signals:
-        ask(command): a page of rows or one row in full is wanted.
+        ask(command): a request for a page of rows or for one row in full.
     """
 
     ask = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until there is a dataset."""
+        """Create an empty browser."""
         super().__init__(parent)
         self.search = LineEdit()
         self.filter = QComboBox()
@@ -115,9 +115,9 @@ class RowBrowser(QWidget):
         task: Task | None = None,
         sources: int = 1,
     ) -> None:
-        """Another dataset; `first` are its first rows of `rows`.
+        """Show another dataset; `first` are the first of its `rows` rows.
 
-        Without a dataset only those can be shown, as while the file is still being read.
+        Without a dataset only `first` is shown, as while the file is still being read.
         """
         self._dataset = dataset
         self._rows_asked = ""
@@ -137,13 +137,13 @@ class RowBrowser(QWidget):
         self._show_count()
 
     def set_tokens_of(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
-        """What the tokens of a row rest on; the row that is chosen is looked at anew."""
+        """Set what tokens depend on, and load the selected row again."""
         if (dataset, model) != (self._detailed, self._model):
             self._detailed, self._model = dataset, model
             self._dwell.start()
 
     def set_filters(self, filters: Sequence[RowFilter]) -> None:
-        """Further filters; rows are asked for anew where the chosen one is gone or another."""
+        """Set further filters; load rows again if the selected filter is gone or has changed."""
         if list(filters) == self._filters:
             return
         before = self._narrowing()
@@ -163,13 +163,13 @@ class RowBrowser(QWidget):
         self.table.setFocus()
 
     def show_all(self) -> None:
-        """Takes search and filter away."""
+        """Clear search and filter."""
         self.search.clear()
         self.filter.setCurrentIndex(0)
         self._start_again()
 
     def on_event(self, event: object) -> None:
-        """Takes the answers to its own questions."""
+        """Handle the answers to this browser's own requests."""
         match event:
             case events.RowsRead() if event.id == self._rows_asked:
                 self.table.rows.put(event.first, event.matching, event.rows)
@@ -193,7 +193,7 @@ class RowBrowser(QWidget):
         return [*self._filters, *self._requested]
 
     def _narrowing(self) -> RowFilter | None:
-        """The filter that is chosen, None for all, used or skipped rows."""
+        """Return the selected filter, None for all, used or skipped rows."""
         index = self.filter.currentIndex() - len(_WHICH)
         return self._special()[index] if index >= 0 else None
 

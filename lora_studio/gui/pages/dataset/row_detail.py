@@ -1,4 +1,4 @@
-"""One row in full: as a chat, as tokens, and as the file has it."""
+"""One row in full: as a chat, as tokens, and as stored in the file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _WAITING = mark("Tokenizing…")
 
 
 class RowDetail(QTabWidget):
-    """Chat · Tokens · Raw."""
+    """Chat, Tokens and Raw tabs."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until a row is shown."""
+        """Create the tabs, empty."""
         super().__init__(parent)
         self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
         self.raw = RichText(self._paint_raw, tr("Raw row"))
@@ -50,7 +50,7 @@ class RowDetail(QTabWidget):
         self.show_preview(None, has_model=False)
 
     def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
-        """What is known of a row before the worker has looked at it."""
+        """Show what is known of a row before the worker has tokenized it."""
         self.chat.show_row(row)
         waiting = (
             tr(_NO_TOKENS) if row and row.fault else tr(_WAITING) if has_model else tr(_NO_MODEL)
@@ -61,7 +61,7 @@ class RowDetail(QTabWidget):
         self._paint_raw()
 
     def show_row(self, shown: events.RowShown, *, has_model: bool) -> None:
-        """All of a row."""
+        """Show all of a row."""
         self.chat.show_row(shown.row)
         empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
@@ -71,13 +71,13 @@ class RowDetail(QTabWidget):
         self._paint_raw()
 
     def show_problem(self, problem: Problem) -> None:
-        """The row could not be looked at; what was known of it stays."""
+        """Show why the row couldn't be tokenized; its preview stays."""
         self._show_tokens((), (), tr("No tokens to show."))
         self.problem.show()
         self.problem.say(tell_problem(problem), "warn")
 
     def raw_text(self) -> str:
-        """The row as the file has it."""
+        """Return the row as stored in the file."""
         return self.raw.toPlainText()
 
     def _show_tokens(

@@ -1,4 +1,4 @@
-"""Rows of a dataset of any size: pages come from a worker when they are looked at."""
+"""Table model for datasets of any size: a worker loads pages of rows on demand."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _NAMES: dict[Task, tuple[str, str]] = {
 
 
 class RowModel(QAbstractTableModel):
-    """Number, source, question and answer of each row; "…" until its page has come.
+    """Number, source, prompt and answer of each row; "…" until its page is loaded.
 
     Signals:
-        wanted(int): the rows from this one on are looked at and not here; one page at a time.
+        wanted(int): load the page that begins at this row; one page at a time.
     """
 
     wanted = Signal(int)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """No rows."""
+        """Create a model without rows."""
         super().__init__(parent)
         self._pages: OrderedDict[int, tuple[RowPreview, ...]] = OrderedDict()
         self._count = 0
@@ -66,9 +66,9 @@ class RowModel(QAbstractTableModel):
     # --- what it holds ------------------------------------------------------------------------
 
     def restart(self, rows: Sequence[RowPreview] = (), count: int | None = None) -> None:
-        """Forgets everything; `rows` are the first of `count` rows, where some are known.
+        """Drop all rows; `rows` are the first of `count` rows, if known.
 
-        The rest of a page of which only the beginning is known is asked for when it is looked at.
+        An incomplete page is loaded when it is shown.
         """
         self.beginResetModel()
         self._rest.stop()
@@ -82,7 +82,7 @@ class RowModel(QAbstractTableModel):
         self.endResetModel()
 
     def put(self, first: int, count: int, rows: Sequence[RowPreview]) -> None:
-        """A page that was asked for; `count` is how many rows there are in all."""
+        """Store a page that was requested; `count` is the number of matching rows."""
         self._asked = None
         page = first // PAGE
         if count != self._count:
@@ -98,22 +98,22 @@ class RowModel(QAbstractTableModel):
         self._rest.start()  # the view may have moved on meanwhile
 
     def forget_asked(self) -> None:
-        """The page that was asked for will not come."""
+        """Forget the pending page: it won't arrive."""
         self._asked = None
 
     def set_task(self, task: Task | None) -> None:
-        """Names of the columns."""
+        """Set the names of the columns."""
         self._names = _NAMES[task or "sft"]
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, QUESTION, ANSWER)
 
     def row_at(self, index: int) -> RowPreview | None:
-        """A row, None while it is not here."""
+        """Return a row, None while it isn't loaded."""
         page = self._pages.get(index // PAGE)
         place = index % PAGE
         return page[place] if page is not None and place < len(page) else None
 
     def place_of(self, source: int, number: int) -> int | None:
-        """Where a row stands, as far as it is here."""
+        """Return the index of a row among those loaded, None if it isn't loaded."""
         for page, rows in self._pages.items():
             for place, row in enumerate(rows):
                 if (row.source, row.row) == (source, number):
@@ -123,17 +123,17 @@ class RowModel(QAbstractTableModel):
     # --- Qt -----------------------------------------------------------------------------------
 
     def rowCount(self, parent: _Index | None = None) -> int:
-        """All rows that match, whether they are here or not."""
+        """Return the number of matching rows, loaded or not."""
         return 0 if parent is not None and parent.isValid() else self._count
 
     def columnCount(self, parent: _Index | None = None) -> int:
-        """The same for every row."""
+        """Return the number of columns."""
         return 4
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Names of the columns."""
+        """Return the name or the alignment of a column."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -144,7 +144,7 @@ class RowModel(QAbstractTableModel):
         return tr(name) if name else ""
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words of a cell; a row left out says why, in grey."""
+        """Return the text of a cell; a skipped row shows its reason, in gray."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _aligned(index.column())
         row = self.row_at(index.row())
@@ -166,7 +166,7 @@ class RowModel(QAbstractTableModel):
             self._rest.start()
 
     def _want(self) -> None:
-        """Asks for the page that was looked at last, unless one is on its way."""
+        """Request the page that was shown last, unless another one is pending."""
         page = self._looked_at // PAGE
         missing = self._looked_at < self._count and self.row_at(self._looked_at) is None
         if self._asked is None and missing:

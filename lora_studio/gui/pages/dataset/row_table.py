@@ -1,4 +1,4 @@
-"""Rows of a dataset as a table to choose from."""
+"""Table of a dataset's rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NARROW = 560
 
 
 class RowTable(QTableView):
-    """Stays smooth with millions of rows: no column ever measures its rows.
+    """Fast with millions of rows: no column measures its rows.
 
     Signals:
         row_chosen(RowPreview | None): the row to show beside the table.
@@ -27,7 +27,7 @@ class RowTable(QTableView):
     row_chosen = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Whole rows are chosen, one at a time, by mouse or arrow keys."""
+        """Create the table; mouse or arrow keys select one row at a time."""
         super().__init__(parent)
         self.rows = RowModel(self)
         self._has_answers = True
@@ -47,19 +47,19 @@ class RowTable(QTableView):
         self.rows.dataChanged.connect(self._arrived)
 
     def set_shape(self, task: Task | None, *, sources: int) -> None:
-        """Columns for a task; the source is told where there are several."""
+        """Set the columns for a task; the source column is shown only with several sources."""
         self.rows.set_task(task)
         self._has_answers = task != "text"
         self.setColumnHidden(SOURCE, sources < 2)
         self._fit()
 
     def chosen(self) -> RowPreview | None:
-        """The row that is chosen, as far as it is here."""
+        """Return the selected row if it is loaded."""
         index = self.currentIndex()
         return self.rows.row_at(index.row()) if index.isValid() else None
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Shows as much as there is room for."""
+        """Show the columns that fit."""
         super().resizeEvent(event)
         self._fit()
 
@@ -84,7 +84,7 @@ class RowTable(QTableView):
         self.row_chosen.emit(row)
 
     def _choose_again(self) -> None:
-        """After a reset: the row that was chosen before, or the first."""
+        """Select the previously selected row after a reset, else the first."""
         self._fit()
         if not self.rows.rowCount():
             self.row_chosen.emit(None)
@@ -94,7 +94,7 @@ class RowTable(QTableView):
         self._chosen(self.rows.index(place or 0, 0))
 
     def _arrived(self, first: QModelIndex, last: QModelIndex) -> None:
-        """The chosen row may be among those that came."""
+        """Show the selected row if it is among those just loaded."""
         current = self.currentIndex()
         if current.isValid() and first.row() <= current.row() <= last.row():
             self._chosen(current)

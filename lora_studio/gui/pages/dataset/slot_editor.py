@@ -1,4 +1,4 @@
-"""One slot of a format: a column, or a template with columns in braces, and what it yields."""
+"""Editor of one field of a format: a column, or a template with columns in braces."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _SHOWN = 200
 
 
 class SlotEditor(QWidget):
-    """A list of columns; its last entry opens a template that chips fill.
+    """A list of columns; its last entry opens a template editor with insertable columns.
 
     Signals:
-        changed(slot, value): the user chose a column, wrote a template or emptied the slot.
+        changed(slot, value): the user selected a column, wrote a template or cleared the field.
     """
 
     changed = Signal(str, str)
 
     def __init__(self, name: str, *, needed: bool, parent: QWidget | None = None) -> None:
-        """`needed` slots cannot be left empty on purpose."""
+        """Create the editor; a `needed` field can't be cleared."""
         super().__init__(parent)
         self.name, self.needed = name, needed
         self._value = ""
@@ -60,7 +60,7 @@ class SlotEditor(QWidget):
         self.line.textEdited.connect(lambda _: self._preview(self._typed()))
 
     def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
-        """What fills the slot, the columns there are, and the first row for the preview."""
+        """Show what fills the field, the available columns, and the first row as a preview."""
         self._value, self._first = value, first
         choices = {} if self.needed and value else {_NOTHING: tr("not used")}
         choices |= {name: name for name in columns}
@@ -74,7 +74,7 @@ class SlotEditor(QWidget):
         self._preview(value)
 
     def commit(self) -> None:
-        """Takes over the template that was typed."""
+        """Apply the template that is being typed."""
         if not self.line.isHidden() and (typed := self._typed()) and typed != self._value:
             self._value = typed
             self.changed.emit(self.name, typed)
@@ -133,7 +133,7 @@ class SlotEditor(QWidget):
 
 
 def is_template(value: str, columns: Sequence[str]) -> bool:
-    """Whether a filling is a template rather than the name of a column."""
+    """Return whether a value is a template rather than the name of a column."""
     return value not in columns and "{" in value
 
 

@@ -1,4 +1,4 @@
-"""One source of a dataset: what it is, what was found in it, its weight, and its mapping."""
+"""One source of a dataset: its content, detected format, weight and mapping."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SURE, _LIKELY = 0.95, 0.7
 
 
 class SourceCard(QFrame):
-    """Two lines; the mapping unfolds below them.
+    """Two lines, with the mapping in a collapsible panel below.
 
     Signals:
         changed(dict): fields of the source with their new values.
-        removed: the user wants it away.
+        removed: remove this source.
     """
 
     changed = Signal(object)
     removed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Shows nothing before `show_source`."""
+        """Create an empty card."""
         super().__init__(parent)
         self.setProperty("surface", "choice")
         self._source: Plain = {}
@@ -95,7 +95,9 @@ class SourceCard(QFrame):
         busy: bool = False,
         missing: bool = False,
     ) -> None:
-        """A source and what is known of it; `busy` while somebody looks, `missing` where there is none."""
+        """Show a source and what is known of it; `busy` while it is read, `missing` if it doesn't
+        exist.
+        """
         self._source = source
         hub = is_hub(source)
         path = str(source["path"])
@@ -124,14 +126,14 @@ class SourceCard(QFrame):
         self.panel.show_source(source, found)
 
     def set_open(self, opened: bool) -> None:
-        """Shows or hides the mapping."""
+        """Show or hide the mapping."""
         self.panel.setVisible(opened)
         self.opener.setChecked(opened)
         icon = "chevron-down" if opened else "chevron-right"
         set_icon(self.opener, icon, "accent")
 
     def commit(self) -> None:
-        """Takes over what was typed."""
+        """Apply what is being typed."""
         self._weigh()
         self.panel.commit()
 
@@ -156,7 +158,7 @@ class SourceCard(QFrame):
 
 
 def _holds(found: events.SourceFound | None) -> str:
-    """Container and number of rows."""
+    """Return the container and the number of rows."""
     if found is None:
         return ""
     left_out, skipped = sum(item.count for item in found.skipped), ""
@@ -169,7 +171,7 @@ def _holds(found: events.SourceFound | None) -> str:
 
 
 def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
-    """The format in words, with how sure that is and why."""
+    """Return the detected format with its confidence and evidence, and the color role for it."""
     if found is None:
         return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
     if found.format is None:

@@ -1,4 +1,4 @@
-"""The sources of a dataset: added by drop, dialog, typing or from the recent ones; one card each."""
+"""The sources of a dataset: added by drop, dialog, typing or from recent ones; one card each."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ _EXAMPLE = mark(
 
 
 class SourceList(Control):
-    """A drop zone while it is empty, then a list with the ways to add below it.
+    """A drop zone while it is empty, then a list with buttons to add more.
 
     Signals:
-        added(list[str]): sources that were not there before, as the project spells them.
+        added(list[str]): new sources, as the project stores them.
     """
 
     added = Signal(object)
 
     def __init__(self, recent: Sequence[str] = (), parent: QWidget | None = None) -> None:
-        """`base` is the project's folder: what lies in it is kept relative to it."""
+        """Create an empty list; paths inside `base`, the project's folder, are stored relative to
+        it.
+        """
         super().__init__(parent)
         self.base: Path | None = None
         self._value: Any = ()
@@ -86,7 +88,7 @@ class SourceList(Control):
     # --- what is shown ------------------------------------------------------------------------
 
     def show_value(self, value: Any) -> None:
-        """The sources as the project holds them."""
+        """Show the sources of the project."""
         self._value = value
         sources = data_sources.plain(value)
         while len(self.cards) > len(sources):
@@ -102,13 +104,13 @@ class SourceList(Control):
         self._show_cards()
 
     def show_found(self, found: Sequence[events.SourceFound | None], *, busy: bool) -> None:
-        """What was found in each source, None where it is not known yet."""
+        """Show what was detected in each source, None where it isn't known yet."""
         if (tuple(found), busy) != (self._found, self._busy):
             self._found, self._busy = tuple(found), busy
             self._show_cards()
 
     def set_recent(self, recent: Sequence[str]) -> None:
-        """Sources that can be added again with a click."""
+        """Offer recently used sources in a menu."""
         self.recent.setVisible(bool(recent))
         menu = QMenu(self.recent)
         for path in recent:
@@ -119,7 +121,7 @@ class SourceList(Control):
             before.deleteLater()
 
     def set_hot(self, hot: bool) -> None:
-        """Something hovers over the page that could be dropped."""
+        """Highlight the drop zone while files hover over the page."""
         self._set("hot", hot)
 
     def _show_cards(self) -> None:
@@ -131,14 +133,14 @@ class SourceList(Control):
             card.show_source(source, found, busy=self._busy, missing=missing)
 
     def _is_missing(self, source: data_sources.Plain) -> bool:
-        """Whether nothing is where a source on this computer should be."""
+        """Return whether a local source doesn't exist."""
         path = Path(source["path"]).expanduser()
         return not data_sources.is_hub(source) and not ((self.base or Path()) / path).exists()
 
     # --- what the user does -------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Takes over the path or id that was typed, and whatever is being typed in a card."""
+        """Add the path or ID that was typed, and apply what is being typed in a card."""
         typed = self.line.text().strip().strip("\"'")
         if typed:
             self.line.clear()
@@ -148,7 +150,7 @@ class SourceList(Control):
                 card.commit()
 
     def take(self, paths: Iterable[Path]) -> None:
-        """Adds files and folders that were dropped or chosen."""
+        """Add files and folders that were dropped or selected."""
         self._add([data_sources.spelled(path, self.base) for path in paths])
 
     def _add(self, paths: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""Home: recent projects, trainings that were cut off."""
+"""Home: start a project, reopen a recent one, resume an interrupted run."""

@@ -1,4 +1,4 @@
-"""Trainings that were cut off while no window was open: told once, with Resume beside it."""
+"""Report training runs that were interrupted while no window was open."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lora_studio.gui.problems.messages import Messages
 
 
 class Interrupted(QObject):
-    """Takes what a look at the recent projects has found."""
+    """Reports each interrupted run once, from a scan of the recent projects."""
 
     def __init__(self, messages: Messages, parent: QObject | None = None) -> None:
-        """Nothing was told yet."""
+        """Create the reporter; nothing is reported yet."""
         super().__init__(parent)
         self._messages = messages
         self._told: set[Path] = set()
 
     def take(self, seen: list[ProjectGlance]) -> None:
-        """Tells of the latest training that can be resumed, once for each run."""
+        """Report the latest run that can be resumed, once for each run."""
         for glance in seen:
             if glance.state != "interrupted" or not glance.resumable or glance.run is None:
                 continue

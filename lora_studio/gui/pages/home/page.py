@@ -1,4 +1,4 @@
-"""Home: begin, go on, or try the sample."""
+"""Home: new project, open, sample project, and the recent projects."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _WIDTH = 760
 
 
 class HomePage(AppPage):
-    """Three ways to begin above the recent projects, unfinished ones first.
+    """Three buttons above the recent projects, unfinished ones first.
 
     Signals:
-        new_clicked, open_clicked, sample_clicked: the three ways.
-        project_clicked(Path): a recent project.
-        resume_clicked(Path): go on with the training of a recent project.
-        looked(list[ProjectGlance]): what is known of the recent projects now.
-        forget_clicked(Path): take a project off the list.
-        locate_clicked(Path): a recent project is not where it was; the user wants to show where it is.
+        new_clicked, open_clicked, sample_clicked: the three buttons.
+        project_clicked(Path): open a recent project.
+        resume_clicked(Path): resume the training run of a recent project.
+        scanned(list[ProjectSummary]): what is known of the recent projects now.
+        forget_clicked(Path): remove a project from the list.
+        locate_clicked(Path): ask the user where a missing project is.
     """
 
     name = "home"
@@ -53,7 +53,7 @@ class HomePage(AppPage):
     locate_clicked = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """The list is empty until `show_recent`."""
+        """Create the page with an empty list."""
         super().__init__(parent)
         self.header.hide()  # the title stands in the column below
         self._scan: ProjectScan | None = None
@@ -92,7 +92,7 @@ class HomePage(AppPage):
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
-        """Lists the projects at once and what is known of them; then looks at their runs."""
+        """List the projects at once, then read their runs in the background."""
         self.leave()
         known = {item.file: item for item in self._seen}
         self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
@@ -101,11 +101,11 @@ class HomePage(AppPage):
         self._scan.start()
 
     def press_primary(self) -> None:
-        """Begins a new project."""
+        """Create a new project."""
         self.new.click()
 
     def leave(self) -> None:
-        """Ends a look at the projects that is under way."""
+        """Stop a running scan of the projects."""
         if self._scan is not None:
             self._scan.forget()
             self._scan = None
@@ -225,7 +225,7 @@ class _ProjectRow(QFrame):
 
 
 def _place(file: Path) -> str:
-    """The project's folder, shortened in the middle, with ~ for the home folder."""
+    """Return the project's folder, shortened in the middle, with ~ for the home folder."""
     folder = file.parent
     home = Path.home()
     text = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)

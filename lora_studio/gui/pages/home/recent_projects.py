@@ -1,4 +1,4 @@
-"""Looks at recent projects in a thread of its own: reading runs can take a while on a slow disk."""
+"""Scan recent projects in a thread: reading runs can be slow on a slow disk."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ class ProjectGlance:
 
     @property
     def name(self) -> str:
-        """The project's name as its file has it."""
+        """Return the project's name, from its file name."""
         return self.file.stem
 
     @property
     def unfinished(self) -> bool:
-        """Whether something is under way, rests or was cut off."""
+        """Return whether its run is running, paused or interrupted."""
         return self.state in ("running", "paused", "interrupted")
 
     @property
     def words(self) -> str:
-        """Where the project stands."""
+        """Return the state of the project for display."""
         if self.missing:
             return tr("Not found: it was moved or renamed, or its drive isn't connected")
         if not self.seen:
@@ -73,7 +73,9 @@ class ProjectGlance:
 
     @property
     def resumable(self) -> bool:
-        """Whether training can go on: from a checkpoint, or from a pause before the first one."""
+        """Return whether training can resume: from a checkpoint, or from a pause before the first
+        one.
+        """
         if self.state == "paused":
             return True
         if self.state != "interrupted" or not self.training:
@@ -82,7 +84,7 @@ class ProjectGlance:
 
 
 def glance(file: Path) -> ProjectGlance:
-    """Looks at one project; a run at work counts more than a later one."""
+    """Return the summary of one project; a running run takes precedence over a later one."""
     run = folder.latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
     if run is None:
@@ -96,23 +98,23 @@ def glance(file: Path) -> ProjectGlance:
 
 
 class ProjectScan(DetachedThread):
-    """Looks at several projects.
+    """Reads several projects.
 
     Signals:
-        looked(ProjectScan): all was looked at, and `seen` holds what was found.
+        scanned(ProjectScan): the scan is complete and `summaries` is filled.
     """
 
     looked = Signal(object)
 
     def __init__(self, files: list[Path]) -> None:
-        """`files` are project files, the latest first."""
+        """Create a scan of project files, the latest first."""
         super().__init__()
         self._files = files
         #: Unfinished projects first and missing ones last, else in the order given.
         self.seen: list[ProjectGlance] = []
 
     def run(self) -> None:
-        """Marks what is not there any more, and passes over what cannot be read."""
+        """Mark missing projects, and skip those that can't be read."""
         seen = []
         for file in self._files:
             if self.isInterruptionRequested():

@@ -1,1 +1,1 @@
-"""The LoRA step, and the library of adapters: looked into, weighted, combined."""
+"""The LoRA step, and the adapter library: inspect, weight, combine and reuse adapters."""

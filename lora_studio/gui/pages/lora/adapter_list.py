@@ -1,4 +1,4 @@
-"""Adapters with a weight each: added from a folder, weighted, taken out."""
+"""Editor of a list of adapters with a weight each."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LARGEST = 10.0
 
 
 class WeightEditor(QDoubleSpinBox):
-    """A number that the wheel changes only in focus, so that scrolling a page does not."""
+    """A spin box that ignores the wheel without focus, so that scrolling a page changes nothing."""
 
     def __init__(self, value: float, name: str) -> None:
-        """`name` is the adapter it belongs to."""
+        """Create the editor of a weight; `name` is the adapter, for accessibility."""
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
         # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
         # style sheet of the window makes the buttons as narrow as nothing instead.
@@ -36,7 +36,7 @@ class WeightEditor(QDoubleSpinBox):
         self.setValue(value)
 
     def wheelEvent(self, event: Any) -> None:
-        """Passed on to the page without focus."""
+        """Pass the wheel on to the page while the editor isn't focused."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:
@@ -44,10 +44,10 @@ class WeightEditor(QDoubleSpinBox):
 
 
 class AdapterList(Control):
-    """The adapters that are merged after the run's own, as texts `folder=weight`."""
+    """The adapters that are merged after the run's own, as strings `folder=weight`."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty, with a button to add one."""
+        """Create an empty list with a button that adds an adapter."""
         super().__init__(parent)
         self._value: tuple[str, ...] = ()
         self.add = button(tr("Add adapter…"), self.pick, icon="folder")
@@ -61,7 +61,7 @@ class AdapterList(Control):
         self.setLayout(layout)
 
     def show_value(self, value: Any) -> None:
-        """Shows a list of texts; what is none of it stands there as it is."""
+        """Show a list of strings; one that isn't `folder=weight` is shown unchanged."""
         texts = value if isinstance(value, (list, tuple)) else [value] if value else []
         self._value = tuple(str(text) for text in texts)
         while (item := self._rows.takeAt(0)) is not None:
@@ -71,7 +71,7 @@ class AdapterList(Control):
             self._rows.addWidget(self._row(place, text))
 
     def pick(self) -> None:
-        """Asks for the folder of an adapter."""
+        """Ask for the folder of an adapter."""
         dialog = QFileDialog(self.window(), tr("Choose an adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.take)
@@ -79,7 +79,7 @@ class AdapterList(Control):
         dialog.open()
 
     def take(self, folder: str) -> None:
-        """Adds an adapter with the weight 1."""
+        """Add an adapter with weight 1."""
         self._set((*self._value, f"{folder}=1"))
 
     def _row(self, place: int, text: str) -> QWidget:

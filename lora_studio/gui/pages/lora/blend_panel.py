@@ -1,4 +1,4 @@
-"""The adapters at work in a column, each with a slider for its weight."""
+"""The active adapters of a playground column, each with a slider for its weight."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class BlendPanel(QWidget):
     """One row for each adapter.
 
     Signals:
-        changed(adapters): a weight is another, or an adapter was taken out.
+        changed(adapters): a weight was changed or an adapter removed.
     """
 
     changed = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden until there are adapters."""
+        """Create the panel, hidden until there are adapters."""
         super().__init__(parent)
         self._adapters: tuple[WeightedAdapter, ...] = ()
         self.sliders: list[_Slider] = []
@@ -43,7 +43,7 @@ class BlendPanel(QWidget):
         self.hide()
 
     def show_adapters(self, adapters: Sequence[WeightedAdapter]) -> None:
-        """Other adapters or weights; rows stay where only weights differ."""
+        """Show adapters and weights; rows are rebuilt only if the adapters differ."""
         before, self._adapters = self._adapters, tuple(adapters)
         if [each.folder for each in before] != [each.folder for each in adapters]:
             self._build()
@@ -99,7 +99,7 @@ class BlendPanel(QWidget):
 
 
 class _Slider(QSlider):
-    """A slider that the wheel moves only in focus."""
+    """A slider that the wheel moves only while it is focused."""
 
     def __init__(self, name: str) -> None:
         super().__init__(Qt.Orientation.Horizontal)

@@ -1,4 +1,4 @@
-"""A drawing of one transformer block in which linear layers are switched on and off."""
+"""A drawing of one transformer block in which linear layers are toggled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ENDINGS = re.compile(r"_(proj|lin|linear)\Z")
 
 @dataclass(frozen=True)
 class Slot:
-    """A linear layer: its full name, its short name in the drawing, and where it stands."""
+    """A linear layer: its full name, its short title in the drawing, and its column."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class Slot:
 
 
 def slots(names: Sequence[str]) -> list[Slot]:
-    """Where each linear layer of a model stands in its block."""
+    """Return the position of each linear layer of a model in the drawing."""
     short = [_ENDINGS.sub("", name) for name in names]
     return [
         Slot(name, title if short.count(title) == 1 else name, _place(name))
@@ -51,7 +51,7 @@ def slots(names: Sequence[str]) -> list[Slot]:
 
 
 def meant_by(targets: Targets, target_names: Sequence[str], known: Sequence[Slot]) -> set[str]:
-    """Names of the layers that a choice of target modules adapts."""
+    """Return the names of the layers that a choice of target modules adapts."""
     match targets:
         case "names":
             return set(target_names)
@@ -64,16 +64,16 @@ def meant_by(targets: Targets, target_names: Sequence[str], known: Sequence[Slot
 
 
 class BlockDrawing(QWidget):
-    """From left to right: norm, attention, norm, MLP, with the two residual paths around.
+    """From left to right: norm, attention, norm, MLP, and the two residual paths around them.
 
     Signals:
-        toggled(names): the layers that are switched on now, in the model's order.
+        toggled(names): the enabled layers, in the model's order.
     """
 
     toggled = Signal(list)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """A block of the usual shape until `set_layers`."""
+        """Draw a Llama-shaped block until `set_layers` is called."""
         super().__init__(parent)
         self._slots: list[Slot] = []
         self.buttons: dict[str, QPushButton] = {}
@@ -86,7 +86,7 @@ class BlockDrawing(QWidget):
         self.set_layers(USUAL)
 
     def set_layers(self, names: Sequence[str]) -> None:
-        """The linear layers of the model's blocks."""
+        """Draw the linear layers of the model's blocks."""
         if [slot.name for slot in self._slots] == list(names):
             return
         on = self.chosen()
@@ -100,34 +100,34 @@ class BlockDrawing(QWidget):
         self._arrange()
 
     def layers(self) -> list[Slot]:
-        """The layers drawn."""
+        """Return the layers drawn."""
         return list(self._slots)
 
     def show_chosen(self, names: Iterable[str]) -> None:
-        """Switches the layers without telling anyone."""
+        """Toggle the layers without emitting `toggled`."""
         wanted = set(names)
         self._extra = wanted - set(self.buttons)
         for name, made in self.buttons.items():
             made.setChecked(name in wanted)
 
     def chosen(self) -> list[str]:
-        """Names of the layers that are switched on; those that the model lacks come last."""
+        """Return the names of the enabled layers; those that the model lacks come last."""
         on = [name for name, made in self.buttons.items() if made.isChecked()]
         return [*on, *sorted(self._extra)]
 
     # --- geometry -----------------------------------------------------------------------------
 
     def sizeHint(self) -> QSize:
-        """As high as the fullest column needs."""
+        """Return a size as high as the fullest column needs."""
         height = 2 * _RAIL + max(1, self._rows()) * _PITCH + (_PITCH if self._of("other") else 0)
         return QSize(620, height)
 
     def minimumSizeHint(self) -> QSize:
-        """Narrower than this the names would not fit."""
+        """Return the smallest size that has room for the names."""
         return QSize(520, self.sizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Puts the switches where they belong."""
+        """Place the buttons for the new size."""
         super().resizeEvent(event)
         self._arrange()
 
@@ -141,7 +141,7 @@ class BlockDrawing(QWidget):
         return _RAIL + self._rows() * _PITCH // 2
 
     def _arrange(self) -> None:
-        """Four columns of switches; what stands elsewhere in a row below."""
+        """Place the buttons in four columns, and those of no column in a row below."""
         free = self.width() - 2 * _END
         for index, place in enumerate(_COLUMNS):
             centre = _END + round(free * _CENTRES[index])
@@ -166,7 +166,7 @@ class BlockDrawing(QWidget):
     # --- painting -----------------------------------------------------------------------------
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Paths and operations; the switches paint themselves."""
+        """Paint paths and operations; the buttons paint themselves."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(body_font(Size.CAPTION))
@@ -200,7 +200,7 @@ class BlockDrawing(QWidget):
         painter.end()
 
     def _fan(self, painter: QPainter, place: Place, start: QPointF, end: QPointF) -> None:
-        """From a point through each switch of a column to a point."""
+        """Draw curves from a point through each button of a column to another point."""
         for slot in self._of(place):
             box = self.buttons[slot.name].geometry()
             y = float(box.center().y()) + 0.5
@@ -211,7 +211,7 @@ class BlockDrawing(QWidget):
             painter.drawPath(path)
 
     def _residual(self, painter: QPainter, start: QPointF, end: QPointF) -> None:
-        """Around a half of the block, along the upper edge."""
+        """Draw the path around half of the block, along the upper edge."""
         top = _RAIL / 2
         path = QPainterPath(start)
         path.lineTo(start.x(), top + 8)
@@ -233,7 +233,7 @@ class BlockDrawing(QWidget):
 
     @staticmethod
     def _round(painter: QPainter, centre: QPointF, words: str, half: int) -> None:
-        """A named operation on the path."""
+        """Draw a named operation on the path."""
         painter.save()
         box = QRectF(centre.x() - half, centre.y() - 9, 2 * half, 18)
         painter.setBrush(color("card"))

@@ -1,4 +1,4 @@
-"""Makes one adapter of several: which, how strongly, by which rule, under which name."""
+"""Panel that combines several adapters into one: weights, method, name."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _SPARSE = ("ties", "dare_linear", "dare_ties", "magnitude_prune")
 
 
 class CombinePanel(QWidget):
-    """Weights, rule and name of a combination.
+    """Weights, method and name of a combination.
 
     Signals:
-        combine_requested(command): make it.
-        cancel_requested: end the making.
+        combine_requested(command): combine the adapters.
+        cancel_requested: cancel the running combination.
     """
 
     combine_requested = Signal(object)
     cancel_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing is chosen yet; `folder` is where new adapters go."""
+        """Create the panel without adapters; `folder` is where new adapters are saved."""
         super().__init__(parent)
         self.folder = Path()
         self._adapters: tuple[WeightedAdapter, ...] = ()
@@ -89,7 +89,7 @@ class CombinePanel(QWidget):
         self.choose(())
 
     def choose(self, adapters: Sequence[AdapterFacts]) -> None:
-        """The adapters that are to become one; weights that were set stay."""
+        """Set the adapters to combine; weights already entered are kept."""
         known = {each.folder: each.weight for each in self._adapters}
         self._adapters = tuple(
             WeightedAdapter(folder=each.folder, weight=known.get(each.folder, 1.0))
@@ -107,7 +107,7 @@ class CombinePanel(QWidget):
         self._refresh()
 
     def set_running(self, running: bool, share: float | None = None) -> None:
-        """Whether the combination is being made."""
+        """Show or hide the progress of a combination; `share` is 0 to 1."""
         self._running = running
         self.progress.setVisible(running)
         self.cancel.setVisible(running)
@@ -116,7 +116,7 @@ class CombinePanel(QWidget):
             self.progress.show_progress(tr("Combining adapters"), share)
 
     def say(self, text: str) -> None:
-        """Why it could not be made."""
+        """Show why the combination isn't possible."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
 

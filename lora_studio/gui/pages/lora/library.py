@@ -1,4 +1,4 @@
-"""The adapter library: every adapter in run folders and elsewhere, looked into, combined, used."""
+"""The adapter library: opens its dialog on demand and passes its requests on."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class AdapterLibrary(QObject):
     merge_requested = Signal(str)
 
     def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
-        """Nothing is looked for before it is opened."""
+        """Create the library; nothing is listed before it is opened."""
         super().__init__(window)
         self._state, self._preferences, self._window = state, preferences, window
         self.link = OnDemandWorker(self)
         self.dialog: AdapterLibraryDialog | None = None
 
     def open(self) -> None:
-        """Shows the library, or brings it forward."""
+        """Open the dialog, or bring it to the front."""
         # Imported when it is needed: not every session combines adapters.
         from lora_studio.gui.pages.lora.library_dialog import AdapterLibraryDialog
 
@@ -57,7 +57,7 @@ class AdapterLibrary(QObject):
         self.dialog.open()
 
     def leave(self) -> None:
-        """The window closes."""
+        """Stop the worker: the window is closing."""
         self.link.leave()
 
     def _closed(self) -> None:

@@ -1,4 +1,4 @@
-"""The dialog of the adapter library: adapters found, looked into, combined."""
+"""The dialog of the adapter library: list, inspect and combine adapters."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AdapterLibraryDialog(Dialog):
     def __init__(
         self, state: ProjectState, preferences: Preferences, link: OnDemandWorker, parent: QWidget
     ) -> None:
-        """Looks at once, in the folders of projects and in those that were added."""
+        """Create the dialog and list the adapters of projects and added folders."""
         super().__init__(tr("Adapter library"), "", parent)
         self._state, self._preferences, self.link = state, preferences, link
         self.adapters: tuple[AdapterFacts, ...] = ()
@@ -146,7 +146,7 @@ class AdapterLibraryDialog(Dialog):
     # --- looking ------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Looks for adapters again."""
+        """List the adapters again."""
         projects = [file.parent for file in self._preferences.recent_projects()]
         if self._state.draft.folder is not None:
             projects = [self._state.draft.folder, *projects]
@@ -157,7 +157,7 @@ class AdapterLibraryDialog(Dialog):
         self.link.send(commands.ListAdapters(folders=wanted, model=self._model()))
 
     def pick(self) -> None:
-        """Asks for a folder to look in too, from now on."""
+        """Ask for another folder to list."""
         dialog = QFileDialog(self, tr("Choose a folder with adapters"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.take_folder)
@@ -165,14 +165,14 @@ class AdapterLibraryDialog(Dialog):
         dialog.open()
 
     def take_folder(self, folder: str) -> None:
-        """Looks in a folder too, from now on."""
+        """Add a folder to the adapter folders and list it."""
         if folder not in self._preferences.adapter_folders:
             self._preferences.adapter_folders.append(folder)
             self._preferences.save()
         self.look()
 
     def chosen(self) -> AdapterFacts | None:
-        """The adapter that is shown to the right."""
+        """Return the adapter whose details are shown."""
         row_ = self.table.currentRow()
         return self.adapters[row_] if 0 <= row_ < len(self.adapters) else None
 
@@ -197,7 +197,9 @@ class AdapterLibraryDialog(Dialog):
                 self.status.say(tell_problem(event.problem), "error")
 
     def _model(self) -> ModelSpec | None:
-        """The project's model where it is on this computer: nothing is downloaded for a look."""
+        """Return the project's model if it is complete on this computer: nothing is downloaded
+        here.
+        """
         spec, known = self._state.spec("model"), self._state.facts.model
         if not isinstance(spec, ModelSpec) or not spec.source:
             return None
@@ -319,7 +321,7 @@ class AdapterLibraryDialog(Dialog):
 
 
 class _List(QTableWidget):
-    """Leaves out what stands beside it anyway where names would have no room."""
+    """Hides columns that the details repeat while there isn't enough room for names."""
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -357,7 +359,7 @@ def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWid
 
 
 def _tip(facts: AdapterFacts, place: int) -> str:
-    """What there may be no room for in a cell."""
+    """Return the text that may not fit into a cell."""
     if facts.problem is not None:
         return tell(facts.problem.what)
     return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(place, facts.folder)

@@ -1,4 +1,4 @@
-"""How strongly an adapter changes each layer: one bar a layer, the modules of it in words."""
+"""A bar chart of how strongly an adapter changes each layer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _HEIGHT = 120
 
 
 class NormBars(QWidget):
-    """Bars from the first layer to the last; arrow keys and the mouse say what a bar stands for."""
+    """Bars from the first layer to the last; arrow keys and the mouse show a bar's values."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_layers`."""
+        """Create an empty chart."""
         super().__init__(parent)
         self._groups: list[tuple[str, list[tuple[str, float]]]] = []
         self._at = -1
@@ -33,7 +33,7 @@ class NormBars(QWidget):
         theme().changed.connect(self.update)
 
     def show_layers(self, layers: Sequence[LayerFacts]) -> None:
-        """Other layers; those whose norm is not known have no bar."""
+        """Show the layers whose norm is known."""
         found: dict[str, list[tuple[str, float]]] = {}
         for layer in layers:
             if layer.norm is not None and math.isfinite(layer.norm):
@@ -48,11 +48,11 @@ class NormBars(QWidget):
         self.update()
 
     def strengths(self) -> list[float]:
-        """Frobenius norm of each layer's update: √Σ of the squares of its modules."""
+        """Return the Frobenius norm of each layer's update: √Σ of the squares over its modules."""
         return [math.hypot(*(norm for _, norm in modules)) for _, modules in self._groups]
 
     def summary(self) -> str:
-        """What the picture shows, in one sentence."""
+        """Return one sentence that describes the chart."""
         strengths = self.strengths()
         if not strengths:
             return ""
@@ -62,7 +62,7 @@ class NormBars(QWidget):
         )
 
     def said(self, bar: int) -> str:
-        """A bar in words: its layer and the modules in it."""
+        """Return the text of a bar: its layer and the modules in it."""
         if not 0 <= bar < len(self._groups):
             return ""
         group, modules = self._groups[bar]
@@ -72,15 +72,15 @@ class NormBars(QWidget):
         ) + (f"\n{each}" if len(modules) > 1 else "")
 
     def sizeHint(self) -> QSize:
-        """Small."""
+        """Return a small size."""
         return QSize(280, Size.grown(_HEIGHT))
 
     def minimumSizeHint(self) -> QSize:
-        """Narrow."""
+        """Return a narrow size."""
         return QSize(120, Size.grown(_HEIGHT))
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Bars on a line, the first and the last layer named below it."""
+        """Paint the bars, and the numbers of the first and the last layer below them."""
         strengths = self.strengths()
         highest = max(strengths, default=0.0)
         if highest <= 0:
@@ -109,14 +109,14 @@ class NormBars(QWidget):
         painter.end()
 
     def event(self, event: QEvent) -> bool:
-        """Says under the mouse what a bar stands for."""
+        """Show the values of the bar under the mouse."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             QToolTip.showText(event.globalPos(), self.said(self._bar_at(event.pos().x())))
             return True
         return super().event(event)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right go from bar to bar."""
+        """Move from bar to bar with Left and Right."""
         step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
         if step is None or not self._groups:
             super().keyPressEvent(event)

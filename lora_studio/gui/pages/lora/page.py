@@ -1,4 +1,4 @@
-"""The LoRA step: the shape of the adapter, and what it costs."""
+"""The LoRA step: rank, alpha, dropout, target modules, and what they cost."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ _STEP: Step = "lora"
 
 
 class LoraPage(StepPage):
-    """The adapter is counted at once where the widths of the layers tell its size, else by the
-    inspector, whose latest count is shown meanwhile."""
+    """Counts the adapter's parameters.
+
+    The count is immediate if the layer widths are known. Otherwise the inspector counts, and its latest
+    count is shown meanwhile.
+    """
 
     step = "lora"
     title = "LoRA"
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Cards of ranks on top; strength to the left, layers to the right."""
+        """Create the page: rank presets on top, adapter settings on the left, layers on the right."""
         super().__init__(state, parent)
         self.presets = CardsControl(
             [CardOption(rank, tr(name), tr(use)) for rank, name, use in _RANKS]
@@ -119,11 +122,11 @@ class LoraPage(StepPage):
     # --- what the user does -------------------------------------------------------------------
 
     def _choose_rank(self, rank: int) -> None:
-        """Alpha keeps its ratio to the rank, in the same step of undo."""
+        """Set the rank; alpha keeps its ratio to it, in the same undo step."""
         self.state.change(tr("Rank {rank}").format(rank=rank), self._with_rank(rank))
 
     def _slide_rank(self, rank: int) -> None:
-        """As a card does; the whole way of the slider is one step of undo."""
+        """Set the rank while the slider moves; the whole movement is one undo step."""
         self.state.change(tr("Rank"), self._with_rank(rank), merges=True)
 
     def _with_rank(self, rank: int) -> list[Change]:
@@ -162,7 +165,7 @@ class LoraPage(StepPage):
         self._show_sentence()
 
     def _show_start(self) -> None:
-        """Where training goes on from an adapter, that one decides the shape: its values are shown."""
+        """Show and disable the settings that an adapter to start from determines."""
         spec = self.state.spec(_STEP)
         found: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
@@ -184,7 +187,9 @@ class LoraPage(StepPage):
             part.setEnabled(found is None)
 
     def _shown(self, field: str) -> object:
-        """What training will use: the adapter's own value where that decides."""
+        """Return the value that training uses: the starting adapter's where it determines the
+        field.
+        """
         if self._started is not None and field in starting_adapter.TAKEN:
             return getattr(self._started, field)
         return self.state.get(_STEP, field)
@@ -241,7 +246,7 @@ class LoraPage(StepPage):
         self.detail.setVisible(bool(self.detail.text()))
 
     def _memory(self) -> str:
-        """What training takes with this adapter, and whether that fits."""
+        """Return the memory that training with this adapter needs, and how much is free."""
         plan = memory_plan.of(self.state)
         if plan is None:
             return ""

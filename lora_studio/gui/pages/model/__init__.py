@@ -1,1 +1,1 @@
-"""The model step: models found, listed, downloaded; device and precision."""
+"""The model step: choose a base model, download it, set device and precision."""

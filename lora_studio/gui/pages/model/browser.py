@@ -1,4 +1,6 @@
-"""Where models come from, and those that are there: this computer, the cache, GGUF files, the hub."""
+"""Browse base models by source: this computer, the Hugging Face cache, Ollama and LM Studio, the
+Hub.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,12 @@ BUILTIN = ModelEntry(
 
 
 class ModelBrowser(QWidget):
-    """To the left where from, to the right a list with a bar for each model.
+    """The sources on the left, the models of the selected source on the right.
 
     Signals:
-        chosen(ModelEntry): the user wants to train on it.
-        sign_in_clicked, sign_out_clicked: about the token of the hub.
-        online_requested: offline mode is to end.
+        chosen(ModelEntry): use this model as the base model.
+        sign_in_clicked, sign_out_clicked: change the Hub token.
+        online_requested: turn off offline mode.
     """
 
     chosen = Signal(object)
@@ -79,7 +81,9 @@ class ModelBrowser(QWidget):
         settings: Callable[[], model_fit.FitSettings | None],
         parent: QWidget | None = None,
     ) -> None:
-        """`settings` says how training would go, None while no device is known."""
+        """Create the browser; `settings` returns what training would use, None while no device is
+        known.
+        """
         super().__init__(parent)
         self._finder, self._preferences, self._settings = finder, preferences, settings
         self._current = ""
@@ -126,12 +130,12 @@ class ModelBrowser(QWidget):
         self.setLayout(layout)
 
     def _fit_ways(self) -> None:
-        """As wide as the longest of them in this language and size of text."""
+        """Make the list as wide as its longest entry in this language and text size."""
         needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Spacing.S
         self.ways.setFixedWidth(max(Size.scaled(156), needed))
 
     def changeEvent(self, event: QEvent) -> None:
-        """Another size of text needs another width."""
+        """Adapt the width to another text size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
             self._fit_ways()
@@ -140,23 +144,23 @@ class ModelBrowser(QWidget):
 
     @property
     def way(self) -> str:
-        """ "here", "cache", "gguf" or "hub"."""
+        """Return the selected source: "here", "cache", "gguf" or "hub"."""
         item = self.ways.currentItem()
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else "here"
 
     def go(self, way: str) -> None:
-        """Shows the models of a way."""
+        """Select a source and show its models."""
         self.ways.setCurrentRow(list(_WAYS).index(way))
 
     def look_again(self) -> None:
-        """Looks anew: the hub where that is shown, else this computer."""
+        """List the models of the selected source again."""
         if self.way == "hub":
             self.filters.search()
         else:
             self._finder.look(self._preferences.model_folders)
 
     def way_changed(self) -> None:
-        """Shows what is known of the way; the hub is asked when somebody comes to it."""
+        """Show the models of the selected source; search the Hub the first time it is selected."""
         if self.way == "hub" and "hub" not in self._finder.found and not offline.is_on():
             self.filters.search()
         self.refresh()
@@ -169,7 +173,7 @@ class ModelBrowser(QWidget):
         dialog.open()
 
     def add_folder(self, folder: str) -> None:
-        """Looks for models in one more folder, from now on."""
+        """Add a folder to the model folders and list it."""
         self._preferences.add_model_folder(folder)
         self._finder.look(self._preferences.model_folders)
 
@@ -180,13 +184,13 @@ class ModelBrowser(QWidget):
     # --- what is shown ------------------------------------------------------------------------
 
     def show_current(self, source: str) -> None:
-        """Selects the project's model where it is listed."""
+        """Select the project's model in the list."""
         if source != self._current:
             self._current = source
             self.refresh()
 
     def show_account(self, found: events.AccountFound | None) -> None:
-        """Whose token is used; None while nobody asked."""
+        """Show the signed-in account; None while it is unknown."""
         has = found is not None and found.has_token
         self._account = found
         name = found.name if found else ""
@@ -194,7 +198,7 @@ class ModelBrowser(QWidget):
         self._show_buttons()
 
     def refresh(self) -> None:
-        """Shows the models of the chosen way: those that fit first."""
+        """Show the models of the selected source, those that fit first."""
         lines = self._lines()
         self.list.show_models(lines, self._current)
         self.filters.setVisible(self.way == "hub")

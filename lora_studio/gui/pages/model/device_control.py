@@ -1,4 +1,4 @@
-"""Where to train: one device of a list, or several GPUs by ticking them."""
+"""Editor of the training device: one from a list, or several GPUs by check boxes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lora_studio.gui.widgets.basics import FlowLayout, label
 
 
 class DeviceControl(Control):
-    """A list, and a tick box for each GPU where the machine has several."""
+    """A list of devices, and a check box for each GPU of a machine with several."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Knows only what is everywhere, until `show_devices`."""
+        """Offer the automatic choice and the CPU until `show_devices` is called."""
         super().__init__(parent)
         self.combo = ComboControl(choices_of(None))
         self.setFocusProxy(self.combo.box)
@@ -38,7 +38,7 @@ class DeviceControl(Control):
         self.show_devices(None)
 
     def show_devices(self, found: events.DevicesFound | None) -> None:
-        """Offers what this machine has; the value stays."""
+        """Offer the devices of this machine; the value doesn't change."""
         self.combo.set_choices(choices_of(found))
         for box in self.ticks.values():
             box.hide()
@@ -53,14 +53,14 @@ class DeviceControl(Control):
         self.show_value(self._value)
 
     def show_value(self, value: Any) -> None:
-        """Shows one device in the list as well, several by their ticks alone."""
+        """Show one device in the list and its check box, several by their check boxes only."""
         self._value = str(value)
         self._show_in_list()
         for name, box in self.ticks.items():
             box.setChecked(name in self._value.split(","))
 
     def _show_in_list(self) -> None:
-        """Several are no entry of the list: their number stands there instead."""
+        """Show the number of GPUs in place of an entry where there are several."""
         self.combo.show_value(self._value)
         if (count := self._value.count(",") + 1) > 1:
             self.combo.box.setPlaceholderText(tr("{count} GPUs").format(count=count))
@@ -70,7 +70,7 @@ class DeviceControl(Control):
         self.edited.emit(value)
 
     def _tick(self) -> None:
-        """One tick is a device like one chosen from the list; none leaves it to the program."""
+        """Store the checked GPUs; none checked means "auto"."""
         ticked = [name for name, box in self.ticks.items() if box.isChecked()]
         value = ",".join(ticked) or "auto"
         self._value = value
@@ -80,7 +80,7 @@ class DeviceControl(Control):
 
 
 def choices_of(found: events.DevicesFound | None) -> dict[str, str]:
-    """Automatic first, with the device it means; without an answer only what is everywhere."""
+    """Return titles by device name, "auto" first; only "auto" and "cpu" while devices are unknown."""
     if found is None or not found.devices:
         return {"auto": mark("Automatic"), "cpu": "CPU"}
     choices = {"auto": tr("Automatic ({title})").format(title=found.devices[0].title)}

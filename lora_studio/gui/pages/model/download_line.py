@@ -1,4 +1,4 @@
-"""The download of one model: offered with its size, followed byte by byte, cancelled, gone on with."""
+"""Offer, follow, cancel and resume the download of one model."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 
 
 class DownloadLine(QWidget):
-    """Hidden while there is nothing to fetch.
+    """A status, a progress bar and buttons; hidden while nothing has to be downloaded.
 
     Signals:
-        started, cancelled, sign_in_clicked, page_clicked, online_requested: what the user wants.
+        started, cancelled: start the download, or cancel it.
+        sign_in_clicked, page_clicked, online_requested: resolve what blocks the download.
     """
 
     started = Signal()
@@ -29,7 +30,7 @@ class DownloadLine(QWidget):
     online_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing is offered."""
+        """Create the line, hidden."""
         super().__init__(parent)
         self.start = button("", self.started.emit, icon="download")
         self.stop = button(tr("Cancel"), self.cancelled.emit)
@@ -50,11 +51,11 @@ class DownloadLine(QWidget):
 
     @property
     def going(self) -> bool:
-        """Whether a download is under way."""
+        """Return whether a download is running."""
         return self._going
 
     def offer(self, missing: int) -> None:
-        """So many bytes are still on the hub; 0 where all is here."""
+        """Offer to download `missing` bytes; 0 if the model is complete."""
         self._bytes = missing
         if not missing:
             self._broken = False
@@ -62,14 +63,14 @@ class DownloadLine(QWidget):
         self._show()
 
     def begin(self) -> None:
-        """The download was asked for."""
+        """Show that the download was started."""
         self._going, self._broken = True, False
         self.explain("", "")
         self.progress.show_progress(tr("Connecting to the Hub…"), None)
         self._show()
 
     def follow(self, event: events.Progress) -> None:
-        """How far it is."""
+        """Show the progress of the download."""
         share = event.done / event.total if event.total else None
         if event.total:
             status = tr("{done} of {total}").format(
@@ -80,7 +81,7 @@ class DownloadLine(QWidget):
         self.progress.show_progress(status, share, event.eta_s)
 
     def end(self, event: events.Ending) -> None:
-        """It is complete, was cancelled, or failed."""
+        """Show how the download ended: complete, canceled or failed."""
         self._going = False
         match event:
             case events.Done():
@@ -95,7 +96,7 @@ class DownloadLine(QWidget):
         self._show()
 
     def explain(self, code: str, text: str) -> None:
-        """Why there is no download, with the way out of that."""
+        """Show why the download isn't possible, with the action that resolves it."""
         self.said.say(text, "error" if code else "muted")
         self.said.setVisible(bool(text))
         self.sign_in.setVisible(code in ("model.gated", "model.token", "model.not_found"))

@@ -1,4 +1,4 @@
-"""Looks for models in one place after another, and keeps what was found until it is looked for anew."""
+"""List models source by source and cache the results until they are listed again."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Question = commands.ListModels | commands.SearchModels
 
 
 class ModelFinder(QObject):
-    """What is known of the models of every place.
+    """The known models of every source.
 
     Signals:
-        ask(command): a question for the inspector; its events come to `take`.
-        changed: something was found, failed or began.
+        ask(command): a question for the inspector; its events arrive in `on_event`.
+        changed: a listing started, arrived or failed.
     """
 
     ask = Signal(object)
     changed = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nothing was looked for yet."""
+        """Create an empty cache."""
         super().__init__(parent)
         self.found: dict[Place, tuple[ModelEntry, ...]] = {}
         self.problems: dict[Place, Problem] = {}
@@ -34,31 +34,31 @@ class ModelFinder(QObject):
         self._asked: dict[str, tuple[str, Place]] = {}  # kind -> id and place of the question
 
     def look(self, folders: Sequence[str]) -> None:
-        """Looks through this computer, the user's folders among it."""
+        """List the models on this computer, including those in `folders`."""
         self._folders = tuple(folders)
         self._waiting = list(LOCAL)
         self._asked.pop("list_models", None)  # a question that was dropped has no ending
         self._next()
 
     def search(self, command: commands.SearchModels) -> None:
-        """Asks the hub."""
+        """Search the Hub."""
         self.problems.pop("hub", None)
         self._put(command, "hub")
 
     def forget(self, place: Place) -> None:
-        """Drops what is known of a place; the answer to a question about it no longer counts."""
+        """Drop the models of a source and ignore the answer to a pending question about it."""
         self.found.pop(place, None)
         self.problems.pop(place, None)
         self._asked = {kind: asked for kind, asked in self._asked.items() if asked[1] != place}
         self.changed.emit()
 
     def is_looking(self, place: Place) -> bool:
-        """Whether an answer about a place is awaited."""
+        """Return whether an answer about a source is pending."""
         asked = {place for _, place in self._asked.values()}
         return place in asked or place in self._waiting
 
     def take(self, event: object) -> bool:
-        """Whether an event was about a question of this finder."""
+        """Handle an event; return whether it answers a question of this finder."""
         kind = next(
             (k for k, (id_, _) in self._asked.items() if id_ == getattr(event, "id", "")), ""
         )

@@ -1,4 +1,4 @@
-"""Whose token is used at the hub, and the dialog that changes it."""
+"""The Hub account whose token is used, and the dialog that changes it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lora_studio.gui.pages.model.token_dialog import TokenDialog
 
 
 class HubAccount(QObject):
-    """Asks the inspector; the token itself passes through here once, and is not kept.
+    """Queries the inspector for the account. The token passes through once and isn't stored here.
 
     Signals:
-        ask(command): a question for the inspector; its events come to `take`.
-        changed: `found` is another one.
-        failed(problem): nobody was signed in or out, and no dialog says so.
+        ask(command): a question for the inspector; its events arrive in `on_event`.
+        changed: `current` has changed.
+        failed(problem): signing in or out failed while no dialog is open.
     """
 
     ask = Signal(object)
@@ -24,7 +24,7 @@ class HubAccount(QObject):
     failed = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Nobody was asked yet."""
+        """Create the account, not yet queried."""
         super().__init__(parent)
         self.found: events.AccountFound | None = None
         #: Whether the last change was somebody signing in or out, not a first look.
@@ -34,17 +34,17 @@ class HubAccount(QObject):
         self._changes = False
 
     def look(self) -> None:
-        """Asks whose token there is; not while one is about to be another, which tells it as well."""
+        """Query the account, unless a sign-in or sign-out is pending, which reports it as well."""
         if self._asked and self._changes:
             return
         self._put(commands.InspectAccount(), changes=False)
 
     def sign_out(self) -> None:
-        """Forgets the token."""
+        """Delete the saved token."""
         self._put(commands.SignOut(), changes=True)
 
     def ask_for_token(self, parent: QWidget) -> None:
-        """Opens the dialog."""
+        """Open the sign-in dialog."""
         dialog = TokenDialog(parent)
         dialog.given.connect(
             lambda token: self._put(commands.SignIn(token=SecretStr(token)), changes=True)
@@ -54,7 +54,7 @@ class HubAccount(QObject):
         dialog.open()
 
     def take(self, event: object) -> bool:
-        """Whether an event was about the account."""
+        """Handle an event; return whether it is about the account."""
         if not self._asked or getattr(event, "id", "") != self._asked:
             return False
         match event:

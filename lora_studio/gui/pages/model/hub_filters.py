@@ -1,4 +1,4 @@
-"""What to look for on the hub: words, size, licence, order."""
+"""Search filters for the Hub: text, size, license, sort order."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _SORTS = {
 
 
 class HubFilters(QWidget):
-    """A line and three lists; every change searches anew, typing does so on Enter.
+    """A search field and three lists. Changing a list searches at once, typing on Enter.
 
     Signals:
-        searched(SearchModels): what is looked for now.
-        fitting_changed: whether only what fits is wanted.
+        searched(SearchModels): search with these filters.
+        fitting_changed: whether to show only models that fit was toggled.
     """
 
     searched = Signal(object)
     fitting_changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Any size and licence, the most used first."""
+        """Create filters for any size and license, most downloaded first."""
         super().__init__(parent)
         self.line = QLineEdit(placeholderText=tr("Name or organization"))
         self.line.setAccessibleName(tr("Search the Hub"))
@@ -74,7 +74,7 @@ class HubFilters(QWidget):
         self.fitting.toggled.connect(lambda _: self.fitting_changed.emit())
 
     def command(self) -> SearchModels:
-        """The search as it is set."""
+        """Return the search that the filters describe."""
         low, high, _ = _SIZES[self._values[self.size_of]]
         return SearchModels.model_validate(
             {
@@ -88,11 +88,11 @@ class HubFilters(QWidget):
         )
 
     def search(self) -> None:
-        """Searches with what is set."""
+        """Search with the current filters."""
         self.searched.emit(self.command())
 
     def focus_line(self) -> None:
-        """Puts the cursor where words are typed."""
+        """Focus the search field."""
         self.line.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _edited(self, control: ComboControl, value: str) -> None:

@@ -1,4 +1,6 @@
-"""A list of models: name, size, parameters and licence of each, and a bar of how it fits the device."""
+"""A list of models: name, size, parameters and license, and a bar that shows how each fits the
+device.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ _HELD = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
 
 
 def about(entry: ModelEntry, *, brief: bool = False) -> str:
-    """Size, parameters, licence and use in a line; why it is no base where it is none."""
+    """Return size, parameters, license and downloads in one line, or why the model isn't
+    supported.
+    """
     if entry.refusal:
         return tell(entry.refusal)
     parts = [
@@ -69,7 +73,7 @@ def _downloads(number: int, *, brief: bool) -> str:
 
 
 def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
-    """Whether it can be trained on here, in a word or two, with the role of its colour."""
+    """Return whether training with a model fits, in a word or two, and the color role for it."""
     if entry.refusal:
         return tr("not supported"), "muted"
     if entry.missing:
@@ -84,16 +88,16 @@ def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
 
 
 class ModelList(QListView):
-    """Arrow keys move, Enter or a click chooses; what cannot be a base is told why, and not chosen.
+    """Arrow keys move, Enter or a click selects. Models that aren't supported can't be selected.
 
     Signals:
-        chosen(ModelEntry): the user wants to train on it.
+        chosen(ModelEntry): use this model as the base model.
     """
 
     chosen = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty."""
+        """Create an empty list."""
         super().__init__(parent)
         self.lines = _Lines(self)
         self.setModel(self.lines)
@@ -108,14 +112,14 @@ class ModelList(QListView):
         theme.theme().changed.connect(self.viewport().update)
 
     def show_models(self, lines: Sequence[Line], current: str = "") -> None:
-        """Replaces all lines; the one whose source is `current` is selected."""
+        """Replace all entries and select the one whose source is `current`."""
         self.lines.replace(lines)
         place = next((i for i, (entry, _) in enumerate(lines) if entry.source == current), -1)
         index = self.lines.index(place) if place >= 0 else QModelIndex()
         self.setCurrentIndex(index)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Enter and Space choose."""
+        """Select the current model with Enter or Space."""
         keys = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
         if event.key() in keys and not event.modifiers():
             self._choose(self.currentIndex())
@@ -171,7 +175,7 @@ def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
 
 
 class _Delegate(QStyledItemDelegate):
-    """Two lines of words, and to the right the verdict above its bar."""
+    """Paint two lines of text, and the verdict above its bar on the right."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:
         return QSize(200, Size.BODY + Size.CAPTION + 28)

@@ -1,4 +1,4 @@
-"""The model step: which base model, what is known of it, and how it is held in memory."""
+"""The model step: base model, its details, precision and device."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _FACTS_WIDTH = 330
 
 
 class ModelPage(StepPage):
-    """Asks the inspector about the model and the adapter whenever either changes."""
+    """Inspects the model and the adapter whenever either changes."""
 
     step = "model"
     title = mark("Model")
@@ -67,7 +67,7 @@ class ModelPage(StepPage):
         preferences: Preferences | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        """Left where from, in the middle the models of there, right what is known of the chosen one."""
+        """Create the page: sources on the left, models in the middle, details on the right."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
         self.inquiry = DebouncedQuery(self._question, self)
@@ -169,7 +169,7 @@ class ModelPage(StepPage):
         )
 
     def sign_in(self) -> None:
-        """Opens the dialog that takes a token."""
+        """Open the dialog that asks for a token."""
         self.account.ask_for_token(self)
 
     def _open_page(self) -> None:
@@ -183,18 +183,18 @@ class ModelPage(StepPage):
             self.ask.emit(self._download)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """A folder or a GGUF file, anywhere on the page."""
+        """Accept a folder or a GGUF file anywhere on the page."""
         if dropped_path(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Takes it as the model."""
+        """Use the dropped folder or file as the model."""
         if (path := dropped_path(event)) is not None:
             event.acceptProposedAction()
             self.source.take(_model_of(path))
 
     def on_shown(self) -> None:
-        """The disk may have changed meanwhile."""
+        """Check the files again: they may have changed on disk."""
         self.state.check_again()
         self.inquiry.now()
         self._show_memory()  # the recipe may be another one
@@ -203,7 +203,7 @@ class ModelPage(StepPage):
             self.finder.look(self._preferences.model_folders)
 
     def online_changed(self) -> None:
-        """Offline mode was turned on or off: what failed for it may be asked again."""
+        """Repeat the queries that failed because of offline mode."""
         self.download.explain("", "")
         self.inquiry.forget()
         self.inquiry.soon()
@@ -213,8 +213,10 @@ class ModelPage(StepPage):
     # --- questions and answers ----------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
-        """Answers about models come through the project's facts; lists, downloads and the account
-        are this page's own."""
+        """Handle events of listings, downloads and the account.
+
+        Answers about the model itself arrive through the project's facts.
+        """
         self.inquiry.take(event)
         if self.finder.take(event) or self.account.take(event):
             return
@@ -238,12 +240,12 @@ class ModelPage(StepPage):
                 self.finder.look(self._preferences.model_folders)
 
     def _is_chosen(self, model: ModelSpec) -> bool:
-        """Whether the project is about this model still."""
+        """Return whether this is still the project's model."""
         chosen = self.state.spec("model")
         return isinstance(chosen, ModelSpec) and named_model(chosen) == model
 
     def _question(self) -> InspectModel | None:
-        """Facts rest on neither precision nor device: a change of those asks nothing."""
+        """Return the query for model details; they depend on neither precision nor device."""
         model = self.state.spec("model")
         wrong = checks.errors(checks.of_step(checks.check(self.state.draft), "model"))
         if not isinstance(model, ModelSpec) or wrong:
@@ -253,7 +255,7 @@ class ModelPage(StepPage):
         return InspectModel(model=named_model(model), lora=shape)
 
     def _settings(self) -> model_fit.FitSettings | None:
-        """How training would go with another model; None while no device is known."""
+        """Return the settings to estimate other models with, None while no device is known."""
         plan = memory_plan.settings(self.state)
         device = memory_plan.device(self.state)
         return plan or (model_fit.plain(device) if device else None)
@@ -287,7 +289,7 @@ class ModelPage(StepPage):
             self._show_memory()
 
     def _look_for_account(self) -> None:
-        """Nobody asks the hub before the user goes there."""
+        """Query the account the first time the Hub is shown, never before."""
         if self.browser.way == "hub" and self.account.found is None and not offline.is_on():
             self.account.look()
 
@@ -325,13 +327,13 @@ class ModelPage(StepPage):
         self._show_memory()
 
     def _added_template(self) -> str:
-        """The chat template that a model without one gets."""
+        """Return the title of the chat template that a model without one gets."""
         chosen = str(self.state.get("dataset", "chat_template"))
         about = self.state.about("dataset", "chat_template")
         return about.choices.get(chosen, "ChatML") if chosen != "model" else "ChatML"
 
     def _explain(self) -> None:
-        """The way out of what keeps the hub from telling of a model."""
+        """Show how to resolve a problem that keeps the Hub from returning model details."""
         problem = next(iter(self.state.problems("model", "source")), None)
         with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
         stands = problem is not None and self._kind() == "hub" and problem.code in with_help
@@ -400,5 +402,5 @@ def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
 
 
 def _model_of(path: Path) -> Path:
-    """A file of a model folder stands for the folder."""
+    """Return the model folder of a dropped file, or the path itself for a folder or GGUF file."""
     return path if path.is_dir() or path.suffix.lower() == ".gguf" else path.parent

@@ -1,4 +1,4 @@
-"""How the base weights are held: three cards, and the number format behind the first."""
+"""Editor of the base model's precision: three cards, and the data type behind the 16-bit card."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _CARDS = (
 
 
 class PrecisionControl(Control):
-    """One value of ModelSpec.precision."""
+    """Edits one value of ModelSpec.precision."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """The number format is offered where the first card is chosen."""
+        """Create the cards; the data type is shown only while the 16-bit card is selected."""
         super().__init__(parent)
         self._value: Any = "auto"
         self.cards = CardsControl(_CARDS)
@@ -51,7 +51,7 @@ class PrecisionControl(Control):
         self.formats.edited.connect(self._take)
 
     def show_value(self, value: Any) -> None:
-        """Shows a precision."""
+        """Show a precision."""
         self._value = value
         full = isinstance(value, str) and value in _FORMATS
         self.cards.show_value(_FULL if full else value)
@@ -59,14 +59,14 @@ class PrecisionControl(Control):
         self._format_row.setVisible(full)
 
     def show_memory(self, notes: Mapping[str, str]) -> None:
-        """What each precision takes, in words; a missing one shows nothing."""
+        """Show the memory that each precision needs; a missing entry shows nothing."""
         precise = self._value if self._value in ("fp16", "fp32") else "bf16"
         self.cards.set_note(_FULL, notes.get(precise, ""))
         for value in ("8bit", "4bit"):
             self.cards.set_note(value, notes.get(value, ""))
 
     def set_quantised_available(self, available: bool, why_not: str) -> None:
-        """Whether 8-bit and 4-bit can be chosen for this model."""
+        """Enable or disable 8-bit and 4-bit for this model."""
         for value in ("8bit", "4bit"):
             self.cards.set_available(value, available, why_not)
 

@@ -1,4 +1,4 @@
-"""Asks for a token of the hub: typed or pasted unseen, and passed on to the worker alone."""
+"""Dialog that asks for a Hub token, typed or pasted into a hidden field."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lora_studio.gui.widgets.dialog import Dialog
 
 
 def hub_address() -> str:
-    """Where the hub's pages are."""
+    """Return the base URL of the Hub's web pages, without a trailing slash."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 class TokenDialog(Dialog):
-    """One hidden line. It stays open until the hub has taken the token or the user gives up.
+    """Stays open until the Hub accepts the token or the user cancels.
 
     Signals:
-        given(str): a token to try.
+        token_entered(str): a token to try.
     """
 
     given = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Nothing is typed yet."""
+        """Create the dialog with an empty field."""
         super().__init__(
             tr("Sign in to Hugging Face"),
             tr(
@@ -57,7 +57,7 @@ class TokenDialog(Dialog):
         self.line.setFocus()
 
     def show_problem(self, problem: Problem) -> None:
-        """Why the hub did not take it; another may be tried."""
+        """Show why the Hub rejected the token and let the user try another one."""
         self._say(tell_problem(problem))
         self.sign_in.setEnabled(True)
         self.line.selectAll()

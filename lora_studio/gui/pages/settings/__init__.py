@@ -1,1 +1,1 @@
-"""Settings, the set-up of engines, updates of the program."""
+"""Settings, engine setup, and updates of the program."""

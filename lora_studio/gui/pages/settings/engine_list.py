@@ -1,4 +1,4 @@
-"""The engines that are installed, and what can be done with them, for Settings."""
+"""The installed engines and the actions on them, for Settings."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lora_studio.setup.engines import Engine
 
 
 class EngineActions(QWidget):
-    """Which engine is in use, a choice where there are several, and a button for every deed.
+    """The active engine, a choice where there are several, and a button for every action.
 
     Signals:
-        wanted(deed): "install", "repair", "update", "rollback", "move", "remove" or "show".
-        chosen(name): another engine is to be used.
+        action_requested(action): "install", "repair", "update", "rollback", "move", "remove" or "show".
+        chosen(name): activate another engine.
     """
 
     wanted = Signal(str)
     chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Shows what is installed now; `refresh` looks again."""
+        """Show what is installed now; `refresh` reads it again."""
         super().__init__(parent)
         self.state = label("", wrap=True)
         self.choice = ComboControl({})
@@ -53,7 +53,7 @@ class EngineActions(QWidget):
 
     @property
     def deeds(self) -> tuple[QPushButton, ...]:
-        """Every button, in the order they are shown in."""
+        """Return every button, in the order shown."""
         return (
             self.busy, self.install, self.update_, self.repair, self.rollback, self.move_,
             self.remove,
@@ -63,7 +63,7 @@ class EngineActions(QWidget):
         return button(text, lambda: self.wanted.emit(name))
 
     def refresh(self, *, running: bool = False) -> None:
-        """Shows what is installed now and what can be done with it."""
+        """Show what is installed now and which actions are possible."""
         found, current, before = engines.installed(), engines.current(), engines.before()
         self.state.setText(_state(current, found))
         self.choice.set_choices(_told_apart(found))
@@ -97,7 +97,7 @@ def _state(current: Engine | None, found: list[Engine]) -> str:
 
 
 def _told_apart(found: list[Engine]) -> dict[str, str]:
-    """What each is called, with the time it was made at where another is called the same."""
+    """Return a title for each engine by name, with its creation time where titles are equal."""
     texts = {one.name: engine_words(one) for one in found}
     often = Counter(texts.values())
     for one in found:
@@ -110,7 +110,7 @@ def _told_apart(found: list[Engine]) -> dict[str, str]:
 
 
 def engine_words(engine: Engine) -> str:
-    """An engine as a person knows it."""
+    """Return the title of an engine: GPU vendor and versions."""
     kind = {"cpu": tr("CPU"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
     return tr("{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}").format(
         kind=kind[engine.variant], version=engine.app_version, torch=engine.torch,

@@ -1,4 +1,4 @@
-"""What the window does with engines: offers a set-up, repairs, switches, moves, removes."""
+"""Engine actions of the window: set up, repair, switch, move, remove."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _Make = Callable[[StopFlag], Iterator[Event]]
 
 
 class EngineManager(QObject):
-    """Owned by the window; its dialog comes and goes, the work goes on.
+    """Owned by the window. Its dialog opens and closes while the work continues.
 
     Signals:
-        changed: something to show is different; `control.running` says whether work is under way.
-        clearing: engines are about to be deleted or moved, so nothing may be at work in them.
-        switched: workers are to be started anew.
+        changed: the state changed; `control.running` says whether work is running.
+        clearing: engines are about to be deleted or moved, so stop everything that uses them.
+        switched: restart the workers.
     """
 
     changed = Signal()
@@ -42,7 +42,7 @@ class EngineManager(QObject):
     switched = Signal()
 
     def __init__(self, messages: Messages, parent: QWidget) -> None:
-        """`parent` is the window, over which dialogs open."""
+        """Create the manager; dialogs open over `parent`, the window."""
         super().__init__(parent)
         self._messages = messages
         self._window = parent
@@ -55,18 +55,18 @@ class EngineManager(QObject):
 
     @property
     def dialog(self) -> EngineDialog | None:
-        """The dialog while it is open."""
+        """Return the dialog while it is open."""
         return self._dialog
 
     def offer(self) -> None:
-        """At the first start, and after an update of the program: opens where there is no engine."""
+        """Open the setup if no engine is usable: at the first start or after an update."""
         try:
             worker.engine_command()
         except ProblemError as error:
             self.solve(error.problems[0])
 
     def solve(self, problem: Problem) -> None:
-        """Opens what helps with a problem of the engine."""
+        """Open the dialog that resolves a problem of the engine."""
         modes: dict[str, Mode] = {"engine.version": "update", "engine.gone": "repair"}
         mode = modes.get(problem.code, "install")
         if mode != "install" and engines.current() is None:
@@ -74,12 +74,12 @@ class EngineManager(QObject):
         self.open(mode)
 
     def take_message(self, message: Toast) -> None:
-        """A job that finds no engine leads here."""
+        """Open the setup when a job reports that it has no engine."""
         if message.problem is not None and message.problem.code in ENGINE_PROBLEMS:
             self.solve(message.problem)
 
     def do(self, deed: str) -> None:
-        """Does what a button of Settings says."""
+        """Run the action of a button in Settings."""
         match deed:
             case "install" | "repair" | "update":
                 self.open(deed)
@@ -93,7 +93,7 @@ class EngineManager(QObject):
                 self._ask_remove()
 
     def open(self, mode: Mode) -> None:
-        """Opens the dialog, or brings it forward."""
+        """Open the dialog, or bring it to the front."""
         if self._dialog is None:
             self._dialog = EngineDialog(
                 self.control, _operations().Request(mode=mode), self._window
@@ -104,17 +104,17 @@ class EngineManager(QObject):
         self._dialog.activateWindow()
 
     def use(self, name: str) -> None:
-        """Uses another engine that is installed."""
+        """Activate another installed engine."""
         current = engines.current()
         if current is None or current.name != name:
             self._start(lambda stop: _operations().use(name, stop))
 
     def use_python(self, path: Path) -> None:
-        """Uses a Python of the user's."""
+        """Use the user's own Python as the engine."""
         self._start(lambda stop: _operations().use_python(path, stop))
 
     def leave(self) -> None:
-        """The window closes: cancels a set-up; what was downloaded is kept."""
+        """Cancel a setup because the window is closing; downloads are kept."""
         if self._dialog is not None:
             self._dialog.close()
         self.control.leave()
@@ -135,7 +135,7 @@ class EngineManager(QObject):
         dialog.open()
 
     def move_to(self, folder: str) -> None:
-        """Takes all engines along to another folder, with the dialog's progress."""
+        """Move all engines to another folder."""
         self.clearing.emit()
         self._start(lambda stop: _operations().move(Path(folder), stop))
 
@@ -184,7 +184,7 @@ class EngineManager(QObject):
 
 
 def _operations() -> ModuleType:
-    """What installs and removes. Imported when it is needed: that takes a fifteenth of the window's start."""
+    """Return the operations module, imported late: it costs a fifteenth of the window's start."""
     from lora_studio.setup import operations
 
     return operations

@@ -1,4 +1,4 @@
-"""Settings: the look, and what is installed where."""
+"""Settings: appearance, network, updates, engine, folders."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _WIDTH = 1520
 
 
 class SettingsPage(AppPage):
-    """Look, engine, devices and folders.
+    """Appearance, network, updates, engine and folders.
 
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
         text_size_chosen(percent): 100, 125 or 150.
-        offline_chosen(on): whether nothing but this computer is to be spoken to.
+        offline_chosen(on): turn offline mode on or off.
         language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
-        reload_requested: the language that was chosen is to be shown now.
+        reload_requested: rebuild the window in the chosen language.
     """
 
     name = "settings"
@@ -63,7 +63,7 @@ class SettingsPage(AppPage):
         preferences: Preferences | None = None,
         parent: QWidget | None = None,
     ) -> None:
-        """Shows what is known; devices follow when the inspector has found them."""
+        """Create the page; devices follow when the inspector has found them."""
         super().__init__(parent)
         self._state = state
         known = preferences or Preferences()
@@ -94,12 +94,12 @@ class SettingsPage(AppPage):
         self._fill_engine()
 
     def on_shown(self) -> None:
-        """Asks for the devices, unless they are known."""
+        """Request the devices unless they are known."""
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 
     def refresh_engine(self, *, running: bool) -> None:
-        """Another engine may be in use, or a set-up under way."""
+        """Show the engine again after a change or while a setup is running."""
         self.engine.refresh(running=running)
         self._fill_engine()
 
@@ -155,7 +155,7 @@ class SettingsPage(AppPage):
         return card
 
     def show_offline(self) -> None:
-        """Whether it is on, also where the environment said so."""
+        """Show whether offline mode is on, also if the environment sets it."""
         self.offline.setChecked(offline.is_on())
 
     def _language_edited(self, code: str) -> None:

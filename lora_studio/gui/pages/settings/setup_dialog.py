@@ -1,4 +1,4 @@
-"""The window's set-up of the engine: what was found, what it takes, and how far it is."""
+"""Dialog of the engine setup: what was detected, what it needs, and its progress."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ _VARIANTS = {
 
 
 class EngineDialog(Dialog):
-    """Plans at once, and sets up when that is wished. Closed while at work, it goes on.
+    """Plans at once and installs on request. Work continues if the dialog is closed.
 
     Signals:
-        python_chosen(path): an existing Python is to be used in place of a set-up.
+        python_chosen(path): use an existing Python instead of a setup.
     """
 
     python_chosen = Signal(object)
@@ -71,7 +71,7 @@ class EngineDialog(Dialog):
     def __init__(
         self, control: EngineControl, request: SetupRequest, parent: QWidget | None = None
     ) -> None:
-        """`control` does the work and may be at it already."""
+        """Create the dialog; `control` does the work and may be running already."""
         super().__init__(tr(_TITLES[request.mode]), tr(_TEXTS[request.mode]), parent)
         self.setModal(False)
         self.text.setMinimumWidth(_WIDTH)
@@ -137,7 +137,7 @@ class EngineDialog(Dialog):
             self._again(self._request)
 
     def _again(self, request: SetupRequest) -> None:
-        """Plans anew with other wishes."""
+        """Plan again with other options."""
         self._request = request
         self.control.prepare(request)
 
@@ -224,7 +224,7 @@ class EngineDialog(Dialog):
         self._make_room()
 
     def _make_room(self) -> None:
-        """Grows with what is shown; words that wrap are higher than Qt's hint of them."""
+        """Grow with the content; wrapped text is higher than Qt's size hint."""
         layout = self.layout()
         assert layout is not None
         layout.activate()
@@ -294,7 +294,7 @@ def _download(plan: SetupPlanned) -> str:
 
 
 def machine(found: Accelerator) -> str:
-    """What the engine will compute on, in words."""
+    """Return the hardware that the engine computes on, for display."""
     if found.variant == "cpu":
         text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(
             name=found.title

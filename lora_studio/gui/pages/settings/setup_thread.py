@@ -1,4 +1,4 @@
-"""A set-up of the engine in a thread of its own: started, followed, cancelled. No widgets."""
+"""Run an engine setup in a thread: start, follow, cancel. No widgets."""
 
 from __future__ import annotations
 
@@ -41,51 +41,51 @@ STAGES = {
 
 
 class SetupSteps(Protocol):
-    """A set-up: its plan, and what follows when that is wished."""
+    """A setup: its plan, and the installation that follows on request."""
 
     stop: StopFlag
 
     def prepare(self) -> Iterator[Event]:
-        """Down to `Planned`."""
+        """Yield events until `SetupPlanned`."""
 
     def carry_out(self) -> Iterator[Event]:
-        """Does it."""
+        """Yield the events of the installation."""
 
 
 class SetupThread(DetachedThread):
-    """Goes through the events of one piece of work.
+    """Iterates over the events of one piece of work.
 
     Signals:
-        told(event): each event, in order; the last one is its ending.
+        event_received(event): each event in order; the last one is its ending.
     """
 
     told = Signal(object)
 
     def __init__(self, work: Callable[[], Iterator[Event]], stop: StopFlag) -> None:
-        """`work` heeds `stop`."""
+        """Create the thread; `work` checks `stop`."""
         super().__init__()
         self._work = work
         self._stop = stop
 
     def run(self) -> None:
-        """Works to the end; every stream ends in an ending of its own."""
+        """Iterate to the end; every stream ends with an ending of its own."""
         for event in self._work():
             if not self.silent:
                 self.told.emit(event)
 
     def forget(self) -> None:
-        """Nobody listens any more: the work is cancelled, what came is kept."""
+        """Cancel the work and emit nothing more; downloads are kept."""
         self._stop.ask()
         super().forget()
 
 
 class EngineControl(QObject):
-    """What is known of the set-up under way; one at a time.
+    """The state of the setup; one runs at a time.
 
     Signals:
-        changed: something to show is different.
-        ended(ending): the work has ended; a plan alone counts too.
-        switched: another engine is in use from now on, or none.
+        changed: the state changed.
+        ended(ending): the work ended, planning included.
+        switched: another engine is active now, or none.
     """
 
     changed = Signal()
@@ -97,7 +97,7 @@ class EngineControl(QObject):
         parent: QObject | None = None,
         make: Callable[[SetupRequest, StopFlag], SetupSteps] | None = None,
     ) -> None:
-        """Nothing is under way; `make` gives the two steps of a set-up."""
+        """Create the control; `make` returns the steps of a setup."""
         super().__init__(parent)
         self._make = make or _set_up
         self._thread: SetupThread | None = None
@@ -115,30 +115,30 @@ class EngineControl(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether work is under way."""
+        """Return whether work is running."""
         return self._thread is not None
 
     @property
     def planned(self) -> bool:
-        """Whether there is a plan to carry out."""
+        """Return whether there is a plan to install."""
         return self.plan is not None and not self.running and self._set_up is not None
 
     @property
     def share(self) -> float | None:
-        """How far the stage is, from 0 to 1."""
+        """Return the progress of the stage, 0 to 1."""
         progress = self.progress
         return progress.done / progress.total if progress and progress.total else None
 
     @property
     def speed(self) -> float | None:
-        """Bytes each second while something is downloaded."""
+        """Return the download speed in bytes per second."""
         told = self.progress
         if told is None or told.unit != "B" or not told.eta_s or told.total is None:
             return None
         return (told.total - told.done) / told.eta_s
 
     def prepare(self, request: SetupRequest) -> None:
-        """Finds out what a set-up would take; nothing while other work is under way."""
+        """Plan a setup; ignored while other work is running."""
         if self.running:
             return
         work = self._begun(request)
@@ -146,7 +146,7 @@ class EngineControl(QObject):
             self._set_up = work
 
     def carry_out(self) -> None:
-        """Does what was planned."""
+        """Install what was planned."""
         work = self._set_up
         if work is not None:
             self._set_up = None
@@ -156,14 +156,14 @@ class EngineControl(QObject):
             self.start(work.carry_out, stop)
 
     def go_on(self, request: SetupRequest) -> None:
-        """Plans what the user has begun with once more and does it, without another question."""
+        """Plan again what the user has confirmed, and install it without asking."""
         if self.running:
             return
         work = self._begun(request)
         self.start(work.carry_out, work.stop)
 
     def _begun(self, request: SetupRequest) -> SetupSteps:
-        """A set-up that nothing is known of yet."""
+        """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
         return self._make(request, StopFlag())
@@ -171,7 +171,7 @@ class EngineControl(QObject):
     def start(
         self, work: Callable[[], Iterator[Event]], stop: StopFlag, *, switches: bool = True
     ) -> bool:
-        """Begins any piece of work; False while another is under way."""
+        """Start any piece of work; return False while another one is running."""
         if self.running:
             return False
         self._stop, self._switches, self.stopping = stop, switches, False
@@ -184,14 +184,14 @@ class EngineControl(QObject):
         return True
 
     def cancel(self) -> None:
-        """Ends the work soon; what was downloaded is kept."""
+        """Cancel the work soon; downloads are kept."""
         if self.running:
             self.stopping = True
             self._stop.ask()
             self.changed.emit()
 
     def leave(self) -> None:
-        """The window closes: what is under way ends soon, and nobody waits for it."""
+        """Cancel the work without waiting: the window is closing."""
         if (thread := self._thread) is not None:
             self._thread = None
             thread.forget()
@@ -226,7 +226,7 @@ class EngineControl(QObject):
 
 
 def _set_up(request: SetupRequest, stop: StopFlag) -> SetupSteps:
-    """The real one. Imported when it is needed: that takes a fifteenth of the window's start."""
+    """Return the real setup, imported late: it costs a fifteenth of the window's start."""
     from lora_studio.setup.operations import EngineSetup
 
     return EngineSetup(request, stop)

@@ -1,4 +1,4 @@
-"""Whether the program may ask for a newer version of itself, and where; off until it is allowed."""
+"""Card with the update settings: whether to check, and which URL."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lora_studio.gui.widgets.basics import Card, button, label, row
 
 
 class UpdateCard(Card):
-    """A box, an address, a button, and what came of it.
+    """A check box, a URL, a button, and the result of the check.
 
     Signals:
-        allowed(yes): whether to ask at each start.
-        address_chosen(address): where to ask.
-        look: ask now.
+        allowed(on): check at startup.
+        address_chosen(address): the URL to read.
+        check_requested: check now.
     """
 
     allowed = Signal(bool)
@@ -26,7 +26,7 @@ class UpdateCard(Card):
     def __init__(
         self, *, allowed: bool, address: str, default: str, parent: QWidget | None = None
     ) -> None:
-        """`default` is asked where the user names no `address`."""
+        """Create the card; `default` is read if the user enters no `address`."""
         super().__init__(tr("Updates"), parent)
         self.box = QCheckBox(tr("Check for updates at startup, at most once a day"))
         self.box.setChecked(allowed)
@@ -57,7 +57,7 @@ class UpdateCard(Card):
         )
 
     def tell(self, text: str, page: str) -> None:
-        """What came of a question; `page` is that of a newer version."""
+        """Show the result of a check; `page` is the URL of a newer release or ""."""
         self.note.setText(text)
         self.note.show()
         self._page = page

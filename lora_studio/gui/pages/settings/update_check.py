@@ -1,4 +1,4 @@
-"""Asks for a newer version of the program, where the user has allowed it, and tells of one."""
+"""Check for a newer version of the program, if the user allows it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INTERVAL = 86_400.0
 
 
 class _Asking(DetachedThread):
-    """One question.
+    """One check.
 
     Signals:
-        answered(release): a newer one, or None.
-        failed(problem): nobody knows.
+        answered(release): a newer release, or None.
+        failed(problem): the check failed.
     """
 
     answered = Signal(object)
@@ -36,7 +36,7 @@ class _Asking(DetachedThread):
         self._address = address
 
     def run(self) -> None:
-        """Asks; a window that has gone is told nothing."""
+        """Check once; emit nothing if the window is gone."""
         try:
             found = app_update.look(self._address)
             if not self.silent:
@@ -47,10 +47,10 @@ class _Asking(DetachedThread):
 
 
 class UpdateCheck(QObject):
-    """At the start, at most once a day, and when the user presses the button.
+    """Checks at startup, at most once a day, and on request.
 
     Signals:
-        told(text, page): what came of it, with the page of a newer version or "".
+        result_ready(text, page): the result, with the URL of a newer release or "".
     """
 
     told = Signal(str, str)
@@ -58,7 +58,7 @@ class UpdateCheck(QObject):
     def __init__(
         self, preferences: Preferences, messages: Messages, parent: QObject | None = None
     ) -> None:
-        """Nothing is asked before `at_start` or `look`."""
+        """Create the check; nothing is requested yet."""
         super().__init__(parent)
         self._preferences = preferences
         self._messages = messages
@@ -66,14 +66,14 @@ class UpdateCheck(QObject):
         self._aloud = False
 
     def at_start(self) -> None:
-        """Asks where that is allowed and has not been done today."""
+        """Check if it is allowed and due."""
         due = time.time() - self._preferences.updates_asked >= INTERVAL
         allowed = self._preferences.look_for_updates and not offline.is_on()
         if allowed and due and self.address:
             self._ask(aloud=False)
 
     def look(self) -> None:
-        """Asks now: the user has pressed the button, which allows this one question."""
+        """Check now: the user pressed the button, which allows this one request."""
         if not self.address:
             self.told.emit(tr("No update URL is set. Enter one above."), "")
         elif offline.is_on():
@@ -82,22 +82,22 @@ class UpdateCheck(QObject):
             self._ask(aloud=True)
 
     def allow(self, allowed: bool) -> None:
-        """The user's word on asking at the start."""
+        """Save whether to check at startup."""
         self._preferences.look_for_updates = allowed
         self._preferences.save()
 
     def choose(self, address: str) -> None:
-        """Where to ask."""
+        """Save the URL to check."""
         self._preferences.update_address = address.strip()
         self._preferences.save()
 
     @property
     def address(self) -> str:
-        """Where is asked, "" for nowhere."""
+        """Return the URL to check, "" for none."""
         return app_update.address(self._preferences.update_address)
 
     def leave(self) -> None:
-        """The window closes."""
+        """Drop a running check: the window is closing."""
         if self._asking is not None:
             self._asking.forget()
             self._asking = None
