@@ -45,10 +45,10 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     """Leads the page through its states and back."""
     page: Any = window.pages["model"]
     known = model_facts.model()
-    page.browser.go("cache")
+    page.browser.show_source("cache")
     QTest.qWait(300)
     yield "model-cache", window
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     QTest.qWait(1500)
     window.state.set_answer(
         known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
@@ -58,7 +58,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     _until(lambda: " of " in page.download.progress.doing.text())
     yield "model-downloading", window
     page.download.stop.click()
-    _until(lambda: not page.download.going)
+    _until(lambda: not page.download.is_running)
     window.state.set_answer(
         known.model_copy(update={"missing_bytes": 4_330_000_000, "gated": True})
     )
@@ -79,7 +79,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.browser.refresh()
     yield "model-offline", window
     del os.environ[offline.VARIABLE]
-    page.browser.go("here")
+    page.browser.show_source("here")
     page.online_changed()
     window.state.set_answer(known)
     viewer = docs_viewer.show("lora-update", window)

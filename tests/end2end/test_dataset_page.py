@@ -72,8 +72,8 @@ def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     wait(lambda: state.facts.dataset is not None and state.facts.dataset.complete)
     card = page.sources.cards[0]
     assert card.verdict.text().startswith("Question and answer, ")
-    assert "32 rows, 1 skipped" in card.holds.text()
-    assert page.footer.figures.text().startswith("32 rows read = 31 used + 1 skipped")
+    assert "32 rows  ·  1 skipped" in card.holds.text()
+    assert page.footer.totals.text().startswith("32 rows read: 31 used, 1 skipped")
 
     slot = card.panel.slots["question"]
     assert slot.preview.text() == "How long does a parcel take?"

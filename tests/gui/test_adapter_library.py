@@ -71,7 +71,7 @@ def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterLibraryDialog:
     library.open()
     dialog = library.dialog
     assert dialog is not None
-    qtbot.waitUntil(lambda: bool(dialog.norms.strengths()), timeout=WAIT)
+    qtbot.waitUntil(lambda: bool(dialog.norms.update_norms()), timeout=WAIT)
     return dialog
 
 
@@ -83,20 +83,20 @@ def test_adapters_are_listed_looked_into_and_made_one_of(
     state.open(plays)
     owner = AdapterLibrary(state, Preferences(), holder)
     usable: list[Any] = []
-    owner.found.connect(usable.append)
+    owner.adapters_listed.connect(usable.append)
     library = opened(owner, qtbot)
     cells = [library.table.item(0, place).text() for place in range(6)]  # type: ignore[union-attr]
     assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Compatible with the project's model."
     assert library.facts.facts()["Target modules"] == "q_proj, v_proj"
-    assert library.norms.strengths()[0] == 5.0  # √(3² + 4²)
-    assert library.strength.text() == "Strongest at layer 3 with 12.6."
+    assert library.norms.update_norms()[0] == 5.0  # √(3² + 4²)
+    assert library.strength.text() == "Largest update: layer 3, ‖ΔW‖ 12.6."
     library.table.setCurrentCell(2, 0)
     assert library.fit.text() == "It has no weights. Train it again."
-    assert not library.talk.isEnabled()
+    assert not library.chat.isEnabled()
     assert usable[-1] == tuple(each.folder for each in library.adapters[:2])
     _combine(library, plays, qtbot)
-    library.take_folder(str(tmp_path / "elsewhere"))  # from now on
+    library.add_folder(str(tmp_path / "elsewhere"))  # from now on
     assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
     library.accept()
     assert not owner.link.held  # its worker has gone
@@ -128,7 +128,7 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     window.open_project(plays)
     library = opened(window.library, qtbot)
     folder = library.adapters[0].folder
-    library.talk.click()
+    library.chat.click()
     assert library.result() == QDialog.DialogCode.Accepted
     assert window.page_name == "playground"
     speaker = window.playground.controller.conversation.speakers[1]

@@ -54,8 +54,8 @@ def test_the_plan_says_what_is_downloaded_how_much_and_where(
 ) -> None:
     facts = opened(Script()).facts.facts()
     assert facts["This computer"] == "NVIDIA RTX 4090, 24 GiB, driver 570.86, CUDA 12.8"
-    assert facts["Download"] == "3.2 GB (81 packages, 3 are there already)"
-    assert facts["Disk space"] == "9 GB needed, 80 GB free"
+    assert facts["Download"] == "3.2 GB (81 packages, 3 already installed)"
+    assert facts["Disk space"] == "9 GB required, 80 GB free"
     assert facts["Folder"] == "/data/engine"
 
 
@@ -235,8 +235,8 @@ def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
     window.settings.refresh_engine(running=False)
     box = window.settings.engine.choice.box
     texts = {box.itemData(row): box.itemText(row) for row in range(box.count())}
-    assert texts["cpu-1"].startswith("Made 2026-11-26 10:15: Processor,")
-    assert texts["cpu-2"].startswith("Made 2026-11-27 09:00: Processor,")
+    assert texts["cpu-1"].startswith("CPU, ")
+    assert texts["cpu-2"].endswith("(created 2026-11-27 09:00)")
     assert texts["cuda-1"].startswith("NVIDIA,")
 
 
@@ -301,7 +301,7 @@ def test_a_newer_version_is_asked_for_only_when_allowed_and_once_a_day(
     with qtbot.waitSignal(window.updates.told):
         window.updates.at_start()
     assert asked == ["http://127.0.0.1/latest"]
-    assert card.note.text() == "LoRA Studio 99.0 is there."
+    assert card.note.text() == "LoRA Studio 99.0 is available."
     assert not card.page.isHidden()
     window.updates.at_start()
     assert len(asked) == 1, "today it was asked already"

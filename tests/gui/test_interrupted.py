@@ -12,8 +12,8 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
-from lora_studio.gui.pages.home.interrupted import Interrupted
-from lora_studio.gui.pages.home.recent_projects import glance
+from lora_studio.gui.pages.home.interrupted import InterruptedRuns
+from lora_studio.gui.pages.home.recent_projects import summarize_project
 from lora_studio.gui.problems.messages import Messages, Toast
 from lora_studio.gui.window.main_window import Window
 from tests.gui.conftest import WAIT
@@ -43,9 +43,9 @@ def _told(*files: Path) -> list[Toast]:
     messages = Messages()
     messages.posted.connect(said.append)
     messages.connect_view()
-    interrupted = Interrupted(messages)
+    interrupted = InterruptedRuns(messages)
     for _ in range(2):  # a look each time that Home is shown
-        interrupted.take([glance(file) for file in files])
+        interrupted.report([summarize_project(file) for file in files])
     return said
 
 
@@ -55,7 +55,7 @@ def test_a_training_that_was_cut_off_is_told_once_with_the_reason(project_folder
     assert message.problem is not None
     assert message.text == "Training of support bot was interrupted at step 7 of 20."
     assert str(message.problem.remedy).startswith("Its process was killed")
-    assert message.problem.remedy.endswith("from the checkpoint at step 5.")
+    assert str(message.problem.remedy).endswith("from the checkpoint at step 5.")
 
 
 def test_what_cannot_be_resumed_is_not_told(project_folder: Path) -> None:

@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.system import offline
-from lora_studio.gui.pages.model.model_list import about, verdict
+from lora_studio.gui.pages.model.model_list import describe, fit_verdict
 from lora_studio.gui.pages.model.page import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problems.suggested_actions import suggest_action
@@ -97,8 +97,8 @@ def test_models_are_chosen_by_keyboard_and_what_is_no_base_is_not(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     found_here(worker)
-    page.browser.ways.setFocus()
-    qtbot.keyClick(page.browser.ways, Qt.Key.Key_Down)
+    page.browser.sources.setFocus()
+    qtbot.keyClick(page.browser.sources, Qt.Key.Key_Down)
     assert titles(page) == [
         "HuggingFaceTB/SmolLM2-360M-Instruct",
         "Qwen/Qwen3-4B",
@@ -121,7 +121,7 @@ def test_a_click_takes_the_blob_of_ollama_as_a_gguf_file(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     found_here(worker)
-    page.browser.go("gguf")
+    page.browser.show_source("gguf")
     models = page.browser.list
     place = models.visualRect(models.lines.index(0)).center()
     qtbot.mouseClick(models.viewport(), Qt.MouseButton.LeftButton, pos=place)
@@ -131,7 +131,7 @@ def test_a_click_takes_the_blob_of_ollama_as_a_gguf_file(
 
 def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Worker) -> None:
     found_here(worker)
-    page.browser.go("cache")
+    page.browser.show_source("cache")
     page.state.set_answer(model_facts.devices())
     lines = page.browser.list.lines
     role = Qt.ItemDataRole.AccessibleTextRole
@@ -146,7 +146,7 @@ def test_the_hub_is_searched_by_enter_with_what_fits_first(
     qtbot: QtBot, page: ModelPage, worker: Worker
 ) -> None:
     page.state.set_answer(model_facts.devices())
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     qtbot.keyClicks(page.browser.filters.line, "instruct")
     qtbot.keyClick(page.browser.filters.line, Qt.Key.Key_Return)
     assert worker.last("search_models").text == "instruct"
@@ -162,12 +162,12 @@ def test_the_hub_is_asked_nothing_before_the_user_goes_there(
     page: ModelPage, worker: Worker
 ) -> None:
     assert {question.kind for question in worker.asked} <= {"list_models", "inspect_model"}
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     assert {"search_models", "inspect_account"} <= {question.kind for question in worker.asked}
 
 
 def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: Worker) -> None:
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     filters = page.browser.filters
     for control, text in (
         (filters.size_of, "4 to 9 B"), (filters.licence, "apache-2.0"), (filters.sort, "Recently updated"),
@@ -183,25 +183,25 @@ def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: 
 def test_a_hub_that_cannot_be_reached_is_told_and_asked_again(
     page: ModelPage, worker: Worker
 ) -> None:
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     worker.fail("search_models", "model.offline", "The hub cannot be reached.")
-    assert page.browser.said.text() == "The hub cannot be reached. Do this."
+    assert page.browser.status.text() == "The hub cannot be reached. Do this."
     before = len(worker.asked)
-    page.browser.again.click()
+    page.browser.retry.click()
     assert len(worker.asked) == before + 1
     worker.answer("search_models", model_lists.hub())
-    assert page.browser.again.isHidden()
+    assert page.browser.retry.isHidden()
 
 
 def test_without_a_device_models_are_listed_without_a_verdict(
     page: ModelPage, worker: Worker
 ) -> None:
     found_here(worker)
-    page.browser.go("cache")
-    assert page.browser.said.text() == "3 models"
+    page.browser.show_source("cache")
+    assert page.browser.status.text() == "3 models"
     entry = model_lists.entry("a/b", 0)
-    assert verdict(entry, None) == ("", "muted")
-    assert "parameters" not in about(entry)
+    assert fit_verdict(entry, None) == ("", "muted")
+    assert "parameters" not in describe(entry)
 
 
 def test_a_download_is_followed_cancelled_and_gone_on_with(
@@ -221,7 +221,7 @@ def test_a_download_is_followed_cancelled_and_gone_on_with(
     assert worker.dropped == ["download_model"]
     worker.tell("download_model", ending=events.Cancelled())
     assert "What has arrived is kept" in line.said.text()
-    assert line.start.text() == "Go on with the download of 6.4 GB"
+    assert line.start.text() == "Resume download (6.4 GB)"
     line.start.click()
     worker.answer("download_model")
     page.state.set_answer(model_facts.model())
@@ -248,12 +248,12 @@ def test_a_gated_model_asks_for_a_token_which_the_page_does_not_keep(
     assert SECRET not in repr(worker.asked)
     assert SECRET not in json.dumps([question.model_dump(mode="json") for question in worker.asked])
     worker.fail("sign_in", "model.token", "The hub does not take this token.")
-    assert "does not take this token" in dialog.said.text()
+    assert "does not take this token" in dialog.status.text()
     qtbot.keyClicks(dialog.line, SECRET)
     dialog.sign_in.click()
     worker.answer("sign_in", events.AccountFound(name="pim", has_token=True))
     assert page.account.dialog is None
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     assert page.browser.account.text() == "Signed in as pim"
     page.state.save()
     kept = [file for file in tmp_path.rglob("*") if file.is_file()]
@@ -269,7 +269,7 @@ def test_a_sign_out_that_fails_is_told_and_may_be_tried_again(
     said: list[str] = []
     state.messages.posted.connect(lambda message: said.append(message.text))
     state.messages.connect_view()
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     worker.answer("inspect_account", events.AccountFound(name="pim", has_token=True))
     page.browser.sign_out.click()
     worker.fail("sign_out", "model.token", "The token cannot be deleted.")
@@ -283,10 +283,10 @@ def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
     monkeypatch.setenv(offline.VARIABLE, "1")
     worker = Worker(page)
     page.on_shown()
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     kinds = {question.kind for question in worker.asked}
     assert not kinds & {"search_models", "inspect_account"}
-    assert "Offline mode is on" in page.browser.said.text()
+    assert "Offline mode is on" in page.browser.status.text()
     with qtbot.waitSignal(page.online_requested):
         page.browser.online.click()
     monkeypatch.delenv(offline.VARIABLE)
@@ -297,12 +297,12 @@ def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
 def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
     page: ModelPage, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     late = worker.last("search_models")
-    assert page.browser.said.text() == "Checking the token…"
+    assert page.browser.status.text() == "Checking the token…"
     monkeypatch.setenv(offline.VARIABLE, "1")
     page.online_changed()
-    assert "Offline mode is on" in page.browser.said.text()
+    assert "Offline mode is on" in page.browser.status.text()
     assert not page.browser.filters.isEnabled()
     page.on_event(model_lists.hub().model_copy(update={"id": late.id}))
     assert titles(page) == [], "the answer comes too late"
@@ -314,12 +314,12 @@ def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
 
 
 def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker: Worker) -> None:
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     worker.answer("search_models", model_lists.hub())
     page.browser.filters.fitting.click()
-    assert "as soon as the device is known" in page.browser.said.text()
+    assert "as soon as the device is known" in page.browser.status.text()
     page.state.set_answer(model_facts.devices(1))
-    assert page.browser.said.text() == "None of the 5 models found fits this device."
+    assert page.browser.status.text() == "None of the 5 models found fits this device."
 
 
 def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
@@ -333,20 +333,20 @@ def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
     page.state.set_answer(model_facts.model(missing_bytes=1000, gated=True))
     page.state.report("inspect_model", [])
     assert not page.download.sign_in.isVisible()
-    assert page.download.said.text() == ""
+    assert page.download.status.text() == ""
 
 
 def test_whose_token_there_is_may_be_told_after_a_model_turned_out_to_be_gated(
     page: ModelPage, worker: Worker
 ) -> None:
-    page.browser.go("hub")
+    page.browser.show_source("hub")
     page.state.set("model", "source", "org/gated")
     where = Where(step="model", field="source")
     gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
     page.state.report("inspect_model", [gated])
     worker.answer("inspect_account", events.AccountFound(name="", has_token=False))
     assert page.download.sign_in.isVisible()
-    assert page.download.said.text() == "It is gated. Sign in."
+    assert page.download.status.text() == "It is gated. Sign in."
 
 
 def test_folders_with_models_are_added_and_taken_out(page: ModelPage, worker: Worker) -> None:

@@ -230,7 +230,7 @@ def test_a_download_that_fails_says_so_of_its_own_model_only(asked: Asked, qtbot
     )
     asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**6))
     asked.tell(question, events.Failed(problem=GATED))
-    assert page.download.said.text() == ""
+    assert page.download.status.text() == ""
     assert not page.download.page.isVisibleTo(page)
     assert "It is gated." in asked.window.message_bar.text
 
@@ -274,12 +274,12 @@ def test_no_worker_is_at_work_in_an_engine_that_is_taken_away(asked: Asked) -> N
 def test_a_look_at_the_account_does_not_swallow_that_somebody_signed_in(asked: Asked) -> None:
     page: Any = asked.window.pages["model"]
     page.sign_in()
-    page.account.dialog.given.emit("hf_x")
+    page.account.dialog.token_entered.emit("hf_x")
     page.account.dialog.reject()
-    page.browser.go("hub")  # the first look at the account
+    page.browser.show_source("hub")  # the first look at the account
     asked.answer(latest(asked, "sign_in"), events.AccountFound(name="pim", has_token=True))
-    assert page.account.found.name == "pim"
-    assert page.account.has_changed_hands
+    assert page.account.current.name == "pim"
+    assert page.account.was_changed_by_user
 
 
 # --- the playground -------------------------------------------------------------------------------

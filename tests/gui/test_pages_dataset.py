@@ -149,8 +149,8 @@ def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> Non
     played.wait_for(InspectDataset)
     assert card.verdict.text() == "Reading…"
     played.read(sources=(model_facts.source(str(played.state.draft.folder) + "/rows.jsonl"),))
-    assert card.verdict.text() == "Alpaca, sure: 105 of 105 rows have instruction and output."
-    assert card.holds.text() == "JSON lines, UTF-8  ·  105 rows, 5 skipped"
+    assert card.verdict.text() == "Alpaca (high confidence): 105 of 105 rows have instruction and output"
+    assert card.holds.text() == "JSON lines, UTF-8  ·  105 rows  ·  5 skipped"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_weight_is_kept_and_changes_the_rows_of_an_epoch(played: Played) -> No
     card.weight.setText("2")
     card.weight.entered.emit()
     assert played.state.get("dataset", "sources") == [{"path": "rows.jsonl", "weight": 2.0}]
-    assert "190 to train on" in played.page.footer.figures.text()
+    assert "190 to train on" in played.page.footer.totals.text()
     card.weight.setText("0")
     card.weight.entered.emit()
     assert card.weight.text() == "2", "a weight of nothing is no weight"
@@ -294,7 +294,7 @@ def test_rows_are_shown_before_all_of_them_are_read(played: Played) -> None:
     played.answer(question, first, ending=False)
     assert played.page.rows.table.rows.rowCount() == 2
     assert not played.of(ReadRows)
-    assert "so far" in played.page.footer.figures.text()
+    assert "so far" in played.page.footer.totals.text()
     played.answer(question, model_facts.dataset())
     assert played.page.rows.table.rows.rowCount() == 105
 
@@ -337,7 +337,7 @@ def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played:
     played.answer(first, late)
     assert page.rows.table.rows.rowCount() == 1
     assert page.rows.count.text() == "1 row"
-    assert page.rows.detail.chat.fault.text() == "Left out: not valid JSON"
+    assert page.rows.detail.chat.fault.text() == "Skipped: not valid JSON"
     page.rows.clear.click()
     third = played.wait_for(ReadRows, 3)
     assert isinstance(third, ReadRows)
@@ -541,11 +541,11 @@ def _press(page: DatasetPage, name: str) -> None:
 def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> None:
     played.read()
     footer = played.page.footer
-    assert footer.figures.text() == (
-        "105 rows read = 100 used + 5 skipped  ·  95 to train on, 5 to validate on"
+    assert footer.totals.text() == (
+        "105 rows read: 100 used, 5 skipped  ·  95 to train on, 5 to validate on"
     )
     played.state.set_answer(model_facts.lengths())
-    assert "14.9 K tokens per epoch" in footer.figures.text()
+    assert "14.9 K tokens per epoch" in footer.totals.text()
     assert footer.texts() == [
         "4 rows skipped: the answer is empty", "1 row skipped: not valid JSON",
     ]  # fmt: skip
@@ -554,7 +554,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     assert isinstance(question, ReadRows)
     assert question.reason == "not valid JSON"
     played.state.set("dataset", "validation_count", 20)
-    assert "80 to train on, 20 to validate on" in footer.figures.text()
+    assert "80 to train on, 20 to validate on" in footer.totals.text()
 
 
 def test_reading_shows_how_far_it_is_and_can_be_given_up_and_taken_up(played: Played) -> None:

@@ -105,12 +105,12 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
     facts = page.facts.facts()
     assert facts["Parameters"] == "3.2 B"
     assert facts["Context length"] == "131,072 tokens"
-    assert facts["Layers"] == "28, each 3,072 wide"
+    assert facts["Layers"] == "28 (hidden size 3,072)"
     assert facts["License"] == "not specified"
-    assert facts["Chat template"] == "none: ChatML will be added"
+    assert facts["Chat template"] == "none (ChatML will be used)"
     assert "Quantization" not in facts
     opened.set("dataset", "chat_template", "gemma")
-    assert page.facts.facts()["Chat template"] == "none: Gemma will be added"
+    assert page.facts.facts()["Chat template"] == "none (Gemma will be used)"
     assert page.note.isHidden()
 
 
@@ -194,7 +194,7 @@ def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     assert opened.get("model", "device") == "cuda:1"
     first.click()
     assert opened.get("model", "device") == "cuda:0,cuda:1"
-    assert page.device.combo.box.placeholderText() == "2 together"
+    assert page.device.combo.box.placeholderText() == "2 GPUs"
     opened.set("model", "device", "cuda:1")
     assert (first.isChecked(), other.isChecked()) == (False, True)
     assert page.device.combo.box.currentData() == "cuda:1"
@@ -267,7 +267,7 @@ def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -
     shown(qtbot, page)
     assert page.sentence.text() == "Select a model to see the number of trainable parameters."
     opened.set_answer(model_facts.model())
-    expected = "16.8 M of 3.2 B parameters train (0.52 %), 67 MB on disk"
+    expected = "16.8 M of 3.2 B parameters are trainable (0.52 %), 67 MB on disk"
     assert page.sentence.text() == expected
     opened.set("lora", "rank", 8)
     assert page.sentence.property("role") == "muted", "the count is of before"
@@ -360,7 +360,7 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     assert page.drawing.chosen() == ["q_proj"]
     assert page.rank.line.line.text() == "8"
     assert page.alpha.line.line.text() == "12"
-    assert page.editors["alpha"].help.text().startswith("Now 1.5 × rank.")
+    assert page.editors["alpha"].help.text().startswith("Currently 1.5 × rank.")
     opened.set("lora", "rank", 40)  # as an older project may have it
     assert page.rank.line.line.text() == "8"
     opened.undo.undo()

@@ -256,15 +256,15 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
     window.show_page("home")
-    assert len(window.home._seen) == 2, "listed before their runs are looked at"
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
-    assert [seen.name for seen in window.home._seen] == ["support bot", "later"]
-    assert window.home._seen[0].words == "Interrupted, step 7 of 20"
+    assert len(window.home._summaries) == 2, "listed before their runs are read"
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    assert [seen.name for seen in window.home._summaries] == ["support bot", "later"]
+    assert window.home._summaries[0].status_text == "Interrupted, step 7 of 20"
     unfinished = [made.text() for made in window.home._unfinished.findChildren(QLabel)]
     assert "support bot" in unfinished
     assert "later" not in unfinished
-    assert window.home._seen[0].resumable
-    assert window.home._seen[1].words == "No runs yet"
+    assert window.home._summaries[0].resumable
+    assert window.home._summaries[1].words == "No runs yet"
 
 
 def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_one(
@@ -272,13 +272,13 @@ def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_on
 ) -> None:
     early = ProjectScan([])
     window.home._scan = early
-    early.looked.connect(window.home._take)
+    early.scanned.connect(window.home._on_scanned)
     early.start()
     assert early.wait(WAIT)  # it has told, and nobody has heard it yet
     window.open_project(project_folder)
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
-    assert [seen.name for seen in window.home._seen] == ["support bot"]
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    assert [seen.name for seen in window.home._summaries] == ["support bot"]
 
 
 def test_memory_that_ran_out_is_told_while_training_goes_on(
@@ -310,8 +310,8 @@ def test_a_paused_training_is_resumed_from_home(
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.state() == "paused"
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
-    assert window.home._seen[0].words.startswith("Paused, step ")
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    assert window.home._summaries[0].words.startswith("Paused, step ")
     (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
@@ -333,12 +333,12 @@ def test_a_recent_project_that_was_moved_is_marked_and_found_again(
     window.state.create(tmp_path / "later", "later")
     moved = project_folder.rename(tmp_path / "elsewhere")
     window.show_page("home")
-    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
-    assert [(seen.name, seen.missing) for seen in window.home._seen] == [
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._summaries), timeout=WAIT)
+    assert [(seen.name, seen.missing) for seen in window.home._summaries] == [
         ("later", False),
         ("support bot", True),
     ]
-    assert "Not found" in window.home._seen[1].words
+    assert "Not found" in window.home._summaries[1].words
     (locate,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Locate…"]
     locate.click()
     (dialog,) = window.findChildren(QFileDialog)

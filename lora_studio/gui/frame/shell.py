@@ -28,7 +28,7 @@ from lora_studio.gui.jobs.inspector import Inspector
 from lora_studio.gui.jobs.launcher import JobLauncher
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.home.interrupted import Interrupted
+from lora_studio.gui.pages.home.interrupted import InterruptedRuns
 from lora_studio.gui.pages.home.page import HomePage
 from lora_studio.gui.pages.lora.library import AdapterLibrary
 from lora_studio.gui.pages.page import AppPage, StepPage
@@ -70,7 +70,7 @@ class Shell(QMainWindow):
         self.engine = EngineManager(self.messages, self)
         self.updates = UpdateCheck(preferences, self.messages, self)
         self.library = AdapterLibrary(self.state, self.preferences, self)
-        self.interrupted = Interrupted(self.messages, self)
+        self.interrupted = InterruptedRuns(self.messages, self)
         self.home = HomePage()
         self.lazy_pages = LazyPages(self.state, preferences, self.queue, make_pages, self)
         self.lazy_pages.created.connect(self._add_pages)

@@ -72,7 +72,7 @@ def _wire_project(window: Window) -> None:
     home.sample_clicked.connect(window.projects.open_sample)
     home.project_clicked.connect(window.open_project)
     home.resume_clicked.connect(window.open_and_resume)
-    home.looked.connect(window.interrupted.take)
+    home.scanned.connect(window.interrupted.report)
     home.forget_clicked.connect(window.forget_project)
     home.locate_clicked.connect(window.projects.locate)
 
@@ -125,7 +125,7 @@ def _wire_library(window: Window) -> None:
         window.show_field("lora", "start_from")
 
     window.playground.library_requested.connect(library.open)
-    library.found.connect(window.playground.set_library)
+    library.adapters_listed.connect(window.playground.set_library)
     for part in (library, window.runs):
         part.chat_requested.connect(lambda folder: _open_chat(window, speakers.adapter(folder)))
     library.training_requested.connect(start)

@@ -46,7 +46,7 @@ class FindingsView(Control):
         super().__init__(parent)
         self._titles, self._in_words = about.choices, in_words
         self._fixes: tuple[str, ...] = ()
-        self._found: events.DatasetLinted | None = None
+        self._linted: events.DatasetLinted | None = None
         self._note = ""
         self._buttons: dict[str, QWidget] = {}  # by repair
         self._area = QScrollArea(widgetResizable=True)
@@ -66,16 +66,16 @@ class FindingsView(Control):
             self._fixes = fixes
             self._fill()
 
-    def show_findings(self, found: events.DatasetLinted | None, note: str = "") -> None:
+    def show_findings(self, linted: events.DatasetLinted | None, note: str = "") -> None:
         """Show the findings; `note` says why there are none yet."""
-        if (found, note) != (self._found, self._note):
-            self._found, self._note = found, note
+        if (linted, note) != (self._linted, self._note):
+            self._linted, self._note = linted, note
             self._fill()
 
     def open_count(self) -> int:
         """Return the number of findings that aren't fixed, without hints."""
-        found = self._found.findings if self._found else ()
-        return sum(not self._is_fixed(item) and item.severity != "hint" for item in found)
+        findings = self._linted.findings if self._linted else ()
+        return sum(not self._is_fixed(item) and item.severity != "hint" for item in findings)
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -86,80 +86,80 @@ class FindingsView(Control):
         rows = QVBoxLayout(inner)
         rows.setContentsMargins(0, 0, Spacing.S, 0)
         rows.setSpacing(0)
-        found = self._found.findings if self._found else ()
-        if text := self._heading(found):
+        findings = self._linted.findings if self._linted else ()
+        if text := self._heading(findings):
             rows.addWidget(label(text, "muted", wrap=True))
             rows.addSpacing(Spacing.S)
-        for finding in found:
+        for finding in findings:
             rows.addWidget(line())
             rows.addWidget(self._row(finding))
         for fix in self._fixes:
-            if all(finding.fix != fix for finding in found):
+            if all(finding.fix != fix for finding in findings):
                 rows.addWidget(line())
                 rows.addWidget(self._repair(fix))
         rows.addStretch(1)
         self._area.setWidget(inner)
 
-    def _heading(self, found: Sequence[Finding]) -> str:
+    def _heading(self, findings: Sequence[Finding]) -> str:
         if self._note:
             return self._note
-        if self._found is None:
+        if self._linted is None:
             return tr("Data problems appear here once all rows are read.")
-        if not found:
+        if not findings:
             return tr_n(
                 "{n} row checked. No problems found.",
                 "{n} rows checked. No problems found.",
-                self._found.rows,
+                self._linted.rows,
             )
         return tr_n(
             "{n} row checked. Fixes are saved in the project; your files don't change.",
             "{n} rows checked. Fixes are saved in the project; your files don't change.",
-            self._found.rows,
+            self._linted.rows,
         )
 
     def _row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
         name, role = _FIXED if fixed else _SIGNS[finding.severity]
         title = f"{tell(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
-        said = column(
+        texts = column(
             label(title, "label", wrap=True),
             label(tell(finding.what), "muted", wrap=True),
             spacing=2,
         )
-        acts = [self._show_rows(finding)] if finding.rows else []
+        buttons = [self._show_rows(finding)] if finding.rows else []
         if finding.fix is not None:
-            acts.append(self._fix_button(finding.fix, fixed, tell(finding.title)))
+            buttons.append(self._fix_button(finding.fix, fixed, tell(finding.title)))
         elif finding.change is not None:
-            acts.append(self._change_button(*finding.change))
+            buttons.append(self._change_button(*finding.change))
         if fixed:
-            said.addWidget(
+            texts.addWidget(
                 label(tr("Fixed: {fix}").format(fix=self._titles.get(finding.fix or "", "")), "ok")
             )
-        return _line_of(name, role, said, acts)
+        return _finding_row(name, role, texts, buttons)
 
     def _repair(self, fix: str) -> QWidget:
-        said = column(
+        texts = column(
             label(self._titles.get(fix, fix), "label", wrap=True),
             label(tr("Active, but no row needs it now."), "muted", wrap=True),
             spacing=2,
         )
-        return _line_of(
-            "check", "ok", said, [self._fix_button(fix, True, self._titles.get(fix, fix))]
+        return _finding_row(
+            "check", "ok", texts, [self._fix_button(fix, True, self._titles.get(fix, fix))]
         )
 
     def _show_rows(self, finding: Finding) -> QWidget:
-        made = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
-        made.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
-        return made
+        widget = button(tr("Show rows"), lambda: self.rows_requested.emit(finding), kind="link")
+        widget.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
+        return widget
 
     def _fix_button(self, fix: str, fixed: bool, title: str | Text) -> QWidget:
-        made = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
-        made.setMinimumWidth(96)
-        made.setToolTip(self._titles.get(fix, fix))
+        widget = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
+        widget.setMinimumWidth(96)
+        widget.setToolTip(self._titles.get(fix, fix))
         name = tr("Undo fix: {title}") if fixed else tr("Fix: {title}")
-        made.setAccessibleName(name.format(title=title))
-        self._buttons[fix] = made
-        return made
+        widget.setAccessibleName(name.format(title=title))
+        self._buttons[fix] = widget
+        return widget
 
     def _change_button(self, field: str, value: Any) -> QWidget:
         return button(
@@ -173,19 +173,19 @@ class FindingsView(Control):
         kept = [name for name in self._fixes if name != fix]
         self.edited.emit(kept if fix in self._fixes else [*kept, fix])
         self.left.emit()
-        if (again := self._buttons.get(fix)) is not None:
-            again.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were made anew
+        if (rebuilt := self._buttons.get(fix)) is not None:
+            rebuilt.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were rebuilt
 
 
-def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidget:
+def _finding_row(icon: str, role: Role, texts: Any, buttons: Sequence[QWidget]) -> QWidget:
     """Return a row of an icon, text, and buttons on the right."""
-    made = QWidget()
+    widget = QWidget()
     glyph = Glyph(icon, role)
-    layout = row(glyph, said, *acts, spacing=Spacing.M)
+    layout = row(glyph, texts, *buttons, spacing=Spacing.M)
     layout.setContentsMargins(0, Spacing.M, 0, Spacing.M)
     layout.setAlignment(glyph, Qt.AlignmentFlag.AlignTop)
     layout.setStretch(1, 1)
-    for act in acts:
-        layout.setAlignment(act, Qt.AlignmentFlag.AlignTop)
-    made.setLayout(layout)
-    return made
+    for button_ in buttons:
+        layout.setAlignment(button_, Qt.AlignmentFlag.AlignTop)
+    widget.setLayout(layout)
+    return widget

@@ -31,16 +31,16 @@ class DatasetFooter(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create an empty footer."""
         super().__init__(parent)
-        self.figures = label(wrap=True)
+        self.totals = label(wrap=True)
         self.reasons = QWidget()
         self._flow = FlowLayout(self.reasons, spacing=Spacing.L)
         self.reasons.setContentsMargins(Spacing.XS, 0, 0, 0)  # a link reaches out to the left
         self._shown: tuple[events.Skipped, ...] | None = None
-        self.setLayout(column(self.figures, self.reasons, spacing=Spacing.XS))
+        self.setLayout(column(self.totals, self.reasons, spacing=Spacing.XS))
 
-    def show_figures(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
+    def show_totals(self, parts: Sequence[str], skipped: Sequence[events.Skipped]) -> None:
         """Show totals side by side, and the reasons for skipped rows."""
-        self.figures.setText("  ·  ".join(part for part in parts if part))
+        self.totals.setText("  ·  ".join(part for part in parts if part))
         self.reasons.setVisible(bool(skipped))
         if tuple(skipped) != self._shown:
             self._shown = tuple(skipped)
@@ -48,8 +48,8 @@ class DatasetFooter(QWidget):
 
     def texts(self) -> list[str]:
         """Return the reasons as they are shown."""
-        found = (self._flow.itemAt(index) for index in range(self._flow.count()))
-        parts = [item.widget() for item in found if item is not None]
+        items = (self._flow.itemAt(index) for index in range(self._flow.count()))
+        parts = [item.widget() for item in items if item is not None]
         return [part.property("text") for part in parts if part is not None]
 
     def _fill(self) -> None:
@@ -58,19 +58,19 @@ class DatasetFooter(QWidget):
                 old.hide()
                 old.deleteLater()
         skipped = self._shown or ()
-        for found in skipped[:_REASONS]:
+        for skip in skipped[:_REASONS]:
             said = tr_n(
                 "{n} row skipped: {reason}",
                 "{n} rows skipped: {reason}",
-                found.count,
-                reason=tell(found.reason),
+                skip.count,
+                reason=tell(skip.reason),
             )
             made = button(
-                said, self._clicking(found.reason), kind="link", icon="warning", role="warn"
+                said, self._clicking(skip.reason), kind="link", icon="warning", role="warn"
             )
-            made.setToolTip(_show_them(found))
+            made.setToolTip(_show_them(skip))
             self._flow.addWidget(made)
-        hidden = sum(found.count for found in skipped[_REASONS:])
+        hidden = sum(item.count for item in skipped[_REASONS:])
         if hidden:
             self._flow.addWidget(
                 label(
@@ -87,14 +87,14 @@ class DatasetFooter(QWidget):
         return lambda: self.reason_clicked.emit(reason)
 
 
-def _show_them(found: events.Skipped) -> str:
-    first = ", ".join(map(formatting.number, found.rows[:5]))
+def _show_them(item: events.Skipped) -> str:
+    first = ", ".join(map(formatting.number, item.rows[:5]))
     if not first:
         return tr("Show these rows")
-    more = ", …" if found.count > len(found.rows[:5]) else ""
+    more = ", …" if item.count > len(item.rows[:5]) else ""
     return tr_n(
         "Show these rows: row {rows}",
         "Show these rows: rows {rows}",
-        found.count,
+        item.count,
         rows=first + more,
     )

@@ -43,7 +43,7 @@ class MappingPanel(QWidget):
         """Create an empty panel."""
         super().__init__(parent)
         self._source: Plain = {}
-        self._found: events.SourceFound | None = None
+        self._detected: events.SourceFound | None = None
         self.format = ComboControl({_AUTO: tr("Auto-detect")})
         self.format.box.setAccessibleName(tr("Format of this source"))
         self.slots: dict[str, SlotEditor] = {}
@@ -82,14 +82,14 @@ class MappingPanel(QWidget):
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def show_source(self, source: Plain, found: events.SourceFound | None) -> None:
+    def show_source(self, source: Plain, detected: events.SourceFound | None) -> None:
         """Show a source with its columns and its detected mapping."""
-        self._source, self._found = source, found
+        self._source, self._detected = source, detected
         self._hub_row.setVisible(is_hub(source))
         for name, field in self.hub.items():
             if not field.hasFocus():
                 field.setText(self._hub_values()[name])
-        self.format.set_choices(_formats(found))
+        self.format.set_choices(_formats(detected))
         self.format.show_value(source.get("format", _AUTO))
         self.reset.setVisible(bool(source.get("mapping")) or source.get("format", _AUTO) != _AUTO)
         self._show_slots()
@@ -103,24 +103,28 @@ class MappingPanel(QWidget):
 
     def mapping(self) -> dict[str, str]:
         """Return what fills each field; empty fields are left out."""
-        found = self._found.mapping if self._found and self._found.format == self._format else {}
+        detected = (
+            self._detected.mapping
+            if self._detected and self._detected.format == self._format
+            else {}
+        )
         own = self._source.get("mapping")
-        return {**found, **own} if isinstance(own, dict) else dict(found)
+        return {**detected, **own} if isinstance(own, dict) else dict(detected)
 
     @property
     def _format(self) -> RowFormat | None:
         chosen = self._source.get("format", _AUTO)
         if chosen in FORMAT_TITLES:
             return cast(RowFormat, chosen)
-        return self._found.format if self._found else None
+        return self._detected.format if self._detected else None
 
     def _show_slots(self) -> None:
         wanted = SLOTS[self._format] if self._format else ()
         names = [slot.rstrip("*") for slot in wanted]
         if list(self.slots) != names:
             self._make_slots(wanted)
-        columns = self._found.columns if self._found else ()
-        first, filled = _first_row(self._found), self.mapping()
+        columns = self._detected.columns if self._detected else ()
+        first, filled = _first_row(self._detected), self.mapping()
         for name, slot in self.slots.items():
             slot.show_value(str(filled.get(name, "")), columns, first)
         self._fold(filled)
@@ -192,7 +196,7 @@ class MappingPanel(QWidget):
 
         A detected field that the user empties stays in the mapping as "".
         """
-        detected = self._found.mapping if self._found else {}
+        detected = self._detected.mapping if self._detected else {}
         mapping = self.mapping() | {name: value}
         kept = {slot: filled for slot, filled in mapping.items() if filled or slot in detected}
         self.changed.emit({"format": self._format or _AUTO, "mapping": kept})
@@ -216,15 +220,15 @@ class MappingPanel(QWidget):
             self.hub[name].setText(value)
 
 
-def _formats(found: events.SourceFound | None) -> dict[str, str]:
+def _formats(detected: events.SourceFound | None) -> dict[str, str]:
     """Return format titles: the detected one first, then those that also match, then all others."""
-    detected = found.format if found else None
+    row_format = detected.format if detected else None
     title = (
-        tr("Detected: {format}").format(format=tr(FORMAT_TITLES[detected]))
-        if detected
+        tr("Detected: {format}").format(format=tr(FORMAT_TITLES[row_format]))
+        if row_format
         else tr("Auto-detect")
     )
-    likely = found.others if found else ()
+    likely = detected.others if detected else ()
     rest = [name for name in get_args(RowFormat) if name not in likely]
     choices: dict[str, str] = {_AUTO: title}
     choices |= {
@@ -234,11 +238,11 @@ def _formats(found: events.SourceFound | None) -> dict[str, str]:
     return choices | {name: tr(FORMAT_TITLES[name]) for name in rest}
 
 
-def _first_row(found: events.SourceFound | None) -> Mapping[str, Any]:
-    if found is None or not found.first:
+def _first_row(detected: events.SourceFound | None) -> Mapping[str, Any]:
+    if detected is None or not detected.first:
         return {}
     try:
-        values = json.loads(found.first)
+        values = json.loads(detected.first)
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}

@@ -22,7 +22,7 @@ from lora_studio.gui.message_translation import tell
 from lora_studio.gui.pages.dataset.findings_view import FindingsView
 from lora_studio.gui.pages.dataset.footer import DatasetFooter
 from lora_studio.gui.pages.dataset.lengths_view import LengthsView
-from lora_studio.gui.pages.dataset.queries import DatasetInquiries, Kind
+from lora_studio.gui.pages.dataset.queries import DatasetQueries, Kind
 from lora_studio.gui.pages.dataset.row_browser import RowBrowser, RowFilter
 from lora_studio.gui.pages.dataset.source_list import SourceList
 from lora_studio.gui.pages.page import StepPage
@@ -55,7 +55,7 @@ class DatasetPage(StepPage):
         """Create the page; `preferences` stores recently used sources."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
-        self.inquiries = DatasetInquiries(state, self)
+        self.queries = DatasetQueries(state, self)
         self.sources = SourceList(self._preferences.recent_data)
         self.rows, self.lengths = RowBrowser(), LengthsView()
         self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
@@ -131,13 +131,13 @@ class DatasetPage(StepPage):
 
     def _wire(self) -> None:
         state = self.state
-        self.inquiries.ask.connect(self.ask)
-        self.inquiries.outdated.connect(self.question_outdated)
-        self.inquiries.dropped.connect(self.question_dropped)
-        self.inquiries.changed.connect(self._show_status)
+        self.queries.ask.connect(self.ask)
+        self.queries.outdated.connect(self.question_outdated)
+        self.queries.canceled_by_user.connect(self.question_dropped)
+        self.queries.changed.connect(self._show_status)
         self.rows.ask.connect(self.ask)
-        self.status.cancel_clicked.connect(lambda kind: self.inquiries.drop(cast(Kind, kind)))
-        self.status.resume_clicked.connect(lambda kind: self.inquiries.resume(cast(Kind, kind)))
+        self.status.cancel_clicked.connect(lambda kind: self.queries.cancel(cast(Kind, kind)))
+        self.status.resume_clicked.connect(lambda kind: self.queries.resume(cast(Kind, kind)))
         self.sources.added.connect(self._remember)
         self.lengths.limit_chosen.connect(lambda limit: state.set(_STEP, "max_length", limit))
         self.findings.rows_requested.connect(self._show_finding)
@@ -166,13 +166,13 @@ class DatasetPage(StepPage):
         self.sources.set_hot(False)
         if paths := dropped_paths(event):
             event.acceptProposedAction()
-            self.sources.take(paths)
+            self.sources.add_paths(paths)
 
     def on_shown(self) -> None:
         """Check the files again: they may have changed on disk."""
         self.state.check_again()
         self.question_expected.emit("inspect_dataset")
-        self.inquiries.now()
+        self.queries.send_due()
 
     def reveal(self, found: FieldEditor) -> None:
         """Also open the tab that contains the editor."""
@@ -206,7 +206,7 @@ class DatasetPage(StepPage):
 
     def on_event(self, event: object) -> None:
         """Track pending queries; their answers arrive through the project's facts."""
-        self.inquiries.on_event(event)
+        self.queries.on_event(event)
         self.rows.on_event(event)
 
     def _opened(self) -> None:
@@ -229,7 +229,7 @@ class DatasetPage(StepPage):
             self._sources_changed()
         if field == "fixes":
             self._count_findings()
-        self.rows.set_tokens_of(*self.inquiries.detailed())
+        self.rows.set_token_inputs(*self.queries.token_inputs())
         self._show_footer()
 
     def _sources_changed(self) -> None:
@@ -252,7 +252,7 @@ class DatasetPage(StepPage):
             case "findings":
                 self._show_findings()
             case "model":
-                self.rows.set_tokens_of(*self.inquiries.detailed())
+                self.rows.set_token_inputs(*self.queries.token_inputs())
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class DatasetPage(StepPage):
         known = {self._absolute(item.path): item for item in answer.sources} if answer else {}
         sources = data_sources.plain(self._sources())
         found = [known.get(self._absolute(item["path"])) for item in sources]
-        self.sources.show_found(found, busy=self.inquiries.is_busy("inspect_dataset"))
+        self.sources.show_detected(found, busy=self.queries.is_busy("inspect_dataset"))
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
@@ -286,12 +286,12 @@ class DatasetPage(StepPage):
         if answer is None:
             self.rows.set_dataset(None)
             return
-        asked = self.inquiries.inspected() if answer.complete else None
+        asked = self.queries.inspected_dataset() if answer.complete else None
         self.rows.set_dataset(
             asked, answer.preview, rows=answer.rows_read, task=answer.task,
             sources=len(answer.sources),
         )  # fmt: skip
-        self.rows.set_tokens_of(*(self.inquiries.detailed() if asked else (None, None)))
+        self.rows.set_token_inputs(*(self.queries.token_inputs() if asked else (None, None)))
 
     def _show_limit(self) -> None:
         limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
@@ -311,7 +311,7 @@ class DatasetPage(StepPage):
             self.lengths.show_steps("")
 
     def _show_findings(self) -> None:
-        busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
+        busy = self.queries.is_busy("lint_dataset") and self.state.facts.findings is None
         self.findings.show_findings(
             self.state.facts.findings, tr("Checking the rows…") if busy else ""
         )
@@ -329,7 +329,7 @@ class DatasetPage(StepPage):
         self.rows.set_filters([*filters, *map(_finding_filter, listed)])
 
     def _show_status(self) -> None:
-        running, declined = self.inquiries.running(), self.inquiries.declined()
+        running, declined = self.queries.running(), self.queries.canceled()
         at_work = running[0] if running else None
         if running is not None:
             self.status.show_running(*running)
@@ -365,7 +365,7 @@ class DatasetPage(StepPage):
             else "",
             split.describe() if split and answer.complete else "",
         ]
-        self.footer.show_figures(parts, answer.skipped)
+        self.footer.show_totals(parts, answer.skipped)
 
     def _setting_in_words(self, field: str, value: Any) -> str:
         about = self.state.about(_STEP, field)

@@ -32,35 +32,35 @@ _LENGTHS = (*_ROWS, "chat_template")
 _ALL = (*_TOKENS, "validation_share", "validation_count", "validation_file", "group_column")
 
 
-class DatasetInquiries(QObject):
+class DatasetQueries(QObject):
     """Inspects the dataset after a change, then measures it and checks it for problems.
 
     Signals:
         ask(command): a question for a worker.
         outdated(command): drop the answer to this question.
-        dropped(kind): the user canceled the query.
+        canceled_by_user(kind): the user canceled the query.
         changed: a query started, progressed, ended or was canceled.
     """
 
     ask = Signal(object)
     outdated = Signal(object)
-    dropped = Signal(str)
+    canceled_by_user = Signal(str)
     changed = Signal()
 
     def __init__(self, state: ProjectState, parent: QObject) -> None:
         """Follow the project; the page passes the workers' events on."""
         super().__init__(parent)
         self.state = state
-        self._declined: set[Kind] = set()
+        self._canceled: set[Kind] = set()
         self._progress: dict[str, events.Progress] = {}
         makers = (self._inspection, self._measuring, self._linting)
-        self._inquiries = {
+        self._queries = {
             kind: DebouncedQuery(make, self) for kind, make in zip(KINDS, makers, strict=True)
         }
-        for kind, inquiry in self._inquiries.items():
-            inquiry.ask.connect(partial(self._begun, kind))
-            inquiry.outdated.connect(self.outdated)
-            inquiry.busy_changed.connect(lambda _: self.changed.emit())
+        for kind, query in self._queries.items():
+            query.ask.connect(partial(self._on_asked, kind))
+            query.outdated.connect(self.outdated)
+            query.busy_changed.connect(lambda _: self.changed.emit())
         state.opened.connect(self._opened)
         state.value_changed.connect(self._value_changed)
         state.facts_changed.connect(self._facts_changed)
@@ -68,53 +68,53 @@ class DatasetInquiries(QObject):
 
     # --- from the page ------------------------------------------------------------------------
 
-    def now(self) -> None:
+    def send_due(self) -> None:
         """Send every query that is due."""
-        for inquiry in self._inquiries.values():
-            inquiry.now()
+        for query in self._queries.values():
+            query.now()
 
     def on_event(self, event: object) -> None:
         """Track progress and endings; answers arrive through the project's facts."""
-        for kind, inquiry in self._inquiries.items():
-            if inquiry.asked is not None and getattr(event, "id", None) == inquiry.asked.id:
-                self._take(kind, inquiry, event)
+        for kind, query in self._queries.items():
+            if query.asked is not None and getattr(event, "id", None) == query.asked.id:
+                self._on_event(kind, query, event)
 
     def running(self) -> tuple[Kind, events.Progress | None] | None:
         """Return the running query and its progress: the first without an answer."""
-        for kind, inquiry in self._inquiries.items():
-            if inquiry.busy:
+        for kind, query in self._queries.items():
+            if query.busy:
                 return kind, self._progress.get(kind)
         return None
 
-    def declined(self) -> Kind | None:
+    def canceled(self) -> Kind | None:
         """Return the first query that the user canceled."""
-        return next((kind for kind in KINDS if kind in self._declined), None)
+        return next((kind for kind in KINDS if kind in self._canceled), None)
 
     def is_busy(self, kind: Kind) -> bool:
         """Return whether an answer is pending."""
-        return self._inquiries[kind].busy
+        return self._queries[kind].busy
 
-    def drop(self, kind: Kind) -> None:
+    def cancel(self, kind: Kind) -> None:
         """Cancel a query until something changes."""
-        self._declined.add(kind)
+        self._canceled.add(kind)
         self.state.report(kind, [])
-        self._inquiries[kind].forget()
-        self.dropped.emit(kind)
+        self._queries[kind].forget()
+        self.canceled_by_user.emit(kind)
         self.changed.emit()
 
     def resume(self, kind: Kind) -> None:
         """Send a canceled query again."""
-        self._declined.discard(kind)
-        self._inquiries[kind].forget()
-        self.now()
+        self._canceled.discard(kind)
+        self._queries[kind].forget()
+        self.send_due()
         self.changed.emit()
 
-    def inspected(self) -> DatasetSpec | None:
+    def inspected_dataset(self) -> DatasetSpec | None:
         """Return the dataset of the latest inspection."""
-        asked = self._inquiries["inspect_dataset"].asked
+        asked = self._queries["inspect_dataset"].asked
         return asked.dataset if isinstance(asked, commands.InspectDataset) else None
 
-    def detailed(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
+    def token_inputs(self) -> tuple[DatasetSpec | None, ModelSpec | None]:
         """Return the dataset and the model that a row's tokens depend on."""
         dataset = self._dataset()
         return (narrowed(dataset, _TOKENS) if dataset else None), self._model()
@@ -123,7 +123,7 @@ class DatasetInquiries(QObject):
 
     def _inspection(self) -> commands.Question | None:
         dataset = self._dataset()
-        if dataset is None or "inspect_dataset" in self._declined:
+        if dataset is None or "inspect_dataset" in self._canceled:
             return None
         return commands.InspectDataset(dataset=narrowed(dataset, _ROWS), preview=_PREVIEW)
 
@@ -149,11 +149,11 @@ class DatasetInquiries(QObject):
 
     def _read(self, kind: Kind) -> DatasetSpec | None:
         """Return the dataset once it is completely read, unchanged since, and has usable rows."""
-        found, dataset = self.state.facts.dataset, self._dataset()
-        if found is None or dataset is None or kind in self._declined:
+        inspected, dataset = self.state.facts.dataset, self._dataset()
+        if inspected is None or dataset is None or kind in self._canceled:
             return None
-        current = self.inspected() == narrowed(dataset, _ROWS)
-        whole = found.complete and found.task is not None and found.rows_used > 0
+        current = self.inspected_dataset() == narrowed(dataset, _ROWS)
+        whole = inspected.complete and inspected.task is not None and inspected.rows_used > 0
         return dataset if current and whole else None
 
     def _model(self) -> ModelSpec | None:
@@ -164,47 +164,47 @@ class DatasetInquiries(QObject):
 
     # --- what happens -------------------------------------------------------------------------
 
-    def _begun(self, kind: Kind, question: commands.Question) -> None:
+    def _on_asked(self, kind: Kind, question: commands.Question) -> None:
         """Drop the progress of the previous query and send the next one."""
         if self._progress.pop(kind, None) is not None:
             self.changed.emit()
         self.ask.emit(question)
 
-    def _take(self, kind: Kind, inquiry: DebouncedQuery, event: object) -> None:
+    def _on_event(self, kind: Kind, query: DebouncedQuery, event: object) -> None:
         if isinstance(event, events.Progress):
             self._progress[kind] = event
             self.changed.emit()
         elif isinstance(event, events.Ending):
             self._progress.pop(kind, None)
-        inquiry.take(event)
+        query.take(event)
         if kind == "inspect_dataset" and isinstance(event, events.Done):
-            self._inquiries["measure_dataset"].now()
-            self._inquiries["lint_dataset"].now()
+            self._queries["measure_dataset"].now()
+            self._queries["lint_dataset"].now()
 
     def _opened(self) -> None:
-        self._declined.clear()
+        self._canceled.clear()
         self._progress.clear()
-        for inquiry in self._inquiries.values():
-            inquiry.forget()
-        self._inquiries["inspect_dataset"].soon()
+        for query in self._queries.values():
+            query.forget()
+        self._queries["inspect_dataset"].soon()
 
     def _value_changed(self, step: str, field: str) -> None:
         if step != _STEP:
             return
         if field in _ROWS:
-            self._declined.clear()
+            self._canceled.clear()
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
         if field in ("sources", "fixes"):  # a drop or a click: nobody is typing
-            self._inquiries["inspect_dataset"].now()
+            self._queries["inspect_dataset"].now()
         elif field in _ROWS:
-            self._inquiries["inspect_dataset"].soon()
+            self._queries["inspect_dataset"].soon()
         if field in _LENGTHS:
-            self._inquiries["measure_dataset"].soon()
+            self._queries["measure_dataset"].soon()
         if field in _ALL:
-            self._inquiries["lint_dataset"].soon()
+            self._queries["lint_dataset"].soon()
 
     def _facts_changed(self, name: str) -> None:
         if name == "model":
-            self._inquiries["measure_dataset"].soon()
-            self._inquiries["lint_dataset"].soon()
+            self._queries["measure_dataset"].soon()
+            self._queries["lint_dataset"].soon()

@@ -63,7 +63,7 @@ class RowBrowser(QWidget):
         self.count = label(role="muted")
         self.table, self.detail = RowTable(), RowDetail()
         self._dataset: DatasetSpec | None = None
-        self._detailed: DatasetSpec | None = None  # with everything that tokens rest on
+        self._token_dataset: DatasetSpec | None = None  # with everything that tokens rest on
         self._model: ModelSpec | None = None
         self._rows_asked = self._row_asked = ""
         self._filters: list[RowFilter] = []
@@ -72,14 +72,14 @@ class RowBrowser(QWidget):
         self._dwell = QTimer(self, singleShot=True, interval=_DWELL)
         self._build()
         self._fill_filter()
-        self._type.timeout.connect(self._start_again)
+        self._type.timeout.connect(self._reload)
         self._dwell.timeout.connect(self._ask_row)
         self.table.rows.wanted.connect(self._ask_rows)
         self.table.row_chosen.connect(self._chosen)
         self.search.textEdited.connect(lambda _: self._type.start())
-        self.search.entered.connect(self._start_again)
+        self.search.entered.connect(self._reload)
         self.search.reverted.connect(self.show_all)
-        self.filter.activated.connect(lambda _: self._start_again())
+        self.filter.activated.connect(lambda _: self._reload())
 
     def _build(self) -> None:
         self.search.setPlaceholderText(tr("Search rows"))
@@ -128,7 +128,7 @@ class RowBrowser(QWidget):
             self.clear.setVisible(self._is_narrowed())
             self.table.rows.restart(first)
         elif self._is_narrowed():
-            self._start_again()
+            self._reload()
         else:
             known = [
                 row for place, row in enumerate(first, 1) if (row.source, row.row) == (0, place)
@@ -136,10 +136,10 @@ class RowBrowser(QWidget):
             self.table.rows.restart(known, rows)
         self._show_count()
 
-    def set_tokens_of(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
+    def set_token_inputs(self, dataset: DatasetSpec | None, model: ModelSpec | None) -> None:
         """Set what tokens depend on, and load the selected row again."""
-        if (dataset, model) != (self._detailed, self._model):
-            self._detailed, self._model = dataset, model
+        if (dataset, model) != (self._token_dataset, self._model):
+            self._token_dataset, self._model = dataset, model
             self._dwell.start()
 
     def set_filters(self, filters: Sequence[RowFilter]) -> None:
@@ -150,7 +150,7 @@ class RowBrowser(QWidget):
         self._filters = list(filters)
         self._fill_filter()
         if self._narrowing() != before:
-            self._start_again()
+            self._reload()
 
     def show_only(self, wanted: RowFilter) -> None:
         """Show the rows of one filter, and offer that filter from now on."""
@@ -159,14 +159,14 @@ class RowBrowser(QWidget):
             self._fill_filter()
         self.search.clear()
         self.filter.setCurrentIndex(len(_WHICH) + self._special().index(wanted))
-        self._start_again()
+        self._reload()
         self.table.setFocus()
 
     def show_all(self) -> None:
         """Clear search and filter."""
         self.search.clear()
         self.filter.setCurrentIndex(0)
-        self._start_again()
+        self._reload()
 
     def on_event(self, event: object) -> None:
         """Handle the answers to this browser's own requests."""
@@ -197,7 +197,7 @@ class RowBrowser(QWidget):
         index = self.filter.currentIndex() - len(_WHICH)
         return self._special()[index] if index >= 0 else None
 
-    def _start_again(self) -> None:
+    def _reload(self) -> None:
         self._type.stop()
         self.clear.setVisible(self._is_narrowed())
         if self._dataset is None:
@@ -233,10 +233,10 @@ class RowBrowser(QWidget):
 
     def _ask_row(self) -> None:
         chosen = self.table.chosen()
-        if chosen is None or self._detailed is None:
+        if chosen is None or self._token_dataset is None:
             return
         question = commands.ShowRow(
-            dataset=self._detailed, model=self._model, row=chosen.row, source=chosen.source
+            dataset=self._token_dataset, model=self._model, row=chosen.row, source=chosen.source
         )
         self._row_asked = question.id
         self.ask.emit(question)

@@ -109,15 +109,15 @@ class RowModel(QAbstractTableModel):
     def row_at(self, index: int) -> RowPreview | None:
         """Return a row, None while it isn't loaded."""
         page = self._pages.get(index // PAGE)
-        place = index % PAGE
-        return page[place] if page is not None and place < len(page) else None
+        offset = index % PAGE
+        return page[offset] if page is not None and offset < len(page) else None
 
-    def place_of(self, source: int, number: int) -> int | None:
+    def index_of(self, source: int, number: int) -> int | None:
         """Return the index of a row among those loaded, None if it isn't loaded."""
         for page, rows in self._pages.items():
-            for place, row in enumerate(rows):
+            for offset, row in enumerate(rows):
                 if (row.source, row.row) == (source, number):
-                    return page * PAGE + place
+                    return page * PAGE + offset
         return None
 
     # --- Qt -----------------------------------------------------------------------------------

@@ -89,9 +89,9 @@ class RowTable(QTableView):
         if not self.rows.rowCount():
             self.row_chosen.emit(None)
             return
-        place = self.rows.place_of(*self._wanted) if self._wanted else None
-        self.selectRow(place or 0)
-        self._chosen(self.rows.index(place or 0, 0))
+        index = self.rows.index_of(*self._wanted) if self._wanted else None
+        self.selectRow(index or 0)
+        self._chosen(self.rows.index(index or 0, 0))
 
     def _arrived(self, first: QModelIndex, last: QModelIndex) -> None:
         """Show the selected row if it is among those just loaded."""

@@ -90,7 +90,7 @@ class SourceCard(QFrame):
     def show_source(
         self,
         source: Plain,
-        found: events.SourceFound | None,
+        detected: events.SourceFound | None,
         *,
         busy: bool = False,
         missing: bool = False,
@@ -113,17 +113,17 @@ class SourceCard(QFrame):
         )
         self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
         self._show_weight()
-        self.holds.setText(_holds(found))
-        text, role = _verdict(source, found, busy)
+        self.holds.setText(_holds(detected))
+        text, role = _verdict(source, detected, busy)
         if missing:
             text = tr("File or folder not found. Remove it here, or put it back.")
             role = "error"
         self.verdict.say(text, role)
-        worries = [tell_problem(item) for item in (found.problems if found else ())]
-        refused = found is not None and found.format is None
+        worries = [tell_problem(item) for item in (detected.problems if detected else ())]
+        refused = detected is not None and detected.format is None
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.say("\n".join(worries), "warn")
-        self.panel.show_source(source, found)
+        self.panel.show_source(source, detected)
 
     def set_open(self, opened: bool) -> None:
         """Show or hide the mapping."""
@@ -157,33 +157,35 @@ class SourceCard(QFrame):
             self.changed.emit({"weight": typed})
 
 
-def _holds(found: events.SourceFound | None) -> str:
+def _holds(detected: events.SourceFound | None) -> str:
     """Return the container and the number of rows."""
-    if found is None:
+    if detected is None:
         return ""
-    left_out, skipped = sum(item.count for item in found.skipped), ""
+    left_out, skipped = sum(item.count for item in detected.skipped), ""
     rows = (
-        tr_n("{n} row", "{n} rows", found.rows) if found.rows is not None else tr("still reading…")
+        tr_n("{n} row", "{n} rows", detected.rows)
+        if detected.rows is not None
+        else tr("still reading…")
     )
     if left_out:
         skipped = tr("{count} skipped").format(count=formatting.number(left_out))
-    return "  ·  ".join(part for part in (tell(found.container), rows, skipped) if part)
+    return "  ·  ".join(part for part in (tell(detected.container), rows, skipped) if part)
 
 
-def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
+def _verdict(source: Plain, detected: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
     """Return the detected format with its confidence and evidence, and the color role for it."""
-    if found is None:
+    if detected is None:
         return (tr("Reading…") if busy else tr("Not read yet.")), "muted"
-    if found.format is None:
-        reasons = [tell_problem(item) for item in found.problems]
+    if detected.format is None:
+        reasons = [tell_problem(item) for item in detected.problems]
         return "\n".join(reasons) or tr("No usable rows found. {evidence}").format(
-            evidence=tell(found.evidence)
+            evidence=tell(detected.evidence)
         ), "error"
-    title = tr(FORMAT_NAMES[found.format])
+    title = tr(FORMAT_NAMES[detected.format])
     chosen = source.get("format", "auto") != "auto"
-    how = tr("selected by you") if chosen else _sureness(found.confidence)
-    sure = chosen or found.confidence >= _LIKELY
-    if evidence := tell(found.evidence):
+    how = tr("selected by you") if chosen else _sureness(detected.confidence)
+    sure = chosen or detected.confidence >= _LIKELY
+    if evidence := tell(detected.evidence):
         text = tr("{format} ({confidence}): {evidence}").format(
             format=title, confidence=how, evidence=evidence
         )

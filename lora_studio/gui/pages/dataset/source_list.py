@@ -45,7 +45,7 @@ class SourceList(Control):
         super().__init__(parent)
         self.base: Path | None = None
         self._value: Any = ()
-        self._found: tuple[events.SourceFound | None, ...] = ()
+        self._detected: tuple[events.SourceFound | None, ...] = ()
         self._busy = False
         self.cards: list[SourceCard] = []
         self.zone = QFrame()
@@ -103,10 +103,10 @@ class SourceList(Control):
         self._set("surface", "card" if sources else "drop")
         self._show_cards()
 
-    def show_found(self, found: Sequence[events.SourceFound | None], *, busy: bool) -> None:
+    def show_detected(self, detected: Sequence[events.SourceFound | None], *, busy: bool) -> None:
         """Show what was detected in each source, None where it isn't known yet."""
-        if (tuple(found), busy) != (self._found, self._busy):
-            self._found, self._busy = tuple(found), busy
+        if (tuple(detected), busy) != (self._detected, self._busy):
+            self._detected, self._busy = tuple(detected), busy
             self._show_cards()
 
     def set_recent(self, recent: Sequence[str]) -> None:
@@ -127,10 +127,10 @@ class SourceList(Control):
     def _show_cards(self) -> None:
         sources = data_sources.plain(self._value)
         for index, (card, source) in enumerate(zip(self.cards, sources, strict=True)):
-            known = index < len(self._found) and len(self._found) == len(sources)
-            found = self._found[index] if known else None
-            missing = found is None and self._is_missing(source)
-            card.show_source(source, found, busy=self._busy, missing=missing)
+            known = index < len(self._detected) and len(self._detected) == len(sources)
+            detected = self._detected[index] if known else None
+            missing = detected is None and self._is_missing(source)
+            card.show_source(source, detected, busy=self._busy, missing=missing)
 
     def _is_missing(self, source: data_sources.Plain) -> bool:
         """Return whether a local source doesn't exist."""
@@ -149,7 +149,7 @@ class SourceList(Control):
             if card.isAncestorOf(self.focusWidget() or self):
                 card.commit()
 
-    def take(self, paths: Iterable[Path]) -> None:
+    def add_paths(self, paths: Iterable[Path]) -> None:
         """Add files and folders that were dropped or selected."""
         self._add([data_sources.spelled(path, self.base) for path in paths])
 
@@ -162,7 +162,9 @@ class SourceList(Control):
         self.left.emit()
 
     def _adding(self, path: str) -> Any:
-        return lambda: self.take([Path(path)]) if Path(path).is_absolute() else self._add([path])
+        return lambda: (
+            self.add_paths([Path(path)]) if Path(path).is_absolute() else self._add([path])
+        )
 
     def _add_card(self) -> None:
         card = SourceCard()
@@ -198,7 +200,7 @@ class SourceList(Control):
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFiles:
             dialog.setNameFilter(tr(_FILTER))
-        dialog.filesSelected.connect(lambda names: self.take(map(Path, names)))
+        dialog.filesSelected.connect(lambda names: self.add_paths(map(Path, names)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 

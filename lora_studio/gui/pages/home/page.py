@@ -10,7 +10,7 @@ from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr, tr_n
-from lora_studio.gui.pages.home.recent_projects import ProjectGlance, ProjectScan
+from lora_studio.gui.pages.home.recent_projects import ProjectScan, ProjectSummary
 from lora_studio.gui.pages.page import AppPage
 from lora_studio.gui.theme import Spacing, current, pixmap, theme
 from lora_studio.gui.widgets.basics import (
@@ -48,7 +48,7 @@ class HomePage(AppPage):
     sample_clicked = Signal()
     project_clicked = Signal(object)
     resume_clicked = Signal(object)
-    looked = Signal(object)
+    scanned = Signal(object)
     forget_clicked = Signal(object)
     locate_clicked = Signal(object)
 
@@ -79,7 +79,7 @@ class HomePage(AppPage):
                 wrap=True,
             )
         )
-        content.addLayout(self._ways())
+        content.addLayout(self._start_buttons())
         content.addWidget(self._unfinished)
         content.addWidget(self._recent)
         content.addStretch(1)
@@ -87,17 +87,19 @@ class HomePage(AppPage):
         centred.setStretch(1, 100)
         self.body.setContentsMargins(Spacing.PAGE, 0, Spacing.PAGE, 0)
         self.body.addLayout(centred)
-        self._seen: list[ProjectGlance] = []
+        self._summaries: list[ProjectSummary] = []
         theme().changed.connect(self._fill)
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
         """List the projects at once, then read their runs in the background."""
         self.leave()
-        known = {item.file: item for item in self._seen}
-        self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
+        known = {item.file: item for item in self._summaries}
+        self._set_summaries(
+            [known.get(file) or ProjectSummary(file, 0.0, is_loaded=False) for file in files]
+        )
         self._scan = ProjectScan(files)
-        self._scan.looked.connect(self._take)
+        self._scan.scanned.connect(self._on_scanned)
         self._scan.start()
 
     def press_primary(self) -> None:
@@ -110,26 +112,26 @@ class HomePage(AppPage):
             self._scan.forget()
             self._scan = None
 
-    def _ways(self) -> QHBoxLayout:
+    def _start_buttons(self) -> QHBoxLayout:
         return row(self.new, self.open, self.sample, None)
 
-    def _take(self, scan: ProjectScan) -> None:
-        if scan is self._scan:  # one that was forgotten may have told already, and arrive late
-            self._found(scan.seen)
-            self.looked.emit(scan.seen)
+    def _on_scanned(self, scan: ProjectScan) -> None:
+        if scan is self._scan:  # a scan that was dropped may still deliver its result
+            self._set_summaries(scan.summaries)
+            self.scanned.emit(scan.summaries)
 
-    def _found(self, seen: list[ProjectGlance]) -> None:
-        self._seen = seen
+    def _set_summaries(self, summaries: list[ProjectSummary]) -> None:
+        self._summaries = summaries
         self._fill()
 
     def _fill(self) -> None:
-        unfinished = [seen for seen in self._seen if seen.unfinished]
-        rest = [seen for seen in self._seen if not seen.unfinished]
+        unfinished = [summary for summary in self._summaries if summary.is_unfinished]
+        rest = [summary for summary in self._summaries if not summary.is_unfinished]
         self._fill_list(self._unfinished_rows, unfinished)
         self._unfinished.setVisible(bool(unfinished))
         self._fill_list(self._rows, rest)
-        self._recent.setVisible(bool(rest) or not self._seen)
-        if not self._seen:
+        self._recent.setVisible(bool(rest) or not self._summaries)
+        if not self._summaries:
             self._rows.addWidget(
                 EmptyState(
                     tr("No projects yet"),
@@ -142,42 +144,44 @@ class HomePage(AppPage):
                 )
             )
 
-    def _fill_list(self, rows: QVBoxLayout, projects: list[ProjectGlance]) -> None:
+    def _fill_list(self, rows: QVBoxLayout, projects: list[ProjectSummary]) -> None:
         while (item := rows.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.hide()
                 widget.deleteLater()
-        for index, seen in enumerate(projects):
+        for index, summary in enumerate(projects):
             if index:
                 rows.addWidget(line())
-            rows.addWidget(self._row(seen))
+            rows.addWidget(self._row(summary))
 
-    def _row(self, seen: ProjectGlance) -> QWidget:
-        made = _ProjectRow(seen)
-        wish = self.locate_clicked if seen.missing else self.project_clicked
-        made.clicked.connect(lambda: wish.emit(seen.file))
-        if seen.resumable:
-            resume = button(tr("Resume"), lambda: self.resume_clicked.emit(seen.file), icon="play")
-            resume.setAccessibleName(tr("Resume {name}").format(name=seen.name))
-            made.tools.addWidget(resume)
+    def _row(self, summary: ProjectSummary) -> QWidget:
+        project_row = _ProjectRow(summary)
+        clicked = self.locate_clicked if summary.is_missing else self.project_clicked
+        project_row.clicked.connect(lambda: clicked.emit(summary.file))
+        if summary.is_resumable:
+            resume = button(
+                tr("Resume"), lambda: self.resume_clicked.emit(summary.file), icon="play"
+            )
+            resume.setAccessibleName(tr("Resume {name}").format(name=summary.name))
+            project_row.tools.addWidget(resume)
         word, said = (
             (tr("Locate…"), tr("Locate {name}, {state}"))
-            if seen.missing
+            if summary.is_missing
             else (tr("Open"), tr("Open {name}, {state}"))
         )
-        opener = button(word, lambda: wish.emit(seen.file), kind="link")
-        opener.setAccessibleName(said.format(name=seen.name, state=seen.words))
-        made.tools.addWidget(opener)
-        made.tools.addWidget(
+        opener = button(word, lambda: clicked.emit(summary.file), kind="link")
+        opener.setAccessibleName(said.format(name=summary.name, state=summary.status_text))
+        project_row.tools.addWidget(opener)
+        project_row.tools.addWidget(
             tool_button(
                 "close",
                 tr("Remove {name} from this list (its files aren't deleted)").format(
-                    name=seen.name
+                    name=summary.name
                 ),
-                lambda: self.forget_clicked.emit(seen.file),
+                lambda: self.forget_clicked.emit(summary.file),
             )
         )
-        return made
+        return project_row
 
 
 class _ProjectRow(QFrame):
@@ -185,7 +189,7 @@ class _ProjectRow(QFrame):
 
     clicked = Signal()
 
-    def __init__(self, seen: ProjectGlance) -> None:
+    def __init__(self, summary: ProjectSummary) -> None:
         super().__init__()
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         role = {
@@ -193,22 +197,22 @@ class _ProjectRow(QFrame):
             "paused": "accent",
             "interrupted": "warn",
             "failed": "error",
-        }.get(seen.state or "", "muted")
-        icon = "warning" if seen.missing else {
+        }.get(summary.state or "", "muted")
+        icon = "warning" if summary.is_missing else {
             "running": "state-running", "paused": "pause", "interrupted": "warning", "failed": "error",
             "trained": "check", "merged": "check", "exported": "check",
-        }.get(seen.state or "", "state-todo")  # fmt: skip
+        }.get(summary.state or "", "state-todo")  # fmt: skip
         tint = getattr(current(), "ok" if icon == "check" else role)
         glyph = QLabel()
         glyph.setPixmap(pixmap(icon, tint))
-        folder = ElidedLabel(_place(seen.file), "caption")
-        folder.full = str(seen.file)
-        known = seen.seen and not seen.missing
-        ago = f" · {_ago(time.time() - seen.changed)}" if known else ""
-        state = label(seen.words + ago, "caption")
+        folder = ElidedLabel(_short_folder(summary.file), "caption")
+        folder.full = str(summary.file)
+        known = summary.is_loaded and not summary.is_missing
+        ago = f" · {_ago(time.time() - summary.changed)}" if known else ""
+        state = label(summary.status_text + ago, "caption")
         self.tools = row()
         names = column(
-            label(seen.name, "muted" if seen.missing else "label"),
+            label(summary.name, "muted" if summary.is_missing else "label"),
             row(state, None),
             folder,
             spacing=2,
@@ -224,7 +228,7 @@ class _ProjectRow(QFrame):
             self.clicked.emit()
 
 
-def _place(file: Path) -> str:
+def _short_folder(file: Path) -> str:
     """Return the project's folder, shortened in the middle, with ~ for the home folder."""
     folder = file.parent
     home = Path.home()

@@ -17,7 +17,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.threads import DetachedThread
 
 #: What the state of the latest run means to the user.
-STATE_WORDS: dict[State, str] = {
+RUN_STATE_TITLES: dict[State, str] = {
     "new": mark("Not started"),
     "running": mark("Running"),
     "paused": mark("Paused"),
@@ -31,19 +31,19 @@ STATE_WORDS: dict[State, str] = {
 
 
 @dataclass(frozen=True)
-class ProjectGlance:
+class ProjectSummary:
     """A recent project: its file, its latest run and the state of that run."""
 
     file: Path
     changed: float  # seconds since 1970
     run: RunFolder | None = None
     state: State | None = None
-    seen: bool = True  # False while nobody has looked at its runs
-    step: int = 0  # of `steps` that an unfinished training has done
+    is_loaded: bool = True  # False until its runs have been read
+    step: int = 0  # completed steps of an unfinished training run, of `steps`
     steps: int = 0
     reason: Text = NO_TEXT  # why it was interrupted
-    training: bool = False  # whether what has no ending is a training
-    missing: bool = False  # its file is not where it was
+    training: bool = False  # whether the run without an ending is a training run
+    is_missing: bool = False  # its file no longer exists
 
     @property
     def name(self) -> str:
@@ -51,28 +51,28 @@ class ProjectGlance:
         return self.file.stem
 
     @property
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Return whether its run is running, paused or interrupted."""
         return self.state in ("running", "paused", "interrupted")
 
     @property
-    def words(self) -> str:
+    def status_text(self) -> str:
         """Return the state of the project for display."""
-        if self.missing:
+        if self.is_missing:
             return tr("Not found: it was moved or renamed, or its drive isn't connected")
-        if not self.seen:
+        if not self.is_loaded:
             return tr("Loading runs…")
         if self.state is None:
             return tr("No runs yet")
-        said = tr(STATE_WORDS[self.state])
+        state = tr(RUN_STATE_TITLES[self.state])
         if not self.steps:
-            return said
+            return state
         return tr("{state}, step {step} of {steps}").format(
-            state=said, step=words.number(self.step), steps=words.number(self.steps)
+            state=state, step=words.number(self.step), steps=words.number(self.steps)
         )
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
         """Return whether training can resume: from a checkpoint, or from a pause before the first
         one.
         """
@@ -83,18 +83,20 @@ class ProjectGlance:
         return bool(self.run and self.run.checkpoint_steps())
 
 
-def glance(file: Path) -> ProjectGlance:
+def summarize_project(file: Path) -> ProjectSummary:
     """Return the summary of one project; a running run takes precedence over a later one."""
     run = folder.latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
     if run is None:
-        return ProjectGlance(file, changed)
-    found = ProjectGlance(file, changed, run, run.state())
-    if not found.unfinished:
-        return found
-    told = facts.events_since(run, RunProgress())
-    reason = facts.why_ended(told) if found.state == "interrupted" else NO_TEXT
-    return replace(found, step=told.step, steps=told.steps, reason=reason, training=told.training)
+        return ProjectSummary(file, changed)
+    summary = ProjectSummary(file, changed, run, run.state())
+    if not summary.is_unfinished:
+        return summary
+    progress = facts.events_since(run, RunProgress())
+    reason = facts.why_ended(progress) if summary.state == "interrupted" else NO_TEXT
+    return replace(
+        summary, step=progress.step, steps=progress.steps, reason=reason, training=progress.training
+    )
 
 
 class ProjectScan(DetachedThread):
@@ -104,27 +106,29 @@ class ProjectScan(DetachedThread):
         scanned(ProjectScan): the scan is complete and `summaries` is filled.
     """
 
-    looked = Signal(object)
+    scanned = Signal(object)
 
     def __init__(self, files: list[Path]) -> None:
         """Create a scan of project files, the latest first."""
         super().__init__()
         self._files = files
         #: Unfinished projects first and missing ones last, else in the order given.
-        self.seen: list[ProjectGlance] = []
+        self.summaries: list[ProjectSummary] = []
 
     def run(self) -> None:
         """Mark missing projects, and skip those that can't be read."""
-        seen = []
+        summaries = []
         for file in self._files:
             if self.isInterruptionRequested():
                 return
             try:
-                seen.append(glance(file))
+                summaries.append(summarize_project(file))
             except FileNotFoundError:
-                seen.append(ProjectGlance(file, 0.0, missing=True))
+                summaries.append(ProjectSummary(file, 0.0, is_missing=True))
             except OSError:
                 continue
         if not self.silent:
-            self.seen = sorted(seen, key=lambda item: (not item.unfinished, item.missing))
-            self.looked.emit(self)
+            self.summaries = sorted(
+                summaries, key=lambda item: (not item.is_unfinished, item.is_missing)
+            )
+            self.scanned.emit(self)

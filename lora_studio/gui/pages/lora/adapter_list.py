@@ -53,10 +53,10 @@ class AdapterList(Control):
         self.add = button(tr("Add adapter…"), self.pick, icon="folder")
         self.setFocusProxy(self.add)
         self._rows = column(spacing=Spacing.S)
-        held = QHBoxLayout()
-        held.addWidget(self.add)
-        held.addStretch(1)
-        layout = column(self._rows, held, spacing=Spacing.S)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.add)
+        buttons.addStretch(1)
+        layout = column(self._rows, buttons, spacing=Spacing.S)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setLayout(layout)
 
@@ -67,47 +67,47 @@ class AdapterList(Control):
         while (item := self._rows.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
-        for place, text in enumerate(self._value):
-            self._rows.addWidget(self._row(place, text))
+        for index, text in enumerate(self._value):
+            self._rows.addWidget(self._row(index, text))
 
     def pick(self) -> None:
         """Ask for the folder of an adapter."""
         dialog = QFileDialog(self.window(), tr("Choose an adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.take)
+        dialog.fileSelected.connect(self.add_folder)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def take(self, folder: str) -> None:
+    def add_folder(self, folder: str) -> None:
         """Add an adapter with weight 1."""
         self._set((*self._value, f"{folder}=1"))
 
-    def _row(self, place: int, text: str) -> QWidget:
+    def _row(self, index: int, text: str) -> QWidget:
         try:
             adapter = parse_weighted(text)
             folder, weight = adapter.folder, adapter.weight
         except ProblemError:
             folder, weight = text, 1.0
         name = Path(folder).name or folder
-        shown = ElidedLabel()
-        shown.full = folder
-        shown.setText(name)
-        number = WeightEditor(weight, name)
-        number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
-        out = tool_button(
-            "close", tr("Remove {name}").format(name=name), lambda: self._change(place, None)
+        title = ElidedLabel()
+        title.full = folder
+        title.setText(name)
+        weight_editor = WeightEditor(weight, name)
+        weight_editor.valueChanged.connect(lambda value: self._change(index, f"{folder}={value:g}"))
+        remove = tool_button(
+            "close", tr("Remove {name}").format(name=name), lambda: self._change(index, None)
         )
-        made = QWidget()
-        layout = QHBoxLayout(made)
+        widget_row = QWidget()
+        layout = QHBoxLayout(widget_row)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(shown, 1)
-        layout.addWidget(number)
-        layout.addWidget(out)
-        return made
+        layout.addWidget(title, 1)
+        layout.addWidget(weight_editor)
+        layout.addWidget(remove)
+        return widget_row
 
-    def _change(self, place: int, text: str | None) -> None:
+    def _change(self, index: int, text: str | None) -> None:
         texts = list(self._value)
-        texts[place : place + 1] = [] if text is None else [text]
+        texts[index : index + 1] = [] if text is None else [text]
         self._set(tuple(texts))
 
     def _set(self, value: tuple[str, ...]) -> None:

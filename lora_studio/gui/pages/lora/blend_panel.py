@@ -60,41 +60,41 @@ class BlendPanel(QWidget):
                 widget.hide()
                 widget.deleteLater()
         self.sliders, self.numbers = [], []
-        for place, each in enumerate(self._adapters):
-            self._layout.addWidget(self._row(place, each))
+        for index, each in enumerate(self._adapters):
+            self._layout.addWidget(self._row(index, each))
 
-    def _row(self, place: int, adapter: WeightedAdapter) -> QWidget:
+    def _row(self, index: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
         name = tell(chat.shown(AdapterSpeaker(adapters=(alone,))))
         shown = ElidedLabel(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Weight of {adapter} (slider)").format(adapter=name))
         number = WeightEditor(adapter.weight, name)
-        slider.valueChanged.connect(lambda value: self._change(place, value / _STEPS))
-        number.valueChanged.connect(lambda value: self._change(place, value))
-        out = tool_button(
-            "close", tr("Remove {adapter}").format(adapter=name), lambda: self._remove(place)
+        slider.valueChanged.connect(lambda value: self._change(index, value / _STEPS))
+        number.valueChanged.connect(lambda value: self._change(index, value))
+        remove = tool_button(
+            "close", tr("Remove {adapter}").format(adapter=name), lambda: self._remove(index)
         )
         self.sliders.append(slider)
         self.numbers.append(number)
-        made = QWidget()
-        layout = QHBoxLayout(made)
+        widget_row = QWidget()
+        layout = QHBoxLayout(widget_row)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
         layout.addWidget(shown, 1)
         layout.addWidget(slider, 1)
         layout.addWidget(number)
-        layout.addWidget(out)
-        return made
+        layout.addWidget(remove)
+        return widget_row
 
-    def _change(self, place: int, weight: float) -> None:
+    def _change(self, index: int, weight: float) -> None:
         adapters = list(self._adapters)
-        adapters[place] = adapters[place].model_copy(update={"weight": weight})
+        adapters[index] = adapters[index].model_copy(update={"weight": weight})
         self.show_adapters(adapters)
         self.changed.emit(tuple(adapters))
 
-    def _remove(self, place: int) -> None:
-        adapters = [each for index, each in enumerate(self._adapters) if index != place]
+    def _remove(self, removed: int) -> None:
+        adapters = [each for index, each in enumerate(self._adapters) if index != removed]
         self.changed.emit(tuple(adapters))
 
 

@@ -16,13 +16,13 @@ from lora_studio.core.lora.spec import Targets
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Size, Spacing, body_font, color, theme
 
-Place = Literal["in", "out", "up", "down", "other"]
+BlockColumn = Literal["in", "out", "up", "down", "other"]
 
-#: Layers of a Llama-shaped block, drawn until the model's own are known.
-USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: Layers of a Llama-shaped block, drawn until those of the model are known.
+DEFAULT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
-#: Where a layer stands in the block, by its name: the first pattern that fits.
-_PLACES: tuple[tuple[Place, re.Pattern[str]], ...] = (
+#: The column of a layer, by its name: the first pattern that matches.
+_COLUMN_PATTERNS: tuple[tuple[BlockColumn, re.Pattern[str]], ...] = (
     ("down", re.compile(r"down|fc2|c_proj_mlp|w2\Z|dense_4h_to_h|wo_mlp|output_linear", re.I)),
     ("up", re.compile(r"gate|up_proj|fc1|c_fc|w1\Z|w3\Z|dense_h_to_4h|input_linear|wi\Z", re.I)),
     ("out", re.compile(r"(\bo|out|dense|^wo|^c)(_proj|_lin)?\Z", re.I)),
@@ -38,19 +38,21 @@ class Slot:
 
     name: str
     title: str
-    place: Place
+    column: BlockColumn
 
 
-def slots(names: Sequence[str]) -> list[Slot]:
+def block_slots(names: Sequence[str]) -> list[Slot]:
     """Return the position of each linear layer of a model in the drawing."""
     short = [_ENDINGS.sub("", name) for name in names]
     return [
-        Slot(name, title if short.count(title) == 1 else name, _place(name))
+        Slot(name, title if short.count(title) == 1 else name, _column_of(name))
         for name, title in zip(names, short, strict=True)
     ]
 
 
-def meant_by(targets: Targets, target_names: Sequence[str], known: Sequence[Slot]) -> set[str]:
+def targeted_names(
+    targets: Targets, target_names: Sequence[str], known: Sequence[Slot]
+) -> set[str]:
     """Return the names of the layers that a choice of target modules adapts."""
     match targets:
         case "names":
@@ -58,7 +60,7 @@ def meant_by(targets: Targets, target_names: Sequence[str], known: Sequence[Slot
         case "attention_qv":
             return {slot.name for slot in known if _QUERY_VALUE.match(slot.name)}
         case "attention":
-            return {slot.name for slot in known if slot.place in ("in", "out")}
+            return {slot.name for slot in known if slot.column in ("in", "out")}
         case _:
             return {slot.name for slot in known}
 
@@ -77,13 +79,13 @@ class BlockDrawing(QWidget):
         super().__init__(parent)
         self._slots: list[Slot] = []
         self.buttons: dict[str, QPushButton] = {}
-        self._columns: dict[Place, QRect] = {}
-        self._extra: set[str] = set()  # names that this model does not have are kept
+        self._columns: dict[BlockColumn, QRect] = {}
+        self._extra: set[str] = set()  # names that this model lacks
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(760)
         self.setAccessibleName(tr("Linear layers of a transformer block that get an adapter"))
         theme().changed.connect(self.update)
-        self.set_layers(USUAL)
+        self.set_layers(DEFAULT_LAYERS)
 
     def set_layers(self, names: Sequence[str]) -> None:
         """Draw the linear layers of the model's blocks."""
@@ -93,7 +95,7 @@ class BlockDrawing(QWidget):
         for old in self.buttons.values():
             old.hide()
             old.deleteLater()
-        self._slots = slots(names)
+        self._slots = block_slots(names)
         self.buttons = {slot.name: self._button(slot) for slot in self._slots}
         self.show_chosen(on)
         self.updateGeometry()
@@ -107,19 +109,21 @@ class BlockDrawing(QWidget):
         """Toggle the layers without emitting `toggled`."""
         wanted = set(names)
         self._extra = wanted - set(self.buttons)
-        for name, made in self.buttons.items():
-            made.setChecked(name in wanted)
+        for name, chip in self.buttons.items():
+            chip.setChecked(name in wanted)
 
     def chosen(self) -> list[str]:
         """Return the names of the enabled layers; those that the model lacks come last."""
-        on = [name for name, made in self.buttons.items() if made.isChecked()]
+        on = [name for name, chip in self.buttons.items() if chip.isChecked()]
         return [*on, *sorted(self._extra)]
 
     # --- geometry -----------------------------------------------------------------------------
 
     def sizeHint(self) -> QSize:
         """Return a size as high as the fullest column needs."""
-        height = 2 * _RAIL + max(1, self._rows()) * _PITCH + (_PITCH if self._of("other") else 0)
+        height = (
+            2 * _RAIL + max(1, self._rows()) * _PITCH + (_PITCH if self._slots_in("other") else 0)
+        )
         return QSize(620, height)
 
     def minimumSizeHint(self) -> QSize:
@@ -131,11 +135,11 @@ class BlockDrawing(QWidget):
         super().resizeEvent(event)
         self._arrange()
 
-    def _of(self, place: Place) -> list[Slot]:
-        return [slot for slot in self._slots if slot.place == place]
+    def _slots_in(self, column: BlockColumn) -> list[Slot]:
+        return [slot for slot in self._slots if slot.column == column]
 
     def _rows(self) -> int:
-        return max(len(self._of(place)) for place in _COLUMNS)
+        return max(len(self._slots_in(column)) for column in _COLUMNS)
 
     def _middle(self) -> int:
         return _RAIL + self._rows() * _PITCH // 2
@@ -143,13 +147,13 @@ class BlockDrawing(QWidget):
     def _arrange(self) -> None:
         """Place the buttons in four columns, and those of no column in a row below."""
         free = self.width() - 2 * _END
-        for index, place in enumerate(_COLUMNS):
+        for index, column in enumerate(_COLUMNS):
             centre = _END + round(free * _CENTRES[index])
-            found = self._of(place)
-            top = self._middle() - len(found) * _PITCH // 2
-            width = max([_WIDTH, *(self.buttons[slot.name].sizeHint().width() for slot in found)])
-            self._columns[place] = QRect(centre - width // 2, top, width, len(found) * _PITCH)
-            for row, slot in enumerate(found):
+            members = self._slots_in(column)
+            top = self._middle() - len(members) * _PITCH // 2
+            width = max([_WIDTH, *(self.buttons[slot.name].sizeHint().width() for slot in members)])
+            self._columns[column] = QRect(centre - width // 2, top, width, len(members) * _PITCH)
+            for row, slot in enumerate(members):
                 self.buttons[slot.name].setGeometry(
                     centre - width // 2,
                     top + row * _PITCH + (_PITCH - _HEIGHT) // 2,
@@ -157,10 +161,10 @@ class BlockDrawing(QWidget):
                     _HEIGHT,
                 )
         left = _END
-        for slot in self._of("other"):
-            made = self.buttons[slot.name]
-            made.setGeometry(left, self.height() - _HEIGHT, made.sizeHint().width(), _HEIGHT)
-            left += made.sizeHint().width() + Spacing.S
+        for slot in self._slots_in("other"):
+            chip = self.buttons[slot.name]
+            chip.setGeometry(left, self.height() - _HEIGHT, chip.sizeHint().width(), _HEIGHT)
+            left += chip.sizeHint().width() + Spacing.S
         self.update()
 
     # --- painting -----------------------------------------------------------------------------
@@ -171,7 +175,7 @@ class BlockDrawing(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(body_font(Size.CAPTION))
         middle = float(self._middle())
-        columns = [self._columns[place] for place in _COLUMNS]
+        columns = [self._columns[column] for column in _COLUMNS]
         into, out, up, down = columns
         norm1 = QPointF(_END + _NORM, middle)
         attention = QPointF((into.right() + out.left()) / 2, middle)
@@ -194,14 +198,14 @@ class BlockDrawing(QWidget):
         self._round(painter, norm2, tr("norm"), 22)
         self._round(painter, attention, tr("attention"), 34)
         self._round(painter, plus1, "+", 9)
-        gated = len(self._of("up")) > 1
+        gated = len(self._slots_in("up")) > 1
         self._round(painter, times, "×" if gated else tr("act"), 9 if gated else 16)
         self._round(painter, plus2, "+", 9)
         painter.end()
 
-    def _fan(self, painter: QPainter, place: Place, start: QPointF, end: QPointF) -> None:
+    def _fan(self, painter: QPainter, column: BlockColumn, start: QPointF, end: QPointF) -> None:
         """Draw curves from a point through each button of a column to another point."""
-        for slot in self._of(place):
+        for slot in self._slots_in(column):
             box = self.buttons[slot.name].geometry()
             y = float(box.center().y()) + 0.5
             path = QPainterPath(start)
@@ -244,21 +248,21 @@ class BlockDrawing(QWidget):
         painter.restore()
 
     def _button(self, slot: Slot) -> QPushButton:
-        made = QPushButton(slot.title, self, autoDefault=False)
-        made.setCheckable(True)
-        made.setProperty("kind", "chip")
-        made.setToolTip(slot.name)
-        made.setAccessibleName(slot.name)
-        made.clicked.connect(lambda _=False: self.toggled.emit(self.chosen()))
-        made.show()
-        return made
+        chip = QPushButton(slot.title, self, autoDefault=False)
+        chip.setCheckable(True)
+        chip.setProperty("kind", "chip")
+        chip.setToolTip(slot.name)
+        chip.setAccessibleName(slot.name)
+        chip.clicked.connect(lambda _=False: self.toggled.emit(self.chosen()))
+        chip.show()
+        return chip
 
 
-def _place(name: str) -> Place:
-    return next((place for place, pattern in _PLACES if pattern.search(name)), "other")
+def _column_of(name: str) -> BlockColumn:
+    return next((column for column, pattern in _COLUMN_PATTERNS if pattern.search(name)), "other")
 
 
-_COLUMNS: tuple[Place, ...] = ("in", "out", "up", "down")
+_COLUMNS: tuple[BlockColumn, ...] = ("in", "out", "up", "down")
 #: Centres of the four columns of switches, as shares of the width.
 _CENTRES = (0.165, 0.40, 0.72, 0.905)
 _RAIL = 30  # room for a residual path

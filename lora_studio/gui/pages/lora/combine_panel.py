@@ -50,14 +50,14 @@ class CombinePanel(QWidget):
         self.folder = Path()
         self._adapters: tuple[WeightedAdapter, ...] = ()
         self._ranks: set[int] = set()
-        self.what = label("", "muted", wrap=True)
+        self.hint = label("", "muted", wrap=True)
         self.blend = BlendPanel()
         self.blend.changed.connect(self._weights_changed)
         self.method = QComboBox()
         self.method.setAccessibleName(tr("Combination method"))
         for key, title in _TITLES.items():
             self.method.addItem(tr(title), key)
-        self.about = label("", "caption", wrap=True)
+        self.description = label("", "caption", wrap=True)
         self.rank = QSpinBox(minimum=1, maximum=4096, value=16)
         self.rank.setAccessibleName(tr("Rank of the result"))
         self.density = QDoubleSpinBox(minimum=0.05, maximum=1.0, singleStep=0.05, value=0.5)
@@ -76,10 +76,10 @@ class CombinePanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
-        layout.addWidget(self.what)
+        layout.addWidget(self.hint)
         layout.addWidget(self.blend)
         layout.addLayout(row(self.method, *numbers, None))
-        layout.addWidget(self.about)
+        layout.addWidget(self.description)
         layout.addLayout(row(label(tr("Name")), self.name, self.make, self.cancel))
         layout.addWidget(self.progress)
         layout.addWidget(self.error)
@@ -115,31 +115,31 @@ class CombinePanel(QWidget):
         if running:
             self.progress.show_progress(tr("Combining adapters"), share)
 
-    def say(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         """Show why the combination isn't possible."""
         self.error.setText(text)
         self.error.setVisible(bool(text))
 
     def _refresh(self) -> None:
         several, method = len(self._adapters) > 1, self.method.currentData()
-        self.what.setText(
+        self.hint.setText(
             ""
             if several
             else tr("Select two or more adapters in the list to combine them into one.")
         )
-        self.what.setVisible(not several)
-        for part in (self.blend, self.method, self.about, self.name):
+        self.hint.setVisible(not several)
+        for part in (self.blend, self.method, self.description, self.name):
             part.setEnabled(several)
-        self.about.setText(tr(METHODS[method]))
+        self.description.setText(tr(METHODS[method]))
         for number in (self.rank, self._rank_name):
             number.setVisible(method == "svd")
         for share in (self.density, self._density_name):
             share.setVisible(method in _SPARSE)
-        wrong = self._wrong(method) if several else ""
-        self.say(wrong)
-        self.make.setEnabled(several and not wrong)
+        error = self._validation_error(method) if several else ""
+        self.show_error(error)
+        self.make.setEnabled(several and not error)
 
-    def _wrong(self, method: str) -> str:
+    def _validation_error(self, method: str) -> str:
         if not self.name.text().strip():
             return tr("Enter a name for the new adapter.")
         if self._target().exists():

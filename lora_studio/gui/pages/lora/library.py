@@ -19,13 +19,13 @@ class AdapterLibrary(QObject):
     """Opens the library's dialog and does what is chosen there.
 
     Signals:
-        found(folders): usable adapters, for whoever offers them too.
+        adapters_listed(folders): usable adapters, for whoever offers them too.
         chat_requested(folder): open an adapter in the playground.
         training_requested(folder): training is to go on from an adapter.
         merge_requested(folder): begin a run that merges an adapter.
     """
 
-    found = Signal(object)
+    adapters_listed = Signal(object)
     chat_requested = Signal(str)
     training_requested = Signal(str)
     merge_requested = Signal(str)
@@ -46,7 +46,7 @@ class AdapterLibrary(QObject):
             self.dialog = AdapterLibraryDialog(
                 self._state, self._preferences, self.link, self._window
             )
-            self.dialog.found.connect(self.found)
+            self.dialog.adapters_listed.connect(self.adapters_listed)
             for signal, target in (
                 (self.dialog.chat_requested, self.chat_requested),
                 (self.dialog.training_requested, self.training_requested),

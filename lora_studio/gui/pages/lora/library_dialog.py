@@ -48,10 +48,10 @@ class AdapterLibraryDialog(Dialog):
     """The list to the left; the chosen adapter and what can be done with it to the right.
 
     Signals:
-        found, chat_requested, training_requested, merge_requested: as of `AdapterLibrary`.
+        adapters_listed, chat_requested, training_requested, merge_requested: as of `AdapterLibrary`.
     """
 
-    found = Signal(object)
+    adapters_listed = Signal(object)
     chat_requested = Signal(str)
     training_requested = Signal(str)
     merge_requested = Signal(str)
@@ -63,17 +63,17 @@ class AdapterLibraryDialog(Dialog):
         super().__init__(tr("Adapter library"), "", parent)
         self._state, self._preferences, self.link = state, preferences, link
         self.adapters: tuple[AdapterFacts, ...] = ()
-        self._asked = self._combining = ""
+        self._shown_query = self._combining = ""
         self._choose_next = ""
         self._build_list()
         self._build_detail()
         self.combine = CombinePanel()
         self.combine.folder = (state.draft.folder or Path.home()) / "adapters"
         self._lay_out()
-        link.event_received.connect(self._take)
+        link.event_received.connect(self._on_event)
         self.combine.combine_requested.connect(self._combine)
         self.combine.cancel_requested.connect(lambda: link.cancel(self._combining))
-        self.look()
+        self.list_adapters()
 
     # --- building -----------------------------------------------------------------------------
 
@@ -87,13 +87,13 @@ class AdapterLibraryDialog(Dialog):
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for place in (_NAME, _BASE):
-            header.setSectionResizeMode(place, QHeaderView.ResizeMode.Stretch)
+        for column in (_NAME, _BASE):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
         self.table.currentCellChanged.connect(self._chosen)
         self.table.itemChanged.connect(self._ticked)
         self.status = StatusLabel()
         self.add = button(tr("Add folder…"), self.pick, icon="plus")
-        self.again = button(tr("Refresh"), self.look, icon="refresh")
+        self.refresh = button(tr("Refresh"), self.list_adapters, icon="refresh")
 
     def _build_detail(self) -> None:
         self.name = label("", "section", wrap=True)
@@ -101,7 +101,7 @@ class AdapterLibraryDialog(Dialog):
         self.facts = FactList()
         self.norms = NormBars()
         self.strength = label("", "caption", wrap=True)
-        self.talk = button(tr("Open in playground"), self._talk, icon="playground")
+        self.chat = button(tr("Open in playground"), self._open_chat, icon="playground")
         self.start = button(tr("Continue training"), self._start, icon="train")
         self.merge = button(tr("Merge"), self._merge, icon="merge")
         self.merge.setToolTip(tr("Start a run that merges this adapter into the project's model"))
@@ -114,14 +114,14 @@ class AdapterLibraryDialog(Dialog):
         left.setSpacing(Spacing.S)
         left.addWidget(self.table, 1)
         left.addWidget(self.status)
-        left.addLayout(row(self.add, self.again, None))
+        left.addLayout(row(self.add, self.refresh, None))
         combining = Card(tr("Combine"))
         combining.add(self.combine)
         left.addWidget(combining)
         detail = Card()
         detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
         ways = FlowLayout()
-        for way in (self.talk, self.start, self.merge, self.show_folder):
+        for way in (self.chat, self.start, self.merge, self.show_folder):
             ways.addWidget(way)
         detail.add(ways)
         inner = QWidget()
@@ -145,7 +145,7 @@ class AdapterLibraryDialog(Dialog):
 
     # --- looking ------------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def list_adapters(self) -> None:
         """List the adapters again."""
         projects = [file.parent for file in self._preferences.recent_projects()]
         if self._state.draft.folder is not None:
@@ -160,33 +160,33 @@ class AdapterLibraryDialog(Dialog):
         """Ask for another folder to list."""
         dialog = QFileDialog(self, tr("Choose a folder with adapters"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(self.take_folder)
+        dialog.fileSelected.connect(self.add_folder)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def take_folder(self, folder: str) -> None:
+    def add_folder(self, folder: str) -> None:
         """Add a folder to the adapter folders and list it."""
         if folder not in self._preferences.adapter_folders:
             self._preferences.adapter_folders.append(folder)
             self._preferences.save()
-        self.look()
+        self.list_adapters()
 
     def chosen(self) -> AdapterFacts | None:
         """Return the adapter whose details are shown."""
         row_ = self.table.currentRow()
         return self.adapters[row_] if 0 <= row_ < len(self.adapters) else None
 
-    def _take(self, event: events.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         match event:
             case events.Progress(unit="layers") if event.id == self._combining:
                 self.combine.set_running(True, event.done / (event.total or 1))
             case events.AdaptersFound():
                 self._fill(event.adapters, event.fits)
-            case events.AdapterShown() if event.id == self._asked:
+            case events.AdapterShown() if event.id == self._shown_query:
                 self._show_layers(event)
             case events.AdapterCombined():
                 self._choose_next = event.folder
-            case events.Failed() if event.id == self._asked:
+            case events.Failed() if event.id == self._shown_query:
                 self.fit.say(tell_problem(event.problem), "error")
                 self.fit.show()
             case events.Done() | events.Failed() | events.Cancelled() if (
@@ -215,13 +215,13 @@ class AdapterLibraryDialog(Dialog):
         self.table.blockSignals(True)
         self.table.setRowCount(len(adapters))
         for line, facts in enumerate(adapters):
-            for place, cell in enumerate(_cells(facts, fits.get(facts.folder))):
-                self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
+            for column, cell in enumerate(_cells(facts, fits.get(facts.folder))):
+                self.table.setItem(line, column, _item(facts, column, cell, facts.folder in ticked))
         self.table.blockSignals(False)
         found = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet. Train one, or add a folder that contains adapters.")
         self.status.say(found if adapters else none)
-        self.found.emit(tuple(each.folder for each in adapters if each.problem is None))
+        self.adapters_listed.emit(tuple(each.folder for each in adapters if each.problem is None))
         places = [line for line, each in enumerate(adapters) if each.folder == wanted]
         if adapters:
             self.table.setCurrentCell(places[0] if places else 0, _NAME)
@@ -236,14 +236,14 @@ class AdapterLibraryDialog(Dialog):
         if facts is None or facts.problem is not None:
             return
         command = commands.ShowAdapter(folder=facts.folder, model=self._model())
-        if self._asked:
-            self.link.cancel(self._asked)
-        self._asked = command.id
+        if self._shown_query:
+            self.link.cancel(self._shown_query)
+        self._shown_query = command.id
         self.link.send(command)
 
     def _show(self, facts: AdapterFacts | None) -> None:
         usable = facts is not None and facts.problem is None
-        for part in (self.talk, self.start, self.merge):
+        for part in (self.chat, self.start, self.merge):
             part.setEnabled(usable and self._state.draft.path is not None)
         self.show_folder.setEnabled(facts is not None)
         self.norms.show_layers(())
@@ -261,7 +261,7 @@ class AdapterLibraryDialog(Dialog):
         fit = event.fit
         if fit is None:
             return
-        for part in (self.talk, self.start, self.merge):
+        for part in (self.chat, self.start, self.merge):
             part.setEnabled(fit.fits and self._state.draft.path is not None)
         if not fit.fits:
             self.fit.say(tr("Not compatible with the project's model. {reason}").format(reason=tell(fit.reason)), "error")  # fmt: skip
@@ -274,16 +274,16 @@ class AdapterLibraryDialog(Dialog):
             self.fit.say(tr("Compatible with the project's model."), "ok")
         self.fit.show()
 
-    def _talk(self) -> None:
-        self._leave_with(self.chat_requested)
+    def _open_chat(self) -> None:
+        self._close_with(self.chat_requested)
 
     def _start(self) -> None:
-        self._leave_with(self.training_requested)
+        self._close_with(self.training_requested)
 
     def _merge(self) -> None:
-        self._leave_with(self.merge_requested)
+        self._close_with(self.merge_requested)
 
-    def _leave_with(self, signal: object) -> None:
+    def _close_with(self, signal: object) -> None:
         if (facts := self.chosen()) is not None:
             signal.emit(facts.folder)  # type: ignore[attr-defined]  # a bound signal
             self.accept()
@@ -295,12 +295,12 @@ class AdapterLibraryDialog(Dialog):
     # --- combining ----------------------------------------------------------------------------
 
     def _ticked_adapters(self) -> list[AdapterFacts]:
-        found = []
+        ticked = []
         for line, facts in enumerate(self.adapters):
             item = self.table.item(line, _NAME)
             if item is not None and item.checkState() == Qt.CheckState.Checked:
-                found.append(facts)
-        return found
+                ticked.append(facts)
+        return ticked
 
     def _ticked(self, *_: object) -> None:
         self.combine.choose(self._ticked_adapters())
@@ -314,10 +314,10 @@ class AdapterLibraryDialog(Dialog):
         self._combining = ""
         self.combine.set_running(False)
         if isinstance(ending, events.Failed):
-            self.combine.say(tell_problem(ending.problem))
+            self.combine.show_error(tell_problem(ending.problem))
         elif isinstance(ending, events.Done):
             folder = str(self.combine.folder)
-            self.take_folder(folder) if self._state.draft.folder is None else self.look()
+            self.add_folder(folder) if self._state.draft.folder is None else self.list_adapters()
 
 
 class _List(QTableWidget):
@@ -326,8 +326,8 @@ class _List(QTableWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         narrow = self.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
-        for place in (_KIND, _RANK):
-            self.setColumnHidden(place, narrow)
+        for column in (_KIND, _RANK):
+            self.setColumnHidden(column, narrow)
 
 
 def _name(facts: AdapterFacts) -> str:
@@ -347,22 +347,22 @@ def _cells(facts: AdapterFacts, fit: AdapterFit | None) -> tuple[str, ...]:
     return _name(facts), fits, facts.kind if usable else "", _rank(facts), base, size
 
 
-def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:
+def _item(facts: AdapterFacts, column: int, text: str, ticked: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(_tip(facts, place))
-    if place == _NAME and facts.problem is None:
+    item.setToolTip(_tip(facts, column))
+    if column == _NAME and facts.problem is None:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
-    if place in (_RANK, _SIZE):
+    if column in (_RANK, _SIZE):
         item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     return item
 
 
-def _tip(facts: AdapterFacts, place: int) -> str:
+def _tip(facts: AdapterFacts, column: int) -> str:
     """Return the text that may not fit into a cell."""
     if facts.problem is not None:
         return tell(facts.problem.what)
-    return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(place, facts.folder)
+    return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(column, facts.folder)
 
 
 def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:

@@ -34,26 +34,26 @@ class NormBars(QWidget):
 
     def show_layers(self, layers: Sequence[LayerFacts]) -> None:
         """Show the layers whose norm is known."""
-        found: dict[str, list[tuple[str, float]]] = {}
+        groups: dict[str, list[tuple[str, float]]] = {}
         for layer in layers:
             if layer.norm is not None and math.isfinite(layer.norm):
                 match = _LAYER.search(layer.module)
                 group = match[1] if match else layer.module
                 name = layer.module[match.end() :] if match else layer.module
-                found.setdefault(group, []).append((name, layer.norm))
-        self._groups = list(found.items())
+                groups.setdefault(group, []).append((name, layer.norm))
+        self._groups = list(groups.items())
         self._at = -1
         self.setAccessibleDescription(self.summary())
-        self.setVisible(bool(found))
+        self.setVisible(bool(groups))
         self.update()
 
-    def strengths(self) -> list[float]:
+    def update_norms(self) -> list[float]:
         """Return the Frobenius norm of each layer's update: √Σ of the squares over its modules."""
         return [math.hypot(*(norm for _, norm in modules)) for _, modules in self._groups]
 
     def summary(self) -> str:
         """Return one sentence that describes the chart."""
-        strengths = self.strengths()
+        strengths = self.update_norms()
         if not strengths:
             return ""
         most = max(range(len(strengths)), key=strengths.__getitem__)
@@ -61,14 +61,14 @@ class NormBars(QWidget):
             layer=self._groups[most][0], norm=strengths[most]
         )
 
-    def said(self, bar: int) -> str:
+    def describe_bar(self, bar: int) -> str:
         """Return the text of a bar: its layer and the modules in it."""
         if not 0 <= bar < len(self._groups):
             return ""
         group, modules = self._groups[bar]
         each = "\n".join(f"{name}  {norm:.3g}" for name, norm in modules)
         return tr("Layer {layer}: ‖ΔW‖ {norm:.3g}").format(
-            layer=group, norm=self.strengths()[bar]
+            layer=group, norm=self.update_norms()[bar]
         ) + (f"\n{each}" if len(modules) > 1 else "")
 
     def sizeHint(self) -> QSize:
@@ -81,7 +81,7 @@ class NormBars(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Paint the bars, and the numbers of the first and the last layer below them."""
-        strengths = self.strengths()
+        strengths = self.update_norms()
         highest = max(strengths, default=0.0)
         if highest <= 0:
             return
@@ -92,12 +92,12 @@ class NormBars(QWidget):
         below = painter.fontMetrics().height() + 4
         base = self.height() - below
         for bar, strength in enumerate(strengths):
-            place = self._place(bar)
+            box = self._bar_box(bar)
             height = max(1.0, (base - 4) * strength / highest)
-            place.setTop(base - height)
-            place.setBottom(base)
+            box.setTop(base - height)
+            box.setBottom(base)
             chosen = self.hasFocus() and bar == self._at
-            painter.fillRect(place, color("evaluation" if chosen else "accent"))
+            painter.fillRect(box, color("evaluation" if chosen else "accent"))
         painter.setPen(color("line"))
         painter.drawLine(0, base, self.width(), base)
         painter.setPen(color("muted"))
@@ -111,7 +111,7 @@ class NormBars(QWidget):
     def event(self, event: QEvent) -> bool:
         """Show the values of the bar under the mouse."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            QToolTip.showText(event.globalPos(), self.said(self._bar_at(event.pos().x())))
+            QToolTip.showText(event.globalPos(), self.describe_bar(self._bar_at(event.pos().x())))
             return True
         return super().event(event)
 
@@ -122,12 +122,12 @@ class NormBars(QWidget):
             super().keyPressEvent(event)
             return
         self._at = min(max(self._at + step, 0), len(self._groups) - 1)
-        self.setAccessibleDescription(self.said(self._at))
-        place = self.mapToGlobal(self._place(self._at).center().toPoint())
-        QToolTip.showText(place, self.said(self._at))
+        self.setAccessibleDescription(self.describe_bar(self._at))
+        position = self.mapToGlobal(self._bar_box(self._at).center().toPoint())
+        QToolTip.showText(position, self.describe_bar(self._at))
         self.update()
 
-    def _place(self, bar: int) -> QRectF:
+    def _bar_box(self, bar: int) -> QRectF:
         width = self.width() / max(len(self._groups), 1)
         gap = min(3.0, width * 0.25)
         return QRectF(bar * width + gap / 2, 0, min(width - gap, 40.0), self.height())

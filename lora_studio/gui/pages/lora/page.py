@@ -20,7 +20,7 @@ from lora_studio.gui.controls.preset_number import PresetNumberControl
 from lora_studio.gui.controls.slider_number import SliderNumberControl
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.lora.block_drawing import USUAL, BlockDrawing, meant_by
+from lora_studio.gui.pages.lora.block_drawing import DEFAULT_LAYERS, BlockDrawing, targeted_names
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project import memory_plan
 from lora_studio.gui.project.state import ProjectState
@@ -167,24 +167,24 @@ class LoraPage(StepPage):
     def _show_start(self) -> None:
         """Show and disable the settings that an adapter to start from determines."""
         spec = self.state.spec(_STEP)
-        found: LoraSpec | None = None
+        starting: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
             with suppress(ProblemError):
                 starting_adapter.read(Path(spec.start_from))
-                found = starting_adapter.effective(spec)
-        changed, self._started = found != self._started, found
-        if not changed and found is None:
+                starting = starting_adapter.effective(spec)
+        changed, self._started = starting != self._started, starting
+        if not changed and starting is None:
             return
         for field in starting_adapter.TAKEN:
-            made = self.editors[field]
-            made.setEnabled(found is None)
-            made.setToolTip(
-                "" if found is None else tr("Set by the adapter that training starts from.")
+            field_editor = self.editors[field]
+            field_editor.setEnabled(starting is None)
+            field_editor.setToolTip(
+                "" if starting is None else tr("Set by the adapter that training starts from.")
             )
-            decided = self.state.get(_STEP, field) if found is None else getattr(found, field)
-            made.control.show_value(decided)
+            decided = self.state.get(_STEP, field) if starting is None else getattr(starting, field)
+            field_editor.control.show_value(decided)
         for part in (self.presets, self.drawing):
-            part.setEnabled(found is None)
+            part.setEnabled(starting is None)
 
     def _shown(self, field: str) -> object:
         """Return the value that training uses: the starting adapter's where it determines the
@@ -204,18 +204,20 @@ class LoraPage(StepPage):
         description = tr(self.state.about(_STEP, "alpha").description)
         self.editors["alpha"].set_help(f"{ratio} {description}".strip())
         dropout = self.state.get(_STEP, "dropout")
-        words_for = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
+        help_text = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
         self.editors["dropout"].set_help(
-            tr(words_for or self.state.about(_STEP, "dropout").description)
+            tr(help_text or self.state.about(_STEP, "dropout").description)
         )
 
     def _show_layers(self) -> None:
         model = self.state.facts.model
-        self.drawing.set_layers(model.linear_names if model else USUAL)
+        self.drawing.set_layers(model.linear_names if model else DEFAULT_LAYERS)
         targets, names = self._shown("targets"), self._shown("target_names")
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
         known = targets in list(self.state.about(_STEP, "targets").choices)
-        chosen = meant_by(cast(Targets, targets), named, self.drawing.layers()) if known else set()
+        chosen = (
+            targeted_names(cast(Targets, targets), named, self.drawing.layers()) if known else set()
+        )
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")
 
@@ -226,22 +228,22 @@ class LoraPage(StepPage):
         waiting = self._stale and at_once is None
         set_role(self.sentence, "muted" if counted is None or waiting else "section")
         if spec is None:
-            said = tr("Fix the values below to see the number of trainable parameters.")
+            sentence = tr("Fix the values below to see the number of trainable parameters.")
         elif model is None:
-            said = tr("Select a model to see the number of trainable parameters.")
+            sentence = tr("Select a model to see the number of trainable parameters.")
         elif counted is None:
-            said = tr("No trainable parameters: this model has none of the selected layers.")
+            sentence = tr("No trainable parameters: this model has none of the selected layers.")
         else:
-            said = _sentence(counted)
-        self.sentence.setText(said)
+            sentence = _sentence(counted)
+        self.sentence.setText(sentence)
         details = [_detail(counted), self._memory()] if counted and model else []
         if self._started is not None and isinstance(spec, LoraSpec):
             shape = starting_adapter.described(starting_adapter.read(Path(spec.start_from)))
-            goes_on = tr(
+            note = tr(
                 "Continues from an adapter: {shape}. Settings that the adapter determines "
                 "are disabled below."
             )
-            details.append(goes_on.format(shape=tell(shape)))
+            details.append(note.format(shape=tell(shape)))
         self.detail.setText(" ".join(part for part in details if part))
         self.detail.setVisible(bool(self.detail.text()))
 
@@ -250,9 +252,9 @@ class LoraPage(StepPage):
         plan = memory_plan.of(self.state)
         if plan is None:
             return ""
-        found = estimate(plan)
-        needed, free = formatting.memory(found.total), formatting.memory(plan.device.free_bytes)
-        if found.fits:
+        memory = estimate(plan)
+        needed, free = formatting.memory(memory.total), formatting.memory(plan.device.free_bytes)
+        if memory.fits:
             return tr("Training needs {needed} of memory; {free} is free.").format(
                 needed=needed, free=free
             )

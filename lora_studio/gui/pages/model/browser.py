@@ -27,7 +27,7 @@ from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.glyph import StatusLabel
 
 #: What stands for each way: its words and the places behind it.
-_WAYS: dict[str, tuple[str, tuple[Place, ...]]] = {
+_SOURCES: dict[str, tuple[str, tuple[Place, ...]]] = {
     "here": (mark("This computer"), ("folder",)),
     "cache": (mark("Hugging Face cache"), ("cache",)),
     "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
@@ -87,81 +87,81 @@ class ModelBrowser(QWidget):
         super().__init__(parent)
         self._finder, self._preferences, self._settings = finder, preferences, settings
         self._current = ""
-        self.ways = QListWidget()
-        self.ways.setAccessibleName(tr("Source"))
-        for name, (title, _) in _WAYS.items():
+        self.sources = QListWidget()
+        self.sources.setAccessibleName(tr("Source"))
+        for name, (title, _) in _SOURCES.items():
             item = QListWidgetItem(tr(title))
             item.setData(Qt.ItemDataRole.UserRole, name)
-            self.ways.addItem(item)
-        self._fit_ways()
+            self.sources.addItem(item)
+        self._fit_sources()
         self.filters = HubFilters()
         self.folders = QWidget()
         self._folders = FlowLayout(self.folders)
-        self.add = button(tr("Add folder…"), self._pick, icon="plus")
+        self.add_button = button(tr("Add folder…"), self._pick, icon="plus")
         self.list = ModelList()
         self.list.setMinimumHeight(250)
-        self.said = StatusLabel()
+        self.status = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.sign_out = button(tr("Sign out"), self.sign_out_clicked.emit, kind="link")
         self.online = button(tr("Turn off offline mode"), self.online_requested.emit)
-        self.again = button(tr("Try again"), self.look_again, icon="refresh")
+        self.retry = button(tr("Try again"), self.reload, icon="refresh")
         self.account = label("", "caption")
         self._lay_out()
-        self.ways.currentRowChanged.connect(lambda _: self.way_changed())
+        self.sources.currentRowChanged.connect(lambda _: self.on_source_changed())
         self.filters.searched.connect(finder.search)
         self.filters.fitting_changed.connect(self.refresh)
         self.list.chosen.connect(self.chosen)
         finder.changed.connect(self.refresh)
         self.show_account(None)
-        self.ways.setCurrentRow(0)
+        self.sources.setCurrentRow(0)
 
     def _lay_out(self) -> None:
         where = Card(tr("Source"))
-        where.add(self.ways)
+        where.add(self.sources)
         models = Card(tr("Models"))
         models.head.addWidget(self.account)
         models.head.addWidget(self.sign_in)
         models.head.addWidget(self.sign_out)
-        models.add(self.filters, self.folders, self.said)
-        models.add(row(self.online, self.again, None), self.list)
+        models.add(self.filters, self.folders, self.status)
+        models.add(row(self.online, self.retry, None), self.list)
         models.body.setStretchFactor(self.list, 1)
         layout = row(where, models, spacing=Spacing.L)
         layout.setStretch(1, 1)
         self.setLayout(layout)
 
-    def _fit_ways(self) -> None:
+    def _fit_sources(self) -> None:
         """Make the list as wide as its longest entry in this language and text size."""
-        needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Spacing.S
-        self.ways.setFixedWidth(max(Size.scaled(156), needed))
+        needed = self.sources.sizeHintForColumn(0) + 2 * self.sources.frameWidth() + Spacing.S
+        self.sources.setFixedWidth(max(Size.scaled(156), needed))
 
     def changeEvent(self, event: QEvent) -> None:
         """Adapt the width to another text size."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit_ways()
+            self._fit_sources()
 
     # --- what is asked for --------------------------------------------------------------------
 
     @property
-    def way(self) -> str:
+    def source(self) -> str:
         """Return the selected source: "here", "cache", "gguf" or "hub"."""
-        item = self.ways.currentItem()
+        item = self.sources.currentItem()
         return str(item.data(Qt.ItemDataRole.UserRole)) if item else "here"
 
-    def go(self, way: str) -> None:
+    def show_source(self, name: str) -> None:
         """Select a source and show its models."""
-        self.ways.setCurrentRow(list(_WAYS).index(way))
+        self.sources.setCurrentRow(list(_SOURCES).index(name))
 
-    def look_again(self) -> None:
+    def reload(self) -> None:
         """List the models of the selected source again."""
-        if self.way == "hub":
+        if self.source == "hub":
             self.filters.search()
         else:
-            self._finder.look(self._preferences.model_folders)
+            self._finder.list_local(self._preferences.model_folders)
 
-    def way_changed(self) -> None:
+    def on_source_changed(self) -> None:
         """Show the models of the selected source; search the Hub the first time it is selected."""
-        if self.way == "hub" and "hub" not in self._finder.found and not offline.is_on():
+        if self.source == "hub" and "hub" not in self._finder.models and not offline.is_on():
             self.filters.search()
         self.refresh()
 
@@ -175,11 +175,11 @@ class ModelBrowser(QWidget):
     def add_folder(self, folder: str) -> None:
         """Add a folder to the model folders and list it."""
         self._preferences.add_model_folder(folder)
-        self._finder.look(self._preferences.model_folders)
+        self._finder.list_local(self._preferences.model_folders)
 
     def _drop_folder(self, folder: str) -> None:
         self._preferences.remove_model_folder(folder)
-        self._finder.look(self._preferences.model_folders)
+        self._finder.list_local(self._preferences.model_folders)
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -189,11 +189,11 @@ class ModelBrowser(QWidget):
             self._current = source
             self.refresh()
 
-    def show_account(self, found: events.AccountFound | None) -> None:
+    def show_account(self, account: events.AccountFound | None) -> None:
         """Show the signed-in account; None while it is unknown."""
-        has = found is not None and found.has_token
-        self._account = found
-        name = found.name if found else ""
+        has = account is not None and account.has_token
+        self._account = account
+        name = account.name if account else ""
         self.account.setText(tr("Signed in as {name}").format(name=name) if has and name else "")
         self._show_buttons()
 
@@ -201,65 +201,65 @@ class ModelBrowser(QWidget):
         """Show the models of the selected source, those that fit first."""
         lines = self._lines()
         self.list.show_models(lines, self._current)
-        self.filters.setVisible(self.way == "hub")
-        self.folders.setVisible(self.way == "here")
-        if self.way == "here":
+        self.filters.setVisible(self.source == "hub")
+        self.folders.setVisible(self.source == "here")
+        if self.source == "here":
             self._show_folders()
-        self._say(lines)
+        self._show_status(lines)
         self._show_buttons()
 
     def _lines(self) -> list[Line]:
-        places = _WAYS[self.way][1]
-        entries = [x for place in places for x in self._finder.found.get(place, ())]
-        if self.way == "here":
+        places = _SOURCES[self.source][1]
+        entries = [x for place in places for x in self._finder.models.get(place, ())]
+        if self.source == "here":
             entries.insert(0, BUILTIN)
         settings = self._settings()
         lines: list[Line] = [
             (entry, model_fit.fit(entry, settings) if settings else None) for entry in entries
         ]
-        if self.way == "hub" and self.filters.fitting.isChecked():
+        if self.source == "hub" and self.filters.fitting.isChecked():
             lines = [(entry, fit) for entry, fit in lines if fit is not None and fit.fits]
         return sorted(
             lines, key=lambda line: 3 if line[0].refusal else model_fit.fits_first(line[1])
         )
 
-    def _say(self, lines: list[Line]) -> None:
+    def _show_status(self, lines: list[Line]) -> None:
         problem = self._problem()
-        looking = any(self._finder.is_looking(place) for place in _WAYS[self.way][1])
+        looking = any(self._finder.is_loading(place) for place in _SOURCES[self.source][1])
         if problem is not None:
-            self.said.say(tell_problem(problem), "error")
+            self.status.say(tell_problem(problem), "error")
         elif looking:
-            self.said.say(tr("Searching the Hub…") if self.way == "hub" else tr("Searching…"))
-        elif self.way == "hub" and offline.is_on():
-            self.said.say(tr("Offline mode is on. Turn it off to search the Hub."), "warn")
-        elif not lines or (self.way == "here" and len(lines) == 1):
-            self.said.say(self._why_empty())
+            self.status.say(tr("Searching the Hub…") if self.source == "hub" else tr("Searching…"))
+        elif self.source == "hub" and offline.is_on():
+            self.status.say(tr("Offline mode is on. Turn it off to search the Hub."), "warn")
+        elif not lines or (self.source == "here" and len(lines) == 1):
+            self.status.say(self._why_empty())
         else:
             judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
             count = tr_n("{n} model", "{n} models", len(lines))
             fits = tr("{count} fit on this device").format(count=sum(judged))
-            self.said.say(f"{count} · {fits}" if judged else count)
+            self.status.say(f"{count} · {fits}" if judged else count)
 
     def _why_empty(self) -> str:
-        found = self._finder.found.get("hub") if self.way == "hub" else None
-        if found is None:
-            return tr(_EMPTY[self.way])
-        if not found:
+        models = self._finder.models.get("hub") if self.source == "hub" else None
+        if models is None:
+            return tr(_EMPTY[self.source])
+        if not models:
             return tr("No models found on the Hub.")
         if self._settings() is None:
             return tr("Waiting for the device check to see which models fit.")
         return tr_n(
             "The only model found doesn't fit on this device.",
             "None of the {n} models found fit on this device.",
-            len(found),
+            len(models),
         )
 
     def _problem(self) -> Problem | None:
-        found = [self._finder.problems.get(place) for place in _WAYS[self.way][1]]
-        return next((problem for problem in found if problem is not None), None)
+        problems = [self._finder.problems.get(place) for place in _SOURCES[self.source][1]]
+        return next((problem for problem in problems if problem is not None), None)
 
     def _show_buttons(self) -> None:
-        hub, has = self.way == "hub", bool(self._account and self._account.has_token)
+        hub, has = self.source == "hub", bool(self._account and self._account.has_token)
         self.account.setVisible(hub and has)
         self.sign_in.setVisible(hub and not has)
         self.sign_out.setVisible(
@@ -269,11 +269,11 @@ class ModelBrowser(QWidget):
         self.filters.setEnabled(not stopped)
         self.sign_in.setEnabled(not stopped)
         self.online.setVisible(stopped)
-        self.again.setVisible(self._problem() is not None and not stopped)
+        self.retry.setVisible(self._problem() is not None and not stopped)
 
     def _show_folders(self) -> None:
         while (item := self._folders.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None and widget is not self.add:
+            if (widget := item.widget()) is not None and widget is not self.add_button:
                 widget.hide()
                 widget.deleteLater()
         for folder in self._preferences.model_folders:
@@ -282,4 +282,4 @@ class ModelBrowser(QWidget):
             chip.setAccessibleName(chip.toolTip())
             chip.clicked.connect(lambda _=False, folder=folder: self._drop_folder(folder))
             self._folders.addWidget(chip)
-        self._folders.addWidget(self.add)
+        self._folders.addWidget(self.add_button)

@@ -21,7 +21,7 @@ class DeviceControl(Control):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Offer the automatic choice and the CPU until `show_devices` is called."""
         super().__init__(parent)
-        self.combo = ComboControl(choices_of(None))
+        self.combo = ComboControl(device_choices(None))
         self.setFocusProxy(self.combo.box)
         self.ticks: dict[str, QCheckBox] = {}
         self._value = "auto"
@@ -37,13 +37,13 @@ class DeviceControl(Control):
         self.combo.left.connect(self.left)
         self.show_devices(None)
 
-    def show_devices(self, found: events.DevicesFound | None) -> None:
+    def show_devices(self, devices: events.DevicesFound | None) -> None:
         """Offer the devices of this machine; the value doesn't change."""
-        self.combo.set_choices(choices_of(found))
+        self.combo.set_choices(device_choices(devices))
         for box in self.ticks.values():
             box.hide()
             box.deleteLater()
-        gpus = [device for device in (found.devices if found else ()) if "cuda:" in device.name]
+        gpus = [device for device in (devices.devices if devices else ()) if "cuda:" in device.name]
         self.ticks = {device.name: QCheckBox(f"{device.title} ({device.name})") for device in gpus}
         for box in self.ticks.values():
             self._flow.addWidget(box)
@@ -79,12 +79,12 @@ class DeviceControl(Control):
         self.left.emit()
 
 
-def choices_of(found: events.DevicesFound | None) -> dict[str, str]:
+def device_choices(devices: events.DevicesFound | None) -> dict[str, str]:
     """Return titles by device name, "auto" first; only "auto" and "cpu" while devices are unknown."""
-    if found is None or not found.devices:
+    if devices is None or not devices.devices:
         return {"auto": mark("Automatic"), "cpu": "CPU"}
-    choices = {"auto": tr("Automatic ({title})").format(title=found.devices[0].title)}
-    for device in found.devices:
+    choices = {"auto": tr("Automatic ({title})").format(title=devices.devices[0].title)}
+    for device in devices.devices:
         if device.name != "auto":
             choices[device.name] = tr("{device}, {free} of {total} free").format(
                 device=device.title,

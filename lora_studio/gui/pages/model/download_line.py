@@ -35,41 +35,41 @@ class DownloadLine(QWidget):
         self.start = button("", self.started.emit, icon="download")
         self.stop = button(tr("Cancel"), self.cancelled.emit)
         self.progress = ProgressLine()
-        self.said = StatusLabel()
+        self.status = StatusLabel()
         self.sign_in = button(tr("Sign in…"), self.sign_in_clicked.emit, kind="link")
         self.page = button(tr("Open model page"), self.page_clicked.emit, kind="link")
         self.online = button(tr("Turn off offline mode"), self.online_requested.emit, kind="link")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Spacing.S)
-        layout.addWidget(self.said)
+        layout.addWidget(self.status)
         layout.addLayout(row(self.sign_in, self.page, self.online, None))
         layout.addWidget(self.progress)
         layout.addLayout(row(self.start, self.stop, None))
-        self._bytes, self._going, self._broken = 0, False, False
+        self._bytes, self._running, self._resumable = 0, False, False
         self.offer(0)
 
     @property
-    def going(self) -> bool:
+    def is_running(self) -> bool:
         """Return whether a download is running."""
-        return self._going
+        return self._running
 
     def offer(self, missing: int) -> None:
         """Offer to download `missing` bytes; 0 if the model is complete."""
         self._bytes = missing
         if not missing:
-            self._broken = False
+            self._resumable = False
             self.explain("", "")
         self._show()
 
-    def begin(self) -> None:
+    def show_started(self) -> None:
         """Show that the download was started."""
-        self._going, self._broken = True, False
+        self._running, self._resumable = True, False
         self.explain("", "")
         self.progress.show_progress(tr("Connecting to the Hub…"), None)
         self._show()
 
-    def follow(self, event: events.Progress) -> None:
+    def show_progress(self, event: events.Progress) -> None:
         """Show the progress of the download."""
         share = event.done / event.total if event.total else None
         if event.total:
@@ -80,36 +80,36 @@ class DownloadLine(QWidget):
             status = tell(event.stage)
         self.progress.show_progress(status, share, event.eta_s)
 
-    def end(self, event: events.Ending) -> None:
+    def show_ending(self, event: events.Ending) -> None:
         """Show how the download ended: complete, canceled or failed."""
-        self._going = False
+        self._running = False
         match event:
             case events.Done():
                 self._bytes = 0
             case events.Cancelled():
-                self._broken = True
+                self._resumable = True
                 self.explain("", tr("Download canceled. The part already downloaded is kept."))
             case events.Failed():
                 problem = event.problem
-                self._broken = problem.code in ("model.interrupted", "model.hub_failed")
+                self._resumable = problem.code in ("model.interrupted", "model.hub_failed")
                 self.explain(problem.code, tell_problem(problem))
         self._show()
 
     def explain(self, code: str, text: str) -> None:
         """Show why the download isn't possible, with the action that resolves it."""
-        self.said.say(text, "error" if code else "muted")
-        self.said.setVisible(bool(text))
+        self.status.say(text, "error" if code else "muted")
+        self.status.setVisible(bool(text))
         self.sign_in.setVisible(code in ("model.gated", "model.token", "model.not_found"))
         self.page.setVisible(code == "model.gated")
         self.online.setVisible(code == "model.offline")
         self._show()
 
     def _show(self) -> None:
-        self.progress.setVisible(self._going)
-        self.stop.setVisible(self._going)
-        self.start.setVisible(bool(self._bytes) and not self._going)
+        self.progress.setVisible(self._running)
+        self.stop.setVisible(self._running)
+        self.start.setVisible(bool(self._bytes) and not self._running)
         size = formatting.size(self._bytes)
-        begun = tr("Resume download ({size})") if self._broken else tr("Download {size}")
-        self.start.setText(begun.format(size=size))
-        explained = bool(self.said.text())
-        self.setVisible(self._going or bool(self._bytes) or explained)
+        title = tr("Resume download ({size})") if self._resumable else tr("Download {size}")
+        self.start.setText(title.format(size=size))
+        explained = bool(self.status.text())
+        self.setVisible(self._running or bool(self._bytes) or explained)

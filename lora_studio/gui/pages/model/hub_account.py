@@ -26,40 +26,40 @@ class HubAccount(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         """Create the account, not yet queried."""
         super().__init__(parent)
-        self.found: events.AccountFound | None = None
+        self.current: events.AccountFound | None = None
         #: Whether the last change was somebody signing in or out, not a first look.
-        self.has_changed_hands = False
+        self.was_changed_by_user = False
         self.dialog: TokenDialog | None = None
-        self._asked = ""
+        self._pending = ""
         self._changes = False
 
-    def look(self) -> None:
+    def inspect(self) -> None:
         """Query the account, unless a sign-in or sign-out is pending, which reports it as well."""
-        if self._asked and self._changes:
+        if self._pending and self._changes:
             return
-        self._put(commands.InspectAccount(), changes=False)
+        self._send(commands.InspectAccount(), changes=False)
 
     def sign_out(self) -> None:
         """Delete the saved token."""
-        self._put(commands.SignOut(), changes=True)
+        self._send(commands.SignOut(), changes=True)
 
-    def ask_for_token(self, parent: QWidget) -> None:
+    def open_sign_in(self, parent: QWidget) -> None:
         """Open the sign-in dialog."""
         dialog = TokenDialog(parent)
-        dialog.given.connect(
-            lambda token: self._put(commands.SignIn(token=SecretStr(token)), changes=True)
+        dialog.token_entered.connect(
+            lambda token: self._send(commands.SignIn(token=SecretStr(token)), changes=True)
         )
         dialog.finished.connect(lambda _: self._closed())
         self.dialog = dialog
         dialog.open()
 
-    def take(self, event: object) -> bool:
+    def on_event(self, event: object) -> bool:
         """Handle an event; return whether it is about the account."""
-        if not self._asked or getattr(event, "id", "") != self._asked:
+        if not self._pending or getattr(event, "id", "") != self._pending:
             return False
         match event:
             case events.AccountFound():
-                self.found, self.has_changed_hands = event, self._changes
+                self.current, self.was_changed_by_user = event, self._changes
                 if self.dialog is not None and event.has_token:
                     self.dialog.accept()
                 self.changed.emit()
@@ -68,11 +68,11 @@ class HubAccount(QObject):
             case events.Failed() if self._changes:
                 self.failed.emit(event.problem)
         if isinstance(event, events.Ending):
-            self._asked = ""
+            self._pending = ""
         return True
 
-    def _put(self, command: commands.Question, *, changes: bool) -> None:
-        self._asked, self._changes = command.id, changes
+    def _send(self, command: commands.Question, *, changes: bool) -> None:
+        self._pending, self._changes = command.id, changes
         self.ask.emit(command)
 
     def _closed(self) -> None:

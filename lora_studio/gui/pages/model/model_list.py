@@ -46,10 +46,10 @@ _ENTRY = Qt.ItemDataRole.UserRole
 
 #: Share of the free memory beyond which the smallest micro-batches hardly fit.
 _TIGHT = 0.8
-_HELD = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
+_PRECISIONS = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
 
 
-def about(entry: ModelEntry, *, brief: bool = False) -> str:
+def describe(entry: ModelEntry, *, brief: bool = False) -> str:
     """Return size, parameters, license and downloads in one line, or why the model isn't
     supported.
     """
@@ -72,7 +72,7 @@ def _downloads(number: int, *, brief: bool) -> str:
     return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
 
 
-def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
+def fit_verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
     """Return whether training with a model fits, in a word or two, and the color role for it."""
     if entry.refusal:
         return tr("not supported"), "muted"
@@ -83,8 +83,8 @@ def verdict(entry: ModelEntry, fit: ModelFit | None) -> tuple[str, theme.Role]:
     if not fit.fits:
         return tr("too large"), "error"
     if fit.eased and fit.share > _TIGHT:
-        return tr("{bits}, tight").format(bits=tr(_HELD[fit.precision])), "ok"
-    return tr("fits in {bits}").format(bits=tr(_HELD[fit.precision])), "ok"
+        return tr("{bits}, tight").format(bits=tr(_PRECISIONS[fit.precision])), "ok"
+    return tr("fits in {bits}").format(bits=tr(_PRECISIONS[fit.precision])), "ok"
 
 
 class ModelList(QListView):
@@ -154,7 +154,7 @@ class _Lines(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return entry.title
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            said = (entry.title, about(entry), verdict(entry, fit)[0])
+            said = (entry.title, describe(entry), fit_verdict(entry, fit)[0])
             return ", ".join(part for part in said if part)
         if role == Qt.ItemDataRole.ToolTipRole:
             return _tip(entry, fit)
@@ -162,7 +162,7 @@ class _Lines(QAbstractListModel):
 
 
 def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
-    lines = [entry.title, about(entry)]
+    lines = [entry.title, describe(entry)]
     if fit is not None and not entry.refusal:
         needed, free = formatting.memory(fit.needed), formatting.memory(fit.available)
         least = (
@@ -170,7 +170,7 @@ def _tip(entry: ModelEntry, fit: ModelFit | None) -> str:
             if fit.eased
             else tr("Training needs {needed} of memory in {bits}; {free} is free.")
         )
-        lines.append(least.format(needed=needed, bits=tr(_HELD[fit.precision]), free=free))
+        lines.append(least.format(needed=needed, bits=tr(_PRECISIONS[fit.precision]), free=free))
     return "\n".join(lines)
 
 
@@ -187,7 +187,7 @@ class _Delegate(QStyledItemDelegate):
         state: QStyle.StateFlag = option.state
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        self._ground(painter, rect, state)
+        self._paint_background(painter, rect, state)
         inner = rect.adjusted(Spacing.M, Spacing.S, -Spacing.M, -Spacing.S)
         right_to_left = option.direction == Qt.LayoutDirection.RightToLeft
         width = Size.scaled(_BAR_WIDTH)
@@ -198,23 +198,23 @@ class _Delegate(QStyledItemDelegate):
             left = inner.adjusted(width + Spacing.M, 0, 0, 0)
         # The painter takes left for right by itself where lines run from right to left.
         start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        said, role = verdict(entry, fit)
-        whole = inner if entry.refusal or not said else left  # there is no bar beside it
-        self._words(
+        text, role = fit_verdict(entry, fit)
+        whole = inner if entry.refusal or not text else left  # there is no bar beside it
+        self._paint_text(
             painter,
-            whole if not said else left,
+            whole if not text else left,
             entry.title,
             "muted" if entry.refusal else "text",
             start,
             0,
         )
-        self._words(painter, whole, about(entry, brief=True), "muted", start, 1)
-        self._words(painter, side, said, role, end, 0)
+        self._paint_text(painter, whole, describe(entry, brief=True), "muted", start, 1)
+        self._paint_text(painter, side, text, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:
-            self._bar(painter, side, fit, role, right_to_left=right_to_left)
+            self._paint_bar(painter, side, fit, role, right_to_left=right_to_left)
         painter.restore()
 
-    def _ground(self, painter: QPainter, rect: QRect, state: QStyle.StateFlag) -> None:
+    def _paint_background(self, painter: QPainter, rect: QRect, state: QStyle.StateFlag) -> None:
         selected = bool(state & QStyle.StateFlag.State_Selected)
         hovered = bool(state & QStyle.StateFlag.State_MouseOver)
         tint = theme.color("accent")
@@ -227,7 +227,7 @@ class _Delegate(QStyledItemDelegate):
         painter.setPen(theme.color("line"))
         painter.drawLine(rect.bottomLeft(), rect.bottomRight())
 
-    def _words(
+    def _paint_text(
         self,
         painter: QPainter,
         room: QRect,
@@ -244,7 +244,7 @@ class _Delegate(QStyledItemDelegate):
         upright = Qt.AlignmentFlag.AlignBottom if line else Qt.AlignmentFlag.AlignTop
         painter.drawText(room, int(side | upright), shown)
 
-    def _bar(
+    def _paint_bar(
         self, painter: QPainter, room: QRect, fit: ModelFit, role: str, *, right_to_left: bool
     ) -> None:
         whole = QRectF(room.left(), room.bottom() - _BAR - 2, room.width(), _BAR)

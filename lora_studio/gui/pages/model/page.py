@@ -70,14 +70,14 @@ class ModelPage(StepPage):
         """Create the page: sources on the left, models in the middle, details on the right."""
         super().__init__(state, parent)
         self._preferences = preferences or Preferences()
-        self.inquiry = DebouncedQuery(self._question, self)
-        self.inquiry.ask.connect(self.ask)
-        self.inquiry.outdated.connect(self.question_outdated)
+        self.query = DebouncedQuery(self._question, self)
+        self.query.ask.connect(self.ask)
+        self.query.outdated.connect(self.question_outdated)
         self.finder = ModelFinder(self)
         self.finder.ask.connect(self.ask)
         self.account = HubAccount(self)
         self.account.ask.connect(self.ask)
-        self._looked = False
+        self._has_listed = False
         self._download: DownloadModel | None = None  # under way
         self._explained = False  # whether the line of the download tells a problem of the project
         self.source = PathControl(state.about("model", "source"))
@@ -140,7 +140,7 @@ class ModelPage(StepPage):
 
     def _wire(self) -> None:
         self.setAcceptDrops(True)
-        self.inquiry.busy_changed.connect(lambda _: self._show_facts())
+        self.query.busy_changed.connect(lambda _: self._show_facts())
         self.browser.chosen.connect(self._choose)
         self.browser.sign_in_clicked.connect(self.sign_in)
         self.browser.sign_out_clicked.connect(self.account.sign_out)
@@ -152,7 +152,7 @@ class ModelPage(StepPage):
         self.download.online_requested.connect(self.online_requested)
         self.account.changed.connect(self._account_changed)
         self.account.failed.connect(self.state.messages.problem)
-        self.browser.ways.currentRowChanged.connect(lambda _: self._look_for_account())
+        self.browser.sources.currentRowChanged.connect(lambda _: self._inspect_account())
         self.state.value_changed.connect(self._value_changed)
         self.state.opened.connect(self._opened)
         self.state.facts_changed.connect(self._facts_changed)
@@ -170,7 +170,7 @@ class ModelPage(StepPage):
 
     def sign_in(self) -> None:
         """Open the dialog that asks for a token."""
-        self.account.ask_for_token(self)
+        self.account.open_sign_in(self)
 
     def _open_page(self) -> None:
         QDesktopServices.openUrl(QUrl(f"{hub_address()}/{self.state.get('model', 'source')}"))
@@ -179,7 +179,7 @@ class ModelPage(StepPage):
         model = self.state.spec("model")
         if isinstance(model, ModelSpec):
             self._download = DownloadModel(model=named_model(model))
-            self.download.begin()
+            self.download.show_started()
             self.ask.emit(self._download)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -196,19 +196,19 @@ class ModelPage(StepPage):
     def on_shown(self) -> None:
         """Check the files again: they may have changed on disk."""
         self.state.check_again()
-        self.inquiry.now()
+        self.query.now()
         self._show_memory()  # the recipe may be another one
-        if not self._looked:
-            self._looked = True
-            self.finder.look(self._preferences.model_folders)
+        if not self._has_listed:
+            self._has_listed = True
+            self.finder.list_local(self._preferences.model_folders)
 
     def online_changed(self) -> None:
         """Repeat the queries that failed because of offline mode."""
         self.download.explain("", "")
-        self.inquiry.forget()
-        self.inquiry.soon()
-        self.finder.forget("hub")
-        self.browser.way_changed()
+        self.query.forget()
+        self.query.soon()
+        self.finder.clear("hub")
+        self.browser.on_source_changed()
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -217,8 +217,8 @@ class ModelPage(StepPage):
 
         Answers about the model itself arrive through the project's facts.
         """
-        self.inquiry.take(event)
-        if self.finder.take(event) or self.account.take(event):
+        self.query.take(event)
+        if self.finder.on_event(event) or self.account.on_event(event):
             return
         if self._download is not None and getattr(event, "id", "") == self._download.id:
             self._follow(event, self._download.model)
@@ -226,18 +226,18 @@ class ModelPage(StepPage):
     def _follow(self, event: object, model: ModelSpec) -> None:
         match event:
             case events.Progress():
-                self.download.follow(event)
+                self.download.show_progress(event)
             case events.Done() | events.Failed() | events.Cancelled():
                 self._download = None
                 if self._is_chosen(model):
-                    self.download.end(event)
+                    self.download.show_ending(event)
                 else:  # how it ended is nothing about the model that is shown
-                    self.download.end(events.Done())
+                    self.download.show_ending(events.Done())
                     if isinstance(event, events.Failed):
                         self.state.messages.problem(event.problem)
-                self.inquiry.forget()  # what is still missing is another number now
-                self.inquiry.now()
-                self.finder.look(self._preferences.model_folders)
+                self.query.forget()  # what is still missing is another number now
+                self.query.now()
+                self.finder.list_local(self._preferences.model_folders)
 
     def _is_chosen(self, model: ModelSpec) -> bool:
         """Return whether this is still the project's model."""
@@ -261,8 +261,8 @@ class ModelPage(StepPage):
         return plan or (model_fit.plain(device) if device else None)
 
     def _opened(self) -> None:
-        self.inquiry.forget()
-        self.inquiry.soon()
+        self.query.forget()
+        self.query.soon()
         self._show_kind()
         self._show_facts()
 
@@ -274,7 +274,7 @@ class ModelPage(StepPage):
         if (step, field) == ("dataset", "chat_template"):
             self._show_facts()
         if step == "lora" or (step == "model" and field in NAMING):
-            self.inquiry.soon()
+            self.query.soon()
         if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()
 
@@ -288,18 +288,18 @@ class ModelPage(StepPage):
         elif name == "lengths":
             self._show_memory()
 
-    def _look_for_account(self) -> None:
+    def _inspect_account(self) -> None:
         """Query the account the first time the Hub is shown, never before."""
-        if self.browser.way == "hub" and self.account.found is None and not offline.is_on():
-            self.account.look()
+        if self.browser.source == "hub" and self.account.current is None and not offline.is_on():
+            self.account.inspect()
 
     def _account_changed(self) -> None:
-        self.browser.show_account(self.account.found)
-        # A first look opens no door, and what keeps the hub from telling of a model stands.
-        if self.account.has_changed_hands:
+        self.browser.show_account(self.account.current)
+        # A first look opens no door, and what keeps the hub from telling of a model applies.
+        if self.account.was_changed_by_user:
             self.download.explain("", "")
-            self.inquiry.forget()
-            self.inquiry.now()
+            self.query.forget()
+            self.query.now()
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class ModelPage(StepPage):
             self.facts.show_facts(_facts_of(model, self._added_template()))
         else:
             self.note.setText(self._why_nothing())
-        if not self.download.going:
+        if not self.download.is_running:
             self.download.offer(model.missing_bytes if model else 0)
             self._explain()
         self._show_memory()
@@ -336,15 +336,15 @@ class ModelPage(StepPage):
         """Show how to resolve a problem that keeps the Hub from returning model details."""
         problem = next(iter(self.state.problems("model", "source")), None)
         with_help = ("model.gated", "model.token", "model.not_found", "model.offline")
-        stands = problem is not None and self._kind() == "hub" and problem.code in with_help
-        if stands and problem is not None:
+        applies = problem is not None and self._kind() == "hub" and problem.code in with_help
+        if applies and problem is not None:
             self.download.explain(problem.code, tell_problem(problem))
         elif self._explained:
             self.download.explain("", "")
-        self._explained = stands
+        self._explained = applies
 
     def _why_nothing(self) -> str:
-        if self.inquiry.busy:
+        if self.query.busy:
             return tr("Reading model details…")
         elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
         if elsewhere:
@@ -363,7 +363,7 @@ class ModelPage(StepPage):
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
         why_not = tr("This model is already quantized ({method}).").format(method=already)
-        self.precision.set_quantised_available(not already, why_not)
+        self.precision.set_quantized_available(not already, why_not)
 
 
 def _fit(weights: str, plan: MemoryPlan) -> str:

@@ -65,7 +65,7 @@ class PrecisionControl(Control):
         for value in ("8bit", "4bit"):
             self.cards.set_note(value, notes.get(value, ""))
 
-    def set_quantised_available(self, available: bool, why_not: str) -> None:
+    def set_quantized_available(self, available: bool, why_not: str) -> None:
         """Enable or disable 8-bit and 4-bit for this model."""
         for value in ("8bit", "4bit"):
             self.cards.set_available(value, available, why_not)

@@ -27,7 +27,7 @@ class TokenDialog(Dialog):
         token_entered(str): a token to try.
     """
 
-    given = Signal(str)
+    token_entered = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the dialog with an empty field."""
@@ -43,14 +43,14 @@ class TokenDialog(Dialog):
         self.line = QLineEdit(echoMode=QLineEdit.EchoMode.Password)
         self.line.setPlaceholderText("hf_…")
         self.line.setAccessibleName(tr("Access token"))
-        self.said = label("", "muted", wrap=True)
-        self.page = button(tr("Create a token…"), self._open_page, kind="link")
+        self.status = label("", "muted", wrap=True)
+        self.create_token = button(tr("Create a token…"), self._open_page, kind="link")
         self.body.addWidget(self.line)
-        self.body.addLayout(row(self.page, None))
-        self.body.addWidget(self.said)
+        self.body.addLayout(row(self.create_token, None))
+        self.body.addWidget(self.status)
         self.add_button(button(tr("Cancel"), self.reject))
         self.sign_in = self.add_button(
-            button(tr("Sign in"), self._give, kind="primary"), default=True
+            button(tr("Sign in"), self._submit, kind="primary"), default=True
         )
         self.sign_in.setEnabled(False)
         self.line.textChanged.connect(lambda text: self.sign_in.setEnabled(bool(text.strip())))
@@ -58,19 +58,19 @@ class TokenDialog(Dialog):
 
     def show_problem(self, problem: Problem) -> None:
         """Show why the Hub rejected the token and let the user try another one."""
-        self._say(tell_problem(problem))
+        self._show_status(tell_problem(problem))
         self.sign_in.setEnabled(True)
         self.line.selectAll()
         self.line.setFocus()
 
-    def _say(self, text: str) -> None:
-        self.said.setText(text)
+    def _show_status(self, text: str) -> None:
+        self.status.setText(text)
         self.adjustSize()
 
-    def _give(self) -> None:
-        self._say(tr("Checking the token…"))
+    def _submit(self) -> None:
+        self._show_status(tr("Checking the token…"))
         self.sign_in.setEnabled(False)
-        self.given.emit(self.line.text().strip())
+        self.token_entered.emit(self.line.text().strip())
 
     def _open_page(self) -> None:
         QDesktopServices.openUrl(QUrl(f"{hub_address()}/settings/tokens"))
