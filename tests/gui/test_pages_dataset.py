@@ -149,7 +149,10 @@ def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> Non
     played.wait_for(InspectDataset)
     assert card.verdict.text() == "Reading…"
     played.read(sources=(model_facts.source(str(played.state.draft.folder) + "/rows.jsonl"),))
-    assert card.verdict.text() == "Alpaca (high confidence): 105 of 105 rows have instruction and output"
+    assert (
+        card.verdict.text()
+        == "Alpaca (high confidence): 105 of 105 rows have instruction and output"
+    )
     assert card.holds.text() == "JSON lines, UTF-8  ·  105 rows  ·  5 skipped"
 
 
