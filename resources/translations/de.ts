@@ -12,10 +12,6 @@
             <translation>, Fragen in Absätzen</translation>
         </message>
         <message>
-            <source>, {count} are there already</source>
-            <translation>, {count} sind schon da</translation>
-        </message>
-        <message>
             <source>/no_think in a user message</source>
             <translation>/no_think in einer Nutzernachricht</translation>
         </message>
@@ -30,10 +26,6 @@
         <message>
             <source>1 × rank</source>
             <translation>1 × Rang</translation>
-        </message>
-        <message>
-            <source>1.00 is as strong as it was trained. Arrow keys move it.</source>
-            <translation>1.00 ist so stark wie trainiert. Pfeiltasten verschieben es.</translation>
         </message>
         <message>
             <source>1.00 is the strength the adapter was trained with. Use the arrow keys to adjust it.</source>
@@ -92,16 +84,8 @@
             <translation>9 bis 16 B</translation>
         </message>
         <message>
-            <source>90 % up to</source>
-            <translation>90 % bis</translation>
-        </message>
-        <message>
             <source>90th percentile</source>
             <translation>90. Perzentil</translation>
-        </message>
-        <message>
-            <source>99 % up to</source>
-            <translation>99 % bis</translation>
         </message>
         <message>
             <source>99th percentile</source>
@@ -116,10 +100,6 @@
             <translation>Eine GGUF-Datei. Ihre Gewichte werden für das Training auf 16 Bit dequantisiert.</translation>
         </message>
         <message>
-            <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
-            <translation>Eine GGUF-Datei: Ihre Gewichte werden zum Training auf 16 Bit zurückgebracht.</translation>
-        </message>
-        <message>
             <source>A Hub ID looks like organization/name.</source>
             <translation>Eine Hub-ID hat die Form organisation/name.</translation>
         </message>
@@ -130,10 +110,6 @@
         <message>
             <source>A Hugging Face model folder, a .gguf file, a hub ID such as org/name, or builtin:SmolLM2-135M-Instruct for the small built-in model.</source>
             <translation>Ordner eines Hugging-Face-Modells, eine .gguf-Datei, eine Hub-ID wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine mitgelieferte Modell.</translation>
-        </message>
-        <message>
-            <source>A Hugging Face model on this computer.</source>
-            <translation>Ein Hugging-Face-Modell auf diesem Rechner.</translation>
         </message>
         <message>
             <source>A Modelfile can't contain this {kind}: {value}.</source>
@@ -164,20 +140,12 @@
             <translation>Ein paar hundert gute Zeilen genügen für einen Ton oder ein Format, etwa tausend für eine Aufgabe.</translation>
         </message>
         <message>
-            <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
-            <translation>Ein paar hundert gute Zeilen lehren einen Ton oder ein Format, tausend eine Aufgabe.</translation>
-        </message>
-        <message>
             <source>A folder for a cluster is already being written.</source>
             <translation>Ein Ordner für einen Cluster wird bereits geschrieben.</translation>
         </message>
         <message>
             <source>A folder for a cluster is being copied. An incomplete copy can't be used.</source>
             <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
-        </message>
-        <message>
-            <source>A folder, a .gguf file, or org/name on the hub</source>
-            <translation>Ein Ordner, eine .gguf-Datei oder org/name auf dem Hub</translation>
         </message>
         <message>
             <source>A grid search creates one run for each combination of values and adds the runs to the queue. The project itself doesn't change.</source>
@@ -204,10 +172,6 @@
             <translation>Eine Grenze von {limit} kürzt {rows} der Zeilen und verwirft {tokens} der trainierten Tokens. Die längste Zeile hat {longest} Tokens.</translation>
         </message>
         <message>
-            <source>A little: helps with some hundred rows.</source>
-            <translation>Ein wenig: hilft bei einigen hundert Zeilen.</translation>
-        </message>
-        <message>
             <source>A lot of new material</source>
             <translation>Viel neuer Stoff</translation>
         </message>
@@ -218,10 +182,6 @@
         <message>
             <source>A model on the Hugging Face Hub. It is downloaded once into the shared Hugging Face cache.</source>
             <translation>Ein Modell auf dem Hugging Face Hub. Es wird einmal in den gemeinsamen Hugging-Face-Cache heruntergeladen.</translation>
-        </message>
-        <message>
-            <source>A model on the Hugging Face hub: downloaded once, into the cache of all its tools.</source>
-            <translation>Ein Modell auf dem Hugging-Face-Hub: einmal heruntergeladen, in den Cache all seiner Werkzeuge.</translation>
         </message>
         <message>
             <source>A model with this name already exists.</source>
@@ -240,10 +200,6 @@
             <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
         <message>
-            <source>A project holds a model, your examples and every run you make with them. The sample project shows the whole way in a few minutes, without a GPU.</source>
-            <translation>Ein Projekt enthält ein Modell, Ihre Beispiele und jeden Lauf, den Sie damit machen. Das Beispielprojekt zeigt den ganzen Weg in wenigen Minuten, ohne GPU.</translation>
-        </message>
-        <message>
             <source>A project is a folder with one text file and the runs next to it. The file is replaced in one step, so a full disk or a crash never leaves it incomplete.</source>
             <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt ersetzt, sodass eine volle Festplatte oder ein Absturz sie nie unvollständig hinterlässt.</translation>
         </message>
@@ -260,28 +216,12 @@
             <translation>Ein Viertel des Speichers, kleiner Qualitätsverlust (QLoRA)</translation>
         </message>
         <message>
-            <source>A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.</source>
-            <translation>Eine Zeile mit Gewicht 2 kommt zweimal je Epoche vor; von denen mit 0.5 die Hälfte.</translation>
-        </message>
-        <message>
             <source>A run is a folder with everything about one training. A running one is locked; you can merge, export and delete the others.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
         <message>
             <source>A server didn't report its file sizes: {reason}.</source>
             <translation>Ein Server hat die Größe seiner Dateien nicht angegeben: {reason}.</translation>
-        </message>
-        <message>
-            <source>A set-up is under way…</source>
-            <translation>Eine Einrichtung ist im Gang…</translation>
-        </message>
-        <message>
-            <source>A set-up of the engine is under way. Wait until it ends.</source>
-            <translation>Die Engine wird gerade eingerichtet. Warten Sie, bis das fertig ist.</translation>
-        </message>
-        <message>
-            <source>A slot takes a column, or a template such as {question}\n{context}.</source>
-            <translation>Ein Feld nimmt eine Spalte auf oder eine Vorlage wie {question}\n{context}.</translation>
         </message>
         <message>
             <source>A template that a model needs takes a moment. Check where this one comes from.</source>
@@ -296,10 +236,6 @@
             <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
         </message>
         <message>
-            <source>A wheel folder that another machine has made</source>
-            <translation>Ein Wheel-Ordner, den ein anderer Rechner erzeugt hat</translation>
-        </message>
-        <message>
             <source>AMD GPU (ROCm)</source>
             <translation>AMD-GPU (ROCm)</translation>
         </message>
@@ -310,10 +246,6 @@
         <message>
             <source>About LoRA Studio</source>
             <translation>Über LoRA Studio</translation>
-        </message>
-        <message>
-            <source>About the adapter</source>
-            <translation>Über den Adapter</translation>
         </message>
         <message numerus="yes">
             <source>About {n} steps (step limit), {per_epoch} per epoch.</source>
@@ -458,10 +390,6 @@
             <translation>Adapterbibliothek…</translation>
         </message>
         <message>
-            <source>Adapter trained</source>
-            <translation>Adapter trainiert</translation>
-        </message>
-        <message>
             <source>Adapter weight</source>
             <translation>Gewicht des Adapters</translation>
         </message>
@@ -482,27 +410,11 @@
             <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu. Die Zeilen erscheinen hier als Chats und als Tokens, mit markierter Loss-Maske.</translation>
         </message>
         <message>
-            <source>Add a file, a folder or a hub dataset</source>
-            <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
-        </message>
-        <message>
-            <source>Add a file, a folder or a hub dataset above: its rows appear here as conversations and as tokens, with what trains marked.</source>
-            <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu: Hier erscheinen die Zeilen als Gespräche und als Tokens, mit Markierung dessen, was trainiert wird.</translation>
-        </message>
-        <message>
             <source>Add a file, folder or Hub dataset</source>
             <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
         </message>
         <message>
-            <source>Add a folder…</source>
-            <translation>Ordner hinzufügen…</translation>
-        </message>
-        <message>
             <source>Add adapter…</source>
-            <translation>Adapter hinzufügen…</translation>
-        </message>
-        <message>
-            <source>Add an adapter…</source>
             <translation>Adapter hinzufügen…</translation>
         </message>
         <message>
@@ -528,10 +440,6 @@
         <message>
             <source>Add sample prompt</source>
             <translation>Beispiel-Prompt hinzufügen</translation>
-        </message>
-        <message>
-            <source>Add the folder in which your models lie: those in it are listed here.</source>
-            <translation>Fügen Sie den Ordner hinzu, in dem Ihre Modelle liegen: Sie werden hier aufgeführt.</translation>
         </message>
         <message>
             <source>Add the folder where you keep your models. The models in it are listed here.</source>
@@ -567,14 +475,6 @@
         <message>
             <source>Additional adapters</source>
             <translation>Weitere Adapter</translation>
-        </message>
-        <message>
-            <source>Address</source>
-            <translation>Adresse</translation>
-        </message>
-        <message>
-            <source>Address to ask</source>
-            <translation>Abzufragende Adresse</translation>
         </message>
         <message>
             <source>Adds a model that answers the same prompts</source>
@@ -684,10 +584,6 @@
             <translation>Schreibt auch den Adapter allein, für --lora von llama.cpp. Ollama kann ihn nicht ausführen.</translation>
         </message>
         <message>
-            <source>Also: {unused}</source>
-            <translation>Außerdem: {unused}</translation>
-        </message>
-        <message>
             <source>Always picks the most likely token, so answers are reproducible</source>
             <translation>Wählt immer das wahrscheinlichste Token; Antworten sind dadurch reproduzierbar</translation>
         </message>
@@ -722,10 +618,6 @@
         <message>
             <source>Another export into {out} is under way.</source>
             <translation>Ein anderer Export nach {out} ist im Gang.</translation>
-        </message>
-        <message>
-            <source>Another folder…</source>
-            <translation>Anderer Ordner…</translation>
         </message>
         <message>
             <source>Another job is running.</source>
@@ -768,10 +660,6 @@
             <translation>Nur Antworten</translation>
         </message>
         <message>
-            <source>Any licence</source>
-            <translation>Jede Lizenz</translation>
-        </message>
-        <message>
             <source>Any license</source>
             <translation>Jede Lizenz</translation>
         </message>
@@ -796,36 +684,8 @@
             <translation>Architektur</translation>
         </message>
         <message>
-            <source>As detected</source>
-            <translation>Wie erkannt</translation>
-        </message>
-        <message>
-            <source>As detected: {format}</source>
-            <translation>Wie erkannt: {format}</translation>
-        </message>
-        <message>
-            <source>As the system</source>
-            <translation>Wie das System</translation>
-        </message>
-        <message>
             <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
             <translation>Bitten Sie den Autor um adapter_model.safetensors, oder wandeln Sie sie um, wo Sie ihr vertrauen.</translation>
-        </message>
-        <message>
-            <source>Ask now</source>
-            <translation>Jetzt fragen</translation>
-        </message>
-        <message>
-            <source>Ask once a day, at the start</source>
-            <translation>Einmal am Tag fragen, beim Start</translation>
-        </message>
-        <message>
-            <source>Asking the hub…</source>
-            <translation>Der Hub wird gefragt…</translation>
-        </message>
-        <message>
-            <source>Asking…</source>
-            <translation>Wird gefragt…</translation>
         </message>
         <message>
             <source>Assistant</source>
@@ -868,10 +728,6 @@
             <translation>Ausgewogen</translation>
         </message>
         <message>
-            <source>Base</source>
-            <translation>Basis</translation>
-        </message>
-        <message>
             <source>Base model</source>
             <translation>Basismodell</translation>
         </message>
@@ -886,10 +742,6 @@
         <message>
             <source>Begin as usual</source>
             <translation>Wie üblich beginnen</translation>
-        </message>
-        <message>
-            <source>Begins a run that merges it into the project's model.</source>
-            <translation>Beginnt einen Lauf, der ihn mit dem Modell des Projekts zusammenführt.</translation>
         </message>
         <message>
             <source>Below the loss</source>
@@ -966,10 +818,6 @@
         <message>
             <source>Built-in model</source>
             <translation>Eingebautes Modell</translation>
-        </message>
-        <message>
-            <source>Built-in small model</source>
-            <translation>Kleines Modell</translation>
         </message>
         <message>
             <source>By name</source>
@@ -1075,24 +923,12 @@
             <translation>Wird abgebrochen</translation>
         </message>
         <message>
-            <source>Cancelled. What has arrived is kept.</source>
-            <translation>Abgebrochen. Was angekommen ist, bleibt.</translation>
-        </message>
-        <message>
-            <source>Cancelled. What was downloaded is kept: the next set-up goes on from there.</source>
-            <translation>Abgebrochen. Heruntergeladenes bleibt: Die nächste Einrichtung macht dort weiter.</translation>
-        </message>
-        <message>
             <source>Can’t write {file}: {reason}.</source>
             <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>Change folder…</source>
             <translation>Ordner ändern…</translation>
-        </message>
-        <message>
-            <source>Change it now</source>
-            <translation>Jetzt wechseln</translation>
         </message>
         <message>
             <source>Change it, or leave the choice of the backend open.</source>
@@ -1411,10 +1247,6 @@
             <translation>Wähle ein Format und ordne die Spalten zu, oder benenne sie um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
         </message>
         <message>
-            <source>Choose a format to say which column is what.</source>
-            <translation>Wählen Sie ein Format, um zu sagen, welche Spalte was ist.</translation>
-        </message>
-        <message>
             <source>Choose a model first.</source>
             <translation>Wählen Sie zuerst ein Modell.</translation>
         </message>
@@ -1429,14 +1261,6 @@
         <message>
             <source>Choose a model to chat with it here. After training, compare the base model and your fine-tuned model side by side.</source>
             <translation>Wählen Sie ein Modell, um hier mit ihm zu chatten. Nach dem Training vergleichen Sie Basismodell und trainiertes Modell nebeneinander.</translation>
-        </message>
-        <message>
-            <source>Choose a model to see how much of it trains.</source>
-            <translation>Wählen Sie ein Modell, um zu sehen, wie viel davon trainiert wird.</translation>
-        </message>
-        <message>
-            <source>Choose a model to see its size, its licence and the memory it takes.</source>
-            <translation>Wählen Sie ein Modell, um Größe, Lizenz und Speicherbedarf zu sehen.</translation>
         </message>
         <message>
             <source>Choose a model to see the tokens of this row.</source>
@@ -1687,10 +1511,6 @@
             <translation>Suche und Filter löschen (Esc im Suchfeld)</translation>
         </message>
         <message>
-            <source>Click columns below, and write what stands between them</source>
-            <translation>Unten Spalten anklicken und schreiben, was dazwischen steht</translation>
-        </message>
-        <message>
             <source>Click columns to insert them, and type the text between them</source>
             <translation>Spalten anklicken, um sie einzufügen, und den Text dazwischen eingeben</translation>
         </message>
@@ -1768,10 +1588,6 @@
         <message>
             <source>Combine with</source>
             <translation>Kombinieren mit</translation>
-        </message>
-        <message>
-            <source>Combining</source>
-            <translation>Kombinieren</translation>
         </message>
         <message>
             <source>Combining adapters</source>
@@ -1868,10 +1684,6 @@
         <message>
             <source>Content of the selected file</source>
             <translation>Inhalt der ausgewählten Datei</translation>
-        </message>
-        <message>
-            <source>Context</source>
-            <translation>Kontext</translation>
         </message>
         <message>
             <source>Context length</source>
@@ -2046,10 +1858,6 @@
             <translation>Berichtigen Sie die Zeilen, oder wählen Sie eine andere Datei.</translation>
         </message>
         <message>
-            <source>Correct the values below to see how much trains.</source>
-            <translation>Berichtigen Sie die Werte unten, um zu sehen, wie viel trainiert wird.</translation>
-        </message>
-        <message>
             <source>Cosine</source>
             <translation>Kosinus</translation>
         </message>
@@ -2164,14 +1972,6 @@
         <message>
             <source>DARE (linear)</source>
             <translation>DARE (linear)</translation>
-        </message>
-        <message>
-            <source>DARE with TIES</source>
-            <translation>DARE mit TIES</translation>
-        </message>
-        <message>
-            <source>DARE, added</source>
-            <translation>DARE, addiert</translation>
         </message>
         <message>
             <source>DOS Central European (852)</source>
@@ -2345,10 +2145,6 @@
             <translation>Verwerfen</translation>
         </message>
         <message>
-            <source>Disk</source>
-            <translation>Speicherplatz</translation>
-        </message>
-        <message>
             <source>Disk space</source>
             <translation>Speicherplatz</translation>
         </message>
@@ -2387,10 +2183,6 @@
         <message>
             <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
             <translation>DoRA braucht die Längen der Gewichtszeilen, und 8-Bit-Gewichte geben sie nicht her.</translation>
-        </message>
-        <message>
-            <source>Does not fit the project's model. {why}</source>
-            <translation>Passt nicht zum Modell des Projekts. {why}</translation>
         </message>
         <message>
             <source>Don't change the dataset's files while training starts, and start it again.</source>
@@ -2540,10 +2332,6 @@
             <translation>Tour beenden (Esc)</translation>
         </message>
         <message>
-            <source>Ended with a problem</source>
-            <translation>Mit einem Problem beendet</translation>
-        </message>
-        <message>
             <source>Ends training after this many optimizer steps. 0 trains for all epochs.</source>
             <translation>Beendet das Training nach so vielen Optimizer-Schritten. Bei 0 werden alle Epochen trainiert.</translation>
         </message>
@@ -2558,10 +2346,6 @@
         <message>
             <source>Engine for</source>
             <translation>Engine für</translation>
-        </message>
-        <message>
-            <source>Engine in use</source>
-            <translation>Verwendete Engine</translation>
         </message>
         <message>
             <source>Enter a name for the new adapter.</source>
@@ -2678,10 +2462,6 @@
         <message>
             <source>Every epoch</source>
             <translation>Jede Epoche</translation>
-        </message>
-        <message>
-            <source>Every package is compared with its checksums. Only damaged ones are downloaded again; the engine as it is now is kept until the new one works.</source>
-            <translation>Jedes Paket wird mit seinen Prüfsummen verglichen. Nur beschädigte werden neu geladen; die jetzige Engine bleibt, bis die neue funktioniert.</translation>
         </message>
         <message>
             <source>Every time you train, a run stores the settings, metrics, checkpoints, and adapter. Compare all runs of a project here.</source>
@@ -2824,20 +2604,12 @@
             <translation>FP4</translation>
         </message>
         <message>
-            <source>Facts</source>
-            <translation>Angaben</translation>
-        </message>
-        <message>
             <source>Failed</source>
             <translation>Fehlgeschlagen</translation>
         </message>
         <message>
             <source>Failed the self-test.</source>
             <translation>Selbsttest nicht bestanden.</translation>
-        </message>
-        <message>
-            <source>Faults in the data appear here once all rows were read.</source>
-            <translation>Fehler in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
         </message>
         <message>
             <source>Fetch or create the file again.</source>
@@ -2916,16 +2688,8 @@
             <translation>Befunde ({count})</translation>
         </message>
         <message>
-            <source>Finds rows that hold these words, upper or lower case (Ctrl+F)</source>
-            <translation>Findet Zeilen mit diesen Wörtern, groß oder klein (Strg+F)</translation>
-        </message>
-        <message>
             <source>Fine-tune a language model on your own examples, then run exactly what you trained in Ollama.</source>
             <translation>Trainieren Sie ein Sprachmodell mit Ihren eigenen Beispielen nach und führen Sie genau das Ergebnis in Ollama aus.</translation>
-        </message>
-        <message>
-            <source>Fine-tune a language model on your own examples, then run in Ollama exactly what you trained.</source>
-            <translation>Passen Sie ein Sprachmodell mit Ihren eigenen Beispielen an und führen Sie in Ollama genau das aus, was Sie trainiert haben.</translation>
         </message>
         <message>
             <source>Fine-tuned</source>
@@ -2952,16 +2716,8 @@
             <translation>Passt</translation>
         </message>
         <message>
-            <source>Fits the project's model.</source>
-            <translation>Passt zum Modell des Projekts.</translation>
-        </message>
-        <message>
             <source>Fits this device</source>
             <translation>Passt auf dieses Gerät</translation>
-        </message>
-        <message>
-            <source>Fits, but mind: {why}</source>
-            <translation>Passt, aber beachten Sie: {why}</translation>
         </message>
         <message>
             <source>Fix</source>
@@ -2984,16 +2740,8 @@
             <translation>Behoben: {fix}</translation>
         </message>
         <message>
-            <source>Fixed: {small}</source>
-            <translation>Behoben: {small}</translation>
-        </message>
-        <message>
             <source>Folder</source>
             <translation>Ordner</translation>
-        </message>
-        <message>
-            <source>Folder for engines</source>
-            <translation>Ordner für Engines</translation>
         </message>
         <message>
             <source>Folder for the cluster</source>
@@ -3008,24 +2756,8 @@
             <translation>Ordner eines LoRA-Adapters, mit dessen Gewichten das Training beginnt. Rang, Alpha und Zielmodule werden von ihm übernommen. Das Präferenztraining verwendet ihn statt des Basismodells als Referenzmodell.</translation>
         </message>
         <message>
-            <source>Folder of an adapter</source>
-            <translation>Ordner eines Adapters</translation>
-        </message>
-        <message>
             <source>Folder of the model to merge into if it differs from the one you trained on, such as the 16-bit original of a quantized model. Leave empty for the model of this project.</source>
             <translation>Ordner des Modells, in das zusammengeführt wird, wenn es nicht das trainierte ist, etwa das 16-Bit-Original eines quantisierten Modells. Leer lassen für das Modell dieses Projekts.</translation>
-        </message>
-        <message>
-            <source>Folder to move the engines to</source>
-            <translation>Ordner, in den die Engines kommen</translation>
-        </message>
-        <message>
-            <source>Folder with adapters</source>
-            <translation>Ordner mit Adaptern</translation>
-        </message>
-        <message>
-            <source>Folder with models</source>
-            <translation>Ordner mit Modellen</translation>
         </message>
         <message>
             <source>Folder, .gguf file, or org/name</source>
@@ -3112,10 +2844,6 @@
             <translation>Vom Basismodell zu Ollama. Jeder Schritt zeigt seinen Stand: zu tun, bereit, ein Problem oder läuft. Die Reihenfolge ist frei.</translation>
         </message>
         <message>
-            <source>From the hub</source>
-            <translation>Vom Hub</translation>
-        </message>
-        <message>
             <source>Full precision, fastest</source>
             <translation>Volle Genauigkeit, am schnellsten</translation>
         </message>
@@ -3172,10 +2900,6 @@
             <translation>GPU-Auslastung (%)</translation>
         </message>
         <message>
-            <source>Gated and private models need a token. One with read access is enough. It goes into the hub's own store on this computer, where other tools find it too, and nowhere else.</source>
-            <translation>Zugangsbeschränkte und private Modelle brauchen ein Token. Eines mit Leserecht genügt. Es kommt in den eigenen Speicher des Hubs auf diesem Rechner, wo auch andere Werkzeuge es finden, und nirgendwo sonst hin.</translation>
-        </message>
-        <message>
             <source>Gated and private models need an access token. A token with read access is enough. LoRA Studio saves it only in the standard Hugging Face token file on this computer, which other tools also read.</source>
             <translation>Für zugangsbeschränkte und private Modelle brauchen Sie ein Zugriffstoken. Lesezugriff genügt. LoRA Studio speichert es nur in der üblichen Token-Datei von Hugging Face auf diesem Rechner, die auch andere Programme lesen.</translation>
         </message>
@@ -3200,20 +2924,8 @@
             <translation>Generiert…</translation>
         </message>
         <message>
-            <source>Give the new adapter a name.</source>
-            <translation>Geben Sie dem neuen Adapter einen Namen.</translation>
-        </message>
-        <message>
             <source>Give yourself access to it, or choose another folder.</source>
             <translation>Verschaffe dir Zugriff darauf oder wähle einen anderen Ordner.</translation>
-        </message>
-        <message>
-            <source>Go on in the background</source>
-            <translation>Im Hintergrund weitermachen</translation>
-        </message>
-        <message>
-            <source>Go on with the download of {size}</source>
-            <translation>Herunterladen von {size} fortsetzen</translation>
         </message>
         <message>
             <source>Go to Model</source>
@@ -3230,10 +2942,6 @@
         <message>
             <source>Go to {page}</source>
             <translation>Zu {page}</translation>
-        </message>
-        <message>
-            <source>Goes on from an adapter: {shape}. What it decides is grey below.</source>
-            <translation>Macht mit einem Adapter weiter: {shape}. Was er bestimmt, ist unten grau.</translation>
         </message>
         <message>
             <source>Goes on from {name}.</source>
@@ -3284,10 +2992,6 @@
             <translation>Nach Länge gruppieren</translation>
         </message>
         <message>
-            <source>Half of the rows up to</source>
-            <translation>Die Hälfte der Zeilen bis</translation>
-        </message>
-        <message>
             <source>Half the memory, very little quality loss</source>
             <translation>Halber Speicher, kaum Qualitätsverlust</translation>
         </message>
@@ -3332,10 +3036,6 @@
             <translation>Start</translation>
         </message>
         <message>
-            <source>How it is used</source>
-            <translation>Wie er verwendet wird</translation>
-        </message>
-        <message>
             <source>How many times the cosine schedule decays from its peak to zero.</source>
             <translation>Wie oft der Kosinus-Verlauf vom Höchstwert auf null fällt.</translation>
         </message>
@@ -3346,10 +3046,6 @@
         <message>
             <source>How the learning rate decays after warmup.</source>
             <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
-        </message>
-        <message>
-            <source>How to combine</source>
-            <translation>Art der Kombination</translation>
         </message>
         <message>
             <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
@@ -3436,16 +3132,8 @@
             <translation>In LM Studio als {publisher}/{name}: {folder}. Laden Sie seine Liste neu.</translation>
         </message>
         <message>
-            <source>In force; nothing in the data needs it now.</source>
-            <translation>In Kraft; nichts in den Daten braucht es jetzt.</translation>
-        </message>
-        <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Rechnern. Modelle, Daten und Ollama auf diesem Rechner funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
-        </message>
-        <message>
-            <source>In use</source>
-            <translation>Belegt</translation>
         </message>
         <message>
             <source>In {count} row, row {row} the first: {what}.</source>
@@ -3458,10 +3146,6 @@
         <message>
             <source>In {hidden} rows the reasoning before earlier answers is left out: this chat template shows that before the last answer alone.</source>
             <translation>In {hidden} Zeilen fehlt die Überlegung vor früheren Antworten: Diese Chat-Vorlage zeigt sie nur vor der letzten.</translation>
-        </message>
-        <message>
-            <source>In {layers} of every block.</source>
-            <translation>In {layers} jedes Blocks.</translation>
         </message>
         <message>
             <source>In {lost} “{parent}” names a row that is not there. {begins}</source>
@@ -3684,10 +3368,6 @@
             <translation>Seine Gewichte sind Pickles, die beim Öffnen beliebigen Code ausführen können. Sie werden nie geladen.</translation>
         </message>
         <message>
-            <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
-            <translation>JSON, JSONL, CSV, TSV, Parquet, Text, komprimiert oder nicht; Alpaca, ShareGPT, Nachrichten, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
-        </message>
-        <message>
             <source>Join neighbouring turns of one role</source>
             <translation>Benachbarte Beiträge einer Rolle verbinden</translation>
         </message>
@@ -3698,10 +3378,6 @@
         <message>
             <source>KTO needs at least two rows in each optimizer step.</source>
             <translation>KTO braucht mindestens zwei Zeilen in jedem Optimizer-Schritt.</translation>
-        </message>
-        <message>
-            <source>Keep</source>
-            <translation>Behalten</translation>
         </message>
         <message>
             <source>Keep 5 % of the rows for validation</source>
@@ -3732,16 +3408,8 @@
             <translation>Behält alles andere. Unfertige Läufe lassen sich dann nicht mehr fortsetzen.</translation>
         </message>
         <message>
-            <source>Kept</source>
-            <translation>Behalten</translation>
-        </message>
-        <message>
             <source>Keyboard shortcuts</source>
             <translation>Tastenkürzel</translation>
-        </message>
-        <message>
-            <source>Kind</source>
-            <translation>Art</translation>
         </message>
         <message>
             <source>Known differences</source>
@@ -3786,10 +3454,6 @@
         <message>
             <source>Layers</source>
             <translation>Schichten</translation>
-        </message>
-        <message>
-            <source>Layers of a transformer block that get an adapter</source>
-            <translation>Schichten eines Transformer-Blocks, die einen Adapter bekommen</translation>
         </message>
         <message>
             <source>Learning rate</source>
@@ -3868,16 +3532,8 @@
             <translation>Validierungszeilen nicht mittrainieren</translation>
         </message>
         <message>
-            <source>Leaves out models whose terms have to be accepted first</source>
-            <translation>Lässt Modelle aus, deren Bedingungen erst akzeptiert werden müssen</translation>
-        </message>
-        <message>
             <source>Left out ({rstrip}): {names}{more}.</source>
             <translation>Ausgelassen ({rstrip}): {names}{more}.</translation>
-        </message>
-        <message>
-            <source>Left out: {fault}</source>
-            <translation>Ausgelassen: {fault}</translation>
         </message>
         <message>
             <source>Lengths</source>
@@ -3894,10 +3550,6 @@
         <message>
             <source>Library that loads and wraps the model. Unsloth has faster kernels for GPUs and models it supports; PEFT works everywhere. Automatic uses Unsloth where it is installed and faster.</source>
             <translation>Bibliothek, die das Modell lädt und um den Adapter ergänzt. Unsloth hat schnellere Kernel für GPUs und für unterstützte Modelle; PEFT funktioniert überall. „Automatisch“ nimmt Unsloth, wo es installiert und schneller ist.</translation>
-        </message>
-        <message>
-            <source>Licence</source>
-            <translation>Lizenz</translation>
         </message>
         <message>
             <source>License</source>
@@ -3938,10 +3590,6 @@
         <message>
             <source>Light dropout: reduces overfitting on a few hundred rows.</source>
             <translation>Leichtes Dropout: weniger Overfitting bei einigen hundert Zeilen.</translation>
-        </message>
-        <message>
-            <source>Like this the first row is left out: {fault}.</source>
-            <translation>So wird die erste Zeile ausgelassen: {fault}.</translation>
         </message>
         <message>
             <source>Limit rows to {limit} tokens</source>
@@ -4030,10 +3678,6 @@
         <message>
             <source>LoRA Studio {version} is available.</source>
             <translation>LoRA Studio {version} ist verfügbar.</translation>
-        </message>
-        <message>
-            <source>LoRA Studio {version} is there.</source>
-            <translation>LoRA Studio {version} ist da.</translation>
         </message>
         <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
@@ -4132,14 +3776,6 @@
             <translation>Längste Zeile</translation>
         </message>
         <message>
-            <source>Look</source>
-            <translation>Aussehen</translation>
-        </message>
-        <message>
-            <source>Look again</source>
-            <translation>Noch einmal suchen</translation>
-        </message>
-        <message>
             <source>Look at some rows. If they are no conversations, remove that column.</source>
             <translation>Sehen Sie einige Zeilen an. Wenn sie keine Gespräche sind, entfernen Sie diese Spalte.</translation>
         </message>
@@ -4172,22 +3808,6 @@
             <translation>Python wird angesehen</translation>
         </message>
         <message>
-            <source>Looking at its runs…</source>
-            <translation>Läufe werden angesehen…</translation>
-        </message>
-        <message>
-            <source>Looking at it…</source>
-            <translation>Wird angesehen…</translation>
-        </message>
-        <message>
-            <source>Looking at the model…</source>
-            <translation>Das Modell wird angesehen…</translation>
-        </message>
-        <message>
-            <source>Looking at what is needed</source>
-            <translation>Bedarf wird ermittelt</translation>
-        </message>
-        <message>
             <source>Looking for Ollama…</source>
             <translation>Ollama wird gesucht…</translation>
         </message>
@@ -4196,20 +3816,12 @@
             <translation>Adapter werden gesucht</translation>
         </message>
         <message>
-            <source>Looking for adapters…</source>
-            <translation>Adapter werden gesucht…</translation>
-        </message>
-        <message>
             <source>Looking for devices</source>
             <translation>Geräte werden gesucht</translation>
         </message>
         <message>
             <source>Looking for models</source>
             <translation>Modelle werden gesucht</translation>
-        </message>
-        <message>
-            <source>Looking…</source>
-            <translation>Wird durchgesehen…</translation>
         </message>
         <message>
             <source>Loss</source>
@@ -4228,10 +3840,6 @@
             <translation>Verlorene Zeichen</translation>
         </message>
         <message>
-            <source>Low-rank (SVD)</source>
-            <translation>Niedriger Rang (SVD)</translation>
-        </message>
-        <message>
             <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
             <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
@@ -4248,16 +3856,8 @@
             <translation>Mac Kyrillisch</translation>
         </message>
         <message>
-            <source>Made {date}: {engine}</source>
-            <translation>Vom {date}: {engine}</translation>
-        </message>
-        <message>
             <source>Magnitude pruning</source>
             <translation>Magnitude Pruning</translation>
-        </message>
-        <message>
-            <source>Make a token…</source>
-            <translation>Token erzeugen…</translation>
         </message>
         <message>
             <source>Make every rank even, or begin as usual.</source>
@@ -4320,10 +3920,6 @@
             <translation>Misst an den Trainingsdaten, welche Gewichte am wichtigsten sind, damit wenige Bits gut genutzt werden. Die kleinsten Quantisierungen brauchen sie; ab Q6_K macht sie kaum einen Unterschied.</translation>
         </message>
         <message>
-            <source>Measuring goes on: these are the figures of the rows so far.</source>
-            <translation>Es wird noch gemessen: Dies sind die Werte der bisherigen Zeilen.</translation>
-        </message>
-        <message>
             <source>Measuring row lengths</source>
             <translation>Zeilenlängen werden gemessen</translation>
         </message>
@@ -4378,10 +3974,6 @@
         <message>
             <source>Merge into</source>
             <translation>Zusammenführen mit</translation>
-        </message>
-        <message>
-            <source>Merge it</source>
-            <translation>Zusammenführen</translation>
         </message>
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
@@ -4524,20 +4116,12 @@
             <translation>Modulnamen</translation>
         </message>
         <message>
-            <source>Modules</source>
-            <translation>Module</translation>
-        </message>
-        <message>
             <source>Modules trained in full</source>
             <translation>Vollständig trainierte Module</translation>
         </message>
         <message>
             <source>More</source>
             <translation>Mehr</translation>
-        </message>
-        <message>
-            <source>More: helps when a small dataset is gone through many times.</source>
-            <translation>Mehr: hilft, wenn ein kleiner Datensatz oft durchlaufen wird.</translation>
         </message>
         <message>
             <source>Most downloaded</source>
@@ -4658,10 +4242,6 @@
             <translation>Name des neuen Adapters</translation>
         </message>
         <message>
-            <source>Name or organisation</source>
-            <translation>Name oder Organisation</translation>
-        </message>
-        <message>
             <source>Name or organization</source>
             <translation>Name oder Organisation</translation>
         </message>
@@ -4686,10 +4266,6 @@
             <translation>Benötigt etwa {total}.</translation>
         </message>
         <message>
-            <source>Neither Ollama nor LM Studio keeps a model here that could be a base.</source>
-            <translation>Weder Ollama noch LM Studio haben hier ein Modell, das Basis sein könnte.</translation>
-        </message>
-        <message>
             <source>Network</source>
             <translation>Netzwerk</translation>
         </message>
@@ -4706,14 +4282,6 @@
             <translation>Neues Projekt…</translation>
         </message>
         <message>
-            <source>Newer versions</source>
-            <translation>Neuere Versionen</translation>
-        </message>
-        <message>
-            <source>Newest</source>
-            <translation>Neueste</translation>
-        </message>
-        <message>
             <source>Next</source>
             <translation>Weiter</translation>
         </message>
@@ -4724,10 +4292,6 @@
         <message>
             <source>Next step</source>
             <translation>Nächster Schritt</translation>
-        </message>
-        <message>
-            <source>No GPU that PyTorch can use; {name} computes</source>
-            <translation>Keine GPU, die PyTorch verwenden kann; {name} rechnet</translation>
         </message>
         <message>
             <source>No GPU that PyTorch supports. Training runs on the CPU ({name}).</source>
@@ -4750,20 +4314,12 @@
             <translation>Unter {host} antwortet kein Ollama-Server.</translation>
         </message>
         <message>
-            <source>No adapter chosen</source>
-            <translation>Kein Adapter gewählt</translation>
-        </message>
-        <message>
             <source>No adapter selected</source>
             <translation>Kein Adapter ausgewählt</translation>
         </message>
         <message>
             <source>No adapters yet. Train one, or add a folder that contains adapters.</source>
             <translation>Noch keine Adapter. Trainieren Sie einen, oder fügen Sie einen Ordner mit Adaptern hinzu.</translation>
-        </message>
-        <message>
-            <source>No adapters yet: train one, or add a folder that holds some.</source>
-            <translation>Noch keine Adapter: Trainieren Sie einen oder fügen Sie einen Ordner mit welchen hinzu.</translation>
         </message>
         <message>
             <source>No cached models yet. Models that you or other tools download from the Hub appear here.</source>
@@ -4814,10 +4370,6 @@
             <translation>Keine Engine ist aktiv.</translation>
         </message>
         <message>
-            <source>No engine is installed any more.</source>
-            <translation>Es ist keine Engine mehr installiert.</translation>
-        </message>
-        <message>
             <source>No engine is installed.</source>
             <translation>Keine Engine ist installiert.</translation>
         </message>
@@ -4826,16 +4378,8 @@
             <translation>Keine Engine ist installiert. Richten Sie eine in {folder} ein.</translation>
         </message>
         <message>
-            <source>No engine was set up; one would be put into {folder}.</source>
-            <translation>Es ist keine Engine eingerichtet; sie käme nach {folder}.</translation>
-        </message>
-        <message>
             <source>No format has all of {slots}.</source>
             <translation>Kein Format hat alle diese Felder: {slots}.</translation>
-        </message>
-        <message>
-            <source>No longer look in {folder}</source>
-            <translation>Nicht mehr in {folder} suchen</translation>
         </message>
         <message>
             <source>No model called {removeprefix} comes along.</source>
@@ -4856,10 +4400,6 @@
         <message>
             <source>No models found on the Hub.</source>
             <translation>Auf dem Hub wurden keine Modelle gefunden.</translation>
-        </message>
-        <message>
-            <source>No part of the program speaks to anything but this computer: no hub, no downloads, no Ollama server elsewhere. An Ollama server on this computer still answers.</source>
-            <translation>Kein Teil des Programms spricht mit etwas anderem als diesem Rechner: kein Hub, keine Downloads, kein Ollama-Server anderswo. Ein Ollama-Server auf diesem Rechner antwortet weiterhin.</translation>
         </message>
         <message>
             <source>No project</source>
@@ -4884,10 +4424,6 @@
         <message>
             <source>No run in this grid search has an eval loss yet.</source>
             <translation>In dieser Rastersuche hat noch kein Lauf einen Eval-Loss.</translation>
-        </message>
-        <message>
-            <source>No run yet</source>
-            <translation>Noch kein Lauf</translation>
         </message>
         <message>
             <source>No runs yet</source>
@@ -4946,10 +4482,6 @@
             <translation>Keine</translation>
         </message>
         <message>
-            <source>None of the engines is in use.</source>
-            <translation>Keine der Engines wird verwendet.</translation>
-        </message>
-        <message>
             <source>None of the rows checked can be used as “{format}”: {reason}.</source>
             <translation>Keine der geprüften Zeilen lässt sich als „{format}“ verwenden: {reason}.</translation>
         </message>
@@ -4960,13 +4492,6 @@
                 <numerusform>Keines der {n} gefundenen Modelle passt auf dieses Gerät.</numerusform>
             </translation>
         </message>
-        <message numerus="yes">
-            <source>None of the {n} models found fits this device.</source>
-            <translation>
-                <numerusform>Das gefundene Modell passt nicht auf dieses Gerät.</numerusform>
-                <numerusform>Keines der {n} gefundenen Modelle passt auf dieses Gerät.</numerusform>
-            </translation>
-        </message>
         <message>
             <source>None of the {read} rows can be trained on.</source>
             <translation>Mit keiner der {read} Zeilen lässt sich trainieren.</translation>
@@ -4974,10 +4499,6 @@
         <message>
             <source>None of the {read} rows can be trained on{value}.</source>
             <translation>Mit keiner der {read} Zeilen lässt sich trainieren{value}.</translation>
-        </message>
-        <message>
-            <source>None: fastest, and fine for most datasets.</source>
-            <translation>Keines: am schnellsten und für die meisten Datensätze gut.</translation>
         </message>
         <message>
             <source>Not all rows were read</source>
@@ -4998,10 +4519,6 @@
         <message>
             <source>Not found: it was moved or renamed, or its drive isn't connected</source>
             <translation>Nicht gefunden: verschoben, umbenannt oder auf einem nicht verbundenen Laufwerk</translation>
-        </message>
-        <message>
-            <source>Not found: moved, renamed, or on a disk that is not connected</source>
-            <translation>Nicht gefunden: verschoben, umbenannt oder auf einem Datenträger, der nicht angeschlossen ist</translation>
         </message>
         <message>
             <source>Not read yet.</source>
@@ -5044,24 +4561,8 @@
             <translation>Notizen zu diesem Lauf</translation>
         </message>
         <message>
-            <source>Nothing</source>
-            <translation>Nichts</translation>
-        </message>
-        <message>
             <source>Nothing can be made of {rows}, which no training sees: {reason}.</source>
             <translation>Aus {rows} lässt sich nichts machen; kein Training sieht sie: {reason}.</translation>
-        </message>
-        <message>
-            <source>Nothing chosen yet.</source>
-            <translation>Noch nichts gewählt.</translation>
-        </message>
-        <message>
-            <source>Nothing here can be trained on. {evidence}</source>
-            <translation>Damit kann nichts trainiert werden. {evidence}</translation>
-        </message>
-        <message>
-            <source>Nothing is known of it.</source>
-            <translation>Darüber ist nichts bekannt.</translation>
         </message>
         <message>
             <source>Nothing to export yet</source>
@@ -5084,24 +4585,8 @@
             <translation>Es gibt noch nichts hochzuladen.</translation>
         </message>
         <message>
-            <source>Nothing trains: this model has none of these layers.</source>
-            <translation>Nichts wird trainiert: Dieses Modell hat keine dieser Schichten.</translation>
-        </message>
-        <message>
             <source>Nothing would train on {architecture}. {reason}</source>
             <translation>Bei {architecture} würde nichts trainiert. {reason}</translation>
-        </message>
-        <message>
-            <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
-            <translation>Noch nichts. Was Sie oder andere Werkzeuge vom Hub laden, steht hier.</translation>
-        </message>
-        <message>
-            <source>Now {ratio} × rank.</source>
-            <translation>Jetzt {ratio} × Rang.</translation>
-        </message>
-        <message>
-            <source>Number format</source>
-            <translation>Zahlenformat</translation>
         </message>
         <message>
             <source>Number of passes over the dataset.</source>
@@ -5136,14 +4621,6 @@
             <translation>Aus</translation>
         </message>
         <message>
-            <source>Off, nothing is ever asked. On, one address is read; nothing about you or this machine is sent, and nothing is installed.</source>
-            <translation>Aus: Nie wird etwas abgefragt. An: Eine Adresse wird gelesen; nichts über Sie oder diesen Rechner wird gesendet, und nichts wird installiert.</translation>
-        </message>
-        <message>
-            <source>Offline folder…</source>
-            <translation>Offline-Ordner…</translation>
-        </message>
-        <message>
             <source>Offline mode</source>
             <translation>Offline-Modus</translation>
         </message>
@@ -5160,20 +4637,12 @@
             <translation>Der Offline-Modus ist an, daher kann der Hub nicht durchsucht werden.</translation>
         </message>
         <message>
-            <source>Offline mode is on, so the hub is not searched.</source>
-            <translation>Der Offline-Modus ist an, daher wird der Hub nicht durchsucht.</translation>
-        </message>
-        <message>
             <source>Offline mode is on, so the token can't be checked.</source>
             <translation>Der Offline-Modus ist an, daher kann das Token nicht geprüft werden.</translation>
         </message>
         <message>
             <source>Offline mode is on. Turn it off to search the Hub.</source>
             <translation>Der Offline-Modus ist an. Schalten Sie ihn aus, um den Hub zu durchsuchen.</translation>
-        </message>
-        <message>
-            <source>Offline mode is on: nothing was asked.</source>
-            <translation>Der Offline-Modus ist an: Nichts wurde abgefragt.</translation>
         </message>
         <message>
             <source>Offline mode is on: {host} was not contacted</source>
@@ -5280,10 +4749,6 @@
             <translation>An</translation>
         </message>
         <message>
-            <source>On disk</source>
-            <translation>Belegt</translation>
-        </message>
-        <message>
             <source>One main button</source>
             <translation>Ein Hauptknopf</translation>
         </message>
@@ -5302,14 +4767,6 @@
         <message>
             <source>Only one label</source>
             <translation>Nur eine Bewertung</translation>
-        </message>
-        <message>
-            <source>Only the one in use, {size}</source>
-            <translation>Nur die verwendete, {size}</translation>
-        </message>
-        <message>
-            <source>Only what fits</source>
-            <translation>Nur was passt</translation>
         </message>
         <message>
             <source>Only where required</source>
@@ -5334,10 +4791,6 @@
         <message>
             <source>Open in playground</source>
             <translation>Ausprobieren</translation>
-        </message>
-        <message>
-            <source>Open its page</source>
-            <translation>Ihre Seite öffnen</translation>
         </message>
         <message>
             <source>Open log</source>
@@ -5386,10 +4839,6 @@
         <message>
             <source>Optimizer steps</source>
             <translation>Optimizer-Schritte</translation>
-        </message>
-        <message>
-            <source>Order</source>
-            <translation>Reihenfolge</translation>
         </message>
         <message>
             <source>Orthogonal</source>
@@ -5492,10 +4941,6 @@
             <translation>Selbsttest bestanden.</translation>
         </message>
         <message>
-            <source>Path of a file or folder, or org/name on the hub</source>
-            <translation>Pfad einer Datei oder eines Ordners, oder org/name auf dem Hub</translation>
-        </message>
-        <message>
             <source>Pause</source>
             <translation>Pausieren</translation>
         </message>
@@ -5584,10 +5029,6 @@
             <translation>Einstellungen</translation>
         </message>
         <message>
-            <source>Preparing for a fast start</source>
-            <translation>Schnellen Start vorbereiten</translation>
-        </message>
-        <message>
             <source>Presets</source>
             <translation>Voreinstellungen</translation>
         </message>
@@ -5612,24 +5053,12 @@
             <translation>Privates Repository</translation>
         </message>
         <message>
-            <source>Processor</source>
-            <translation>Prozessor</translation>
-        </message>
-        <message>
-            <source>Processor (CPU)</source>
-            <translation>Prozessor (CPU)</translation>
-        </message>
-        <message>
             <source>Processor ({machine}, 1 thread)</source>
             <translation>Prozessor ({machine}, 1 Thread)</translation>
         </message>
         <message>
             <source>Processor ({machine}, {threads} threads)</source>
             <translation>Prozessor ({machine}, {threads} Threads)</translation>
-        </message>
-        <message>
-            <source>Program file of a Python with PyTorch</source>
-            <translation>Programmdatei eines Python mit PyTorch</translation>
         </message>
         <message>
             <source>Project</source>
@@ -5666,10 +5095,6 @@
         <message>
             <source>Prompts that the fine-tuned model and the base model answer at each evaluation. One per line.</source>
             <translation>Prompts, die das trainierte Modell und das Basismodell bei jeder Evaluation beantworten. Einer pro Zeile.</translation>
-        </message>
-        <message>
-            <source>Pruned</source>
-            <translation>Ausgedünnt</translation>
         </message>
         <message>
             <source>Pulls adapter weights toward zero at each step, scaled by the learning rate.</source>
@@ -5716,10 +5141,6 @@
             <translation>Qualitätsverlust</translation>
         </message>
         <message>
-            <source>Quantised</source>
-            <translation>Quantisiert</translation>
-        </message>
-        <message>
             <source>Quantised weights cannot be divided among devices.</source>
             <translation>Quantisierte Gewichte lassen sich nicht auf Geräte verteilen.</translation>
         </message>
@@ -5734,10 +5155,6 @@
         <message>
             <source>Quantizations</source>
             <translation>Quantisierungen</translation>
-        </message>
-        <message>
-            <source>Question</source>
-            <translation>Frage</translation>
         </message>
         <message>
             <source>Question and answer</source>
@@ -6032,14 +5449,6 @@
             <translation>{text} aus dem Datensatz entfernen (die Datei bleibt erhalten)</translation>
         </message>
         <message>
-            <source>Remove {text}; the file stays</source>
-            <translation>{text} entfernen; die Datei bleibt</translation>
-        </message>
-        <message>
-            <source>Remove, {size}</source>
-            <translation>Entfernen, {size}</translation>
-        </message>
-        <message>
             <source>Remove…</source>
             <translation>Entfernen…</translation>
         </message>
@@ -6132,10 +5541,6 @@
             <translation>Zuordnung zurücksetzen</translation>
         </message>
         <message>
-            <source>Reset to detected</source>
-            <translation>Auf Erkanntes zurücksetzen</translation>
-        </message>
-        <message>
             <source>Restore the dataset, or start a new run.</source>
             <translation>Stelle den Datensatz wieder her, oder starte einen neuen Lauf.</translation>
         </message>
@@ -6224,10 +5629,6 @@
             <translation>Zeilen werden auf die längste ihres Micro-Batches aufgefüllt.</translation>
         </message>
         <message>
-            <source>Rows could not be read</source>
-            <translation>Zeilen waren nicht lesbar</translation>
-        </message>
-        <message>
             <source>Rows left out</source>
             <translation>Ausgelassene Zeilen</translation>
         </message>
@@ -6260,10 +5661,6 @@
             <translation>Zeilen mit Befund</translation>
         </message>
         <message>
-            <source>Rows, lengths or findings</source>
-            <translation>Zeilen, Längen oder Befunde</translation>
-        </message>
-        <message>
             <source>Run `lora-studio engine repair`. Full details are in the log.</source>
             <translation>Führe `lora-studio engine repair` aus. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
@@ -6284,10 +5681,6 @@
             <translation>Details zum Lauf</translation>
         </message>
         <message>
-            <source>Run prepared, not started</source>
-            <translation>Lauf vorbereitet, nicht gestartet</translation>
-        </message>
-        <message>
             <source>Run queued. It starts when the current job finishes.</source>
             <translation>Lauf in die Warteschlange gestellt. Er startet, wenn der laufende Auftrag beendet ist.</translation>
         </message>
@@ -6306,10 +5699,6 @@
         <message>
             <source>Running</source>
             <translation>Läuft</translation>
-        </message>
-        <message>
-            <source>Running now</source>
-            <translation>Läuft gerade</translation>
         </message>
         <message>
             <source>Running the self-test</source>
@@ -6488,10 +5877,6 @@
             <translation>Suchen Sie nach Name oder Organisation. Ein leeres Feld listet die am häufigsten heruntergeladenen Modelle auf.</translation>
         </message>
         <message>
-            <source>Search for a name, an organisation, or nothing for the most used models.</source>
-            <translation>Suchen Sie nach einem Namen, einer Organisation oder nach nichts für die meistverwendeten Modelle.</translation>
-        </message>
-        <message>
             <source>Search in all rows, ignoring case (Ctrl+F)</source>
             <translation>In allen Zeilen suchen, ohne Beachtung der Groß- und Kleinschreibung (Strg+F)</translation>
         </message>
@@ -6517,10 +5902,6 @@
         </message>
         <message>
             <source>Search the Hub</source>
-            <translation>Hub durchsuchen</translation>
-        </message>
-        <message>
-            <source>Search the hub</source>
             <translation>Hub durchsuchen</translation>
         </message>
         <message>
@@ -6708,10 +6089,6 @@
             <translation>Anteil der Zeilen, die nicht trainiert werden, um daran den Loss zu messen. 0 schaltet die Auswertung ab.</translation>
         </message>
         <message>
-            <source>Share of values kept</source>
-            <translation>Anteil behaltener Werte</translation>
-        </message>
-        <message>
             <source>ShareGPT</source>
             <translation>ShareGPT</translation>
         </message>
@@ -6728,10 +6105,6 @@
             <translation>Alles anzeigen</translation>
         </message>
         <message>
-            <source>Show all rows (Esc in the search)</source>
-            <translation>Alle Zeilen anzeigen (Esc in der Suche)</translation>
-        </message>
-        <message>
             <source>Show all {count}</source>
             <translation>Alle {count} anzeigen</translation>
         </message>
@@ -6746,10 +6119,6 @@
         <message>
             <source>Show folder: {folder}</source>
             <translation>Ordner anzeigen: {folder}</translation>
-        </message>
-        <message>
-            <source>Show its page</source>
-            <translation>Seine Seite zeigen</translation>
         </message>
         <message>
             <source>Show last run</source>
@@ -6828,10 +6197,6 @@
         <message>
             <source>Sign in to Hugging Face</source>
             <translation>Bei Hugging Face anmelden</translation>
-        </message>
-        <message>
-            <source>Sign in to the Hugging Face hub</source>
-            <translation>Beim Hugging-Face-Hub anmelden</translation>
         </message>
         <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
@@ -6946,10 +6311,6 @@
             <translation>Quelle</translation>
         </message>
         <message>
-            <source>Sources that were used before</source>
-            <translation>Früher verwendete Quellen</translation>
-        </message>
-        <message>
             <source>Split</source>
             <translation>Teil (split)</translation>
         </message>
@@ -6996,10 +6357,6 @@
         <message>
             <source>Start training</source>
             <translation>Training starten</translation>
-        </message>
-        <message>
-            <source>Start training from it</source>
-            <translation>Training damit beginnen</translation>
         </message>
         <message>
             <source>Started</source>
@@ -7086,28 +6443,12 @@
             <translation>Angehalten</translation>
         </message>
         <message>
-            <source>Stopping</source>
-            <translation>Endet</translation>
-        </message>
-        <message>
             <source>Stopping after this step. The window then closes.</source>
             <translation>Stoppt nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
             <source>Stopping…</source>
             <translation>Wird gestoppt…</translation>
-        </message>
-        <message>
-            <source>Stored as</source>
-            <translation>Gespeichert als</translation>
-        </message>
-        <message>
-            <source>Strength</source>
-            <translation>Stärke</translation>
-        </message>
-        <message>
-            <source>Strength by layer</source>
-            <translation>Stärke je Schicht</translation>
         </message>
         <message>
             <source>Strength of random noise added to the embeddings during training, which reduces overfitting on small datasets (Jain et al. 2023). 5 is common, 0 turns it off.</source>
@@ -7118,16 +6459,8 @@
             <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 wie trainiert, 0,5 die Hälfte.</translation>
         </message>
         <message>
-            <source>Strength of {adapter}</source>
-            <translation>Stärke von {adapter}</translation>
-        </message>
-        <message>
             <source>Stronger dropout: reduces overfitting when you train on a small dataset for many epochs.</source>
             <translation>Stärkeres Dropout: weniger Overfitting, wenn ein kleiner Datensatz über viele Epochen trainiert wird.</translation>
-        </message>
-        <message>
-            <source>Strongest at layer {layer} with {norm:.3g}.</source>
-            <translation>Am stärksten in Schicht {layer} mit {norm:.3g}.</translation>
         </message>
         <message>
             <source>Subset</source>
@@ -7194,22 +6527,6 @@
             <translation>Tour starten</translation>
         </message>
         <message>
-            <source>Take {adapter} out</source>
-            <translation>{adapter} herausnehmen</translation>
-        </message>
-        <message>
-            <source>Take {name} off this list; its files stay</source>
-            <translation>{name} aus dieser Liste nehmen; die Dateien bleiben</translation>
-        </message>
-        <message>
-            <source>Take {name} out</source>
-            <translation>{name} herausnehmen</translation>
-        </message>
-        <message>
-            <source>Taken from the adapter to go on from.</source>
-            <translation>Vom Adapter übernommen, mit dem es weitergeht.</translation>
-        </message>
-        <message>
             <source>Target modules</source>
             <translation>Zielmodule</translation>
         </message>
@@ -7240,10 +6557,6 @@
         <message>
             <source>Tensors to update</source>
             <translation>Zu ändernde Tensoren</translation>
-        </message>
-        <message>
-            <source>Terms</source>
-            <translation>Bedingungen</translation>
         </message>
         <message>
             <source>Testing the engine</source>
@@ -7444,14 +6757,6 @@
             <translation>Die Antwort steht in „{column}“. Sie könnte auch in {others} stehen.</translation>
         </message>
         <message>
-            <source>The answer is labelled bad.</source>
-            <translation>Die Antwort ist als schlecht bewertet.</translation>
-        </message>
-        <message>
-            <source>The answer is labelled good.</source>
-            <translation>Die Antwort ist als gut bewertet.</translation>
-        </message>
-        <message>
             <source>The available standalone Pythons couldn't be listed</source>
             <translation>Die verfügbaren eigenständigen Pythons konnten nicht aufgelistet werden</translation>
         </message>
@@ -7571,10 +6876,6 @@
             <translation>Die Geräte {device} nennen eines doppelt.</translation>
         </message>
         <message>
-            <source>The disk has too little room: free some space, or choose another folder.</source>
-            <translation>Auf dem Datenträger ist zu wenig Platz: schaffen Sie Platz, oder wählen Sie einen anderen Ordner.</translation>
-        </message>
-        <message>
             <source>The disk is full.</source>
             <translation>Der Datenträger ist voll.</translation>
         </message>
@@ -7627,16 +6928,8 @@
             <translation>Die Engine hat die Version {engine}, LoRA Studio aber die Version {app}.</translation>
         </message>
         <message>
-            <source>The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; you can roll back afterwards.</source>
-            <translation>Die Engine wird auf diese Version von LoRA Studio gebracht. Nur Geändertes wird heruntergeladen; Sie können es danach zurücknehmen.</translation>
-        </message>
-        <message>
             <source>The engine is ready.</source>
             <translation>Die Engine ist bereit.</translation>
-        </message>
-        <message>
-            <source>The engine is what trains: PyTorch and the libraries around it. It is downloaded once, tried with a tiny training, and kept in a folder of yours. No administrator is needed.</source>
-            <translation>Die Engine ist, was trainiert: PyTorch und die Bibliotheken darum. Sie wird einmal heruntergeladen, mit einem winzigen Training erprobt und in einem Ordner von Ihnen aufbewahrt. Administratorrechte sind nicht nötig.</translation>
         </message>
         <message>
             <source>The engine isn't installed.</source>
@@ -7751,10 +7044,6 @@
             <translation>Der Hub lässt Sie nicht in {repository} schreiben (Status {status}).</translation>
         </message>
         <message>
-            <source>The hub has no such model.</source>
-            <translation>Der Hub hat kein solches Modell.</translation>
-        </message>
-        <message>
             <source>The icons were drawn for LoRA Studio and use the same license, Apache-2.0.</source>
             <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter derselben Lizenz, Apache-2.0.</translation>
         </message>
@@ -7769,10 +7058,6 @@
         <message>
             <source>The language changes the next time you start LoRA Studio.</source>
             <translation>Die Sprache wechselt beim nächsten Start von LoRA Studio.</translation>
-        </message>
-        <message>
-            <source>The language changes when you start LoRA Studio the next time.</source>
-            <translation>Die Sprache wechselt, wenn Sie LoRA Studio das nächste Mal starten.</translation>
         </message>
         <message>
             <source>The largest micro-batch has {tokens}, assuming every row has the maximum sequence length. Row lengths haven’t been measured yet.</source>
@@ -7873,10 +7158,6 @@
         <message>
             <source>The model in {folder} can't be read: {reason}.</source>
             <translation>Das Modell in {folder} lässt sich nicht lesen: {reason}.</translation>
-        </message>
-        <message>
-            <source>The model is already quantised ({how}).</source>
-            <translation>Das Modell ist schon quantisiert ({how}).</translation>
         </message>
         <message>
             <source>The model is broken: look at its self-test, then merge or train again.</source>
@@ -8015,10 +7296,6 @@
             <translation>Die Warteschlange ist leer. Hinzugefügte Läufe starten nacheinander.</translation>
         </message>
         <message>
-            <source>The ranks differ: choose concatenation or SVD.</source>
-            <translation>Die Ränge sind verschieden: Wählen Sie Verkettung oder SVD.</translation>
-        </message>
-        <message>
             <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
             <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
         </message>
@@ -8029,14 +7306,6 @@
         <message>
             <source>The resources folder is missing beside {package}.</source>
             <translation>Der Ordner resources fehlt neben {package}.</translation>
-        </message>
-        <message>
-            <source>The row as chat, tokens or raw</source>
-            <translation>Die Zeile als Chat, Tokens oder roh</translation>
-        </message>
-        <message>
-            <source>The row as the file has it</source>
-            <translation>Die Zeile, wie sie in der Datei steht</translation>
         </message>
         <message>
             <source>The rows are already tokenized ({columns}), possibly with a different tokenizer than your model's.</source>
@@ -8101,10 +7370,6 @@
         <message>
             <source>The small built-in model. It is downloaded once, when it is first needed.</source>
             <translation>Das eingebaute kleine Modell. Es wird einmal heruntergeladen, sobald es gebraucht wird.</translation>
-        </message>
-        <message>
-            <source>The small model that comes along: downloaded once, when first needed.</source>
-            <translation>Das mitgelieferte kleine Modell: einmal heruntergeladen, wenn es zuerst gebraucht wird.</translation>
         </message>
         <message>
             <source>The sources cannot be trained on together: {parts}.</source>
@@ -8246,10 +7511,6 @@
             <translation>Es gibt noch keine Modelle.</translation>
         </message>
         <message>
-            <source>There are no tokens to show.</source>
-            <translation>Es gibt keine Tokens zu zeigen.</translation>
-        </message>
-        <message>
             <source>There are no values to try.</source>
             <translation>Es gibt keine Werte zum Ausprobieren.</translation>
         </message>
@@ -8286,16 +7547,8 @@
             <translation>Ein Modell {name} gibt es unter {host} schon.</translation>
         </message>
         <message>
-            <source>There is an adapter of this name already.</source>
-            <translation>Einen Adapter dieses Namens gibt es schon.</translation>
-        </message>
-        <message>
             <source>There is neither a merged model nor a GGUF file to test.</source>
             <translation>Es gibt weder ein zusammengeführtes Modell noch eine GGUF-Datei zu prüfen.</translation>
-        </message>
-        <message>
-            <source>There is no address to ask. Enter one above.</source>
-            <translation>Es gibt keine Adresse zum Abfragen. Geben Sie oben eine ein.</translation>
         </message>
         <message>
             <source>There is no block {block:d}: the model has {count:d}, numbered from 0.</source>
@@ -8394,10 +7647,6 @@
             <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
         <message>
-            <source>There is no such file or folder. Remove it here, or put it back in its place.</source>
-            <translation>Diese Datei oder diesen Ordner gibt es nicht. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
-        </message>
-        <message>
             <source>There is nothing to export: this run has no adapter.</source>
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
@@ -8474,16 +7723,8 @@
             <translation>Das ist ein Python {version} mit {bits} Bit.</translation>
         </message>
         <message>
-            <source>This is the newest version.</source>
-            <translation>Dies ist die neueste Version.</translation>
-        </message>
-        <message>
             <source>This job begins by itself when that one has ended. Cancel one of them, or choose another device on the Model page.</source>
             <translation>Dieser Auftrag beginnt von selbst, wenn jener endet. Brechen Sie einen ab oder wählen Sie auf der Seite „Modell“ ein anderes Gerät.</translation>
-        </message>
-        <message>
-            <source>This machine</source>
-            <translation>Dieser Rechner</translation>
         </message>
         <message>
             <source>This model is already quantized ({method}).</source>
@@ -8504,10 +7745,6 @@
         <message>
             <source>This project has no runs.</source>
             <translation>Dieses Projekt hat noch keine Läufe.</translation>
-        </message>
-        <message>
-            <source>This row is left out, so it has no tokens.</source>
-            <translation>Diese Zeile wird ausgelassen, sie hat also keine Tokens.</translation>
         </message>
         <message>
             <source>This row is skipped, so it isn't tokenized.</source>
@@ -8540,10 +7777,6 @@
         <message>
             <source>This wheel folder is for version {folder}, but LoRA Studio has version {app}.</source>
             <translation>Dieser Wheel-Ordner ist für Version {folder}, LoRA Studio hat aber Version {app}.</translation>
-        </message>
-        <message>
-            <source>Tick two or more adapters in the list to make one of them.</source>
-            <translation>Kreuzen Sie in der Liste zwei oder mehr Adapter an, um einen daraus zu machen.</translation>
         </message>
         <message>
             <source>Ties</source>
@@ -8602,10 +7835,6 @@
             <translation>Um trotzdem damit zu trainieren, wähle das Format „Frage und Antwort“ und ordne die Spalten für Frage und Antwort zu.</translation>
         </message>
         <message>
-            <source>Token</source>
-            <translation>Token</translation>
-        </message>
-        <message>
             <source>Token {index} of {tokens}</source>
             <translation>Token {index} von {tokens}</translation>
         </message>
@@ -8620,10 +7849,6 @@
         <message>
             <source>Tokens</source>
             <translation>Tokens</translation>
-        </message>
-        <message>
-            <source>Tokens appear in a moment.</source>
-            <translation>Tokens erscheinen gleich.</translation>
         </message>
         <message>
             <source>Tokens per epoch</source>
@@ -8730,10 +7955,6 @@
             <translation>Auf mehreren GPUs trainieren (jede rechnet einen Teil jedes Batches):</translation>
         </message>
         <message>
-            <source>Train on several together, each on a part of every step:</source>
-            <translation>Auf mehreren zusammen trainieren, jedes an einem Teil jedes Schritts:</translation>
-        </message>
-        <message>
             <source>Trainable</source>
             <translation>Trainierbar</translation>
         </message>
@@ -8748,10 +7969,6 @@
         <message>
             <source>Trained tokens</source>
             <translation>Trainierte Tokens</translation>
-        </message>
-        <message>
-            <source>Trained whole</source>
-            <translation>Ganz trainiert</translation>
         </message>
         <message>
             <source>Training</source>
@@ -8870,22 +8087,6 @@
             <translation>Training gestoppt. Der Adapter wurde gespeichert.</translation>
         </message>
         <message>
-            <source>Training takes at least {needed} in {bits}, of {free} free.</source>
-            <translation>Das Training braucht mindestens {needed} in {bits}, von {free} freien.</translation>
-        </message>
-        <message>
-            <source>Training takes {needed} in {bits}, of {free} free.</source>
-            <translation>Das Training braucht {needed} in {bits}, von {free} freien.</translation>
-        </message>
-        <message>
-            <source>Training takes {needed} of {free} free.</source>
-            <translation>Das Training braucht {needed} von {free} freien.</translation>
-        </message>
-        <message>
-            <source>Training takes {needed}, and {free} are free.</source>
-            <translation>Das Training braucht {needed}, und {free} sind frei.</translation>
-        </message>
-        <message>
             <source>Training time, excluding pauses</source>
             <translation>Trainingsdauer ohne Pausen</translation>
         </message>
@@ -8942,15 +8143,7 @@
             <translation>Versuchen Sie zuerst den Vorschlag oben. Mehr Einzelheiten stehen im Protokoll, und eine Diagnosedatei (Menü Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
         </message>
         <message>
-            <source>Trying the engine</source>
-            <translation>Engine erproben</translation>
-        </message>
-        <message>
             <source>Turn off offline mode</source>
-            <translation>Offline-Modus ausschalten</translation>
-        </message>
-        <message>
-            <source>Turn offline mode off</source>
             <translation>Offline-Modus ausschalten</translation>
         </message>
         <message>
@@ -8968,10 +8161,6 @@
         <message>
             <source>Type</source>
             <translation>Typ</translation>
-        </message>
-        <message>
-            <source>Type the id of a dataset on the Hugging Face hub</source>
-            <translation>Kennung eines Datensatzes auf dem Hugging-Face-Hub eingeben</translation>
         </message>
         <message>
             <source>URL</source>
@@ -9234,10 +8423,6 @@
             <translation>Das übliche verwenden</translation>
         </message>
         <message>
-            <source>Use {name} again, as before</source>
-            <translation>Wieder {name} verwenden, wie vorher</translation>
-        </message>
-        <message>
             <source>Use {name} instead</source>
             <translation>Stattdessen {name} verwenden</translation>
         </message>
@@ -9248,10 +8433,6 @@
         <message>
             <source>User</source>
             <translation>Nutzer</translation>
-        </message>
-        <message>
-            <source>Usual ranks</source>
-            <translation>Übliche Ränge</translation>
         </message>
         <message>
             <source>Validation</source>
@@ -9434,10 +8615,6 @@
             <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>What fills {name}</source>
-            <translation>Was {name} füllt</translation>
-        </message>
-        <message>
             <source>What happens to a row with more tokens than that.</source>
             <translation>Was mit einer Zeile geschieht, die mehr Tokens hat.</translation>
         </message>
@@ -9470,20 +8647,8 @@
             <translation>Was das Fenster notiert hat.</translation>
         </message>
         <message>
-            <source>What this machine has</source>
-            <translation>Was dieser Rechner hat</translation>
-        </message>
-        <message>
             <source>What you tried and what you observed</source>
             <translation>Was Sie ausprobiert und beobachtet haben</translation>
-        </message>
-        <message>
-            <source>Wheel folder</source>
-            <translation>Wheel-Ordner</translation>
-        </message>
-        <message>
-            <source>Where from</source>
-            <translation>Woher</translation>
         </message>
         <message>
             <source>Where it is faster</source>
@@ -9494,20 +8659,12 @@
             <translation>Wo die Ergebnisse übereinstimmen</translation>
         </message>
         <message>
-            <source>Whether a model fits is told as soon as the device is known.</source>
-            <translation>Ob ein Modell passt, steht hier, sobald das Gerät bekannt ist.</translation>
-        </message>
-        <message>
             <source>Which answer is better? Model names appear after you vote.</source>
             <translation>Welche Antwort ist besser? Die Modellnamen erscheinen nach Ihrer Stimme.</translation>
         </message>
         <message>
             <source>Which modules can be adapted depends on the model. The LoRA page lists its modules.</source>
             <translation>Welche Module sich anpassen lassen, hängt vom Modell ab. Die Seite LoRA listet seine Module auf.</translation>
-        </message>
-        <message>
-            <source>Which rows</source>
-            <translation>Welche Zeilen</translation>
         </message>
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
@@ -9522,10 +8679,6 @@
             <translation>Gewinnquote</translation>
         </message>
         <message>
-            <source>With a finding</source>
-            <translation>Mit einem Befund</translation>
-        </message>
-        <message>
             <source>With this mapping, the first row is skipped: {reason}.</source>
             <translation>Mit dieser Zuordnung wird die erste Zeile übersprungen: {reason}.</translation>
         </message>
@@ -9536,10 +8689,6 @@
         <message>
             <source>Without a proven TEMPLATE no model is created in Ollama.</source>
             <translation>Ohne bewiesenes TEMPLATE wird in Ollama kein Modell angelegt.</translation>
-        </message>
-        <message>
-            <source>Without gated</source>
-            <translation>Ohne zugangsbeschränkte</translation>
         </message>
         <message>
             <source>Won</source>
@@ -9702,20 +8851,8 @@
             <translation>ein Ordner, der nicht geöffnet werden darf</translation>
         </message>
         <message>
-            <source>a guess</source>
-            <translation>geraten</translation>
-        </message>
-        <message>
-            <source>a new domain</source>
-            <translation>ein neues Fachgebiet</translation>
-        </message>
-        <message>
             <source>a pickle, which could run programs</source>
             <translation>ein Pickle, das Programme ausführen könnte</translation>
-        </message>
-        <message>
-            <source>a quarter of the memory, small loss (QLoRA)</source>
-            <translation>ein Viertel des Speichers, kleiner Verlust (QLoRA)</translation>
         </message>
         <message>
             <source>a repair would shift the masked parts of an answer</source>
@@ -9978,10 +9115,6 @@
             <translation>Build {name}</translation>
         </message>
         <message>
-            <source>calls {name}({arguments})</source>
-            <translation>ruft {name}({arguments}) auf</translation>
-        </message>
-        <message>
             <source>can be resumed</source>
             <translation>fortsetzbar</translation>
         </message>
@@ -10013,10 +9146,6 @@
             <source>choices</source>
             <translation>Auswahlmöglichkeiten</translation>
         </message>
-        <message>
-            <source>chosen by you</source>
-            <translation>von Ihnen gewählt</translation>
-        </message>
         <message numerus="yes">
             <source>columns {names}</source>
             <translation>
@@ -10027,10 +9156,6 @@
         <message>
             <source>combining adapters</source>
             <translation>Adapter kombinieren</translation>
-        </message>
-        <message>
-            <source>comes with the model</source>
-            <translation>kommt mit dem Modell</translation>
         </message>
         <message>
             <source>comparing rows</source>
@@ -10137,10 +9262,6 @@
             <translation>Auswertungen</translation>
         </message>
         <message>
-            <source>exact and fastest</source>
-            <translation>genau und am schnellsten</translation>
-        </message>
-        <message>
             <source>extreme</source>
             <translation>extrem</translation>
         </message>
@@ -10211,10 +9332,6 @@
         <message>
             <source>gradient norm</source>
             <translation>Gradientennorm</translation>
-        </message>
-        <message>
-            <source>half the memory, hardly any loss</source>
-            <translation>halber Speicher, kaum Verlust</translation>
         </message>
         <message>
             <source>hardly any</source>
@@ -10513,10 +9630,6 @@
             <translation>Lernrate</translation>
         </message>
         <message>
-            <source>likely</source>
-            <translation>wahrscheinlich</translation>
-        </message>
-        <message>
             <source>line break</source>
             <translation>Zeilenumbruch</translation>
         </message>
@@ -10689,16 +9802,8 @@
             <translation>mehr als {value} GiB Speicher</translation>
         </message>
         <message>
-            <source>most tasks: start here</source>
-            <translation>die meisten Aufgaben</translation>
-        </message>
-        <message>
             <source>moved from {path} to {path_}</source>
             <translation>von {path} nach {path_} verschoben</translation>
-        </message>
-        <message>
-            <source>much new material</source>
-            <translation>viel neuer Stoff</translation>
         </message>
         <message>
             <source>name or organization/name</source>
@@ -10739,10 +9844,6 @@
         <message>
             <source>neither answer is preferred</source>
             <translation>keine der beiden Antworten wird bevorzugt</translation>
-        </message>
-        <message>
-            <source>new line</source>
-            <translation>neue Zeile</translation>
         </message>
         <message>
             <source>next to none</source>
@@ -10789,10 +9890,6 @@
             <translation>keiner, der zählt</translation>
         </message>
         <message>
-            <source>none: {name} will be added</source>
-            <translation>keine: {name} wird hinzugefügt</translation>
-        </message>
-        <message>
             <source>norm</source>
             <translation>Norm</translation>
         </message>
@@ -10807,10 +9904,6 @@
         <message>
             <source>not available yet</source>
             <translation>noch nicht bekannt</translation>
-        </message>
-        <message>
-            <source>not complete</source>
-            <translation>nicht vollständig</translation>
         </message>
         <message>
             <source>not enough memory for a context of {tokens} tokens</source>
@@ -10837,24 +9930,12 @@
             <translation>nicht angegeben</translation>
         </message>
         <message>
-            <source>not stated</source>
-            <translation>nicht angegeben</translation>
-        </message>
-        <message>
             <source>not supported</source>
             <translation>nicht unterstützt</translation>
         </message>
         <message>
-            <source>not usable</source>
-            <translation>nicht verwendbar</translation>
-        </message>
-        <message>
             <source>not used</source>
             <translation>nicht verwendet</translation>
-        </message>
-        <message>
-            <source>nothing</source>
-            <translation>nichts</translation>
         </message>
         <message>
             <source>nothing is downloaded</source>
@@ -10921,10 +10002,6 @@
             <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
-            <source>org/name, such as HuggingFaceH4/no_robots</source>
-            <translation>org/name, etwa HuggingFaceH4/no_robots</translation>
-        </message>
-        <message>
             <source>other answers to the same turn are ranked, and it is not</source>
             <translation>andere Antworten auf denselben Beitrag haben einen Rang, sie nicht</translation>
         </message>
@@ -10967,10 +10044,6 @@
         <message>
             <source>read-only, not saved</source>
             <translation>schreibgeschützt, nicht gespeichert</translation>
-        </message>
-        <message>
-            <source>reading on…</source>
-            <translation>liest weiter…</translation>
         </message>
         <message>
             <source>reading rows</source>
@@ -11165,10 +10238,6 @@
             <translation>endet</translation>
         </message>
         <message>
-            <source>sure</source>
-            <translation>sicher</translation>
-        </message>
-        <message>
             <source>system</source>
             <translation>System</translation>
         </message>
@@ -11179,10 +10248,6 @@
         <message>
             <source>system prompt</source>
             <translation>System-Prompt</translation>
-        </message>
-        <message>
-            <source>terms to accept</source>
-            <translation>Bedingungen zu akzeptieren</translation>
         </message>
         <message>
             <source>ternary models</source>
@@ -11661,10 +10726,6 @@
             <translation>Daumen hoch</translation>
         </message>
         <message>
-            <source>to be accepted on the hub</source>
-            <translation>auf dem Hub zu akzeptieren</translation>
-        </message>
-        <message>
             <source>to do</source>
             <translation>zu tun</translation>
         </message>
@@ -11699,10 +10760,6 @@
         <message>
             <source>tokens/s</source>
             <translation>Tokens/s</translation>
-        </message>
-        <message>
-            <source>tone, style and format</source>
-            <translation>Ton, Stil und Format</translation>
         </message>
         <message>
             <source>too large</source>
@@ -11925,10 +10982,6 @@
             <translation>{count} passen auf dieses Gerät</translation>
         </message>
         <message>
-            <source>{count} fit this device</source>
-            <translation>{count} passen auf dieses Gerät</translation>
-        </message>
-        <message>
             <source>{count} of {all} (from an earlier attempt)</source>
             <translation>{count} von {all} (aus einem früheren Versuch)</translation>
         </message>
@@ -11951,18 +11004,6 @@
         <message>
             <source>{count} skipped</source>
             <translation>{count} übersprungen</translation>
-        </message>
-        <message>
-            <source>{count} skipped: {reason}</source>
-            <translation>{count} übersprungen: {reason}</translation>
-        </message>
-        <message>
-            <source>{count} together</source>
-            <translation>{count} zusammen</translation>
-        </message>
-        <message>
-            <source>{count}, each {width} wide</source>
-            <translation>{count}, je {width} breit</translation>
         </message>
         <message>
             <source>{dataset} has no data files.</source>
@@ -12125,10 +11166,6 @@
             <translation>{format} ({confidence}): {evidence}</translation>
         </message>
         <message>
-            <source>{format}: fits as well</source>
-            <translation>{format}: passt auch</translation>
-        </message>
-        <message>
             <source>{found} of {rows} looked at hold a mark of a picture, a film or a sound, such as {mark} in “{inside}” of row {number}. It is read as text: the model would answer to what it does not see.</source>
             <translation>{found} von {rows} angesehenen enthalten ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
         </message>
@@ -12137,16 +11174,8 @@
             <translation>{found} von {rows} angesehenen enthält ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
         </message>
         <message>
-            <source>{free_bytes} of {total_bytes} free</source>
-            <translation>{free_bytes} von {total_bytes} frei</translation>
-        </message>
-        <message>
             <source>{free} is available.</source>
             <translation>{free} verfügbar.</translation>
-        </message>
-        <message>
-            <source>{hidden} for other reasons</source>
-            <translation>{hidden} aus anderen Gründen</translation>
         </message>
         <message>
             <source>{index} of {count}</source>
@@ -12173,10 +11202,6 @@
             <translation>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
-            <source>{kind}, version {version}, PyTorch {torch}, Python {python}</source>
-            <translation>{kind}, Version {version}, PyTorch {torch}, Python {python}</translation>
-        </message>
-        <message>
             <source>{left_out} of row {row} cannot train: the chat template writes earlier turns otherwise than it asked for them.</source>
             <translation>{left_out} von Zeile {row} kann nicht trainiert werden: Die Chat-Vorlage schreibt frühere Beiträge anders, als sie nach ihnen gefragt hat.</translation>
         </message>
@@ -12187,14 +11212,6 @@
         <message>
             <source>{llama_cpp} holds no {name}.</source>
             <translation>{llama_cpp} enthält kein {name}.</translation>
-        </message>
-        <message>
-            <source>{looked} looked at. Repairs are kept in the project; your files stay as they are.</source>
-            <translation>{looked} durchgesehen. Reparaturen stehen im Projekt; Ihre Dateien bleiben, wie sie sind.</translation>
-        </message>
-        <message>
-            <source>{looked} looked at: nothing is wrong with them.</source>
-            <translation>{looked} durchgesehen: Nichts ist daran falsch.</translation>
         </message>
         <message>
             <source>{loss}, best eval loss {best_eval}</source>
@@ -12235,10 +11252,6 @@
         <message>
             <source>{names} and {count} more</source>
             <translation>{names} und {count} weitere</translation>
-        </message>
-        <message>
-            <source>{name} (needed)</source>
-            <translation>{name} (nötig)</translation>
         </message>
         <message>
             <source>{name} (required)</source>
@@ -12425,10 +11438,6 @@
             <translation>{name}: {size}</translation>
         </message>
         <message>
-            <source>{needed} needed, {free} free</source>
-            <translation>{needed} nötig, {free} frei</translation>
-        </message>
-        <message>
             <source>{needed} required, {free} available</source>
             <translation>{needed} benötigt, {free} verfügbar</translation>
         </message>
@@ -12520,13 +11529,6 @@
             <translation>
                 <numerusform>{n} der Läufe lässt sich dann nicht mehr fortsetzen.</numerusform>
                 <numerusform>{n} der Läufe lassen sich dann nicht mehr fortsetzen.</numerusform>
-            </translation>
-        </message>
-        <message numerus="yes">
-            <source>{n} packages</source>
-            <translation>
-                <numerusform>{n} Paket</numerusform>
-                <numerusform>{n} Pakete</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -12768,24 +11770,12 @@
             <translation>{rare}, gegenüber {counts} mit der Bewertung {common}</translation>
         </message>
         <message>
-            <source>{read} read = {rows_used} used + {left_out} skipped</source>
-            <translation>{read} gelesen = {rows_used} verwendet + {left_out} übersprungen</translation>
-        </message>
-        <message>
-            <source>{read} so far</source>
-            <translation>{read} bisher</translation>
-        </message>
-        <message>
             <source>{reason} ({count} rows, the first is row {rows})</source>
             <translation>{reason} ({count} Zeilen, die erste ist Zeile {rows})</translation>
         </message>
         <message>
             <source>{reason} Even one row at a time doesn't fit, with gradient checkpointing.</source>
             <translation>{reason} Selbst eine einzelne Zeile passt nicht, trotz Gradient Checkpointing.</translation>
-        </message>
-        <message>
-            <source>{reason} It can go on from the checkpoint at step {step}.</source>
-            <translation>{reason} Es kann beim Checkpoint von Schritt {step} weitergehen.</translation>
         </message>
         <message>
             <source>{reason} With sharded weights, training has to restart from its last checkpoint.</source>
@@ -12836,10 +11826,6 @@
             <translation>{repository} ist nicht auf diesem Computer und der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
-            <source>{rows}, {count} skipped</source>
-            <translation>{rows}, {count} übersprungen</translation>
-        </message>
-        <message>
             <source>{run}, step {step}</source>
             <translation>{run}, Schritt {step}</translation>
         </message>
@@ -12872,10 +11858,6 @@
                 <numerusform>{size} ({n} Paket, {installed} schon installiert)</numerusform>
                 <numerusform>{size} ({n} Pakete, {installed} schon installiert)</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>{size} in {folder} are deleted for good. Projects, models and runs stay. Without an engine nothing can be trained; it can be downloaded again.</source>
-            <translation>{size} in {folder} werden endgültig gelöscht. Projekte, Modelle und Läufe bleiben. Ohne Engine lässt sich nichts trainieren; sie lässt sich wieder herunterladen.</translation>
         </message>
         <message>
             <source>{size} of this is checkpoints</source>
@@ -13042,10 +12024,6 @@
             <translation>{trained} von {total} Parametern sind trainierbar ({share}), {size} auf dem Datenträger</translation>
         </message>
         <message>
-            <source>{trained} of {total} parameters train ({share}), {size} on disk</source>
-            <translation>{trained} von {total} Parametern werden trainiert ({share}), {size} auf dem Datenträger</translation>
-        </message>
-        <message>
             <source>{train} training rows, validation from a file</source>
             <translation>{train} Zeilen zum Trainieren, Validierung aus einer Datei</translation>
         </message>
@@ -13146,10 +12124,6 @@
             <translation>⚠ Das Training wurde unerwartet beendet</translation>
         </message>
         <message>
-            <source>⚠ training needs {memory}</source>
-            <translation>⚠ Training braucht {memory}</translation>
-        </message>
-        <message>
             <source>✓ Connected to Ollama {version} at {host}.</source>
             <translation>✓ Mit Ollama {version} unter {host} verbunden.</translation>
         </message>
@@ -13184,10 +12158,6 @@
         <message>
             <source>✓ Verified on {conversations}</source>
             <translation>✓ Geprüft an {conversations}</translation>
-        </message>
-        <message>
-            <source>✓ fits</source>
-            <translation>✓ passt</translation>
         </message>
         <message>
             <source>✓ {files} uploaded to {repository}.</source>

@@ -72,7 +72,7 @@ def test_nothing_is_done_before_set_up_is_pressed_and_then_progress_has_speed_an
     with qtbot.waitSignal(dialog.control.ended):
         qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(dialog.outcome.isVisible)
-    assert "goes on from there" in dialog.outcome.text()
+    assert "continues from there" in dialog.outcome.text()
     assert dialog.go.text() == "Try again"
 
 
@@ -112,7 +112,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_begun(
     assert not opened(Script()).note.isVisible()
     small = opened(Script(plan=PLAN.model_copy(update={"free": 1_000_000_000})))
     assert small.note.isVisible()
-    assert "too little room" in small.note.text()
+    assert "Not enough disk space" in small.note.text()
 
 
 def test_the_key_that_presses_what_has_the_focus_begins_the_set_up(
@@ -235,7 +235,7 @@ def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
     window.settings.refresh_engine(running=False)
     box = window.settings.engine.choice.box
     texts = {box.itemData(row): box.itemText(row) for row in range(box.count())}
-    assert texts["cpu-1"].startswith("CPU, ")
+    assert texts["cpu-1"].endswith("(created 2026-11-26 10:15)")
     assert texts["cpu-2"].endswith("(created 2026-11-27 09:00)")
     assert texts["cuda-1"].startswith("NVIDIA,")
 

@@ -53,7 +53,7 @@ def test_a_training_that_was_cut_off_is_told_once_with_the_reason(project_folder
     _cut_off(project_folder, at=4e9)
     (message,) = _told(project_folder / "support bot.lorastudio")
     assert message.problem is not None
-    assert message.text == "Training of support bot was interrupted at step 7 of 20."
+    assert str(message.text) == "Training of support bot was interrupted at step 7 of 20."
     assert str(message.problem.remedy).startswith("Its process was killed")
     assert str(message.problem.remedy).endswith("from the checkpoint at step 5.")
 

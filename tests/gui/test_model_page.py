@@ -139,7 +139,7 @@ def test_what_is_told_of_a_line_says_it_in_words_too(page: ModelPage, worker: Wo
     assert said[0].startswith("HuggingFaceTB/SmolLM2-360M-Instruct, 360 M parameters · 720 MB")
     assert said[0].endswith("fits in 16-bit")
     assert said[1].endswith("incomplete")
-    assert "it judges text and does not write any" in said[2]
+    assert "it classifies text and can't generate it" in said[2]
 
 
 def test_the_hub_is_searched_by_enter_with_what_fits_first(
@@ -220,7 +220,7 @@ def test_a_download_is_followed_cancelled_and_gone_on_with(
     line.stop.click()
     assert worker.dropped == ["download_model"]
     worker.tell("download_model", ending=events.Cancelled())
-    assert "What has arrived is kept" in line.said.text()
+    assert "already downloaded is kept" in line.status.text()
     assert line.start.text() == "Resume download (6.4 GB)"
     line.start.click()
     worker.answer("download_model")
@@ -267,7 +267,7 @@ def test_a_sign_out_that_fails_is_told_and_may_be_tried_again(
     page: ModelPage, worker: Worker, state: ProjectState
 ) -> None:
     said: list[str] = []
-    state.messages.posted.connect(lambda message: said.append(message.text))
+    state.messages.posted.connect(lambda message: said.append(str(message.text)))
     state.messages.connect_view()
     page.browser.show_source("hub")
     worker.answer("inspect_account", events.AccountFound(name="pim", has_token=True))
@@ -299,7 +299,7 @@ def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
 ) -> None:
     page.browser.show_source("hub")
     late = worker.last("search_models")
-    assert page.browser.status.text() == "Checking the token…"
+    assert page.browser.status.text() == "Searching the Hub…"
     monkeypatch.setenv(offline.VARIABLE, "1")
     page.online_changed()
     assert "Offline mode is on" in page.browser.status.text()
@@ -317,9 +317,9 @@ def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker
     page.browser.show_source("hub")
     worker.answer("search_models", model_lists.hub())
     page.browser.filters.fitting.click()
-    assert "as soon as the device is known" in page.browser.status.text()
+    assert "Waiting for the device check" in page.browser.status.text()
     page.state.set_answer(model_facts.devices(1))
-    assert page.browser.status.text() == "None of the 5 models found fits this device."
+    assert page.browser.status.text() == "None of the 5 models found fit on this device."
 
 
 def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(

@@ -162,7 +162,7 @@ def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> Non
 def test_an_uncertain_format_is_called_so(played: Played, confidence: float, said: str) -> None:
     path = str(played.state.draft.folder) + "/rows.jsonl"
     played.read(sources=(model_facts.source(path, confidence=confidence),))
-    assert played.page.sources.cards[0].verdict.text().startswith(f"Alpaca, {said}: ")
+    assert played.page.sources.cards[0].verdict.text().startswith(f"Alpaca ({said}): ")
 
 
 def test_a_refused_source_says_why_and_what_to_do(played: Played) -> None:
@@ -344,7 +344,7 @@ def test_a_search_asks_once_typing_pauses_and_an_older_answer_is_dropped(played:
     page.rows.clear.click()
     third = played.wait_for(ReadRows, 3)
     assert isinstance(third, ReadRows)
-    assert (third.which, third.reason, third.search) == ("all", "", "")
+    assert (third.which, str(third.reason), third.search) == ("all", "", "")
 
 
 def test_a_row_is_shown_as_chat_tokens_and_raw(played: Played) -> None:
@@ -374,7 +374,7 @@ def test_a_row_is_shown_as_chat_tokens_and_raw(played: Played) -> None:
 
 def test_without_a_model_the_tokens_say_what_is_missing(played: Played) -> None:
     played.read()
-    assert "Choose a model" in played.page.rows.detail.tokens.box.placeholderText()
+    assert "Select a model" in played.page.rows.detail.tokens.box.placeholderText()
 
 
 def test_a_row_that_cannot_be_looked_at_says_why_beside_its_chat(played: Played) -> None:
@@ -555,7 +555,7 @@ def test_the_footer_adds_up_and_a_reason_leads_to_its_rows(played: Played) -> No
     footer.reasons.findChildren(QPushButton)[1].click()
     question = played.wait_for(ReadRows)
     assert isinstance(question, ReadRows)
-    assert question.reason == "not valid JSON"
+    assert str(question.reason) == "not valid JSON"
     played.state.set("dataset", "validation_count", 20)
     assert "80 to train on, 20 to validate on" in footer.totals.text()
 

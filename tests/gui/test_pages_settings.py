@@ -237,7 +237,7 @@ def test_another_model_makes_the_facts_of_the_last_one_vanish(
     opened.set("model", "source", "builtin:SmolLM2-135M-Instruct")
     assert opened.facts.model is None
     assert page.facts.isHidden()
-    assert "comes along" in page.kind.text()
+    assert "built-in model" in page.kind.text()
 
 
 def test_a_file_of_a_model_folder_dropped_anywhere_stands_for_the_folder(
@@ -275,7 +275,7 @@ def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -
     assert page.sentence.text().startswith("8.4 M of 3.2 B")
     assert page.sentence.property("role") == "section"
     opened.set_answer(model_facts.model(adapter=None))
-    assert page.sentence.text().startswith("Nothing trains")
+    assert page.sentence.text().startswith("No trainable parameters")
 
 
 def test_a_rank_card_keeps_the_ratio_of_alpha_in_one_step_of_undo(
@@ -308,7 +308,7 @@ def test_the_slider_counts_at_once_and_is_one_step_of_undo(
     trained = 32 * sum((x.inputs + x.outputs) * x.count for x in shape.linear)
     assert page.sentence.text().startswith(f"{formatting.count(trained)} of ")
     assert page.sentence.property("role") == "section", "nobody is waited for"
-    assert "Training takes" in page.detail.text()
+    assert "Training needs" in page.detail.text()
     opened.undo.undo()
     assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (16, 32)
     assert page.rank.slider.value() == 5
@@ -353,7 +353,7 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     page = LoraPage(opened)
     shown(qtbot, page)
     opened.set("lora", "start_from", str(tmp_path))
-    assert "Goes on from an adapter: rank 8, alpha 12, q_proj." in page.detail.text()
+    assert "Continues from an adapter: rank 8, alpha 12, q_proj." in page.detail.text()
     assert not page.editors["rank"].isEnabled()
     assert not page.presets.isEnabled()
     assert page.presets.cards[8].radio.isChecked()
@@ -392,7 +392,7 @@ def test_the_drawing_takes_the_layers_of_the_model(qtbot: QtBot, opened: Project
     shown(qtbot, page)
     fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
     opened.set_answer(model_facts.model(linear_names=fused))
-    places = {slot.title: slot.place for slot in page.drawing.layers()}
+    places = {slot.title: slot.column for slot in page.drawing.layers()}
     assert places == {
         "qkv": "in", "o": "out", "gate_up": "up", "down": "down", "router": "other",
     }  # fmt: skip

@@ -96,7 +96,7 @@ class EngineManager(QObject):
         """Open the dialog, or bring it to the front."""
         if self._dialog is None:
             self._dialog = EngineDialog(
-                self.control, _operations().Request(mode=mode), self._window
+                self.control, _operations().SetupRequest(mode=mode), self._window
             )
             self._dialog.finished.connect(self._closed)
             self._dialog.python_chosen.connect(self.use_python)

@@ -269,7 +269,7 @@ def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
     return [
         (tr("Download"), _download(plan)),
         (
-            tr("Disk"),
+            tr("Disk space"),
             tr("{needed} required, {free} free").format(
                 needed=formatting.size(plan.needed), free=formatting.size(plan.free)
             ),
