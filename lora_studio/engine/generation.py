@@ -147,7 +147,10 @@ def widened(spec: ModelSpec, job: JobContext) -> ModelSpec:
 
     Every 16-bit weight has its exact value in 32 bits.
     """
-    if spec.precision not in ("auto", "bf16", "fp16") or devices.choose(spec.device).type != "cpu":
+    if (
+        spec.precision not in ("auto", "bf16", "fp16")
+        or devices.choose_device(spec.device).type != "cpu"
+    ):
         return spec
     needed = 4 * safetensors_files.parameters(loading.resolve(spec, job))
     if needed > psutil.virtual_memory().available // 2:

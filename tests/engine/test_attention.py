@@ -12,7 +12,7 @@ from lora_studio.engine.training.kernels import cpu_attention, sequence_packing
 SIZE = 16
 
 needs_products = pytest.mark.skipif(
-    not devices.multiplies_bfloat16(),
+    not devices.has_bfloat16_instructions(),
     reason="this processor does not multiply in 16 bits, so PyTorch's own attention is used",
 )
 

@@ -240,7 +240,7 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
     gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
-    monkeypatch.setattr(lock, "lockable", lambda spec: [gpu])
+    monkeypatch.setattr(lock, "lockable_devices", lambda spec: [gpu])
     taken = device_locks.take(
         [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
     )

@@ -19,14 +19,14 @@ GPU = DeviceIdentity("cuda-GPU-1", "RTX 4090")
 
 
 def test_processors_are_for_everybody() -> None:
-    assert device_lock.lockable(ModelSpec(device="cpu:2")) == []
+    assert device_lock.lockable_devices(ModelSpec(device="cpu:2")) == []
 
 
 @pytest.fixture
 def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine with one GPU, which a job of another project has."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(device_lock, "lockable", lambda model: [GPU])
+    monkeypatch.setattr(device_lock, "lockable_devices", lambda model: [GPU])
     locks = device_locks.take([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:

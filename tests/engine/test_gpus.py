@@ -100,7 +100,7 @@ def test_cards_are_known_by_their_identifiers_and_looked_at_without_using_them()
 def test_a_slice_of_a_card_tells_its_memory_and_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", Driver("GPU-00", "MIG-ff"))
     assert nvml.free_bytes(0) == 2 * GIB
-    assert nvml.load(0) == {"gpu_celsius": 41.0}
+    assert nvml.read_load(0) == {"gpu_celsius": 41.0}
 
 
 @pytest.mark.usefixtures("_two_cards")
@@ -110,14 +110,17 @@ def test_a_card_that_the_driver_does_not_know_is_asked_itself(
     monkeypatch.setitem(sys.modules, "pynvml", Driver())
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (3 * GIB, 9 * GIB))
     assert device.found().devices[1].free_bytes == 3 * GIB
-    assert nvml.load(0) == {}
+    assert nvml.read_load(0) == {}
 
 
 @pytest.mark.usefixtures("_two_cards")
 def test_a_device_that_is_left_open_takes_every_gpu_since_layers_go_to_all() -> None:
-    assert [each.title for each in lock.lockable(ModelSpec(device="auto"))] == ["Fast", "Old"]
-    assert [each.title for each in lock.lockable(ModelSpec(device="cuda:1"))] == ["Old"]
-    assert [each.title for each in lock.lockable(ModelSpec(device="cuda"))] == ["Fast"]
+    assert [each.title for each in lock.lockable_devices(ModelSpec(device="auto"))] == [
+        "Fast",
+        "Old",
+    ]
+    assert [each.title for each in lock.lockable_devices(ModelSpec(device="cuda:1"))] == ["Old"]
+    assert [each.title for each in lock.lockable_devices(ModelSpec(device="cuda"))] == ["Fast"]
 
 
 @pytest.mark.usefixtures("_two_cards")

@@ -156,7 +156,7 @@ def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> Non
 def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gradients(
     tiny: TinyModel, precision: str, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: native)
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = loading.load(spec, make_job(), training=True)
     assert loaded.dtype == (torch.bfloat16 if native else torch.float32)
@@ -202,7 +202,7 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: True)
     loaded = loading.load(spec, make_job(), training=True)
     wrapped = attach.attach_adapter(loaded.model, LoraSpec(), make_job())
     experts = [p for p in wrapped.parameters() if p.dim() == 3]

@@ -21,7 +21,7 @@ from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset import lengths
 from lora_studio.engine.dataset.batches import Batch, BatchPlan
-from lora_studio.engine.devices.devices import multiplies_bfloat16
+from lora_studio.engine.devices.devices import has_bfloat16_instructions
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model import loading
 from lora_studio.engine.model import shape as model_shape
@@ -95,7 +95,7 @@ def job() -> JobContext:
 
 def found_precision() -> str:
     """What "auto" means on this processor, and whether attention is the engine's own in 16 bits."""
-    return "bf16" if multiplies_bfloat16() else "fp32"
+    return "bf16" if has_bfloat16_instructions() else "fp32"
 
 
 def kept(model: peft.PeftModel, narrow: bool) -> int:

@@ -77,7 +77,7 @@ def test_4_bit_is_nf4_with_double_quantisation_and_computes_in_the_devices_forma
 def test_a_processor_computes_in_16_bits_only_where_it_can_multiply_them(
     monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
-    monkeypatch.setattr(devices, "multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(devices, "has_bfloat16_instructions", lambda: native)
     chosen = devices.dtype_for("auto", torch.device("cpu"))
     assert chosen == (torch.bfloat16 if native else torch.float32)
 
@@ -213,10 +213,10 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: TinyMod
 
 
 def test_the_processor_is_always_among_the_devices() -> None:
-    found = devices.found().devices
+    found = devices.list_devices().devices
     assert found[-1].name == "cpu"
     assert 0 < found[-1].free_bytes <= found[-1].total_bytes
-    assert devices.choose("auto").type == found[0].name.partition(":")[0]
+    assert devices.choose_device("auto").type == found[0].name.partition(":")[0]
 
 
 def test_a_base_model_without_a_chat_template_gets_chatml(copy: Path) -> None:

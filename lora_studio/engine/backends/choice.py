@@ -88,7 +88,7 @@ def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
         return Text.model_validate(reason)
     import torch
 
-    if devices.choose(project.model.device).type != "cuda":
+    if devices.choose_device(project.model.device).type != "cuda":
         return text("Unsloth is only faster on a GPU")
     if project.model.device == "auto" and torch.cuda.device_count() > 1:
         return text("Unsloth trains on one GPU, but the model is spread over several")

@@ -67,8 +67,8 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     """Load the base model with Unsloth; raises ProblemError."""
     spec = project.model
     folder = loading.resolve(spec, job)
-    device = devices.choose(spec.device)
-    devices.use(device)
+    device = devices.choose_device(spec.device)
+    devices.set_current_device(device)
     config = loading.read_config(folder, spec)
     stored = loading.prequantized(config)
     if stored is not None:

@@ -60,7 +60,7 @@ def of_llama(
 
 def of_ollama(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
     """What the server's TEMPLATE makes of a conversation; it keeps the tokens to itself."""
-    stored = store.show(speaker.host, speaker.name)
+    stored = store.show_model(speaker.host, speaker.name)
     turns = tuple({"role": each.role, "content": each.content} for each in messages)
     request = RenderRequest(messages=turns, system=stored.system)
     note = text("Ollama tokenizes this text itself and reports only the number of tokens.")

@@ -1,4 +1,4 @@
-"""Devices of this machine: which there are, which is meant, and what it can do."""
+"""Devices of this computer: listing them, choosing one, and what it supports."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def found() -> events.DevicesFound:
-    """Every device with its memory, the one that `auto` means first. Imports torch: seconds."""
+def list_devices() -> events.DevicesFound:
+    """Return every device with its memory, the one that `auto` means first. Imports torch: seconds."""
     import torch
 
     devices = [_cuda(index) for index in range(torch.cuda.device_count())]
@@ -61,13 +61,13 @@ def _processor(threads: int) -> str:
     return f"Processor ({platform.machine()}, {threads} threads)"
 
 
-def packages() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of the packages that decide how this engine works, by name; absent ones left out."""
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _cuda(index: int) -> events.Device:
@@ -75,7 +75,7 @@ def _cuda(index: int) -> events.Device:
 
     facts = torch.cuda.get_device_properties(index)
     free = nvml.free_bytes(index)
-    if free is None:  # begins to use the card, which costs some of its memory
+    if free is None:  # creates a CUDA context, which costs some of its memory
         free = torch.cuda.mem_get_info(index)[0]
     return events.Device(
         name=f"cuda:{index}",
@@ -87,10 +87,10 @@ def _cuda(index: int) -> events.Device:
     )
 
 
-def use(device: torch.device) -> None:
-    """Makes a GPU the one that this process means where it names none, as kernels of libraries do.
+def set_current_device(device: torch.device) -> None:
+    """Make a GPU the default of this process, for kernels of libraries that name none.
 
-    Otherwise they would begin to use the first GPU as well, whoever else computes there.
+    Otherwise they would also allocate memory on the first GPU.
     """
     import torch
 
@@ -98,10 +98,10 @@ def use(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def choose(wanted: str) -> torch.device:
-    """The torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means here; the first of several.
+def choose_device(wanted: str) -> torch.device:
+    """Return the torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means; the first of several.
 
-    Raises ProblemError when this machine does not have it.
+    Raises ProblemError when this computer does not have it.
     """
     import torch
 
@@ -116,18 +116,21 @@ def choose(wanted: str) -> torch.device:
         "cpu": True,
     }
     if not present[device.type]:
-        names = ", ".join(known.name for known in found().devices)
+        names = ", ".join(known.name for known in list_devices().devices)
         raise fail(
             "model.device_missing",
-            f"This computer has no device {wanted} that PyTorch {torch.__version__} can use.",
-            f"Choose one of: auto, {names}.",
+            "This computer has no device {device} that PyTorch {version} can use.",
+            "Choose one of: auto, {names}.",
             where=Where(step="model", field="device"),
+            device=wanted,
+            version=torch.__version__,
+            names=names,
         )
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
-    """Number format of the weights that are not quantised, and of the computation.
+    """Return the dtype of unquantized weights and of the computation.
 
     bfloat16 where the device computes it natively; else float16 on a GPU and 32 bits on a processor.
     """
@@ -141,7 +144,7 @@ def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
-    """The number format that "auto" means on a device, in the words of the precision setting."""
+    """Return the dtype that "auto" means on a device, as the precision setting names it."""
     import torch
 
     names: dict[torch.dtype, Literal["bf16", "fp16", "fp32"]] = {
@@ -160,11 +163,11 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
-    return multiplies_bfloat16()
+    return has_bfloat16_instructions()
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16 products.
+def has_bfloat16_instructions() -> bool:
+    """Return whether the processor has instructions for bfloat16 products.
 
     WORKAROUND: PyTorch computes in bfloat16 on every processor, but without such instructions a
     product takes up to 70 times as long as in 32 bits (measured on a Zen 2), and it does not say so.
@@ -179,7 +182,7 @@ def multiplies_bfloat16() -> bool:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory in use so far: of the device, or of this process where they share it."""
+    """Return the peak memory in bytes: of the device, or of this process where they share memory."""
     import torch
 
     if device.type == "cuda":

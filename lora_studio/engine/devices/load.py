@@ -1,4 +1,4 @@
-"""How busy and how warm a device is, measured beside the work and never in its way."""
+"""Utilization and temperature of a device, measured beside the work without slowing it down."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _reader(device: torch.device) -> Callable[[], Load]:
         return lambda: _of_gpu(device)
     if device.type == "cpu":
         return _of_this_process()
-    return dict  # Apple tells its GPU's load to administrators only
+    return dict  # only administrators can read the load of an Apple GPU
 
 
 def _of_gpu(device: torch.device) -> Load:
@@ -61,19 +61,19 @@ def _of_gpu(device: torch.device) -> Load:
     order as CUDA has them."""
     import torch
 
-    if found := nvml.load(device.index or 0):
-        return found
+    if load := nvml.read_load(device.index or 0):
+        return load
     for name, ask in (
         ("gpu_percent", torch.cuda.utilization),
         ("gpu_celsius", torch.cuda.temperature),
     ):
         try:
-            found[name] = float(ask(device))
+            load[name] = float(ask(device))
         except Exception:
             # Libraries of two vendors with errors of their own: not installed, no such sensor, a
-            # slice of a card. None of it is a reason to disturb a training.
+            # slice of a card. None of these may disturb a training.
             continue
-    return found
+    return load
 
 
 def _of_this_process() -> Callable[[], Load]:

@@ -1,10 +1,11 @@
-"""Holds the GPUs that a job uses, and lets it wait for another one that uses them."""
+"""Locking the GPUs that a job uses, and waiting for a job that holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -15,21 +16,21 @@ from lora_studio.engine.runtime.channel import JobContext
 
 
 @contextmanager
-def held(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) -> Iterator[None]:
-    """The devices of a model are this job's alone while the block runs; waits for them first.
+def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) -> Iterator[None]:
+    """Hold the GPUs of a model exclusively while the block runs; waits for them first.
 
-    Why it waits is told. A cancel ends the waiting, and a pause where the job can be paused. Processors
-    are for everybody. Imports torch.
+    Warns which job it waits for. A cancel ends the wait, as does a pause of a pausable job. CPUs are
+    not locked. Imports torch.
     """
-    told: list[LockHolder] = []
+    reported: list[LockHolder] = []
 
-    def waits(device: DeviceIdentity, holder: LockHolder) -> None:
-        if holder not in told:
-            told.append(holder)
+    def on_wait(device: DeviceIdentity, holder: LockHolder) -> None:
+        if holder not in reported:
+            reported.append(holder)
             job.emit(events.Warned(problem=device_locks.busy(device, holder)))
-        job.progress(f"waiting for {device.title}", 0, None)
+        job.progress(text("waiting for {device}", device=device.title), 0, None)
 
-    locks = device_locks.take(lockable(model), LockHolder(str(run.path), doing), waits)
+    locks = device_locks.take(lockable_devices(model), LockHolder(str(run.path), doing), on_wait)
     try:
         yield
     finally:
@@ -37,24 +38,24 @@ def held(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) -> Itera
             lock.release()
 
 
-def lockable(model: ModelSpec) -> list[DeviceIdentity]:
-    """The GPUs that a device setting means here, each by a number that no other one has.
+def lockable_devices(model: ModelSpec) -> list[DeviceIdentity]:
+    """Return the GPUs that a device setting means, each with a unique identifier.
 
-    Processes see the same GPU under different numbers (CUDA_VISIBLE_DEVICES), so that these do not do.
-    Raises ProblemError for one that is not there.
+    Indices don't identify a GPU: processes see it under different ones (CUDA_VISIBLE_DEVICES).
+    Raises ProblemError for a missing device.
     """
     import torch
 
-    found = []
+    identities = []
     for name in model.devices:
-        chosen = devices.choose(name)
+        chosen = devices.choose_device(name)
         if chosen.type == "cuda":
             # Left open, the layers go to all GPUs there are (`engine/model/loading.py`).
             every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
-            found += [_gpu(index) for index in every]
+            identities += [_gpu(index) for index in every]
         elif chosen.type != "cpu":
-            found.append(DeviceIdentity(chosen.type, "The GPU"))
-    return found
+            identities.append(DeviceIdentity(chosen.type, "The GPU"))
+    return identities
 
 
 def _gpu(index: int) -> DeviceIdentity:

@@ -1,8 +1,8 @@
-"""NVIDIA's management library, asked about the very card that PyTorch means by a number.
+"""NVIDIA's management library (NVML), queried for the card with a given PyTorch index.
 
-A question through CUDA begins to use the card: 200 to 500 MB of its memory for as long as the process
-lives, on every card that is asked about. This library asks the driver instead. It numbers cards by
-their slot and CUDA the fastest first, so that only their own identifiers tell which is which.
+A query through CUDA creates a context on the card: 200 to 500 MB of its memory for as long as the
+process lives. NVML queries the driver instead. It numbers cards by slot and CUDA the fastest first,
+so cards are matched by UUID.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def identifier(index: int) -> str:
-    """What tells a card from all others, by PyTorch's number; "" where it has none."""
+    """Return the UUID of the card with a PyTorch index; "" if it has none."""
     import torch
 
     return str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
@@ -21,7 +21,7 @@ def identifier(index: int) -> str:
 
 @cache
 def card(index: int) -> tuple[Any, Any] | None:
-    """The library and its handle of a card, or of a slice of one; None where it knows none."""
+    """Return NVML and its handle of a card or a MIG slice; None if it is unknown."""
     try:
         import pynvml
 
@@ -35,7 +35,7 @@ def card(index: int) -> tuple[Any, Any] | None:
 
 
 def free_bytes(index: int) -> int | None:
-    """Free memory of a card in bytes; None where the library cannot tell."""
+    """Return the free memory of a card in bytes; None if NVML can't tell."""
     if (known := card(index)) is None:
         return None
     library, handle = known
@@ -45,15 +45,15 @@ def free_bytes(index: int) -> int | None:
         return None
 
 
-def load(index: int) -> dict[str, float]:
-    """How busy a card is, in percent of the time, and how warm; what it cannot tell is left out."""
+def read_load(index: int) -> dict[str, float]:
+    """Return utilization in percent and temperature in °C, without what NVML can't tell."""
     if (known := card(index)) is None:
         return {}
     library, handle = known
-    found: dict[str, float] = {}
+    load: dict[str, float] = {}
     with contextlib.suppress(library.NVMLError):
-        found["gpu_percent"] = float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
+        load["gpu_percent"] = float(library.nvmlDeviceGetUtilizationRates(handle).gpu)
     with contextlib.suppress(library.NVMLError):
         heat = library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)
-        found["gpu_celsius"] = float(heat)
-    return found
+        load["gpu_celsius"] = float(heat)
+    return load

@@ -1,4 +1,4 @@
-"""From a run to a repository on the Hugging Face hub: adapter, merged model or GGUF files."""
+"""Uploading from a run to the Hugging Face Hub: adapter, merged model or GGUF files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.export import What
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs import model_card
@@ -31,9 +32,9 @@ def push(
     *,
     private: bool = True,
 ) -> None:
-    """Uploads in one commit, with a card made of the run; emits `Pushed`. Raises ProblemError.
+    """Upload in one commit, with a model card of the run; emits `Pushed`. Raises ProblemError.
 
-    The token is the one of `hf auth login` or HF_TOKEN; it is read by the library alone.
+    The token is that of `hf auth login` or HF_TOKEN; only the Hub library reads it.
     """
     import huggingface_hub
 
@@ -41,31 +42,31 @@ def push(
     if huggingface_hub.get_token() is None:
         raise fail(
             "hub.no_token",
-            "You are not signed in to the Hugging Face hub.",
-            "Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.",
+            "You are not signed in to the Hugging Face Hub.",
+            "Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.",
         )
     api = huggingface_hub.HfApi()
-    job.progress("looking at the hub", 0, None)
-    with _reported(repository):
-        made = api.create_repo(repository, private=private, exist_ok=True)
-        repository = made.repo_id
+    job.progress(text("contacting the Hub"), 0, None)
+    with _translate_upload_errors(repository):
+        created = api.create_repo(repository, private=private, exist_ok=True)
+        repository = created.repo_id
         if private and not api.repo_info(repository).private:
             job.emit(events.Warned(problem=_public(repository)))
-    text = model_card.card(what, repository, _facts(run, project, files))
-    _upload(api, repository, what, _contents(project, files) | {_CARD: text.encode()}, job)
+    card = model_card.card(what, repository, _facts(run, project, files))
+    _upload(api, repository, what, _contents(project, files) | {_CARD: card.encode()}, job)
     job.emit(
         events.Pushed(
             repository=repository,
             what=what,
-            url=str(made),
+            url=str(created),
             files=len(files) + 1,
             bytes=sum(file.stat().st_size for file in files),
         )
     )
 
 
-def preview(run: RunFolder, project: Project, repository: str, what: What) -> str:
-    """The card that `push` would make; raises ProblemError where there is nothing to upload."""
+def preview_card(run: RunFolder, project: Project, repository: str, what: What) -> str:
+    """Return the card that `push` would write; raises ProblemError if there is nothing to upload."""
     return model_card.card(what, repository, _facts(run, project, _files(run, what)))
 
 
@@ -75,22 +76,20 @@ def _files(run: RunFolder, what: What) -> list[Path]:
     if what == "gguf":
         files = [file for file in files if file.suffix == ".gguf"]
     if not files:
-        name, first = {
-            "adapter": ("adapter", "Train first."),
-            "merged": ("merged model", "Merge first."),
-            "gguf": ("GGUF file", "Export first."),
+        missing, remedy = {
+            "adapter": ("This run has no adapter yet.", "Train first."),
+            "merged": ("This run has no merged model yet.", "Merge first."),
+            "gguf": ("This run has no GGUF file yet.", "Export first."),
         }[what]
-        raise fail(
-            f"hub.no_{what}", f"This run has no {name} yet.", first, where=Where(file=str(folder))
-        )
+        raise fail(f"hub.no_{what}", missing, remedy, where=Where(file=str(folder)))
     return files
 
 
 def _contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
-    """What is uploaded under which name.
+    """Return the files to upload by name.
 
-    An adapter's settings name its base; a folder of this computer would tell others about the
-    computer and be of no use to them.
+    An adapter's settings name its base model. A folder of this computer is replaced by its name: the
+    path would reveal details of the computer and is useless to others.
     """
     contents: dict[str, Path | bytes] = {file.name: file for file in files}
     for file in files:
@@ -105,18 +104,18 @@ def _contents(project: Project, files: list[Path]) -> dict[str, Path | bytes]:
 def _upload(
     api: Any, repository: str, what: What, contents: dict[str, Path | bytes], job: JobContext
 ) -> None:
-    """Sends large files one after another, then makes one commit of all."""
+    """Upload large files one after another, then commit all of them at once."""
     from huggingface_hub import CommitOperationAdd
 
     sizes = {name: _size(content) for name, content in contents.items()}
     operations = {name: CommitOperationAdd(name, content) for name, content in contents.items()}
     total, done = sum(sizes.values()), 0
-    with _reported(repository):
+    with _translate_upload_errors(repository):
         for name, operation in operations.items():
-            job.progress(f"uploading {name}", done, total, "bytes")
+            job.progress(text("uploading {file}", file=name), done, total, "bytes")
             api.preupload_lfs_files(repository, [operation])
             done += sizes[name]
-        job.progress("making the commit", 0, None)
+        job.progress(text("creating the commit"), 0, None)
         api.create_commit(
             repository, list(operations.values()), commit_message=f"Upload {what} by LoRA Studio"
         )
@@ -138,24 +137,24 @@ def _facts(run: RunFolder, project: Project, files: list[Path]) -> CardFacts:
         manifest=manifest,
         events=tuple(run.events()),
         selftest=selftest,
-        # None too where the base is no longer where it was: it is not needed here.
+        # Also None when the base has moved: it is not needed here.
         licence=read_license(Path(base)) if base else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
     )
 
 
 def _public(repository: str) -> Problem:
-    return Problem(
-        code="hub.public",
-        what=f"{repository} exists already and is public: everyone can see what is uploaded.",
-        remedy="Make it private on its page on the hub, or name another repository.",
-        severity="warning",
+    return warning(
+        "hub.public",
+        "{repository} already exists and is public: everyone can see what you upload.",
+        "Make it private on its Hub page, or choose another repository.",
+        repository=repository,
     )
 
 
 @contextmanager
-def _reported(repository: str) -> Iterator[None]:
-    """Turns whatever goes wrong with the hub in the block into ProblemError."""
+def _translate_upload_errors(repository: str) -> Iterator[None]:
+    """Raise ProblemError for whatever goes wrong with the Hub inside the block."""
     from huggingface_hub import errors
 
     try:
@@ -163,25 +162,35 @@ def _reported(repository: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise fail(
             "hub.bad_name",
-            f"“{repository}” cannot be the name of a repository.",
-            "Write it as name or organisation/name, of letters, digits, - . and _.",
+            "“{repository}” is not a valid repository name.",
+            "Use name or organization/name, with letters, digits, hyphens, periods and underscores.",
+            repository=repository,
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         if status in (401, 403):
             raise fail(
                 "hub.not_allowed",
-                f"The hub does not let you write to {repository} (status {status}).",
-                "Sign in with a token that may write (`hf auth login`), and check whose it is.",
+                "You don't have write access to {repository} (status {status:d}).",
+                "Sign in with a token that has write access (`hf auth login`), and check the owner "
+                "of the repository.",
+                repository=repository,
+                status=status,
             ) from error
         raise fail(
             "hub.failed",
-            f"The hub answered with {status or 'nothing'} while {repository} was being written.",
-            "Try again later: what the hub already has is not sent twice.",
+            "The upload to {repository} failed: the Hub answered with status {status:d}."
+            if status
+            else "The upload to {repository} failed: the Hub sent no answer.",
+            "Try again later. Uploaded data is not sent twice.",
+            repository=repository,
+            status=status,
         ) from error
     except network_errors() as error:
         raise fail(
             "hub.interrupted",
-            f"The upload to {repository} was interrupted ({type(error).__name__}).",
-            "Check the network and try again: what the hub already has is not sent twice.",
+            "The upload to {repository} was interrupted ({reason}).",
+            "Check the network and try again. Uploaded data is not sent twice.",
+            repository=repository,
+            reason=type(error).__name__,
         ) from error

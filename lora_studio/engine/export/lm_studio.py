@@ -1,4 +1,4 @@
-"""GGUF files where LM Studio looks for them: models folder / publisher / model / file."""
+"""Adding GGUF files to LM Studio: models folder / publisher / model / file."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from lora_studio.core.messages import text
 from lora_studio.core.model.folders import lm_studio_folders
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Problem, Where, fail, warning
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.protocol import events
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Under which publisher the files are listed.
+#: The publisher that the files are listed under.
 PUBLISHER = "lora-studio"
 
 
-def place(project: Project, files: Iterable[Path], job: JobContext) -> None:
-    """Links the files there, or copies them to another disk; a warning where there is no folder.
+def add_to_lm_studio(project: Project, files: Iterable[Path], job: JobContext) -> None:
+    """Link the files there, or copy them to another disk; warns when there is no models folder.
 
-    Raises ProblemError when the folder that the user named is none, or the disk is full.
+    Raises ProblemError when the folder that the user chose doesn't exist, or the disk is full.
     """
     models = _models(project.export.lm_studio_folder)
     if models is None:
@@ -32,7 +33,13 @@ def place(project: Project, files: Iterable[Path], job: JobContext) -> None:
     for file in files:
         _put(file, folder / file.name)
     job.emit(
-        events.Log(text=f"In LM Studio as {PUBLISHER}/{folder.name}: {folder}. Refresh its list.")
+        events.Log(
+            text=text(
+                "Added to LM Studio as {model} in {folder}. Refresh its list of models.",
+                model=f"{PUBLISHER}/{folder.name}",
+                folder=str(folder),
+            )
+        )
     )
 
 
@@ -41,16 +48,18 @@ def _models(chosen: str) -> Path | None:
         if not Path(chosen).is_dir():
             raise fail(
                 "export.no_lm_studio",
-                f"{chosen} is no folder.",
-                "Name LM Studio's models folder, or empty the field to have it looked for.",
+                "The folder {folder} doesn't exist.",
+                "Choose LM Studio's models folder, or leave the field empty to find it "
+                "automatically.",
                 where=Where(step="export", field="lm_studio_folder"),
+                folder=chosen,
             )
         return Path(chosen)
     return next(iter(lm_studio_folders()), None)
 
 
 def _put(file: Path, target: Path) -> None:
-    """In one step, so that LM Studio never lists half a file."""
+    """Link or copy a file in one step, so that LM Studio never lists half of it."""
     part = target.with_name(f".{target.name}.part")
     part.unlink(missing_ok=True)
     try:
@@ -65,10 +74,9 @@ def _put(file: Path, target: Path) -> None:
 
 
 def _not_found() -> Problem:
-    return Problem(
-        code="export.no_lm_studio",
-        what="LM Studio's models folder was not found on this computer.",
-        remedy="Start LM Studio once, or name the folder in the export step.",
+    return warning(
+        "export.no_lm_studio",
+        "LM Studio's models folder was not found on this computer.",
+        "Start LM Studio once, or choose the folder in the export step.",
         where=Where(step="export", field="lm_studio_folder"),
-        severity="warning",
     )

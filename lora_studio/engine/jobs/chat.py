@@ -32,7 +32,7 @@ def generate(command: commands.Generate, job: JobContext) -> None:
     if "ollama" in sources:
         from lora_studio.engine.export.ollama import server
 
-        server.answer(project, command, job)
+        server.answer_conversations(project, command, job)
 
 
 @handles(commands.OpenChat, commands.AskChat, commands.ShowPrompt)

@@ -27,18 +27,18 @@ def export(command: commands.Export, job: JobContext) -> None:
     selftest.sweep(run)
     first = project.export.quantizations[0]
     failed: set[str] = set()
-    with conversion.writing(run, project, job) as converted:
+    with conversion.convert_run(run, project, job) as converted:
         file = converted.files[first]
-        derived = ollama_model.describe(run, project, file, job)
+        derived = ollama_model.write_modelfile(run, project, file, job)
         if project.export.self_test:
-            with lock.held(project.model, run, "the self-test", job):
+            with lock.hold_devices(project.model, run, "the self-test", job):
                 results = selftest.run(run, project, converted.stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
-        lm_studio.place(project, converted.files.values(), job)
+        lm_studio.add_to_lm_studio(project, converted.files.values(), job)
     if project.export.ollama_create and derived is not None:
         if failed & {"merged", "converted", first}:
-            job.emit(events.Warned(problem=ollama_model.withheld(first)))
+            job.emit(events.Warned(problem=ollama_model.not_created_warning(first)))
         else:
             ollama_model.create(run, project, file, derived, job)
 
@@ -59,11 +59,11 @@ def run_selftest(command: commands.SelfTest, job: JobContext) -> None:
     if not run.has_merged and not existing:
         raise fail(
             "selftest.not_merged",
-            "There is neither a merged model nor a GGUF file to test.",
+            "This run has no merged model or GGUF file to test.",
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    with lock.held(project.model, run, "the self-test", job):
+    with lock.hold_devices(project.model, run, "the self-test", job):
         selftest.run(run, project, existing, job, fresh=True)
 
 
@@ -84,7 +84,7 @@ def preview_card(command: commands.PreviewCard, job: JobContext) -> None:
     from lora_studio.engine.export import hub_upload
 
     run = RunFolder(Path(command.run))
-    card = hub_upload.preview(run, run.load_project(), command.repository, command.what)
+    card = hub_upload.preview_card(run, run.load_project(), command.repository, command.what)
     job.emit(events.CardPreviewed(text=card))
 
 

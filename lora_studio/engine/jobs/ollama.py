@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_studio.core.messages import text
 from lora_studio.core.protocol import commands
 from lora_studio.engine.jobs.registry import handles
 from lora_studio.engine.runtime.channel import JobContext
@@ -14,7 +15,7 @@ def inspect_ollama(command: commands.InspectOllama, job: JobContext) -> None:
     """Report the version and the models of an Ollama server."""
     from lora_studio.engine.export.ollama import server
 
-    job.emit(server.find(command.host))
+    job.emit(server.inspect_server(command.host))
 
 
 @handles(commands.CreateOllama)
@@ -30,7 +31,7 @@ def show_ollama(command: commands.ShowOllama, job: JobContext) -> None:
     """Report what an Ollama server has stored for a model."""
     from lora_studio.engine.export.ollama import store
 
-    job.emit(store.show(command.host, command.name))
+    job.emit(store.show_model(command.host, command.name))
 
 
 @handles(commands.CopyOllama)
@@ -38,8 +39,8 @@ def copy_ollama(command: commands.CopyOllama, job: JobContext) -> None:
     """Copy a model in Ollama to a second name."""
     from lora_studio.engine.export.ollama import server, store
 
-    store.copy(command.host, command.source, command.target, force=command.force)
-    job.emit(server.find(command.host))
+    store.copy_model(command.host, command.source, command.target, force=command.force)
+    job.emit(server.inspect_server(command.host))
 
 
 @handles(commands.RemoveOllama)
@@ -47,8 +48,8 @@ def remove_ollama(command: commands.RemoveOllama, job: JobContext) -> None:
     """Remove a model from Ollama."""
     from lora_studio.engine.export.ollama import server, store
 
-    store.remove(command.host, command.name)
-    job.emit(server.find(command.host))
+    store.remove_model(command.host, command.name)
+    job.emit(server.inspect_server(command.host))
 
 
 @handles(commands.DeriveTemplate)
@@ -60,7 +61,7 @@ def derive_template(command: commands.DeriveTemplate, job: JobContext) -> None:
     source = template_source.read_source(
         Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
     )
-    job.progress("deriving the Ollama template", 0, None)
+    job.progress(text("deriving the Ollama template"), 0, None)
     job.emit(template_sandbox.derive(source, job, frozen_date=command.frozen_date))
 
 

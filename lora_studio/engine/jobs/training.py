@@ -22,7 +22,7 @@ def train(command: commands.Train, job: JobContext) -> events.Done:
     run = RunFolder(Path(command.run))
     job.pausable = True
     try:
-        with lock.held(run.load_project().model, run, "training", job):
+        with lock.hold_devices(run.load_project().model, run, "training", job):
             job.pausable = False
             return _train(run, command, job)
     except PausedError:
@@ -49,5 +49,5 @@ def inspect_devices(_command: commands.InspectDevices, job: JobContext) -> None:
     from lora_studio.engine.training.recipe import optimizers
 
     missing = (*optimizers.missing_packages(), *trackers.missing_packages())
-    packages = devices.packages()
-    job.emit(devices.found().model_copy(update={"missing": missing, "packages": packages}))
+    packages = devices.package_versions()
+    job.emit(devices.list_devices().model_copy(update={"missing": missing, "packages": packages}))

@@ -180,7 +180,9 @@ def inspect_model(spec: ModelSpec, lora: LoraSpec, job: JobContext) -> events.Mo
         licence=model_folder.read_license(folder),
         has_chat_template=loading.has_chat_template(folder),
         prequantized=loading.prequantized(config),
-        weight_bytes=loading.weight_bytes(model, devices.dtype_for("auto", devices.choose("auto"))),
+        weight_bytes=loading.weight_bytes(
+            model, devices.dtype_for("auto", devices.choose_device("auto"))
+        ),
         linear_names=tuple(linear_names(model)),
         shape=model_shape.shape(model),
         adapter=count_on_meta(model, lora),  # wraps the layers: last

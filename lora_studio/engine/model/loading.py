@@ -77,8 +77,8 @@ def load(
     gradients from flowing (a cache of keys and values) is off.
     """
     folder = resolve(spec, job)
-    device = devices.choose(spec.device)
-    devices.use(device)
+    device = devices.choose_device(spec.device)
+    devices.set_current_device(device)
     dtype = devices.dtype_for(spec.precision, device)
     config = read_config(folder, spec)
     job.progress(text("loading the model"), 0, None)

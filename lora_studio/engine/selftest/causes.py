@@ -1,7 +1,7 @@
-"""Why a stage fails its self-test: the likeliest cause, found by looking at the files themselves.
+"""Why a stage fails its self-test: the most likely cause, found by inspecting the files.
 
-Called only when a test has not reached its limit, so it may take its time: every update of the adapter is compared
-with what the merge made of it, and a GGUF file's header with the merged model's settings.
+Runs only after a failure, so it may take its time: every update of the adapter is compared with what
+the merge made of it, and a GGUF file's header with the merged model's settings.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from lora_studio.core import formatting as words
 from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.lora import adapter_files
 from lora_studio.engine.lora.adapter_files import Adapter, Layer
@@ -34,12 +34,12 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class Cause:
-    """The likeliest cause of a failure in words, "" when none was found.
+    """The most likely cause of a failure; without a message when none was found.
 
-    `rounded_to`: the merge is right, and what is off comes from storing it in this precision.
+    `rounded_to`: the merge is correct, and the error comes from storing it in this dtype.
     """
 
-    words: str = ""
+    message: Text = NO_TEXT
     rounded_to: str = ""
 
 
@@ -58,17 +58,19 @@ class MergeFacts:
     blurred: float | None = None
     stored: str = ""
 
-    def found(self) -> Cause:
-        """Rounding, where that explains all; else what is wrong with the merge."""
+    def likely_cause(self) -> Cause:
+        """Return rounding if it explains everything, else what is wrong with the merge."""
         if self.blurred is not None and self.blurred > _BLURRED and not self.untied:
-            share = words.percent(self.blurred)
-            return Cause(
-                f"rounding to {self.stored} changes the adapter's updates by {share}", self.stored
+            message = text(
+                "rounding to {dtype} changes the adapter's updates by {share:percent}",
+                dtype=self.stored,
+                share=self.blurred,
             )
-        return Cause(self.cause())
+            return Cause(message, self.stored)
+        return Cause(self.merge_fault())
 
-    def cause(self) -> str:
-        """What is wrong, in words; empty when every update is there once and at its scale."""
+    def merge_fault(self) -> Text:
+        """Return what is wrong; empty when every update is merged once and at its scale."""
         missing = [name for name in self.factors if name in self.untouched]
         wrong = [
             (name, factor)
@@ -76,32 +78,42 @@ class MergeFacts:
             if abs(factor - 1) > _TOLERANCE and name not in self.untouched
         ]
         if missing and len(missing) == len(self.factors):
-            return "the adapter has not been merged at all: these are the base model's weights"
+            return text("the adapter was not merged: these are the base model's weights")
         if missing:
-            return f"the updates of {_named(missing)} are missing from the merged weights"
-        if wrong and len(wrong) == len(self.factors) and _alike([f for _, f in wrong]):
-            return f"the updates were merged at {wrong[0][1]:.2f} times their scale"
-        if wrong:
-            return (
-                f"{_named([name for name, _ in wrong])} do not hold the updates that belong to them"
+            return text(
+                "the updates of {modules} are missing from the merged weights",
+                modules=_module_names(missing),
             )
-        return "its embedding and its output layer are no longer the same" if self.untied else ""
+        if wrong and len(wrong) == len(self.factors) and _alike([f for _, f in wrong]):
+            return text(
+                "the updates were merged at {factor:.2f} times their scale", factor=wrong[0][1]
+            )
+        if wrong:
+            return text(
+                "{modules} contain the wrong updates",
+                modules=_module_names([name for name, _ in wrong]),
+            )
+        if self.untied:
+            return text("its embedding and output layer are no longer tied")
+        return NO_TEXT
 
 
-def of_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
+def cause_in_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
     """The likeliest cause of a merged model that is wrong; none when the weights look right, or hold
     several adapters, whose updates cannot be told apart.
     """
     if len(chosen) > 1:
         return Cause()
     try:
-        found = merging(base, adapter_files.read(Path(chosen[0].folder), chosen[0].weight), merged)
+        facts = compare_merge(
+            base, adapter_files.read(Path(chosen[0].folder), chosen[0].weight), merged
+        )
     except (ProblemError, OSError, KeyError, ValueError):
         return Cause()  # nothing can be said of files that cannot be compared
-    return found.found()
+    return facts.likely_cause()
 
 
-def merging(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
+def compare_merge(base: Path, adapter: Adapter, merged: Path) -> MergeFacts:
     """Compares base and merged weights with the adapter's updates; raises ProblemError."""
     before, after = (
         prequantized.unpacked(base, safetensors_files.index(base)),
@@ -145,9 +157,12 @@ def _rounding(values: torch.Tensor) -> torch.Tensor:
     return (values.float().abs().flatten() * facts.eps + least) / 2 * 1.001
 
 
-def _named(modules: list[str]) -> str:
-    more = f" and {len(modules) - 3} more" if len(modules) > 3 else ""
-    return ", ".join(modules[:3]) + more
+def _module_names(modules: list[str]) -> Text | str:
+    """Return up to three names, and how many more there are."""
+    names = ", ".join(modules[:3])
+    if len(modules) <= 3:
+        return names
+    return text("{names} and {more} more", names=names, more=len(modules) - 3)
 
 
 def _alike(factors: list[float]) -> bool:
@@ -157,37 +172,44 @@ def _alike(factors: list[float]) -> bool:
 # --- a GGUF file ------------------------------------------------------------------------------
 
 
-def of_gguf(file: Path, config: dict[str, Any]) -> str:
-    """The likeliest cause of a GGUF file that is wrong; "" when its header looks right.
+def cause_in_gguf(file: Path, config: dict[str, Any]) -> Text:
+    """Return the most likely cause of a wrong GGUF file; empty when its header looks right.
 
     `config` are the settings of the merged model that it was made of.
     """
     try:
         header = _header(file)
     except (OSError, ValueError, KeyError):
-        return ""
-    return next(_differences(header, config.get("text_config", config)), "")
+        return NO_TEXT
+    return next(_differences(header, config.get("text_config", config)), NO_TEXT)
 
 
-def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[Text]:
     architecture = header.get("general.architecture", "")
     layers, expected = header.get(f"{architecture}.block_count"), config.get("num_hidden_layers")
     if layers and expected and layers < expected:
-        yield f"it has {layers} of {expected} layers"
+        yield text("it has {layers} of {expected} layers", layers=layers, expected=expected)
     if config.get("tie_word_embeddings") and "output.weight" in header["tensors"]:
-        yield "it has an output layer of its own, where the model uses its embedding"
+        yield text("it has a separate output layer, but the model ties it to the embedding")
     rope = config.get("rope_parameters") or {}
     theta = rope.get("rope_theta", config.get("rope_theta"))
     base = header.get(f"{architecture}.rope.freq_base")
     if theta and base and abs(base - theta) > 1e-3 * theta:
-        yield f"its rotary embedding has the base {base:g} instead of {theta:g}"
+        yield text(
+            "its RoPE base is {actual:g} instead of {expected:g}", actual=base, expected=theta
+        )
     for key, name in (
         ("embedding_length", "hidden_size"),
         ("attention.head_count", "num_attention_heads"),
     ):
         got, wanted = header.get(f"{architecture}.{key}"), config.get(name)
         if got and wanted and got != wanted:
-            yield f"its {key} is {got} instead of {wanted}"
+            yield text(
+                "its {setting} is {actual} instead of {expected}",
+                setting=key,
+                actual=got,
+                expected=wanted,
+            )
 
 
 def _header(file: Path) -> dict[str, Any]:
@@ -195,8 +217,8 @@ def _header(file: Path) -> dict[str, Any]:
     from gguf import GGUFReader
 
     reader = GGUFReader(file)
-    found: dict[str, Any] = {"tensors": {tensor.name for tensor in reader.tensors}}
+    header: dict[str, Any] = {"tensors": {tensor.name for tensor in reader.tensors}}
     for name, entry in reader.fields.items():
         if len(entry.types) == 1:  # arrays, such as the vocabulary, are not asked for
-            found[name] = entry.contents()
-    return found
+            header[name] = entry.contents()
+    return header

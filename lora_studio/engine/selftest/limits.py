@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lora_studio.core import formatting
 from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.messages import NO_TEXT, Text, text
 from lora_studio.core.protocol.events import Verdict
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Least top-1 agreement, largest mean KL divergence in nats, and where these come from.
+    """Minimum top-1 agreement, maximum mean KL divergence in nats, and where these come from.
 
-    `unjudged`: why no figure tells a fault from the loss of few bits; both then are out of reach.
-    `inherited`: nats of `kl` that the merged model this is made of had lost before.
+    `unjudged`: why no number tells a fault from the loss of few bits; no file fails such a limit.
+    `inherited`: the part of `kl` in nats that the merged model it is made from had lost.
     """
 
     top1: float
     kl: float
-    source: str = ""
-    unjudged: str = ""
+    source: Text = NO_TEXT
+    unjudged: Text = NO_TEXT
     inherited: float = 0.0
 
     def holds(self, top1: float, kl: float) -> bool:
@@ -30,10 +30,10 @@ class Limit:
 
 
 #: Of weights that hold the same values: merged in the base's precision, or GGUF of 16 bits or more.
-EXACT = Limit(0.97, 0.001, "the weights hold the same values")
+EXACT = Limit(0.97, 0.001, text("the weights have the same values"))
 
 #: The same where base + adapter is computed in 16 bits, whose own rounding is that large.
-EXACT_IN_16_BITS = Limit(0.95, 0.01, "the weights hold the same values, computed in 16 bits")
+EXACT_IN_16_BITS = Limit(0.95, 0.01, text("the weights have the same values, computed in 16 bits"))
 
 #: What a quantisation can be used at without second thoughts: one likeliest token in five another.
 USABLE = Limit(0.80, 0.20)
@@ -90,24 +90,34 @@ def of_quantization(quantization: Quantization, parameters: float) -> Limit:
     """How far off a quantisation may be before it is likelier that something went wrong."""
     facts = QUANTIZATIONS[quantization]
     if _LIKE.get(quantization, quantization) not in _COST:
-        return _unjudged(f"it was made for {facts.only_for}, and leaves noise of any other")
+        return _unjudged(
+            text("it is meant for {models}; of other models it leaves noise", models=facts.only_for)
+        )
     costs = expected(quantization, parameters)
     kl = max(_LEAST, _MARGIN * costs)
     top1 = 1 - _OTHERS * math.sqrt(kl)
     if top1 < _TELLING:
         return _unjudged(
-            f"so few bits are expected to cost a model of {formatting.count(int(parameters))} parameters "
-            f"{costs:.2g} nats, which no figure tells from a fault"
+            text(
+                "so few bits are expected to cost a model with {parameters:count} parameters "
+                "{nats:.2g} nats, which can't be told from a fault",
+                parameters=int(parameters),
+                nats=costs,
+            )
         )
     return Limit(
         top1,
         kl,
-        f"{costs:.2g} nats are expected at {formatting.count(int(parameters))} parameters, between what "
-        "was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed",
+        text(
+            "{nats:.2g} nats are expected at {parameters:count} parameters, interpolated between "
+            "SmolLM2 135M (measured) and Llama 3 8B (published); twice that is allowed",
+            nats=costs,
+            parameters=int(parameters),
+        ),
     )
 
 
-def _unjudged(why: str) -> Limit:
+def _unjudged(why: Text) -> Limit:
     return Limit(0.0, _NOISE, unjudged=why)
 
 

@@ -1,4 +1,4 @@
-"""How a stage of the self-test reads the held-out conversations, and what is compared then."""
+"""Reading held-out conversations in the self-test, and comparing predictions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
+from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import generation
@@ -105,22 +106,27 @@ def _spread(positions: list[int]) -> list[int]:
     return [positions[pick] for pick in picks]
 
 
-def stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> Iterator[str]:
+def stop_faults(cases: list[SelfTestCase], stops_at: Callable[[int], bool]) -> Iterator[Text]:
+    """Yield a fault for each token that ends an answer but doesn't stop the stage."""
     for end in {case.end for case in cases} - {None}:
         assert end is not None
         if not stops_at(end):
-            yield f"it does not stop at token {end}, which ends an answer"
+            yield text("it doesn't stop at token {token:d}, which ends an answer", token=end)
 
 
-def token_fault(cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[int]]) -> str | None:
-    """Where the stage's tokenizer parts from the one that was trained with."""
+def token_fault(cases: list[SelfTestCase], tokenize: Callable[[str], Sequence[int]]) -> Text | None:
+    """Return where the stage's tokens differ from those trained on; None if nowhere."""
     for number, case in enumerate(cases, 1):
-        expected, found = case.ids, list(tokenize(case.text))[: len(case.ids)]
+        expected, actual = case.ids, list(tokenize(case.text))[: len(case.ids)]
         # A template that ends no answer: training put an end-of-sequence token behind it.
-        if found != expected[: len(found)] or len(expected) - len(found) > 1:
-            pairs = zip(expected, found, strict=False)
-            place = next((i for i, (a, b) in enumerate(pairs) if a != b), len(found))
-            return f"its tokens differ in conversation {number}, from token {place + 1} on"
+        if actual != expected[: len(actual)] or len(expected) - len(actual) > 1:
+            pairs = zip(expected, actual, strict=False)
+            index = next((i for i, (a, b) in enumerate(pairs) if a != b), len(actual))
+            return text(
+                "its tokens differ in conversation {conversation}, from token {token}",
+                conversation=number,
+                token=index + 1,
+            )
     return None
 
 
@@ -144,6 +150,15 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 # --- answers to read side by side -------------------------------------------------------------
 
 
+def stage_text(stage: str) -> Text:
+    """Return the progress stage of reading with a stage of the self-test."""
+    return text("self-test: {stage}", stage=stage)
+
+
+def _answer_text(stage: str) -> Text:
+    return text("self-test: answers of {stage}", stage=stage)
+
+
 def answers_in_torch(
     network: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -161,7 +176,7 @@ def answers_in_torch(
     )
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
+        job.progress(_answer_text(stage), len(answers), ANSWERS, "answers")
         ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(network.device)
         ids.pop("token_type_ids", None)
         with torch.inference_mode():
@@ -180,7 +195,7 @@ def answers_of_llama(
 ) -> list[str]:
     answers: list[str] = []
     for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
+        job.progress(_answer_text(stage), len(answers), ANSWERS, "answers")
         answers.append(
             llama.text(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
         )
@@ -188,7 +203,7 @@ def answers_of_llama(
 
 
 def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
-    """How many rows have the same likeliest token, and the sum of their KL divergences in nats.
+    """Return how many rows have the same top-1 token, and the sum of their KL divergences in nats.
 
     `reference` holds log probabilities, `logits` is unnormalised; both [positions, vocabulary]. One
     may have more columns, for tokens that do not exist: they are left out of both.

@@ -1,10 +1,10 @@
-"""Whether merged model and GGUF files say what base + adapter says, token by token.
+"""The self-test: whether merged model and GGUF files predict what base + adapter predicts.
 
-Base + adapter is what was to be merged: at its weight, with the further adapters that were chosen.
-Every stage reads the same held-out conversations. Compared are, at the positions where an answer is
-predicted, the likeliest token and the whole distribution: KL(p ‖ q) = Σ p (log p − log q), in nats,
-p being base + adapter's and q the stage's (Kullback & Leibler 1951). The reference's log
-probabilities wait on disk, so that two models are never in memory at once.
+Base + adapter is what was merged: at its weight, with the further adapters that were chosen. Every
+stage reads the same held-out conversations. At the positions where an answer is predicted, the top-1
+token and the whole distribution are compared: KL(p ‖ q) = Σ p (log p − log q), in nats, p being that
+of base + adapter and q that of the stage (Kullback & Leibler 1951). The reference's log
+probabilities are stored on disk, so that two models are never in memory at once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.lora.adapters import AdapterMix
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import NO_TEXT, Text, counted, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Fix, Problem, ProblemError, Where
+from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -42,10 +41,10 @@ from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
 from lora_studio.engine.selftest import (
     causes,
-    limits,
     reading,
 )
 from lora_studio.engine.selftest.causes import Cause
+from lora_studio.engine.selftest.judging import Reference, Stage, judge_stage
 from lora_studio.engine.selftest.reading import SelfTestCase
 from lora_studio.engine.tokens import encoder
 
@@ -74,10 +73,10 @@ def run(
     if not cases:
         job.emit(events.Warned(problem=_nothing_held_out()))
         return []
-    _tell_how_many(cases, job)
+    _log_coverage(cases, job)
     if earlier is not None and not files:
         write_atomic(folder.selftest_file, json.dumps(earlier, indent=2, ensure_ascii=False) + "\n")
-        return [_tell(earlier, job)]
+        return [_emit_earlier(earlier, job)]
     with _scratch(folder) as scratch:
         return _test(folder, project, cases, files, earlier, scratch, job)
 
@@ -95,7 +94,7 @@ def _test(
     answers = {"base + adapter": reference.answers}
     results: list[events.SelfTested] = []
     if earlier is not None:
-        results = [_tell(earlier, job)]
+        results = [_emit_earlier(earlier, job)]
         answers["merged"] = [entry["merged"] for entry in earlier["answers"]]
     elif folder.has_merged:
         merged, answers["merged"] = _test_merged(folder, project, cases, reference, job)
@@ -160,42 +159,15 @@ def _earlier(folder: RunFolder) -> dict[str, Any] | None:
     return found | {"stages": stages, "answers": answers, "passed": stages[0]["passed"]}
 
 
-def _tell(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
-    """Emits the merged stage's earlier result once more."""
+def _emit_earlier(earlier: dict[str, Any], job: JobContext) -> events.SelfTested:
+    """Emit the merged stage's earlier result again."""
     result = events.SelfTested.model_validate(earlier["stages"][0])
-    job.emit(events.Log(text="The merged model was tested before and has not changed since."))
+    job.emit(events.Log(text=text("The merged model was tested before and is unchanged.")))
     job.emit(result)
     return result
 
 
 # --- what is computed -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Log probabilities of base + adapter, float32 [all positions, vocabulary], on disk; how it was
-    computed, and how many parameters it has.
-    """
-
-    log_probabilities: np.ndarray
-    computed_in: str
-    parameters: int
-    answers: list[str]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A model under test: how it reads a case (float32 logits [positions, vocabulary]), where its
-    tokens part from those trained on (None: nowhere), what else is wrong with it, how to find the
-    likeliest cause once it has failed, and how many nats what it is made of had lost before.
-    """
-
-    name: str
-    read: Callable[[SelfTestCase], np.ndarray]
-    token_fault: str | None
-    faults: tuple[str, ...]
-    find_cause: Callable[[], Cause]
-    inherited: float = 0.0
 
 
 def _reference(
@@ -223,7 +195,7 @@ def _read_reference(
     stored: np.memmap | None = None
     done = 0
     for number, case in enumerate(cases):
-        job.progress("self-test: base + adapter", number, len(cases), "conversations")
+        job.progress(reading.stage_text("base + adapter"), number, len(cases), "conversations")
         values = reading.log_softmax(reading.read_in_torch(tuned, case))
         if stored is None:
             shape = (rows, values.shape[1])
@@ -239,7 +211,7 @@ def _read_reference(
 
 
 def _plain(spec: ModelSpec) -> ModelSpec:
-    """Quantised only to train on: what is delivered is made of the 16-bit original."""
+    """Return the spec without 4-bit or 8-bit loading: the 16-bit original is merged."""
     return spec.model_copy(update={"precision": "auto"} if "bit" in spec.precision else {})
 
 
@@ -261,10 +233,10 @@ def _test_merged(
     def tokenize(text: str) -> list[int]:
         return loaded.tokenizer(text, add_special_tokens=False).input_ids
 
-    faults = []
+    faults: list[Text] = []
     renderer = encoder.Encoder(loaded.tokenizer, project.dataset)
     if any(renderer.text(case.sample) != case.text for case in cases):
-        faults.append("its chat template writes conversations otherwise")
+        faults.append(text("its chat template renders conversations differently"))
     stops = loaded.model.generation_config.eos_token_id
     known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
     faults += reading.stop_faults(cases, known.__contains__)
@@ -273,13 +245,13 @@ def _test_merged(
         read=lambda case: reading.read_in_torch(loaded.model, case),
         token_fault=reading.token_fault(cases, tokenize),
         faults=tuple(faults),
-        find_cause=lambda: causes.of_merged(
+        find_cause=lambda: causes.cause_in_merged(
             merge.base_of(project.model, project.merging, job),
             merge.chosen_adapters(folder, project.merging),
             folder.merged,
         ),
     )
-    result = _judge(stage, cases, reference, job)
+    result = judge_stage(stage, cases, reference, job)
     return result, reading.answers_in_torch(loaded.model, loaded.tokenizer, cases, "merged", job)
 
 
@@ -303,140 +275,47 @@ def _test_gguf(
             find_cause=lambda: Cause(_cause_of_gguf(file, folder, job)),
             inherited=inherited,
         )
-        result = _judge(stage, cases, reference, job)
+        result = judge_stage(stage, cases, reference, job)
         return result, reading.answers_of_llama(llama, cases, name, job)
 
 
-def _cause_of_gguf(file: Path, folder: RunFolder, job: JobContext) -> str:
+def _cause_of_gguf(file: Path, folder: RunFolder, job: JobContext) -> Text:
     try:
-        return causes.of_gguf(file, merge.settings_of(folder, job))
+        return causes.cause_in_gguf(file, merge.settings_of(folder, job))
     except ProblemError:
-        return ""  # base or adapter are gone, so nothing can be compared
-
-
-# --- the verdict ------------------------------------------------------------------------------
-
-
-def _judge(
-    stage: Stage, cases: list[SelfTestCase], reference: Reference, job: JobContext
-) -> events.SelfTested:
-    """Reads every case with a stage and emits how well it agrees."""
-    agreeing, divergence, done = 0, 0.0, 0
-    for number, case in enumerate(cases):
-        job.progress(f"self-test: {stage.name}", number, len(cases), "conversations")
-        rows = reference.log_probabilities[done : done + len(case.positions)]
-        same, kl = reading.agreement(np.asarray(rows), stage.read(case))
-        agreeing += same
-        divergence += kl
-        done += len(case.positions)
-    top1, kl = agreeing / done, divergence / done
-    limit = limits.limit(
-        stage.name, reference.computed_in, done, reference.parameters, stage.inherited
-    )
-    faults = [*stage.faults]
-    if stage.token_fault:
-        faults.insert(0, stage.token_fault)
-    verdict = limits.verdict(stage.name, limit, top1, kl, faults=bool(faults))
-    measured = not limit.holds(top1, kl)
-    cause = stage.find_cause() if verdict == "failed" and measured else Cause()
-    if cause.rounded_to and not faults and limits.USABLE.holds(top1, kl):
-        verdict = "lossy"  # the merge is right: its precision holds no more
-    if top1 < limit.top1:
-        faults.append(
-            f"its likeliest token agrees at {top1:.1%} of positions (at least {limit.top1:.0%})"
-        )
-    if not kl <= limit.kl:
-        faults.append(f"its probabilities are {kl:.3g} nats off (at most {limit.kl:g})")
-    result = events.SelfTested(
-        stage=stage.name,
-        conversations=len(cases),
-        positions=done,
-        tokens_equal=stage.token_fault is None,
-        top1=top1,
-        kl=kl,
-        top1_limit=None if limit.unjudged else limit.top1,
-        kl_limit=None if limit.unjudged else limit.kl,
-        basis=f"not judged: {limit.unjudged}" if limit.unjudged else limit.source,
-        passed=verdict != "failed",
-        verdict=verdict,
-        cause=cause.words,
-    )
-    job.emit(result)
-    if cause.rounded_to:
-        job.emit(events.Warned(problem=_rounded(result, cause)))
-    elif verdict == "failed":
-        job.emit(events.Warned(problem=_failed(stage, faults, result.cause)))
-    elif verdict == "lossy" and not limits.is_exact(stage.name):
-        job.emit(events.Warned(problem=_lossy(result)))
-    return result
-
-
-def _rounded(result: events.SelfTested, cause: Cause) -> Problem:
-    better, word = ("fp32", "float32") if cause.rounded_to == "float16" else ("fp16", "float16")
-    return Problem(
-        code="selftest.rounded",
-        what=f"The merged model is not quite what was trained: {cause.words}. Its likeliest token "
-        f"agrees at {result.top1:.1%} of positions, its probabilities are {result.kl:.2g} nats off.",
-        remedy=f"Merge again with {word} as the precision of the merged model, then export again.",
-        where=Where(step="merging", field="dtype"),
-        severity="warning",
-        fix=Fix(label=f"Use {word}", step="merging", field="dtype", value=better),
-    )
-
-
-def _failed(stage: Stage, faults: list[str], cause: Text) -> Problem:
-    name = {
-        "merged": "The merged model",
-        "converted": "The file that all quantisations are made of",
-    }.get(stage.name, f"The {stage.name} file")
-    remedy = "Do not use it; merge again, then export again. The log has the details."
-    if stage.name not in ("merged", "converted"):
-        remedy = "Do not use it; export again, or choose a quantisation with more bits."
-    return Problem(
-        code="selftest.failed",
-        what=f"{name} is not what was trained: {'; '.join(faults)}."
-        + (f" The likeliest cause: {cause}." if cause else ""),
-        remedy=remedy,
-        where=Where(step="merging" if stage.name == "merged" else "export"),
-        severity="warning",
-    )
-
-
-def _lossy(result: events.SelfTested) -> Problem:
-    return Problem(
-        code="selftest.lossy",
-        what=f"{result.stage} costs this model much: its likeliest token agrees at "
-        f"{result.top1:.1%} of positions, its probabilities are {result.kl:.2g} nats off. Nothing "
-        "is wrong with the file; so few bits hold no more.",
-        remedy="A quantisation with more bits, such as Q8_0, stays closer to what was trained. An "
-        "importance matrix helps too.",
-        where=Where(step="export", field="quantizations"),
-        severity="warning",
-    )
+        return NO_TEXT  # base or adapter are gone, so nothing can be compared
 
 
 def _nothing_held_out() -> Problem:
-    return Problem(
-        code="selftest.no_conversations",
-        what="No conversation was kept out of training, so nothing can be tested on.",
-        remedy="Set a validation share in the dataset step and train again.",
+    return warning(
+        "selftest.no_conversations",
+        "No conversations were held out of training, so there is nothing to test on.",
+        "Set a validation share in the dataset step and train again.",
         where=Where(step="dataset", field="validation_share"),
-        severity="warning",
     )
 
 
-def _tell_how_many(cases: list[SelfTestCase], job: JobContext) -> None:
+def _log_coverage(cases: list[SelfTestCase], job: JobContext) -> None:
     positions = sum(len(case.positions) for case in cases)
-    text = f"The self-test reads {len(cases)} conversations with {positions} answer positions"
+    message = counted(
+        len(cases),
+        "The self-test reads {n} held-out conversation ({positions} answer positions).",
+        "The self-test reads {n} held-out conversations ({positions} answer positions).",
+        positions=positions,
+    )
+    job.emit(events.Log(text=message))
     if len(cases) < reading.CONVERSATIONS or positions < reading.POSITIONS:
-        text += (
-            f", all that were held out; {reading.CONVERSATIONS} with {reading.POSITIONS:,} say more"
+        message = text(
+            "These are all held-out conversations. {conversations} conversations with {positions} "
+            "answer positions would give a more reliable result.",
+            conversations=reading.CONVERSATIONS,
+            positions=reading.POSITIONS,
         )
-    job.emit(events.Log(text=f"{text}."))
+        job.emit(events.Log(text=message))
 
 
 def sweep(folder: RunFolder) -> None:
-    """Deletes what a killed export or self-test has left; call it under the run's lock."""
+    """Delete what a killed export or self-test left behind; call it under the run's lock."""
     shutil.rmtree(folder.temporary / "selftest", ignore_errors=True)
     shutil.rmtree(conversion.scratch_of(folder), ignore_errors=True)
 

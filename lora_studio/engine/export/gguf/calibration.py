@@ -1,4 +1,4 @@
-"""Which conversations an importance matrix is measured on: the training rows, as trained on."""
+"""The conversations that an importance matrix is measured on: the training rows, as trained on."""
 
 from __future__ import annotations
 
@@ -16,47 +16,50 @@ from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens import encoder as token_encoder
 
-#: Rows beyond these are not rendered: far more than any matrix reads.
+#: At most so many rows are rendered: far more than any matrix reads.
 _ROWS = 2000
 
 
-def of_run(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
-    """Token ids of a run's training rows, without those held out; raises ProblemError."""
+def read_run_conversations(run: RunFolder, project: Project, job: JobContext) -> list[list[int]]:
+    """Return token ids of a run's training rows, without held-out rows; raises ProblemError."""
     tokenizer = loading.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    kept_out = {_key(sample) for sample in run.heldout()}
-    return _ids(project.dataset, tokenizer, kept_out, job)
+    held_out = {_key(sample) for sample in run.heldout()}
+    return _ids(project.dataset, tokenizer, held_out, job)
 
 
-def of_file(data: str, folder: Path, job: JobContext, *, trust: bool) -> list[list[int]]:
-    """Token ids of the rows in a data file, rendered by the model in `folder`."""
+def read_file_conversations(
+    data: str, folder: Path, job: JobContext, *, trust: bool
+) -> list[list[int]]:
+    """Return token ids of the rows in a data file, rendered for the model in `folder`."""
     if not data:
         raise fail(
             "imatrix.no_data",
-            "An importance matrix needs data that is like what the model will be used for.",
-            "Name a file of rows with --data, or choose quantisations that need no matrix.",
+            "An importance matrix needs data similar to what the model will be used for.",
+            "Pass a data file with `{option}`, or choose quantizations that need no matrix.",
             where=Where(step="export", field="imatrix"),
+            option="--data",
         )
     spec = DatasetSpec(sources=(DataSource(path=data),))
     return _ids(spec, loading.load_tokenizer(folder, trust=trust), set(), job)
 
 
 def _ids(
-    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, kept_out: set[str], job: JobContext
+    spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, held_out: set[str], job: JobContext
 ) -> list[list[int]]:
     rows = mixture.open(spec, job)
     encoder = token_encoder.Encoder(tokenizer, spec)
     total = sum(len(store.data) for store in rows.stores)
-    found: list[list[int]] = []
+    conversations: list[list[int]] = []
     for source, store in enumerate(rows.stores):
         for row in range(0, len(store.data), max(1, total // _ROWS)):
             job.check()
             try:
                 sample = rows.sample(source, row)
-                if _key(sample) not in kept_out:
-                    found.append(encoder.encode_sample(sample)[0].ids.tolist())
+                if _key(sample) not in held_out:
+                    conversations.append(encoder.encode_sample(sample)[0].ids.tolist())
             except UnusableRow:
                 continue
-    return found
+    return conversations
 
 
 def _key(sample: Sample) -> str:

@@ -1,4 +1,4 @@
-"""From a model to GGUF files: llama.cpp's own converter once, then its quantiser."""
+"""From a model to GGUF files: llama.cpp's converter once, then its quantizer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from lora_studio.core.export import (
     goes_straight,
     wants_imatrix,
 )
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project, file_name
 from lora_studio.core.protocol import commands, events
@@ -49,13 +50,13 @@ class ConversionPlan:
     """What to make of a Hugging Face folder, and where.
 
     `model` gives the model, within the scratch folder where it is on no disk yet; `whole` gives it
-    once more with its weights on disk. `file` names the file of each quantisation, `scratch` is on the
+    once more with its weights on disk. `file` names the file of each quantization, `scratch` is on the
     same disk and gone afterwards, `conversations` reads token ids for an importance matrix when one is
     wanted.
     """
 
     model: Callable[[Path], TensorSource]
-    whole: Callable[[Path, str], TensorSource]
+    whole: Callable[[Path, Text], TensorSource]
     name: str
     spec: ExportSpec
     scratch: Path
@@ -65,9 +66,9 @@ class ConversionPlan:
 
 @dataclass(frozen=True)
 class GgufFiles:
-    """The files by quantisation, and with what they were made, for the record.
+    """The files by quantization, and how they were written, for the record.
 
-    `model` has at least settings and tokenizer, `converted` is what the quantiser started from, None
+    `model` has at least settings and tokenizer, `converted` is what the quantizer started from, None
     when that is one of the files.
     """
 
@@ -85,14 +86,14 @@ class GgufFiles:
 
 
 def write(run: RunFolder, project: Project, job: JobContext) -> dict[Quantization, Path]:
-    """Writes every chosen GGUF file of a run; raises ProblemError."""
-    with writing(run, project, job) as made:
-        return made.files
+    """Write every chosen GGUF file of a run; raises ProblemError."""
+    with convert_run(run, project, job) as converted:
+        return converted.files
 
 
 @contextmanager
-def writing(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufFiles]:
-    """The same; the converted file is there until the block ends."""
+def convert_run(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufFiles]:
+    """Write every chosen GGUF file of a run; the converted file exists until the block ends."""
     model, whole = _sources(run, project, job)
     plan = ConversionPlan(
         model=model,
@@ -101,45 +102,45 @@ def writing(run: RunFolder, project: Project, job: JobContext) -> Iterator[GgufF
         spec=project.export,
         scratch=scratch_of(run),
         file=lambda quantization: run.gguf_file(project.name, quantization),
-        conversations=lambda: calibration.of_run(run, project, job),
+        conversations=lambda: calibration.read_run_conversations(run, project, job),
     )
-    with making(plan, job) as made:
+    with convert_plan(plan, job) as converted:
         if project.export.adapter_gguf:
-            _write_adapter(run, project, made.model, plan.scratch, job)
-        run.update_manifest(gguf=made.record)
-        yield made
+            _write_adapter(run, project, converted.model, plan.scratch, job)
+        run.update_manifest(gguf=converted.record)
+        yield converted
 
 
 def _sources(
     run: RunFolder, project: Project, job: JobContext
-) -> tuple[Callable[[Path], TensorSource], Callable[[Path, str], TensorSource]]:
+) -> tuple[Callable[[Path], TensorSource], Callable[[Path, Text], TensorSource]]:
     """The merged model of a run, or base and adapter in its place; raises ProblemError."""
     trust = project.model.trust_remote_code
     if not goes_straight(project.export, has_merged=run.has_merged):
         if not run.has_merged:
             raise _not_merged(run)
-        return lambda _: direct_gguf.of_folder(run.merged), lambda _, __: direct_gguf.of_folder(
+        return lambda _: direct_gguf.source_from_folder(
             run.merged
-        )
+        ), lambda _, __: direct_gguf.source_from_folder(run.merged)
     if not run.has_adapter:
         raise fail(
             "export.no_adapter",
             "There is nothing to export: this run has no adapter.",
-            "Train first, or bring an adapter or a model into the run.",
+            "Train first, or import an adapter or a model.",
             where=Where(step="training", file=str(run.adapter)),
         )
-    recipe = direct_gguf.recipe_of(run, project, job)
+    recipe = direct_gguf.direct_merge_of(run, project, job)
     if problem := prequantized.dequantization_warning(recipe.base):
         job.emit(events.Warned(problem=problem))
 
-    def whole(scratch: Path, reason: str) -> TensorSource:
-        return direct_gguf.copy_for_a_while(recipe, scratch, reason, job, trust=trust)
+    def whole(scratch: Path, reason: Text) -> TensorSource:
+        return direct_gguf.write_temporary_merge(recipe, scratch, reason, job, trust=trust)
 
     def model(scratch: Path) -> TensorSource:
         try:
-            return direct_gguf.lay_out(recipe, scratch, trust=trust)
+            return direct_gguf.write_headers(recipe, scratch, trust=trust)
         except NeedsPeftError as error:
-            return whole(scratch, str(error))
+            return whole(scratch, error.reason)
 
     return model, whole
 
@@ -148,7 +149,7 @@ def _not_merged(run: RunFolder) -> ProblemError:
     return fail(
         "export.not_merged",
         "There is no merged model to export.",
-        "Merge the adapter first, or let the files be made straight from base and adapter.",
+        "Merge the adapter first, or export directly from base model and adapter.",
         where=Where(step="export", field="convert_from", file=str(run.merged)),
     )
 
@@ -159,11 +160,11 @@ def scratch_of(run: RunFolder) -> Path:
 
 
 @contextmanager
-def making(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
+def convert_plan(plan: ConversionPlan, job: JobContext) -> Iterator[GgufFiles]:
     """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
 
     The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
-    quantisation starts from the exact weights: bfloat16 in float16 would lose what is below 6e-8.
+    quantization starts from the exact weights: bfloat16 in float16 would lose what is below 6e-8.
     It is 32 bits wide when F32 is wanted of a model that has them.
     """
     wanted = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
@@ -181,15 +182,23 @@ def _make(plan: ConversionPlan, wanted: list[Quantization], job: JobContext) -> 
     _require_space(plan, source, first, wanted)
     converted = plan.scratch / "converted.gguf"
     source, tool = _convert(plan, source, converted, first, job)
-    _, quantiser = quantizer.find(plan.spec.llama_cpp)
-    job.emit(events.Log(text=f"Converted with {tool}, quantised with {quantiser}."))
+    _, quantizer_name = quantizer.find_quantizer(plan.spec.llama_cpp)
+    job.emit(
+        events.Log(
+            text=text(
+                "Converted with {converter}, quantized with {quantizer}.",
+                converter=tool,
+                quantizer=quantizer_name,
+            )
+        )
+    )
     others = [quantization for quantization in wanted if quantization != first]
     matrix = _importance(plan, others, converted, job)
     expected = _expected_sizes(plan, converted, others, job) if others else {}
     files: dict[Quantization, Path] = {}
     record: dict[str, Any] = {
         "converter": tool,
-        "quantiser": quantiser,
+        "quantiser": quantizer_name,
         "pass": first,
         "from": "base and adapter" if source.passing else "merged model",
         "files": {},
@@ -222,16 +231,18 @@ def _convert(
     name = model_name(plan.name, source.folder)
     llama_cpp = plan.spec.llama_cpp
     if source.recipe:
-        text = "The files are made straight from base and adapter: no merged copy is written."
-        job.emit(events.Log(text=text))
+        message = text("Exporting directly from base model and adapter: no merged copy is written.")
+        job.emit(events.Log(text=message))
     try:
         tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
     except UnsupportedModelError:
-        source = plan.whole(plan.scratch, "this llama.cpp cannot read weights as they are merged")
+        source = plan.whole(
+            plan.scratch, text("this version of llama.cpp can't merge weights while reading them")
+        )
         tool = convert(source.folder, target, name, llama_cpp, job, kind=kind)
     if source.passing:
         for file in source.folder.glob("*.safetensors"):
-            file.unlink()  # room for the quantisations
+            file.unlink()  # room for the quantizations
     return source, tool
 
 
@@ -251,12 +262,18 @@ def _importance(
 ) -> Path | None:
     if not any(wants_imatrix(plan.spec, quantization) for quantization in wanted):
         return None
-    found = imatrix.measure(converted, plan.conversations(), job)
+    sums_by_name = imatrix.measure(converted, plan.conversations(), job)
     file = plan.scratch / "imatrix.gguf"
-    imatrix.write(found, file, plan.name)
-    tokens = max(int(sums.counts.max()) for sums in found.values())
+    imatrix.write(sums_by_name, file, plan.name)
+    tokens = max(int(sums.counts.max()) for sums in sums_by_name.values())
     job.emit(
-        events.Log(text=f"Importance matrix: {len(found)} weights, {tokens:,} tokens of the data.")
+        events.Log(
+            text=text(
+                "Importance matrix: {weights} weights measured on {tokens} tokens.",
+                weights=len(sums_by_name),
+                tokens=tokens,
+            )
+        )
     )
     return file
 
@@ -264,19 +281,20 @@ def _importance(
 def _expected_sizes(
     plan: ConversionPlan, converted: Path, wanted: Sequence[Quantization], job: JobContext
 ) -> dict[Quantization, int]:
-    """What each file will weigh, by the quantiser's dry run; raises ProblemError for a full disk."""
+    """What each file will weigh, by the quantizer's dry run; raises ProblemError for a full disk."""
     expected: dict[Quantization, int] = {}
     for helped in (False, True):
         group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
         if group:
-            expected |= quantizer.sizes(converted, group, job, imatrix=helped)
+            expected |= quantizer.estimate_sizes(converted, group, job, imatrix=helped)
     if unable := [name for name in wanted if name not in expected]:
         raise fail(
             "quantize.not_for_model",
-            f"llama.cpp cannot make {', '.join(unable)} of this model: the rows of its weights do "
-            "not fit that type's blocks.",
-            "Choose other quantisations, such as Q4_K_M; those suit every model.",
+            "This model can't be quantized to {names}: the rows of its weights don't fit the block "
+            "size.",
+            "Choose other quantizations. Q4_K_M works with every model.",
             where=Where(step="export", field="quantizations"),
+            names=", ".join(unable),
         )
     disk.require(plan.scratch, sum(expected.values()), "The export")
     return expected
@@ -291,25 +309,26 @@ def convert_folder(command: commands.Convert, model: Path, job: JobContext) -> G
     if not lock.acquire({"pid": os.getpid()}):
         raise fail(
             "export.busy",
-            f"Another export into {out} is under way.",
-            "Wait until it has ended, or choose another folder.",
+            "Another export is writing to {folder}.",
+            "Wait until it is done, or choose another folder.",
             where=Where(file=str(out)),
+            folder=str(out),
         )
     name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
     plan = ConversionPlan(
-        model=lambda _: direct_gguf.of_folder(model),
-        whole=lambda _, __: direct_gguf.of_folder(model),
+        model=lambda _: direct_gguf.source_from_folder(model),
+        whole=lambda _, __: direct_gguf.source_from_folder(model),
         name=name,
         spec=command.export,
         scratch=scratch / "files",
         file=lambda quantization: out / f"{file_name(name)}-{quantization}.gguf",
-        conversations=lambda: calibration.of_file(
+        conversations=lambda: calibration.read_file_conversations(
             command.data, model, job, trust=command.model.trust_remote_code
         ),
     )
     try:
-        with making(plan, job) as made:
-            return made
+        with convert_plan(plan, job) as converted:
+            return converted
     finally:
         lock.release()
         shutil.rmtree(scratch, ignore_errors=True)
@@ -324,8 +343,11 @@ def _write_adapter(
     job.emit(events.GgufWritten(**written, tool=tool))
     job.emit(
         events.Log(
-            text="The adapter file is for llama.cpp (llama-cli -m BASE.gguf --lora ADAPTER.gguf). "
-            "Current releases of Ollama take no adapter: use the merged model's file there."
+            text=text(
+                "Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter "
+                "files: use the merged model's file there.",
+                command="llama-cli -m BASE.gguf --lora ADAPTER.gguf",
+            )
         )
     )
 

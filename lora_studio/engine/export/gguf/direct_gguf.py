@@ -1,10 +1,10 @@
-"""From base and adapter straight to GGUF: a merged model whose weights are on no disk.
+"""Exporting directly from base model and adapter: a merged model whose weights are never on disk.
 
-What lies on disk is a model folder as a merge would leave it, settings, tokenizer and chat template
-complete, but of its weights only the headers: names, data types, shapes, places. llama.cpp's
-converter goes by those, and where it would read a tensor's bytes the child that runs it
-(`converter_child.py`) puts the merged tensor in their place. A reader that is not caught finds a file
-that ends too early and fails; it cannot take anything else for the weights.
+On disk is a model folder as a merge would write it, with complete settings, tokenizer and chat
+template, but only the headers of the weights: names, dtypes, shapes, offsets. llama.cpp's converter
+reads those, and where it would read a tensor's bytes, the child that runs it
+(`converter_program.py`) supplies the merged tensor. Any other reader finds a truncated file and
+fails; it can't mistake anything else for the weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.lora.adapters import WeightedAdapter
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import Text, text
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -68,14 +69,14 @@ class TensorSource:
     passing: bool = False
 
 
-def of_folder(folder: Path, *, passing: bool = False) -> TensorSource:
+def source_from_folder(folder: Path, *, passing: bool = False) -> TensorSource:
     """A model whose weights are in a folder; raises ProblemError."""
     found = safetensors_files.index(folder).values()
     tensors = tuple(PlannedFile(tensor.name, tensor.dtype, tensor.shape) for tensor in found)
     return TensorSource(folder, tensors, passing=passing)
 
 
-def recipe_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
+def direct_merge_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
     """What the merged model of a run is made of; raises ProblemError.
 
     bfloat16 has 8 bits for a value's digits: rounding to it changes the small updates of a short training
@@ -91,7 +92,7 @@ def recipe_of(run: RunFolder, project: Project, job: JobContext) -> DirectMerge:
     return DirectMerge(base=base, adapters=chosen, merging=spec)
 
 
-def lay_out(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
+def write_headers(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
     """Makes the folder of headers within `scratch`.
 
     Raises NeedsPeftError where the merge cannot be done tensor by tensor, and ProblemError.
@@ -114,20 +115,18 @@ def lay_out(recipe: DirectMerge, scratch: Path, *, trust: bool) -> TensorSource:
     return TensorSource(folder, planned, scratch / RECIPE, passing=True)
 
 
-def copy_for_a_while(
-    recipe: DirectMerge, scratch: Path, reason: str, job: JobContext, *, trust: bool
+def write_temporary_merge(
+    recipe: DirectMerge, scratch: Path, reason: Text, job: JobContext, *, trust: bool
 ) -> TensorSource:
-    """A merged model within `scratch`, where the straight way is barred for a reason; raises
-    ProblemError.
-    """
-    text = f"A merged copy is written for the time of the export: {reason}."
-    job.emit(events.Log(text=text))
+    """Write a merged model within `scratch`, for the reason given; raises ProblemError."""
+    message = text("A temporary merged copy is written for the export: {reason}.", reason=reason)
+    job.emit(events.Log(text=message))
     folder = scratch / _FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     merging.merge_folders(recipe.base, recipe.read(), folder, recipe.merging, job)
     model_files.stop_at_turn_end(folder, trust=trust)
-    return of_folder(folder, passing=True)
+    return source_from_folder(folder, passing=True)
 
 
 class MergedTensorReader:

@@ -1,6 +1,6 @@
 """The importance matrix: which columns of a weight matter, measured on the training data.
 
-For a product y = W·x the quantiser weighs the error of column j by the mean of x_j² over tokens, since
+For a product y = W·x the quantizer weighs the error of column j by the mean of x_j² over tokens, since
 the expected squared error of y is Σ_j E[x_j²] · (W_j − Ŵ_j)² when the columns are uncorrelated. What
 is measured is, as in llama.cpp's own tool (tools/imatrix/imatrix.cpp, collect_imatrix),
 
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.llama import Llama
@@ -115,8 +116,8 @@ def measure(
     if not chosen:
         raise fail(
             "imatrix.no_data",
-            "There is no conversation of 16 tokens or more to compute an importance matrix from.",
-            "Choose quantisations that need none, such as Q4_K_M.",
+            "No conversation has the 16 tokens that an importance matrix needs.",
+            "Choose quantizations that need no matrix, such as Q4_K_M.",
         )
     total = sum(map(len, chosen))
     collector = ActivationCollector()
@@ -126,7 +127,7 @@ def measure(
         file, context=longest + 8, cancelled=job.flags.cancel.is_set, observe=collector
     ) as llama:
         for ids in chosen:
-            job.progress("importance matrix", done, total, "tokens")
+            job.progress(text("computing the importance matrix"), done, total, "tokens")
             try:
                 llama.read(ids)
             except ProblemError:
@@ -153,16 +154,16 @@ def _checked(found: dict[str, ActivationSums]) -> dict[str, ActivationSums]:
     if not found:
         raise fail(
             "imatrix.nothing_seen",
-            "The packaged llama.cpp shows none of its products, so no importance matrix could be "
-            "computed.",
-            "Choose quantisations that need none, such as Q4_K_M, or update the engine.",
+            "The importance matrix can't be computed with this version of llama.cpp.",
+            "Choose quantizations that need no matrix, such as Q4_K_M, or update the engine.",
         )
     for name, sums in found.items():
         if not np.isfinite(sums.squares).all():
             raise fail(
                 "imatrix.not_finite",
-                f"The inputs of {name} are infinite or no numbers.",
-                "The model is broken: look at its self-test, then merge or train again.",
+                "The inputs of {tensor} contain NaN or infinite values.",
+                "The model is broken. Check its self-test, then merge or train again.",
+                tensor=name,
             )
     return found
 
@@ -192,7 +193,7 @@ def write(found: dict[str, ActivationSums], file: Path, source: str) -> None:
 
 
 def read(file: Path) -> dict[str, np.ndarray]:
-    """What the quantiser takes: mean squares, float32 [experts · columns] by name of tensor.
+    """What the quantizer takes: mean squares, float32 [experts · columns] by name of tensor.
 
     An expert that no token went to weighs all its columns alike, as llama.cpp does.
     """

@@ -1,6 +1,6 @@
-"""From one GGUF file to a quantised one, in a child process that may crash or be killed.
+"""From one GGUF file to a quantized one, in a child process that may crash or be killed.
 
-The child also asks the quantiser what a file would become without making it (its dry run), so that
+The child also asks the quantizer what a file would become without making it (its dry run), so that
 sizes are known beforehand by the very rules that will be used.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
@@ -56,11 +57,12 @@ def quantize(
     if imatrix is None and QUANTIZATIONS[quantization].needs_imatrix:
         raise fail(
             "quantize.needs_imatrix",
-            f"{quantization} cannot be made without an importance matrix.",
-            "Let it be computed from the training data, or choose another quantisation.",
+            "{quantization} needs an importance matrix.",
+            "Turn on the importance matrix, or choose another quantization.",
             where=Where(step="export", field="imatrix"),
+            quantization=quantization,
         )
-    binary, tool = find(llama_cpp)
+    binary, tool = find_quantizer(llama_cpp)
     order = [str(source), str(target), quantization, str(threads())]
     if binary:
         command = [str(binary), *(["--imatrix", str(imatrix)] if imatrix else []), *order]
@@ -69,51 +71,53 @@ def quantize(
             __name__, "quantize", *order, *([str(imatrix)] if imatrix else [])
         )
 
-    def heed(line: str) -> None:
+    stage = _stage(quantization)
+
+    def on_line(line: str) -> None:
         if match := _TENSOR.search(line):
-            job.progress(f"quantising to {quantization}", int(match[1]), int(match[2]), "tensors")
+            job.progress(stage, int(match[1]), int(match[2]), "tensors")
         else:
             print(line, file=sys.stderr)
 
-    ended = child_process.run(command, job, heed)
+    ended = child_process.run(command, job, on_line)
     if ended.status != 0 or not target.is_file():
         raise _failed(ended, quantization, target)
     return tool
 
 
-def sizes(
+def estimate_sizes(
     source: Path, quantizations: Sequence[Quantization], job: JobContext, *, imatrix: bool = False
 ) -> dict[Quantization, int]:
     """Bytes of the file that each quantisation of `source` would be, by the packaged library.
 
     Only shapes and types of `source` count: `gguf.outline` makes a file without weights. With an
-    importance matrix the quantiser chooses other types for some tensors. What it cannot make of
+    importance matrix the quantizer chooses other types for some tensors. What it cannot make of
     this model is left out. Raises ProblemError when it cannot read the file.
     """
-    found: dict[Quantization, int] = {}
+    sizes: dict[Quantization, int] = {}
 
-    def heed(line: str) -> None:
+    def on_line(line: str) -> None:
         match line.split():
             case ["SIZE", name, size]:
-                found[_named(name)] = int(size)
+                sizes[_named(name)] = int(size)
             case _:
                 print(line, file=sys.stderr)
 
     command = child_process.python(
         __name__, "sizes", str(source), str(int(imatrix)), *quantizations
     )
-    ended = child_process.run(command, job, heed)
+    ended = child_process.run(command, job, on_line)
     if ended.status != 0:
         raise _failed(ended, quantizations[0], source)
-    return found
+    return sizes
 
 
 def _named(name: str) -> Quantization:
     return next(known for known in QUANTIZATIONS if known == name)
 
 
-def find(llama_cpp: str) -> tuple[Path | None, str]:
-    """The user's own quantiser, else one on PATH, else None for the packaged library; its name."""
+def find_quantizer(llama_cpp: str) -> tuple[Path | None, str]:
+    """The user's own quantizer, else one on PATH, else None for the packaged library; its name."""
     if llama_cpp:
         for place in ("build/bin", "bin", "build/bin/Release", "."):
             binary = Path(llama_cpp, place, _PROGRAM)
@@ -124,18 +128,26 @@ def find(llama_cpp: str) -> tuple[Path | None, str]:
     return None, f"packaged llama.cpp (llama-cpp-py-sync {metadata.version('llama-cpp-py-sync')})"
 
 
+def _stage(quantization: Quantization) -> Text:
+    return text("Quantizing to {quantization}", quantization=quantization)
+
+
 def _failed(
     ended: child_process.ChildExit, quantization: Quantization, target: Path
 ) -> ProblemError:
     said = next((line for line in reversed(ended.lines) if "fail" in line or "error" in line), "")
     if "No space left" in said or shutil.disk_usage(target.parent).free < disk.RESERVE:
-        return ProblemError(disk_full(f"quantising to {quantization}", target))
-    reason = said or f"it ended with status {ended.status}"
+        return ProblemError(disk_full(_stage(quantization), target))
     return fail(
         "quantize.failed",
-        f"llama.cpp could not quantise to {quantization}: {reason.strip().rstrip('.')}.",
-        "Try another quantisation, or Q8_0, which suits every model. The log has the details.",
+        "Quantizing to {quantization} failed: {reason}."
+        if said
+        else "Quantizing to {quantization} failed with status {status:d}.",
+        "Choose another quantization. Q8_0 works with every model. Details are in the log.",
         where=Where(step="export", field="quantizations"),
+        quantization=quantization,
+        reason=said.strip().rstrip("."),
+        status=ended.status,
     )
 
 
@@ -166,7 +178,7 @@ class _Quantizer:
         return int(self.lib.llama_model_quantize(source.encode(), target.encode(), held))
 
     def importance(self, values: dict[str, Any]) -> Any:
-        """An importance matrix as the quantiser takes it: float32 arrays by name of tensor."""
+        """An importance matrix as the quantizer takes it: float32 arrays by name of tensor."""
         entries = self.ffi.new("struct llama_model_imatrix_data[]", len(values) + 1)
         for entry, (name, array) in zip(entries, values.items(), strict=False):
             entry.name = self._keep(self.ffi.new("char[]", name.encode()))
@@ -232,7 +244,7 @@ def planned_bytes(text: str, source_bytes: int) -> int:
         before += _tensor_bytes(shape, now)
         after += _tensor_bytes(shape, then or now)
     if not after:
-        raise ValueError("the quantiser named no tensors")
+        raise ValueError("the quantizer named no tensors")
     return source_bytes - before + after
 
 

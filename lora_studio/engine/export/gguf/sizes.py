@@ -17,7 +17,7 @@ from lora_studio.engine.export.gguf.converter import convert
 from lora_studio.engine.export.gguf.direct_gguf import TensorSource
 from lora_studio.engine.merging import merge
 from lora_studio.engine.merging.plan import NeedsPeftError
-from lora_studio.engine.model import loading
+from lora_studio.engine.model import sources
 from lora_studio.engine.runtime.channel import JobContext
 
 
@@ -25,8 +25,8 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
     """By the quantiser itself, for what the run would export, or for a model; raises ProblemError."""
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
-        folder = loading.resolve(command.model, job)
-        found = of_source(direct_gguf.of_folder(folder), command.export, job)
+        folder = sources.resolve(command.model, job)
+        found = of_source(direct_gguf.source_from_folder(folder), command.export, job)
     else:
         with _of_run(run, command.export, job) as source:
             found = of_source(source, command.export, job)
@@ -39,18 +39,18 @@ def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[Tenso
     """What a run would export: its merged model, or its adapter on its base."""
     if not (goes_straight(spec, has_merged=run.has_merged) and run.has_adapter):
         # Not merged yet, and nothing but that is wanted: its shapes are the base's, all but always.
-        base = run.merged if run.has_merged else loading.resolve(run.load_project().model, job)
-        yield direct_gguf.of_folder(base)
+        base = run.merged if run.has_merged else sources.resolve(run.load_project().model, job)
+        yield direct_gguf.source_from_folder(base)
         return
     project = run.load_project()
     with tempfile.TemporaryDirectory(prefix="lora-studio-headers-") as folder:
         try:
-            recipe = direct_gguf.recipe_of(run, project, job)
+            recipe = direct_gguf.direct_merge_of(run, project, job)
             trust = project.model.trust_remote_code
-            source = direct_gguf.lay_out(recipe, Path(folder), trust=trust)
+            source = direct_gguf.write_headers(recipe, Path(folder), trust=trust)
         except NeedsPeftError:  # the shapes are the base's in what PEFT alone can merge
             base = merge.base_of(project.model, project.merging, job)
-            source = direct_gguf.of_folder(base)
+            source = direct_gguf.source_from_folder(base)
         yield source
 
 
@@ -68,8 +68,8 @@ def of_source(source: TensorSource, spec: ExportSpec, job: JobContext) -> events
         found: dict[str, int] = {}
         for helped in (False, True):
             group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
-            made = quantizer.sizes(file, group, job, imatrix=helped)
+            made = quantizer.estimate_sizes(file, group, job, imatrix=helped)
             found |= {str(name): size for name, size in made.items()}
-    _, quantiser = quantizer.find(spec.llama_cpp)
-    tools = tool if tool == quantiser else f"{tool} converts, {quantiser} quantises"
+    _, quantizer_name = quantizer.find_quantizer(spec.llama_cpp)
+    tools = tool if tool == quantizer_name else f"{tool}; {quantizer_name}"
     return events.SizesEstimated(bytes=found, pass_kind=kind, tools=tools)

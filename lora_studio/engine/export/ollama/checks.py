@@ -1,4 +1,4 @@
-"""What speaks against a model in Ollama: its self-test, its token ids, the server's own count."""
+"""Checks of a model in Ollama: its self-test, its token ids, the server's own token count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.spec import Message
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
@@ -31,10 +32,10 @@ _COMPARED, _COUNTED = 24, 3
 _WHERE = Where(step="export")
 
 
-def heed_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
-    """Raises ProblemError when the self-test of the run speaks against a file.
+def require_passing_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
+    """Raise ProblemError when a file failed the self-test of its run.
 
-    What its few bits lose can be accepted, a fault before or beside them cannot.
+    With `anyway` the loss of a low-bit quantization is accepted, but never another fault.
     """
     try:
         stages: list[dict[str, Any]] = json.loads(run.selftest_file.read_text("utf-8"))["stages"]
@@ -47,17 +48,20 @@ def heed_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
     if faulty:
         raise fail(
             "ollama.failed_selftest",
-            f"The self-test found a fault in {', '.join(faulty)}, so no model is created.",
-            "Merge and export again; the run's selftest.json says what was found.",
+            "The self-test failed for {stages}, so no model is created.",
+            "Merge and export again. Details are in the run's selftest.json.",
             where=_WHERE,
+            stages=", ".join(faulty),
         )
     if quantization in failed and not anyway:
         raise fail(
             "ollama.lossy",
-            f"{quantization} loses so much that the self-test failed; nothing else is wrong.",
-            "Choose a quantisation with more bits, or create it all the same (--anyway on the "
+            "{quantization} loses so much precision that its self-test failed. Nothing else is wrong.",
+            "Choose a quantization with more bits, or create the model anyway (`{option}` on the "
             "command line).",
             where=Where(step="export", field="quantizations"),
+            quantization=quantization,
+            option="--anyway",
         )
 
 
@@ -83,15 +87,27 @@ def compare_ids(
     theirs = llama.prompt_ids(gguf, prompts)
     equal = [one == two for one, two in zip(ours, theirs, strict=True)]
     if not all(equal[: len(own)]):
-        place = equal.index(False)
-        return _other_tokens(own[place], ours[place], theirs[place])
-    text = f"TEMPLATE and chat template give the same tokens in {sum(equal)} conversations"
+        index = equal.index(False)
+        return _different_tokens(own[index], ours[index], theirs[index])
+    message = counted(
+        sum(equal),
+        "TEMPLATE and chat template give the same tokens in {n} conversation.",
+        "TEMPLATE and chat template give the same tokens in {n} conversations.",
+    )
+    job.emit(events.Log(text=message))
     if different := len(equal) - sum(equal):
-        text += (
-            f"; in {different} with unusual characters the GGUF's tokenizer parts from the model's"
+        message = counted(
+            different,
+            "In {n} conversation with unusual characters, the tokens of the GGUF file differ.",
+            "In {n} conversations with unusual characters, the tokens of the GGUF file differ.",
         )
-    job.emit(events.Log(text=f"{text}."))
+        job.emit(events.Log(text=message))
     return None
+
+
+def not_tested(name: str, reason: Text) -> Text:
+    """Return the message that a model was created but not tested."""
+    return text("{model} was created, but not tested: {reason}", model=name, reason=reason)
 
 
 def _own_talks(run: RunFolder, derived: DerivedTemplate) -> list[list[dict[str, Any]]]:
@@ -139,20 +155,24 @@ def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]
     return [tokenizer.bos_token_id] if llama.adds_bos(gguf) and tokenizer.bos_token else []
 
 
-def _other_tokens(talk: Sequence[dict[str, Any]], one: list[int], two: list[int]) -> Problem:
-    place = next(
-        (n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b),
-        min(len(one), len(two)),
+def _different_tokens(
+    talk: Sequence[dict[str, Any]], expected: list[int], actual: list[int]
+) -> Problem:
+    position = next(
+        (n for n, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b),
+        min(len(expected), len(actual)),
     )
-    return Problem(
-        code="export.other_tokens",
-        what=f"Ollama would read other tokens than the model was trained on: at token {place} of a "
-        f"conversation of {len(talk)} messages, {two[place : place + 3]} instead of "
-        f"{one[place : place + 3]}.",
-        remedy="No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs "
-        "from the model's own; a newer llama.cpp may convert it better.",
+    return warning(
+        "export.other_tokens",
+        "Ollama would read different tokens from those the model was trained on: {actual} instead "
+        "of {expected}, from token {position} of a conversation of {messages} messages.",
+        "No Modelfile and no Ollama model were created. The tokenizer in the GGUF file differs "
+        "from the model's own; a newer llama.cpp may convert it correctly.",
         where=_WHERE,
-        severity="warning",
+        actual=str(actual[position : position + 3]),
+        expected=str(expected[position : position + 3]),
+        position=position,
+        messages=len(talk),
     )
 
 
@@ -169,9 +189,9 @@ def count_prompts(
     0 where the server cannot run the model.
     """
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.progress("comparing token counts with Ollama", 0, None)
+    job.progress(text("comparing token counts with Ollama"), 0, None)
     talks = _own_talks(run, derived)[:_COUNTED]
-    for counted, talk in enumerate(talks):
+    for checked, talk in enumerate(talks):
         turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)
         try:
             reply = server.chat(
@@ -179,17 +199,19 @@ def count_prompts(
             )
         except ProblemError as error:
             reason = error.problems[0].what
-            job.emit(events.Log(text=f"{recipe.name} exists, but was not tried out: {reason}"))
-            return counted
+            job.emit(events.Log(text=not_tested(recipe.name, reason)))
+            return checked
         own = recipe.system and talk[0]["role"] != "system"
         system = [{"role": "system", "content": recipe.system}] if own else []
         ours = len(_ids(tokenizer, [*system, *talk], _added_in_front(tokenizer, gguf)))
         if reply.prompt and reply.prompt != ours:
             raise fail(
                 "ollama.other_prompt",
-                f"Ollama reads {reply.prompt} tokens where the model was trained on {ours}.",
+                "Ollama reads {actual} tokens where the model was trained on {expected}.",
                 "The model exists, but its answers can differ from the trained model's. Update "
-                "Ollama and create it again; look whether its server rewrites prompts.",
+                "Ollama and create it again. Check whether the server rewrites prompts.",
                 where=_WHERE,
+                actual=reply.prompt,
+                expected=ours,
             )
     return len(talks)

@@ -1,4 +1,4 @@
-"""What becomes of a GGUF file in Ollama: TEMPLATE and stops, Modelfile, the model itself."""
+"""From a GGUF file to an Ollama model: TEMPLATE and stop strings, Modelfile, the model itself."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _TRIAL_TOKENS = 48
 _WHERE = Where(step="export")
 
 
-def describe(
+def write_modelfile(
     run: RunFolder, project: Project, gguf: Path, job: JobContext
 ) -> DerivedTemplate | None:
-    """Derives the TEMPLATE from the chat template that was trained with and writes the Modelfile.
+    """Derive the TEMPLATE from the chat template that was trained with and write the Modelfile.
 
     Returns None, with a warning, when no TEMPLATE could be proven equal to the chat template, as
     text and as token ids.
     """
     run.modelfile.unlink(missing_ok=True)
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
-    job.progress("deriving the Ollama template", 0, None)
+    job.progress(text("deriving the Ollama template"), 0, None)
     event = _derive(tokenizer, gguf, job)
     job.emit(event)
     assert event.derived is not None
@@ -85,14 +85,14 @@ def create(
 ) -> None:
     """Creates the model and tries it out; a warning, no failure, where no server answers."""
     try:
-        found = server.find(project.export.ollama_host)
+        found_server = server.inspect_server(project.export.ollama_host)
     except ProblemError as error:
         if error.problems[0].code not in ("ollama.not_running", "ollama.not_ollama"):
             raise
         for problem in error.problems:
             job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
         return
-    _create_on(found, run, project, gguf, derived, job)
+    _create_on(found_server, run, project, gguf, derived, job)
 
 
 def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
@@ -104,20 +104,20 @@ def create_of_run(command: commands.CreateOllama, job: JobContext) -> None:
     gguf = run.gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _no_file(run, quantization)
-    checks.heed_selftest(run, quantization, anyway=command.anyway)
-    found = server.find(spec.ollama_host)
+    checks.require_passing_selftest(run, quantization, anyway=command.anyway)
+    found_server = server.inspect_server(spec.ollama_host)
     name = server.model_name(project)
-    if not command.force and is_ollama_name_taken(name, found.models):
-        raise store.taken(name, found.host)
-    derived = describe(run, project, gguf, job)
+    if not command.force and is_ollama_name_taken(name, found_server.models):
+        raise store.name_exists(name, found_server.host)
+    derived = write_modelfile(run, project, gguf, job)
     if derived is None:
         raise fail(
             "ollama.not_proven",
-            "Without a proven TEMPLATE no model is created in Ollama.",
-            "The warning above says what hinders; `lora-studio template derive` shows more.",
+            "No Ollama model is created without a proven TEMPLATE.",
+            "See the warning above. `lora-studio template derive` shows details.",
             where=_WHERE,
         )
-    _create_on(found, run, project, gguf, derived, job)
+    _create_on(found_server, run, project, gguf, derived, job)
 
 
 def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
@@ -149,9 +149,9 @@ def _create_on(
         parameters=_parameters(spec),
     )
     digest = server.create(spec.ollama_host, gguf, recipe, job)
-    stored = store.show(spec.ollama_host, recipe.name)
-    if wrong := store.differences(recipe, digest, stored):
-        raise ProblemError(store.not_as_sent(recipe.name, wrong))
+    stored = store.show_model(spec.ollama_host, recipe.name)
+    if differences := store.find_differences(recipe, digest, stored):
+        raise store.stored_differently(recipe.name, differences)
     counted = checks.count_prompts(run, project, gguf, derived, recipe, job)
     job.emit(
         events.OllamaCreated(
@@ -159,7 +159,7 @@ def _create_on(
         )
     )
     if counted:
-        _try_out(run, spec.ollama_host, recipe.name, job)
+        _ask_first_question(run, spec.ollama_host, recipe.name, job)
 
 
 def _for_server(
@@ -191,8 +191,13 @@ def _for_server(
     tokenizer = loading.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.emit(
         events.Log(
-            text=f"Ollama {found.version} cannot write the current date, which this chat template "
-            f"does: {today:%d %B %Y} stands in its place. A newer Ollama writes the day it is."
+            text=text(
+                "This chat template contains the current date, which Ollama {version} doesn't "
+                "support. The TEMPLATE contains the fixed date {date} instead. Newer versions of "
+                "Ollama insert the current date.",
+                version=found.version,
+                date=today.isoformat(),
+            )
         )
     )
     frozen = _derive(tokenizer, gguf, job, frozen_date=today).derived
@@ -217,25 +222,29 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else (10**9,)
 
 
-def withheld(quantization: str) -> Problem:
-    """The warning that a model which failed its self-test was not created in Ollama."""
-    return Problem(
-        code="export.not_created",
-        what=f"The {quantization} file failed the self-test, so it was not created in Ollama.",
-        remedy="Choose a quantisation with more bits and export again. The files and the Modelfile "
-        "are there all the same; where only bits were lost, you can create it from them.",
+def not_created_warning(quantization: str) -> Problem:
+    """Return the warning that a model was not created because its self-test failed."""
+    return warning(
+        "export.not_created",
+        "The {quantization} file failed the self-test, so no Ollama model was created.",
+        "Choose a quantization with more bits and export again. The files and the Modelfile are "
+        "complete; if only precision was lost, you can still create the model from them.",
         where=Where(step="export", field="quantizations"),
-        severity="warning",
+        quantization=quantization,
     )
 
 
 def _no_file(run: RunFolder, quantization: str) -> ProblemError:
-    there = ", ".join(sorted(file.name for file in run.gguf.glob("*.gguf")))
+    existing = sorted(file.name for file in run.gguf.glob("*.gguf"))
     return fail(
         "ollama.no_file",
-        f"The run has no {quantization} file.",
-        f"It has {there}." if there else "Export it first (`lora-studio export RUN`).",
+        "The run has no {quantization} file.",
+        "Choose one of its files: {names}."
+        if existing
+        else "Export it first (`lora-studio export RUN`).",
         where=Where(file=str(run.gguf)),
+        quantization=quantization,
+        names=", ".join(existing),
     )
 
 
@@ -274,15 +283,24 @@ def _not_proven(derived: DerivedTemplate) -> Problem:
     )
 
 
-def _try_out(run: RunFolder, host: str, name: str, job: JobContext) -> None:
+def _ask_first_question(run: RunFolder, host: str, name: str, job: JobContext) -> None:
     """Asks the new model a first question; a server that cannot run it says why."""
     rows = (sample.messages for sample in run.heldout() if sample.messages)
     asked = next((turns[:1] for turns in rows if turns[0].role == "user"), None)
     turns = asked or (Message(role="user", content="Hello! Who are you?"),)
-    job.progress("asking the new model in Ollama", 0, None)
+    job.progress(text("testing the new model in Ollama"), 0, None)
     try:
         reply = server.chat(host, name, turns, {"num_predict": _TRIAL_TOKENS}, job)
     except ProblemError as error:
-        job.emit(events.Log(text=f"{name} exists, but was not tried out: {error.problems[0].what}"))
+        job.emit(events.Log(text=checks.not_tested(name, error.problems[0].what)))
         return
-    job.emit(events.Log(text=f"{name} was asked “{turns[0].content}” and answered: {reply.text}"))
+    job.emit(
+        events.Log(
+            text=text(
+                "Asked “{question}”, {model} answered: {answer}",
+                question=turns[0].content,
+                model=name,
+                answer=reply.text,
+            )
+        )
+    )

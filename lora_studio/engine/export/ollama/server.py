@@ -1,4 +1,4 @@
-"""An Ollama server: whether it answers, creating a model in it from a GGUF file, chatting with it."""
+"""An Ollama server: connecting to it, creating a model in it from a GGUF file, chatting with it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import ollama
 
 from lora_studio.core.dataset.spec import Message
 from lora_studio.core.export import suggested_ollama_name
+from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 _CHUNK = 1 << 20
 QUICK = httpx.Timeout(10.0, connect=5.0)
-#: Loading or creating a large model is silent for minutes; a cancel is heeded all the same.
+#: Loading or creating a large model can send nothing for minutes; a cancel works all the same.
 _PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
 
 _WHERE = Where(step="export", field="ollama_host")
@@ -40,14 +41,17 @@ _NO_MODEL = re.compile(r"model ['\"](.+)['\"] not found")
 
 @dataclass(frozen=True)
 class OllamaClient:
-    """Where a server is. `host` is safe to show: a password of the address is only in `headers`."""
+    """The address of a server and how to talk to it.
+
+    `host` is safe to show: a password in the address is only in `headers`.
+    """
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this computer, where no proxy is asked."""
+        """Whether the server is on this computer, which is reached without a proxy."""
         name = urlsplit(self.host).hostname or ""
         try:
             return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -55,11 +59,11 @@ class OllamaClient:
             return False
 
     def http(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
-        """A plain client, for what the official one has no call for."""
+        """Return a plain HTTP client, for requests that the official client doesn't cover."""
         return httpx.Client(base_url=self.host, **self._settings(timeout))
 
     def client(self, timeout: httpx.Timeout = _PATIENT) -> ollama.Client:
-        """The official client."""
+        """Return the official client."""
         return ollama.Client(self.host, **self._settings(timeout))
 
     def _settings(self, timeout: httpx.Timeout) -> dict[str, Any]:
@@ -70,27 +74,27 @@ class OllamaClient:
         }
 
 
-def server(host: str) -> OllamaClient:
-    """The server meant by an address, else by OLLAMA_HOST, else on this computer.
+def client_of(host: str) -> OllamaClient:
+    """Return the client for an address, else for OLLAMA_HOST, else for this computer.
 
-    `user:password@` in an address becomes a Basic authorisation header (RFC 7617). What names a
-    server without them, as a kept conversation does, gets those that OLLAMA_HOST has for it.
+    `user:password@` in an address becomes a Basic authorization header (RFC 7617). An address without
+    credentials, as in a saved conversation, gets those that OLLAMA_HOST has for the same server.
     """
     usual = os.environ.get("OLLAMA_HOST", "").strip()
-    named = _place(host.strip() or usual or "127.0.0.1:11434")
-    if not named.headers and "@" in usual and (known := _place(usual)).host == named.host:
+    named = _parse_address(host.strip() or usual or "127.0.0.1:11434")
+    if not named.headers and "@" in usual and (known := _parse_address(usual)).host == named.host:
         return known
     return named
 
 
-def _place(address: str) -> OllamaClient:
+def _parse_address(address: str) -> OllamaClient:
     credentials, at, _ = re.sub(r"^\w+://", "", address).partition("/")[0].rpartition("@")
     headers = {}
     if at:
         address = address.replace(f"{credentials}@", "", 1)
         token = base64.b64encode(unquote(credentials).encode()).decode()
         headers["authorization"] = f"Basic {token}"
-    # A server told to listen everywhere is reached on the loopback.
+    # A server that listens on all addresses is reached on the loopback.
     address = re.sub(r"^(\w+://)?0\.0\.0\.0(?=[:/]|$)", r"\g<1>127.0.0.1", address)
     try:
         with ollama.Client(address) as client:
@@ -98,21 +102,23 @@ def _place(address: str) -> OllamaClient:
     except ValueError as error:
         raise fail(
             "ollama.bad_address",
-            f"The Ollama address cannot be understood: {error}.",
-            "Write it like http://127.0.0.1:11434.",
+            "The Ollama address is invalid: {reason}.",
+            "Use the form {example}.",
             where=_WHERE,
+            reason=str(error),
+            example="http://127.0.0.1:11434",
         ) from None
     return OllamaClient(url, headers)
 
 
-def find(host: str) -> events.OllamaFound:
-    """Version and models of a server; raises ProblemError when none answers."""
-    place = server(host)
-    with problems(place), place.http() as http, place.client(QUICK) as client:
-        version = _version(place, http)
+def inspect_server(host: str) -> events.OllamaFound:
+    """Return version and models of a server; raises ProblemError when none answers."""
+    server = client_of(host)
+    with translate_ollama_errors(server), server.http() as http, server.client(QUICK) as client:
+        version = _version(server, http)
         details = [_details(model) for model in client.list().models]
     return events.OllamaFound(
-        host=place.host,
+        host=server.host,
         version=version,
         models=tuple(model.name for model in details),
         details=tuple(details),
@@ -141,12 +147,12 @@ class CreateRequest:
 
 
 def create(host: str, gguf: Path, recipe: CreateRequest, job: JobContext) -> str:
-    """Uploads a GGUF file and creates the model; returns the file's digest. Raises ProblemError."""
-    place = server(host)
-    with problems(place):
+    """Upload a GGUF file and create the model; returns the file's digest. Raises ProblemError."""
+    server = client_of(host)
+    with translate_ollama_errors(server):
         digest = _digest(gguf, job)
-        _heeding(job, lambda: _upload(place, gguf, digest, job))
-        _heeding(job, lambda: _create(place, gguf, digest, recipe, job))
+        _run_cancellable(job, lambda: _upload(server, gguf, digest, job))
+        _run_cancellable(job, lambda: _create(server, gguf, digest, recipe, job))
     return digest
 
 
@@ -165,17 +171,17 @@ class OllamaReply:
 def chat(
     host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any], job: JobContext
 ) -> OllamaReply:
-    """One answer of a model in Ollama; raises ProblemError with the server's reason.
+    """Return one answer of a model in Ollama; raises ProblemError with the server's reason.
 
     `options` are Ollama's: num_predict, temperature, top_p, seed.
     """
-    place = server(host)
+    server = client_of(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
 
     def ask() -> OllamaReply:
         pieces: list[str] = []
-        whole = _Whole()
-        with place.client() as client:
+        whole = _AnswerText()
+        with server.client() as client:
             for part in client.chat(name, turns, stream=True, options=dict(options)):
                 job.check()
                 pieces.append(whole.text(part))
@@ -185,25 +191,26 @@ def chat(
                     return OllamaReply("".join(pieces), part.eval_count or 0, finished, asked)
         raise fail(
             "ollama.interrupted",
-            f"The Ollama server at {place.host} broke off its answer.",
-            "Look into its log (`ollama serve` prints it) and try again.",
+            "The Ollama server at {host} stopped in the middle of its answer.",
+            "Check its log (`ollama serve` prints it) and try again.",
+            host=server.host,
         )
 
-    with problems(place):
-        return _heeding(job, ask)
+    with translate_ollama_errors(server):
+        return _run_cancellable(job, ask)
 
 
 def stream(
     host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any]
 ) -> Iterator[OllamaReply]:
-    """The pieces of an answer as they come; the last one has its counts. Raises ProblemError.
+    """Yield the pieces of an answer as they arrive; the last has the counts. Raises ProblemError.
 
-    Blocks in the network: to be called in a thread of its own.
+    Blocks in the network: call it in its own thread.
     """
-    place = server(host)
+    server = client_of(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
-    whole = _Whole()
-    with problems(place), place.client() as client:
+    whole = _AnswerText()
+    with translate_ollama_errors(server), server.client() as client:
         for part in client.chat(name, turns, stream=True, options=dict(options)):
             yield OllamaReply(
                 whole.text(part),
@@ -214,8 +221,8 @@ def stream(
             )
 
 
-class _Whole:
-    """Puts thoughts, which a server hands over apart, back in front of the answer."""
+class _AnswerText:
+    """Puts thoughts, which a server sends separately, back in front of the answer."""
 
     def __init__(self) -> None:
         self._thinks = False
@@ -235,8 +242,8 @@ def model_name(project: Project) -> str:
     return project.export.ollama_name or suggested_ollama_name(project.name)
 
 
-def answer(project: Project, command: commands.Generate, job: JobContext) -> None:
-    """Answers conversations with a project's model in Ollama; raises ProblemError."""
+def answer_conversations(project: Project, command: commands.Generate, job: JobContext) -> None:
+    """Answer conversations with a project's model in Ollama; raises ProblemError."""
     options = {
         "num_predict": command.max_tokens,
         "temperature": command.temperature,
@@ -244,7 +251,12 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
         "seed": command.seed,
     }
     for index, turns in enumerate(command.conversations):
-        job.progress("answering with ollama", index, len(command.conversations), "answers")
+        job.progress(
+            text("generating answers ({source})", source="ollama"),
+            index,
+            len(command.conversations),
+            "answers",
+        )
         reply = chat(project.export.ollama_host, model_name(project), turns, options, job)
         job.emit(
             events.Generated(
@@ -257,7 +269,7 @@ def answer(project: Project, command: commands.Generate, job: JobContext) -> Non
         )
 
 
-def _version(place: OllamaClient, http: httpx.Client) -> str:
+def _version(server: OllamaClient, http: httpx.Client) -> str:
     answer = http.get("/api/version")
     answer.raise_for_status()
     try:
@@ -265,9 +277,11 @@ def _version(place: OllamaClient, http: httpx.Client) -> str:
     except (ValueError, KeyError, TypeError):
         raise fail(
             "ollama.not_ollama",
-            f"Something answers at {place.host}, but it is not Ollama.",
-            "Check the address and the port; Ollama's own is 11434.",
+            "The server at {host} is not Ollama.",
+            "Check the address and the port. Ollama's default port is {port:d}.",
             where=_WHERE,
+            host=server.host,
+            port=11434,
         ) from None
 
 
@@ -277,13 +291,13 @@ def _digest(file: Path, job: JobContext) -> str:
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
             digest.update(chunk)
-            job.progress("hashing the GGUF file", opened.tell(), total, "bytes")
+            job.progress(text("hashing the GGUF file"), opened.tell(), total, "bytes")
     return f"sha256:{digest.hexdigest()}"
 
 
-def _upload(place: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
+def _upload(server: OllamaClient, file: Path, digest: str, job: JobContext) -> None:
     """Sends the file unless the server has it from before."""
-    with place.http(_PATIENT) as http:
+    with server.http(_PATIENT) as http:
         if http.head(f"/api/blobs/{digest}").is_success:
             return
         size = file.stat().st_size
@@ -298,18 +312,18 @@ def _upload(place: OllamaClient, file: Path, digest: str, job: JobContext) -> No
 def _chunks(file: Path, size: int, job: JobContext) -> Iterator[bytes]:
     with file.open("rb") as opened:
         while chunk := opened.read(_CHUNK):
-            job.progress("uploading to Ollama", opened.tell(), size, "bytes")
+            job.progress(text("uploading to Ollama"), opened.tell(), size, "bytes")
             yield chunk
 
 
 def _create(
-    place: OllamaClient, gguf: Path, digest: str, recipe: CreateRequest, job: JobContext
+    server: OllamaClient, gguf: Path, digest: str, recipe: CreateRequest, job: JobContext
 ) -> None:
     parameters: dict[str, Any] = dict(recipe.parameters)
     if recipe.stops:
         parameters["stop"] = list(recipe.stops)
     status = ""
-    with place.client() as client:
+    with server.client() as client:
         for part in client.create(
             recipe.name,
             files={gguf.name: digest},
@@ -319,18 +333,20 @@ def _create(
             stream=True,
         ):
             status = part.status or status
-            job.progress("creating the model in Ollama", part.completed or 0, part.total)
+            job.progress(text("creating the model in Ollama"), part.completed or 0, part.total)
     if status != "success":
         raise fail(
             "ollama.not_created",
-            f"The Ollama server at {place.host} broke off while creating {recipe.name}.",
-            "Look into its log (`ollama serve` prints it) and export again.",
+            "The Ollama server at {host} stopped while creating {model}.",
+            "Check its log (`ollama serve` prints it) and export again.",
             where=_WHERE,
+            host=server.host,
+            model=recipe.name,
         )
 
 
-def _heeding(job: JobContext, work: Callable[[], T]) -> T:
-    """Waits for work that may block in the network, and leaves it behind on a cancel."""
+def _run_cancellable(job: JobContext, work: Callable[[], T]) -> T:
+    """Run work that may block in the network in a thread; abandon it on a cancel."""
     results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -352,24 +368,26 @@ def _heeding(job: JobContext, work: Callable[[], T]) -> T:
 
 
 @contextmanager
-def problems(place: OllamaClient) -> Iterator[None]:
-    """Turns what the network and the server say into problems."""
+def translate_ollama_errors(server: OllamaClient) -> Iterator[None]:
+    """Raise ProblemError for errors of the network and of the server inside the block."""
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, ConnectionError) as error:
-        raise _not_reached(place, error) from error
+        raise _not_reached(server, error) from error
     except httpx.HTTPStatusError as error:
         error.response.read()
-        raise _refused(place, error.response.status_code, _said(error.response)) from error
+        raise _refused(server, error.response.status_code, _said(error.response)) from error
     except ollama.ResponseError as error:
-        raise _refused(place, error.status_code, error.error) from error
+        raise _refused(server, error.status_code, error.error) from error
     except (httpx.HTTPError, json.JSONDecodeError) as error:
         raise fail(
             "ollama.interrupted",
-            f"The connection to Ollama at {place.host} broke off: {error or type(error).__name__}.",
-            "Check that the server still runs (`ollama serve`) and has free disk space, then "
-            "export again.",
+            "The connection to Ollama at {host} was lost: {reason}.",
+            "Check that the server is running (`ollama serve`) and has free disk space, then export "
+            "again.",
             where=_WHERE,
+            host=server.host,
+            reason=str(error) or type(error).__name__,
         ) from error
 
 
@@ -380,44 +398,52 @@ def _said(response: httpx.Response) -> str:
         return response.text.strip().split("\n")[0][:200] or response.reason_phrase
 
 
-def _not_reached(place: OllamaClient, error: Exception) -> ProblemError:
+def _not_reached(server: OllamaClient, error: Exception) -> ProblemError:
     if "CERTIFICATE" in str(error).upper():
         return fail(
             "ollama.certificate",
-            f"The certificate of {place.host} is not trusted.",
-            "Use the server's proper name in the address, or install its certificate.",
+            "The certificate of {host} is not trusted.",
+            "Use the server's own name in the address, or install its certificate.",
             where=_WHERE,
+            host=server.host,
         )
     return fail(
         "ollama.not_running",
-        f"No Ollama server answers at {place.host}.",
-        "Install Ollama from https://ollama.com/download and start it (`ollama serve`), or correct "
-        "the address. The GGUF file and the Modelfile do not need it: `ollama create NAME -f "
-        "Modelfile` in the run's folder makes the model later.",
+        "No Ollama server answers at {host}.",
+        "Install Ollama from {url} and start it (`ollama serve`), or correct the address. The GGUF "
+        "file and the Modelfile are complete: to create the model later, run `{command}` in the "
+        "run's folder.",
         where=_WHERE,
+        host=server.host,
+        url="https://ollama.com/download",
+        command="ollama create NAME -f Modelfile",
     )
 
 
-def _refused(place: OllamaClient, status: int, said: str) -> ProblemError:
+def _refused(server: OllamaClient, status: int, said: str) -> ProblemError:
     if status in (401, 403):
         return fail(
             "ollama.not_allowed",
-            f"The Ollama server at {place.host} wants a user name and a password.",
-            "Put them into the environment variable OLLAMA_HOST, as in "
-            "https://user:password@host, and start LoRA Studio again.",
+            "The Ollama server at {host} requires a user name and a password.",
+            "Set the environment variable OLLAMA_HOST to {example} and restart LoRA Studio.",
             where=_WHERE,
+            host=server.host,
+            example="https://user:password@host",
         )
     if status == 404 and (missing := _NO_MODEL.match(said)):
         name = missing[1]
         return fail(
             "ollama.no_model",
-            f"Ollama has no model {name}.",
+            "Ollama has no model {model}.",
             "Export it first (`lora-studio export RUN`).",
             where=_WHERE,
+            model=name,
         )
     return fail(
         "ollama.refused",
-        f"The Ollama server at {place.host} refused: {said.rstrip('.')}.",
-        "Look into its log (`ollama serve` prints it). An update of Ollama often helps.",
+        "The Ollama server at {host} refused the request: {reason}.",
+        "Check its log (`ollama serve` prints it). Updating Ollama often helps.",
         where=_WHERE,
+        host=server.host,
+        reason=said.rstrip("."),
     )

@@ -1,4 +1,4 @@
-"""What an Ollama server keeps: shown, copied, removed, and compared with what was sent to it."""
+"""Models stored in an Ollama server: showing, copying, removing and verifying them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ from typing import Any
 import ollama as official
 
 from lora_studio.core.export import is_ollama_name, is_ollama_name_taken
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.messages import Text, text
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Draft
 from lora_studio.core.protocol import events
 from lora_studio.engine.export.ollama import server as ollama_server
-from lora_studio.engine.export.ollama.server import QUICK, CreateRequest, problems, server
+from lora_studio.engine.export.ollama.server import (
+    QUICK,
+    CreateRequest,
+    client_of,
+    translate_ollama_errors,
+)
 
 _WHERE = Where(step="export", field="ollama_name")
 _BLOB = re.compile(r"^FROM .*sha256[-:]([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
-def show(host: str, name: str) -> events.OllamaShown:
-    """What the server has stored for a model; raises ProblemError when there is none."""
-    place = server(host)
-    with problems(place), place.http() as http:
+def show_model(host: str, name: str) -> events.OllamaShown:
+    """Return what the server has stored for a model; raises ProblemError when there is none."""
+    server = client_of(host)
+    with translate_ollama_errors(server), server.http() as http:
         # The official client drops the system prompt.
         answer = http.post("/api/show", json={"model": name})
         if answer.status_code == 404:
@@ -33,7 +39,7 @@ def show(host: str, name: str) -> events.OllamaShown:
     blob = _BLOB.search(shown.get("modelfile") or "")
     details = shown.get("details") or {}
     return events.OllamaShown(
-        host=place.host,
+        host=server.host,
         name=name,
         template=shown.get("template") or "",
         system=shown.get("system") or "",
@@ -45,23 +51,23 @@ def show(host: str, name: str) -> events.OllamaShown:
     )
 
 
-def copy(host: str, source: str, target: str, *, force: bool = False) -> None:
-    """Gives a model a second name; raises ProblemError when it is taken, unless `force`."""
-    place = server(host)
+def copy_model(host: str, source: str, target: str, *, force: bool = False) -> None:
+    """Copy a model to a second name; raises ProblemError when that exists, unless `force`."""
+    server = client_of(host)
     check_name(target)
-    if not force and is_ollama_name_taken(target, ollama_server.find(host).models):
-        raise taken(target, place.host)
-    with problems(place), place.client(QUICK) as client:
+    if not force and is_ollama_name_taken(target, ollama_server.inspect_server(host).models):
+        raise name_exists(target, server.host)
+    with translate_ollama_errors(server), server.client(QUICK) as client:
         try:
             client.copy(source, target)
         except official.ResponseError as error:
             raise _unless_missing(error, host, source) from error
 
 
-def remove(host: str, name: str) -> None:
-    """Removes a model; raises ProblemError when there is none of that name."""
-    place = server(host)
-    with problems(place), place.client(QUICK) as client:
+def remove_model(host: str, name: str) -> None:
+    """Remove a model; raises ProblemError when there is none of that name."""
+    server = client_of(host)
+    with translate_ollama_errors(server), server.client(QUICK) as client:
         try:
             client.delete(name)
         except official.ResponseError as error:
@@ -69,52 +75,66 @@ def remove(host: str, name: str) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises ProblemError where no server would take the name."""
+    """Raise ProblemError for a name that no server accepts."""
     if not is_ollama_name(name):
         draft = Draft()
         draft.set("export", "ollama_name", name)
         raise ProblemError(draft.problems())
 
 
-def taken(name: str, host: str) -> ProblemError:
-    """The problem that a model of this name exists."""
+def name_exists(name: str, host: str) -> ProblemError:
+    """Return the error that a model of this name exists."""
     return fail(
         "ollama.exists",
-        f"There is a model {name} at {host} already.",
-        "Choose another name or tag, or replace it (--force on the command line).",
+        "The model {model} already exists at {host}.",
+        "Choose another name or tag, or replace it (`{option}` on the command line).",
         where=_WHERE,
+        model=name,
+        host=host,
+        option="--force",
     )
 
 
-def differences(recipe: CreateRequest, digest: str, stored: events.OllamaShown) -> list[str]:
-    """In words what the server has stored otherwise than it was sent; empty when all is well."""
+def find_differences(recipe: CreateRequest, digest: str, stored: events.OllamaShown) -> list[Text]:
+    """Return what the server has stored differently from what was sent; empty when all is equal."""
     sent = {key: value for key, value in recipe.parameters.items() if key != "stop"}
-    found = [
+    differences = [
         name
         for name, one, two in (
-            ("the TEMPLATE", recipe.template, stored.template),
-            ("the system prompt", recipe.system, stored.system),
-            ("the stop strings", set(recipe.stops), set(stored.stops)),
+            (text("the TEMPLATE"), recipe.template, stored.template),
+            (text("the system prompt"), recipe.system, stored.system),
+            (text("the stop strings"), set(recipe.stops), set(stored.stops)),
         )
         if one != two
     ]
     for key, value in sent.items():
-        kept = stored.parameters.get(key)
-        if kept is None or float(kept) != float(value):
-            found.append(f"{key} ({value} became {kept or 'nothing'})")
+        actual = stored.parameters.get(key)
+        if actual is None:
+            differences.append(text("{parameter} (missing)", parameter=key))
+        elif float(actual) != float(value):
+            differences.append(
+                text(
+                    "{parameter} ({actual} instead of {expected})",
+                    parameter=key,
+                    actual=actual,
+                    expected=str(value),
+                )
+            )
     if stored.digest and stored.digest != digest:
-        found.append("the weights")
-    return found
+        differences.append(text("the weights"))
+    return differences
 
 
-def not_as_sent(name: str, found: list[str]) -> Problem:
-    """The problem that a server has stored something else than it was sent."""
-    return Problem(
-        code="ollama.stored_otherwise",
-        what=f"Ollama has stored {name} otherwise than it was sent: {'; '.join(found)}.",
-        remedy="Its answers can differ from those of the trained model. Update Ollama and create "
-        "the model again.",
+def stored_differently(name: str, differences: list[Text]) -> ProblemError:
+    """Return the error that a server has stored something different from what was sent."""
+    return fail(
+        "ollama.stored_otherwise",
+        "Ollama stored {model} differently from what was sent: {differences}.",
+        "Its answers can differ from those of the trained model. Update Ollama and create the "
+        "model again.",
         where=_WHERE,
+        model=name,
+        differences=tuple(differences),
     )
 
 
@@ -123,9 +143,15 @@ def _unless_missing(error: official.ResponseError, host: str, name: str) -> Exce
 
 
 def _no_model(host: str, name: str) -> ProblemError:
-    known = ollama_server.find(host).models
-    there = f"There are: {', '.join(known[:8])}." if known else "There are no models yet."
-    return fail("ollama.no_model", f"Ollama has no model {name}.", there, where=_WHERE)
+    known = ollama_server.inspect_server(host).models
+    return fail(
+        "ollama.no_model",
+        "Ollama has no model {model}.",
+        "Available models: {names}." if known else "It has no models yet.",
+        where=_WHERE,
+        model=name,
+        names=", ".join(known[:8]),
+    )
 
 
 def _parameters(text: str) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""Runs chat templates and TEMPLATEs, which are foreign code, in a process with limits.
+"""Running chat templates and TEMPLATEs, which are untrusted code, in a process with limits.
 
-A template can loop for ever or fill the memory without leaving its sandbox. The child has a limit
-on its memory and on the processor's time, which other work on the machine does not use up; what it
-needs comes in a file, what it found goes into another.
+A template can loop forever or fill the memory without leaving Jinja's sandbox. The child has a limit
+on memory and on CPU time, which other work on the computer does not use up. It reads its input from
+a file and writes its result to another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import jinja2
 from pydantic import BaseModel, Field, TypeAdapter
 
 from lora_studio.core.messages import text
-from lora_studio.core.problems import fail
+from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import events
 from lora_studio.core.templates.chat_template import ChatTemplate
 from lora_studio.core.templates.go.rendering import GoTemplateError
@@ -105,15 +105,15 @@ def render(
 ) -> events.TemplateRendered:
     """Renders a TEMPLATE; raises ProblemError when it is wrong or runs into a limit."""
     work = _Render(template=template, request=request, today=today)
-    answer = _in_child(work, seconds, job)
-    found = TypeAdapter(_Refusal | str).validate_json(answer)
-    if isinstance(found, _Refusal):
+    answer = TypeAdapter(_Refusal | str).validate_json(_in_child(work, seconds, job))
+    if isinstance(answer, _Refusal):
         raise fail(
             "template.refused",
-            f"The TEMPLATE cannot be rendered: {found.refusal}.",
-            "Correct it at that place; Ollama would refuse it, too.",
+            "The TEMPLATE can't be rendered: {reason}.",
+            "Correct it there. Ollama would reject it, too.",
+            reason=answer.refusal,
         )
-    return events.TemplateRendered(text=found)
+    return events.TemplateRendered(text=answer)
 
 
 def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
@@ -126,18 +126,23 @@ def _in_child(work: _Derive | _Render, seconds: float, job: JobContext) -> str:
             ended = child_process.run(command, clock, lambda _: None)
         except TimeoutError:
             seconds *= _PATIENCE
-            raise _limited(f"more than {seconds:.0f} seconds") from None
+            raise _too_slow(seconds) from None
         if ended.status == 0 and answer.is_file():
             return answer.read_text("utf-8")
         if _TOO_LONG is not None and ended.status == -_TOO_LONG:
-            raise _limited(f"more than {seconds:.0f} seconds")
+            raise _too_slow(seconds)
         if "MemoryError" in "\n".join(ended.lines) or ended.status < 0:
-            raise _limited(f"more than {MEMORY_BYTES >> 30} GiB of memory")
+            raise fail(
+                "template.limit",
+                "The template was stopped: it used more than {limit:memory} of memory.",
+                _LIMIT_REMEDY,
+                limit=MEMORY_BYTES,
+            )
         print(*ended.lines, sep="\n", file=sys.stderr)
         raise fail(
             "template.crashed",
-            "Working on the template ended without a result.",
-            "The log of the engine has the details.",
+            "Processing the template failed.",
+            "Details are in the log of the engine.",
         )
 
 
@@ -155,11 +160,15 @@ class _Clock(JobContext):
             raise TimeoutError
 
 
-def _limited(what: str) -> Exception:
+_LIMIT_REMEDY = "A normal template takes a moment. Check where this one comes from."
+
+
+def _too_slow(seconds: float) -> ProblemError:
     return fail(
         "template.limit",
-        f"The template was stopped: it took {what}.",
-        "A template that a model needs takes a moment. Check where this one comes from.",
+        "The template was stopped: it ran for more than {seconds:duration}.",
+        _LIMIT_REMEDY,
+        seconds=seconds,
     )
 
 

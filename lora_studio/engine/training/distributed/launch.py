@@ -157,7 +157,7 @@ def launch_ranks(
         yield ProcessGroup()
         return
     for name in names:
-        devices.choose(name)
+        devices.choose_device(name)
     pool = RankPool(run, names, job, scratch, resume=resume)
     threads = torch.get_num_threads()
     try:

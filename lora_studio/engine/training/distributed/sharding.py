@@ -58,13 +58,13 @@ def _should_shard(spec: ModelSpec, names: Sequence[str], job: JobContext) -> boo
         )
     if spec.sharding == "shard":
         return True
-    device = devices.choose(spec.device)
+    device = devices.choose_device(spec.device)
     if stored is not None or spec.precision in ("4bit", "8bit") or device.type != "cuda":
         return False
     dtype = devices.dtype_for(spec.precision, device)
     weights = loading.weight_bytes(loading.on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
-    indices = [devices.choose(each).index for each in names]
+    indices = [devices.choose_device(each).index for each in names]
     smallest = min(
         torch.cuda.get_device_properties(index).total_memory
         for index in indices or range(torch.cuda.device_count())

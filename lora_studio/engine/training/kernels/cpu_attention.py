@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from lora_studio.engine.devices.devices import multiplies_bfloat16
+from lora_studio.engine.devices.devices import has_bfloat16_instructions
 from lora_studio.engine.training.kernels import numerical_equivalence
 
 #: Columns to add to queries and keys: three are used, and a round number is faster.
@@ -279,7 +279,7 @@ def is_faster(
 @cache
 def _is_equal(heads: int, keys: int, size: int) -> bool:
     """Return whether the gradients of a short row agree with PyTorch's attention."""
-    if not multiplies_bfloat16():
+    if not has_bfloat16_instructions():
         return False
 
     def create(heads: int) -> torch.Tensor:

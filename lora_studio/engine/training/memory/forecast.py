@@ -127,7 +127,7 @@ def _inspected(project: Project, tuned: AdaptedModel) -> events.ModelInspected:
 
 def _device(used: torch.device) -> events.Device:
     """Return the device in use, with this process's own memory counted as free."""
-    known = devices.found().devices
+    known = devices.list_devices().devices
     name = str(used)
     device = next((each for each in known if each.name == name), known[-1])
     own = (
