@@ -192,6 +192,10 @@
             <translation>Ein neues Fachgebiet</translation>
         </message>
         <message>
+            <source>A normal template takes a moment. Check where this one comes from.</source>
+            <translation>Eine normale Vorlage braucht nur einen Moment. Prüfe, woher diese stammt.</translation>
+        </message>
+        <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
             <translation>Ein Prozess ({doing}) wurde von außen beendet, wahrscheinlich aus Speichermangel.</translation>
         </message>
@@ -212,6 +216,10 @@
             <translation>Eine Quantisierung mit mehr Bits wie Q8_0 bleibt näher am Trainierten. Auch eine Wichtigkeitsmatrix hilft.</translation>
         </message>
         <message>
+            <source>A quantization with more bits, such as Q8_0, stays closer to what was trained. An importance matrix also helps.</source>
+            <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am Trainierten. Auch eine Importance-Matrix hilft.</translation>
+        </message>
+        <message>
             <source>A quarter of the memory, small quality loss (QLoRA)</source>
             <translation>Ein Viertel des Speichers, kleiner Qualitätsverlust (QLoRA)</translation>
         </message>
@@ -226,6 +234,10 @@
         <message>
             <source>A template that a model needs takes a moment. Check where this one comes from.</source>
             <translation>Eine Vorlage, die ein Modell braucht, dauert einen Augenblick. Prüfen Sie, woher diese kommt.</translation>
+        </message>
+        <message>
+            <source>A temporary merged copy is written for the export: {reason}.</source>
+            <translation>Für den Export wird vorübergehend eine zusammengeführte Kopie geschrieben: {reason}.</translation>
         </message>
         <message>
             <source>A test training run ended early.</source>
@@ -469,6 +481,10 @@
             </translation>
         </message>
         <message>
+            <source>Added to LM Studio as {model} in {folder}. Refresh its list of models.</source>
+            <translation>In LM Studio als {model} in {folder} hinzugefügt. Aktualisiere dort die Modellliste.</translation>
+        </message>
+        <message>
             <source>Added to the sample prompts. The model answers it at every evaluation during training.</source>
             <translation>Zu den Beispiel-Prompts hinzugefügt. Das Modell beantwortet ihn beim Training bei jeder Auswertung.</translation>
         </message>
@@ -608,6 +624,10 @@
             <translation>Eine Auswertung</translation>
         </message>
         <message>
+            <source>An importance matrix needs data similar to what the model will be used for.</source>
+            <translation>Eine Importance-Matrix braucht Daten, die dem späteren Einsatz des Modells ähneln.</translation>
+        </message>
+        <message>
             <source>An importance matrix needs data that is like what the model will be used for.</source>
             <translation>Eine Wichtigkeitsmatrix braucht Daten, die dem Gebrauch des Modells gleichen.</translation>
         </message>
@@ -618,6 +638,10 @@
         <message>
             <source>Another export into {out} is under way.</source>
             <translation>Ein anderer Export nach {out} ist im Gang.</translation>
+        </message>
+        <message>
+            <source>Another export is writing to {folder}.</source>
+            <translation>Ein anderer Export schreibt gerade nach {folder}.</translation>
         </message>
         <message>
             <source>Another job is running.</source>
@@ -688,6 +712,10 @@
             <translation>Bitten Sie den Autor um adapter_model.safetensors, oder wandeln Sie sie um, wo Sie ihr vertrauen.</translation>
         </message>
         <message>
+            <source>Asked “{question}”, {model} answered: {answer}</source>
+            <translation>Auf „{question}“ hat {model} geantwortet: {answer}</translation>
+        </message>
+        <message>
             <source>Assistant</source>
             <translation>Assistent</translation>
         </message>
@@ -714,6 +742,10 @@
         <message>
             <source>Automatic ({title})</source>
             <translation>Automatisch ({title})</translation>
+        </message>
+        <message>
+            <source>Available models: {names}.</source>
+            <translation>Verfügbare Modelle: {names}.</translation>
         </message>
         <message>
             <source>Back</source>
@@ -979,6 +1011,18 @@
             <translation>Beim Start nach Updates suchen, höchstens einmal am Tag</translation>
         </message>
         <message>
+            <source>Check its log (`ollama serve` prints it) and export again.</source>
+            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus) und exportiere noch einmal.</translation>
+        </message>
+        <message>
+            <source>Check its log (`ollama serve` prints it) and try again.</source>
+            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus) und versuche es noch einmal.</translation>
+        </message>
+        <message>
+            <source>Check its log (`ollama serve` prints it). Updating Ollama often helps.</source>
+            <translation>Sieh in sein Protokoll (`ollama serve` gibt es aus). Oft hilft ein Update von Ollama.</translation>
+        </message>
+        <message>
             <source>Check now</source>
             <translation>Jetzt suchen</translation>
         </message>
@@ -1019,12 +1063,20 @@
             <translation>Prüfe, ob der Ordner des Laufs beschreibbar ist.</translation>
         </message>
         <message>
+            <source>Check that the server is running (`ollama serve`) and has free disk space, then export again.</source>
+            <translation>Prüfe, ob der Server läuft (`ollama serve`) und freien Speicherplatz hat, und exportiere dann noch einmal.</translation>
+        </message>
+        <message>
             <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
             <translation>Prüfen Sie, ob der Server noch läuft (`ollama serve`) und Platz hat, und exportieren Sie erneut.</translation>
         </message>
         <message>
             <source>Check the GPU driver, or choose another PyTorch build.</source>
             <translation>Prüfe den GPU-Treiber oder wähle eine andere PyTorch-Version.</translation>
+        </message>
+        <message>
+            <source>Check the address and the port. Ollama's default port is {port:d}.</source>
+            <translation>Prüfe Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
         </message>
         <message>
             <source>Check the address and the port; Ollama's own is 11434.</source>
@@ -1037,6 +1089,10 @@
         <message>
             <source>Check the network and try again. Downloaded data is kept.</source>
             <translation>Prüfe die Netzwerkverbindung und versuche es erneut. Bereits geladene Daten bleiben erhalten.</translation>
+        </message>
+        <message>
+            <source>Check the network and try again. Uploaded data is not sent twice.</source>
+            <translation>Prüfe die Netzwerkverbindung und versuche es noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
             <source>Check the network and try again: what the hub already has is not sent twice.</source>
@@ -1145,6 +1201,10 @@
         <message>
             <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
             <translation>Wählen Sie JSON, CSV, Parquet, Arrow oder reinen Text.</translation>
+        </message>
+        <message>
+            <source>Choose LM Studio's models folder, or leave the field empty to find it automatically.</source>
+            <translation>Wähle den Modellordner von LM Studio oder lass das Feld leer, um ihn automatisch zu finden.</translation>
         </message>
         <message>
             <source>Choose a .gguf file, or the folder that directly holds config.json and .safetensors.</source>
@@ -1283,6 +1343,14 @@
             <translation>Wählen Sie eine Quantisierung mit mehr Bits und exportieren Sie erneut. Dateien und Modelfile sind trotzdem da; wo nur Bits verloren gingen, können Sie es daraus anlegen.</translation>
         </message>
         <message>
+            <source>Choose a quantization with more bits and export again. The files and the Modelfile are complete; if only precision was lost, you can still create the model from them.</source>
+            <translation>Wähle eine Quantisierung mit mehr Bits und exportiere noch einmal. Die Dateien und das Modelfile sind vollständig; ging nur Genauigkeit verloren, kannst du das Modell trotzdem daraus erstellen.</translation>
+        </message>
+        <message>
+            <source>Choose a quantization with more bits, or create the model anyway (`{option}` on the command line).</source>
+            <translation>Wähle eine Quantisierung mit mehr Bits oder erstelle das Modell trotzdem (`{option}` auf der Kommandozeile).</translation>
+        </message>
+        <message>
             <source>Choose a row that is there.</source>
             <translation>Wählen Sie eine vorhandene Zeile.</translation>
         </message>
@@ -1335,8 +1403,16 @@
             <translation>Wähle ein anderes Format oder ordne andere Spalten zu.</translation>
         </message>
         <message>
+            <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
+            <translation>Wähle einen anderen Namen oder Tag oder ersetze es (`{option}` auf der Kommandozeile).</translation>
+        </message>
+        <message>
             <source>Choose another project file, or restore it from a copy.</source>
             <translation>Wählen Sie eine andere Projektdatei oder stellen Sie sie aus einer Kopie wieder her.</translation>
+        </message>
+        <message>
+            <source>Choose another quantization. Q8_0 works with every model. Details are in the log.</source>
+            <translation>Wähle eine andere Quantisierung. Q8_0 funktioniert mit jedem Modell. Details stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Choose another run.</source>
@@ -1379,6 +1455,10 @@
             <translation>Wählen Sie ihn neu, falls er verschoben wurde.</translation>
         </message>
         <message>
+            <source>Choose one of its files: {names}.</source>
+            <translation>Wähle eine seiner Dateien: {names}.</translation>
+        </message>
+        <message>
             <source>Choose one of them as the split to read it instead.</source>
             <translation>Wählen Sie eine davon als Teil (split), um sie stattdessen zu lesen.</translation>
         </message>
@@ -1411,12 +1491,24 @@
             <translation>Wählen Sie andere Quantisierungen wie Q4_K_M; diese passen zu jedem Modell.</translation>
         </message>
         <message>
+            <source>Choose other quantizations. Q4_K_M works with every model.</source>
+            <translation>Wähle andere Quantisierungen. Q4_K_M funktioniert mit jedem Modell.</translation>
+        </message>
+        <message>
             <source>Choose quantisations that need none, such as Q4_K_M, or update the engine.</source>
             <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M, oder aktualisieren Sie die Engine.</translation>
         </message>
         <message>
             <source>Choose quantisations that need none, such as Q4_K_M.</source>
             <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M.</translation>
+        </message>
+        <message>
+            <source>Choose quantizations that need no matrix, such as Q4_K_M, or update the engine.</source>
+            <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M, oder aktualisiere die Engine.</translation>
+        </message>
+        <message>
+            <source>Choose quantizations that need no matrix, such as Q4_K_M.</source>
+            <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
         </message>
         <message>
             <source>Choose the base model that the adapter was trained on, in the same version.</source>
@@ -1433,6 +1525,10 @@
         <message>
             <source>Choose the folder of a llama.cpp checkout, or empty the field to use the one that comes along.</source>
             <translation>Wählen Sie den Ordner eines llama.cpp-Quellcodes, oder leeren Sie das Feld, um das mitgelieferte zu verwenden.</translation>
+        </message>
+        <message>
+            <source>Choose the folder of a llama.cpp checkout, or leave the field empty to use the built-in one.</source>
+            <translation>Wähle den Ordner eines llama.cpp-Checkouts oder lass das Feld leer, um das eingebaute zu verwenden.</translation>
         </message>
         <message>
             <source>Choose the folder of the data itself.</source>
@@ -1742,6 +1838,10 @@
             <translation>Gespräche mit Tool-Aufrufen scheitern mit Ollama {version}. Sie brauchen {need}.</translation>
         </message>
         <message>
+            <source>Conversations with tool calls will fail on Ollama {version}: they need {need}.</source>
+            <translation>Gespräche mit Tool-Aufrufen werden mit Ollama {version} fehlschlagen: sie brauchen {need}.</translation>
+        </message>
+        <message>
             <source>Convert from</source>
             <translation>Umwandeln aus</translation>
         </message>
@@ -1752,6 +1852,10 @@
         <message>
             <source>Converted</source>
             <translation>Konvertiert</translation>
+        </message>
+        <message>
+            <source>Converted with {converter}, quantized with {quantizer}.</source>
+            <translation>Konvertiert mit {converter}, quantisiert mit {quantizer}.</translation>
         </message>
         <message>
             <source>Converted with {tool}, quantised with {quantiser}.</source>
@@ -1832,6 +1936,10 @@
         <message>
             <source>Correct it at that place; Ollama would refuse it, too.</source>
             <translation>Berichtigen Sie es an dieser Stelle; auch Ollama würde es verweigern.</translation>
+        </message>
+        <message>
+            <source>Correct it there. Ollama would reject it, too.</source>
+            <translation>Korrigiere es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
         <message>
             <source>Correct its beginning, or give it the name of what it is: .csv or .txt.</source>
@@ -2101,8 +2209,16 @@
             <translation>Details</translation>
         </message>
         <message>
+            <source>Details are in the log of the engine.</source>
+            <translation>Details stehen im Protokoll der Engine.</translation>
+        </message>
+        <message>
             <source>Details are in the log of the run. Everything saved before is kept.</source>
             <translation>Details stehen im Protokoll des Laufs. Alles zuvor Gespeicherte bleibt erhalten.</translation>
+        </message>
+        <message>
+            <source>Details are in the log. A newer llama.cpp may help: choose its folder in the export step.</source>
+            <translation>Details stehen im Protokoll. Ein neueres llama.cpp könnte helfen: wähle seinen Ordner im Export-Schritt.</translation>
         </message>
         <message>
             <source>Detected: {format}</source>
@@ -2191,6 +2307,14 @@
         <message>
             <source>Don't train biases, or choose ORPO, which needs no reference model.</source>
             <translation>Trainiere keine Biases, oder wähle ORPO, das kein Referenzmodell braucht.</translation>
+        </message>
+        <message>
+            <source>Don't use it. Export again, or choose a quantization with more bits.</source>
+            <translation>Verwende sie nicht. Exportiere noch einmal oder wähle eine Quantisierung mit mehr Bits.</translation>
+        </message>
+        <message>
+            <source>Don't use it. Merge again, then export again. Details are in the log.</source>
+            <translation>Verwende es nicht. Führe noch einmal zusammen und exportiere dann neu. Details stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Done</source>
@@ -2582,6 +2706,10 @@
         <message>
             <source>Exporting</source>
             <translation>Export</translation>
+        </message>
+        <message>
+            <source>Exporting directly from base model and adapter: no merged copy is written.</source>
+            <translation>Export direkt aus Basismodell und Adapter: es wird keine zusammengeführte Kopie geschrieben.</translation>
         </message>
         <message>
             <source>Exporting…</source>
@@ -3120,6 +3248,10 @@
             <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
         </message>
         <message>
+            <source>Importance matrix: {weights} weights measured on {tokens} tokens.</source>
+            <translation>Importance-Matrix: {weights} Gewichte, gemessen an {tokens} Tokens.</translation>
+        </message>
+        <message>
             <source>Importing the adapter</source>
             <translation>Adapter wird importiert</translation>
         </message>
@@ -3150,6 +3282,13 @@
         <message>
             <source>In {lost} “{parent}” names a row that is not there. {begins}</source>
             <translation>In {lost} nennt „{parent}“ eine Zeile, die nicht da ist. {begins}</translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
+            <translation>
+                <numerusform>In {n} Gespräch mit ungewöhnlichen Zeichen weichen die Tokens der GGUF-Datei ab.</numerusform>
+                <numerusform>In {n} Gesprächen mit ungewöhnlichen Zeichen weichen die Tokens der GGUF-Datei ab.</numerusform>
+            </translation>
         </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
@@ -3244,6 +3383,10 @@
             <translation>Modell wird untersucht</translation>
         </message>
         <message>
+            <source>Install Ollama from {url} and start it (`ollama serve`), or correct the address. The GGUF file and the Modelfile are complete: to create the model later, run `{command}` in the run's folder.</source>
+            <translation>Installiere Ollama von {url} und starte es (`ollama serve`) oder korrigiere die Adresse. GGUF-Datei und Modelfile sind vollständig: um das Modell später zu erstellen, führe `{command}` im Ordner des Laufs aus.</translation>
+        </message>
+        <message>
             <source>Install Python 3.12 on that system, then start the setup again.</source>
             <translation>Installiere Python 3.12 auf diesem System und starte die Einrichtung erneut.</translation>
         </message>
@@ -3270,6 +3413,10 @@
         <message>
             <source>Install one with `lora-studio engine install`.</source>
             <translation>Installiere eine mit `lora-studio engine install`.</translation>
+        </message>
+        <message>
+            <source>Install the engine again, or choose your own llama.cpp folder.</source>
+            <translation>Installiere die Engine neu oder wähle einen eigenen llama.cpp-Ordner.</translation>
         </message>
         <message>
             <source>Install the engine again, or name a llama.cpp folder of your own.</source>
@@ -3326,6 +3473,10 @@
         <message>
             <source>It has no linear layers.</source>
             <translation>Es hat keine linearen Schichten.</translation>
+        </message>
+        <message>
+            <source>It has no models yet.</source>
+            <translation>Er hat noch keine Modelle.</translation>
         </message>
         <message>
             <source>It has {there}.</source>
@@ -3864,6 +4015,10 @@
             <translation>Machen Sie jeden Rang gerade oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
+            <source>Make it private on its Hub page, or choose another repository.</source>
+            <translation>Stelle es auf seiner Hub-Seite auf privat oder wähle ein anderes Repository.</translation>
+        </message>
+        <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
             <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
         </message>
@@ -3960,12 +4115,20 @@
             <translation>Erneut zusammenführen</translation>
         </message>
         <message>
+            <source>Merge again with {dtype} as the precision of the merged model, then export again.</source>
+            <translation>Führe noch einmal mit {dtype} als Genauigkeit des zusammengeführten Modells zusammen und exportiere dann neu.</translation>
+        </message>
+        <message>
             <source>Merge again with {word} as the precision of the merged model, then export again.</source>
             <translation>Führen Sie mit {word} als Genauigkeit des zusammengeführten Modells erneut zusammen und exportieren Sie dann neu.</translation>
         </message>
         <message>
             <source>Merge and Export use this run.</source>
             <translation>„Zusammenführen“ und „Export“ verwenden diesen Lauf.</translation>
+        </message>
+        <message>
+            <source>Merge and export again. Details are in the run's selftest.json.</source>
+            <translation>Führe noch einmal zusammen und exportiere neu. Details stehen in selftest.json des Laufs.</translation>
         </message>
         <message>
             <source>Merge and export again; the run's selftest.json says what was found.</source>
@@ -3990,6 +4153,10 @@
         <message>
             <source>Merge the adapter first, or choose another model.</source>
             <translation>Führen Sie zuerst den Adapter zusammen, oder wählen Sie ein anderes Modell.</translation>
+        </message>
+        <message>
+            <source>Merge the adapter first, or export directly from base model and adapter.</source>
+            <translation>Führe den Adapter zuerst zusammen oder exportiere direkt aus Basismodell und Adapter.</translation>
         </message>
         <message>
             <source>Merge the adapter first, or let the files be made straight from base and adapter.</source>
@@ -4302,8 +4469,24 @@
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
         </message>
         <message>
+            <source>No Modelfile and no Ollama model were created, because its answers could be wrong. The GGUF file contains the chat template and is complete.</source>
+            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil die Antworten falsch sein könnten. Die GGUF-Datei enthält die Chat-Vorlage und ist vollständig.</translation>
+        </message>
+        <message>
+            <source>No Modelfile and no Ollama model were created, because its answers could be wrong. The GGUF file contains the chat template and is complete. Closest proven alternative: {alternative}.</source>
+            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil die Antworten falsch sein könnten. Die GGUF-Datei enthält die Chat-Vorlage und ist vollständig. Nächste bewiesene Alternative: {alternative}.</translation>
+        </message>
+        <message>
+            <source>No Modelfile and no Ollama model were created. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it correctly.</source>
+            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp konvertiert ihn vielleicht richtig.</translation>
+        </message>
+        <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
             <translation>Es entstanden kein Modelfile und kein Ollama-Modell. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp wandelt ihn vielleicht besser um.</translation>
+        </message>
+        <message>
+            <source>No Ollama model is created without a proven TEMPLATE.</source>
+            <translation>Ohne bewiesenes TEMPLATE wird kein Ollama-Modell erstellt.</translation>
         </message>
         <message>
             <source>No Ollama or LM Studio model on this computer can be used as a base model.</source>
@@ -4342,8 +4525,16 @@
             <translation>Es wurde keine zueinander passende Paketauswahl gefunden: {reason}</translation>
         </message>
         <message>
+            <source>No conversation has the 16 tokens that an importance matrix needs.</source>
+            <translation>Kein Gespräch hat die 16 Tokens, die eine Importance-Matrix braucht.</translation>
+        </message>
+        <message>
             <source>No conversation was kept out of training, so nothing can be tested on.</source>
             <translation>Kein Gespräch wurde vom Training zurückgehalten, also gibt es nichts zum Prüfen.</translation>
+        </message>
+        <message>
+            <source>No conversations were held out of training, so there is nothing to test on.</source>
+            <translation>Beim Training wurden keine Gespräche zurückgehalten, daher kann nichts getestet werden.</translation>
         </message>
         <message>
             <source>No conversations yet</source>
@@ -4553,6 +4744,10 @@
             <translation>Notiz</translation>
         </message>
         <message>
+            <source>Note on the TEMPLATE: {note}.</source>
+            <translation>Hinweis zum TEMPLATE: {note}.</translation>
+        </message>
+        <message>
             <source>Notes</source>
             <translation>Notizen</translation>
         </message>
@@ -4689,6 +4884,10 @@
             <translation>In Ollama gibt es bereits ein Modell mit diesem Namen. Sein jetziger Inhalt geht verloren, wenn Sie es nicht vorher unter einem anderen Namen kopieren.</translation>
         </message>
         <message>
+            <source>Ollama has no model {model}.</source>
+            <translation>Ollama hat kein Modell {model}.</translation>
+        </message>
+        <message>
             <source>Ollama has no model {name}.</source>
             <translation>Ollama hat kein Modell {name}.</translation>
         </message>
@@ -4713,8 +4912,16 @@
             <translation>Ollama-Name</translation>
         </message>
         <message>
+            <source>Ollama reads {actual} tokens where the model was trained on {expected}.</source>
+            <translation>Ollama liest {actual} Tokens, wo das Modell auf {expected} trainiert wurde.</translation>
+        </message>
+        <message>
             <source>Ollama reads {prompt} tokens where the model was trained on {ours}.</source>
             <translation>Ollama liest {prompt} Tokens, wo das Modell mit {ours} trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>Ollama stored {model} differently from what was sent: {differences}.</source>
+            <translation>Ollama hat {model} anders gespeichert als gesendet: {differences}.</translation>
         </message>
         <message>
             <source>Ollama tokenizes this text itself and reports only the number of tokens.</source>
@@ -4725,12 +4932,20 @@
             <translation>Ollama verwendet {name}.</translation>
         </message>
         <message>
+            <source>Ollama would read different tokens from those the model was trained on: {actual} instead of {expected}, from token {position} of a conversation of {messages} messages.</source>
+            <translation>Ollama würde andere Tokens lesen als die, auf denen das Modell trainiert wurde: {actual} statt {expected}, ab Token {position} eines Gesprächs mit {messages} Nachrichten.</translation>
+        </message>
+        <message>
             <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
             <translation>Ollama würde andere Tokens lesen, als das Modell im Training sah: bei Token {place} eines Gesprächs aus {talk} Nachrichten {two} statt {one}.</translation>
         </message>
         <message>
             <source>Ollama {release} or later ({reason})</source>
             <translation>Ollama {release} oder neuer ({reason})</translation>
+        </message>
+        <message>
+            <source>Ollama {version} can't render this TEMPLATE, which needs {need}.</source>
+            <translation>Ollama {version} kann dieses TEMPLATE nicht rendern; es braucht {need}.</translation>
         </message>
         <message>
             <source>Ollama {version} can't render this TEMPLATE. It needs {need}.</source>
@@ -4937,6 +5152,10 @@
             <translation>Parameter</translation>
         </message>
         <message>
+            <source>Pass a data file with `{option}`, or choose quantizations that need no matrix.</source>
+            <translation>Gib mit `{option}` eine Datendatei an oder wähle Quantisierungen ohne Matrix.</translation>
+        </message>
+        <message>
             <source>Passed the self-test.</source>
             <translation>Selbsttest bestanden.</translation>
         </message>
@@ -5053,6 +5272,10 @@
             <translation>Privates Repository</translation>
         </message>
         <message>
+            <source>Processing the template failed.</source>
+            <translation>Die Verarbeitung der Vorlage ist fehlgeschlagen.</translation>
+        </message>
+        <message>
             <source>Processor ({machine}, 1 thread)</source>
             <translation>Prozessor ({machine}, 1 Thread)</translation>
         </message>
@@ -5155,6 +5378,18 @@
         <message>
             <source>Quantizations</source>
             <translation>Quantisierungen</translation>
+        </message>
+        <message>
+            <source>Quantizing to {quantization}</source>
+            <translation>Quantisierung zu {quantization}</translation>
+        </message>
+        <message>
+            <source>Quantizing to {quantization} failed with status {status:d}.</source>
+            <translation>Die Quantisierung zu {quantization} ist mit Status {status:d} fehlgeschlagen.</translation>
+        </message>
+        <message>
+            <source>Quantizing to {quantization} failed: {reason}.</source>
+            <translation>Die Quantisierung zu {quantization} ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
             <source>Question and answer</source>
@@ -5925,6 +6160,10 @@
             <translation>Zweite Einstellung</translation>
         </message>
         <message>
+            <source>See the warning above. `lora-studio template derive` shows details.</source>
+            <translation>Siehe die Warnung oben. `lora-studio template derive` zeigt Details.</translation>
+        </message>
+        <message>
             <source>Seed</source>
             <translation>Startwert</translation>
         </message>
@@ -6011,6 +6250,10 @@
         <message>
             <source>Set the computer's date and time, then start the setup again; completed downloads are kept. If they are correct, the certificate has expired: use another index, or a wheel folder from another computer.</source>
             <translation>Stelle Datum und Uhrzeit des Computers richtig und starte die Einrichtung erneut; fertige Downloads bleiben erhalten. Stimmen sie bereits, ist das Zertifikat abgelaufen: Verwende einen anderen Index oder einen Wheel-Ordner von einem anderen Computer.</translation>
+        </message>
+        <message>
+            <source>Set the environment variable OLLAMA_HOST to {example} and restart LoRA Studio.</source>
+            <translation>Setze die Umgebungsvariable OLLAMA_HOST auf {example} und starte LoRA Studio neu.</translation>
         </message>
         <message>
             <source>Set this adapter's weight to 1.</source>
@@ -6203,6 +6446,14 @@
             <translation>Melden Sie sich mit `hf auth login` an, oder setzen Sie HF_TOKEN auf ein Token mit Schreibrecht.</translation>
         </message>
         <message>
+            <source>Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.</source>
+            <translation>Melde dich mit `hf auth login` an oder setze HF_TOKEN auf ein Token mit Schreibzugriff.</translation>
+        </message>
+        <message>
+            <source>Sign in with a token that has write access (`hf auth login`), and check the owner of the repository.</source>
+            <translation>Melde dich mit einem Token mit Schreibzugriff an (`hf auth login`) und prüfe, wem das Repository gehört.</translation>
+        </message>
+        <message>
             <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
             <translation>Melden Sie sich mit einem Token mit Schreibrecht an (`hf auth login`), und prüfen Sie, wem es gehört.</translation>
         </message>
@@ -6313,6 +6564,10 @@
         <message>
             <source>Split</source>
             <translation>Teil (split)</translation>
+        </message>
+        <message>
+            <source>Start LM Studio once, or choose the folder in the export step.</source>
+            <translation>Starte LM Studio einmal oder wähle den Ordner im Export-Schritt.</translation>
         </message>
         <message>
             <source>Start LM Studio once, or name the folder in the export step.</source>
@@ -6503,6 +6758,17 @@
             <translation>T {temperature:g} · {count} Tokens</translation>
         </message>
         <message>
+            <source>TEMPLATE and chat template differ: {difference}.</source>
+            <translation>TEMPLATE und Chat-Vorlage unterscheiden sich: {difference}.</translation>
+        </message>
+        <message numerus="yes">
+            <source>TEMPLATE and chat template give the same tokens in {n} conversations.</source>
+            <translation>
+                <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gespräch dieselben Tokens.</numerusform>
+                <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gesprächen dieselben Tokens.</numerusform>
+            </translation>
+        </message>
+        <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
             <translation>TEMPLATE und Chat-Vorlage ergeben in {sum} Gesprächen dieselben Tokens</translation>
         </message>
@@ -6583,6 +6849,10 @@
             <translation>Die Liste Befunde auf der Seite Datensatz zeigt Fehler in Ihren Daten, die betroffenen Zeilen und, wo möglich, eine Korrektur, die Ihre Dateien unverändert lässt.</translation>
         </message>
         <message>
+            <source>The GGUF file before quantization</source>
+            <translation>Die GGUF-Datei vor der Quantisierung</translation>
+        </message>
+        <message>
             <source>The GGUF file has an unsupported pre-tokenizer: {name}.</source>
             <translation>Die GGUF-Datei hat einen nicht unterstützten Pre-Tokenizer: {name}.</translation>
         </message>
@@ -6631,6 +6901,10 @@
             <translation>Die Ollama-Adresse ist nicht zu verstehen: {error}.</translation>
         </message>
         <message>
+            <source>The Ollama address is invalid: {reason}.</source>
+            <translation>Die Ollama-Adresse ist ungültig: {reason}.</translation>
+        </message>
+        <message>
             <source>The Ollama server at {host} broke off its answer.</source>
             <translation>Der Ollama-Server unter {host} brach seine Antwort ab.</translation>
         </message>
@@ -6639,8 +6913,24 @@
             <translation>Der Ollama-Server unter {host} brach beim Anlegen von {name} ab.</translation>
         </message>
         <message>
+            <source>The Ollama server at {host} refused the request: {reason}.</source>
+            <translation>Der Ollama-Server auf {host} hat die Anfrage abgelehnt: {reason}.</translation>
+        </message>
+        <message>
             <source>The Ollama server at {host} refused: {rstrip}.</source>
             <translation>Der Ollama-Server unter {host} weigerte sich: {rstrip}.</translation>
+        </message>
+        <message>
+            <source>The Ollama server at {host} requires a user name and a password.</source>
+            <translation>Der Ollama-Server auf {host} verlangt Benutzername und Passwort.</translation>
+        </message>
+        <message>
+            <source>The Ollama server at {host} stopped in the middle of its answer.</source>
+            <translation>Der Ollama-Server auf {host} hat mitten in seiner Antwort aufgehört.</translation>
+        </message>
+        <message>
+            <source>The Ollama server at {host} stopped while creating {model}.</source>
+            <translation>Der Ollama-Server auf {host} hat beim Erstellen von {model} aufgehört.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} wants a user name and a password.</source>
@@ -6649,6 +6939,10 @@
         <message>
             <source>The Python installations on this computer couldn't be listed: {reason}</source>
             <translation>Die Python-Installationen auf diesem Computer konnten nicht aufgelistet werden: {reason}</translation>
+        </message>
+        <message>
+            <source>The TEMPLATE can't be rendered: {reason}.</source>
+            <translation>Das TEMPLATE lässt sich nicht rendern: {reason}.</translation>
         </message>
         <message>
             <source>The TEMPLATE cannot be rendered: {refusal}.</source>
@@ -6789,6 +7083,14 @@
             <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
         <message>
+            <source>The chat template can't be converted to a proven Ollama TEMPLATE.</source>
+            <translation>Die Chat-Vorlage lässt sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln.</translation>
+        </message>
+        <message>
+            <source>The chat template can't be converted to a proven Ollama TEMPLATE. {reason}</source>
+            <translation>Die Chat-Vorlage lässt sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln. {reason}</translation>
+        </message>
+        <message>
             <source>The chat template can't render the conversation: {reason}.</source>
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
@@ -6846,6 +7148,10 @@
         <message>
             <source>The connection to Ollama at {host} broke off: {value}.</source>
             <translation>Die Verbindung zu Ollama unter {host} brach ab: {value}.</translation>
+        </message>
+        <message>
+            <source>The connection to Ollama at {host} was lost: {reason}.</source>
+            <translation>Die Verbindung zu Ollama auf {host} ist abgebrochen: {reason}.</translation>
         </message>
         <message>
             <source>The connection to the worker was lost: {reason}</source>
@@ -7048,8 +7354,16 @@
             <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter derselben Lizenz, Apache-2.0.</translation>
         </message>
         <message>
+            <source>The importance matrix can't be computed with this version of llama.cpp.</source>
+            <translation>Die Importance-Matrix lässt sich mit dieser Version von llama.cpp nicht berechnen.</translation>
+        </message>
+        <message>
             <source>The inputs of {name} are infinite or no numbers.</source>
             <translation>Die Eingaben von {name} sind unendlich oder keine Zahlen.</translation>
+        </message>
+        <message>
+            <source>The inputs of {tensor} contain NaN or infinite values.</source>
+            <translation>Die Eingaben von {tensor} enthalten NaN oder unendliche Werte.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -7116,6 +7430,10 @@
             <translation>Das zusammengeführte Modell</translation>
         </message>
         <message>
+            <source>The merged model differs slightly from what was trained: {cause}. Its top-1 agreement is {top1:.1%}, its KL divergence {kl:.2g} nats.</source>
+            <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats.</translation>
+        </message>
+        <message>
             <source>The merged model is complete and can be used as it is. A newer llama.cpp may know it: name its folder in the export step.</source>
             <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt sie vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
@@ -7124,12 +7442,20 @@
             <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt den Tokenizer vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
         <message>
+            <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder in the export step.</source>
+            <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: wähle seinen Ordner im Export-Schritt.</translation>
+        </message>
+        <message>
             <source>The merged model is not quite what was trained: {words}. Its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off.</source>
             <translation>Das zusammengeführte Modell ist nicht ganz das, was trainiert wurde: {words}. Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} nats ab.</translation>
         </message>
         <message>
             <source>The merged model was tested before and has not changed since.</source>
             <translation>Das zusammengeführte Modell wurde schon geprüft und hat sich seither nicht geändert.</translation>
+        </message>
+        <message>
+            <source>The merged model was tested before and is unchanged.</source>
+            <translation>Das zusammengeführte Modell wurde schon getestet und ist unverändert.</translation>
         </message>
         <message>
             <source>The merged model would overwrite its base model.</source>
@@ -7142,6 +7468,10 @@
         <message>
             <source>The model</source>
             <translation>Das Modell</translation>
+        </message>
+        <message>
+            <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again. Check whether the server rewrites prompts.</source>
+            <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisiere Ollama und erstelle es neu. Prüfe, ob der Server Prompts umschreibt.</translation>
         </message>
         <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
@@ -7158,6 +7488,10 @@
         <message>
             <source>The model in {folder} can't be read: {reason}.</source>
             <translation>Das Modell in {folder} lässt sich nicht lesen: {reason}.</translation>
+        </message>
+        <message>
+            <source>The model is broken. Check its self-test, then merge or train again.</source>
+            <translation>Das Modell ist defekt. Prüfe seinen Selbsttest und führe dann noch einmal zusammen oder trainiere neu.</translation>
         </message>
         <message>
             <source>The model is broken: look at its self-test, then merge or train again.</source>
@@ -7182,6 +7516,10 @@
         <message>
             <source>The model isn’t on this computer yet. Download it on the Model page.</source>
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
+        </message>
+        <message>
+            <source>The model {model} already exists at {host}.</source>
+            <translation>Das Modell {model} gibt es auf {host} schon.</translation>
         </message>
         <message>
             <source>The model {name} needs its own Python code.</source>
@@ -7352,12 +7690,27 @@
             <translation>Der Selbsttest stellt jeder Form des Modells dieselben Fragen. Weichen die Antworten ab, ist das exportierte Modell nicht das trainierte. Verwenden Sie diese Datei erst, wenn der Test bestanden ist.</translation>
         </message>
         <message>
+            <source>The self-test failed for {stages}, so no model is created.</source>
+            <translation>Der Selbsttest ist für {stages} fehlgeschlagen, daher wird kein Modell erstellt.</translation>
+        </message>
+        <message>
             <source>The self-test found a fault in {faulty}, so no model is created.</source>
             <translation>Der Selbsttest fand einen Fehler in {faulty}, daher wird kein Modell angelegt.</translation>
         </message>
         <message>
             <source>The self-test reads {cases} conversations with {positions} answer positions</source>
             <translation>Der Selbsttest liest {cases} Gespräche mit {positions} Antwortstellen</translation>
+        </message>
+        <message numerus="yes">
+            <source>The self-test reads {n} held-out conversations ({positions} answer positions).</source>
+            <translation>
+                <numerusform>Der Selbsttest liest {n} zurückgehaltenes Gespräch ({positions} Antwortpositionen).</numerusform>
+                <numerusform>Der Selbsttest liest {n} zurückgehaltene Gespräche ({positions} Antwortpositionen).</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>The server at {host} is not Ollama.</source>
+            <translation>Der Server auf {host} ist nicht Ollama.</translation>
         </message>
         <message>
             <source>The settings on the Train page are checked before each start. A message next to a setting tells you if it doesn't fit your data or device.</source>
@@ -7388,8 +7741,16 @@
             <translation>Das System hat den Worker beendet, weil der Arbeitsspeicher ausging.</translation>
         </message>
         <message>
+            <source>The template was stopped: it ran for more than {seconds:duration}.</source>
+            <translation>Die Vorlage wurde gestoppt: sie lief länger als {seconds:duration}.</translation>
+        </message>
+        <message>
             <source>The template was stopped: it took {what}.</source>
             <translation>Die Vorlage wurde angehalten: Sie brauchte {what}.</translation>
+        </message>
+        <message>
+            <source>The template was stopped: it used more than {limit:memory} of memory.</source>
+            <translation>Die Vorlage wurde gestoppt: sie brauchte mehr als {limit:memory} Arbeitsspeicher.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>
@@ -7436,8 +7797,20 @@
             <translation>Das Hochladen ist fertig.</translation>
         </message>
         <message>
+            <source>The upload to {repository} failed: the Hub answered with status {status:d}.</source>
+            <translation>Der Upload zu {repository} ist fehlgeschlagen: der Hub hat mit Status {status:d} geantwortet.</translation>
+        </message>
+        <message>
+            <source>The upload to {repository} failed: the Hub sent no answer.</source>
+            <translation>Der Upload zu {repository} ist fehlgeschlagen: der Hub hat nicht geantwortet.</translation>
+        </message>
+        <message>
             <source>The upload to {repository} was interrupted ({name}).</source>
             <translation>Das Hochladen nach {repository} wurde unterbrochen ({name}).</translation>
+        </message>
+        <message>
+            <source>The upload to {repository} was interrupted ({reason}).</source>
+            <translation>Der Upload zu {repository} wurde unterbrochen ({reason}).</translation>
         </message>
         <message>
             <source>The uv installer wasn't found.</source>
@@ -7499,8 +7872,16 @@
             </translation>
         </message>
         <message>
+            <source>The {quantization} file</source>
+            <translation>Die Datei {quantization}</translation>
+        </message>
+        <message>
             <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
             <translation>Die Datei {quantization} bestand den Selbsttest nicht und wurde daher nicht in Ollama angelegt.</translation>
+        </message>
+        <message>
+            <source>The {quantization} file failed the self-test, so no Ollama model was created.</source>
+            <translation>Die Datei {quantization} hat den Selbsttest nicht bestanden, daher wurde kein Ollama-Modell erstellt.</translation>
         </message>
         <message>
             <source>Theme</source>
@@ -7659,6 +8040,10 @@
             <translation>Der Speicher reichte nicht, um den Adapter von Schritt {step:d} zu speichern, den bisher besten.</translation>
         </message>
         <message>
+            <source>These are all held-out conversations. {conversations} conversations with {positions} answer positions would give a more reliable result.</source>
+            <translation>Das sind alle zurückgehaltenen Gespräche. {conversations} Gespräche mit {positions} Antwortpositionen ergäben ein verlässlicheres Ergebnis.</translation>
+        </message>
+        <message>
             <source>They can't compute gates: {reason}.</source>
             <translation>Gates können sie nicht berechnen: {reason}.</translation>
         </message>
@@ -7687,8 +8072,16 @@
             <translation>Diese Antwort ist als gut bewertet.</translation>
         </message>
         <message>
+            <source>This chat template contains the current date, which Ollama {version} doesn't support. The TEMPLATE contains the fixed date {date} instead. Newer versions of Ollama insert the current date.</source>
+            <translation>Diese Chat-Vorlage enthält das aktuelle Datum, was Ollama {version} nicht unterstützt. Das TEMPLATE enthält stattdessen das feste Datum {date}. Neuere Versionen von Ollama setzen das aktuelle Datum ein.</translation>
+        </message>
+        <message>
             <source>This computer</source>
             <translation>Dieser Rechner</translation>
+        </message>
+        <message>
+            <source>This computer has no device {device} that PyTorch {version} can use.</source>
+            <translation>Dieser Computer hat kein Gerät {device}, das PyTorch {version} verwenden kann.</translation>
         </message>
         <message>
             <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
@@ -7727,6 +8120,10 @@
             <translation>Dieser Auftrag beginnt von selbst, wenn jener endet. Brechen Sie einen ab oder wählen Sie auf der Seite „Modell“ ein anderes Gerät.</translation>
         </message>
         <message>
+            <source>This model can't be quantized to {names}: the rows of its weights don't fit the block size.</source>
+            <translation>Dieses Modell lässt sich nicht zu {names} quantisieren: die Zeilen seiner Gewichte passen nicht zur Blockgröße.</translation>
+        </message>
+        <message>
             <source>This model is already quantized ({method}).</source>
             <translation>Dieses Modell ist schon quantisiert ({method}).</translation>
         </message>
@@ -7753,6 +8150,10 @@
         <message>
             <source>This run has no file {file}.</source>
             <translation>Dieser Lauf hat keine Datei {file}.</translation>
+        </message>
+        <message>
+            <source>This run has no merged model or GGUF file to test.</source>
+            <translation>Dieser Lauf hat kein zusammengeführtes Modell und keine GGUF-Datei zum Testen.</translation>
         </message>
         <message>
             <source>This run has no merged model.</source>
@@ -7905,6 +8306,10 @@
         <message>
             <source>Train first, or choose the folder with an adapter_config.json.</source>
             <translation>Trainieren Sie zuerst, oder wählen Sie den Ordner mit einer adapter_config.json.</translation>
+        </message>
+        <message>
+            <source>Train first, or import an adapter or a model.</source>
+            <translation>Trainiere zuerst oder importiere einen Adapter oder ein Modell.</translation>
         </message>
         <message>
             <source>Train first.</source>
@@ -8115,6 +8520,10 @@
             <translation>Versuche es später noch einmal. Bereits geladene Daten bleiben erhalten.</translation>
         </message>
         <message>
+            <source>Try again later. Uploaded data is not sent twice.</source>
+            <translation>Versuche es später noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
+        </message>
+        <message>
             <source>Try again later: what the hub already has is not sent twice.</source>
             <translation>Versuchen Sie es später erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
@@ -8145,6 +8554,10 @@
         <message>
             <source>Turn off offline mode</source>
             <translation>Offline-Modus ausschalten</translation>
+        </message>
+        <message>
+            <source>Turn on the importance matrix, or choose another quantization.</source>
+            <translation>Schalte die Importance-Matrix ein oder wähle eine andere Quantisierung.</translation>
         </message>
         <message>
             <source>Turns after the last answer are ignored: they have no answer to learn.</source>
@@ -8407,6 +8820,14 @@
             <translation>Verwende main oder kopiere einen Commit-Hash von {url}.</translation>
         </message>
         <message>
+            <source>Use name or organization/name, with letters, digits, hyphens, periods and underscores.</source>
+            <translation>Verwende name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
+        </message>
+        <message>
+            <source>Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter files: use the merged model's file there.</source>
+            <translation>Verwende die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: nimm dort die Datei des zusammengeführten Modells.</translation>
+        </message>
+        <message>
             <source>Use the default ({default})</source>
             <translation>Vorgabe verwenden ({default})</translation>
         </message>
@@ -8415,12 +8836,24 @@
             <translation>Nutze die Engine-Version, mit der das Training begonnen hat, oder starte einen neuen Lauf.</translation>
         </message>
         <message>
+            <source>Use the form {example}.</source>
+            <translation>Verwende die Form {example}.</translation>
+        </message>
+        <message>
+            <source>Use the server's own name in the address, or install its certificate.</source>
+            <translation>Verwende in der Adresse den eigenen Namen des Servers oder installiere sein Zertifikat.</translation>
+        </message>
+        <message>
             <source>Use the server's proper name in the address, or install its certificate.</source>
             <translation>Verwenden Sie in der Adresse den richtigen Namen des Servers, oder installieren Sie sein Zertifikat.</translation>
         </message>
         <message>
             <source>Use the usual one</source>
             <translation>Das übliche verwenden</translation>
+        </message>
+        <message>
+            <source>Use {dtype}</source>
+            <translation>{dtype} verwenden</translation>
         </message>
         <message>
             <source>Use {name} instead</source>
@@ -8525,6 +8958,10 @@
         <message>
             <source>Wait until it has ended, or choose another folder.</source>
             <translation>Warten Sie, bis er endet, oder wählen Sie einen anderen Ordner.</translation>
+        </message>
+        <message>
+            <source>Wait until it is done, or choose another folder.</source>
+            <translation>Warte, bis er fertig ist, oder wähle einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Wait until it is done, or watch the run.</source>
@@ -8731,6 +9168,10 @@
             <translation>Sie</translation>
         </message>
         <message>
+            <source>You are not signed in to the Hugging Face Hub.</source>
+            <translation>Du bist nicht beim Hugging Face Hub angemeldet.</translation>
+        </message>
+        <message>
             <source>You are not signed in to the Hugging Face hub.</source>
             <translation>Sie sind beim Hugging-Face-Hub nicht angemeldet.</translation>
         </message>
@@ -8745,6 +9186,10 @@
         <message>
             <source>You can’t undo this. Your run’s files are kept, so you can create the model again.</source>
             <translation>Das lässt sich nicht rückgängig machen. Die Dateien Ihrer Läufe bleiben erhalten; Sie können das Modell neu erstellen.</translation>
+        </message>
+        <message>
+            <source>You don't have write access to {repository} (status {status:d}).</source>
+            <translation>Du hast keinen Schreibzugriff auf {repository} (Status {status:d}).</translation>
         </message>
         <message>
             <source>You see up front whether the training fits your device. It continues when you close the window, pauses at any step, and survives a crash.</source>
@@ -9178,6 +9623,10 @@
             <translation>Anfangswerte berechnen</translation>
         </message>
         <message>
+            <source>computing the importance matrix</source>
+            <translation>Importance-Matrix wird berechnet</translation>
+        </message>
+        <message>
             <source>config.json can't be read ({reason})</source>
             <translation>config.json lässt sich nicht lesen ({reason})</translation>
         </message>
@@ -9204,6 +9653,10 @@
         <message>
             <source>converting to GGUF</source>
             <translation>in GGUF umwandeln</translation>
+        </message>
+        <message>
+            <source>creating the commit</source>
+            <translation>Commit wird erstellt</translation>
         </message>
         <message>
             <source>creating the model in Ollama</source>
@@ -9418,12 +9871,20 @@
             <translation>es hält nicht bei Token {end} an, das eine Antwort beendet</translation>
         </message>
         <message>
+            <source>it doesn't stop at token {token:d}, which ends an answer</source>
+            <translation>es stoppt nicht bei Token {token:d}, das eine Antwort beendet</translation>
+        </message>
+        <message>
             <source>it ended with status {status}</source>
             <translation>es endete mit Status {status}</translation>
         </message>
         <message>
             <source>it has a number of more than {get_int_max_str_digits} digits</source>
             <translation>sie hat eine Zahl von mehr als {get_int_max_str_digits} Ziffern</translation>
+        </message>
+        <message>
+            <source>it has a separate output layer, but the model ties it to the embedding</source>
+            <translation>es hat eine eigene Ausgabeschicht, das Modell teilt sie aber mit dem Embedding</translation>
         </message>
         <message>
             <source>it has an output layer of its own, where the model uses its embedding</source>
@@ -9478,6 +9939,10 @@
             <translation>sie ist größer als 64 MB</translation>
         </message>
         <message>
+            <source>it is meant for {models}; of other models it leaves noise</source>
+            <translation>sie ist für {models} gedacht; von anderen Modellen bleibt nur Rauschen</translation>
+        </message>
+        <message>
             <source>it is nested too deeply</source>
             <translation>sie ist zu tief verschachtelt</translation>
         </message>
@@ -9530,6 +9995,18 @@
             <translation>es ist für {only_for} gemacht und lässt von jedem anderen nur Rauschen</translation>
         </message>
         <message>
+            <source>its KL divergence is {kl:.3g} nats (maximum {limit:g})</source>
+            <translation>die KL-Divergenz beträgt {kl:.3g} Nats (höchstens {limit:g})</translation>
+        </message>
+        <message>
+            <source>its RoPE base is {actual:g} instead of {expected:g}</source>
+            <translation>die RoPE-Basis ist {actual:g} statt {expected:g}</translation>
+        </message>
+        <message>
+            <source>its chat template renders conversations differently</source>
+            <translation>die Chat-Vorlage rendert Gespräche anders</translation>
+        </message>
+        <message>
             <source>its chat template writes conversations otherwise</source>
             <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
         </message>
@@ -9540,6 +10017,10 @@
         <message>
             <source>its embedding and its output layer are no longer the same</source>
             <translation>sein Embedding und seine Ausgabeschicht sind nicht mehr dieselben</translation>
+        </message>
+        <message>
+            <source>its embedding and output layer are no longer tied</source>
+            <translation>Embedding und Ausgabeschicht sind nicht mehr gekoppelt</translation>
         </message>
         <message>
             <source>its end is missing</source>
@@ -9574,12 +10055,24 @@
             <translation>der Tokenizer lässt sich nicht laden ({reason})</translation>
         </message>
         <message>
+            <source>its tokens differ in conversation {conversation}, from token {token}</source>
+            <translation>die Tokens weichen in Gespräch {conversation} ab Token {token} ab</translation>
+        </message>
+        <message>
             <source>its tokens differ in conversation {number}, from token {value} on</source>
             <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
         </message>
         <message>
+            <source>its top-1 agreement is {top1:.1%} (minimum {limit:.0%})</source>
+            <translation>die Top-1-Übereinstimmung beträgt {top1:.1%} (mindestens {limit:.0%})</translation>
+        </message>
+        <message>
             <source>its {key} is {got} instead of {wanted}</source>
             <translation>sein {key} ist {got} statt {wanted}</translation>
+        </message>
+        <message>
+            <source>its {setting} is {actual} instead of {expected}</source>
+            <translation>{setting} ist {actual} statt {expected}</translation>
         </message>
         <message>
             <source>its {tensor} differs from the first adapter's</source>
@@ -9676,6 +10169,22 @@
         <message>
             <source>llama.cpp's converter does not recognise how this model's tokenizer splits text ({architecture}), so a GGUF file would tokenise differently.</source>
             <translation>Der Umwandler von llama.cpp erkennt nicht, wie der Tokenizer dieses Modells Text teilt ({architecture}); eine GGUF-Datei würde anders tokenisieren.</translation>
+        </message>
+        <message>
+            <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
+            <translation>Der Konverter von llama.cpp kennt den Pre-Tokenizer dieses Modells nicht ({name}), eine GGUF-Datei würde daher anders tokenisieren.</translation>
+        </message>
+        <message>
+            <source>llama.cpp's converter doesn't support the architecture {name}.</source>
+            <translation>Der Konverter von llama.cpp unterstützt die Architektur {name} nicht.</translation>
+        </message>
+        <message>
+            <source>llama.cpp's converter failed with status {status:d}.</source>
+            <translation>Der Konverter von llama.cpp ist mit Status {status:d} fehlgeschlagen.</translation>
+        </message>
+        <message>
+            <source>llama.cpp's converter failed: {reason}.</source>
+            <translation>Der Konverter von llama.cpp ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
             <source>llama.cpp's converter gave up: {rstrip}.</source>
@@ -9910,6 +10419,10 @@
             <translation>zu wenig Arbeitsspeicher für einen Kontext von {tokens} Tokens</translation>
         </message>
         <message>
+            <source>not judged: {reason}</source>
+            <translation>nicht bewertet: {reason}</translation>
+        </message>
+        <message>
             <source>not judged: {unjudged}</source>
             <translation>nicht beurteilt: {unjudged}</translation>
         </message>
@@ -9956,6 +10469,10 @@
         <message>
             <source>off</source>
             <translation>aus</translation>
+        </message>
+        <message>
+            <source>ollama create NAME -f Modelfile</source>
+            <translation>ollama create NAME -f Modelfile</translation>
         </message>
         <message>
             <source>omitted: {feature}, because {reason}</source>
@@ -10054,6 +10571,10 @@
             <translation>Maße lesen</translation>
         </message>
         <message>
+            <source>reading tensor shapes</source>
+            <translation>Tensorformen werden gelesen</translation>
+        </message>
+        <message>
             <source>reading the data for EVA</source>
             <translation>Daten für EVA werden gelesen</translation>
         </message>
@@ -10096,6 +10617,10 @@
         <message>
             <source>reward margin</source>
             <translation>Reward-Abstand</translation>
+        </message>
+        <message>
+            <source>rounding to {dtype} changes the adapter's updates by {share:percent}</source>
+            <translation>das Runden auf {dtype} verändert die Updates des Adapters um {share:percent}</translation>
         </message>
         <message>
             <source>rounding to {stored} changes the adapter's updates by {share}</source>
@@ -10150,6 +10675,10 @@
             <translation>Selbsttest: Basis + Adapter</translation>
         </message>
         <message>
+            <source>self-test: {stage}</source>
+            <translation>Selbsttest: {stage}</translation>
+        </message>
+        <message>
             <source>settings, not rows</source>
             <translation>Einstellungen, keine Zeilen</translation>
         </message>
@@ -10184,6 +10713,10 @@
         <message>
             <source>so few bits are expected to cost a model of {int} parameters {costs} nats, which no figure tells from a fault</source>
             <translation>so wenige Bits kosten ein Modell mit {int} Parametern voraussichtlich {costs} Nats, was keine Zahl von einem Fehler unterscheidet</translation>
+        </message>
+        <message>
+            <source>so few bits are expected to cost a model with {parameters:count} parameters {nats:.2g} nats, which can't be told from a fault</source>
+            <translation>so wenige Bits kosten ein Modell mit {parameters:count} Parametern erwartungsgemäß {nats:.2g} Nats, was sich von einem Fehler nicht unterscheiden lässt</translation>
         </message>
         <message>
             <source>something that is not JSON stands between the rows</source>
@@ -10254,6 +10787,10 @@
             <translation>ternäre Modelle</translation>
         </message>
         <message>
+            <source>testing the new model in Ollama</source>
+            <translation>Neues Modell wird in Ollama getestet</translation>
+        </message>
+        <message>
             <source>the Hub sent no digest of {name}</source>
             <translation>der Hub hat keine Prüfsumme für {name} gesendet</translation>
         </message>
@@ -10264,6 +10801,10 @@
         <message>
             <source>the adapter has not been merged at all: these are the base model's weights</source>
             <translation>der Adapter wurde gar nicht zusammengeführt: Das sind die Gewichte des Basismodells</translation>
+        </message>
+        <message>
+            <source>the adapter was not merged: these are the base model's weights</source>
+            <translation>der Adapter wurde nicht zusammengeführt: das sind die Gewichte des Basismodells</translation>
         </message>
         <message>
             <source>the answer begins behind the limit of {max_length} tokens</source>
@@ -10634,8 +11175,16 @@
             <translation>die Änderung von {module} hat Rang {shape}, die Einstellungen sagen {rank}</translation>
         </message>
         <message>
+            <source>the updates of {modules} are missing from the merged weights</source>
+            <translation>die Updates von {modules} fehlen in den zusammengeführten Gewichten</translation>
+        </message>
+        <message>
             <source>the updates of {named} are missing from the merged weights</source>
             <translation>die Änderungen von {named} fehlen in den zusammengeführten Gewichten</translation>
+        </message>
+        <message>
+            <source>the updates were merged at {factor:.2f} times their scale</source>
+            <translation>die Updates wurden mit dem {factor:.2f}-Fachen ihrer Skalierung zusammengeführt</translation>
         </message>
         <message>
             <source>the updates were merged at {wrong} times their scale</source>
@@ -10644,6 +11193,14 @@
         <message>
             <source>the weights</source>
             <translation>die Gewichte</translation>
+        </message>
+        <message>
+            <source>the weights have the same values</source>
+            <translation>die Gewichte haben dieselben Werte</translation>
+        </message>
+        <message>
+            <source>the weights have the same values, computed in 16 bits</source>
+            <translation>die Gewichte haben dieselben Werte, berechnet in 16 Bit</translation>
         </message>
         <message>
             <source>the weights hold the same values</source>
@@ -10716,6 +11273,10 @@
         <message>
             <source>this version of Liger has no {name}</source>
             <translation>diese Version von Liger hat kein {name}</translation>
+        </message>
+        <message>
+            <source>this version of llama.cpp can't merge weights while reading them</source>
+            <translation>diese Version von llama.cpp kann Gewichte nicht beim Lesen zusammenführen</translation>
         </message>
         <message>
             <source>thumbs down</source>
@@ -10854,6 +11415,10 @@
             <translation>zu Ollama hochladen</translation>
         </message>
         <message>
+            <source>uploading {file}</source>
+            <translation>{file} wird hochgeladen</translation>
+        </message>
+        <message>
             <source>user</source>
             <translation>Nutzer</translation>
         </message>
@@ -10876,6 +11441,10 @@
         <message>
             <source>very small</source>
             <translation>sehr klein</translation>
+        </message>
+        <message>
+            <source>waiting for {device}</source>
+            <translation>Warten auf {device}</translation>
         </message>
         <message>
             <source>waiting for {title}</source>
@@ -11130,6 +11699,10 @@
             <translation>{folder} enthält schon ein Projekt.</translation>
         </message>
         <message>
+            <source>{folder} doesn't contain {file}.</source>
+            <translation>{folder} enthält {file} nicht.</translation>
+        </message>
+        <message>
             <source>{folder} has no .safetensors file.</source>
             <translation>{folder} enthält keine .safetensors-Datei.</translation>
         </message>
@@ -11230,6 +11803,14 @@
             <translation>{missing} zu viel</translation>
         </message>
         <message>
+            <source>{model} was created, but not tested: {reason}</source>
+            <translation>{model} wurde erstellt, aber nicht getestet: {reason}</translation>
+        </message>
+        <message>
+            <source>{modules} contain the wrong updates</source>
+            <translation>{modules} enthalten falsche Updates</translation>
+        </message>
+        <message>
             <source>{module} has a different shape in this model.</source>
             <translation>{module} hat in diesem Modell eine andere Form.</translation>
         </message>
@@ -11252,6 +11833,10 @@
         <message>
             <source>{names} and {count} more</source>
             <translation>{names} und {count} weitere</translation>
+        </message>
+        <message>
+            <source>{names} and {more} more</source>
+            <translation>{names} und {more} weiteren</translation>
         </message>
         <message>
             <source>{name} (required)</source>
@@ -11436,6 +12021,10 @@
         <message>
             <source>{name}: {size}</source>
             <translation>{name}: {size}</translation>
+        </message>
+        <message>
+            <source>{nats:.2g} nats are expected at {parameters:count} parameters, interpolated between SmolLM2 135M (measured) and Llama 3 8B (published); twice that is allowed</source>
+            <translation>bei {parameters:count} Parametern sind {nats:.2g} Nats zu erwarten, interpoliert zwischen SmolLM2 135M (gemessen) und Llama 3 8B (veröffentlicht); das Doppelte ist erlaubt</translation>
         </message>
         <message>
             <source>{needed} required, {free} available</source>
@@ -11698,6 +12287,14 @@
             <translation>Für {package} gibt es kein vorkompiliertes Wheel für diesen Computer.</translation>
         </message>
         <message>
+            <source>{parameter} (missing)</source>
+            <translation>{parameter} (fehlt)</translation>
+        </message>
+        <message>
+            <source>{parameter} ({actual} instead of {expected})</source>
+            <translation>{parameter} ({actual} statt {expected})</translation>
+        </message>
+        <message>
             <source>{path} can't be read: {reason}.</source>
             <translation>{path} kann nicht gelesen werden: {reason}.</translation>
         </message>
@@ -11758,8 +12355,20 @@
             <translation>{quantization} entsteht nicht ohne Wichtigkeitsmatrix.</translation>
         </message>
         <message>
+            <source>{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its KL divergence {kl:.2g} nats. The file is correct; it just has too few bits.</source>
+            <translation>{quantization} kostet dieses Modell viel Genauigkeit: die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
+        </message>
+        <message>
+            <source>{quantization} loses so much precision that its self-test failed. Nothing else is wrong.</source>
+            <translation>{quantization} verliert so viel Genauigkeit, dass der Selbsttest fehlgeschlagen ist. Sonst ist alles in Ordnung.</translation>
+        </message>
+        <message>
             <source>{quantization} loses so much that the self-test failed; nothing else is wrong.</source>
             <translation>{quantization} verliert so viel, dass der Selbsttest nicht bestand; sonst ist nichts falsch.</translation>
+        </message>
+        <message>
+            <source>{quantization} needs an importance matrix.</source>
+            <translation>{quantization} braucht eine Importance-Matrix.</translation>
         </message>
         <message>
             <source>{rank}, alpha {alpha}</source>
@@ -11788,6 +12397,10 @@
         <message>
             <source>{reason}: a Go template cannot express {constructs}</source>
             <translation>{reason}: eine Go-Vorlage kann {constructs} nicht ausdrücken</translation>
+        </message>
+        <message>
+            <source>{repository} already exists and is public: everyone can see what you upload.</source>
+            <translation>{repository} gibt es schon und es ist öffentlich: alle können sehen, was du hochlädst.</translation>
         </message>
         <message>
             <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
@@ -11870,6 +12483,14 @@
         <message>
             <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
             <translation>{stage} kostet dieses Modell viel: Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} Nats ab. An der Datei ist nichts falsch; so wenige Bits fassen nicht mehr.</translation>
+        </message>
+        <message>
+            <source>{stage} differs from what was trained: {faults}.</source>
+            <translation>{stage} weicht vom Trainierten ab: {faults}.</translation>
+        </message>
+        <message>
+            <source>{stage} differs from what was trained: {faults}. Most likely cause: {cause}.</source>
+            <translation>{stage} weicht vom Trainierten ab: {faults}. Wahrscheinlichste Ursache: {cause}.</translation>
         </message>
         <message>
             <source>{state}, step {step} of {steps}</source>
@@ -12098,6 +12719,10 @@
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>
             <translation>„{repository}“ kann nicht der Name eines Repositorys sein.</translation>
+        </message>
+        <message>
+            <source>“{repository}” is not a valid repository name.</source>
+            <translation>„{repository}“ ist kein gültiger Repository-Name.</translation>
         </message>
         <message>
             <source>“{slot}” is missing</source>

@@ -338,7 +338,7 @@ def test_quantisations_start_from_the_exact_weights(
     stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert conversion.first_pass(direct_gguf.of_folder(model).tensors, wanted) == expected
+    assert conversion.first_pass(direct_gguf.source_from_folder(model).tensors, wanted) == expected
 
 
 @pytest.mark.slow

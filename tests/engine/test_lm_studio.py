@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
 def place(file: Path, folder: str) -> Recorder:
     job, recorder = recorded_job()
     project = Project(name="My bot", export=ExportSpec(lm_studio_folder=folder))
-    lm_studio.place(project, [file], job)
+    lm_studio.add_to_lm_studio(project, [file], job)
     return recorder
 
 

@@ -68,7 +68,7 @@ def test_a_server_that_answers_is_found_with_its_version_and_models(
     server: FakeOllama, gguf: Path
 ) -> None:
     create(server, gguf)
-    found = ollama_server.find(server.host)
+    found = ollama_server.inspect_server(server.host)
     assert (found.host, found.version, found.models) == (server.host, VERSION, ("harbour:v1",))
 
 
@@ -89,7 +89,7 @@ def test_the_environment_names_the_server_when_the_project_does_not(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", server.host.removeprefix("http://"))
-    assert ollama_server.find("").host == server.host
+    assert ollama_server.inspect_server("").host == server.host
 
 
 def test_no_proxy_is_asked_for_a_server_on_this_computer(
@@ -97,7 +97,7 @@ def test_no_proxy_is_asked_for_a_server_on_this_computer(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert ollama_server.find(server.host).version == VERSION
+    assert ollama_server.inspect_server(server.host).version == VERSION
 
 
 def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_without_it() -> None:
@@ -105,7 +105,7 @@ def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_with
         unused.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with problem() as found:
-            ollama_server.find(host)
+            ollama_server.inspect_server(host)
     assert found[0].code == "ollama.not_running"
     assert host in str(found[0].what)
     for word in ("ollama.com/download", "ollama serve", "GGUF", "Modelfile"):
@@ -115,7 +115,7 @@ def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_with
 def test_something_else_at_the_address_is_not_taken_for_ollama(server: FakeOllama) -> None:
     server.faults.not_ollama = True
     with problem() as found:
-        ollama_server.find(server.host)
+        ollama_server.inspect_server(server.host)
     assert found[0].code == "ollama.not_ollama"
 
 
@@ -124,10 +124,10 @@ def test_a_password_is_sent_and_never_shown(
 ) -> None:
     server.faults.password = "pim:s3cret@x"
     host = server.host.replace("http://", "http://pim:s3cret%40x@")
-    found = ollama_server.find(host)
+    found = ollama_server.inspect_server(host)
     recorder = create(server, gguf, host)
     shown = [events.to_line(event) for event in (found, *recorder.events)]
-    shown += [*capfd.readouterr(), repr(ollama_server.server(host))]
+    shown += [*capfd.readouterr(), repr(ollama_server.client_of(host))]
     assert server.models
     assert "s3cret" not in "".join(shown)
 
@@ -137,16 +137,16 @@ def test_a_server_named_without_its_password_gets_the_one_that_ollama_host_has_f
 ) -> None:
     server.faults.password = "pim:s3cret"
     monkeypatch.setenv("OLLAMA_HOST", server.host.replace("http://", "http://pim:s3cret@"))
-    found = ollama_server.find("")
-    assert ollama_server.find(found.host).version == found.version
-    assert not ollama_server.server("http://elsewhere:11434").headers
+    found = ollama_server.inspect_server("")
+    assert ollama_server.inspect_server(found.host).version == found.version
+    assert not ollama_server.client_of("http://elsewhere:11434").headers
 
 
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
 def test_a_missing_or_wrong_password_is_named(server: FakeOllama, credentials: str) -> None:
     server.faults.password = "pim:s3cret"
     with problem() as found:
-        ollama_server.find(server.host.replace("http://", f"http://{credentials}"))
+        ollama_server.inspect_server(server.host.replace("http://", f"http://{credentials}"))
     assert found[0].code == "ollama.not_allowed"
     assert "wrong" not in str(found[0])
 
@@ -243,10 +243,10 @@ def test_a_cancel_ends_a_slow_answer_at_once(server: FakeOllama) -> None:
 
 def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    (listed,) = ollama_server.find(server.host).details
+    (listed,) = ollama_server.inspect_server(server.host).details
     assert (listed.name, listed.bytes, listed.quantization) == ("harbour:v1", 5_120_004, "Q8_0")
     assert listed.modified == "2026-03-04T05:06:07+00:00"
-    shown = store.show(server.host, "harbour:v1")
+    shown = store.show_model(server.host, "harbour:v1")
     assert (shown.template, shown.system, shown.stops) == (
         RECIPE.template,
         RECIPE.system,
@@ -254,26 +254,26 @@ def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Pa
     )
     assert shown.parameters == {"temperature": "0.7", "num_ctx": "4096"}
     assert shown.digest == f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
-    store.copy(server.host, "harbour:v1", "pim")
-    assert ollama_server.find(server.host).models == ("harbour:v1", "pim:latest")
-    store.remove(server.host, "harbour:v1")
-    assert ollama_server.find(server.host).models == ("pim:latest",)
+    store.copy_model(server.host, "harbour:v1", "pim")
+    assert ollama_server.inspect_server(server.host).models == ("harbour:v1", "pim:latest")
+    store.remove_model(server.host, "harbour:v1")
+    assert ollama_server.inspect_server(server.host).models == ("pim:latest",)
 
 
 def test_a_copy_replaces_a_model_only_when_told_to(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    store.copy(server.host, "harbour:v1", "pim")
+    store.copy_model(server.host, "harbour:v1", "pim")
     with problem() as found:
-        store.copy(server.host, "harbour:v1", "pim:latest")
+        store.copy_model(server.host, "harbour:v1", "pim:latest")
     assert found[0].code == "ollama.exists"
     # A server compares without case, and knows where its models come from by default.
     for same in ("PIM", "library/pim:Latest", "registry.ollama.ai/library/pim"):
         with problem() as found:
-            store.copy(server.host, "harbour:v1", same)
+            store.copy_model(server.host, "harbour:v1", same)
         assert found[0].code == "ollama.exists"
-    store.copy(server.host, "harbour:v1", "pim", force=True)
+    store.copy_model(server.host, "harbour:v1", "pim", force=True)
     with problem() as found:
-        store.copy(server.host, "harbour:v1", "two words")
+        store.copy_model(server.host, "harbour:v1", "two words")
     assert found[0].code == "project.invalid_value"
 
 
@@ -285,11 +285,11 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(
     with problem() as found:
         match verb:
             case "show":
-                store.show(server.host, "nothing")
+                store.show_model(server.host, "nothing")
             case "copy":
-                store.copy(server.host, "nothing", "pim")
+                store.copy_model(server.host, "nothing", "pim")
             case "remove":
-                store.remove(server.host, "nothing")
+                store.remove_model(server.host, "nothing")
     assert found[0].code == "ollama.no_model"
     assert "harbour:v1" in str(found[0].remedy)
 
@@ -313,8 +313,8 @@ def test_what_a_server_has_stored_otherwise_than_it_was_sent_is_named(
     server.faults.stores = stores
     job, _ = recorded_job()
     digest = ollama_server.create(server.host, gguf, RECIPE, job)
-    stored = store.show(server.host, RECIPE.name)
-    assert store.differences(RECIPE, digest, stored) == named
+    stored = store.show_model(server.host, RECIPE.name)
+    assert store.find_differences(RECIPE, digest, stored) == named
 
 
 @pytest.mark.parametrize(
@@ -331,4 +331,4 @@ def test_an_address_is_read_as_ollama_reads_it(
     written: str, meant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    assert ollama_server.server(written).host == meant
+    assert ollama_server.client_of(written).host == meant

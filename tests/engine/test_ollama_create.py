@@ -176,14 +176,14 @@ def test_a_real_server_stores_what_was_sent_and_copies_and_removes_it(run: RunFo
     with real_ollama.running_server(program) as server:
         (created,) = create(run, server.host).of(events.OllamaCreated)
         assert created.version == real_ollama.VERSION
-        (model,) = ollama_server.find(server.host).details
+        (model,) = ollama_server.inspect_server(server.host).details
         assert model.name == "pim:v1"
         assert model.bytes > run.gguf_file("Harbour", "Q8_0").stat().st_size
-        store.copy(server.host, "pim:v1", "pim:second")
-        one, two = (store.show(server.host, name) for name in ("pim:v1", "pim:second"))
+        store.copy_model(server.host, "pim:v1", "pim:second")
+        one, two = (store.show_model(server.host, name) for name in ("pim:v1", "pim:second"))
         assert one.digest.startswith("sha256:")
         assert two == one.model_copy(update={"name": "pim:second", "time": two.time})
-        store.remove(server.host, "pim:v1")
-        assert ollama_server.find(server.host).models == ("pim:second",)
+        store.remove_model(server.host, "pim:v1")
+        assert ollama_server.inspect_server(server.host).models == ("pim:second",)
         with refused("ollama.no_model"):
-            store.show(server.host, "pim:v1")
+            store.show_model(server.host, "pim:v1")

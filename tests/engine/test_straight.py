@@ -138,7 +138,7 @@ def test_a_precision_that_was_asked_for_is_kept(
     dtype: str, quantization: str, taken: str, tmp_path: Path
 ) -> None:
     run = with_merging(tiny_run("llama3", tmp_path, quantizations=(quantization,)), dtype=dtype)
-    recipe = direct_gguf.recipe_of(run, run.load_project(), recorded_job()[0])
+    recipe = direct_gguf.direct_merge_of(run, run.load_project(), recorded_job()[0])
     assert recipe.merging.dtype == taken
 
 
@@ -166,8 +166,8 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
     script = tmp_path / "convert_hf_to_gguf.py"
     script.write_text("import gguf\nprint('read what?')\n", "utf-8")
     job, _ = recorded_job()
-    recipe = direct_gguf.recipe_of(run, run.load_project(), job)
-    source = direct_gguf.lay_out(recipe, tmp_path / "scratch", trust=False)
+    recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
+    source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     with pytest.raises(converter.UnsupportedModelError):
         conversion.convert(
             source.folder, tmp_path / "f.gguf", "x", str(tmp_path), job, recipe=source.recipe
@@ -177,8 +177,8 @@ def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path
 def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) -> None:
     run = tiny_run("llama3", tmp_path)
     job, _ = recorded_job()
-    recipe = direct_gguf.recipe_of(run, run.load_project(), job)
-    source = direct_gguf.lay_out(recipe, tmp_path / "scratch", trust=False)
+    recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
+    source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     assert sum(f.stat().st_size for f in source.folder.glob("*.safetensors")) < 10_000
     with pytest.raises(ProblemError, match="ends too early"):
         safetensors_files.index(source.folder)
