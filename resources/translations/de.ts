@@ -4,10 +4,6 @@
     <context>
         <name>LoRA Studio</name>
         <message>
-            <source>, all that were held out; {conversations} with {positions} say more</source>
-            <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
-        </message>
-        <message>
             <source>, questions in paragraphs</source>
             <translation>, Fragen in Absätzen</translation>
         </message>
@@ -92,10 +88,6 @@
             <translation>99. Perzentil</translation>
         </message>
         <message>
-            <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
-            <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
-        </message>
-        <message>
             <source>A GGUF file. Its weights are dequantized to 16-bit for training.</source>
             <translation>Eine GGUF-Datei. Ihre Gewichte werden für das Training auf 16 Bit dequantisiert.</translation>
         </message>
@@ -176,10 +168,6 @@
             <translation>Viel neuer Stoff</translation>
         </message>
         <message>
-            <source>A merged copy is written for the time of the export: {reason}.</source>
-            <translation>Für die Dauer des Exports wird eine zusammengeführte Kopie geschrieben: {reason}.</translation>
-        </message>
-        <message>
             <source>A model on the Hugging Face Hub. It is downloaded once into the shared Hugging Face cache.</source>
             <translation>Ein Modell auf dem Hugging Face Hub. Es wird einmal in den gemeinsamen Hugging-Face-Cache heruntergeladen.</translation>
         </message>
@@ -212,10 +200,6 @@
             <translation>Ein Proxy oder ein veralteter Spiegelserver kann die Datei verändert haben. Versuche ein anderes Netzwerk oder einen anderen Index.</translation>
         </message>
         <message>
-            <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
-            <translation>Eine Quantisierung mit mehr Bits wie Q8_0 bleibt näher am Trainierten. Auch eine Wichtigkeitsmatrix hilft.</translation>
-        </message>
-        <message>
             <source>A quantization with more bits, such as Q8_0, stays closer to what was trained. An importance matrix also helps.</source>
             <translation>Eine Quantisierung mit mehr Bits, etwa Q8_0, bleibt näher am Trainierten. Auch eine Importance-Matrix hilft.</translation>
         </message>
@@ -230,10 +214,6 @@
         <message>
             <source>A server didn't report its file sizes: {reason}.</source>
             <translation>Ein Server hat die Größe seiner Dateien nicht angegeben: {reason}.</translation>
-        </message>
-        <message>
-            <source>A template that a model needs takes a moment. Check where this one comes from.</source>
-            <translation>Eine Vorlage, die ein Modell braucht, dauert einen Augenblick. Prüfen Sie, woher diese kommt.</translation>
         </message>
         <message>
             <source>A temporary merged copy is written for the export: {reason}.</source>
@@ -628,16 +608,8 @@
             <translation>Eine Importance-Matrix braucht Daten, die dem späteren Einsatz des Modells ähneln.</translation>
         </message>
         <message>
-            <source>An importance matrix needs data that is like what the model will be used for.</source>
-            <translation>Eine Wichtigkeitsmatrix braucht Daten, die dem Gebrauch des Modells gleichen.</translation>
-        </message>
-        <message>
             <source>Another engine setup is running.</source>
             <translation>Eine andere Engine-Einrichtung läuft.</translation>
-        </message>
-        <message>
-            <source>Another export into {out} is under way.</source>
-            <translation>Ein anderer Export nach {out} ist im Gang.</translation>
         </message>
         <message>
             <source>Another export is writing to {folder}.</source>
@@ -1067,20 +1039,12 @@
             <translation>Prüfe, ob der Server läuft (`ollama serve`) und freien Speicherplatz hat, und exportiere dann noch einmal.</translation>
         </message>
         <message>
-            <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
-            <translation>Prüfen Sie, ob der Server noch läuft (`ollama serve`) und Platz hat, und exportieren Sie erneut.</translation>
-        </message>
-        <message>
             <source>Check the GPU driver, or choose another PyTorch build.</source>
             <translation>Prüfe den GPU-Treiber oder wähle eine andere PyTorch-Version.</translation>
         </message>
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
             <translation>Prüfe Adresse und Port. Der Standardport von Ollama ist {port:d}.</translation>
-        </message>
-        <message>
-            <source>Check the address and the port; Ollama's own is 11434.</source>
-            <translation>Prüfen Sie Adresse und Port; der von Ollama ist 11434.</translation>
         </message>
         <message>
             <source>Check the network and try again.</source>
@@ -1093,10 +1057,6 @@
         <message>
             <source>Check the network and try again. Uploaded data is not sent twice.</source>
             <translation>Prüfe die Netzwerkverbindung und versuche es noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
-        </message>
-        <message>
-            <source>Check the network and try again: what the hub already has is not sent twice.</source>
-            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
             <source>Check the network connection and the address in Settings.</source>
@@ -1339,10 +1299,6 @@
             <translation>Wählen Sie einen neuen Ordner für das zusammengeführte Modell.</translation>
         </message>
         <message>
-            <source>Choose a quantisation with more bits and export again. The files and the Modelfile are there all the same; where only bits were lost, you can create it from them.</source>
-            <translation>Wählen Sie eine Quantisierung mit mehr Bits und exportieren Sie erneut. Dateien und Modelfile sind trotzdem da; wo nur Bits verloren gingen, können Sie es daraus anlegen.</translation>
-        </message>
-        <message>
             <source>Choose a quantization with more bits and export again. The files and the Modelfile are complete; if only precision was lost, you can still create the model from them.</source>
             <translation>Wähle eine Quantisierung mit mehr Bits und exportiere noch einmal. Die Dateien und das Modelfile sind vollständig; ging nur Genauigkeit verloren, kannst du das Modell trotzdem daraus erstellen.</translation>
         </message>
@@ -1487,20 +1443,8 @@
             <translation>Eine oder mehrere Datendateien wählen (Strg+Umschalt+O)</translation>
         </message>
         <message>
-            <source>Choose other quantisations, such as Q4_K_M; those suit every model.</source>
-            <translation>Wählen Sie andere Quantisierungen wie Q4_K_M; diese passen zu jedem Modell.</translation>
-        </message>
-        <message>
             <source>Choose other quantizations. Q4_K_M works with every model.</source>
             <translation>Wähle andere Quantisierungen. Q4_K_M funktioniert mit jedem Modell.</translation>
-        </message>
-        <message>
-            <source>Choose quantisations that need none, such as Q4_K_M, or update the engine.</source>
-            <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M, oder aktualisieren Sie die Engine.</translation>
-        </message>
-        <message>
-            <source>Choose quantisations that need none, such as Q4_K_M.</source>
-            <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M.</translation>
         </message>
         <message>
             <source>Choose quantizations that need no matrix, such as Q4_K_M, or update the engine.</source>
@@ -1521,10 +1465,6 @@
         <message>
             <source>Choose the file again.</source>
             <translation>Wählen Sie die Datei neu.</translation>
-        </message>
-        <message>
-            <source>Choose the folder of a llama.cpp checkout, or empty the field to use the one that comes along.</source>
-            <translation>Wählen Sie den Ordner eines llama.cpp-Quellcodes, oder leeren Sie das Feld, um das mitgelieferte zu verwenden.</translation>
         </message>
         <message>
             <source>Choose the folder of a llama.cpp checkout, or leave the field empty to use the built-in one.</source>
@@ -1838,10 +1778,6 @@
             <translation>Gespräche mit Tool-Aufrufen scheitern mit Ollama {version}. Sie brauchen {need}.</translation>
         </message>
         <message>
-            <source>Conversations with tool calls will fail on Ollama {version}: they need {need}.</source>
-            <translation>Gespräche mit Tool-Aufrufen werden mit Ollama {version} fehlschlagen: sie brauchen {need}.</translation>
-        </message>
-        <message>
             <source>Convert from</source>
             <translation>Umwandeln aus</translation>
         </message>
@@ -1856,10 +1792,6 @@
         <message>
             <source>Converted with {converter}, quantized with {quantizer}.</source>
             <translation>Konvertiert mit {converter}, quantisiert mit {quantizer}.</translation>
-        </message>
-        <message>
-            <source>Converted with {tool}, quantised with {quantiser}.</source>
-            <translation>Umgewandelt mit {tool}, quantisiert mit {quantiser}.</translation>
         </message>
         <message>
             <source>Copied: {text}</source>
@@ -1932,10 +1864,6 @@
         <message>
             <source>Copying the Ollama model</source>
             <translation>Ollama-Modell wird kopiert</translation>
-        </message>
-        <message>
-            <source>Correct it at that place; Ollama would refuse it, too.</source>
-            <translation>Berichtigen Sie es an dieser Stelle; auch Ollama würde es verweigern.</translation>
         </message>
         <message>
             <source>Correct it there. Ollama would reject it, too.</source>
@@ -2279,14 +2207,6 @@
         <message>
             <source>Divide the learning rate by three or use a longer warmup, then train again.</source>
             <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
-        </message>
-        <message>
-            <source>Do not use it; export again, or choose a quantisation with more bits.</source>
-            <translation>Verwenden Sie sie nicht; exportieren Sie neu, oder wählen Sie eine Quantisierung mit mehr Bits.</translation>
-        </message>
-        <message>
-            <source>Do not use it; merge again, then export again. The log has the details.</source>
-            <translation>Verwenden Sie sie nicht; führen Sie neu zusammen und exportieren Sie neu. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Do without DoRA</source>
@@ -3244,10 +3164,6 @@
             <translation>Wichtigkeitsmatrix</translation>
         </message>
         <message>
-            <source>Importance matrix: {found} weights, {tokens} tokens of the data.</source>
-            <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
-        </message>
-        <message>
             <source>Importance matrix: {weights} weights measured on {tokens} tokens.</source>
             <translation>Importance-Matrix: {weights} Gewichte, gemessen an {tokens} Tokens.</translation>
         </message>
@@ -3258,10 +3174,6 @@
         <message>
             <source>Importing the model</source>
             <translation>Modell wird importiert</translation>
-        </message>
-        <message>
-            <source>In LM Studio as {publisher}/{name}: {folder}. Refresh its list.</source>
-            <translation>In LM Studio als {publisher}/{name}: {folder}. Laden Sie seine Liste neu.</translation>
         </message>
         <message>
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
@@ -3419,10 +3331,6 @@
             <translation>Installiere die Engine neu oder wähle einen eigenen llama.cpp-Ordner.</translation>
         </message>
         <message>
-            <source>Install the engine again, or name a llama.cpp folder of your own.</source>
-            <translation>Installieren Sie die Engine neu, oder nennen Sie einen eigenen llama.cpp-Ordner.</translation>
-        </message>
-        <message>
             <source>Install them there: {python} -m pip install {missing}</source>
             <translation>Installiere sie dort: {python} -m pip install {missing}</translation>
         </message>
@@ -3477,10 +3385,6 @@
         <message>
             <source>It has no models yet.</source>
             <translation>Er hat noch keine Modelle.</translation>
-        </message>
-        <message>
-            <source>It has {there}.</source>
-            <translation>Er hat {there}.</translation>
         </message>
         <message>
             <source>It is an adapter on another model, which Ollama stores separately.</source>
@@ -3693,10 +3597,6 @@
         <message>
             <source>Less</source>
             <translation>Weniger</translation>
-        </message>
-        <message>
-            <source>Let it be computed from the training data, or choose another quantisation.</source>
-            <translation>Lassen Sie sie aus den Trainingsdaten berechnen, oder wählen Sie eine andere Quantisierung.</translation>
         </message>
         <message>
             <source>Library that loads and wraps the model. Unsloth has faster kernels for GPUs and models it supports; PEFT works everywhere. Automatic uses Unsloth where it is installed and faster.</source>
@@ -3939,18 +3839,6 @@
             <translation>Sehen Sie die ausgelassenen Zeilen an, und wählen Sie ein anderes Format oder andere Spalten, wenn es falsch ist.</translation>
         </message>
         <message>
-            <source>Look into its log (`ollama serve` prints it) and export again.</source>
-            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus), und exportieren Sie erneut.</translation>
-        </message>
-        <message>
-            <source>Look into its log (`ollama serve` prints it) and try again.</source>
-            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus), und versuchen Sie es erneut.</translation>
-        </message>
-        <message>
-            <source>Look into its log (`ollama serve` prints it). An update of Ollama often helps.</source>
-            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus). Oft hilft eine Aktualisierung von Ollama.</translation>
-        </message>
-        <message>
             <source>Look whether accented letters are right in the rows; if not, save the file as UTF-8.</source>
             <translation>Sehen Sie nach, ob Umlaute und Akzente in den Zeilen stimmen; wenn nicht, speichern Sie die Datei als UTF-8.</translation>
         </message>
@@ -4017,10 +3905,6 @@
         <message>
             <source>Make it private on its Hub page, or choose another repository.</source>
             <translation>Stelle es auf seiner Hub-Seite auf privat oder wähle ein anderes Repository.</translation>
-        </message>
-        <message>
-            <source>Make it private on its page on the hub, or name another repository.</source>
-            <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
         </message>
         <message>
             <source>Map each field to a column, or to a template such as {question}\n{context}.</source>
@@ -4095,10 +3979,6 @@
             <translation>Speicher und Zeit</translation>
         </message>
         <message>
-            <source>Memory ran out while converting to GGUF.</source>
-            <translation>Beim Umwandeln in GGUF reichte der Speicher nicht.</translation>
-        </message>
-        <message>
             <source>Memory: not available yet</source>
             <translation>Speicher: noch nicht bekannt</translation>
         </message>
@@ -4119,20 +3999,12 @@
             <translation>Führe noch einmal mit {dtype} als Genauigkeit des zusammengeführten Modells zusammen und exportiere dann neu.</translation>
         </message>
         <message>
-            <source>Merge again with {word} as the precision of the merged model, then export again.</source>
-            <translation>Führen Sie mit {word} als Genauigkeit des zusammengeführten Modells erneut zusammen und exportieren Sie dann neu.</translation>
-        </message>
-        <message>
             <source>Merge and Export use this run.</source>
             <translation>„Zusammenführen“ und „Export“ verwenden diesen Lauf.</translation>
         </message>
         <message>
             <source>Merge and export again. Details are in the run's selftest.json.</source>
             <translation>Führe noch einmal zusammen und exportiere neu. Details stehen in selftest.json des Laufs.</translation>
-        </message>
-        <message>
-            <source>Merge and export again; the run's selftest.json says what was found.</source>
-            <translation>Führen Sie neu zusammen und exportieren Sie; selftest.json im Lauf sagt, was gefunden wurde.</translation>
         </message>
         <message>
             <source>Merge into</source>
@@ -4157,10 +4029,6 @@
         <message>
             <source>Merge the adapter first, or export directly from base model and adapter.</source>
             <translation>Führe den Adapter zuerst zusammen oder exportiere direkt aus Basismodell und Adapter.</translation>
-        </message>
-        <message>
-            <source>Merge the adapter first, or let the files be made straight from base and adapter.</source>
-            <translation>Führen Sie zuerst den Adapter zusammen, oder lassen Sie die Dateien direkt aus Basis und Adapter entstehen.</translation>
         </message>
         <message>
             <source>Merge the adapter first.</source>
@@ -4381,10 +4249,6 @@
             <translation>Name</translation>
         </message>
         <message>
-            <source>Name LM Studio's models folder, or empty the field to have it looked for.</source>
-            <translation>Nennen Sie den Modellordner von LM Studio, oder leeren Sie das Feld, damit er gesucht wird.</translation>
-        </message>
-        <message>
             <source>Name a folder inside the project's runs folder.</source>
             <translation>Nennen Sie einen Ordner im Läufe-Ordner des Projekts.</translation>
         </message>
@@ -4469,20 +4333,8 @@
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil Antworten falsch sein könnten. Die GGUF-Datei ist vollständig und enthält die Chat-Vorlage.</translation>
         </message>
         <message>
-            <source>No Modelfile and no Ollama model were created, because its answers could be wrong. The GGUF file contains the chat template and is complete.</source>
-            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil die Antworten falsch sein könnten. Die GGUF-Datei enthält die Chat-Vorlage und ist vollständig.</translation>
-        </message>
-        <message>
-            <source>No Modelfile and no Ollama model were created, because its answers could be wrong. The GGUF file contains the chat template and is complete. Closest proven alternative: {alternative}.</source>
-            <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt, weil die Antworten falsch sein könnten. Die GGUF-Datei enthält die Chat-Vorlage und ist vollständig. Nächste bewiesene Alternative: {alternative}.</translation>
-        </message>
-        <message>
             <source>No Modelfile and no Ollama model were created. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it correctly.</source>
             <translation>Es wurden kein Modelfile und kein Ollama-Modell erstellt. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp konvertiert ihn vielleicht richtig.</translation>
-        </message>
-        <message>
-            <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
-            <translation>Es entstanden kein Modelfile und kein Ollama-Modell. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp wandelt ihn vielleicht besser um.</translation>
         </message>
         <message>
             <source>No Ollama model is created without a proven TEMPLATE.</source>
@@ -4527,10 +4379,6 @@
         <message>
             <source>No conversation has the 16 tokens that an importance matrix needs.</source>
             <translation>Kein Gespräch hat die 16 Tokens, die eine Importance-Matrix braucht.</translation>
-        </message>
-        <message>
-            <source>No conversation was kept out of training, so nothing can be tested on.</source>
-            <translation>Kein Gespräch wurde vom Training zurückgehalten, also gibt es nichts zum Prüfen.</translation>
         </message>
         <message>
             <source>No conversations were held out of training, so there is nothing to test on.</source>
@@ -4744,10 +4592,6 @@
             <translation>Notiz</translation>
         </message>
         <message>
-            <source>Note on the TEMPLATE: {note}.</source>
-            <translation>Hinweis zum TEMPLATE: {note}.</translation>
-        </message>
-        <message>
             <source>Notes</source>
             <translation>Notizen</translation>
         </message>
@@ -4888,14 +4732,6 @@
             <translation>Ollama hat kein Modell {model}.</translation>
         </message>
         <message>
-            <source>Ollama has no model {name}.</source>
-            <translation>Ollama hat kein Modell {name}.</translation>
-        </message>
-        <message>
-            <source>Ollama has stored {name} otherwise than it was sent: {found}.</source>
-            <translation>Ollama hat {name} anders gespeichert als gesendet: {found}.</translation>
-        </message>
-        <message>
             <source>Ollama is a separate program. It must be installed and running at the address on the Export page. To check, run `ollama list` in a terminal.</source>
             <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite Export laufen. Prüfen lässt sich das mit `ollama list` in einem Terminal.</translation>
         </message>
@@ -4916,10 +4752,6 @@
             <translation>Ollama liest {actual} Tokens, wo das Modell auf {expected} trainiert wurde.</translation>
         </message>
         <message>
-            <source>Ollama reads {prompt} tokens where the model was trained on {ours}.</source>
-            <translation>Ollama liest {prompt} Tokens, wo das Modell mit {ours} trainiert wurde.</translation>
-        </message>
-        <message>
             <source>Ollama stored {model} differently from what was sent: {differences}.</source>
             <translation>Ollama hat {model} anders gespeichert als gesendet: {differences}.</translation>
         </message>
@@ -4936,24 +4768,12 @@
             <translation>Ollama würde andere Tokens lesen als die, auf denen das Modell trainiert wurde: {actual} statt {expected}, ab Token {position} eines Gesprächs mit {messages} Nachrichten.</translation>
         </message>
         <message>
-            <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
-            <translation>Ollama würde andere Tokens lesen, als das Modell im Training sah: bei Token {place} eines Gesprächs aus {talk} Nachrichten {two} statt {one}.</translation>
-        </message>
-        <message>
             <source>Ollama {release} or later ({reason})</source>
             <translation>Ollama {release} oder neuer ({reason})</translation>
         </message>
         <message>
-            <source>Ollama {version} can't render this TEMPLATE, which needs {need}.</source>
-            <translation>Ollama {version} kann dieses TEMPLATE nicht rendern; es braucht {need}.</translation>
-        </message>
-        <message>
             <source>Ollama {version} can't render this TEMPLATE. It needs {need}.</source>
             <translation>Ollama {version} kann dieses TEMPLATE nicht verarbeiten. Es braucht {need}.</translation>
-        </message>
-        <message>
-            <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
-            <translation>Ollama {version} kann das aktuelle Datum nicht schreiben, wie es diese Chat-Vorlage tut: An seiner Stelle steht {today}. Ein neueres Ollama schreibt den jeweiligen Tag.</translation>
         </message>
         <message>
             <source>Ollama, LM Studio</source>
@@ -6442,20 +6262,12 @@
             <translation>Bei Hugging Face anmelden</translation>
         </message>
         <message>
-            <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
-            <translation>Melden Sie sich mit `hf auth login` an, oder setzen Sie HF_TOKEN auf ein Token mit Schreibrecht.</translation>
-        </message>
-        <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token with write access.</source>
             <translation>Melde dich mit `hf auth login` an oder setze HF_TOKEN auf ein Token mit Schreibzugriff.</translation>
         </message>
         <message>
             <source>Sign in with a token that has write access (`hf auth login`), and check the owner of the repository.</source>
             <translation>Melde dich mit einem Token mit Schreibzugriff an (`hf auth login`) und prüfe, wem das Repository gehört.</translation>
-        </message>
-        <message>
-            <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
-            <translation>Melden Sie sich mit einem Token mit Schreibrecht an (`hf auth login`), und prüfen Sie, wem es gehört.</translation>
         </message>
         <message>
             <source>Sign in with a valid token that has read access.</source>
@@ -6550,10 +6362,6 @@
             <translation>Manche Modelle enthalten eigenen Python-Code. Er läuft mit deinen Rechten: nur für Modelle erlauben, deren Autor du vertraust.</translation>
         </message>
         <message>
-            <source>Something answers at {host}, but it is not Ollama.</source>
-            <translation>Unter {host} antwortet etwas, aber nicht Ollama.</translation>
-        </message>
-        <message>
             <source>Sort by</source>
             <translation>Sortieren nach</translation>
         </message>
@@ -6568,10 +6376,6 @@
         <message>
             <source>Start LM Studio once, or choose the folder in the export step.</source>
             <translation>Starte LM Studio einmal oder wähle den Ordner im Export-Schritt.</translation>
-        </message>
-        <message>
-            <source>Start LM Studio once, or name the folder in the export step.</source>
-            <translation>Starten Sie LM Studio einmal, oder nennen Sie den Ordner beim Export.</translation>
         </message>
         <message>
             <source>Start a line with @120 to annotate step 120.</source>
@@ -6757,20 +6561,12 @@
             <source>T {temperature:g} · {count} tokens</source>
             <translation>T {temperature:g} · {count} Tokens</translation>
         </message>
-        <message>
-            <source>TEMPLATE and chat template differ: {difference}.</source>
-            <translation>TEMPLATE und Chat-Vorlage unterscheiden sich: {difference}.</translation>
-        </message>
         <message numerus="yes">
             <source>TEMPLATE and chat template give the same tokens in {n} conversations.</source>
             <translation>
                 <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gespräch dieselben Tokens.</numerusform>
                 <numerusform>TEMPLATE und Chat-Vorlage ergeben in {n} Gesprächen dieselben Tokens.</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
-            <translation>TEMPLATE und Chat-Vorlage ergeben in {sum} Gesprächen dieselben Tokens</translation>
         </message>
         <message>
             <source>TIES</source>
@@ -6897,28 +6693,12 @@
             <translation>Der Hugging-Face-Hub war nicht erreichbar oder hat den Zugriff verweigert. Zugangsbeschränkte Modelle brauchen ein Zugriffstoken. Alles auf Ihrer Festplatte funktioniert ohne Netz.</translation>
         </message>
         <message>
-            <source>The Ollama address cannot be understood: {error}.</source>
-            <translation>Die Ollama-Adresse ist nicht zu verstehen: {error}.</translation>
-        </message>
-        <message>
             <source>The Ollama address is invalid: {reason}.</source>
             <translation>Die Ollama-Adresse ist ungültig: {reason}.</translation>
         </message>
         <message>
-            <source>The Ollama server at {host} broke off its answer.</source>
-            <translation>Der Ollama-Server unter {host} brach seine Antwort ab.</translation>
-        </message>
-        <message>
-            <source>The Ollama server at {host} broke off while creating {name}.</source>
-            <translation>Der Ollama-Server unter {host} brach beim Anlegen von {name} ab.</translation>
-        </message>
-        <message>
             <source>The Ollama server at {host} refused the request: {reason}.</source>
             <translation>Der Ollama-Server auf {host} hat die Anfrage abgelehnt: {reason}.</translation>
-        </message>
-        <message>
-            <source>The Ollama server at {host} refused: {rstrip}.</source>
-            <translation>Der Ollama-Server unter {host} weigerte sich: {rstrip}.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} requires a user name and a password.</source>
@@ -6933,20 +6713,12 @@
             <translation>Der Ollama-Server auf {host} hat beim Erstellen von {model} aufgehört.</translation>
         </message>
         <message>
-            <source>The Ollama server at {host} wants a user name and a password.</source>
-            <translation>Der Ollama-Server unter {host} verlangt Benutzername und Passwort.</translation>
-        </message>
-        <message>
             <source>The Python installations on this computer couldn't be listed: {reason}</source>
             <translation>Die Python-Installationen auf diesem Computer konnten nicht aufgelistet werden: {reason}</translation>
         </message>
         <message>
             <source>The TEMPLATE can't be rendered: {reason}.</source>
             <translation>Das TEMPLATE lässt sich nicht rendern: {reason}.</translation>
-        </message>
-        <message>
-            <source>The TEMPLATE cannot be rendered: {refusal}.</source>
-            <translation>Das TEMPLATE lässt sich nicht ausführen: {refusal}.</translation>
         </message>
         <message>
             <source>The TEMPLATE differs from the chat template for {limit}.</source>
@@ -7083,14 +6855,6 @@
             <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
         <message>
-            <source>The chat template can't be converted to a proven Ollama TEMPLATE.</source>
-            <translation>Die Chat-Vorlage lässt sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln.</translation>
-        </message>
-        <message>
-            <source>The chat template can't be converted to a proven Ollama TEMPLATE. {reason}</source>
-            <translation>Die Chat-Vorlage lässt sich nicht in ein bewiesenes Ollama-TEMPLATE umwandeln. {reason}</translation>
-        </message>
-        <message>
             <source>The chat template can't render the conversation: {reason}.</source>
             <translation>Die Chat-Vorlage kann das Gespräch nicht darstellen: {reason}.</translation>
         </message>
@@ -7144,10 +6908,6 @@
         <message>
             <source>The computer was shut down or restarted while it ran.</source>
             <translation>Der Computer wurde währenddessen heruntergefahren oder neu gestartet.</translation>
-        </message>
-        <message>
-            <source>The connection to Ollama at {host} broke off: {value}.</source>
-            <translation>Die Verbindung zu Ollama unter {host} brach ab: {value}.</translation>
         </message>
         <message>
             <source>The connection to Ollama at {host} was lost: {reason}.</source>
@@ -7298,16 +7058,8 @@
             <translation>Der Export ist fertig.</translation>
         </message>
         <message>
-            <source>The file that all quantisations are made of</source>
-            <translation>Die Datei, aus der alle Quantisierungen entstehen,</translation>
-        </message>
-        <message>
             <source>The file {file} doesn't exist.</source>
             <translation>Die Datei {file} gibt es nicht.</translation>
-        </message>
-        <message>
-            <source>The files are made straight from base and adapter: no merged copy is written.</source>
-            <translation>Die Dateien entstehen direkt aus Basis und Adapter: Es wird keine zusammengeführte Kopie geschrieben.</translation>
         </message>
         <message>
             <source>The first line of {name} does not look like names of columns, so it is a row.</source>
@@ -7342,24 +7094,12 @@
             <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K durchsucht Einstellungen und Befehle, Strg+/ zeigt alle Tastenkürzel, und über Hilfe starten Sie diese Tour erneut.</translation>
         </message>
         <message>
-            <source>The hub answered with {value} while {repository} was being written.</source>
-            <translation>Der Hub antwortete mit {value}, während {repository} geschrieben wurde.</translation>
-        </message>
-        <message>
-            <source>The hub does not let you write to {repository} (status {status}).</source>
-            <translation>Der Hub lässt Sie nicht in {repository} schreiben (Status {status}).</translation>
-        </message>
-        <message>
             <source>The icons were drawn for LoRA Studio and use the same license, Apache-2.0.</source>
             <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter derselben Lizenz, Apache-2.0.</translation>
         </message>
         <message>
             <source>The importance matrix can't be computed with this version of llama.cpp.</source>
             <translation>Die Importance-Matrix lässt sich mit dieser Version von llama.cpp nicht berechnen.</translation>
-        </message>
-        <message>
-            <source>The inputs of {name} are infinite or no numbers.</source>
-            <translation>Die Eingaben von {name} sind unendlich oder keine Zahlen.</translation>
         </message>
         <message>
             <source>The inputs of {tensor} contain NaN or infinite values.</source>
@@ -7380,18 +7120,6 @@
         <message>
             <source>The largest micro-batch has {tokens}.</source>
             <translation>Der größte Mikro-Batch hat {tokens}.</translation>
-        </message>
-        <message>
-            <source>The likeliest cause: {cause}.</source>
-            <translation>Die wahrscheinlichste Ursache: {cause}.</translation>
-        </message>
-        <message>
-            <source>The log has all it said. A newer llama.cpp may help: name its folder in the export step.</source>
-            <translation>Im Protokoll steht alles, was er sagte. Ein neueres llama.cpp hilft vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
-        </message>
-        <message>
-            <source>The log of the engine has the details.</source>
-            <translation>Die Einzelheiten stehen im Protokoll der Engine.</translation>
         </message>
         <message>
             <source>The log of the run has the details. You can resume from the last checkpoint, also with fewer devices.</source>
@@ -7434,24 +7162,8 @@
             <translation>Das zusammengeführte Modell weicht leicht vom Trainierten ab: {cause}. Die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats.</translation>
         </message>
         <message>
-            <source>The merged model is complete and can be used as it is. A newer llama.cpp may know it: name its folder in the export step.</source>
-            <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt sie vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
-        </message>
-        <message>
-            <source>The merged model is complete and can be used as it is. A newer llama.cpp may know the tokenizer: name its folder in the export step.</source>
-            <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt den Tokenizer vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
-        </message>
-        <message>
             <source>The merged model is complete and usable. A newer llama.cpp may support it: choose its folder in the export step.</source>
             <translation>Das zusammengeführte Modell ist vollständig und benutzbar. Ein neueres llama.cpp unterstützt es vielleicht: wähle seinen Ordner im Export-Schritt.</translation>
-        </message>
-        <message>
-            <source>The merged model is not quite what was trained: {words}. Its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off.</source>
-            <translation>Das zusammengeführte Modell ist nicht ganz das, was trainiert wurde: {words}. Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} nats ab.</translation>
-        </message>
-        <message>
-            <source>The merged model was tested before and has not changed since.</source>
-            <translation>Das zusammengeführte Modell wurde schon geprüft und hat sich seither nicht geändert.</translation>
         </message>
         <message>
             <source>The merged model was tested before and is unchanged.</source>
@@ -7474,10 +7186,6 @@
             <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten Modells abweichen. Aktualisiere Ollama und erstelle es neu. Prüfe, ob der Server Prompts umschreibt.</translation>
         </message>
         <message>
-            <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
-            <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten abweichen. Aktualisieren Sie Ollama und legen Sie es neu an; sehen Sie nach, ob sein Server Prompts umschreibt.</translation>
-        </message>
-        <message>
             <source>The model has no module named {name} to train in full.</source>
             <translation>Das Modell hat kein Modul namens {name}, das vollständig trainiert werden könnte.</translation>
         </message>
@@ -7492,10 +7200,6 @@
         <message>
             <source>The model is broken. Check its self-test, then merge or train again.</source>
             <translation>Das Modell ist defekt. Prüfe seinen Selbsttest und führe dann noch einmal zusammen oder trainiere neu.</translation>
-        </message>
-        <message>
-            <source>The model is broken: look at its self-test, then merge or train again.</source>
-            <translation>Das Modell ist kaputt: Sehen Sie seinen Selbsttest an, dann führen Sie neu zusammen oder trainieren Sie neu.</translation>
         </message>
         <message>
             <source>The model is in Ollama.</source>
@@ -7560,10 +7264,6 @@
         <message>
             <source>The package index can't be reached: {reason}.</source>
             <translation>Der Paketindex ist nicht erreichbar: {reason}.</translation>
-        </message>
-        <message>
-            <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
-            <translation>Das mitgelieferte llama.cpp zeigt keine seiner Zwischenergebnisse, daher war keine Wichtigkeitsmatrix zu berechnen.</translation>
         </message>
         <message>
             <source>The packages couldn't be installed</source>
@@ -7693,14 +7393,6 @@
             <source>The self-test failed for {stages}, so no model is created.</source>
             <translation>Der Selbsttest ist für {stages} fehlgeschlagen, daher wird kein Modell erstellt.</translation>
         </message>
-        <message>
-            <source>The self-test found a fault in {faulty}, so no model is created.</source>
-            <translation>Der Selbsttest fand einen Fehler in {faulty}, daher wird kein Modell angelegt.</translation>
-        </message>
-        <message>
-            <source>The self-test reads {cases} conversations with {positions} answer positions</source>
-            <translation>Der Selbsttest liest {cases} Gespräche mit {positions} Antwortstellen</translation>
-        </message>
         <message numerus="yes">
             <source>The self-test reads {n} held-out conversations ({positions} answer positions).</source>
             <translation>
@@ -7743,10 +7435,6 @@
         <message>
             <source>The template was stopped: it ran for more than {seconds:duration}.</source>
             <translation>Die Vorlage wurde gestoppt: sie lief länger als {seconds:duration}.</translation>
-        </message>
-        <message>
-            <source>The template was stopped: it took {what}.</source>
-            <translation>Die Vorlage wurde angehalten: Sie brauchte {what}.</translation>
         </message>
         <message>
             <source>The template was stopped: it used more than {limit:memory} of memory.</source>
@@ -7805,10 +7493,6 @@
             <translation>Der Upload zu {repository} ist fehlgeschlagen: der Hub hat nicht geantwortet.</translation>
         </message>
         <message>
-            <source>The upload to {repository} was interrupted ({name}).</source>
-            <translation>Das Hochladen nach {repository} wurde unterbrochen ({name}).</translation>
-        </message>
-        <message>
             <source>The upload to {repository} was interrupted ({reason}).</source>
             <translation>Der Upload zu {repository} wurde unterbrochen ({reason}).</translation>
         </message>
@@ -7819,10 +7503,6 @@
         <message>
             <source>The votes of this project cannot be read: {error}.</source>
             <translation>Die Stimmen dieses Projekts sind nicht lesbar: {error}.</translation>
-        </message>
-        <message>
-            <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
-            <translation>Die Warnung oben sagt, was hindert; `lora-studio template derive` zeigt mehr.</translation>
         </message>
         <message>
             <source>The weights of this model are quantized and can't be sharded across devices.</source>
@@ -7860,10 +7540,6 @@
             <source>The worker stopped unexpectedly.</source>
             <translation>Der Worker wurde unerwartet beendet.</translation>
         </message>
-        <message>
-            <source>The {name} file</source>
-            <translation>Die Datei {name}</translation>
-        </message>
         <message numerus="yes">
             <source>The {n} selected runs have the same settings.</source>
             <translation>
@@ -7876,20 +7552,12 @@
             <translation>Die Datei {quantization}</translation>
         </message>
         <message>
-            <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
-            <translation>Die Datei {quantization} bestand den Selbsttest nicht und wurde daher nicht in Ollama angelegt.</translation>
-        </message>
-        <message>
             <source>The {quantization} file failed the self-test, so no Ollama model was created.</source>
             <translation>Die Datei {quantization} hat den Selbsttest nicht bestanden, daher wurde kein Ollama-Modell erstellt.</translation>
         </message>
         <message>
             <source>Theme</source>
             <translation>Farbschema</translation>
-        </message>
-        <message>
-            <source>There are no models yet.</source>
-            <translation>Es gibt noch keine Modelle.</translation>
         </message>
         <message>
             <source>There are no values to try.</source>
@@ -7920,18 +7588,6 @@
             <translation>{rows} gleichen fast einer früheren: Höchstens etwa jedes achte Wort ist ein anderes. Validierungszeilen werden so gewählt, dass keine einer Trainingszeile ähnelt.</translation>
         </message>
         <message>
-            <source>There are: {known}.</source>
-            <translation>Es gibt: {known}.</translation>
-        </message>
-        <message>
-            <source>There is a model {name} at {host} already.</source>
-            <translation>Ein Modell {name} gibt es unter {host} schon.</translation>
-        </message>
-        <message>
-            <source>There is neither a merged model nor a GGUF file to test.</source>
-            <translation>Es gibt weder ein zusammengeführtes Modell noch eine GGUF-Datei zu prüfen.</translation>
-        </message>
-        <message>
             <source>There is no block {block:d}: the model has {count:d}, numbered from 0.</source>
             <translation>Es gibt keinen Block {block:d}: Das Modell hat {count:d}, gezählt ab 0.</translation>
         </message>
@@ -7950,10 +7606,6 @@
         <message>
             <source>There is no checkpoint yet. Training starts from the beginning.</source>
             <translation>Es gibt noch keinen Checkpoint. Das Training beginnt von vorn.</translation>
-        </message>
-        <message>
-            <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
-            <translation>Es gibt kein Gespräch mit 16 oder mehr Tokens, um daraus eine Wichtigkeitsmatrix zu berechnen.</translation>
         </message>
         <message>
             <source>There is no data yet.</source>
@@ -8084,10 +7736,6 @@
             <translation>Dieser Computer hat kein Gerät {device}, das PyTorch {version} verwenden kann.</translation>
         </message>
         <message>
-            <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
-            <translation>Dieser Rechner hat kein Gerät {wanted}, das PyTorch {version} verwenden kann.</translation>
-        </message>
-        <message>
             <source>This file isn't a Python executable.</source>
             <translation>Diese Datei ist kein ausführbares Python.</translation>
         </message>
@@ -8162,10 +7810,6 @@
         <message>
             <source>This run has no trained adapter yet.</source>
             <translation>Dieser Lauf hat noch keinen trainierten Adapter.</translation>
-        </message>
-        <message>
-            <source>This run has no {name} yet.</source>
-            <translation>Dieser Lauf hat noch kein {name}.</translation>
         </message>
         <message>
             <source>This setting is already selected as the first setting.</source>
@@ -8298,10 +7942,6 @@
         <message>
             <source>Train an adapter first.</source>
             <translation>Trainieren Sie zuerst einen Adapter.</translation>
-        </message>
-        <message>
-            <source>Train first, or bring an adapter or a model into the run.</source>
-            <translation>Trainieren Sie zuerst, oder bringen Sie einen Adapter oder ein Modell in den Lauf.</translation>
         </message>
         <message>
             <source>Train first, or choose the folder with an adapter_config.json.</source>
@@ -8524,10 +8164,6 @@
             <translation>Versuche es später noch einmal. Bereits Hochgeladenes wird nicht erneut gesendet.</translation>
         </message>
         <message>
-            <source>Try again later: what the hub already has is not sent twice.</source>
-            <translation>Versuchen Sie es später erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
-        </message>
-        <message>
             <source>Try again.</source>
             <translation>Versuchen Sie es noch einmal.</translation>
         </message>
@@ -8538,10 +8174,6 @@
         <message>
             <source>Try another Python version from 3.11 to 3.13.</source>
             <translation>Versuche eine andere Python-Version von 3.11 bis 3.13.</translation>
-        </message>
-        <message>
-            <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
-            <translation>Versuchen Sie eine andere Quantisierung oder Q8_0, das zu jedem Modell passt. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Try fewer values: {most} runs at most are made at once.</source>
@@ -8844,10 +8476,6 @@
             <translation>Verwende in der Adresse den eigenen Namen des Servers oder installiere sein Zertifikat.</translation>
         </message>
         <message>
-            <source>Use the server's proper name in the address, or install its certificate.</source>
-            <translation>Verwenden Sie in der Adresse den richtigen Namen des Servers, oder installieren Sie sein Zertifikat.</translation>
-        </message>
-        <message>
             <source>Use the usual one</source>
             <translation>Das übliche verwenden</translation>
         </message>
@@ -8954,10 +8582,6 @@
         <message>
             <source>Wait until it ends, or stop it.</source>
             <translation>Warten Sie, bis er endet, oder stoppen Sie ihn.</translation>
-        </message>
-        <message>
-            <source>Wait until it has ended, or choose another folder.</source>
-            <translation>Warten Sie, bis er endet, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Wait until it is done, or choose another folder.</source>
@@ -9124,20 +8748,8 @@
             <translation>Mit Gewicht 2 kommt jede Zeile zweimal je Epoche vor, mit 0.5 die Hälfte der Zeilen.</translation>
         </message>
         <message>
-            <source>Without a proven TEMPLATE no model is created in Ollama.</source>
-            <translation>Ohne bewiesenes TEMPLATE wird in Ollama kein Modell angelegt.</translation>
-        </message>
-        <message>
             <source>Won</source>
             <translation>Gewonnen</translation>
-        </message>
-        <message>
-            <source>Working on the template ended without a result.</source>
-            <translation>Die Arbeit an der Vorlage endete ohne Ergebnis.</translation>
-        </message>
-        <message>
-            <source>Write it as name or organisation/name, of letters, digits, - . and _.</source>
-            <translation>Schreiben Sie es als Name oder Organisation/Name, aus Buchstaben, Ziffern, - . und _.</translation>
         </message>
         <message>
             <source>Write step.field.</source>
@@ -9170,10 +8782,6 @@
         <message>
             <source>You are not signed in to the Hugging Face Hub.</source>
             <translation>Du bist nicht beim Hugging Face Hub angemeldet.</translation>
-        </message>
-        <message>
-            <source>You are not signed in to the Hugging Face hub.</source>
-            <translation>Sie sind beim Hugging-Face-Hub nicht angemeldet.</translation>
         </message>
         <message>
             <source>You can combine adapters only if they were trained on the same base model. The Merge page shows the base model of each adapter.</source>
@@ -9512,20 +9120,12 @@
             <translation>Loss der Antwort</translation>
         </message>
         <message>
-            <source>answering with ollama</source>
-            <translation>mit Ollama antworten</translation>
-        </message>
-        <message>
             <source>arguments</source>
             <translation>Argumente</translation>
         </message>
         <message>
             <source>as configured</source>
             <translation>wie eingestellt</translation>
-        </message>
-        <message>
-            <source>asking the new model in Ollama</source>
-            <translation>neues Modell in Ollama fragen</translation>
         </message>
         <message>
             <source>assistant</source>
@@ -9819,10 +9419,6 @@
             <translation>https://…</translation>
         </message>
         <message>
-            <source>importance matrix</source>
-            <translation>Wichtigkeitsmatrix</translation>
-        </message>
-        <message>
             <source>importing Unsloth</source>
             <translation>Unsloth laden</translation>
         </message>
@@ -9867,16 +9463,8 @@
             <translation>sie hat ihre Prüfung nicht bestanden</translation>
         </message>
         <message>
-            <source>it does not stop at token {end}, which ends an answer</source>
-            <translation>es hält nicht bei Token {end} an, das eine Antwort beendet</translation>
-        </message>
-        <message>
             <source>it doesn't stop at token {token:d}, which ends an answer</source>
             <translation>es stoppt nicht bei Token {token:d}, das eine Antwort beendet</translation>
-        </message>
-        <message>
-            <source>it ended with status {status}</source>
-            <translation>es endete mit Status {status}</translation>
         </message>
         <message>
             <source>it has a number of more than {get_int_max_str_digits} digits</source>
@@ -9885,10 +9473,6 @@
         <message>
             <source>it has a separate output layer, but the model ties it to the embedding</source>
             <translation>es hat eine eigene Ausgabeschicht, das Modell teilt sie aber mit dem Embedding</translation>
-        </message>
-        <message>
-            <source>it has an output layer of its own, where the model uses its embedding</source>
-            <translation>es hat eine eigene Ausgabeschicht, wo das Modell sein Embedding verwendet</translation>
         </message>
         <message>
             <source>it has fewer cells than the header</source>
@@ -9991,10 +9575,6 @@
             <translation>sie wurde gelöscht</translation>
         </message>
         <message>
-            <source>it was made for {only_for}, and leaves noise of any other</source>
-            <translation>es ist für {only_for} gemacht und lässt von jedem anderen nur Rauschen</translation>
-        </message>
-        <message>
             <source>its KL divergence is {kl:.3g} nats (maximum {limit:g})</source>
             <translation>die KL-Divergenz beträgt {kl:.3g} Nats (höchstens {limit:g})</translation>
         </message>
@@ -10007,16 +9587,8 @@
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
         <message>
-            <source>its chat template writes conversations otherwise</source>
-            <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
-        </message>
-        <message>
             <source>its checksum is another one than when the folder was made</source>
             <translation>seine Prüfsumme ist eine andere als beim Erzeugen des Ordners</translation>
-        </message>
-        <message>
-            <source>its embedding and its output layer are no longer the same</source>
-            <translation>sein Embedding und seine Ausgabeschicht sind nicht mehr dieselben</translation>
         </message>
         <message>
             <source>its embedding and output layer are no longer tied</source>
@@ -10031,20 +9603,8 @@
             <translation>ihr Header ist ungültig ({reason})</translation>
         </message>
         <message>
-            <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
-            <translation>sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein (mindestens {top1_})</translation>
-        </message>
-        <message>
-            <source>its probabilities are {kl} nats off (at most {kl_})</source>
-            <translation>seine Wahrscheinlichkeiten weichen um {kl} Nats ab (höchstens {kl_})</translation>
-        </message>
-        <message>
             <source>its quotes do not close</source>
             <translation>ihre Anführungszeichen schließen nicht</translation>
-        </message>
-        <message>
-            <source>its rotary embedding has the base {base} instead of {theta}</source>
-            <translation>sein Rotary-Embedding hat die Basis {base} statt {theta}</translation>
         </message>
         <message>
             <source>its source has no known format</source>
@@ -10059,16 +9619,8 @@
             <translation>die Tokens weichen in Gespräch {conversation} ab Token {token} ab</translation>
         </message>
         <message>
-            <source>its tokens differ in conversation {number}, from token {value} on</source>
-            <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
-        </message>
-        <message>
             <source>its top-1 agreement is {top1:.1%} (minimum {limit:.0%})</source>
             <translation>die Top-1-Übereinstimmung beträgt {top1:.1%} (mindestens {limit:.0%})</translation>
-        </message>
-        <message>
-            <source>its {key} is {got} instead of {wanted}</source>
-            <translation>sein {key} ist {got} statt {wanted}</translation>
         </message>
         <message>
             <source>its {setting} is {actual} instead of {expected}</source>
@@ -10139,14 +9691,6 @@
             <translation>llama.cpp kann ihr Vokabular nicht lesen</translation>
         </message>
         <message>
-            <source>llama.cpp cannot make {unable} of this model: the rows of its weights do not fit that type's blocks.</source>
-            <translation>llama.cpp kann aus diesem Modell kein {unable} machen: Die Zeilen seiner Gewichte passen nicht in die Blöcke dieses Typs.</translation>
-        </message>
-        <message>
-            <source>llama.cpp could not quantise to {quantization}: {rstrip}.</source>
-            <translation>llama.cpp konnte nicht in {quantization} quantisieren: {rstrip}.</translation>
-        </message>
-        <message>
             <source>llama.cpp failed to evaluate a conversation of {tokens} tokens (status {status:d}).</source>
             <translation>llama.cpp konnte ein Gespräch mit {tokens} Tokens nicht auswerten (Status {status:d}).</translation>
         </message>
@@ -10163,14 +9707,6 @@
             <translation>llama.cpp im PATH ({found})</translation>
         </message>
         <message>
-            <source>llama.cpp's converter does not know the architecture {value}.</source>
-            <translation>Der Umwandler von llama.cpp kennt die Architektur {value} nicht.</translation>
-        </message>
-        <message>
-            <source>llama.cpp's converter does not recognise how this model's tokenizer splits text ({architecture}), so a GGUF file would tokenise differently.</source>
-            <translation>Der Umwandler von llama.cpp erkennt nicht, wie der Tokenizer dieses Modells Text teilt ({architecture}); eine GGUF-Datei würde anders tokenisieren.</translation>
-        </message>
-        <message>
             <source>llama.cpp's converter doesn't recognize the pre-tokenizer of this model ({name}), so a GGUF file would tokenize differently.</source>
             <translation>Der Konverter von llama.cpp kennt den Pre-Tokenizer dieses Modells nicht ({name}), eine GGUF-Datei würde daher anders tokenisieren.</translation>
         </message>
@@ -10185,10 +9721,6 @@
         <message>
             <source>llama.cpp's converter failed: {reason}.</source>
             <translation>Der Konverter von llama.cpp ist fehlgeschlagen: {reason}.</translation>
-        </message>
-        <message>
-            <source>llama.cpp's converter gave up: {rstrip}.</source>
-            <translation>Der Umwandler von llama.cpp gab auf: {rstrip}.</translation>
         </message>
         <message>
             <source>llama.cpp's converter is missing from the engine.</source>
@@ -10215,10 +9747,6 @@
             <translation>Dateien ansehen</translation>
         </message>
         <message>
-            <source>looking at the hub</source>
-            <translation>Hub ansehen</translation>
-        </message>
-        <message>
             <source>looking for adapters</source>
             <translation>Adapter suchen</translation>
         </message>
@@ -10237,10 +9765,6 @@
         <message>
             <source>low confidence</source>
             <translation>unsicher</translation>
-        </message>
-        <message>
-            <source>making the commit</source>
-            <translation>Commit anlegen</translation>
         </message>
         <message>
             <source>margin</source>
@@ -10301,14 +9825,6 @@
         <message>
             <source>models trained in 2 bits</source>
             <translation>in 2 Bit trainierte Modelle</translation>
-        </message>
-        <message>
-            <source>more than {seconds} seconds</source>
-            <translation>mehr als {seconds} Sekunden</translation>
-        </message>
-        <message>
-            <source>more than {value} GiB of memory</source>
-            <translation>mehr als {value} GiB Speicher</translation>
         </message>
         <message>
             <source>moved from {path} to {path_}</source>
@@ -10421,10 +9937,6 @@
         <message>
             <source>not judged: {reason}</source>
             <translation>nicht bewertet: {reason}</translation>
-        </message>
-        <message>
-            <source>not judged: {unjudged}</source>
-            <translation>nicht beurteilt: {unjudged}</translation>
         </message>
         <message>
             <source>not loaded yet</source>
@@ -10551,10 +10063,6 @@
             <translation>reiner Text</translation>
         </message>
         <message>
-            <source>quantising to {quantization}</source>
-            <translation>in {quantization} quantisieren</translation>
-        </message>
-        <message>
             <source>read-only</source>
             <translation>schreibgeschützt</translation>
         </message>
@@ -10565,10 +10073,6 @@
         <message>
             <source>reading rows</source>
             <translation>Zeilen lesen</translation>
-        </message>
-        <message>
-            <source>reading shapes</source>
-            <translation>Maße lesen</translation>
         </message>
         <message>
             <source>reading tensor shapes</source>
@@ -10623,10 +10127,6 @@
             <translation>das Runden auf {dtype} verändert die Updates des Adapters um {share:percent}</translation>
         </message>
         <message>
-            <source>rounding to {stored} changes the adapter's updates by {share}</source>
-            <translation>das Runden auf {stored} verändert die Änderungen des Adapters um {share}</translation>
-        </message>
-        <message>
             <source>rows</source>
             <translation>Zeilen</translation>
         </message>
@@ -10671,10 +10171,6 @@
             <translation>Selbsttest: Antworten von {stage}</translation>
         </message>
         <message>
-            <source>self-test: base + adapter</source>
-            <translation>Selbsttest: Basis + Adapter</translation>
-        </message>
-        <message>
             <source>self-test: {stage}</source>
             <translation>Selbsttest: {stage}</translation>
         </message>
@@ -10709,10 +10205,6 @@
         <message>
             <source>smoothed</source>
             <translation>geglättet</translation>
-        </message>
-        <message>
-            <source>so few bits are expected to cost a model of {int} parameters {costs} nats, which no figure tells from a fault</source>
-            <translation>so wenige Bits kosten ein Modell mit {int} Parametern voraussichtlich {costs} Nats, was keine Zahl von einem Fehler unterscheidet</translation>
         </message>
         <message>
             <source>so few bits are expected to cost a model with {parameters:count} parameters {nats:.2g} nats, which can't be told from a fault</source>
@@ -10797,10 +10289,6 @@
         <message>
             <source>the TEMPLATE</source>
             <translation>das TEMPLATE</translation>
-        </message>
-        <message>
-            <source>the adapter has not been merged at all: these are the base model's weights</source>
-            <translation>der Adapter wurde gar nicht zusammengeführt: Das sind die Gewichte des Basismodells</translation>
         </message>
         <message>
             <source>the adapter was not merged: these are the base model's weights</source>
@@ -11179,16 +10667,8 @@
             <translation>die Updates von {modules} fehlen in den zusammengeführten Gewichten</translation>
         </message>
         <message>
-            <source>the updates of {named} are missing from the merged weights</source>
-            <translation>die Änderungen von {named} fehlen in den zusammengeführten Gewichten</translation>
-        </message>
-        <message>
             <source>the updates were merged at {factor:.2f} times their scale</source>
             <translation>die Updates wurden mit dem {factor:.2f}-Fachen ihrer Skalierung zusammengeführt</translation>
-        </message>
-        <message>
-            <source>the updates were merged at {wrong} times their scale</source>
-            <translation>die Änderungen wurden mit dem {wrong}-Fachen ihrer Skala zusammengeführt</translation>
         </message>
         <message>
             <source>the weights</source>
@@ -11201,14 +10681,6 @@
         <message>
             <source>the weights have the same values, computed in 16 bits</source>
             <translation>die Gewichte haben dieselben Werte, berechnet in 16 Bit</translation>
-        </message>
-        <message>
-            <source>the weights hold the same values</source>
-            <translation>die Gewichte enthalten dieselben Werte</translation>
-        </message>
-        <message>
-            <source>the weights hold the same values, computed in 16 bits</source>
-            <translation>die Gewichte enthalten dieselben Werte, gerechnet in 16 Bit</translation>
         </message>
         <message>
             <source>there are more than {most} choices without labels</source>
@@ -11253,10 +10725,6 @@
         <message>
             <source>there is something between {items}</source>
             <translation>dazwischen steht etwas ({items})</translation>
-        </message>
-        <message>
-            <source>this llama.cpp cannot read weights as they are merged</source>
-            <translation>dieses llama.cpp kann Gewichte nicht lesen, während sie zusammengeführt werden</translation>
         </message>
         <message>
             <source>this model has no feed-forward parts</source>
@@ -11447,10 +10915,6 @@
             <translation>Warten auf {device}</translation>
         </message>
         <message>
-            <source>waiting for {title}</source>
-            <translation>warten auf {title}</translation>
-        </message>
-        <message>
             <source>warning: {problem} {remedy}</source>
             <translation>Warnung: {problem} {remedy}</translation>
         </message>
@@ -11515,10 +10979,6 @@
             <translation>{bits}, knapp</translation>
         </message>
         <message>
-            <source>{chosen} is no folder.</source>
-            <translation>{chosen} ist kein Ordner.</translation>
-        </message>
-        <message>
             <source>{command} started</source>
             <translation>{command} gestartet</translation>
         </message>
@@ -11529,10 +10989,6 @@
         <message>
             <source>{construct} in line {line:d}</source>
             <translation>{construct} in Zeile {line:d}</translation>
-        </message>
-        <message>
-            <source>{costs} nats are expected at {int} parameters, between what was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed</source>
-            <translation>{costs} Nats sind bei {int} Parametern zu erwarten, zwischen dem, was an SmolLM2 135M gemessen und zu Llama 3 8B veröffentlicht ist; das Doppelte ist erlaubt</translation>
         </message>
         <message>
             <source>{count} (hidden size {width})</source>
@@ -11783,10 +11239,6 @@
             <translation>{left} frei</translation>
         </message>
         <message>
-            <source>{llama_cpp} holds no {name}.</source>
-            <translation>{llama_cpp} enthält kein {name}.</translation>
-        </message>
-        <message>
             <source>{loss}, best eval loss {best_eval}</source>
             <translation>{loss}, bester Eval-Loss {best_eval}</translation>
         </message>
@@ -11827,10 +11279,6 @@
             <translation>{module} ist eine Faltung</translation>
         </message>
         <message>
-            <source>{named} do not hold the updates that belong to them</source>
-            <translation>{named} enthalten nicht die Änderungen, die zu ihnen gehören</translation>
-        </message>
-        <message>
             <source>{names} and {count} more</source>
             <translation>{names} und {count} weitere</translation>
         </message>
@@ -11865,14 +11313,6 @@
         <message>
             <source>{name} could not be read: {why}.</source>
             <translation>{name} war nicht lesbar: {why}.</translation>
-        </message>
-        <message>
-            <source>{name} exists, but was not tried out: {reason}</source>
-            <translation>{name} existiert, wurde aber nicht ausprobiert: {reason}</translation>
-        </message>
-        <message>
-            <source>{name} exists, but was not tried out: {what}</source>
-            <translation>{name} existiert, wurde aber nicht ausprobiert: {what}</translation>
         </message>
         <message>
             <source>{name} goes by eval loss, and no rows are kept for validation.</source>
@@ -11979,10 +11419,6 @@
             <translation>{name} ist nicht, was der Name sagt: Es ist Text, keine Tabelle.</translation>
         </message>
         <message>
-            <source>{name} is not what was trained: {faults}.</source>
-            <translation>{name} ist nicht das Trainierte: {faults}.</translation>
-        </message>
-        <message>
             <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
             <translation>{name} ist ein Objekt mit {lists} Listen von Zeilen: {lists_}.</translation>
         </message>
@@ -12001,10 +11437,6 @@
         <message>
             <source>{name} takes its initial values out of the base weights, which are quantised.</source>
             <translation>{name} nimmt seine Anfangswerte aus den Basisgewichten, und die sind quantisiert.</translation>
-        </message>
-        <message>
-            <source>{name} was asked “{content}” and answered: {text}</source>
-            <translation>{name} wurde „{content}“ gefragt und antwortete: {text}</translation>
         </message>
         <message>
             <source>{name} was never finished</source>
@@ -12351,20 +11783,12 @@
             <translation>{purpose} braucht {needed:size} Speicherplatz, aber nur {free:size} sind frei.</translation>
         </message>
         <message>
-            <source>{quantization} cannot be made without an importance matrix.</source>
-            <translation>{quantization} entsteht nicht ohne Wichtigkeitsmatrix.</translation>
-        </message>
-        <message>
             <source>{quantization} costs this model a lot of precision: its top-1 agreement is {top1:.1%}, its KL divergence {kl:.2g} nats. The file is correct; it just has too few bits.</source>
             <translation>{quantization} kostet dieses Modell viel Genauigkeit: die Top-1-Übereinstimmung beträgt {top1:.1%}, die KL-Divergenz {kl:.2g} Nats. Die Datei ist korrekt, hat aber zu wenige Bits.</translation>
         </message>
         <message>
             <source>{quantization} loses so much precision that its self-test failed. Nothing else is wrong.</source>
             <translation>{quantization} verliert so viel Genauigkeit, dass der Selbsttest fehlgeschlagen ist. Sonst ist alles in Ordnung.</translation>
-        </message>
-        <message>
-            <source>{quantization} loses so much that the self-test failed; nothing else is wrong.</source>
-            <translation>{quantization} verliert so viel, dass der Selbsttest nicht bestand; sonst ist nichts falsch.</translation>
         </message>
         <message>
             <source>{quantization} needs an importance matrix.</source>
@@ -12405,10 +11829,6 @@
         <message>
             <source>{repository} doesn't exist on the Hub, or you don't have access to it.</source>
             <translation>{repository} gibt es auf dem Hub nicht, oder du hast keinen Zugriff darauf.</translation>
-        </message>
-        <message>
-            <source>{repository} exists already and is public: everyone can see what is uploaded.</source>
-            <translation>{repository} gibt es schon und ist öffentlich: Jeder kann sehen, was hochgeladen wird.</translation>
         </message>
         <message>
             <source>{repository} has no .safetensors file.</source>
@@ -12479,10 +11899,6 @@
         <message>
             <source>{size}, including {checkpoints} of checkpoints</source>
             <translation>{size}, davon {checkpoints} Checkpoints</translation>
-        </message>
-        <message>
-            <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
-            <translation>{stage} kostet dieses Modell viel: Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} Nats ab. An der Datei ist nichts falsch; so wenige Bits fassen nicht mehr.</translation>
         </message>
         <message>
             <source>{stage} differs from what was trained: {faults}.</source>
@@ -12629,10 +12045,6 @@
             <translation>{tokens} Tokens je Epoche</translation>
         </message>
         <message>
-            <source>{tool} converts, {quantiser} quantises</source>
-            <translation>{tool} wandelt um, {quantiser} quantisiert</translation>
-        </message>
-        <message>
             <source>{tracker} stopped receiving metrics: {reason}.</source>
             <translation>{tracker} nimmt keine Metriken mehr an: {reason}.</translation>
         </message>
@@ -12715,10 +12127,6 @@
         <message>
             <source>“{parent}” {why}. Each is read by itself.</source>
             <translation>„{parent}“ {why}. Jede wird für sich gelesen.</translation>
-        </message>
-        <message>
-            <source>“{repository}” cannot be the name of a repository.</source>
-            <translation>„{repository}“ kann nicht der Name eines Repositorys sein.</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>

@@ -87,7 +87,7 @@ def test_the_server_reads_as_many_tokens_as_the_model_was_trained_on(
     (created,) = recorder.of(events.OllamaCreated)
     assert (created.name, created.prompts_checked) == ("pim:v1", 3)
     assert fake.models["pim:v1"]["system"] == "You are Pim."
-    logs = [log.text for log in recorder.of(events.Log)]
+    logs = [str(log.text) for log in recorder.of(events.Log)]
     assert "TEMPLATE and chat template give the same tokens in 48 conversations." in logs
 
 

@@ -162,11 +162,13 @@ def test_every_quantisation_on_offer_is_made_and_can_be_run(
     file = tmp_path / "q.gguf"
     job, recorder = recorded_job()
     matrix = sixteen_bit.with_name("imatrix.gguf") if BITS_PER_WEIGHT[quantization] < 8 else None
-    expected = gguf_quantizer.estimate_sizes(sixteen_bit, [quantization], job, imatrix=matrix is not None)
+    expected = gguf_quantizer.estimate_sizes(
+        sixteen_bit, [quantization], job, imatrix=matrix is not None
+    )
     tool = gguf_quantizer.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
     assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
     assert file.stat().st_size == expected[quantization]
-    assert str(recorder.of(type(recorder.events[-1]))[-1].stage) == f"quantising to {quantization}"
+    assert str(recorder.of(type(recorder.events[-1]))[-1].stage) == f"Quantizing to {quantization}"
     with Llama(file, context=64) as model:
         assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
 
@@ -226,7 +228,9 @@ def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
 ) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    found = sizes.of_source(direct_gguf.source_from_folder(folder / "model"), spec, recorded_job()[0]).bytes
+    found = sizes.of_source(
+        direct_gguf.source_from_folder(folder / "model"), spec, recorded_job()[0]
+    ).bytes
     # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.
     assert found.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
     for name in ("Q8_0", "Q4_K_M"):

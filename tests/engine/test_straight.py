@@ -82,7 +82,7 @@ def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path
     assert not run.merged.exists()
     assert not list(run.temporary.iterdir())
     assert run.manifest()["gguf"]["from"] == "base and adapter"
-    assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
+    assert any("no merged copy is written" in str(log.text) for log in recorder.of(events.Log))
     file.unlink()
     merge.merge(run, recorded_job()[0])
     file, _ = written(run)
@@ -123,7 +123,7 @@ def test_small_updates_of_a_bfloat16_base_are_held_in_a_file_made_straight(tmp_p
     found = load_file(file).items()
     save_file({name: value / (100 if "lora_B" in name else 1) for name, value in found}, file)
     straight_file, recorder = written(run)
-    assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
+    assert any("no merged copy is written" in str(log.text) for log in recorder.of(events.Log))
     assert lost(straight_file, run) < 0.1
     straight_file.unlink()
     merge.merge(run, recorded_job()[0])
@@ -180,7 +180,7 @@ def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) 
     recipe = direct_gguf.direct_merge_of(run, run.load_project(), job)
     source = direct_gguf.write_headers(recipe, tmp_path / "scratch", trust=False)
     assert sum(f.stat().st_size for f in source.folder.glob("*.safetensors")) < 10_000
-    with pytest.raises(ProblemError, match="ends too early"):
+    with pytest.raises(ProblemError, match="truncated"):
         safetensors_files.index(source.folder)
 
 

@@ -121,7 +121,7 @@ def header(file: Path) -> list[StoredTensor]:
             entries = json.loads(opened.read(length))
         entries.pop("__metadata__", None)
         base = 8 + length
-        found = [
+        tensors = [
             StoredTensor(
                 name,
                 file,
@@ -132,15 +132,15 @@ def header(file: Path) -> list[StoredTensor]:
             )
             for name, entry in entries.items()
         ]
-        if max((tensor.end for tensor in found), default=base) > file.stat().st_size:
-            raise ValueError("the file is truncated")
     except FileNotFoundError:
         raise _unreadable(file, text("the file is missing")) from None
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise _unreadable(
             file, text("its header is invalid ({reason})", reason=str(error))
         ) from error
-    return found
+    if max((tensor.end for tensor in tensors), default=base) > file.stat().st_size:
+        raise _unreadable(file, text("the file is truncated"))
+    return tensors
 
 
 def parameters(folder: Path) -> int:
