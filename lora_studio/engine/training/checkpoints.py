@@ -30,6 +30,7 @@ from lora_studio.engine.training.random_state import (
 )
 from lora_studio.engine.training.recipe import optimizers
 from lora_studio.engine.training.trainer_state import TrainerState
+from lora_studio.engine.training.training_setup import TrainingSetup
 
 
 class CheckpointManager:
@@ -46,22 +47,18 @@ class CheckpointManager:
         scratch: Path,
         job: JobContext,
         ranks: ProcessGroup,
-        *,
         model: peft.PeftModel,
-        optimizer: Any,
-        scheduler: Any,
-        scaler: Any,
+        setup: TrainingSetup,
         fingerprint: str,
-        total_steps: int,
     ) -> None:
-        """Take all objects with a state; `scaler` is None without float16.
+        """Take everything with a state; the state before the first step is saved into `scratch`.
 
-        `fingerprint` identifies the training rows; the state before the first step goes into `scratch`.
+        `fingerprint` identifies the training rows.
         """
         self._run, self._spec, self._job, self._ranks = run, spec, job, ranks
-        self._model, self._optimizer = model, optimizer
-        self._scheduler, self._scaler = scheduler, scaler
-        self._fingerprint, self._total_steps = fingerprint, total_steps
+        self._model, self._optimizer = model, setup.optimizer
+        self._scheduler, self._scaler = setup.scheduler, setup.scaler
+        self._fingerprint, self._total_steps = fingerprint, setup.batches.total_steps
         self._initial_folder = scratch / "beginning"
         self.saved_step, self.saved_at = 0, time.monotonic()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
@@ -32,13 +34,18 @@ class StepBatches:
         self.set_micro_batch(spec.micro_batch)
 
     @property
+    def lengths(self) -> np.ndarray:
+        """Return the lengths of all rows in tokens."""
+        return self._rows.lengths
+
+    @property
     def steps_per_epoch(self) -> int:
         """Return the number of optimizer steps in an epoch."""
         return self.plan.steps_per_epoch
 
     @property
     def rows_per_step(self) -> int:
-        """Return the number of rows in an optimizer step; the last one of an epoch may have fewer."""
+        """Return the number of rows in an optimizer step; an epoch's last may have fewer."""
         return self.plan.per_step
 
     def set_micro_batch(self, micro_batch: int, world_size: int = 1) -> None:

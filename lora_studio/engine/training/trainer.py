@@ -19,7 +19,6 @@ from lora_studio.engine.devices import devices
 from lora_studio.engine.devices.load import DeviceLoad
 from lora_studio.engine.runtime import failures
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.failures import PausedError
 from lora_studio.engine.training import problems
 from lora_studio.engine.training.adapter_saver import AdapterSaver
 from lora_studio.engine.training.checkpoints import CheckpointManager
@@ -36,8 +35,7 @@ from lora_studio.engine.training.memory.ladder import MemoryLevel
 from lora_studio.engine.training.memory.oom_recovery import OomRecovery, RolledBack
 from lora_studio.engine.training.memory.watch import MemoryWatch
 from lora_studio.engine.training.random_state import preserve_random_state
-from lora_studio.engine.training.recipe import optimizers, schedules
-from lora_studio.engine.training.recipe.best_adapter import is_exhausted
+from lora_studio.engine.training.recipe import best_adapter, optimizers, schedules
 from lora_studio.engine.training.sampling import Sampler
 from lora_studio.engine.training.step_metrics import StepMetrics
 from lora_studio.engine.training.trainer_state import EvaluationResult, TrainerState
@@ -66,29 +64,34 @@ class Trainer:
         setup = build_setup(run, spec, tuned, data, job, ranks)
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
-        self.accelerator, self.optimizer = setup.accelerator, setup.optimizer
-        self.scheduler = setup.scheduler
+        self.accelerator, self.scheduler = setup.accelerator, setup.scheduler
+        self.optimizer = setup.optimizer
         self.watch = MemoryWatch(self.device)
         self.watch.check_between_layers(self.model)
         self.recovery = OomRecovery(
-            self, run, self.job, ranks, self.watch,
-            model=self.model, optimizer=self.optimizer, scaler=setup.scaler,
-            lengths=data.training.lengths, rows_per_step=self.batches.rows_per_step,
-            precision=tuned.base.precision,
+            self, run, self.job, ranks, self.watch, tuned, self.batches,
+            optimizer=self.optimizer, scaler=setup.scaler,
         )  # fmt: skip
         self.checkpoints = CheckpointManager(
-            run, spec, scratch, self.job, ranks,
-            model=self.model, optimizer=self.optimizer, scheduler=self.scheduler,
-            scaler=setup.scaler, fingerprint=data.fingerprint, total_steps=self.total_steps,
-        )  # fmt: skip
+            run, spec, scratch, self.job, ranks, self.model, setup, data.fingerprint
+        )
         self.adapters = AdapterSaver(run, spec, tuned, self.optimizer, self.job)
-        rows, context = data.validation, self._inference_context
-        self.evaluator = Evaluator(self.model, rows, self.batches.plan, context, self.job, ranks)
-        heldout = spec.sample_rows if rows else 0
-        self.sampler = Sampler(run, spec, heldout, tuned, data.task, self.job, context, ranks)
+        self._set_up_evaluation(tuned)
         self.metrics = StepMetrics(job, self.total_steps)
         self.device_load = DeviceLoad(self.device)
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
+
+    def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
+        run, spec, rows, context = (
+            self.run,
+            self.spec,
+            self.data.validation,
+            self._inference_context,
+        )
+        plan, job, ranks = self.batches.plan, self.job, self.ranks
+        self.evaluator = Evaluator(self.model, rows, plan, context, job, ranks)
+        heldout = spec.sample_rows if rows else 0
+        self.sampler = Sampler(run, spec, heldout, tuned, self.data.task, job, context, ranks)
 
     # --- fit ----------------------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class Trainer:
         try:
             with self.watch:
                 return self._fit()
-        except PausedError:
+        except failures.PausedError:
             return events.Done(paused=True)
         except Exception as error:
             if (problem := failures.disk_problem(error, "saving")) is None:
@@ -134,11 +137,10 @@ class Trainer:
                 self.evaluate()
             if self._is_checkpoint_due() or stopped:
                 self.save_checkpoint()
-        if self.ranks.is_first:
-            self.state.saved = self.adapters.save_final(self.state)
-        self.state.seconds = round(time.monotonic() - started, 3)
         stopped = stopped and self.state.step < self.total_steps
         if self.ranks.is_first:
+            self.state.saved = self.adapters.save_final(self.state)
+            self.state.seconds = round(time.monotonic() - started, 3)
             results = self.state.results() | {"steps": self.state.step, "stopped": stopped}
             self.run.update_manifest(results=results)
         return events.Done(stopped=stopped)
@@ -157,8 +159,7 @@ class Trainer:
     def probe_memory(self) -> None:
         """Run the longest micro-batch of the whole training without updating any weight.
 
-        Too little memory shows in the first minute, not in the middle of the night. Gradients are
-        dropped and random numbers restored, so that no curve changes.
+        Too little memory shows at once, not in the middle of the night. No curve changes.
         """
         rows = self.batches.read_longest()
         self.model.train()
@@ -196,8 +197,7 @@ class Trainer:
         self.update_weights()
         self.scheduler.step()
         self.optimizer.zero_grad()
-        self.state.step += 1
-        self.state.loss = loss
+        self.state.step, self.state.loss = self.state.step + 1, loss
         peak = devices.peak_memory_bytes(self.device)
         self.metrics.emit_step(
             seconds=time.monotonic() - started,
@@ -273,7 +273,7 @@ class Trainer:
     # --- evaluate -----------------------------------------------------------------------------
 
     def evaluate(self) -> None:
-        """Compute the validation loss and sample answers; a pause interrupts it and leaves it due."""
+        """Compute validation loss and sample answers; a pause interrupts this and leaves it due."""
         self.state.evaluation_due = self.job.pausable = True
         try:
             with preserve_random_state():
@@ -281,7 +281,7 @@ class Trainer:
                     self.recovery.run(self._evaluate)
                     if self.ranks.is_first:
                         self.adapters.save_if_best(self.state)
-        except PausedError:
+        except failures.PausedError:
             self.pause()
         finally:
             self.job.pausable = False
@@ -308,7 +308,7 @@ class Trainer:
         return has_work and (self.state.step % every == 0 or self.state.step == self.total_steps)
 
     def _stops_early(self) -> bool:
-        stops = is_exhausted(self.state.evaluations, self.spec)
+        stops = best_adapter.is_exhausted(self.state.evaluations, self.spec)
         if stops and self.step < self.total_steps:
             self.job.emit(events.EndedEarly(step=self.step, evaluations=self.spec.early_stopping))
         return stops
@@ -319,7 +319,7 @@ class Trainer:
         """Save a checkpoint of this step and raise PausedError."""
         if self.state.step != self.checkpoints.saved_step:
             self.save_checkpoint()
-        raise PausedError
+        raise failures.PausedError
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to continue from here as if nothing had happened."""
@@ -333,8 +333,8 @@ class Trainer:
             self.adapters.best.set_checkpoint(state.evaluations)
 
     def _is_checkpoint_due(self) -> bool:
-        is_last = self.state.step == self.total_steps
-        is_last = is_last or is_exhausted(self.state.evaluations, self.spec)
+        is_exhausted = best_adapter.is_exhausted(self.state.evaluations, self.spec)
+        is_last = self.state.step == self.total_steps or is_exhausted
         return self.checkpoints.is_due(self.state, self.batches.steps_per_epoch, is_last=is_last)
 
     @property

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import peft
 import torch
 
 from lora_studio.core.messages import Text, text
@@ -16,6 +15,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.training.spec import TrainingSpec
+from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.memory import ladder, problems
@@ -72,6 +72,20 @@ class RecoverableTrainer(Protocol):
         ...
 
 
+class StepLayout(Protocol):
+    """What recovery needs to know of the rows."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the lengths of the training rows in tokens."""
+        ...
+
+    @property
+    def rows_per_step(self) -> int:
+        """Return the number of rows in an optimizer step."""
+        ...
+
+
 class OomRecovery:
     """Runs the parts of a training so that each one survives a lack of memory."""
 
@@ -82,23 +96,20 @@ class OomRecovery:
         job: JobContext,
         ranks: ProcessGroup,
         watch: MemoryWatch,
+        tuned: AdaptedModel,
+        batches: StepLayout,
         *,
-        model: peft.PeftModel,
         optimizer: torch.optim.Optimizer,
         scaler: Any,
-        lengths: np.ndarray,
-        rows_per_step: int,
-        precision: str,
     ) -> None:
         """Take the trainer to recover and the watch to reset once memory has been released.
 
-        `scaler` is None without float16. `lengths` of the training rows and the `precision` of the
-        weights decide what to advise when there is no lower level.
+        `scaler` is None without float16.
         """
         self._trainer, self._run, self._job = trainer, run, job
         self._ranks, self._watch = ranks, watch
-        self._model, self._optimizer, self._scaler = model, optimizer, scaler
-        self._lengths, self._rows_per_step, self._precision = lengths, rows_per_step, precision
+        self._tuned, self._batches = tuned, batches
+        self._optimizer, self._scaler = optimizer, scaler
 
     def start(self, spec: TrainingSpec, *, lower: bool) -> None:
         """Apply the level that was enough before, or with `lower` the next one below it.
@@ -148,10 +159,14 @@ class OomRecovery:
         trainer = self._trainer
         self._discard_gradients()
         self._watch.reset()
-        can_recompute = ladder.can_recompute(self._model)
+        can_recompute = ladder.can_recompute(self._tuned.model)
         lower = trainer.memory_level.next_lower(can_recompute=can_recompute)
         if lower is None:
-            return GiveUp(problems.memory_exhausted(failure.reason, self._lengths, self._precision))
+            return GiveUp(
+                problems.memory_exhausted(
+                    failure.reason, self._batches.lengths, self._tuned.base.precision
+                )
+            )
         if failure.weights_changed:
             trainer.load_checkpoint()
         trainer.apply_memory_level(lower)
@@ -173,7 +188,7 @@ class OomRecovery:
                 self._scaler.load_state_dict(before)
 
     def _report(self, level: MemoryLevel, reason: Text) -> None:
-        accumulation = level.accumulation(self._rows_per_step)
+        accumulation = level.accumulation(self._batches.rows_per_step)
         if self._ranks.is_first:
             entry = {"gradient_accumulation": accumulation, "why": str(reason)}
             self._run.update_manifest(memory=asdict(level) | entry)

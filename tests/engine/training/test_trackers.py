@@ -35,7 +35,7 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(trackers, "_PATIENCE", 900.0)  # a busy machine imports these for a minute
+    monkeypatch.setattr(trackers, "_TIMEOUT", 900.0)  # a busy machine imports these for a minute
 
 
 def make_run(folder: Path, tiny: TinyModel, *chosen: str) -> RunFolder:
@@ -183,7 +183,7 @@ def test_a_training_that_begins_anew_is_told_anew(
 ) -> None:
     told: list[int] = []
 
-    class Kept(trackers._Unrepeated):
+    class Kept(trackers._AppendOnlySink):
         def _log(self, step: int, values: Any) -> None:
             told.append(step)
 

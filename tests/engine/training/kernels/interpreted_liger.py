@@ -19,7 +19,7 @@ from lora_studio.engine.training import kernel_choice
 from lora_studio.engine.training.kernels import fused, liger, logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.test_fused import assert_equal, layers_of, plainly, result, wrap
+from tests.engine.training.kernels.test_fused import assert_equal, layers_of, plainly, result, wrap
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from lora_studio.engine.training.kernels import fused, logprobs, numerical_equiv
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.kernels.numerical_equivalence import Comparison
 from tests.engine.conftest import TinyModel
-from tests.engine.test_objectives import rows_of
+from tests.engine.training.recipe.test_objectives import rows_of
 from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES
 

@@ -19,10 +19,10 @@ from lora_studio.engine.training.distributed.ranks import ProcessGroup
 from lora_studio.engine.training.kernels import liger
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from tests.engine.conftest import TinyModel
-from tests.engine.test_fused import wrap
+from tests.engine.training.kernels.test_fused import wrap
 from tests.helpers.jobs import make_job
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 def _is_installed() -> bool:
