@@ -111,7 +111,7 @@ def test_invalid_values_are_kept_and_all_named_at_once_with_their_lines(tmp_path
         ("model", "precision", "3bit", "Precision: “3bit” is none of the choices.", "4bit"),
         ("model", "double_quant", "perhaps", "is neither true nor false.", "true or false"),
         ("model", "device", "tpu", "Device: “tpu” cannot be used.", "cuda"),
-        ("export", "quantizations", [], "Quantisations: at least one is needed.", "Q4_K_M"),
+        ("export", "quantizations", [], "Quantizations: at least one is needed.", "Q4_K_M"),
         ("lora", "own_ranks", ["q", "v"], "“q, v” has “q”, which is not of the form", "q_proj=32"),
         ("export", "ollama_host", "http://pim:pw@host", "“http://…@host” holds a user name", "127"),
     ],
