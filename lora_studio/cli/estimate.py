@@ -120,7 +120,7 @@ def _as_json(
         "fits": found.fits,
         "largest_micro_batch_that_fits": largest,
         "cheapest_change": None if helps is None else {
-            "title": helps.title,
+            "title": str(helps.title),
             "changes": {f"{step}.{field}": value for step, field, value in helps.changes},
         },
     }  # fmt: skip

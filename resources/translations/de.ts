@@ -60,8 +60,16 @@
             <translation>4-Bit-Gewichte werden auf diesem Gerät nicht unterstützt</translation>
         </message>
         <message>
+            <source>4-bit, micro-batch of 1: slower, much less memory</source>
+            <translation>4-Bit, Mikro-Batch von 1: langsamer, viel weniger Speicher</translation>
+        </message>
+        <message>
             <source>4-bit, one row at a time: slower, far smaller</source>
             <translation>4 Bit, eine Zeile auf einmal: langsamer, viel kleiner</translation>
+        </message>
+        <message>
+            <source>60 steps to see whether training works</source>
+            <translation>60 Schritte, um zu sehen, ob das Training funktioniert</translation>
         </message>
         <message>
             <source>60 steps: does it go the right way?</source>
@@ -128,6 +136,10 @@
             <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
         </message>
         <message>
+            <source>A common value is {usual}.</source>
+            <translation>Üblich ist {usual}.</translation>
+        </message>
+        <message>
             <source>A few hundred good rows are enough for a tone or a format, about a thousand for a task.</source>
             <translation>Ein paar hundert gute Zeilen genügen für einen Ton oder ein Format, etwa tausend für eine Aufgabe.</translation>
         </message>
@@ -146,6 +158,14 @@
         <message>
             <source>A job is already running.</source>
             <translation>Es läuft bereits ein Auftrag.</translation>
+        </message>
+        <message>
+            <source>A learning rate of {rate} is too low to learn much with {optimizer}.</source>
+            <translation>Eine Lernrate von {rate} ist zu niedrig, um mit {optimizer} viel zu lernen.</translation>
+        </message>
+        <message>
+            <source>A learning rate of {rate} usually makes LoRA training with {optimizer} diverge.</source>
+            <translation>Bei einer Lernrate von {rate} divergiert LoRA-Training mit {optimizer} meist.</translation>
         </message>
         <message>
             <source>A learning rate of {rate} {what}.</source>
@@ -720,6 +740,10 @@
             <translation>Verfügbare Modelle: {names}.</translation>
         </message>
         <message>
+            <source>Available presets: {known}.</source>
+            <translation>Verfügbare Voreinstellungen: {known}.</translation>
+        </message>
+        <message>
             <source>Back</source>
             <translation>Zurück</translation>
         </message>
@@ -939,6 +963,10 @@
             <translation>Ändern Sie es oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
+            <source>Change it, or set the backend to Automatic.</source>
+            <translation>Ändern oder das Backend auf „Automatisch“ stellen.</translation>
+        </message>
+        <message>
             <source>Change the order or the roles of the messages.</source>
             <translation>Ändere die Reihenfolge oder die Rollen der Nachrichten.</translation>
         </message>
@@ -1023,12 +1051,20 @@
             <translation>Prüfen Sie, ob der Ordner existiert, beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
+            <source>Check that the project folder is writable and has free space.</source>
+            <translation>Prüfen, ob der Projektordner beschreibbar ist und genug Platz hat.</translation>
+        </message>
+        <message>
             <source>Check that the project's folder is writable and has free space.</source>
             <translation>Prüfen Sie, ob der Ordner des Projekts beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the project's runs folder is writable and has free space.</source>
             <translation>Prüfen Sie, ob der Läufe-Ordner des Projekts beschreibbar ist und Platz hat.</translation>
+        </message>
+        <message>
+            <source>Check that the run folder is writable and has free space.</source>
+            <translation>Prüfen, ob der Ordner des Laufs beschreibbar ist und genug Platz hat.</translation>
         </message>
         <message>
             <source>Check that the run's folder is writable.</source>
@@ -1159,12 +1195,20 @@
             <translation>Wählen Sie AdamW, das jedes Gerät hat.</translation>
         </message>
         <message>
+            <source>Choose AdamW, which works on every device.</source>
+            <translation>AdamW wählen, das auf jedem Gerät funktioniert.</translation>
+        </message>
+        <message>
             <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
             <translation>Wählen Sie JSON, CSV, Parquet, Arrow oder reinen Text.</translation>
         </message>
         <message>
             <source>Choose LM Studio's models folder, or leave the field empty to find it automatically.</source>
             <translation>Wähle den Modellordner von LM Studio oder lass das Feld leer, um ihn automatisch zu finden.</translation>
+        </message>
+        <message>
+            <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
+            <translation>Eine .gguf-Datei wählen oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
         <message>
             <source>Choose a .gguf file, or the folder that directly holds config.json and .safetensors.</source>
@@ -1195,6 +1239,10 @@
             <translation>Wählen Sie eine Textdatei.</translation>
         </message>
         <message>
+            <source>Choose a file that ends in {suffix}.</source>
+            <translation>Eine Datei wählen, die auf {suffix} endet.</translation>
+        </message>
+        <message>
             <source>Choose a file with rows.</source>
             <translation>Wählen Sie eine Datei mit Zeilen.</translation>
         </message>
@@ -1213,6 +1261,10 @@
         <message>
             <source>Choose a folder for the engine</source>
             <translation>Ordner für die Engine wählen</translation>
+        </message>
+        <message>
+            <source>Choose a folder inside the project's runs folder.</source>
+            <translation>Einen Ordner im Ordner runs des Projekts wählen.</translation>
         </message>
         <message>
             <source>Choose a folder of data files</source>
@@ -1251,8 +1303,16 @@
             <translation>Wähle einen Ordner mit safetensors-Gewichten. Andere Formate können beim Laden Code ausführen.</translation>
         </message>
         <message>
+            <source>Choose a folder with {config} and {weights}.</source>
+            <translation>Einen Ordner mit {config} und {weights} wählen.</translation>
+        </message>
+        <message>
             <source>Choose a folder, a GGUF file or a Hub ID.</source>
             <translation>Wähle einen Ordner, eine GGUF-Datei oder eine Hub-ID.</translation>
+        </message>
+        <message>
+            <source>Choose a folder, a GGUF file or a hub ID.</source>
+            <translation>Einen Ordner, eine GGUF-Datei oder eine Hub-ID wählen.</translation>
         </message>
         <message>
             <source>Choose a folder, a GGUF file or a hub id.</source>
@@ -1297,6 +1357,10 @@
         <message>
             <source>Choose a new folder for the merged model.</source>
             <translation>Wählen Sie einen neuen Ordner für das zusammengeführte Modell.</translation>
+        </message>
+        <message>
+            <source>Choose a project folder or a file that ends in {suffix}.</source>
+            <translation>Einen Projektordner oder eine Datei wählen, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Choose a quantization with more bits and export again. The files and the Modelfile are complete; if only precision was lost, you can still create the model from them.</source>
@@ -1355,6 +1419,10 @@
             <translation>Wählen Sie einen anderen Ordner oder öffnen Sie jenes Projekt.</translation>
         </message>
         <message>
+            <source>Choose another folder, or open that project.</source>
+            <translation>Einen anderen Ordner wählen oder dieses Projekt öffnen.</translation>
+        </message>
+        <message>
             <source>Choose another format or map other columns.</source>
             <translation>Wähle ein anderes Format oder ordne andere Spalten zu.</translation>
         </message>
@@ -1365,6 +1433,10 @@
         <message>
             <source>Choose another project file, or restore it from a copy.</source>
             <translation>Wählen Sie eine andere Projektdatei oder stellen Sie sie aus einer Kopie wieder her.</translation>
+        </message>
+        <message>
+            <source>Choose another project file, or restore this one from a backup.</source>
+            <translation>Eine andere Projektdatei wählen oder diese aus einer Sicherung wiederherstellen.</translation>
         </message>
         <message>
             <source>Choose another quantization. Q8_0 works with every model. Details are in the log.</source>
@@ -1439,6 +1511,10 @@
             <translation>Wählen Sie eines von: {choices}.</translation>
         </message>
         <message>
+            <source>Choose one of: {names}.</source>
+            <translation>Mögliche Werte: {names}.</translation>
+        </message>
+        <message>
             <source>Choose one or more data files (Ctrl+Shift+O)</source>
             <translation>Eine oder mehrere Datendateien wählen (Strg+Umschalt+O)</translation>
         </message>
@@ -1453,6 +1529,10 @@
         <message>
             <source>Choose quantizations that need no matrix, such as Q4_K_M.</source>
             <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
+        </message>
+        <message>
+            <source>Choose the backend automatically</source>
+            <translation>Backend automatisch wählen</translation>
         </message>
         <message>
             <source>Choose the base model that the adapter was trained on, in the same version.</source>
@@ -1473,6 +1553,10 @@
         <message>
             <source>Choose the folder of the data itself.</source>
             <translation>Wählen Sie den Ordner der Daten selbst.</translation>
+        </message>
+        <message>
+            <source>Choose the folder that contains config.json and .safetensors.</source>
+            <translation>Den Ordner wählen, der config.json und .safetensors enthält.</translation>
         </message>
         <message>
             <source>Choose the folder that directly contains config.json and the .safetensors files.</source>
@@ -1553,6 +1637,10 @@
         <message>
             <source>Clip gradients at 1</source>
             <translation>Gradienten bei 1 begrenzen</translation>
+        </message>
+        <message>
+            <source>Clip gradients at {value}</source>
+            <translation>Gradienten auf {value} begrenzen</translation>
         </message>
         <message>
             <source>Close</source>
@@ -1766,6 +1854,10 @@
             <translation>Setzt ein Adapter-Training fort: {shape}. Einstellungen, die der Adapter vorgibt, sind unten deaktiviert.</translation>
         </message>
         <message>
+            <source>Continues from {name}.</source>
+            <translation>Fortsetzung von {name}.</translation>
+        </message>
+        <message>
             <source>Control characters</source>
             <translation>Steuerzeichen</translation>
         </message>
@@ -1906,12 +1998,32 @@
             <translation>Kosinus mit Neustarts</translation>
         </message>
         <message>
+            <source>Couldn't change the queue: {reason}.</source>
+            <translation>Die Warteschlange konnte nicht geändert werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Couldn't check for updates: {reason}.</source>
             <translation>Die Suche nach Updates ist fehlgeschlagen: {reason}.</translation>
         </message>
         <message>
+            <source>Couldn't create the run folder: {reason}.</source>
+            <translation>Der Ordner für den Lauf konnte nicht angelegt werden: {reason}.</translation>
+        </message>
+        <message>
             <source>Couldn't read the rows</source>
             <translation>Die Zeilen konnten nicht gelesen werden</translation>
+        </message>
+        <message>
+            <source>Couldn't read {file}: {reason}.</source>
+            <translation>{file} konnte nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't save the project: {reason}.</source>
+            <translation>Das Projekt konnte nicht gespeichert werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Couldn't save {file}: {reason}.</source>
+            <translation>{file} konnte nicht gespeichert werden: {reason}.</translation>
         </message>
         <message>
             <source>Create</source>
@@ -2217,6 +2329,10 @@
             <translation>DoRA</translation>
         </message>
         <message>
+            <source>DoRA can't be used with 8-bit weights: it needs the norms of their rows.</source>
+            <translation>DoRA funktioniert nicht mit 8-Bit-Gewichten: Es braucht die Normen ihrer Zeilen.</translation>
+        </message>
+        <message>
             <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
             <translation>DoRA braucht die Längen der Gewichtszeilen, und 8-Bit-Gewichte geben sie nicht her.</translation>
         </message>
@@ -2297,6 +2413,10 @@
             <translation>Dropout</translation>
         </message>
         <message>
+            <source>Dropout {value}</source>
+            <translation>Dropout {value}</translation>
+        </message>
+        <message>
             <source>Duration</source>
             <translation>Dauer</translation>
         </message>
@@ -2339,6 +2459,10 @@
         <message>
             <source>Early stopping</source>
             <translation>Frühes Beenden</translation>
+        </message>
+        <message>
+            <source>Early stopping needs eval loss, but no rows are used for validation.</source>
+            <translation>Früher Abbruch braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
         </message>
         <message>
             <source>Early stopping patience</source>
@@ -2404,6 +2528,10 @@
             <translation>Prompt eingeben (Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile)</translation>
         </message>
         <message>
+            <source>Enter a value above {low} and up to {high}.</source>
+            <translation>Einen Wert über {low} und bis {high} eingeben.</translation>
+        </message>
+        <message>
             <source>Enter a value above {low}, at most {high}.</source>
             <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
@@ -2420,8 +2548,24 @@
             <translation>Geben Sie mindestens einen Wert ein.</translation>
         </message>
         <message>
+            <source>Enter fewer epochs, or use steps as the interval unit.</source>
+            <translation>Weniger Epochen eingeben oder Schritte als Einheit der Intervalle wählen.</translation>
+        </message>
+        <message>
+            <source>Enter fewer values: at most {most} runs can be created at once.</source>
+            <translation>Weniger Werte eingeben: Höchstens {most} Läufe können auf einmal angelegt werden.</translation>
+        </message>
+        <message>
+            <source>Enter step.field.</source>
+            <translation>schritt.feld eingeben.</translation>
+        </message>
+        <message>
             <source>Enter the ID of a dataset on the Hugging Face Hub</source>
             <translation>ID eines Datensatzes auf dem Hugging Face Hub eingeben</translation>
+        </message>
+        <message>
+            <source>Enter the folder alone, or folder=number such as adapters/style=0.5.</source>
+            <translation>Nur den Ordner eingeben oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Enter the path of a Python 3.11, 3.12, or 3.13 executable.</source>
@@ -2492,12 +2636,20 @@
             <translation>Auswerten alle</translation>
         </message>
         <message>
+            <source>Evaluating every {every} epochs never happens in {epochs} epochs.</source>
+            <translation>Eine Evaluation alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
+        </message>
+        <message>
             <source>Evaluation and checkpoints</source>
             <translation>Auswertung und Checkpoints</translation>
         </message>
         <message>
             <source>Evaluation step</source>
             <translation>Auswertungsschritt</translation>
+        </message>
+        <message>
+            <source>Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.</source>
+            <translation>Selbst 4-Bit-Gewichte und die kleinsten Einstellungen passen nicht. Ein kleineres Modell wählen.</translation>
         </message>
         <message>
             <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
@@ -2748,6 +2900,10 @@
             <translation>Erst zu Ende kopieren?</translation>
         </message>
         <message>
+            <source>Finish its training, or stop it and keep the adapter.</source>
+            <translation>Das Training abschließen oder anhalten und den Adapter behalten.</translation>
+        </message>
+        <message>
             <source>Finishes the current step, saves a checkpoint, and frees the memory</source>
             <translation>Beendet den aktuellen Schritt, speichert einen Checkpoint und gibt den Speicher frei</translation>
         </message>
@@ -2778,6 +2934,10 @@
         <message>
             <source>Fix the values below to see the number of trainable parameters.</source>
             <translation>Korrigieren Sie die Werte unten, um die Zahl der trainierbaren Parameter zu sehen.</translation>
+        </message>
+        <message>
+            <source>Fix this line in a text editor. If you save the project here, the broken file is kept with the suffix .bak.</source>
+            <translation>Diese Zeile in einem Texteditor korrigieren. Wenn das Projekt hier gespeichert wird, bleibt die fehlerhafte Datei mit der Endung .bak erhalten.</translation>
         </message>
         <message>
             <source>Fix: {title}</source>
@@ -3152,6 +3312,10 @@
             <translation>Wenn du dem Autor vertraust, schalte „Fremdem Code vertrauen“ ein. Wähle sonst ein anderes Modell.</translation>
         </message>
         <message>
+            <source>Ignored: {ignored}. To use them, clear “Start from adapter”.</source>
+            <translation>Ignoriert: {ignored}. Um sie zu verwenden, „Mit Adapter beginnen“ leeren.</translation>
+        </message>
+        <message>
             <source>Images (*.png)</source>
             <translation>Bilder (*.png)</translation>
         </message>
@@ -3317,6 +3481,10 @@
         <message>
             <source>Install it with `pip install uv`, or set {variable} to its path.</source>
             <translation>Installiere es mit `pip install uv` oder setze {variable} auf seinen Pfad.</translation>
+        </message>
+        <message>
+            <source>Install it with pip install {package}, or turn it off.</source>
+            <translation>Mit pip install {package} installieren oder ausschalten.</translation>
         </message>
         <message>
             <source>Install offline from a wheel folder that was created on another computer</source>
@@ -3521,6 +3689,10 @@
         <message>
             <source>Learning rate schedule</source>
             <translation>Lernratenplan</translation>
+        </message>
+        <message>
+            <source>Learning rate {value:small}</source>
+            <translation>Lernrate {value:small}</translation>
         </message>
         <message>
             <source>Learning rate {value}</source>
@@ -3771,6 +3943,10 @@
             <translation>LoftQ</translation>
         </message>
         <message>
+            <source>LoftQ compensates for the error of 4-bit weights, but the base model isn't loaded in 4-bit.</source>
+            <translation>LoftQ gleicht den Fehler von 4-Bit-Gewichten aus, aber das Basismodell wird nicht in 4 Bit geladen.</translation>
+        </message>
+        <message>
             <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
             <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
         </message>
@@ -3879,6 +4055,10 @@
             <translation>Verlorene Zeichen</translation>
         </message>
         <message>
+            <source>Low memory</source>
+            <translation>Wenig Speicher</translation>
+        </message>
+        <message>
             <source>Lower the learning rate or lengthen the warmup. With float16 precision, bfloat16 helps too. Earlier checkpoints are kept.</source>
             <translation>Verringere die Lernrate oder verlängere das Warmup. Bei float16 hilft auch bfloat16. Frühere Checkpoints bleiben erhalten.</translation>
         </message>
@@ -3903,6 +4083,10 @@
             <translation>Machen Sie jeden Rang gerade oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
+            <source>Make every rank even, or use the default initialization.</source>
+            <translation>Alle Ränge gerade machen oder die Standardinitialisierung verwenden.</translation>
+        </message>
+        <message>
             <source>Make it private on its Hub page, or choose another repository.</source>
             <translation>Stelle es auf seiner Hub-Seite auf privat oder wähle ein anderes Repository.</translation>
         </message>
@@ -3925,6 +4109,10 @@
         <message>
             <source>Max. sample length</source>
             <translation>Max. Länge der Beispielantworten</translation>
+        </message>
+        <message>
+            <source>Max. sequence length {limit} (truncates {share:percent} of the rows)</source>
+            <translation>Max. Sequenzlänge {limit} (kürzt {share:percent} der Zeilen)</translation>
         </message>
         <message>
             <source>Max. shard size</source>
@@ -4103,6 +4291,10 @@
             <translation>Größe des Mikro-Batches</translation>
         </message>
         <message>
+            <source>Micro-batch {size} × accumulation {accumulation}</source>
+            <translation>Mikro-Batch {size} × Akkumulation {accumulation}</translation>
+        </message>
+        <message>
             <source>Micro-batches accumulated before each optimizer step. Effective batch size = micro-batch size × gradient accumulation.</source>
             <translation>Mikro-Batches, deren Gradienten vor jedem Optimizer-Schritt summiert werden. Effektive Batchgröße = Mikro-Batch × Gradientenakkumulation.</translation>
         </message>
@@ -4257,8 +4449,16 @@
             <translation>Nennen Sie einen Projektordner oder eine Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
+            <source>Name at least one linear layer, or choose another option.</source>
+            <translation>Mindestens eine lineare Schicht nennen oder eine andere Auswahl treffen.</translation>
+        </message>
+        <message>
             <source>Name at least one linear layer, or choose another preset.</source>
             <translation>Nennen Sie mindestens eine lineare Schicht oder wählen Sie eine andere Voreinstellung.</translation>
+        </message>
+        <message>
+            <source>Name each device once.</source>
+            <translation>Jedes Gerät nur einmal nennen.</translation>
         </message>
         <message>
             <source>Name every device once.</source>
@@ -4365,6 +4565,10 @@
             <translation>Keine Änderung am Rezept genügt: Wählen Sie ein kleineres Modell oder schaffen Sie Speicher frei.</translation>
         </message>
         <message>
+            <source>No change to the settings is enough. Choose a smaller model, or free up memory.</source>
+            <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
+        </message>
+        <message>
             <source>No column is mapped to {slots} of “{format}”.</source>
             <translation>{slots} von „{format}“ ist keine Spalte zugeordnet.</translation>
         </message>
@@ -4391,6 +4595,10 @@
         <message>
             <source>No dataset is chosen.</source>
             <translation>Kein Datensatz ist gewählt.</translation>
+        </message>
+        <message>
+            <source>No dataset selected.</source>
+            <translation>Kein Datensatz ausgewählt.</translation>
         </message>
         <message>
             <source>No details available.</source>
@@ -4491,6 +4699,10 @@
         <message>
             <source>No target module is specified.</source>
             <translation>Es ist kein Zielmodul angegeben.</translation>
+        </message>
+        <message>
+            <source>No target modules are named, so there is nothing to train.</source>
+            <translation>Es sind keine Zielmodule genannt, also gibt es nichts zu trainieren.</translation>
         </message>
         <message>
             <source>No token was given.</source>
@@ -4848,6 +5060,10 @@
             <translation>Versionsseite öffnen</translation>
         </message>
         <message>
+            <source>Open the project at its new location, or save it under another name.</source>
+            <translation>Das Projekt am neuen Ort öffnen oder unter einem anderen Namen speichern.</translation>
+        </message>
+        <message>
             <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
             <translation>Öffnen Sie das Projekt dort, wo es jetzt liegt, oder speichern Sie es unter anderem Namen. Bis dahin wird nichts geschrieben.</translation>
         </message>
@@ -4882,6 +5098,14 @@
         <message>
             <source>Orthogonal initial values need even ranks.</source>
             <translation>Orthogonale Anfangswerte brauchen gerade Ränge.</translation>
+        </message>
+        <message>
+            <source>Orthogonal initialization can't be used with a quantized base model.</source>
+            <translation>Orthogonale Initialisierung ist mit einem quantisierten Basismodell nicht möglich.</translation>
+        </message>
+        <message>
+            <source>Orthogonal initialization needs even ranks.</source>
+            <translation>Orthogonale Initialisierung braucht gerade Ränge.</translation>
         </message>
         <message>
             <source>Out of memory on another device.</source>
@@ -4950,6 +5174,10 @@
         <message>
             <source>PEFT merges it with the model in memory: {reason}.</source>
             <translation>PEFT führt ihn mit dem Modell im Arbeitsspeicher zusammen: {reason}.</translation>
+        </message>
+        <message>
+            <source>PEFT. {reason}</source>
+            <translation>PEFT. {reason}</translation>
         </message>
         <message>
             <source>Package</source>
@@ -5200,6 +5428,10 @@
             <translation>Quantisierungen</translation>
         </message>
         <message>
+            <source>Quantized weights can't be sharded across devices.</source>
+            <translation>Quantisierte Gewichte lassen sich nicht auf mehrere Geräte aufteilen.</translation>
+        </message>
+        <message>
             <source>Quantizing to {quantization}</source>
             <translation>Quantisierung zu {quantization}</translation>
         </message>
@@ -5234,6 +5466,10 @@
         <message>
             <source>Queues a run for every combination of values. All other settings come from the project.</source>
             <translation>Stellt für jede Kombination der Werte einen Lauf in die Warteschlange. Alle anderen Einstellungen kommen aus dem Projekt.</translation>
+        </message>
+        <message>
+            <source>Quick test</source>
+            <translation>Kurzer Test</translation>
         </message>
         <message>
             <source>Quick try</source>
@@ -5408,6 +5644,10 @@
             <translation>Verringere die Micro-Batch-Größe oder die maximale Sequenzlänge, schalte Gradient Checkpointing ein oder wähle 4-Bit-Genauigkeit. Auch das Schließen anderer Programme, die das Gerät nutzen, hilft.</translation>
         </message>
         <message>
+            <source>Reducing the learning rate on a plateau needs eval loss, but no rows are used for validation.</source>
+            <translation>Das Senken der Lernrate auf einem Plateau braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
+        </message>
+        <message>
             <source>Refresh</source>
             <translation>Neu laden</translation>
         </message>
@@ -5450,6 +5690,14 @@
         <message>
             <source>Remove from queue (Delete). The run itself is kept.</source>
             <translation>Aus der Warteschlange entfernen (Entf). Der Lauf selbst bleibt erhalten.</translation>
+        </message>
+        <message>
+            <source>Remove it. Settings in {step}: {names}.</source>
+            <translation>Entfernen. Einstellungen in {step}: {names}.</translation>
+        </message>
+        <message>
+            <source>Remove it. The sections are: {names}.</source>
+            <translation>Entfernen. Die Abschnitte sind: {names}.</translation>
         </message>
         <message>
             <source>Remove it. The sections are: {steps}.</source>
@@ -5566,6 +5814,10 @@
         <message>
             <source>Replicate the model on every device.</source>
             <translation>Lade das Modell auf jedem Gerät vollständig.</translation>
+        </message>
+        <message>
+            <source>Replicate the weights</source>
+            <translation>Gewichte replizieren</translation>
         </message>
         <message>
             <source>Replicate them on every device, or choose the model's 16-bit original.</source>
@@ -5916,6 +6168,10 @@
             <translation>Speichern…</translation>
         </message>
         <message>
+            <source>Saving a checkpoint every {every} epochs never happens in {epochs} epochs.</source>
+            <translation>Ein Checkpoint alle {every} Epochen kommt bei {epochs} Epochen nie vor.</translation>
+        </message>
+        <message>
             <source>Scales the update by alpha / rank. One or two times the rank is common.</source>
             <translation>Skaliert das Update mit Alpha / Rang. Das Ein- oder Zweifache des Rangs ist üblich.</translation>
         </message>
@@ -6054,6 +6310,14 @@
         <message>
             <source>Set by the adapter that training starts from.</source>
             <translation>Vorgegeben vom Adapter, mit dem das Training beginnt.</translation>
+        </message>
+        <message>
+            <source>Set gradient checkpointing to On</source>
+            <translation>Gradient Checkpointing auf „An“ stellen</translation>
+        </message>
+        <message>
+            <source>Set gradient checkpointing to On, or the backend to Automatic.</source>
+            <translation>Gradient Checkpointing auf „An“ oder das Backend auf „Automatisch“ stellen.</translation>
         </message>
         <message>
             <source>Set it up in Settings, or run `lora-studio engine install`.</source>
@@ -6755,6 +7019,10 @@
             <translation>Der Adapter bestimmt die Gestalt: {described}.</translation>
         </message>
         <message>
+            <source>The adapter determines these settings: {settings}.</source>
+            <translation>Der Adapter legt diese Einstellungen fest: {settings}.</translation>
+        </message>
+        <message>
             <source>The adapter doesn't belong to this base model: {reason}.</source>
             <translation>Der Adapter gehört nicht zu diesem Basismodell: {reason}.</translation>
         </message>
@@ -6801,6 +7069,10 @@
         <message>
             <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
             <translation>Der Adapter wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm, der sich aus dem Adapter allein nicht erkennen lässt.</translation>
+        </message>
+        <message>
+            <source>The adapter was initialized with {initial}, which changes the base model, and wasn't converted to a plain LoRA adapter.</source>
+            <translation>Der Adapter wurde mit {initial} initialisiert, was das Basismodell verändert, und nicht in einen einfachen LoRA-Adapter umgewandelt.</translation>
         </message>
         <message>
             <source>The adapter's {config} names no rank (r) and alpha (lora_alpha) to scale it by.</source>
@@ -7302,12 +7574,28 @@
             <translation>Die Projektdatei hat einen Eintrag „{key}“, der hier nichts bedeutet.</translation>
         </message>
         <message>
+            <source>The project file has an unknown entry “{key}”.</source>
+            <translation>Die Projektdatei enthält einen unbekannten Eintrag „{key}“.</translation>
+        </message>
+        <message>
             <source>The project file is not valid TOML: {error}.</source>
             <translation>Die Projektdatei ist kein gültiges TOML: {error}.</translation>
         </message>
         <message>
+            <source>The project file isn't valid TOML: {reason}.</source>
+            <translation>Die Projektdatei ist kein gültiges TOML: {reason}.</translation>
+        </message>
+        <message>
+            <source>The project folder {folder} no longer exists.</source>
+            <translation>Den Projektordner {folder} gibt es nicht mehr.</translation>
+        </message>
+        <message>
             <source>The project has no file yet.</source>
             <translation>Das Projekt hat noch keine Datei.</translation>
+        </message>
+        <message>
+            <source>The project was saved by a newer version of LoRA Studio (format {version}; this version reads up to {known}).</source>
+            <translation>Das Projekt wurde mit einer neueren Version von LoRA Studio gespeichert (Format {version}; diese Version liest bis {known}).</translation>
         </message>
         <message>
             <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
@@ -7376,6 +7664,10 @@
         <message>
             <source>The run with these values was deleted.</source>
             <translation>Der Lauf mit diesen Werten wurde gelöscht.</translation>
+        </message>
+        <message>
+            <source>The section {step} has no setting named {name}.</source>
+            <translation>Der Abschnitt {step} hat keine Einstellung namens {name}.</translation>
         </message>
         <message>
             <source>The selected runs didn't record this.</source>
@@ -7656,6 +7948,10 @@
             <translation>In {folder} ist kein Modell.</translation>
         </message>
         <message>
+            <source>There is no preset named {name}.</source>
+            <translation>Es gibt keine Voreinstellung namens {name}.</translation>
+        </message>
+        <message>
             <source>There is no preset {name}.</source>
             <translation>Es gibt keine Voreinstellung {name}.</translation>
         </message>
@@ -7676,6 +7972,10 @@
             <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
         </message>
         <message>
+            <source>There is no setting named {setting}.</source>
+            <translation>Es gibt keine Einstellung namens {setting}.</translation>
+        </message>
+        <message>
             <source>There is no source {value}: there are {stores}.</source>
             <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
@@ -7694,6 +7994,10 @@
         <message>
             <source>These are all held-out conversations. {conversations} conversations with {positions} answer positions would give a more reliable result.</source>
             <translation>Das sind alle zurückgehaltenen Gespräche. {conversations} Gespräche mit {positions} Antwortpositionen ergäben ein verlässlicheres Ergebnis.</translation>
+        </message>
+        <message>
+            <source>These values make {count} runs.</source>
+            <translation>Diese Werte ergeben {count} Läufe.</translation>
         </message>
         <message>
             <source>They can't compute gates: {reason}.</source>
@@ -7766,6 +8070,10 @@
         <message>
             <source>This job begins by itself when that one has ended. Cancel one of them, or choose another device on the Model page.</source>
             <translation>Dieser Auftrag beginnt von selbst, wenn jener endet. Brechen Sie einen ab oder wählen Sie auf der Seite „Modell“ ein anderes Gerät.</translation>
+        </message>
+        <message>
+            <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
+            <translation>Dieser Auftrag beginnt automatisch, wenn der andere endet. Du kannst auch einen von beiden abbrechen oder auf der Seite „Modell“ ein anderes Gerät wählen.</translation>
         </message>
         <message>
             <source>This model can't be quantized to {names}: the rows of its weights don't fit the block size.</source>
@@ -7956,6 +8264,10 @@
             <translation>Trainieren Sie zuerst.</translation>
         </message>
         <message>
+            <source>Train for 1 epoch</source>
+            <translation>1 Epoche trainieren</translation>
+        </message>
+        <message>
             <source>Train for fewer steps, raise the dropout, lower the rank, or add rows.</source>
             <translation>Weniger Schritte trainieren, Dropout erhöhen, Rang senken oder Zeilen ergänzen.</translation>
         </message>
@@ -7966,6 +8278,13 @@
         <message>
             <source>Train for {epochs} {unit}</source>
             <translation>{epochs} {unit} trainieren</translation>
+        </message>
+        <message numerus="yes">
+            <source>Train for {n} steps</source>
+            <translation>
+                <numerusform>1 Schritt trainieren</numerusform>
+                <numerusform>{n} Schritte trainieren</numerusform>
+            </translation>
         </message>
         <message>
             <source>Train for {steps} steps</source>
@@ -8020,6 +8339,10 @@
             <translation>Training</translation>
         </message>
         <message>
+            <source>Training can't start from an adapter of type {kind}.</source>
+            <translation>Das Training kann nicht mit einem Adapter vom Typ {kind} beginnen.</translation>
+        </message>
+        <message>
             <source>Training canceled</source>
             <translation>Training abgebrochen</translation>
         </message>
@@ -8070,6 +8393,10 @@
         <message>
             <source>Training loss hardly changed ({first:loss} → {last:loss}).</source>
             <translation>Der Trainings-Loss hat sich kaum verändert ({first:loss} → {last:loss}).</translation>
+        </message>
+        <message>
+            <source>Training needs about {needed:memory}, but {device} has only {available:memory} free.</source>
+            <translation>Das Training braucht etwa {needed:memory}, aber {device} hat nur {available:memory} frei.</translation>
         </message>
         <message>
             <source>Training needs about {total}, and {title} has {available} free.</source>
@@ -8184,12 +8511,20 @@
             <translation>Versuchen Sie zuerst den Vorschlag oben. Mehr Einzelheiten stehen im Protokoll, und eine Diagnosedatei (Menü Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
         </message>
         <message>
+            <source>Turn DoRA off</source>
+            <translation>DoRA ausschalten</translation>
+        </message>
+        <message>
             <source>Turn off offline mode</source>
             <translation>Offline-Modus ausschalten</translation>
         </message>
         <message>
             <source>Turn on the importance matrix, or choose another quantization.</source>
             <translation>Schalte die Importance-Matrix ein oder wähle eine andere Quantisierung.</translation>
+        </message>
+        <message>
+            <source>Turn {tracker} off</source>
+            <translation>{tracker} ausschalten</translation>
         </message>
         <message>
             <source>Turns after the last answer are ignored: they have no answer to learn.</source>
@@ -8252,6 +8587,10 @@
             <translation>Unsloth</translation>
         </message>
         <message>
+            <source>Unsloth can only train embed_tokens, lm_head and norms in full.</source>
+            <translation>Unsloth kann nur embed_tokens, lm_head und Norms vollständig trainieren.</translation>
+        </message>
+        <message>
             <source>Unsloth can't adapt the experts of this model.</source>
             <translation>Unsloth kann die Experten dieses Modells nicht anpassen.</translation>
         </message>
@@ -8264,12 +8603,32 @@
             <translation>Unsloth kann dieses Modell nicht laden: {reason}.</translation>
         </message>
         <message>
+            <source>Unsloth can't start from an existing adapter.</source>
+            <translation>Unsloth kann nicht mit einem vorhandenen Adapter beginnen.</translation>
+        </message>
+        <message>
+            <source>Unsloth can't train biases.</source>
+            <translation>Unsloth kann keine Biases trainieren.</translation>
+        </message>
+        <message>
+            <source>Unsloth can't train on Apple GPUs.</source>
+            <translation>Unsloth kann nicht auf Apple-GPUs trainieren.</translation>
+        </message>
+        <message>
             <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
             <translation>Unsloth macht nicht mit einem Adapter weiter, der anderswo entstand.</translation>
         </message>
         <message>
             <source>Unsloth does not train on an Apple GPU here.</source>
             <translation>Unsloth trainiert hier nicht auf einer Apple-GPU.</translation>
+        </message>
+        <message>
+            <source>Unsloth doesn't support initialization from weights or data.</source>
+            <translation>Unsloth unterstützt keine Initialisierung aus Gewichten oder Daten.</translation>
+        </message>
+        <message>
+            <source>Unsloth doesn't support models with remote code.</source>
+            <translation>Unsloth unterstützt keine Modelle mit Remote-Code.</translation>
         </message>
         <message>
             <source>Unsloth has no fast layers for {model_type} models</source>
@@ -8304,8 +8663,16 @@
             <translation>Unsloth ist nicht installiert.</translation>
         </message>
         <message>
+            <source>Unsloth supports 4-bit and 16-bit precision, not 8-bit.</source>
+            <translation>Unsloth unterstützt 4-Bit- und 16-Bit-Präzision, nicht 8-Bit.</translation>
+        </message>
+        <message>
             <source>Unsloth trains on one GPU, but the model is spread over several</source>
             <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt</translation>
+        </message>
+        <message>
+            <source>Unsloth trains on one device only.</source>
+            <translation>Unsloth trainiert nur auf einem Gerät.</translation>
         </message>
         <message>
             <source>Unsloth trains on one device, not on several at once.</source>
@@ -8318,6 +8685,14 @@
         <message>
             <source>Unsloth would also adapt {names}.</source>
             <translation>Unsloth würde auch {names} anpassen.</translation>
+        </message>
+        <message>
+            <source>Unsloth's 4-bit weights always use NF4.</source>
+            <translation>Die 4-Bit-Gewichte von Unsloth verwenden immer NF4.</translation>
+        </message>
+        <message>
+            <source>Unsloth's 4-bit weights always use double quantization.</source>
+            <translation>Die 4-Bit-Gewichte von Unsloth sind immer doppelt quantisiert.</translation>
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always of the type NF4.</source>
@@ -8334,6 +8709,10 @@
         <message>
             <source>Unsloth's gradient checkpointing comes with the backend Unsloth alone.</source>
             <translation>Unsloths Gradienten-Checkpointing gibt es nur mit dem Backend Unsloth.</translation>
+        </message>
+        <message>
+            <source>Unsloth's gradient checkpointing needs the Unsloth backend.</source>
+            <translation>Das Gradient Checkpointing von Unsloth braucht das Unsloth-Backend.</translation>
         </message>
         <message>
             <source>Up to 1 B</source>
@@ -8412,8 +8791,28 @@
             <translation>Hochladen…</translation>
         </message>
         <message>
+            <source>Use 16-bit precision, or replicate the weights.</source>
+            <translation>16-Bit-Präzision verwenden oder die Gewichte replizieren.</translation>
+        </message>
+        <message>
+            <source>Use 16-bit precision, or the default initialization.</source>
+            <translation>16-Bit-Präzision oder die Standardinitialisierung verwenden.</translation>
+        </message>
+        <message>
+            <source>Use 4-bit or 16-bit precision, or turn DoRA off.</source>
+            <translation>4-Bit- oder 16-Bit-Präzision verwenden oder DoRA ausschalten.</translation>
+        </message>
+        <message>
+            <source>Use 4-bit precision, or the default initialization.</source>
+            <translation>4-Bit-Präzision oder die Standardinitialisierung verwenden.</translation>
+        </message>
+        <message>
             <source>Use 4-bit weights: they take a quarter of the memory of 16-bit ones. Closing other programs that use the device helps too.</source>
             <translation>Nutze 4-Bit-Gewichte: Sie brauchen ein Viertel des Speichers von 16-Bit-Gewichten. Auch andere Programme zu schließen, die das Gerät nutzen, hilft.</translation>
+        </message>
+        <message>
+            <source>Use 5 % of the rows for validation</source>
+            <translation>5 % der Zeilen zur Validierung verwenden</translation>
         </message>
         <message>
             <source>Use AdamW</source>
@@ -8456,12 +8855,24 @@
             <translation>Verwende name oder organisation/name mit Buchstaben, Ziffern, Bindestrichen, Punkten und Unterstrichen.</translation>
         </message>
         <message>
+            <source>Use some rows of the dataset for validation, or turn this off.</source>
+            <translation>Einige Zeilen des Datensatzes zur Validierung verwenden oder das ausschalten.</translation>
+        </message>
+        <message>
             <source>Use the adapter file with llama.cpp (`{command}`). Ollama doesn't support adapter files: use the merged model's file there.</source>
             <translation>Verwende die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: nimm dort die Datei des zusammengeführten Modells.</translation>
         </message>
         <message>
             <source>Use the default ({default})</source>
             <translation>Vorgabe verwenden ({default})</translation>
+        </message>
+        <message>
+            <source>Use the default ({value})</source>
+            <translation>Standard verwenden ({value})</translation>
+        </message>
+        <message>
+            <source>Use the default initialization</source>
+            <translation>Standardinitialisierung verwenden</translation>
         </message>
         <message>
             <source>Use the engine version that the training started with, or start a new run.</source>
@@ -8486,6 +8897,10 @@
         <message>
             <source>Use {name} instead</source>
             <translation>Stattdessen {name} verwenden</translation>
+        </message>
+        <message>
+            <source>Use {value}</source>
+            <translation>{value} verwenden</translation>
         </message>
         <message>
             <source>Used</source>
@@ -8666,6 +9081,10 @@
         <message>
             <source>Weights across devices</source>
             <translation>Gewichte auf mehreren Geräten</translation>
+        </message>
+        <message>
+            <source>Weights sharded across the GPUs</source>
+            <translation>Gewichte auf die GPUs aufgeteilt</translation>
         </message>
         <message>
             <source>Welcome</source>
@@ -8904,6 +9323,10 @@
             <translation>ein Ordner, der nicht geöffnet werden darf</translation>
         </message>
         <message>
+            <source>a good default: start here</source>
+            <translation>ein guter Ausgangspunkt: hier beginnen</translation>
+        </message>
+        <message>
             <source>a pickle, which could run programs</source>
             <translation>ein Pickle, das Programme ausführen könnte</translation>
         </message>
@@ -9014,6 +9437,10 @@
         <message>
             <source>all {rows} rows checked</source>
             <translation>allen {rows} geprüften Zeilen</translation>
+        </message>
+        <message>
+            <source>alpha {alpha}</source>
+            <translation>Alpha {alpha}</translation>
         </message>
         <message>
             <source>an Avro file</source>
@@ -9399,6 +9826,10 @@
             <translation>hat einen Bereich, der vor seinem Anfang endet</translation>
         </message>
         <message>
+            <source>has an entry that isn't of the form name=rank or name=rank:alpha</source>
+            <translation>hat einen Eintrag, der nicht die Form Name=Rang oder Name=Rang:Alpha hat</translation>
+        </message>
+        <message>
             <source>has “{entry}”, which is not of the form name=rank:alpha</source>
             <translation>enthält „{entry}“, was nicht die Form name=rank:alpha hat</translation>
         </message>
@@ -9545,6 +9976,10 @@
         <message>
             <source>it is not valid {encoding}</source>
             <translation>sie ist kein gültiges {encoding}</translation>
+        </message>
+        <message>
+            <source>it isn't UTF-8 text</source>
+            <translation>es ist kein UTF-8-Text</translation>
         </message>
         <message>
             <source>it lacks {empty}</source>
@@ -9741,6 +10176,10 @@
         <message>
             <source>longer and wider; ends when it stops helping</source>
             <translation>länger und breiter; endet, wenn es nicht mehr hilft</translation>
+        </message>
+        <message>
+            <source>longer, higher rank, with early stopping</source>
+            <translation>länger, höherer Rang, mit frühem Abbruch</translation>
         </message>
         <message>
             <source>looking at files</source>
@@ -10061,6 +10500,10 @@
         <message>
             <source>plain text</source>
             <translation>reiner Text</translation>
+        </message>
+        <message>
+            <source>rank {rank}</source>
+            <translation>Rang {rank}</translation>
         </message>
         <message>
             <source>read-only</source>
@@ -11055,12 +11498,20 @@
             <translation>{day}. {month}</translation>
         </message>
         <message>
+            <source>{devices} names a device twice.</source>
+            <translation>{devices} nennt ein Gerät zweimal.</translation>
+        </message>
+        <message>
             <source>{device} is in use by another job.</source>
             <translation>{device} wird von einem anderen Auftrag benutzt.</translation>
         </message>
         <message>
             <source>{device} is in use by the run {run}.</source>
             <translation>{device} wird vom Lauf {run} benutzt.</translation>
+        </message>
+        <message>
+            <source>{device} is in use by {run} in {folder}.</source>
+            <translation>{device} wird von {run} in {folder} verwendet.</translation>
         </message>
         <message>
             <source>{device}, {free} of {total} free</source>
@@ -11123,6 +11574,10 @@
             <translation>{file} hat die Architektur {architecture}, die sich nicht zum Trainieren entpacken lässt.</translation>
         </message>
         <message>
+            <source>{file} is empty.</source>
+            <translation>{file} ist leer.</translation>
+        </message>
+        <message>
             <source>{file} is truncated</source>
             <translation>{file} ist unvollständig</translation>
         </message>
@@ -11151,8 +11606,16 @@
             <translation>{folder} ({size}), Schritt {step}</translation>
         </message>
         <message>
+            <source>{folder} already contains a project.</source>
+            <translation>{folder} enthält schon ein Projekt.</translation>
+        </message>
+        <message>
             <source>{folder} already holds a project.</source>
             <translation>{folder} enthält schon ein Projekt.</translation>
+        </message>
+        <message>
+            <source>{folder} doesn't contain a LoRA adapter.</source>
+            <translation>{folder} enthält keinen LoRA-Adapter.</translation>
         </message>
         <message>
             <source>{folder} doesn't contain {file}.</source>
@@ -11287,6 +11750,10 @@
             <translation>{names} und {more} weiteren</translation>
         </message>
         <message>
+            <source>{names} trained in full</source>
+            <translation>{names} vollständig trainiert</translation>
+        </message>
+        <message>
             <source>{name} (required)</source>
             <translation>{name} (erforderlich)</translation>
         </message>
@@ -11345,6 +11812,10 @@
         <message>
             <source>{name} holds no LoRA adapter.</source>
             <translation>{name} enthält keinen LoRA-Adapter.</translation>
+        </message>
+        <message>
+            <source>{name} initializes from the base weights, which are quantized.</source>
+            <translation>{name} initialisiert aus den Basisgewichten, und diese sind quantisiert.</translation>
         </message>
         <message>
             <source>{name} is JSON5 or JSON with comments, which LoRA Studio can't read.</source>
@@ -11715,6 +12186,14 @@
             </translation>
         </message>
         <message>
+            <source>{optimizer} needs bitsandbytes, which doesn't support Apple GPUs.</source>
+            <translation>{optimizer} braucht bitsandbytes, das keine Apple-GPUs unterstützt.</translation>
+        </message>
+        <message>
+            <source>{optimizer} needs the package {package}, which isn't installed.</source>
+            <translation>{optimizer} braucht das Paket {package}, das nicht installiert ist.</translation>
+        </message>
+        <message>
             <source>{package} has no prebuilt wheel for this computer.</source>
             <translation>Für {package} gibt es kein vorkompiliertes Wheel für diesen Computer.</translation>
         </message>
@@ -11729,6 +12208,18 @@
         <message>
             <source>{path} can't be read: {reason}.</source>
             <translation>{path} kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>{path} contains no project file.</source>
+            <translation>{path} enthält keine Projektdatei.</translation>
+        </message>
+        <message>
+            <source>{path} contains several project files.</source>
+            <translation>{path} enthält mehrere Projektdateien.</translation>
+        </message>
+        <message>
+            <source>{path} has no config.json, so it isn't a Hugging Face model.</source>
+            <translation>{path} hat keine config.json und ist daher kein Hugging-Face-Modell.</translation>
         </message>
         <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
@@ -11749,6 +12240,14 @@
         <message>
             <source>{path} is not the folder of a run.</source>
             <translation>{path} ist nicht der Ordner eines Laufs.</translation>
+        </message>
+        <message>
+            <source>{path} isn't a model file.</source>
+            <translation>{path} ist keine Modelldatei.</translation>
+        </message>
+        <message>
+            <source>{path} isn't a run folder.</source>
+            <translation>{path} ist kein Ordner eines Laufs.</translation>
         </message>
         <message>
             <source>{pickle} is a pickle file, which can run code when it is opened.</source>
@@ -11857,6 +12356,10 @@
         <message>
             <source>{repository} is not on this computer and the Hub can't be reached.</source>
             <translation>{repository} ist nicht auf diesem Computer und der Hub ist nicht erreichbar.</translation>
+        </message>
+        <message>
+            <source>{run} has no adapter to continue from.</source>
+            <translation>{run} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
             <source>{run}, step {step}</source>
@@ -12037,12 +12540,52 @@
             <translation>{title}: {shown} ist zu klein.</translation>
         </message>
         <message>
+            <source>{title}: {value} can't be used.</source>
+            <translation>{title}: {value} kann nicht verwendet werden.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} is neither true nor false.</source>
+            <translation>{title}: {value} ist weder wahr noch falsch.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} is too large.</source>
+            <translation>{title}: {value} ist zu groß.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} is too small.</source>
+            <translation>{title}: {value} ist zu klein.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} isn't a list.</source>
+            <translation>{title}: {value} ist keine Liste.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} isn't a number.</source>
+            <translation>{title}: {value} ist keine Zahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} isn't a whole number.</source>
+            <translation>{title}: {value} ist keine ganze Zahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} isn't one of the choices.</source>
+            <translation>{title}: {value} gehört nicht zur Auswahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {value} isn't text.</source>
+            <translation>{title}: {value} ist kein Text.</translation>
+        </message>
+        <message>
             <source>{title}: “{plain}” {fault}.</source>
             <translation>{title}: „{plain}“ {fault}.</translation>
         </message>
         <message>
             <source>{tokens} tokens per epoch</source>
             <translation>{tokens} Tokens je Epoche</translation>
+        </message>
+        <message>
+            <source>{tracker} is selected as an experiment tracker but isn't installed.</source>
+            <translation>{tracker} ist als Experiment-Tracker gewählt, aber nicht installiert.</translation>
         </message>
         <message>
             <source>{tracker} stopped receiving metrics: {reason}.</source>
@@ -12138,6 +12681,10 @@
         </message>
         <message>
             <source>“{weight}” is no weight.</source>
+            <translation>„{weight}“ ist kein Gewicht.</translation>
+        </message>
+        <message>
+            <source>“{weight}” isn't a weight.</source>
             <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>

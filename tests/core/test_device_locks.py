@@ -25,7 +25,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     code = (
         "import time; from lora_studio.core.system.device_locks import *\n"
-        f"held = take([Device({FIRST.key!r}, '')], Holder('/p/bot/runs/r1', 'training'), print)\n"
+        f"held = take([DeviceIdentity({FIRST.key!r}, '')], LockHolder('/p/bot/runs/r1', 'training'), print)\n"
         "print('taken', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -73,7 +73,7 @@ def test_who_gives_up_waiting_has_taken_nothing() -> None:
 
 def test_the_problem_names_the_run_that_holds_the_device() -> None:
     problem = device_locks.busy(FIRST, LockHolder("/p/bot/runs/r1", "training"))
-    assert str(problem.what) == "RTX 4090 is taken by training of the run r1 in /p/bot."
+    assert str(problem.what) == "RTX 4090 is in use by r1 in /p/bot."
     assert problem.severity == "warning"
 
 

@@ -236,7 +236,7 @@ class TestCheapestChange:
     def test_says_how_many_rows_a_shorter_limit_cuts(self) -> None:
         change = advice.cheapest_change(plan(free=1.5, micro_batch=16))
         assert change is not None
-        assert "of the rows" in change.title
+        assert "of the rows" in str(change.title)
 
     def test_is_none_for_a_model_that_is_too_large_at_any_precision(self) -> None:
         made = plan(free=0.5)

@@ -78,13 +78,13 @@ def test_a_torn_last_line_is_passed_over(run: RunFolder) -> None:
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="not the folder of a run"):
+    with pytest.raises(ProblemError, match="isn't a run folder"):
         RunFolder(tmp_path).load_project()
 
 
 def test_an_unwritable_place_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProblemError, match="could not be made"):
+    with pytest.raises(ProblemError, match="Couldn't create"):
         folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
 
 

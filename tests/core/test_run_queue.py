@@ -86,7 +86,7 @@ def test_no_two_programs_take_the_same_run(runs: Path) -> None:
 
 def test_a_queue_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("is a file")
-    with pytest.raises(ProblemError, match="could not be changed"):
+    with pytest.raises(ProblemError, match="Couldn't change"):
         run_queue.add(tmp_path / "runs", [QueuedRun(run="a")])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lora_studio.core import formatting
 from lora_studio.core.curves.verdict import TrainingVerdict
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.problems import Fix
 from lora_studio.core.training.optimizers import OPTIMIZERS
 from lora_studio.core.training.spec import TrainingSpec
@@ -44,9 +44,9 @@ def fixes(verdict: TrainingVerdict, recipe: RecipeFacts) -> list[Fix]:
 def _calmer(training: TrainingSpec) -> Iterator[Fix]:
     yield _rate(training.learning_rate / 3)
     if training.max_grad_norm == 0 or training.max_grad_norm > 1:
-        yield _training("Clip gradients at 1", "max_grad_norm", 1.0)
+        yield _training(text("Clip gradients at {value}", value=1), "max_grad_norm", 1.0)
     if training.warmup_steps == 0 and training.warmup_share < 0.1:
-        yield _training("Warm up over 10 % of the steps", "warmup_share", 0.1)
+        yield _training(text("Warm up over 10 % of the steps"), "warmup_share", 0.1)
 
 
 def _less(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
@@ -54,14 +54,15 @@ def _less(verdict: TrainingVerdict, recipe: RecipeFacts) -> Iterator[Fix]:
     # To half epochs: where exactly the curve turned is mostly chance.
     epochs = max(0.5, round(2 * verdict.best_step / recipe.steps_per_epoch) / 2)
     if epochs < training.epochs:
-        unit = "epoch" if epochs == 1 else "epochs"
-        yield _training(f"Train for {epochs:g} {unit}", "epochs", epochs)
+        yield _training(_train_for(epochs), "epochs", epochs)
     if lora.dropout < 0.1:
-        yield Fix(label="Dropout 0.1", step="lora", field="dropout", value=0.1)
+        yield Fix(
+            label=text("Dropout {value}", value="0.1"), step="lora", field="dropout", value=0.1
+        )
     if lora.rank > _LOWEST_RANK:
         yield _rank(lora, max(_LOWEST_RANK, lora.rank // 2))
     if not training.keep_best:
-        yield _training("Keep the best adapter", "keep_best", True)
+        yield _training(text("Keep the best adapter"), "keep_best", True)
 
 
 def _bolder(recipe: RecipeFacts) -> Iterator[Fix]:
@@ -77,29 +78,33 @@ def _bolder(recipe: RecipeFacts) -> Iterator[Fix]:
 
 def _wider(lora: LoraSpec) -> Iterator[Fix]:
     if lora.targets != "all_linear":
-        yield Fix(label="Adapt all linear layers", step="lora", field="targets", value="all_linear")
+        yield Fix(
+            label=text("Adapt all linear layers"), step="lora", field="targets", value="all_linear"
+        )
     if lora.blocks:
-        yield Fix(label="Adapt all blocks", step="lora", field="blocks", value="")
+        yield Fix(label=text("Adapt all blocks"), step="lora", field="blocks", value="")
 
 
 def _longer(training: TrainingSpec) -> Fix:
     if training.max_steps:
         steps = 2 * training.max_steps
-        return _training(f"Train for {formatting.number(steps)} steps", "max_steps", steps)
+        return _training(
+            counted(steps, "Train for {n} step", "Train for {n} steps"), "max_steps", steps
+        )
     epochs = min(1000.0, 2 * training.epochs)
-    return _training(f"Train for {epochs:g} epochs", "epochs", epochs)
+    return _training(_train_for(epochs), "epochs", epochs)
 
 
 def _rate(rate: float) -> Fix:
     value = float(f"{rate:.1g}")
-    return _training(f"Learning rate {formatting.small(value)}", "learning_rate", value)
+    return _training(text("Learning rate {value:small}", value=value), "learning_rate", value)
 
 
 def _rank(lora: LoraSpec, rank: int) -> Fix:
     """Alpha keeps its ratio."""
     alpha = max(1, round(lora.alpha * rank / lora.rank))
     return Fix(
-        label=f"Rank {rank}",
+        label=text("Rank {rank}", rank=rank),
         step="lora",
         field="rank",
         value=rank,
@@ -107,5 +112,11 @@ def _rank(lora: LoraSpec, rank: int) -> Fix:
     )
 
 
-def _training(label: str, field: str, value: object) -> Fix:
+def _train_for(epochs: float) -> Text:
+    if epochs == 1:
+        return text("Train for 1 epoch")
+    return text("Train for {epochs} epochs", epochs=f"{epochs:g}")
+
+
+def _training(label: Text, field: str, value: object) -> Fix:
     return Fix(label=label, step="training", field=field, value=value)

@@ -100,7 +100,8 @@ def parse_weighted(text: str) -> WeightedAdapter:
     if not math.isfinite(value):
         raise fail(
             "adapters.weight",
-            f"“{weight}” is no weight.",
-            "Write the folder alone, or folder=number such as adapters/style=0.5.",
+            "“{weight}” isn't a weight.",
+            "Enter the folder alone, or folder=number such as adapters/style=0.5.",
+            weight=weight,
         )
     return WeightedAdapter(folder=folder, weight=value)

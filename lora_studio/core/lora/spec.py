@@ -164,7 +164,7 @@ class LoraSpec(Spec):
     def _own_ranks_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if not _OWN_RANK.match(entry):
-                raise refused(f"has “{entry}”, which is not of the form name=rank:alpha")
+                raise refused("has an entry that isn't of the form name=rank or name=rank:alpha")
         return value
 
     @property

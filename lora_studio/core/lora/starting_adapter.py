@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio.core.lora.spec import LoraSpec
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.messages import Text, listed, text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.spec import facts
 
 CONFIG = "adapter_config.json"
@@ -39,29 +40,35 @@ _CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 def read(folder: Path) -> dict[str, Any]:
     """PEFT's settings of the adapter in a folder; raises ProblemError when none can be gone on from."""
     if not folder.is_dir():
-        raise _refused(f"There is no folder {folder}.", "Choose it again if it was moved.")
+        raise _refused(
+            "There is no folder {path}.", "Choose it again if it was moved.", path=str(folder)
+        )
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError):
         config = None
     if not isinstance(config, dict) or not (folder / _WEIGHTS).is_file():
         raise _refused(
-            f"{folder.name} holds no LoRA adapter.",
-            f"Choose the folder with an {CONFIG} and an {_WEIGHTS}.",
+            "{folder} doesn't contain a LoRA adapter.",
+            "Choose a folder with {config} and {weights}.",
+            folder=folder.name,
+            config=CONFIG,
+            weights=_WEIGHTS,
         )
     if config.get("peft_type") != "LORA" or not isinstance(config.get("r"), int):
         raise _refused(
-            f"The adapter is of the kind {config.get('peft_type')}, and training goes on from LoRA "
-            "alone.",
+            "Training can't start from an adapter of type {kind}.",
             "Choose a LoRA adapter.",
+            kind=str(config.get("peft_type")),
         )
     initial = str(config.get("init_lora_weights")).lower()
     if initial.startswith(_CHANGING):
         raise _refused(
-            f"The adapter was begun with {initial}, which changed the base model, and is not "
-            "converted to a usual one.",
+            "The adapter was initialized with {initial}, which changes the base model, and wasn't converted "
+            "to a plain LoRA adapter.",
             "Save it again in PEFT with save_pretrained(…, "
             "path_initial_model_for_weight_conversion=…).",
+            initial=initial,
         )
     return config
 
@@ -111,19 +118,23 @@ def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def described(config: dict[str, Any]) -> str:
-    """The shape in words: rank 8, alpha 16, q_proj and v_proj."""
-    parts = [f"rank {config['r']}", f"alpha {config.get('lora_alpha')}"]
-    parts += [word for key, word in (("use_rslora", "rank-stabilised"), ("use_dora", "DoRA")) if config.get(key)]  # fmt: skip
+def described(config: dict[str, Any]) -> Text:
+    """Return the shape in words: rank 8, alpha 16, q_proj, v_proj."""
+    parts = [
+        text("rank {rank}", rank=config["r"]),
+        text("alpha {alpha}", alpha=str(config.get("lora_alpha"))),
+    ]
+    parts += [text(name) for key, name in (("use_rslora", "rsLoRA"), ("use_dora", "DoRA")) if config.get(key)]  # fmt: skip
     modules = config.get("target_modules")
     if isinstance(modules, list) and modules:
-        parts.append(" ".join(dict.fromkeys(sorted(name.rpartition(".")[2] for name in modules))))
+        names = dict.fromkeys(sorted(name.rpartition(".")[2] for name in modules))
+        parts.append(text("{names}", names=" ".join(names)))
     if whole := config.get("modules_to_save"):
-        parts.append(f"{' '.join(whole)} trained whole")
-    return ", ".join(parts)
+        parts.append(text("{names} trained in full", names=" ".join(whole)))
+    return listed(parts)
 
 
-def unused(config: dict[str, Any], spec: LoraSpec) -> list[str]:
+def unused(config: dict[str, Any], spec: LoraSpec) -> list[Text]:
     """Titles and values of what was set otherwise here than the adapter has it."""
     found = []
     for field, key in TAKEN.items():
@@ -132,7 +143,13 @@ def unused(config: dict[str, Any], spec: LoraSpec) -> list[str]:
         if value == about.default or same:
             continue
         shown = about.choices.get(str(value), value)
-        found.append(f"{about.title} {' '.join(value) if isinstance(value, tuple) else shown}")
+        found.append(
+            text(
+                "{title} {value}",
+                title=text(about.title),
+                value=" ".join(value) if isinstance(value, tuple) else text(str(shown)),
+            )
+        )
     return found
 
 
@@ -144,16 +161,17 @@ def check(spec: LoraSpec) -> list[Problem]:
         config = read(Path(spec.start_from))
     except ProblemError as error:
         return error.problems
-    set_otherwise = unused(config, spec)
-    if not set_otherwise:
+    ignored = unused(config, spec)
+    if not ignored:
         return []
     return [
-        Problem(
-            code="lora.taken_from_start",
-            what=f"The adapter decides the shape: {described(config)}.",
-            remedy=f"Not used: {', '.join(set_otherwise)}. To use them, start from no adapter.",
+        warning(
+            "lora.taken_from_start",
+            "The adapter determines these settings: {settings}.",
+            "Ignored: {ignored}. To use them, clear “Start from adapter”.",
             where=_WHERE,
-            severity="warning",
+            settings=described(config),
+            ignored=listed(ignored),
         )
     ]
 
@@ -162,7 +180,5 @@ def _plain(value: Any) -> Any:
     return list(value or ()) if isinstance(value, list | tuple) or value is None else value
 
 
-def _refused(what: str, remedy: str) -> ProblemError:
-    return ProblemError(
-        Problem(code="lora.start_not_usable", what=what, remedy=remedy, where=_WHERE)
-    )
+def _refused(what: str, remedy: str, **values: Any) -> ProblemError:
+    return fail("lora.start_not_usable", what, remedy, where=_WHERE, **values)

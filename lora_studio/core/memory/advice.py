@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lora_studio.core import formatting
 from lora_studio.core.memory.estimate import estimate
 from lora_studio.core.memory.plan import MemoryPlan
 from lora_studio.core.memory.weights import are_divided
-from lora_studio.core.problems import Fix, Problem, Step, Where
+from lora_studio.core.messages import NO_TEXT, Text, text
+from lora_studio.core.problems import Fix, Problem, Step, Where, warning
 from lora_studio.core.protocol.training import MemoryEstimate
 
 #: Bounds of the two fields, and the shortest limit that is worth proposing, in tokens.
@@ -22,7 +22,7 @@ _MICRO_BATCH, _ACCUMULATION, _SHORTEST, _GRAIN = 1024, 4096, 64, 8
 class MemoryChange:
     """Settings that make a training smaller, in words and as steps, fields and values."""
 
-    title: str
+    title: Text
     changes: tuple[tuple[Step, str, Any], ...]
     plan: MemoryPlan
 
@@ -83,35 +83,36 @@ def problem(plan: MemoryPlan, found: MemoryEstimate) -> Problem | None:
     change = cheapest_change(plan)
     largest = max(found.parts, key=lambda name: found.parts[name])
     where = change.changes[0] if change else ("model", "source", None)
-    remedy = f"{change.title}." if change else _NO_CHANGE[largest == "weights"]
-    return Problem(
-        code="training.does_not_fit",
-        what=f"Training needs about {formatting.memory(found.total)}, and {plan.device.title} has "
-        f"{formatting.memory(found.available)} free.",
-        remedy=remedy,
+    remedy = text("{change}.", change=change.title) if change else _NO_CHANGE[largest == "weights"]
+    return warning(
+        "training.does_not_fit",
+        "Training needs about {needed:memory}, but {device} has only {available:memory} free.",
+        remedy,
         where=Where(step=where[0], field=where[1]),
-        severity="warning",
         fix=change.fix if change else None,
+        needed=found.total,
+        device=plan.device.title,
+        available=found.available,
     )
 
 
 _NO_CHANGE = {
-    True: "Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.",
-    False: "No change of the recipe is enough: choose a smaller model, or free memory.",
+    True: "Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.",
+    False: "No change to the settings is enough. Choose a smaller model, or free up memory.",
 }
 
 
 def _ladder(plan: MemoryPlan) -> Iterator[MemoryChange]:
     """Ever dearer changes, each with the largest micro-batch that fits on top where that helps."""
-    yield from _smaller(MemoryChange("", (), plan))
-    current = MemoryChange("", (), plan)
+    yield from _smaller(MemoryChange(NO_TEXT, (), plan))
+    current = MemoryChange(NO_TEXT, (), plan)
     for rung in (_checkpointing, _optimizer, _divided, _quantised):
         if (next_one := rung(current)) is None:
             continue
         current = next_one
         yield current
         yield from _smaller(current)
-    if (shorter := _shorter(MemoryChange("", (), plan))) is not None:
+    if (shorter := _shorter(MemoryChange(NO_TEXT, (), plan))) is not None:
         yield shorter
     if (shorter := _shorter(_with(current, *_fields(current.plan, 1)))) is not None:
         yield shorter
@@ -124,31 +125,34 @@ def _smaller(change: MemoryChange) -> Iterator[MemoryChange]:
         yield _with(change, *_fields(change.plan, size))
 
 
-def _fields(plan: MemoryPlan, size: int) -> tuple[str, MemoryPlan, list[tuple[Step, str, Any]]]:
+def _fields(plan: MemoryPlan, size: int) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
     smaller = with_micro_batch(plan, size)
     accumulation = smaller.training.gradient_accumulation
     changes: list[tuple[Step, str, Any]] = [
         ("training", "micro_batch", size),
         ("training", "gradient_accumulation", accumulation),
     ]
-    return f"micro-batch {size} × accumulation {accumulation}", smaller, changes
+    title = text(
+        "Micro-batch {size} × accumulation {accumulation}", size=size, accumulation=accumulation
+    )
+    return title, smaller, changes
 
 
 def _checkpointing(change: MemoryChange) -> MemoryChange | None:
     if change.plan.checkpoints:
         return None
-    return _with(change, *_recipe(change.plan, "gradient checkpointing", "gradient_checkpointing", "on"))  # fmt: skip
+    return _with(change, *_recipe(change.plan, text("Gradient checkpointing"), "gradient_checkpointing", "on"))  # fmt: skip
 
 
 def _optimizer(change: MemoryChange) -> MemoryChange | None:
     if change.plan.training.optimizer != "adamw" or change.plan.kind == "mps":
         return None
-    return _with(change, *_recipe(change.plan, "8-bit AdamW", "optimizer", "adamw_8bit"))
+    return _with(change, *_recipe(change.plan, text("8-bit AdamW"), "optimizer", "adamw_8bit"))
 
 
 def _recipe(
-    plan: MemoryPlan, title: str, field: str, value: str
-) -> tuple[str, MemoryPlan, list[tuple[Step, str, Any]]]:
+    plan: MemoryPlan, title: Text, field: str, value: str
+) -> tuple[Text, MemoryPlan, list[tuple[Step, str, Any]]]:
     training = plan.training.model_copy(update={field: value})
     return title, replace(plan, training=training), [("training", field, value)]
 
@@ -160,7 +164,9 @@ def _divided(change: MemoryChange) -> MemoryChange | None:
     after = replace(plan, model=model)
     if plan.kind != "cuda" or are_divided(plan) or not are_divided(after):
         return None
-    return _with(change, "weights divided among the GPUs", after, [("model", "sharding", "shard")])
+    return _with(
+        change, text("Weights sharded across the GPUs"), after, [("model", "sharding", "shard")]
+    )
 
 
 def _quantised(change: MemoryChange) -> MemoryChange | None:
@@ -171,7 +177,7 @@ def _quantised(change: MemoryChange) -> MemoryChange | None:
     if done or plan.kind == "mps" or plan.lora.changes_base:
         return None
     model = plan.model.model_copy(update={"precision": "4bit"})
-    return _with(change, "4-bit weights", replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
+    return _with(change, text("4-bit weights"), replace(plan, model=model), [("model", "precision", "4bit")])  # fmt: skip
 
 
 def _shorter(change: MemoryChange) -> MemoryChange | None:
@@ -187,15 +193,18 @@ def _shorter(change: MemoryChange) -> MemoryChange | None:
     limit = fitting * _GRAIN
     if limit < _SHORTEST:
         return None
-    share = formatting.percent(plan.rows.share_over(limit))
-    title = f"rows of at most {formatting.plural(limit, 'token')} (cuts {share} of the rows)"
+    title = text(
+        "Max. sequence length {limit} (truncates {share:percent} of the rows)",
+        limit=limit,
+        share=plan.rows.share_over(limit),
+    )
     return _with(change, title, replace(plan, limit=limit), [("dataset", "max_length", limit)])
 
 
 def _with(
-    change: MemoryChange, title: str, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
+    change: MemoryChange, title: Text, plan: MemoryPlan, fields: list[tuple[Step, str, Any]]
 ) -> MemoryChange:
     """A change and one more."""
     kept = tuple(item for item in change.changes if item[:2] not in {each[:2] for each in fields})
-    both = f"{change.title}, {title}" if change.title else title[0].upper() + title[1:]
+    both = text("{first}, {second}", first=change.title, second=title) if change.title else title
     return MemoryChange(both, (*kept, *fields), plan)

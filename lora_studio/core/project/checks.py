@@ -8,8 +8,9 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import starting_adapter
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import text
 from lora_studio.core.model.spec import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
-from lora_studio.core.problems import STEPS, Fix, Problem, Step, Where
+from lora_studio.core.problems import STEPS, Fix, Problem, Step, Where, error
 from lora_studio.core.project.project import Draft
 from lora_studio.core.spec import Spec
 from lora_studio.core.training import combinations, recipe_checks
@@ -68,13 +69,17 @@ def _check_devices(spec: ModelSpec) -> list[Problem]:
     if names[0] == "cpu" or len(names) == len(spec.devices):
         return []
     return [
-        Problem(
-            code="model.device_twice",
-            what=f"The devices {spec.device} name one of them twice.",
-            remedy="Name every device once.",
+        error(
+            "model.device_twice",
+            "{devices} names a device twice.",
+            "Name each device once.",
             where=Where(step="model", field="device"),
+            devices=spec.device,
             fix=Fix(
-                label=f"Use {','.join(names)}", step="model", field="device", value=",".join(names)
+                label=text("Use {value}", value=",".join(names)),
+                step="model",
+                field="device",
+                value=",".join(names),
             ),
         )
     ]
@@ -86,13 +91,13 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
     match spec.kind:
         case "none":
             return [
-                Problem(
-                    code="model.none",
-                    what="No model is chosen.",
-                    remedy="Choose a folder, a GGUF file or a hub id.",
+                error(
+                    "model.none",
+                    "No model selected.",
+                    "Choose a folder, a GGUF file or a hub ID.",
                     where=where,
                     fix=Fix(
-                        label=f"Use {DEFAULT_BUILTIN}",
+                        label=text("Use {value}", value=DEFAULT_BUILTIN),
                         step="model",
                         field="source",
                         value=BUILTIN_PREFIX + DEFAULT_BUILTIN,
@@ -100,35 +105,38 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
                 )
             ]
         case "gguf" if not path.is_file():
-            return [_missing("model.not_found", f"There is no file {path}.", where)]
+            return [_missing("model.not_found", "There is no file {path}.", path, where)]
         case "folder" if path.is_file():
             return [
-                Problem(
-                    code="model.not_a_model",
-                    what=f"{path} is a file that holds no model.",
-                    remedy="Choose a .gguf file, or the folder that directly holds config.json and "
-                    ".safetensors.",
+                error(
+                    "model.not_a_model",
+                    "{path} isn't a model file.",
+                    "Choose a .gguf file, or the folder that contains config.json and .safetensors.",
                     where=where,
+                    path=str(path),
                 )
             ]
         case "folder" if not path.is_dir():
-            return [_missing("model.not_found", f"There is no folder {path}.", where)]
+            return [_missing("model.not_found", "There is no folder {path}.", path, where)]
         case "folder" if not (path / "config.json").is_file():
             return [
-                Problem(
-                    code="model.not_a_model",
-                    what=f"{path} holds no config.json, so it is no Hugging Face model.",
-                    remedy="Choose the folder that directly holds config.json and .safetensors.",
+                error(
+                    "model.not_a_model",
+                    "{path} has no config.json, so it isn't a Hugging Face model.",
+                    "Choose the folder that contains config.json and .safetensors.",
                     where=where,
+                    path=str(path),
                 )
             ]
         case "builtin" if spec.source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
             return [
-                Problem(
-                    code="model.unknown_builtin",
-                    what=f"No model called {spec.source.removeprefix(BUILTIN_PREFIX)} comes along.",
-                    remedy=f"The one that does is {DEFAULT_BUILTIN}.",
+                error(
+                    "model.unknown_builtin",
+                    "There is no built-in model named {name}.",
+                    "Use {model}.",
                     where=where,
+                    name=spec.source.removeprefix(BUILTIN_PREFIX),
+                    model=DEFAULT_BUILTIN,
                 )
             ]
     return []
@@ -139,10 +147,10 @@ def _check_lora(spec: LoraSpec) -> list[Problem]:
         return starting_adapter.check(spec)
     if spec.targets == "names" and not spec.target_names:
         return [
-            Problem(
-                code="lora.no_targets",
-                what="No target module is named, so nothing would train.",
-                remedy="Name at least one linear layer, or choose another preset.",
+            error(
+                "lora.no_targets",
+                "No target modules are named, so there is nothing to train.",
+                "Name at least one linear layer, or choose another option.",
                 where=Where(step="lora", field="target_names"),
                 fix=Fix(
                     label="Use all linear layers", step="lora", field="targets", value="all_linear"
@@ -156,10 +164,10 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
     where = Where(step="dataset", field="sources")
     if not spec.sources:
         return [
-            Problem(
-                code="dataset.none",
-                what="No dataset is chosen.",
-                remedy="Choose a file, a folder or a hub dataset.",
+            error(
+                "dataset.none",
+                "No dataset selected.",
+                "Choose a file, a folder or a hub dataset.",
                 where=where,
             )
         ]
@@ -168,22 +176,24 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
         path = Path(source.path)
         if path.is_file() and path.stat().st_size == 0:
             found.append(
-                Problem(
-                    code="dataset.empty",
-                    what=f"{path.name} is empty.",
-                    remedy="Choose a file with rows.",
+                error(
+                    "dataset.empty",
+                    "{file} is empty.",
+                    "Choose a file with rows.",
                     where=where,
+                    file=path.name,
                 )
             )
         elif not path.exists() and not source.is_hub:
             found.append(
-                _missing("dataset.not_found", f"There is no file or folder {path}.", where)
+                _missing("dataset.not_found", "There is no file or folder {path}.", path, where)
             )
     if spec.validation_file and not Path(spec.validation_file).exists():
         found.append(
             _missing(
                 "dataset.not_found",
-                f"There is no file {spec.validation_file}.",
+                "There is no file {path}.",
+                spec.validation_file,
                 Where(step="dataset", field="validation_file"),
             )
         )
@@ -195,13 +205,14 @@ def _check_export(spec: ExportSpec) -> list[Problem]:
         return [
             _missing(
                 "export.llama_cpp_not_found",
-                f"There is no folder {spec.llama_cpp}.",
+                "There is no folder {path}.",
+                spec.llama_cpp,
                 Where(step="export", field="llama_cpp"),
             )
         ]
     return []
 
 
-def _missing(code: str, what: str, where: Where) -> Problem:
+def _missing(code: str, what: str, path: Path | str, where: Where) -> Problem:
     remedy = "Check the spelling, or choose it again if it was moved."
-    return Problem(code=code, what=what, remedy=remedy, where=where)
+    return error(code, what, remedy, where=where, path=str(path))

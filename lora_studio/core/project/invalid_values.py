@@ -1,4 +1,4 @@
-"""What is wrong with the value of a setting, and which values it takes, each in a sentence."""
+"""What is wrong with the value of a setting, and which values it accepts."""
 
 from __future__ import annotations
 
@@ -7,60 +7,72 @@ import re
 from pydantic_core import ErrorDetails
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import Text, text
 from lora_studio.core.spec import FieldFacts
 
+#: What is wrong, by the first word of pydantic's type of error.
+_FAULTS = {
+    "float": "{title}: {value} isn't a number.",
+    "int": "{title}: {value} isn't a number.",
+    "finite": "{title}: {value} isn't a number.",
+    "bool": "{title}: {value} is neither true nor false.",
+    "greater": "{title}: {value} is too small.",
+    "less": "{title}: {value} is too large.",
+    "literal": "{title}: {value} isn't one of the choices.",
+    "tuple": "{title}: {value} isn't a list.",
+    "list": "{title}: {value} isn't a list.",
+}
 
-def sentence(about: FieldFacts, detail: ErrorDetails) -> str:
-    """What pydantic found wrong with a value of the field, without a password that is in it."""
-    value, title, kind = detail["input"], about.title, detail["type"]
-    if kind == "value_error":  # the specs say it themselves
-        fault = detail["msg"].removeprefix("Value error, ")
-        return f"{title}: “{_plain(value)}” {fault}."
+
+def sentence(about: FieldFacts, detail: ErrorDetails) -> Text:
+    """Return what pydantic found wrong with a value of the field, without a password in it."""
+    value, title, kind = detail["input"], text(about.title), detail["type"]
+    if kind == "value_error":  # raised by `refused` in a spec
+        fault = text(detail["msg"].removeprefix("Value error, "))
+        return text("{title}: “{value}” {fault}.", title=title, value=_plain(value), fault=fault)
     if kind.endswith("too_short"):
-        return f"{title}: at least one is needed." if about.kind == "list" else f"{title} is empty."
+        template = (
+            "{title}: at least one is needed." if about.kind == "list" else "{title} is empty."
+        )
+        return text(template, title=title)
     shown = f"“{_plain(value)}”" if isinstance(value, str | list | tuple) else repr(value)
-    match kind.partition("_")[0]:
-        case "int" if kind == "int_from_float" or about.kind == "integer":
-            return f"{title}: {shown} is no whole number."
-        case "float" | "int" | "finite":
-            return f"{title}: {shown} is no number."
-        case "bool":
-            return f"{title}: {shown} is neither true nor false."
-        case "greater":
-            return f"{title}: {shown} is too small."
-        case "less":
-            return f"{title}: {shown} is too large."
-        case "literal":
-            return f"{title}: {shown} is none of the choices."
-        case "string" if kind == "string_type":
-            return f"{title}: {shown} is no text."
-        case "tuple" | "list":
-            return f"{title}: {shown} is no list."
-    return f"{title}: {shown} cannot be used."
+    if kind == "int_from_float" or (kind.startswith("int") and about.kind == "integer"):
+        template = "{title}: {value} isn't a whole number."
+    elif kind == "string_type":
+        template = "{title}: {value} isn't text."
+    else:
+        template = _FAULTS.get(kind.partition("_")[0], "{title}: {value} can't be used.")
+    return text(template, title=title, value=shown)
 
 
-def allowed(about: FieldFacts) -> str:
-    """The values a field takes, in one sentence."""
+def allowed(about: FieldFacts) -> Text:
+    """Return the values that a field accepts, in one sentence."""
     if about.choices:
-        return f"Choose one of: {', '.join(about.choices)}."
-    unit = f" {about.unit}" if about.unit else ""
+        return text("Choose one of: {names}.", names=", ".join(about.choices))
     if about.minimum is not None and about.maximum is not None:
-        low, high = f"{about.minimum:.12g}", f"{about.maximum:.12g}{unit}"
-        if about.exclusive_minimum:
-            return f"Enter a value above {low}, at most {high}."
-        return f"Enter a value from {low} to {high}."
-    return "Enter true or false." if about.kind == "flag" else about.description
+        template = (
+            "Enter a value above {low} and up to {high}."
+            if about.exclusive_minimum
+            else "Enter a value from {low} to {high}."
+        )
+        high = text("{number} {unit}", number=f"{about.maximum:.12g}", unit=text(about.unit))
+        return text(
+            template,
+            low=f"{about.minimum:.12g}",
+            high=high if about.unit else f"{about.maximum:.12g}",
+        )
+    return text("Enter true or false.") if about.kind == "flag" else text(about.description)
 
 
-def way_back(about: FieldFacts) -> str:
-    """What the button is called that gives the field its default."""
+def reset_label(about: FieldFacts) -> Text:
+    """Return the label of the button that resets the field to its default."""
     default = _plain(about.default)
-    return f"Use the default ({default})" if default else "Leave it empty"
+    return text("Use the default ({value})", value=default) if default else text("Leave it empty")
 
 
 def _plain(value: object) -> str:
     """A value as it may be shown: in an address, what stands before its @ can be a password."""
     if isinstance(value, float):
         return formatting.small(value)
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", text)
+    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", shown)

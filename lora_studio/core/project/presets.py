@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lora_studio.core import formatting
+from lora_studio.core.messages import listed
 from lora_studio.core.problems import Step, fail
 from lora_studio.core.project.project import SPECS, Draft
 from lora_studio.core.spec import FieldFacts, facts
@@ -33,8 +34,8 @@ class Preset:
 PRESETS: tuple[Preset, ...] = (
     Preset(
         "quick",
-        "Quick try",
-        "60 steps: does it go the right way?",
+        "Quick test",
+        "60 steps to see whether training works",
         MappingProxyType(
             {
                 ("training", "epochs"): 1.0,
@@ -44,11 +45,11 @@ PRESETS: tuple[Preset, ...] = (
             }
         ),
     ),
-    Preset("balanced", "Balanced", "what suits most: start here", MappingProxyType({})),
+    Preset("balanced", "Balanced", "a good default: start here", MappingProxyType({})),
     Preset(
         "best",
         "Best quality",
-        "longer and wider; ends when it stops helping",
+        "longer, higher rank, with early stopping",
         MappingProxyType(
             {
                 ("training", "epochs"): 6.0,
@@ -65,8 +66,8 @@ PRESETS: tuple[Preset, ...] = (
     ),
     Preset(
         "memory",
-        "Smallest memory",
-        "4-bit, one row at a time: slower, far smaller",
+        "Low memory",
+        "4-bit, micro-batch of 1: slower, much less memory",
         MappingProxyType(
             {
                 ("model", "precision"): "4bit",
@@ -110,8 +111,14 @@ def find(name: str) -> Preset:
     """The preset of a name; raises ProblemError with those there are."""
     found = next((preset for preset in PRESETS if preset.name == name), None)
     if found is None:
-        known = formatting.listed([preset.name for preset in PRESETS])
-        raise fail("project.unknown_preset", f"There is no preset {name}.", f"There are {known}.")
+        known = listed([preset.name for preset in PRESETS])
+        raise fail(
+            "project.unknown_preset",
+            "There is no preset named {name}.",
+            "Available presets: {known}.",
+            name=name,
+            known=known,
+        )
     return found
 
 

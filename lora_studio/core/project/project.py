@@ -18,8 +18,10 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora.spec import LoraSpec
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.messages import listed, text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
+from lora_studio.core.problems import error as problem_of
 from lora_studio.core.project import invalid_values, migrations
 from lora_studio.core.spec import Spec, facts
 from lora_studio.core.system.files import reason_of, write_atomic
@@ -136,9 +138,9 @@ class Draft:
         if target == self.path and not target.parent.is_dir():
             raise fail(
                 "project.gone",
-                f"The folder {target.parent} of the project is no longer there.",
-                "Open the project where it is now, or save it as another one. Nothing is written "
-                "until then.",
+                "The project folder {folder} no longer exists.",
+                "Open the project at its new location, or save it under another name.",
+                folder=str(target.parent),
                 where=Where(file=str(target)),
             )
         try:
@@ -149,8 +151,9 @@ class Draft:
         except OSError as error:
             raise fail(
                 "project.not_saved",
-                f"The project could not be saved: {reason_of(error)}.",
+                "Couldn't save the project: {reason}.",
                 "Check that the folder exists, is writable and has free space.",
+                reason=reason_of(error),
                 where=Where(file=str(target)),
             ) from error
         self.path = target
@@ -166,11 +169,14 @@ class Draft:
             line=self.lines.get((step, name or "")),
         )
         if name not in SPECS[step].model_fields:
-            return Problem(
-                code="project.unknown_field",
-                what=f"{step} has no setting called {name}.",
-                remedy=f"Remove it. {step} has: {', '.join(SPECS[step].model_fields)}.",
+            return problem_of(
+                "project.unknown_field",
+                "The section {step} has no setting named {name}.",
+                "Remove it. Settings in {step}: {names}.",
                 where=where,
+                step=step,
+                name=name,
+                names=listed(list(SPECS[step].model_fields)),
             )
         about = facts(SPECS[step], name)
         return Problem(
@@ -179,7 +185,7 @@ class Draft:
             remedy=invalid_values.allowed(about),
             where=where,
             fix=Fix(
-                label=invalid_values.way_back(about),
+                label=invalid_values.reset_label(about),
                 step=step,
                 field=name,
                 value=list(about.default) if isinstance(about.default, tuple) else about.default,
@@ -191,31 +197,34 @@ def load(path: Path) -> Draft:
     """Reads a project file or folder; raises ProblemError only when there is no file to read."""
     file = find_file(path)
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        content = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = reason_of(error) if isinstance(error, OSError) else "it is no UTF-8 text"
+        why = reason_of(error) if isinstance(error, OSError) else text("it isn't UTF-8 text")
         raise fail(
             "project.unreadable",
-            f"{file.name} could not be read: {why}.",
-            "Choose another project file, or restore it from a copy.",
+            "Couldn't read {file}: {reason}.",
+            "Choose another project file, or restore this one from a backup.",
+            file=file.name,
+            reason=why,
             where=Where(file=str(file)),
         ) from error
     draft = Draft(name=file.stem, path=file)
     try:
-        document: dict[str, Any] = tomlkit.parse(text).unwrap()
+        document: dict[str, Any] = tomlkit.parse(content).unwrap()
     except tomlkit.exceptions.ParseError as error:
         draft.loaded_problems.append(
-            Problem(
-                code="project.syntax",
-                what=f"The project file is not valid TOML: {error}.",
-                remedy="Correct that line in a text editor. Saving from here keeps the broken "
-                "file beside it, with .bak at the end of its name.",
+            problem_of(
+                "project.syntax",
+                "The project file isn't valid TOML: {reason}.",
+                "Fix this line in a text editor. If you save the project here, the broken file is kept "
+                "with the suffix .bak.",
                 where=Where(file=str(file), line=error.line, column=error.col),
+                reason=str(error),
             )
         )
         draft.keep_backup = True
         return draft
-    draft.lines = _line_numbers(text)
+    draft.lines = _line_numbers(content)
     _fill(draft, document)
     return draft
 
@@ -228,15 +237,21 @@ def find_file(path: Path) -> Path:
             return files[0]
         raise fail(
             "project.not_found" if not files else "project.several",
-            f"{path} holds {'no' if not files else len(files)} project files.",
-            f"Name the file that ends in {SUFFIX}.",
+            "{path} contains several project files."
+            if files
+            else "{path} contains no project file.",
+            "Choose a file that ends in {suffix}.",
+            path=str(path),
+            suffix=SUFFIX,
             where=Where(file=str(path)),
         )
     if not path.is_file():
         raise fail(
             "project.not_found",
-            f"There is no project at {path}.",
-            f"Name a project folder or a file that ends in {SUFFIX}.",
+            "There is no project at {path}.",
+            "Choose a project folder or a file that ends in {suffix}.",
+            path=str(path),
+            suffix=SUFFIX,
             where=Where(file=str(path)),
         )
     return path
@@ -248,8 +263,9 @@ def create(folder: Path, name: str, values: dict[Step, dict[str, Any]] | None = 
     if folder.is_dir() and any(folder.glob(f"*{SUFFIX}")):
         raise fail(
             "project.exists",
-            f"{folder} already holds a project.",
-            "Choose another folder or open that project.",
+            "{folder} already contains a project.",
+            "Choose another folder, or open that project.",
+            folder=str(folder),
             where=Where(file=str(folder)),
         )
     draft = Draft(name=name)
@@ -292,12 +308,14 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
     """Takes over a parsed document; whatever does not fit becomes a problem."""
     version = document.pop("schema_version", migrations.CURRENT_VERSION)
     if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
-        draft.read_only = Problem(
-            code="project.newer",
-            what=f"The project was written by a newer version (format {version}, this program "
-            f"knows {migrations.CURRENT_VERSION}).",
-            remedy="Update LoRA Studio, or save the project under another name.",
+        draft.read_only = problem_of(
+            "project.newer",
+            "The project was saved by a newer version of LoRA Studio (format {version}; this version "
+            "reads up to {known}).",
+            "Update LoRA Studio, or save the project under another name.",
             where=Where(file=str(draft.path)),
+            version=str(version),
+            known=migrations.CURRENT_VERSION,
         )
         draft.loaded_problems.append(draft.read_only)
     else:
@@ -311,11 +329,13 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
             continue
         draft.extras[key] = value
         draft.loaded_problems.append(
-            Problem(
-                code="project.unknown_section",
-                what=f"The project file has an entry “{key}” that means nothing here.",
-                remedy=f"Remove it. The sections are: {', '.join(STEPS)}.",
+            problem_of(
+                "project.unknown_section",
+                "The project file has an unknown entry “{key}”.",
+                "Remove it. The sections are: {names}.",
                 where=Where(file=str(draft.path), line=draft.lines.get((key, ""))),
+                key=key,
+                names=listed(STEPS),
             )
         )
 

@@ -32,8 +32,9 @@ def go_on(run: RunFolder) -> RunFolder:
     if not (run.adapter / "adapter_config.json").is_file():
         raise fail(
             "run.no_adapter",
-            f"{run.path.name} has no adapter to go on from.",
-            "Train it to its end, or stop it and keep what it has learned.",
+            "{run} has no adapter to continue from.",
+            "Finish its training, or stop it and keep the adapter.",
+            run=run.path.name,
             where=Where(file=str(run.path)),
         )
     frozen = run.load_project()
@@ -41,7 +42,9 @@ def go_on(run: RunFolder) -> RunFolder:
     made = folder.create(
         run.path.parent, frozen.model_copy(update={"lora": lora}), run.path
     )  # fmt: skip
-    made.write_about(RunAnnotations(tags=run.about().tags, notes=f"Goes on from {run.path.name}."))
+    made.write_about(
+        RunAnnotations(tags=run.about().tags, notes=f"Continues from {run.path.name}.")
+    )
     return made
 
 
@@ -82,8 +85,10 @@ def combinations(axes: Sequence[Axis]) -> list[tuple[Any, ...]]:
     if len(found) > MOST:
         raise fail(
             "grid.too_many",
-            f"That makes {len(found):,} runs.",
-            f"Try fewer values: {MOST} runs at most are made at once.",
+            "These values make {count} runs.",
+            "Enter fewer values: at most {most} runs can be created at once.",
+            count=len(found),
+            most=MOST,
         )
     return found
 
@@ -94,7 +99,12 @@ def split(setting: str) -> tuple[Step, str]:
     for step in STEPS:
         if step == step_name:
             return step, name
-    raise fail("project.unknown_field", f"{setting} is no setting.", "Write step.field.")
+    raise fail(
+        "project.unknown_field",
+        "There is no setting named {setting}.",
+        "Enter step.field.",
+        setting=setting,
+    )
 
 
 def settings_of(run: RunFolder) -> list[tuple[Step, str, Any]]:

@@ -220,8 +220,9 @@ class RunFolder:
         if not self.project_file.is_file():
             raise fail(
                 "run.not_found",
-                f"{self.path} is not the folder of a run.",
-                "Name a folder inside the project's runs folder.",
+                "{path} isn't a run folder.",
+                "Choose a folder inside the project's runs folder.",
+                path=str(self.path),
                 where=Where(file=str(self.path)),
             )
         return self._found(project.load(self.project_file).freeze()).resolved(self.path)
@@ -422,8 +423,10 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def _not_written(file: Path, error: OSError) -> ProblemError:
     return fail(
         "run.not_written",
-        f"What belongs to the run could not be saved: {reason_of(error)}.",
-        "Check that its folder is writable and has free space.",
+        "Couldn't save {file}: {reason}.",
+        "Check that the run folder is writable and has free space.",
+        file=file.name,
+        reason=reason_of(error),
         where=Where(file=str(file)),
     )
 
@@ -431,7 +434,8 @@ def _not_written(file: Path, error: OSError) -> ProblemError:
 def _not_created(path: Path, error: OSError) -> ProblemError:
     return fail(
         "run.not_created",
-        f"The run folder could not be made: {reason_of(error)}.",
-        "Check that the project's folder is writable and has free space.",
+        "Couldn't create the run folder: {reason}.",
+        "Check that the project folder is writable and has free space.",
+        reason=reason_of(error),
         where=Where(file=str(path)),
     )

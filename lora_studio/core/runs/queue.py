@@ -129,7 +129,8 @@ def _changing(runs: Path) -> Iterator[list[QueueFile]]:
     except OSError as error:
         raise fail(
             "queue.not_written",
-            f"The queue could not be changed: {reason_of(error)}.",
+            "Couldn't change the queue: {reason}.",
             "Check that the project's runs folder is writable and has free space.",
+            reason=reason_of(error),
             where=Where(file=str(runs / FILE)),
         ) from error

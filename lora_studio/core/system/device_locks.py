@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem, Where, warning
 from lora_studio.core.system import paths
 from lora_studio.core.system.locks import FileLock
 
@@ -98,15 +98,18 @@ def take(
 def busy(device: DeviceIdentity, holder: LockHolder) -> Problem:
     """Why a job waits."""
     run = Path(holder.run) if holder.run else None
-    doing = holder.doing or "another job"
-    of = f" of the run {run.name} in {run.parent.parent}" if run else ""
-    return Problem(
-        code="device.busy",
-        what=f"{device.title} is taken by {doing}{of}.",
-        remedy="This job begins by itself when that one has ended. Cancel one of them, or choose another "
-        "device on the Model page.",
+    what = (
+        "{device} is in use by {run} in {folder}." if run else "{device} is in use by another job."
+    )
+    return warning(
+        "device.busy",
+        what,
+        "This job starts automatically when the other one ends. You can also cancel one of them, or "
+        "choose another device on the Model page.",
         where=Where(file=holder.run or None),
-        severity="warning",
+        device=device.title,
+        run=run.name if run else "",
+        folder=str(run.parent.parent) if run else "",
     )
 
 

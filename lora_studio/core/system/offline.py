@@ -34,8 +34,8 @@ def switch(on: bool) -> None:
 
 #: What helps, at the end of every problem that offline mode makes.
 REMEDY = (
-    "Turn offline mode off in the settings (or leave out --offline and HF_HUB_OFFLINE), or use what "
-    "is on this computer."
+    "Turn offline mode off in the settings (or remove --offline and HF_HUB_OFFLINE), or use local "
+    "files."
 )
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from lora_studio.core.lora.spec import LoraSpec
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Fix, Problem, Step, Where
+from lora_studio.core.problems import Fix, Problem, Step, Where, error
 from lora_studio.core.training.spec import TrainingSpec
 
 
@@ -29,24 +30,28 @@ class CombinationRule:
     step: Step
     field: str
     when: Callable[[Combination], bool]
-    what: str
+    what: Text | str
     remedy: str
     fix: Fix | None = None
 
     def problem(self) -> Problem:
         """The rule as it is shown at its field."""
-        return Problem(
-            code=self.code,
-            what=self.what,
-            remedy=self.remedy,
+        return error(
+            self.code,
+            self.what,
+            self.remedy,
             where=Where(step=self.step, field=self.field),
             fix=self.fix,
         )
 
 
-_USUAL_START = Fix(label="Begin as usual", step="lora", field="init", value="default")
-_OPEN = Fix(label="Leave the backend open", step="training", field="backend", value="auto")
-_OR_PEFT = "Change it, or leave the choice of the backend open."
+_USUAL_START = Fix(
+    label="Use the default initialization", step="lora", field="init", value="default"
+)
+_OPEN = Fix(
+    label="Choose the backend automatically", step="training", field="backend", value="auto"
+)
+_OR_PEFT = "Change it, or set the backend to Automatic."
 
 _RULES: tuple[CombinationRule, ...] = (
     *(
@@ -55,8 +60,8 @@ _RULES: tuple[CombinationRule, ...] = (
             "lora",
             "init",
             lambda chosen, init=init: _begins(chosen, init) and _is_quantised(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
-            f"{name} takes its initial values out of the base weights, which are quantised.",
-            "Hold the base in 16-bit, or begin as usual.",
+            text("{name} initializes from the base weights, which are quantized.", name=name),
+            "Use 16-bit precision, or the default initialization.",
             _USUAL_START,
         )
         for init, name in (("pissa", "PiSSA"), ("olora", "OLoRA"))
@@ -66,8 +71,8 @@ _RULES: tuple[CombinationRule, ...] = (
         "lora",
         "init",
         lambda chosen: _begins(chosen, "loftq") and chosen.model.precision != "4bit",
-        "LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.",
-        "Hold the base in 4-bit, or begin as usual.",
+        "LoftQ compensates for the error of 4-bit weights, but the base model isn't loaded in 4-bit.",
+        "Use 4-bit precision, or the default initialization.",
         _USUAL_START,
     ),
     CombinationRule(
@@ -77,17 +82,17 @@ _RULES: tuple[CombinationRule, ...] = (
         lambda chosen: (
             chosen.lora.use_dora and not chosen.lora.start_from and chosen.model.precision == "8bit"
         ),
-        "DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.",
-        "Hold the base in 4 or 16 bits, or do without DoRA.",
-        Fix(label="Do without DoRA", step="lora", field="use_dora", value=False),
+        "DoRA can't be used with 8-bit weights: it needs the norms of their rows.",
+        "Use 4-bit or 16-bit precision, or turn DoRA off.",
+        Fix(label="Turn DoRA off", step="lora", field="use_dora", value=False),
     ),
     CombinationRule(
         "lora.orthogonal_on_quantised",
         "lora",
         "init",
         lambda chosen: _begins(chosen, "orthogonal") and _is_quantised(chosen),
-        "PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.",
-        "Hold the base in 16-bit, or begin as usual.",
+        "Orthogonal initialization can't be used with a quantized base model.",
+        "Use 16-bit precision, or the default initialization.",
         _USUAL_START,
     ),
     CombinationRule(
@@ -98,8 +103,8 @@ _RULES: tuple[CombinationRule, ...] = (
             _begins(chosen, "orthogonal")
             and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern().values()))
         ),
-        "Orthogonal initial values need even ranks.",
-        "Make every rank even, or begin as usual.",
+        "Orthogonal initialization needs even ranks.",
+        "Make every rank even, or use the default initialization.",
         _USUAL_START,
     ),
     CombinationRule(
@@ -107,9 +112,9 @@ _RULES: tuple[CombinationRule, ...] = (
         "model",
         "sharding",
         lambda chosen: chosen.model.sharding == "shard" and _is_quantised(chosen),
-        "Quantised weights cannot be divided among devices.",
-        "Hold the base in 16-bit, or let every device hold all of it.",
-        Fix(label="All on each", step="model", field="sharding", value="replicate"),
+        "Quantized weights can't be sharded across devices.",
+        "Use 16-bit precision, or replicate the weights.",
+        Fix(label="Replicate the weights", step="model", field="sharding", value="replicate"),
     ),
     CombinationRule(
         "training.checkpointing_of_unsloth",
@@ -119,9 +124,14 @@ _RULES: tuple[CombinationRule, ...] = (
             chosen.training.gradient_checkpointing == "unsloth"
             and chosen.training.backend == "peft"
         ),
-        "Unsloth's gradient checkpointing comes with the backend Unsloth alone.",
-        "Switch checkpointing on as usual, or leave the choice of the backend open.",
-        Fix(label="Use the usual one", step="training", field="gradient_checkpointing", value="on"),
+        "Unsloth's gradient checkpointing needs the Unsloth backend.",
+        "Set gradient checkpointing to On, or the backend to Automatic.",
+        Fix(
+            label="Set gradient checkpointing to On",
+            step="training",
+            field="gradient_checkpointing",
+            value="on",
+        ),
     ),
 )
 
@@ -136,42 +146,42 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
             "model",
             "device",
             lambda chosen: chosen.model.device == "mps",
-            "Unsloth does not train on an Apple GPU here.",
+            "Unsloth can't train on Apple GPUs.",
         ),
         (
             "several",
             "model",
             "device",
             lambda chosen: len(chosen.model.devices) > 1,
-            "Unsloth trains on one device, not on several at once.",
+            "Unsloth trains on one device only.",
         ),
         (
             "8bit",
             "model",
             "precision",
             lambda chosen: chosen.model.precision == "8bit",
-            "Unsloth holds a base in 4 or 16 bits, not in 8.",
+            "Unsloth supports 4-bit and 16-bit precision, not 8-bit.",
         ),
         (
             "fp4",
             "model",
             "quant_type",
             lambda chosen: chosen.model.precision == "4bit" and chosen.model.quant_type != "nf4",
-            "Unsloth's 4-bit weights are always of the type NF4.",
+            "Unsloth's 4-bit weights always use NF4.",
         ),
         (
             "single_quant",
             "model",
             "double_quant",
             lambda chosen: chosen.model.precision == "4bit" and not chosen.model.double_quant,
-            "Unsloth's 4-bit weights are always quantised twice.",
+            "Unsloth's 4-bit weights always use double quantization.",
         ),
         (
             "code",
             "model",
             "trust_remote_code",
             lambda chosen: chosen.model.trust_remote_code,
-            "Unsloth has no kernels for a model with code of its own.",
+            "Unsloth doesn't support models with remote code.",
         ),
         (
             "init",
@@ -181,15 +191,14 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
                 not chosen.lora.start_from
                 and chosen.lora.init not in ("default", "gaussian", "orthogonal")
             ),
-            "Initial values that are taken from the weights or the data cannot be converted from "
-            "Unsloth's layers.",
+            "Unsloth doesn't support initialization from weights or data.",
         ),
         (
             "bias",
             "lora",
             "bias",
             lambda chosen: not chosen.lora.start_from and chosen.lora.bias != "none",
-            "Unsloth's fast layers train no biases.",
+            "Unsloth can't train biases.",
         ),
         (
             "whole",
@@ -199,14 +208,14 @@ _UNSLOTH: tuple[CombinationRule, ...] = tuple(
                 not chosen.lora.start_from
                 and not all(map(_unsloth_trains_whole, chosen.lora.modules_to_save))
             ),
-            "Unsloth trains only embed_tokens, lm_head and norms whole.",
+            "Unsloth can only train embed_tokens, lm_head and norms in full.",
         ),
         (
             "start",
             "lora",
             "start_from",
             lambda chosen: bool(chosen.lora.start_from),
-            "Unsloth does not go on from an adapter that was made elsewhere.",
+            "Unsloth can't start from an existing adapter.",
         ),
     )
 )
@@ -219,16 +228,13 @@ def check(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> list[Prob
     return [rule.problem() for rule in rules if rule.when(chosen)]
 
 
-def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> str | None:
-    """Why Unsloth would not do, as the end of a sentence; None where no choice speaks against it."""
+def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) -> Text | None:
+    """Return why Unsloth can't be used, in a sentence; None where no choice rules it out."""
     chosen = Combination(model, lora, training)
-    found = next((rule.what.rstrip(".") for rule in _UNSLOTH if rule.when(chosen)), None)
-    if found is None or found.startswith("Unsloth"):
-        return found
-    return found[0].lower() + found[1:]
+    return next((Text.model_validate(rule.what) for rule in _UNSLOTH if rule.when(chosen)), None)
 
 
-def blocked(chosen: Combination, step: Step, field: str, values: list[Any]) -> dict[Any, str]:
+def blocked(chosen: Combination, step: Step, field: str, values: list[Any]) -> dict[Any, Text]:
     """Which of the values of a field cannot go with the other choices, and why."""
     return _blocked(_looked_at(chosen), step, field, tuple(values))
 
@@ -242,11 +248,11 @@ def _looked_at(chosen: Combination) -> Combination:
 @functools.lru_cache(maxsize=256)
 def _blocked(
     chosen: Combination, step: Step, field: str, values: tuple[Any, ...]
-) -> dict[Any, str]:
+) -> dict[Any, Text]:
     return {value: why for value in values for why in _against(chosen, step, field, value)}
 
 
-def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[str]:
+def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterator[Text]:
     """Reasons that come up when a field takes a value, beyond those that hold anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
@@ -255,7 +261,7 @@ def _against(chosen: Combination, step: Step, field: str, value: Any) -> Iterato
     current = {str(problem) for problem in check(*chosen)}
     for problem in check(*tried):
         if str(problem) not in current:
-            yield str(problem.what)
+            yield problem.what
             return
 
 

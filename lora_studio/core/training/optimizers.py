@@ -11,6 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from lora_studio.core.messages import NO_TEXT, Text, text
+
 Optimizer = Literal[
     "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit",
     "lion", "lion_8bit", "paged_lion", "paged_lion_8bit",
@@ -82,15 +84,22 @@ OPTIMIZERS: dict[Optimizer, OptimizerInfo] = {
 TITLES: dict[str, str] = {name: about.title for name, about in OPTIMIZERS.items()}
 
 
-def why_not(optimizer: Optimizer, device: str, missing: Collection[str] = ()) -> str:
-    """Why an optimizer is not to be had, in one sentence; "" where it is.
+def why_not(optimizer: Optimizer, device: str, missing: Collection[str] = ()) -> Text:
+    """Return why an optimizer isn't available, in one sentence; empty where it is.
 
     `device` is the kind or name of a device (cpu, mps, cuda:0, auto), `missing` are packages that
     the engine lacks.
     """
     about = OPTIMIZERS[optimizer]
     if about.library in missing:
-        return f"{about.title} needs the package {about.library}, which is not installed."
+        return text(
+            "{optimizer} needs the package {package}, which isn't installed.",
+            optimizer=about.title,
+            package=about.library,
+        )
     if about.library == "bitsandbytes" and device.partition(":")[0] == "mps":
-        return f"{about.title} comes from bitsandbytes, which has no optimizers for Apple GPUs."
-    return ""
+        return text(
+            "{optimizer} needs bitsandbytes, which doesn't support Apple GPUs.",
+            optimizer=about.title,
+        )
+    return NO_TEXT

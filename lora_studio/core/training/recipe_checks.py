@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import Text, text
 from lora_studio.core.model.spec import ModelSpec
-from lora_studio.core.problems import Fix, Problem, Where
+from lora_studio.core.problems import Fix, Problem, Where, warning
 from lora_studio.core.training import optimizers
 from lora_studio.core.training.spec import TrainingSpec
 
@@ -19,27 +20,30 @@ def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
     if data.validation_share or data.validation_count or data.validation_file:
         return []
     fix = Fix(
-        label="Keep 5 % of the rows for validation",
+        label="Use 5 % of the rows for validation",
         step="dataset",
         field="validation_share",
         value=0.05,
     )
     wanted = {
-        "early_stopping": ("Early stopping", spec.early_stopping > 0),
+        "early_stopping": (
+            "Early stopping needs eval loss, but no rows are used for validation.",
+            spec.early_stopping > 0,
+        ),
         "schedule": (
-            "Halving the learning rate on a plateau",
+            "Reducing the learning rate on a plateau needs eval loss, but no rows are used for validation.",
             spec.schedule == "reduce_on_plateau" and not spec.schedule_free,
         ),
     }
     return [
         Problem(
             code="training.needs_validation",
-            what=f"{name} goes by eval loss, and no rows are kept for validation.",
-            remedy="Keep some rows of the dataset for validation, or do without.",
+            what=what,
+            remedy="Use some rows of the dataset for validation, or turn this off.",
             where=Where(step="training", field=field),
             fix=fix,
         )
-        for field, (name, asked) in wanted.items()
+        for field, (what, asked) in wanted.items()
         if asked
     ]
 
@@ -50,12 +54,12 @@ def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
     return [optimizer_not_available(reason)] if reason else []
 
 
-def optimizer_not_available(reason: str) -> Problem:
+def optimizer_not_available(reason: Text) -> Problem:
     """The problem of an optimizer that cannot be used here; `reason` is a sentence."""
     return Problem(
         code="training.optimizer_not_available",
         what=reason,
-        remedy="Choose AdamW, which every device has.",
+        remedy="Choose AdamW, which works on every device.",
         where=Where(step="training", field="optimizer"),
         fix=Fix(label="Use AdamW", step="training", field="optimizer", value="adamw"),
     )
@@ -66,17 +70,26 @@ def _check_cadence(spec: TrainingSpec) -> list[Problem]:
     if spec.cadence == "steps":
         return []
     return [
-        Problem(
-            code="training.interval_too_long",
-            what=f"{what} every {every:g} epochs never comes in {spec.epochs:g}.",
-            remedy="Choose fewer epochs, or count in steps.",
+        warning(
+            "training.interval_too_long",
+            what,
+            "Enter fewer epochs, or use steps as the interval unit.",
             where=Where(step="training", field=field),
-            severity="warning",
-            fix=Fix(label="Every epoch", step="training", field=field, value=1.0),
+            fix=Fix(label=text("Every epoch"), step="training", field=field, value=1.0),
+            every=f"{every:g}",
+            epochs=f"{spec.epochs:g}",
         )
         for field, what, every in (
-            ("eval_every", "An evaluation", spec.eval_every),
-            ("save_every", "A checkpoint", spec.save_every),
+            (
+                "eval_every",
+                "Evaluating every {every} epochs never happens in {epochs} epochs.",
+                spec.eval_every,
+            ),
+            (
+                "save_every",
+                "Saving a checkpoint every {every} epochs never happens in {epochs} epochs.",
+                spec.save_every,
+            ),
         )
         if every > spec.epochs
     ]
@@ -87,23 +100,26 @@ def _check_rate(spec: TrainingSpec) -> list[Problem]:
     rate = spec.learning_rate
     if about.lowest <= rate <= about.highest:
         return []
-    name = "" if spec.optimizer == "adamw" else f" with {about.title}"
     if rate > about.highest:
-        code, what = "training.learning_rate_high", f"usually makes LoRA diverge{name}"
+        code = "training.learning_rate_high"
+        what = "A learning rate of {rate} usually makes LoRA training with {optimizer} diverge."
     else:
-        code, what = "training.learning_rate_low", f"hardly moves anything{name}"
+        code = "training.learning_rate_low"
+        what = "A learning rate of {rate} is too low to learn much with {optimizer}."
     return [
-        Problem(
-            code=code,
-            what=f"A learning rate of {rate:g} {what}.",
-            remedy=f"{about.usual:g} is usual.",
+        warning(
+            code,
+            what,
+            "A common value is {usual}.",
             where=Where(step="training", field="learning_rate"),
-            severity="warning",
             fix=Fix(
-                label=f"Use {about.usual:g}",
+                label=text("Use {value}", value=f"{about.usual:g}"),
                 step="training",
                 field="learning_rate",
                 value=about.usual,
             ),
+            rate=f"{rate:g}",
+            optimizer=about.title,
+            usual=f"{about.usual:g}",
         )
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-from lora_studio.core.problems import Fix, Problem, Where
+from lora_studio.core.messages import text
+from lora_studio.core.problems import Fix, Problem, Where, error
 
 Tracker = Literal["tensorboard", "wandb", "mlflow"]
 
@@ -26,17 +27,19 @@ PACKAGES: dict[str, str] = {
 def not_installed(chosen: Collection[str], missing: Collection[str]) -> list[Problem]:
     """A problem for each chosen tracker among the `missing` packages, with a way to do without."""
     return [
-        Problem(
-            code="training.no_tracker",
-            what=f"{TITLES[name]} is chosen for the metrics and is not installed.",
-            remedy=f"Install it (pip install {PACKAGES[name]}), or do without.",
+        error(
+            "training.no_tracker",
+            "{tracker} is selected as an experiment tracker but isn't installed.",
+            "Install it with pip install {package}, or turn it off.",
             where=Where(step="training", field="trackers"),
             fix=Fix(
-                label=f"Switch {TITLES[name]} off",
+                label=text("Turn {tracker} off", tracker=TITLES[name]),
                 step="training",
                 field="trackers",
                 value=[other for other in chosen if other != name],
             ),
+            tracker=TITLES[name],
+            package=PACKAGES[name],
         )
         for name in chosen
         if name in missing

@@ -85,7 +85,7 @@ def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
     if importlib.util.find_spec("unsloth") is None:
         return text("Unsloth isn't installed")
     if reason := combinations.against_unsloth(project.model, project.lora, project.training):
-        return Text.model_validate(reason)
+        return reason
     import torch
 
     if devices.choose_device(project.model.device).type != "cuda":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt
@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.core.messages import NO_TEXT, Text
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.controls import Control
 from lora_studio.gui.language import tr
@@ -62,11 +63,11 @@ class SegmentsControl(Control):
         button.setChecked(True)
         self.setFocusProxy(button)
 
-    def set_blocked(self, reasons: dict[str, str]) -> None:
+    def set_blocked(self, reasons: Mapping[str, Text]) -> None:
         """Disable these choices; the reason becomes the tooltip."""
         for value, button in self._buttons.items():
             button.setEnabled(value not in reasons)
-            button.setToolTip(tell(reasons.get(value, "")))
+            button.setToolTip(tell(reasons.get(value, NO_TEXT)))
 
     def button(self, value: str) -> QPushButton:
         """Return the button of one choice."""
@@ -125,12 +126,12 @@ class ComboControl(Control):
             else:
                 self.box.setPlaceholderText(str(value))
 
-    def set_blocked(self, reasons: dict[str, str]) -> None:
+    def set_blocked(self, reasons: Mapping[str, Text]) -> None:
         """Disable these choices; the reason becomes the tooltip."""
         model = self.box.model()
         assert isinstance(model, QStandardItemModel)
         for index in range(self.box.count()):
-            reason = reasons.get(str(self.box.itemData(index)), "")
+            reason = reasons.get(str(self.box.itemData(index)), NO_TEXT)
             model.item(index).setEnabled(not reason)
             model.item(index).setToolTip(tell(reason))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.core.messages import Text
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.controls.quantities import parse, shown, stepped
 from lora_studio.gui.text_size import sized
@@ -47,7 +48,7 @@ class Control(QWidget):
     def commit(self) -> None:
         """Apply what was typed but not entered."""
 
-    def set_blocked(self, reasons: dict[str, str]) -> None:
+    def set_blocked(self, reasons: Mapping[str, Text]) -> None:
         """Disable choices, each with a reason, and enable all others."""
 
     def set_invalid(self, invalid: bool) -> None:

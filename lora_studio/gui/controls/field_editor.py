@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
 from lora_studio.core.training import combinations
@@ -56,7 +57,7 @@ class FieldEditor(QWidget):
         self.about = state.about(step, field)
         self._touched = False
         self._fix: Problem | None = None
-        self._blocked: dict[str, str] | None = None
+        self._blocked: dict[Any, Text] | None = None
         self.label = label(self.about.title, "label")
         if control.has_title:  # showing a part without a parent would open a window for it
             self.label.hide()

@@ -96,7 +96,7 @@ def backend(state: ProjectState) -> str:
     if not devices.has_unsloth:
         return tr("PEFT (Unsloth isn't installed)")
     if reason := combinations.against_unsloth(model, lora, training):
-        return tr("PEFT ({reason})").format(reason=tell(reason))
+        return tr("PEFT. {reason}").format(reason=tell(reason))
     device = devices.devices[0].name if model.device == "auto" else model.device
     if not device.startswith("cuda"):
         return tr("PEFT (Unsloth needs a GPU to be faster)")

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import formatting
 from lora_studio.core.dataset.spec import Task
+from lora_studio.core.messages import NO_TEXT
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.core.project import presets
@@ -188,7 +189,7 @@ class RecipeForm(QWidget):
     def _report_unavailable(self) -> None:
         """Report an optimizer or trackers that this machine's devices or packages rule out."""
         machine, training = self.state.facts.devices, self.state.spec(_STEP)
-        reason = ""
+        reason = NO_TEXT
         if machine is not None and machine.devices and isinstance(training, TrainingSpec):
             chosen = str(self.state.get("model", "device"))
             device = machine.devices[0].name if chosen == "auto" else chosen
