@@ -64,16 +64,8 @@
             <translation>4-Bit, Mikro-Batch von 1: langsamer, viel weniger Speicher</translation>
         </message>
         <message>
-            <source>4-bit, one row at a time: slower, far smaller</source>
-            <translation>4 Bit, eine Zeile auf einmal: langsamer, viel kleiner</translation>
-        </message>
-        <message>
             <source>60 steps to see whether training works</source>
             <translation>60 Schritte, um zu sehen, ob das Training funktioniert</translation>
-        </message>
-        <message>
-            <source>60 steps: does it go the right way?</source>
-            <translation>60 Schritte: Geht es in die richtige Richtung?</translation>
         </message>
         <message>
             <source>8-bit</source>
@@ -166,10 +158,6 @@
         <message>
             <source>A learning rate of {rate} usually makes LoRA training with {optimizer} diverge.</source>
             <translation>Bei einer Lernrate von {rate} divergiert LoRA-Training mit {optimizer} meist.</translation>
-        </message>
-        <message>
-            <source>A learning rate of {rate} {what}.</source>
-            <translation>Eine Lernrate von {rate} {what}.</translation>
         </message>
         <message>
             <source>A limit of {limit} skips {rows} of the rows. The longest row has {longest} tokens.</source>
@@ -532,10 +520,6 @@
             <translation>Alle linearen Schichten</translation>
         </message>
         <message>
-            <source>All on each</source>
-            <translation>Alle auf jedem</translation>
-        </message>
-        <message>
             <source>All partial files were removed.</source>
             <translation>Alle unfertigen Dateien wurden entfernt.</translation>
         </message>
@@ -618,10 +602,6 @@
         <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
             <translation>Eine Einrichtung der Engine läuft schon. Warten Sie, bis sie fertig ist.</translation>
-        </message>
-        <message>
-            <source>An evaluation</source>
-            <translation>Eine Auswertung</translation>
         </message>
         <message>
             <source>An importance matrix needs data similar to what the model will be used for.</source>
@@ -766,10 +746,6 @@
         <message>
             <source>Basis: {reason}.</source>
             <translation>Grundlage: {reason}.</translation>
-        </message>
-        <message>
-            <source>Begin as usual</source>
-            <translation>Wie üblich beginnen</translation>
         </message>
         <message>
             <source>Below the loss</source>
@@ -959,10 +935,6 @@
             <translation>Ordner ändern…</translation>
         </message>
         <message>
-            <source>Change it, or leave the choice of the backend open.</source>
-            <translation>Ändern Sie es oder lassen Sie die Wahl des Backends offen.</translation>
-        </message>
-        <message>
             <source>Change it, or set the backend to Automatic.</source>
             <translation>Ändern oder das Backend auf „Automatisch“ stellen.</translation>
         </message>
@@ -1025,10 +997,6 @@
         <message>
             <source>Check now</source>
             <translation>Jetzt suchen</translation>
-        </message>
-        <message>
-            <source>Check that its folder is writable and has free space.</source>
-            <translation>Prüfen Sie, ob sein Ordner beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the disk is connected and writable, then start the setup again: it continues where it stopped.</source>
@@ -1191,10 +1159,6 @@
             <translation>Wähle 4-Bit-Genauigkeit oder die Standardinitialisierung.</translation>
         </message>
         <message>
-            <source>Choose AdamW, which every device has.</source>
-            <translation>Wählen Sie AdamW, das jedes Gerät hat.</translation>
-        </message>
-        <message>
             <source>Choose AdamW, which works on every device.</source>
             <translation>AdamW wählen, das auf jedem Gerät funktioniert.</translation>
         </message>
@@ -1209,10 +1173,6 @@
         <message>
             <source>Choose a .gguf file, or the folder that contains config.json and .safetensors.</source>
             <translation>Eine .gguf-Datei wählen oder den Ordner, der config.json und .safetensors enthält.</translation>
-        </message>
-        <message>
-            <source>Choose a .gguf file, or the folder that directly holds config.json and .safetensors.</source>
-            <translation>Wählen Sie eine .gguf-Datei oder den Ordner, der config.json und .safetensors direkt enthält.</translation>
         </message>
         <message>
             <source>Choose a LoRA adapter.</source>
@@ -1315,10 +1275,6 @@
             <translation>Einen Ordner, eine GGUF-Datei oder eine Hub-ID wählen.</translation>
         </message>
         <message>
-            <source>Choose a folder, a GGUF file or a hub id.</source>
-            <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-Kennung.</translation>
-        </message>
-        <message>
             <source>Choose a folder.</source>
             <translation>Wählen Sie einen Ordner.</translation>
         </message>
@@ -1415,10 +1371,6 @@
             <translation>Wählen Sie einen anderen Ordner für das zusammengeführte Modell.</translation>
         </message>
         <message>
-            <source>Choose another folder or open that project.</source>
-            <translation>Wählen Sie einen anderen Ordner oder öffnen Sie jenes Projekt.</translation>
-        </message>
-        <message>
             <source>Choose another folder, or open that project.</source>
             <translation>Einen anderen Ordner wählen oder dieses Projekt öffnen.</translation>
         </message>
@@ -1429,10 +1381,6 @@
         <message>
             <source>Choose another name or tag, or replace it (`{option}` on the command line).</source>
             <translation>Wähle einen anderen Namen oder Tag oder ersetze es (`{option}` auf der Kommandozeile).</translation>
-        </message>
-        <message>
-            <source>Choose another project file, or restore it from a copy.</source>
-            <translation>Wählen Sie eine andere Projektdatei oder stellen Sie sie aus einer Kopie wieder her.</translation>
         </message>
         <message>
             <source>Choose another project file, or restore this one from a backup.</source>
@@ -1475,10 +1423,6 @@
             <translation>Wählen Sie Daten mit Zeilen.</translation>
         </message>
         <message>
-            <source>Choose fewer epochs, or count in steps.</source>
-            <translation>Wählen Sie weniger Epochen oder zählen Sie in Schritten.</translation>
-        </message>
-        <message>
             <source>Choose it again if it was moved.</source>
             <translation>Wählen Sie ihn neu, falls er verschoben wurde.</translation>
         </message>
@@ -1505,10 +1449,6 @@
         <message>
             <source>Choose one of: auto, {names}.</source>
             <translation>Wählen Sie eines von: auto, {names}.</translation>
-        </message>
-        <message>
-            <source>Choose one of: {choices}.</source>
-            <translation>Wählen Sie eines von: {choices}.</translation>
         </message>
         <message>
             <source>Choose one of: {names}.</source>
@@ -1561,14 +1501,6 @@
         <message>
             <source>Choose the folder that directly contains config.json and the .safetensors files.</source>
             <translation>Wähle den Ordner, in dem config.json und die .safetensors-Dateien direkt liegen.</translation>
-        </message>
-        <message>
-            <source>Choose the folder that directly holds config.json and .safetensors.</source>
-            <translation>Wählen Sie den Ordner, der config.json und .safetensors direkt enthält.</translation>
-        </message>
-        <message>
-            <source>Choose the folder with an {config} and an {weights}.</source>
-            <translation>Wählen Sie den Ordner mit {config} und {weights}.</translation>
         </message>
         <message>
             <source>Choose the format first to see its slots.</source>
@@ -1633,10 +1565,6 @@
         <message>
             <source>Click columns to insert them, and type the text between them</source>
             <translation>Spalten anklicken, um sie einzufügen, und den Text dazwischen eingeben</translation>
-        </message>
-        <message>
-            <source>Clip gradients at 1</source>
-            <translation>Gradienten bei 1 begrenzen</translation>
         </message>
         <message>
             <source>Clip gradients at {value}</source>
@@ -1968,10 +1896,6 @@
         <message>
             <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
             <translation>Korrigiere oder entferne die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
-        </message>
-        <message>
-            <source>Correct that line in a text editor. Saving from here keeps the broken file beside it, with .bak at the end of its name.</source>
-            <translation>Berichtigen Sie die Zeile in einem Texteditor. Speichern Sie von hier, bleibt die kaputte Datei daneben liegen, mit .bak am Ende ihres Namens.</translation>
         </message>
         <message>
             <source>Correct that place, or write one JSON object per line.</source>
@@ -2321,20 +2245,12 @@
             <translation>Die Lernrate auf ein Drittel senken oder länger aufwärmen und dann neu trainieren.</translation>
         </message>
         <message>
-            <source>Do without DoRA</source>
-            <translation>Auf DoRA verzichten</translation>
-        </message>
-        <message>
             <source>DoRA</source>
             <translation>DoRA</translation>
         </message>
         <message>
             <source>DoRA can't be used with 8-bit weights: it needs the norms of their rows.</source>
             <translation>DoRA funktioniert nicht mit 8-Bit-Gewichten: Es braucht die Normen ihrer Zeilen.</translation>
-        </message>
-        <message>
-            <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
-            <translation>DoRA braucht die Längen der Gewichtszeilen, und 8-Bit-Gewichte geben sie nicht her.</translation>
         </message>
         <message>
             <source>Don't change the dataset's files while training starts, and start it again.</source>
@@ -2457,10 +2373,6 @@
             <translation>Frühere Läufe des Projekts erscheinen hier.</translation>
         </message>
         <message>
-            <source>Early stopping</source>
-            <translation>Frühes Beenden</translation>
-        </message>
-        <message>
             <source>Early stopping needs eval loss, but no rows are used for validation.</source>
             <translation>Früher Abbruch braucht den Eval-Loss, aber es gibt keine Validierungszeilen.</translation>
         </message>
@@ -2530,10 +2442,6 @@
         <message>
             <source>Enter a value above {low} and up to {high}.</source>
             <translation>Einen Wert über {low} und bis {high} eingeben.</translation>
-        </message>
-        <message>
-            <source>Enter a value above {low}, at most {high}.</source>
-            <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
         <message>
             <source>Enter a value from {low} to {high}.</source>
@@ -2650,10 +2558,6 @@
         <message>
             <source>Even 4-bit weights and the smallest settings don't fit. Choose a smaller model.</source>
             <translation>Selbst 4-Bit-Gewichte und die kleinsten Einstellungen passen nicht. Ein kleineres Modell wählen.</translation>
-        </message>
-        <message>
-            <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
-            <translation>Selbst mit 4-Bit-Gewichten und dem kleinsten Rezept passt es nicht: Wählen Sie ein kleineres Modell.</translation>
         </message>
         <message>
             <source>Every epoch</source>
@@ -3152,10 +3056,6 @@
             <translation>Zu {page}</translation>
         </message>
         <message>
-            <source>Goes on from {name}.</source>
-            <translation>Macht mit {name} weiter.</translation>
-        </message>
-        <message>
             <source>Gradient accumulation</source>
             <translation>Gradientenakkumulation</translation>
         </message>
@@ -3204,10 +3104,6 @@
             <translation>Halber Speicher, kaum Qualitätsverlust</translation>
         </message>
         <message>
-            <source>Halving the learning rate on a plateau</source>
-            <translation>Das Halbieren der Lernrate auf einem Plateau</translation>
-        </message>
-        <message>
             <source>Help</source>
             <translation>Hilfe</translation>
         </message>
@@ -3222,22 +3118,6 @@
         <message>
             <source>History</source>
             <translation>Verlauf</translation>
-        </message>
-        <message>
-            <source>Hold the base in 16-bit, or begin as usual.</source>
-            <translation>Halten Sie die Basis in 16 Bit oder beginnen Sie wie üblich.</translation>
-        </message>
-        <message>
-            <source>Hold the base in 16-bit, or let every device hold all of it.</source>
-            <translation>Halten Sie die Basis in 16 Bit oder lassen Sie jedes Gerät alles halten.</translation>
-        </message>
-        <message>
-            <source>Hold the base in 4 or 16 bits, or do without DoRA.</source>
-            <translation>Halten Sie die Basis in 4 oder 16 Bit oder verzichten Sie auf DoRA.</translation>
-        </message>
-        <message>
-            <source>Hold the base in 4-bit, or begin as usual.</source>
-            <translation>Halten Sie die Basis in 4 Bit oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Home</source>
@@ -3443,10 +3323,6 @@
             <translation>Anfangswerte des Adapters. „Standard“ verändert das Modell zu Beginn nicht. EVA sieht sich einen Teil der Zeilen an und beginnt mit den Richtungen, die am stärksten variieren. PiSSA verwendet die größten Singulärvektoren der Gewichte und lernt oft schneller, OLoRA eine Orthonormalbasis davon. Beide brauchen ein unquantisiertes Basismodell. LoftQ gleicht den Fehler von 4-Bit-Gewichten aus. Mit PiSSA, OLoRA und LoftQ hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
-            <source>Initial values that are taken from the weights or the data cannot be converted from Unsloth's layers.</source>
-            <translation>Anfangswerte aus Gewichten oder Daten lassen sich aus Unsloths Schichten nicht umwandeln.</translation>
-        </message>
-        <message>
             <source>Initialization</source>
             <translation>Initialisierung</translation>
         </message>
@@ -3473,10 +3349,6 @@
         <message>
             <source>Install it (pip install unsloth) in the engine's environment, or set the backend to Auto.</source>
             <translation>Installiere es (pip install unsloth) in der Umgebung der Engine, oder stelle das Backend auf „Automatisch“.</translation>
-        </message>
-        <message>
-            <source>Install it (pip install {packages}), or do without.</source>
-            <translation>Installieren Sie es (pip install {packages}) oder verzichten Sie darauf.</translation>
         </message>
         <message>
             <source>Install it with `pip install uv`, or set {variable} to its path.</source>
@@ -3603,20 +3475,12 @@
             <translation>KTO braucht mindestens zwei Zeilen in jedem Optimizer-Schritt.</translation>
         </message>
         <message>
-            <source>Keep 5 % of the rows for validation</source>
-            <translation>5 % der Zeilen für die Validierung zurückhalten</translation>
-        </message>
-        <message>
             <source>Keep one of equal rows</source>
             <translation>Von gleichen Zeilen eine behalten</translation>
         </message>
         <message>
             <source>Keep one of nearly equal rows</source>
             <translation>Von fast gleichen Zeilen eine behalten</translation>
-        </message>
-        <message>
-            <source>Keep some rows of the dataset for validation, or do without.</source>
-            <translation>Halten Sie einige Zeilen des Datensatzes für die Validierung zurück oder verzichten Sie darauf.</translation>
         </message>
         <message>
             <source>Keep the best adapter</source>
@@ -3695,10 +3559,6 @@
             <translation>Lernrate {value:small}</translation>
         </message>
         <message>
-            <source>Learning rate {value}</source>
-            <translation>Lernrate {value}</translation>
-        </message>
-        <message>
             <source>Learns the magnitude of each weight row separately from its direction (Liu et al. 2024). Often better at low ranks; slower, and uses more memory.</source>
             <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei niedrigen Rängen; langsamer und braucht mehr Speicher.</translation>
         </message>
@@ -3741,10 +3601,6 @@
         <message>
             <source>Leave rows with turns out of order out</source>
             <translation>Zeilen mit Beiträgen in falscher Reihenfolge auslassen</translation>
-        </message>
-        <message>
-            <source>Leave the backend open</source>
-            <translation>Backend offenlassen</translation>
         </message>
         <message>
             <source>Leave the row out</source>
@@ -3947,10 +3803,6 @@
             <translation>LoftQ gleicht den Fehler von 4-Bit-Gewichten aus, aber das Basismodell wird nicht in 4 Bit geladen.</translation>
         </message>
         <message>
-            <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
-            <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
-        </message>
-        <message>
             <source>LoftQ needs 4-bit weights, and no adapted layer has them.</source>
             <translation>LoftQ braucht 4-Bit-Gewichte, und keine angepasste Schicht hat welche.</translation>
         </message>
@@ -4077,10 +3929,6 @@
         <message>
             <source>Magnitude pruning</source>
             <translation>Magnitude Pruning</translation>
-        </message>
-        <message>
-            <source>Make every rank even, or begin as usual.</source>
-            <translation>Machen Sie jeden Rang gerade oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Make every rank even, or use the default initialization.</source>
@@ -4441,28 +4289,12 @@
             <translation>Name</translation>
         </message>
         <message>
-            <source>Name a folder inside the project's runs folder.</source>
-            <translation>Nennen Sie einen Ordner im Läufe-Ordner des Projekts.</translation>
-        </message>
-        <message>
-            <source>Name a project folder or a file that ends in {suffix}.</source>
-            <translation>Nennen Sie einen Projektordner oder eine Datei, die auf {suffix} endet.</translation>
-        </message>
-        <message>
             <source>Name at least one linear layer, or choose another option.</source>
             <translation>Mindestens eine lineare Schicht nennen oder eine andere Auswahl treffen.</translation>
         </message>
         <message>
-            <source>Name at least one linear layer, or choose another preset.</source>
-            <translation>Nennen Sie mindestens eine lineare Schicht oder wählen Sie eine andere Voreinstellung.</translation>
-        </message>
-        <message>
             <source>Name each device once.</source>
             <translation>Jedes Gerät nur einmal nennen.</translation>
-        </message>
-        <message>
-            <source>Name every device once.</source>
-            <translation>Nennen Sie jedes Gerät einmal.</translation>
         </message>
         <message>
             <source>Name of the copy</source>
@@ -4475,10 +4307,6 @@
         <message>
             <source>Name or organization</source>
             <translation>Name oder Organisation</translation>
-        </message>
-        <message>
-            <source>Name the file that ends in {suffix}.</source>
-            <translation>Nennen Sie die Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Names of modules to train in full and save with the adapter, such as lm_head or embed_tokens. They need as much memory as in full fine-tuning.</source>
@@ -4561,10 +4389,6 @@
             <translation>Noch keine Modelle im Cache. Modelle, die Sie oder andere Programme vom Hub herunterladen, erscheinen hier.</translation>
         </message>
         <message>
-            <source>No change of the recipe is enough: choose a smaller model, or free memory.</source>
-            <translation>Keine Änderung am Rezept genügt: Wählen Sie ein kleineres Modell oder schaffen Sie Speicher frei.</translation>
-        </message>
-        <message>
             <source>No change to the settings is enough. Choose a smaller model, or free up memory.</source>
             <translation>Keine Änderung der Einstellungen reicht aus. Ein kleineres Modell wählen oder Speicher freigeben.</translation>
         </message>
@@ -4591,10 +4415,6 @@
         <message>
             <source>No conversations yet</source>
             <translation>Noch keine Unterhaltungen</translation>
-        </message>
-        <message>
-            <source>No dataset is chosen.</source>
-            <translation>Kein Datensatz ist gewählt.</translation>
         </message>
         <message>
             <source>No dataset selected.</source>
@@ -4627,10 +4447,6 @@
         <message>
             <source>No format has all of {slots}.</source>
             <translation>Kein Format hat alle diese Felder: {slots}.</translation>
-        </message>
-        <message>
-            <source>No model called {removeprefix} comes along.</source>
-            <translation>Ein Modell namens {removeprefix} liegt nicht bei.</translation>
         </message>
         <message>
             <source>No model is chosen.</source>
@@ -4691,10 +4507,6 @@
         <message>
             <source>No steps yet.</source>
             <translation>Noch keine Schritte.</translation>
-        </message>
-        <message>
-            <source>No target module is named, so nothing would train.</source>
-            <translation>Kein Zielmodul ist genannt, also würde nichts trainiert.</translation>
         </message>
         <message>
             <source>No target module is specified.</source>
@@ -4794,10 +4606,6 @@
         <message>
             <source>Not used: {optimizer} doesn’t need a learning rate schedule.</source>
             <translation>Nicht verwendet: {optimizer} braucht keinen Lernratenplan.</translation>
-        </message>
-        <message>
-            <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
-            <translation>Nicht verwendet: {set_otherwise}. Um sie zu verwenden, beginnen Sie ohne Adapter.</translation>
         </message>
         <message>
             <source>Note</source>
@@ -5064,10 +4872,6 @@
             <translation>Das Projekt am neuen Ort öffnen oder unter einem anderen Namen speichern.</translation>
         </message>
         <message>
-            <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
-            <translation>Öffnen Sie das Projekt dort, wo es jetzt liegt, oder speichern Sie es unter anderem Namen. Bis dahin wird nichts geschrieben.</translation>
-        </message>
-        <message>
             <source>Open the sample project</source>
             <translation>Beispielprojekt öffnen</translation>
         </message>
@@ -5094,10 +4898,6 @@
         <message>
             <source>Orthogonal</source>
             <translation>Orthogonal</translation>
-        </message>
-        <message>
-            <source>Orthogonal initial values need even ranks.</source>
-            <translation>Orthogonale Anfangswerte brauchen gerade Ränge.</translation>
         </message>
         <message>
             <source>Orthogonal initialization can't be used with a quantized base model.</source>
@@ -5158,14 +4958,6 @@
         <message>
             <source>PEFT (Unsloth needs a GPU to be faster)</source>
             <translation>PEFT (Unsloth ist nur auf einer GPU schneller)</translation>
-        </message>
-        <message>
-            <source>PEFT ({reason})</source>
-            <translation>PEFT ({reason})</translation>
-        </message>
-        <message>
-            <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
-            <translation>PEFT bildet orthogonale Anfangswerte im Format der Basis, und quantisierte haben keines.</translation>
         </message>
         <message>
             <source>PEFT merge</source>
@@ -5412,10 +5204,6 @@
             <translation>Qualitätsverlust</translation>
         </message>
         <message>
-            <source>Quantised weights cannot be divided among devices.</source>
-            <translation>Quantisierte Gewichte lassen sich nicht auf Geräte verteilen.</translation>
-        </message>
-        <message>
             <source>Quantity below the loss</source>
             <translation>Größe unter dem Loss</translation>
         </message>
@@ -5470,10 +5258,6 @@
         <message>
             <source>Quick test</source>
             <translation>Kurzer Test</translation>
-        </message>
-        <message>
-            <source>Quick try</source>
-            <translation>Schneller Versuch</translation>
         </message>
         <message>
             <source>Quit</source>
@@ -5698,14 +5482,6 @@
         <message>
             <source>Remove it. The sections are: {names}.</source>
             <translation>Entfernen. Die Abschnitte sind: {names}.</translation>
-        </message>
-        <message>
-            <source>Remove it. The sections are: {steps}.</source>
-            <translation>Entfernen Sie ihn. Die Abschnitte sind: {steps}.</translation>
-        </message>
-        <message>
-            <source>Remove it. {step} has: {model_fields}.</source>
-            <translation>Entfernen Sie sie. {step} hat: {model_fields}.</translation>
         </message>
         <message>
             <source>Remove the double quotes, or create the model with LoRA Studio instead.</source>
@@ -6602,10 +6378,6 @@
             <translation>Kleinerer Text</translation>
         </message>
         <message>
-            <source>Smallest memory</source>
-            <translation>Kleinster Speicher</translation>
-        </message>
-        <message>
             <source>Smoothing</source>
             <translation>Glättung</translation>
         </message>
@@ -6798,16 +6570,8 @@
             <translation>Zurück zu {name} wechseln</translation>
         </message>
         <message>
-            <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
-            <translation>Schalten Sie das übliche Checkpointing ein oder lassen Sie die Wahl des Backends offen.</translation>
-        </message>
-        <message>
             <source>Switch now</source>
             <translation>Jetzt wechseln</translation>
-        </message>
-        <message>
-            <source>Switch {titles} off</source>
-            <translation>{titles} ausschalten</translation>
         </message>
         <message>
             <source>System</source>
@@ -6895,10 +6659,6 @@
         <message>
             <source>Text size</source>
             <translation>Textgröße</translation>
-        </message>
-        <message>
-            <source>That makes {found} runs.</source>
-            <translation>Das ergibt {found} Läufe.</translation>
         </message>
         <message>
             <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
@@ -7015,10 +6775,6 @@
             <translation>Der Adapter</translation>
         </message>
         <message>
-            <source>The adapter decides the shape: {described}.</source>
-            <translation>Der Adapter bestimmt die Gestalt: {described}.</translation>
-        </message>
-        <message>
             <source>The adapter determines these settings: {settings}.</source>
             <translation>Der Adapter legt diese Einstellungen fest: {settings}.</translation>
         </message>
@@ -7043,10 +6799,6 @@
             <translation>Der Adapter ist mit dem Modell zusammengeführt.</translation>
         </message>
         <message>
-            <source>The adapter is of the kind {get}, and training goes on from LoRA alone.</source>
-            <translation>Der Adapter ist von der Art {get}, und das Training macht nur mit LoRA weiter.</translation>
-        </message>
-        <message>
             <source>The adapter is of the kind {kind}, not LORA, and cannot be merged here.</source>
             <translation>Der Adapter ist von der Art {kind}, nicht LORA, und lässt sich hier nicht zusammenführen.</translation>
         </message>
@@ -7061,10 +6813,6 @@
         <message>
             <source>The adapter trained {tensor} in full, which can't be weighted.</source>
             <translation>Der Adapter hat {tensor} vollständig trainiert; das lässt sich nicht gewichten.</translation>
-        </message>
-        <message>
-            <source>The adapter was begun with {initial}, which changed the base model, and is not converted to a usual one.</source>
-            <translation>Der Adapter wurde mit {initial} begonnen, das das Basismodell veränderte, und ist nicht in einen üblichen umgewandelt.</translation>
         </message>
         <message>
             <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
@@ -7210,10 +6958,6 @@
             <translation>Die Daten haben keine Zeilen.</translation>
         </message>
         <message>
-            <source>The devices {device} name one of them twice.</source>
-            <translation>Die Geräte {device} nennen eines doppelt.</translation>
-        </message>
-        <message>
             <source>The disk is full.</source>
             <translation>Der Datenträger ist voll.</translation>
         </message>
@@ -7348,10 +7092,6 @@
         <message>
             <source>The folder {folder} is not empty.</source>
             <translation>Der Ordner {folder} ist nicht leer.</translation>
-        </message>
-        <message>
-            <source>The folder {parent} of the project is no longer there.</source>
-            <translation>Der Ordner {parent} des Projekts ist nicht mehr da.</translation>
         </message>
         <message>
             <source>The gradient is NaN or infinite in step {step:d}: training diverged.</source>
@@ -7522,10 +7262,6 @@
             <translation>Die Zahl der Schritte erscheint, sobald der Datensatz gelesen ist.</translation>
         </message>
         <message>
-            <source>The one that does is {default_builtin}.</source>
-            <translation>Beiliegt {default_builtin}.</translation>
-        </message>
-        <message>
             <source>The other linear layers are adapted. To adapt the experts too, select target modules by name and add {names}.</source>
             <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wähle die Zielmodule nach Namen und nimm {names} auf.</translation>
         </message>
@@ -7566,20 +7302,8 @@
             <translation>Der Prozess auf {device} ({number} von {count})</translation>
         </message>
         <message>
-            <source>The project could not be saved: {reason_of}.</source>
-            <translation>Das Projekt konnte nicht gespeichert werden: {reason_of}.</translation>
-        </message>
-        <message>
-            <source>The project file has an entry “{key}” that means nothing here.</source>
-            <translation>Die Projektdatei hat einen Eintrag „{key}“, der hier nichts bedeutet.</translation>
-        </message>
-        <message>
             <source>The project file has an unknown entry “{key}”.</source>
             <translation>Die Projektdatei enthält einen unbekannten Eintrag „{key}“.</translation>
-        </message>
-        <message>
-            <source>The project file is not valid TOML: {error}.</source>
-            <translation>Die Projektdatei ist kein gültiges TOML: {error}.</translation>
         </message>
         <message>
             <source>The project file isn't valid TOML: {reason}.</source>
@@ -7598,20 +7322,12 @@
             <translation>Das Projekt wurde mit einer neueren Version von LoRA Studio gespeichert (Format {version}; diese Version liest bis {known}).</translation>
         </message>
         <message>
-            <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
-            <translation>Das Projekt wurde von einer neueren Version geschrieben (Format {version}, dieses Programm kennt {current_version}).</translation>
-        </message>
-        <message>
             <source>The proxy requires a user name and password. Add them to HTTPS_PROXY: NAME:PASSWORD@HOST:PORT. They aren't written to the log.</source>
             <translation>Der Proxy verlangt einen Benutzernamen und ein Passwort. Ergänze sie in HTTPS_PROXY: NAME:PASSWORT@HOST:PORT. Sie werden nicht protokolliert.</translation>
         </message>
         <message>
             <source>The proxy settings can't be used: {reason}.</source>
             <translation>Die Proxy-Einstellungen können nicht verwendet werden: {reason}.</translation>
-        </message>
-        <message>
-            <source>The queue could not be changed: {reason_of}.</source>
-            <translation>Die Warteschlange konnte nicht geändert werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The queue is a file in the project's runs folder that all windows and the command line share. The queued runs themselves don't depend on it.</source>
@@ -7652,10 +7368,6 @@
         <message>
             <source>The run can no longer be resumed.</source>
             <translation>Der Lauf lässt sich dann nicht mehr fortsetzen.</translation>
-        </message>
-        <message>
-            <source>The run folder could not be made: {reason_of}.</source>
-            <translation>Der Ordner des Laufs konnte nicht angelegt werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The run has no {quantization} file.</source>
@@ -7868,10 +7580,6 @@
             <translation>Es gibt Prompts, aber keine Antworten, also nichts zu lernen.</translation>
         </message>
         <message>
-            <source>There are {known}.</source>
-            <translation>Es gibt {known}.</translation>
-        </message>
-        <message>
             <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
             <translation>{rows} gleichen bis auf Abstände einer früheren. Das Modell würde sie auswendig lernen.</translation>
         </message>
@@ -7924,18 +7632,6 @@
             <translation>Es gibt keine Datei {path}.</translation>
         </message>
         <message>
-            <source>There is no file {validation_file}.</source>
-            <translation>Es gibt keine Datei {validation_file}.</translation>
-        </message>
-        <message>
-            <source>There is no folder {folder}.</source>
-            <translation>Es gibt keinen Ordner {folder}.</translation>
-        </message>
-        <message>
-            <source>There is no folder {llama_cpp}.</source>
-            <translation>Es gibt keinen Ordner {llama_cpp}.</translation>
-        </message>
-        <message>
             <source>There is no folder {path}.</source>
             <translation>Es gibt keinen Ordner {path}.</translation>
         </message>
@@ -7950,10 +7646,6 @@
         <message>
             <source>There is no preset named {name}.</source>
             <translation>Es gibt keine Voreinstellung namens {name}.</translation>
-        </message>
-        <message>
-            <source>There is no preset {name}.</source>
-            <translation>Es gibt keine Voreinstellung {name}.</translation>
         </message>
         <message>
             <source>There is no previous engine to return to.</source>
@@ -8066,10 +7758,6 @@
         <message>
             <source>This is a {bits}-bit Python {version}.</source>
             <translation>Das ist ein Python {version} mit {bits} Bit.</translation>
-        </message>
-        <message>
-            <source>This job begins by itself when that one has ended. Cancel one of them, or choose another device on the Model page.</source>
-            <translation>Dieser Auftrag beginnt von selbst, wenn jener endet. Brechen Sie einen ab oder wählen Sie auf der Seite „Modell“ ein anderes Gerät.</translation>
         </message>
         <message>
             <source>This job starts automatically when the other one ends. You can also cancel one of them, or choose another device on the Model page.</source>
@@ -8275,24 +7963,12 @@
             <source>Train for {epochs} epochs</source>
             <translation>{epochs} Epochen trainieren</translation>
         </message>
-        <message>
-            <source>Train for {epochs} {unit}</source>
-            <translation>{epochs} {unit} trainieren</translation>
-        </message>
         <message numerus="yes">
             <source>Train for {n} steps</source>
             <translation>
                 <numerusform>1 Schritt trainieren</numerusform>
                 <numerusform>{n} Schritte trainieren</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>Train for {steps} steps</source>
-            <translation>{steps} Schritte trainieren</translation>
-        </message>
-        <message>
-            <source>Train it to its end, or stop it and keep what it has learned.</source>
-            <translation>Trainieren Sie ihn zu Ende, oder beenden Sie ihn und behalten Sie das Gelernte.</translation>
         </message>
         <message>
             <source>Train longer to improve it further, or continue with this adapter.</source>
@@ -8399,10 +8075,6 @@
             <translation>Das Training braucht etwa {needed:memory}, aber {device} hat nur {available:memory} frei.</translation>
         </message>
         <message>
-            <source>Training needs about {total}, and {title} has {available} free.</source>
-            <translation>Das Training braucht etwa {total}, und {title} hat {available} frei.</translation>
-        </message>
-        <message>
             <source>Training needs at least {needed} of memory in {bits}; {free} is free.</source>
             <translation>Das Training braucht in {bits} mindestens {needed} Speicher; frei sind {free}.</translation>
         </message>
@@ -8501,10 +8173,6 @@
         <message>
             <source>Try another Python version from 3.11 to 3.13.</source>
             <translation>Versuche eine andere Python-Version von 3.11 bis 3.13.</translation>
-        </message>
-        <message>
-            <source>Try fewer values: {most} runs at most are made at once.</source>
-            <translation>Nehmen Sie weniger Werte: Höchstens {most} Läufe entstehen auf einmal.</translation>
         </message>
         <message>
             <source>Try the suggestion above first. The log has more details, and a diagnostics file (Help menu) contains what others need to help you.</source>
@@ -8615,14 +8283,6 @@
             <translation>Unsloth kann nicht auf Apple-GPUs trainieren.</translation>
         </message>
         <message>
-            <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
-            <translation>Unsloth macht nicht mit einem Adapter weiter, der anderswo entstand.</translation>
-        </message>
-        <message>
-            <source>Unsloth does not train on an Apple GPU here.</source>
-            <translation>Unsloth trainiert hier nicht auf einer Apple-GPU.</translation>
-        </message>
-        <message>
             <source>Unsloth doesn't support initialization from weights or data.</source>
             <translation>Unsloth unterstützt keine Initialisierung aus Gewichten oder Daten.</translation>
         </message>
@@ -8633,14 +8293,6 @@
         <message>
             <source>Unsloth has no fast layers for {model_type} models</source>
             <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}</translation>
-        </message>
-        <message>
-            <source>Unsloth has no kernels for a model with code of its own.</source>
-            <translation>Unsloth hat keine Kernel für ein Modell mit eigenem Code.</translation>
-        </message>
-        <message>
-            <source>Unsloth holds a base in 4 or 16 bits, not in 8.</source>
-            <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
         </message>
         <message>
             <source>Unsloth if it supports the model, otherwise PEFT</source>
@@ -8675,14 +8327,6 @@
             <translation>Unsloth trainiert nur auf einem Gerät.</translation>
         </message>
         <message>
-            <source>Unsloth trains on one device, not on several at once.</source>
-            <translation>Unsloth trainiert auf einem Gerät, nicht auf mehreren zugleich.</translation>
-        </message>
-        <message>
-            <source>Unsloth trains only embed_tokens, lm_head and norms whole.</source>
-            <translation>Unsloth trainiert nur embed_tokens, lm_head und Normen ganz.</translation>
-        </message>
-        <message>
             <source>Unsloth would also adapt {names}.</source>
             <translation>Unsloth würde auch {names} anpassen.</translation>
         </message>
@@ -8693,22 +8337,6 @@
         <message>
             <source>Unsloth's 4-bit weights always use double quantization.</source>
             <translation>Die 4-Bit-Gewichte von Unsloth sind immer doppelt quantisiert.</translation>
-        </message>
-        <message>
-            <source>Unsloth's 4-bit weights are always of the type NF4.</source>
-            <translation>Unsloths 4-Bit-Gewichte sind immer vom Typ NF4.</translation>
-        </message>
-        <message>
-            <source>Unsloth's 4-bit weights are always quantised twice.</source>
-            <translation>Unsloths 4-Bit-Gewichte sind immer doppelt quantisiert.</translation>
-        </message>
-        <message>
-            <source>Unsloth's fast layers train no biases.</source>
-            <translation>Unsloths schnelle Schichten trainieren keine Bias-Terme.</translation>
-        </message>
-        <message>
-            <source>Unsloth's gradient checkpointing comes with the backend Unsloth alone.</source>
-            <translation>Unsloths Gradienten-Checkpointing gibt es nur mit dem Backend Unsloth.</translation>
         </message>
         <message>
             <source>Unsloth's gradient checkpointing needs the Unsloth backend.</source>
@@ -8863,10 +8491,6 @@
             <translation>Verwende die Adapterdatei mit llama.cpp (`{command}`). Ollama unterstützt keine Adapterdateien: nimm dort die Datei des zusammengeführten Modells.</translation>
         </message>
         <message>
-            <source>Use the default ({default})</source>
-            <translation>Vorgabe verwenden ({default})</translation>
-        </message>
-        <message>
             <source>Use the default ({value})</source>
             <translation>Standard verwenden ({value})</translation>
         </message>
@@ -8885,10 +8509,6 @@
         <message>
             <source>Use the server's own name in the address, or install its certificate.</source>
             <translation>Verwende in der Adresse den eigenen Namen des Servers oder installiere sein Zertifikat.</translation>
-        </message>
-        <message>
-            <source>Use the usual one</source>
-            <translation>Das übliche verwenden</translation>
         </message>
         <message>
             <source>Use {dtype}</source>
@@ -9091,10 +8711,6 @@
             <translation>Willkommen</translation>
         </message>
         <message>
-            <source>What belongs to the run could not be saved: {reason_of}.</source>
-            <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {reason_of}.</translation>
-        </message>
-        <message>
             <source>What happens to a row with more tokens than that.</source>
             <translation>Was mit einer Zeile geschieht, die mehr Tokens hat.</translation>
         </message>
@@ -9169,14 +8785,6 @@
         <message>
             <source>Won</source>
             <translation>Gewonnen</translation>
-        </message>
-        <message>
-            <source>Write step.field.</source>
-            <translation>Schreiben Sie Schritt.Feld.</translation>
-        </message>
-        <message>
-            <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
-            <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Write the rows to a file and choose that.</source>
@@ -9535,10 +9143,6 @@
             <translation>eine andere Antwort auf denselben Beitrag ist besser eingestuft</translation>
         </message>
         <message>
-            <source>another job</source>
-            <translation>ein anderer Auftrag</translation>
-        </message>
-        <message>
             <source>another program holds it</source>
             <translation>ein anderes Programm hält sie</translation>
         </message>
@@ -9806,10 +9410,6 @@
             <translation>gpt2, llama</translation>
         </message>
         <message>
-            <source>gradient checkpointing</source>
-            <translation>Gradienten-Checkpointing</translation>
-        </message>
-        <message>
             <source>gradient norm</source>
             <translation>Gradientennorm</translation>
         </message>
@@ -9818,20 +9418,12 @@
             <translation>kaum einer</translation>
         </message>
         <message>
-            <source>hardly moves anything{name}</source>
-            <translation>bewegt kaum etwas{name}</translation>
-        </message>
-        <message>
             <source>has a range that ends before it begins</source>
             <translation>hat einen Bereich, der vor seinem Anfang endet</translation>
         </message>
         <message>
             <source>has an entry that isn't of the form name=rank or name=rank:alpha</source>
             <translation>hat einen Eintrag, der nicht die Form Name=Rang oder Name=Rang:Alpha hat</translation>
-        </message>
-        <message>
-            <source>has “{entry}”, which is not of the form name=rank:alpha</source>
-            <translation>enthält „{entry}“, was nicht die Form name=rank:alpha hat</translation>
         </message>
         <message>
             <source>hashing the GGUF file</source>
@@ -9960,10 +9552,6 @@
         <message>
             <source>it is nested too deeply</source>
             <translation>sie ist zu tief verschachtelt</translation>
-        </message>
-        <message>
-            <source>it is no UTF-8 text</source>
-            <translation>Das ist kein UTF-8-Text</translation>
         </message>
         <message>
             <source>it is no answer; it is read with the answers that follow it</source>
@@ -10174,10 +9762,6 @@
             <translation>Modell wird geladen</translation>
         </message>
         <message>
-            <source>longer and wider; ends when it stops helping</source>
-            <translation>länger und breiter; endet, wenn es nicht mehr hilft</translation>
-        </message>
-        <message>
             <source>longer, higher rank, with early stopping</source>
             <translation>länger, höherer Rang, mit frühem Abbruch</translation>
         </message>
@@ -10244,10 +9828,6 @@
         <message>
             <source>messages move when white space surrounds their content</source>
             <translation>Nachrichten verschieben sich, wenn ihr Inhalt von Leerraum umgeben ist</translation>
-        </message>
-        <message>
-            <source>micro-batch {size} × accumulation {accumulation}</source>
-            <translation>Mikro-Batch {size} × Akkumulation {accumulation}</translation>
         </message>
         <message>
             <source>micro-batches</source>
@@ -10410,10 +9990,6 @@
             <translation>merklich</translation>
         </message>
         <message>
-            <source>of the run {name} in {parent}</source>
-            <translation> des Laufs {name} in {parent}</translation>
-        </message>
-        <message>
             <source>of the split {other}</source>
             <translation>des Teils {other}</translation>
         </message>
@@ -10572,10 +10148,6 @@
         <message>
             <source>rows</source>
             <translation>Zeilen</translation>
-        </message>
-        <message>
-            <source>rows of at most {limit} (cuts {share} of the rows)</source>
-            <translation>Zeilen von höchstens {limit} (kürzt {share} der Zeilen)</translation>
         </message>
         <message>
             <source>ruinous for others</source>
@@ -11334,10 +10906,6 @@
             <translation>Nutzer</translation>
         </message>
         <message>
-            <source>usually makes LoRA diverge{name}</source>
-            <translation>lässt LoRA meist divergieren{name}</translation>
-        </message>
-        <message>
             <source>validation rows</source>
             <translation>Validierungszeilen</translation>
         </message>
@@ -11360,14 +10928,6 @@
         <message>
             <source>warning: {problem} {remedy}</source>
             <translation>Warnung: {problem} {remedy}</translation>
-        </message>
-        <message>
-            <source>weights divided among the GPUs</source>
-            <translation>Gewichte auf die GPUs aufgeteilt</translation>
-        </message>
-        <message>
-            <source>what suits most: start here</source>
-            <translation>passt meistens: hier beginnen</translation>
         </message>
         <message>
             <source>white space around a message changes the adjacent text {text}</source>
@@ -11610,10 +11170,6 @@
             <translation>{folder} enthält schon ein Projekt.</translation>
         </message>
         <message>
-            <source>{folder} already holds a project.</source>
-            <translation>{folder} enthält schon ein Projekt.</translation>
-        </message>
-        <message>
             <source>{folder} doesn't contain a LoRA adapter.</source>
             <translation>{folder} enthält keinen LoRA-Adapter.</translation>
         </message>
@@ -11778,20 +11334,8 @@
             <translation>{name} konnte nicht gelesen werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>{name} could not be read: {why}.</source>
-            <translation>{name} war nicht lesbar: {why}.</translation>
-        </message>
-        <message>
-            <source>{name} goes by eval loss, and no rows are kept for validation.</source>
-            <translation>{name} richtet sich nach dem Eval-Loss, und keine Zeilen werden für die Validierung zurückgehalten.</translation>
-        </message>
-        <message>
             <source>{name} has more lists of rows, which are left out: {lists}.</source>
             <translation>{name} hat weitere Listen von Zeilen, die ausgelassen werden: {lists}.</translation>
-        </message>
-        <message>
-            <source>{name} has no adapter to go on from.</source>
-            <translation>{name} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
             <source>{name} has no rows.</source>
@@ -11808,10 +11352,6 @@
         <message>
             <source>{name} holds more than {most_files} files.</source>
             <translation>{name} enthält mehr als {most_files} Dateien.</translation>
-        </message>
-        <message>
-            <source>{name} holds no LoRA adapter.</source>
-            <translation>{name} enthält keinen LoRA-Adapter.</translation>
         </message>
         <message>
             <source>{name} initializes from the base weights, which are quantized.</source>
@@ -11904,10 +11444,6 @@
         <message>
             <source>{name} is {title}, not rows.</source>
             <translation>{name} ist {title}, keine Zeilen.</translation>
-        </message>
-        <message>
-            <source>{name} takes its initial values out of the base weights, which are quantised.</source>
-            <translation>{name} nimmt seine Anfangswerte aus den Basisgewichten, und die sind quantisiert.</translation>
         </message>
         <message>
             <source>{name} was never finished</source>
@@ -12167,10 +11703,6 @@
                 <numerusform>{n} Tensoren</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} token</source>
-            <translation>{n} Token</translation>
-        </message>
         <message numerus="yes">
             <source>{n} tokens</source>
             <translation>
@@ -12220,26 +11752,6 @@
         <message>
             <source>{path} has no config.json, so it isn't a Hugging Face model.</source>
             <translation>{path} hat keine config.json und ist daher kein Hugging-Face-Modell.</translation>
-        </message>
-        <message>
-            <source>{path} holds no config.json, so it is no Hugging Face model.</source>
-            <translation>{path} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
-        </message>
-        <message>
-            <source>{path} holds no project files.</source>
-            <translation>{path} enthält keine Projektdateien.</translation>
-        </message>
-        <message>
-            <source>{path} holds {files} project files.</source>
-            <translation>{path} enthält {files} Projektdateien.</translation>
-        </message>
-        <message>
-            <source>{path} is a file that holds no model.</source>
-            <translation>{path} ist eine Datei, die kein Modell enthält.</translation>
-        </message>
-        <message>
-            <source>{path} is not the folder of a run.</source>
-            <translation>{path} ist nicht der Ordner eines Laufs.</translation>
         </message>
         <message>
             <source>{path} isn't a model file.</source>
@@ -12366,10 +11878,6 @@
             <translation>{run}, Schritt {step}</translation>
         </message>
         <message>
-            <source>{setting} is no setting.</source>
-            <translation>{setting} ist keine Einstellung.</translation>
-        </message>
-        <message>
             <source>{setting}: {value}</source>
             <translation>{setting}: {value}</translation>
         </message>
@@ -12416,10 +11924,6 @@
             <translation>{state}, Schritt {step} von {steps}</translation>
         </message>
         <message>
-            <source>{step} has no setting called {name}.</source>
-            <translation>{step} hat keine Einstellung namens {name}.</translation>
-        </message>
-        <message>
             <source>{step} of {steps}</source>
             <translation>{step} von {steps}</translation>
         </message>
@@ -12452,20 +11956,12 @@
             <translation>noch {time}</translation>
         </message>
         <message>
-            <source>{titles} is chosen for the metrics and is not installed.</source>
-            <translation>{titles} ist für die Messwerte gewählt und nicht installiert.</translation>
-        </message>
-        <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
             <translation>{title} ({name}), {memory}, {free_bytes} frei</translation>
         </message>
         <message>
             <source>{title} changes {settings}: {changes}</source>
             <translation>{title} ändert {settings}: {changes}</translation>
-        </message>
-        <message>
-            <source>{title} comes from bitsandbytes, which has no optimizers for Apple GPUs.</source>
-            <translation>{title} kommt aus bitsandbytes, und das hat keine Optimierer für Apple-GPUs.</translation>
         </message>
         <message>
             <source>{title} failed: a file grew larger than its disk allows.</source>
@@ -12488,56 +11984,12 @@
             <translation>{title} ist leer.</translation>
         </message>
         <message>
-            <source>{title} is taken by {doing}{of}.</source>
-            <translation>{title} ist belegt: {doing}{of}.</translation>
-        </message>
-        <message>
-            <source>{title} needs the package {library}, which is not installed.</source>
-            <translation>{title} braucht das Paket {library}, und das ist nicht installiert.</translation>
-        </message>
-        <message>
             <source>{title} ran out of memory.</source>
             <translation>{title}: der Speicher hat nicht gereicht.</translation>
         </message>
         <message>
             <source>{title}: at least one is needed.</source>
             <translation>{title}: Mindestens eines wird gebraucht.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} cannot be used.</source>
-            <translation>{title}: {shown} ist nicht verwendbar.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is neither true nor false.</source>
-            <translation>{title}: {shown} ist weder true noch false.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is no list.</source>
-            <translation>{title}: {shown} ist keine Liste.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is no number.</source>
-            <translation>{title}: {shown} ist keine Zahl.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is no text.</source>
-            <translation>{title}: {shown} ist kein Text.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is no whole number.</source>
-            <translation>{title}: {shown} ist keine ganze Zahl.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is none of the choices.</source>
-            <translation>{title}: {shown} steht nicht zur Wahl.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is too large.</source>
-            <translation>{title}: {shown} ist zu groß.</translation>
-        </message>
-        <message>
-            <source>{title}: {shown} is too small.</source>
-            <translation>{title}: {shown} ist zu klein.</translation>
         </message>
         <message>
             <source>{title}: {value} can't be used.</source>
@@ -12574,10 +12026,6 @@
         <message>
             <source>{title}: {value} isn't text.</source>
             <translation>{title}: {value} ist kein Text.</translation>
-        </message>
-        <message>
-            <source>{title}: “{plain}” {fault}.</source>
-            <translation>{title}: „{plain}“ {fault}.</translation>
         </message>
         <message>
             <source>{tokens} tokens per epoch</source>
@@ -12620,10 +12068,6 @@
             <translation>{used} von {total} Speicher belegt</translation>
         </message>
         <message>
-            <source>{usual} is usual.</source>
-            <translation>{usual} ist üblich.</translation>
-        </message>
-        <message>
             <source>{weights} ⚠ training needs {memory}</source>
             <translation>{weights} ⚠ Training braucht {memory}</translation>
         </message>
@@ -12636,16 +12080,8 @@
             <translation>{what} Die Warteschlange macht mit dem nächsten Lauf weiter.</translation>
         </message>
         <message>
-            <source>{what} every {every} epochs never comes in {epochs}.</source>
-            <translation>{what} alle {every} Epochen kommt in {epochs} nie.</translation>
-        </message>
-        <message>
             <source>{wheel} in the wheel folder is damaged: {reason}.</source>
             <translation>{wheel} im Wheel-Ordner ist beschädigt: {reason}.</translation>
-        </message>
-        <message>
-            <source>{whole} trained whole</source>
-            <translation>{whole} ganz trainiert</translation>
         </message>
         <message>
             <source>{why} Training continues after step {step} with micro-batches of {micro_batch} and gradient checkpointing; the effective batch size stays the same.</source>
@@ -12678,10 +12114,6 @@
         <message>
             <source>“{slot}” is missing</source>
             <translation>„{slot}“ fehlt</translation>
-        </message>
-        <message>
-            <source>“{weight}” is no weight.</source>
-            <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>
             <source>“{weight}” isn't a weight.</source>

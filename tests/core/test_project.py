@@ -191,7 +191,7 @@ def test_a_project_that_was_moved_while_open_is_not_written_where_it_was(tmp_pat
 
 def test_a_file_that_is_no_text_is_named_without_a_codec(tmp_path: Path) -> None:
     (tmp_path / "bot.lorastudio").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ProblemError, match="Couldn't read bot.lorastudio: it isn't UTF-8 text"):
+    with pytest.raises(ProblemError, match=r"Couldn't read bot.lorastudio: it isn't UTF-8 text"):
         project.load(tmp_path)
 
 
