@@ -29,34 +29,30 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder as run_folder
 from lora_studio.core.runs.folder import RunFolder
 
-app = typer.Typer(help="Find adapters, look into them, make one of several.", no_args_is_help=True)
+app = typer.Typer(help="List, inspect, and combine adapters.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WeightedOption = Annotated[
     list[str] | None,
-    typer.Option("--adapter", help="Folder of an adapter, with its weight: DIR or DIR=0.5."),
+    typer.Option("--adapter", help="Adapter folder, optionally with a weight: DIR or DIR=0.5."),
 ]
 Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 def merge(
-    run: Annotated[
-        Path | None, typer.Argument(help="Folder of a run. Leave out with --base.")
-    ] = None,
+    run: Annotated[Path | None, typer.Argument(help="Run folder. Omit it with --base.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="Model to merge into: folder, hub id or builtin:NAME.")
+        str | None, typer.Option(help="Model to merge into: folder, hub ID, or builtin:NAME.")
     ] = None,
     adapter: WeightedOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the merged model; needed without a run.")
+        Path | None, typer.Option(help="Folder for the merged model. Required without a run.")
     ] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Precision of the merged model.")] = None,
-    shard_size: Annotated[
-        float | None, typer.Option(help="Largest size of one file, in GB.")
-    ] = None,
+    shard_size: Annotated[float | None, typer.Option(help="Maximum file size in GB.")] = None,
     weight: Annotated[float | None, typer.Option(help="Weight of the run's adapter.")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only say what the merge of a run would do and need.")
+        bool, typer.Option("--plan", help="Only show what merging a run would do and need.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,11 +78,14 @@ def merge(
 def import_(
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of an adapter in PEFT's layout: a run to merge.")
+        Path | None,
+        typer.Option(help="Adapter folder in PEFT format. Creates a run that you can merge."),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Model: with --adapter its base; alone, a run ready to be exported."),
+        typer.Option(
+            help="With --adapter, its base model. Without it, creates a run that you can export."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,8 +98,8 @@ def import_(
         if adapter is None and model is None:
             raise fail(
                 "import.nothing",
-                "Nothing to import is named.",
-                "Name --adapter DIR, or --model MODEL to export a model as it is.",
+                "Nothing to import was specified.",
+                "Specify --adapter DIR, or --model MODEL to export a model without an adapter.",
             )
         run = _new_run(path, model)
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
@@ -119,11 +118,11 @@ def import_(
 def list_(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders to look in: projects, runs, anything. Left out: here."),
+        typer.Argument(help="Folders to search. Default: the current folder."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the adapters in folders and what lies in them, the newest first."""
+    """List the adapters in folders and their subfolders, newest first."""
     display = Display(as_json=as_json)
     named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
     event = ask(commands.ListAdapters(folders=named), events.AdaptersFound, display)
@@ -138,11 +137,13 @@ def list_(
 
 @app.command()
 def show(
-    folder: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
-    model: Annotated[str | None, typer.Option(help="Also say whether it fits this model.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Adapter folder.")],
+    model: Annotated[
+        str | None, typer.Option(help="Check whether the adapter fits this model.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show an adapter layer by layer; with --model the exit status is 1 when it does not fit."""
+    """Show the layers of an adapter. With --model, exit with 1 if the adapter doesn't fit the model."""
     display = Display(as_json=as_json)
     command = commands.ShowAdapter(
         folder=_absolute(str(folder)), model=model_of(model) if model else None
@@ -158,7 +159,7 @@ def show(
 @app.command()
 def combine(
     adapters: Annotated[
-        list[str], typer.Argument(help="Folders of adapters, each with its weight: DIR or DIR=0.5.")
+        list[str], typer.Argument(help="Adapter folders, optionally with weights: DIR or DIR=0.5.")
     ],
     out: Annotated[Path, typer.Option(help="New folder for the combined adapter.")],
     method: Annotated[
@@ -166,14 +167,12 @@ def combine(
     ] = "cat",
     rank: Annotated[int | None, typer.Option(help="Rank of the result, for svd.")] = None,
     density: Annotated[
-        float, typer.Option(help="Share of values kept, for ties, dare and pruning.")
+        float, typer.Option(help="Fraction of values to keep, for ties, dare, and pruning.")
     ] = 0.5,
-    seed: Annotated[int, typer.Option(help="What dare's draws follow from.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON lines instead.")
-    ] = False,
+    seed: Annotated[int, typer.Option(help="Random seed, for dare.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Make one adapter of several, in PEFT's layout, without loading a model."""
+    """Combine several adapters into one in PEFT format, without loading a model."""
     display = Display(as_json=as_json)
     with refusing(display):
         command = commands.CombineAdapters(
@@ -220,14 +219,14 @@ def _merge_outside(
     if base is None or not adapters or out is None:
         raise fail(
             "merging.what",
-            "What to merge is not named.",
-            "Name a run, or --base MODEL, --adapter DIR and --out DIR.",
+            "Nothing to merge was specified.",
+            "Specify a run, or --base MODEL, --adapter DIR, and --out DIR.",
         )
     if "weight" in given:
         raise fail(
             "merging.what",
-            "--weight is of a run's adapter.",
-            "Write the weight behind the folder: --adapter DIR=0.5.",
+            "--weight applies only to a run's adapter.",
+            "Add the weight to the folder: --adapter DIR=0.5.",
         )
     command = commands.MergeAdapters(
         base=model_of(base),
@@ -273,17 +272,17 @@ def _print_shown(event: events.AdapterShown, display: Display) -> None:
     table = Table(box=None, show_header=False)
     table.add_row("Adapter", facts.folder)
     table.add_row("Kind", facts.kind)
-    table.add_row("Base", facts.base or "not named")
+    table.add_row("Base", facts.base or "unknown")
     table.add_row("Rank, alpha", f"{_cells(facts)[2]}, {facts.alpha:g}")
     table.add_row(
         "Parameters", f"{formatting.count(facts.parameters)}, {formatting.size(facts.bytes)}"
     )
     if facts.trained_whole:
-        table.add_row("Trained whole", ", ".join(facts.trained_whole))
+        table.add_row("Trained in full", ", ".join(facts.trained_whole))
     if facts.note:
         table.add_row("Note", str(facts.note))
     if event.fit is not None:
-        verdict = "fits" if event.fit.fits else "does not fit"
+        verdict = "fits" if event.fit.fits else "doesn't fit"
         table.add_row(f"Model {event.fit.model}", f"{verdict}. {event.fit.reason}".strip())
         if event.fit.warning:
             table.add_row("", str(event.fit.warning))
@@ -301,7 +300,7 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
         return
     table = Table(box=None, show_header=False)
     table.add_row("Changes", f"{event.tensors_changed} of {event.tensors} tensors")
-    table.add_row("Stored as", f"{event.dtype}, {formatting.plural(event.shards, 'file')}")
+    table.add_row("Precision", f"{event.dtype}, {formatting.plural(event.shards, 'file')}")
     table.add_row(
         "Disk", f"{formatting.size(event.missing)} needed, {formatting.size(event.free)} free"
     )
@@ -309,7 +308,7 @@ def _print_plan(event: events.MergePlanned, display: Display) -> None:
     if event.finished_shards:
         table.add_row("Finished", formatting.plural(event.finished_shards, "file"))
     if event.by_peft:
-        table.add_row("By PEFT", str(event.by_peft))
+        table.add_row("Merged by PEFT", str(event.by_peft))
     display.console.print(table)
     for problem in event.problems:
         display.problem(problem)

@@ -41,8 +41,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.system import offline
 
 app = typer.Typer(
-    help="Fine-tune a language model with LoRA and run in Ollama exactly what you trained. "
-    "Without a verb the window opens.",
+    help="Fine-tune a language model with LoRA, and run exactly what you trained in Ollama. Without a command, the window opens.",
     no_args_is_help=False,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,11 +69,13 @@ app.command(name="runs")(runs.runs)
 app.command(name="import")(adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines instead.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+    typer.Option(
+        "--set", help="Change a setting for this run, for example --set training.epochs=1."
+    ),
 ]
 
 PresetOption = Annotated[
@@ -87,9 +88,9 @@ PresetOption = Annotated[
 
 @app.callback(invoke_without_command=True)
 def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     stay_offline: Annotated[
-        bool, typer.Option("--offline", help="Speak to nothing but this computer.")
+        bool, typer.Option("--offline", help="Make no network requests.")
     ] = False,
 ) -> None:
     if stay_offline:
@@ -106,7 +107,7 @@ def run(
     change: SetOption = None,
     preset: PresetOption = "",
 ) -> None:
-    """Train, merge, export and create the Ollama model of a project."""
+    """Train, merge, export, and create the Ollama model of a project."""
     _new_run(path, ("Train", "Merge", "Export"), as_json, change, preset)
 
 
@@ -119,15 +120,15 @@ def train(
 ) -> None:
     """Train the adapter of a project in a new run.
 
-    Ctrl+C ends it after the step under way and keeps the adapter, a second one cancels it; `pause`,
-    or a polite kill (SIGTERM), lets it rest until `resume`.
+    Ctrl+C stops training after the current step and keeps the adapter; pressing it again cancels. `pause` or SIGTERM
+    pauses training until you run `resume`.
     """
     _new_run(path, ("Train",), as_json, change, preset)
 
 
 @app.command()
 def resume(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Go on with a training from its last complete checkpoint."""
+    """Resume a training run from its last complete checkpoint."""
     display = Display(as_json=as_json)
     command = commands.Train(run=str(path.resolve()), resume=True)
     raise typer.Exit(headless.run_stage(command, display))
@@ -135,7 +136,7 @@ def resume(path: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def pause(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Let a training rest after its step with a checkpoint; `resume` goes on with it."""
+    """Pause a training run (saves a checkpoint). Continue it with `resume`."""
     display = Display(as_json=as_json)
     run = RunFolder(path.resolve())
     with refusing(display):
@@ -146,7 +147,7 @@ def pause(path: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command(name="metrics")
 def metrics_command(path: RunArgument) -> None:
-    """Print the metrics of a run as CSV, one line for each step."""
+    """Print the metrics of a run as CSV, one line per step."""
     run = RunFolder(path.resolve())
     with refusing(Display()):
         run.load_project()
@@ -155,7 +156,7 @@ def metrics_command(path: RunArgument) -> None:
 
 @app.command()
 def watch(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Show a run from its beginning and follow it while it goes on."""
+    """Show the events of a run and follow it while it is running."""
     run = RunFolder(path.resolve())
     display = Display(as_json=as_json)
     with refusing(display):
@@ -165,18 +166,18 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command(name=oom_supervisor.GUARD_VERB, hidden=True)
 def guard(path: RunArgument) -> None:
-    """Stay with a training that nobody looks at; go on with it if the system ends it for lack of memory."""
+    """Supervise a training run and restart it if the system kills it for lack of memory."""
     oom_supervisor.guard(RunFolder(path))
 
 
 @app.command(name="demo")
 def demo_command(
     folder: Annotated[
-        Path | None, typer.Option(help="Where to put the sample project.", file_okay=False)
+        Path | None, typer.Option(help="Folder for the sample project.", file_okay=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the sample project from end to end and check what came out."""
+    """Train, merge, and export the sample project, and check the result."""
     raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
 
 

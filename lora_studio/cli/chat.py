@@ -38,32 +38,42 @@ WITH = ("base", "tuned", "merged", "gguf", "ollama")
 
 def chat(
     path: Annotated[
-        Path, typer.Argument(help="Folder of a run; or a project, to talk to its base model.")
+        Path, typer.Argument(help="Run folder, or a project to chat with its base model.")
     ],
     with_model: Annotated[
-        str, typer.Option("--with", help="base, tuned, merged, gguf or ollama.")
+        str,
+        typer.Option("--with", help="Model to chat with: base, tuned, merged, gguf, or ollama."),
     ] = "",
     adapter: cli_adapters.WeightedOption = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", help="Ask this, again for each further turn, and end."),
+        typer.Option("--prompt", help="Prompt. Repeat it for further turns; the chat then ends."),
     ] = None,
     system: Annotated[str, typer.Option(help="System prompt.")] = "",
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="Randomness; 0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Share of probability to draw from.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Likeliest tokens to draw from; 0: all.")] = 0,
-    min_p: Annotated[float, typer.Option(help="Least share of the likeliest token's.")] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help="1 leaves repetition alone.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="What the draws follow from.")] = 0,
-    device: Annotated[str, typer.Option(help="Where to load: auto, cpu, cuda:0 …")] = "",
+    max_tokens: Annotated[int, typer.Option(help="Maximum length of an answer in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Temperature. 0 is greedy.")] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(help="Top-p: cumulative probability to sample from.")
+    ] = 1.0,
+    top_k: Annotated[
+        int, typer.Option(help="Top-k: number of most likely tokens to sample from. 0 means all.")
+    ] = 0,
+    min_p: Annotated[
+        float, typer.Option(help="Min-p: minimum probability relative to the most likely token.")
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Repetition penalty. 1 turns it off.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda:0, …")] = "",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Events as JSON lines; a line on stdin is a prompt.")
+        bool,
+        typer.Option("--json", help="Print events as JSON lines; each line on stdin is a prompt."),
     ] = False,
 ) -> None:
-    """Chat with a model of a run, or adapters from anywhere on its base; an empty line ends it.
+    """Chat with a model of a run, or with adapters on its base model. An empty line ends the chat.
 
-    The model is loaded once and every answer is shown as it grows. Ctrl+C stops an answer.
+    The model is loaded once, and answers are streamed. Ctrl+C stops an answer.
     """
     display = Display(as_json=as_json)
     with refusing(display):
@@ -226,5 +236,7 @@ class _Talk:
 def _figures(event: events.Answered) -> str:
     speed = event.tokens_per_s
     parts = [formatting.plural(event.tokens, "token"), formatting.rate(speed) if speed else ""]
-    parts.append({"end": "", "length": "cut at the limit", "stopped": "stopped"}[event.ending])
+    parts.append(
+        {"end": "", "length": "reached the maximum length", "stopped": "stopped"}[event.ending]
+    )
     return " · ".join(part for part in parts if part)

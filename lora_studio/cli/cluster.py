@@ -15,20 +15,24 @@ from lora_studio.core.runs.folder import RunFolder
 
 
 def cluster(
-    path: Annotated[Path, typer.Argument(help="Project, or the folder of a run to go on with.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")],
+    path: Annotated[Path, typer.Argument(help="Project, or the folder of a run to continue.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create. It must not exist.")],
     model: Annotated[
         bool,
-        typer.Option("--model/--no-model", help="Take along a model that is a folder or file."),
+        typer.Option(
+            "--model/--no-model", help="Include the model if it is a local folder or file."
+        ),
     ] = True,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+        typer.Option(
+            "--set", help="Change a setting for this run, for example --set training.epochs=1."
+        ),
     ] = None,
 ) -> None:
-    """Write a run as a folder that trains elsewhere with one command, on any number of GPUs.
+    """Export a run as a folder that trains on a cluster with one command, on any number of GPUs.
 
-    Its README.md says how. Copied back into the project's runs/, it is a run like any other.
+    The README.md in the folder explains how. When training is done, copy the folder back to the project's runs folder.
     """
     display = Display()
     run = RunFolder(path.resolve())

@@ -111,6 +111,6 @@ def _invalid(error: ValidationError) -> Problem:
     return Problem(
         code="command.invalid",
         what=f"{name}: {first['msg'].removeprefix('Value error, ')}.",
-        remedy="Change it, or leave it out.",
+        remedy="Change the value, or omit the option.",
         where=Where(field=name),
     )

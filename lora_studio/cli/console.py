@@ -178,7 +178,7 @@ def estimate_sentence(found: MemoryEstimate) -> str:
     )
     said = f"Memory: about {formatting.memory(found.total)} ({largest}, …)"
     if found.available is not None:
-        verdict = "fits" if found.fits else "DOES NOT FIT"
+        verdict = "fits" if found.fits else "DOESN'T FIT"
         said += f"; {verdict}, {formatting.memory(found.available)} are free"
     if found.seconds is not None:
         said += f". Time: {formatting.remaining(found.seconds)}"
@@ -219,7 +219,7 @@ def sentence(event: events.Event) -> str | None:
         case events.Merged():
             return f"Merged model: {event.folder} ({formatting.size(event.bytes)}, {event.dtype})."
         case events.ShardWritten():
-            state = "kept from an earlier attempt" if event.kept else "written"
+            state = "kept from a previous attempt" if event.kept else "written"
             return f"{event.file} {state} ({event.number} of {event.of}, {formatting.size(event.bytes)})."
         case events.AdapterCombined():
             return (
@@ -253,9 +253,9 @@ def sentence(event: events.Event) -> str | None:
         case events.Recovered():
             return str(event.text)
         case events.Done() if event.stopped:
-            return "Stopped; the adapter so far is kept."
+            return "Stopped. The adapter was saved."
         case events.Done() if event.paused:
-            return "Paused. Go on with `lora-studio resume RUN`, now or another day."
+            return "Paused. Run `lora-studio resume RUN` to continue."
     return None
 
 

@@ -20,12 +20,12 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.protocol.events import SourceFound
 
-app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+app = typer.Typer(help="Inspect datasets.", no_args_is_help=True)
 
 FileArgument = Annotated[
-    str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
+    str, typer.Argument(metavar="FILE", help="File, folder, or hub dataset ID.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FormatOption = Annotated[
     str, typer.Option("--format", help=f"Read it as one of: {', '.join(FORMAT_TITLES)}.")
 ]
@@ -34,19 +34,19 @@ MapOption = Annotated[
     typer.Option(
         "--map",
         metavar="SLOT=COLUMN",
-        help="Which column or template fills a slot, e.g. --map 'question={title}\\n{body}'.",
+        help="Column or template for a slot, for example --map 'question={title}\\n{body}'.",
     ),
 ]
-SubsetOption = Annotated[str, typer.Option(help="Configuration of a hub dataset.")]
+SubsetOption = Annotated[str, typer.Option(help="Subset (configuration) of a hub dataset.")]
 SplitOption = Annotated[str, typer.Option(help="Split of a hub dataset.")]
-RevisionOption = Annotated[str, typer.Option(help="Branch, tag or commit of a hub dataset.")]
+RevisionOption = Annotated[str, typer.Option(help="Branch, tag, or commit of a hub dataset.")]
 
 _TASKS = {
     "sft": "conversations (supervised fine-tuning)",
     "text": "plain text",
-    "preference": "pairs of a better and a worse answer",
-    "kto": "answers labelled good or bad",
-    "unsupported": "cannot be trained on",
+    "preference": "preference pairs",
+    "kto": "answers labeled good or bad",
+    "unsupported": "can't be used for training",
 }
 _COLUMNS_SHOWN, _REASONS_SHOWN = 20, 12
 
@@ -61,9 +61,9 @@ def inspect(
     split: SplitOption = "train",
     revision: RevisionOption = "main",
 ) -> None:
-    """Say what format the rows have, which columns are used, and which rows are left out and why.
+    """Show the format of the rows, the columns used, and the skipped rows with reasons.
 
-    The exit status is 0 when rows can be trained on, 2 when they cannot.
+    Exit with 0 if there are usable rows, or with 2 if there are none.
     """
     display = Display(as_json=as_json)
     try:
@@ -112,7 +112,7 @@ def source_of(
             raise _wrong(
                 "dataset.unknown_slot",
                 f"“{entry}” maps nothing.",
-                "Write SLOT=COLUMN or SLOT=TEMPLATE, e.g. question={title}.",
+                "Use SLOT=COLUMN or SLOT=TEMPLATE, for example question={title}.",
             )
         slots[slot.strip()] = value
     local = Path(file).expanduser()
@@ -199,7 +199,7 @@ def _show(report: dict[str, Any], display: Display) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    title = FORMAT_TITLES.get(report["format"], "not recognised")
+    title = FORMAT_TITLES.get(report["format"], "not recognized")
     for name, value in (
         ("Data", report["file"]),
         ("File", report["container"]),
@@ -207,7 +207,10 @@ def _show(report: dict[str, Any], display: Display) -> None:
         ("Use", _TASKS[report["task"]]),
         ("Sure", formatting.percent(report["confidence"]) if report["format"] else ""),
         ("Because", report["evidence"] if report["format"] else ""),
-        ("Fits too", formatting.listed([FORMAT_TITLES[name] for name in report["others"]], "or")),
+        (
+            "Other formats",
+            formatting.listed([FORMAT_TITLES[name] for name in report["others"]], "or"),
+        ),
         ("Columns", _columns(report["columns"])),
         ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
         ("Rows", _sum(report)),

@@ -18,7 +18,9 @@ from lora_studio.core.system.files import reason_of
 from lora_studio.setup import engines
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Say what this installation is and can do."""
     display = Display(as_json=as_json)
     report = _report(display)

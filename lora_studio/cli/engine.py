@@ -43,7 +43,7 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")]
 #: Of what takes no time: the engine that is in use then, or the problems.
-ObjectOption = Annotated[bool, typer.Option("--json", help="As one object.")]
+ObjectOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before downloading.")]
 PythonOption = Annotated[
     str | None, typer.Option("--python", help="Python to make it with: program file or version.")

@@ -34,10 +34,12 @@ _Answer = TypeVar("_Answer", bound=events.Event)
 
 def estimate_(
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting first, e.g. --set training.micro_batch=8."),
+        typer.Option(
+            "--set", help="Change a setting first, for example --set training.micro_batch=8."
+        ),
     ] = None,
     preset: Annotated[
         str,
@@ -46,7 +48,7 @@ def estimate_(
         ),
     ] = "",
 ) -> None:
-    """Estimate the memory and time of a training, and what would make it fit."""
+    """Estimate the memory and time of a training run, and suggest changes if it does not fit."""
     display = Display(as_json=as_json)
     draft = headless.open_project(path, change or [], display, preset)
     if draft is None:
@@ -106,8 +108,8 @@ def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:
     if not answers:
         raise fail(
             "estimate.no_answer",
-            "The engine ended before it had answered.",
-            "Try again; `lora-studio doctor` tells what this installation can do.",
+            "The engine ended before it returned an answer.",
+            "Try again. Run `lora-studio doctor` to check your installation.",
         )
     return answers[-1]
 
@@ -144,13 +146,15 @@ def sentences(found: MemoryEstimate, largest: int | None, helps: MemoryChange | 
     """Whether it fits, what would, and how long it takes."""
     said = [f"The largest micro-batch has {formatting.plural(found.tokens, 'token')}."]
     if found.available is not None:
-        verdict = "It fits" if found.fits else "It does not fit"
+        verdict = "It fits" if found.fits else "It doesn't fit"
         said.append(f"{verdict}: {found.device} has {formatting.memory(found.available)} free.")
     if largest is not None:
         said.append(f"Largest micro-batch that fits: {largest}, with the same effective batch.")
     if found.fits is False:
         said.append(
-            f"Cheapest change: {helps.title}." if helps else "No change of the recipe fits."
+            f"Cheapest change: {helps.title}."
+            if helps
+            else "No change of the settings makes it fit."
         )
     if found.seconds is not None:
         said.append(f"Time: {formatting.remaining(found.seconds)}, at the speed of earlier runs.")

@@ -19,46 +19,53 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.spec import facts
 
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines instead.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder, inside a project's runs folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 QuantOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--quant", help="Quantisation to write, such as Q4_K_M; several, or joined by commas."
+        "--quant",
+        help="Quantization to create, such as Q4_K_M. Repeat it, or separate several by commas.",
     ),
 ]
 
 
 def export(
-    path: Annotated[Path | None, typer.Argument(help="Folder of a run.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="Run folder.")] = None,
     quant: QuantOption = None,
     imatrix: Annotated[
-        bool, typer.Option("--imatrix", help="Importance matrix for every quantisation.")
+        bool, typer.Option("--imatrix", help="Use an importance matrix for all quantizations.")
     ] = False,
-    adapter: Annotated[bool, typer.Option("--adapter", help="The adapter as GGUF too.")] = False,
-    lm_studio: Annotated[bool, typer.Option("--lm-studio", help="Put into LM Studio.")] = False,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Also export the adapter as GGUF.")
+    ] = False,
+    lm_studio: Annotated[
+        bool, typer.Option("--lm-studio", help="Copy the files to LM Studio.")
+    ] = False,
     convert_from: Annotated[
         str,
         typer.Option(
-            "--from", help="auto, adapter (straight, no merged copy) or merged.", metavar="WHAT"
+            "--from",
+            help="Source of the conversion: auto, adapter (without a merged copy), or merged.",
+            metavar="WHAT",
         ),
     ] = "",
     llama_cpp: Annotated[
-        Path | None, typer.Option("--llama-cpp", help="A llama.cpp of your own.")
+        Path | None, typer.Option("--llama-cpp", help="Folder of your own llama.cpp.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Any Hugging Face model instead of a run.")
+        str | None, typer.Option("--model", help="Hugging Face model to convert instead of a run.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where its files go.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Output folder for --model.")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Rows to measure its importance matrix on.")
+        Path | None, typer.Option("--data", help="Dataset to compute the importance matrix on.")
     ] = None,
     sizes: Annotated[
-        bool, typer.Option("--sizes", help="Only say how large each file would be.")
+        bool, typer.Option("--sizes", help="Only show the size of each file.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the GGUF files of a run, test them and create the Ollama model; or convert a model."""
+    """Create and test the GGUF files of a run and its Ollama model, or convert any model."""
     display = Display(as_json=as_json)
     changes: dict[str, Any] = {
         name: True
@@ -73,15 +80,15 @@ def export(
         if convert_from:
             ways = tuple(facts(ExportSpec, "convert_from").choices)
             if convert_from not in ways:
-                raise _unknown("way to convert", convert_from, ways)
+                raise _unknown("conversion source", convert_from, ways)
             changes["convert_from"] = convert_from
         if quant:
             changes["quantizations"] = quantizations(quant)
         if (path is None) == (model is None):
             raise fail(
                 "export.what",
-                "It is not clear what to export.",
-                "Name a run, or a model with --model and a folder with --out.",
+                "Nothing to export was specified.",
+                "Specify a run, or --model MODEL and --out DIR.",
             )
         if sizes:
             _show_sizes(path, model, changes, display)
@@ -94,7 +101,7 @@ def export(
 
 
 def selftest(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Test the merged model and every GGUF file of a run; the exit status is 1 when one failed."""
+    """Test the merged model and all GGUF files of a run. Exit with 1 if a test fails."""
     display = Display(as_json=as_json)
     command = commands.SelfTest(run=str(path.resolve()))
     ending = headless.perform(command, display)
@@ -106,12 +113,14 @@ def selftest(path: RunArgument, as_json: JsonOption = False) -> None:
 
 def push(
     path: RunArgument,
-    repository: Annotated[str, typer.Argument(help="Repository: name or organisation/name.")],
-    what: Annotated[str, typer.Option("--what", help="adapter, merged or gguf.")] = "adapter",
-    public: Annotated[bool, typer.Option("--public", help="For everyone to see.")] = False,
+    repository: Annotated[str, typer.Argument(help="Repository: NAME or ORGANIZATION/NAME.")],
+    what: Annotated[
+        str, typer.Option("--what", help="What to upload: adapter, merged, or gguf.")
+    ] = "adapter",
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Upload what a run has made to the Hugging Face hub, with a model card; private by default."""
+    """Upload an adapter, merged model, or GGUF files to the Hugging Face hub, with a model card. Private by default."""
     display = Display(as_json=as_json)
     with refusing(display):
         if what not in get_args(What):
@@ -165,7 +174,7 @@ def _convert(
     model: str, out: Path | None, data: Path | None, changes: dict[str, Any], display: Display
 ) -> int:
     if out is None:
-        raise fail("export.no_out", "There is no folder to write to.", "Name one with --out.")
+        raise fail("export.no_out", "No output folder was specified.", "Specify one with --out.")
     command = commands.Convert(
         model=model_of(model),
         out=str(out.expanduser().resolve()),
@@ -189,10 +198,10 @@ def _show_sizes(
     if display.as_json:
         print(found.model_dump_json(context=READABLE))
         return
-    table = Table("Quantisation", "Size", "Loss", "", box=None)
+    table = Table("Quantization", "Size", "Loss", "", box=None)
     for name, known in QUANTIZATIONS.items():
         if name in found.bytes:
-            note = "needs a matrix" if known.needs_imatrix else ""
+            note = "needs an importance matrix" if known.needs_imatrix else ""
             only = f"only for {known.only_for}" if known.only_for else note
             table.add_row(name, formatting.size(found.bytes[name]), known.loss, only)
     display.console.print(table)

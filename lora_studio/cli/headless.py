@@ -153,13 +153,13 @@ def pause(run: RunFolder, display: Display) -> int:
     if command is None:
         raise fail(
             "run.not_running",
-            "No training is under way on this run.",
+            "No training is in progress for this run.",
             "List the runs of a project with `lora-studio runs PROJECT`.",
             where=Where(file=str(run.path)),
         )
     watched = WatchedRun(run)
     watched.send(commands.Pause(target=command))
-    display.say("It pauses after the step under way.")
+    display.say("Training pauses after the current step.")
     ending = None
     for event in watched.events():
         if isinstance(event, events.Ending) and event.id == command:

@@ -23,27 +23,28 @@ _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
 
 def lint(
     source: Annotated[
-        list[str], typer.Argument(help="Files, folders or hub datasets.", metavar="FILE...")
+        list[str], typer.Argument(help="Files, folders, or hub datasets.", metavar="FILE...")
     ],
     model: Annotated[
-        str | None, typer.Option(help="Model whose tokens count: folder, hub id, builtin:NAME.")
+        str | None,
+        typer.Option(help="Model whose tokenizer is used: folder, hub ID, or builtin:NAME."),
     ] = None,
     max_length: Annotated[
-        int, typer.Option(min=16, help="Longest row, in tokens of the model.")
+        int, typer.Option(min=16, help="Maximum sequence length in tokens.")
     ] = 2048,
     validation: Annotated[
-        Path | None, typer.Option(help="Validation file that no row should be in.")
+        Path | None, typer.Option(help="Validation file to check for leakage.")
     ] = None,
     fix: Annotated[
         list[str] | None,
-        typer.Option(help="Look at the data as this repair leaves it; may be given repeatedly."),
+        typer.Option(help="Apply this repair first. Can be repeated."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if anything but hints is found.")
+        bool, typer.Option("--strict", help="Exit with 1 if there are warnings or errors.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Find faults in a dataset. Files stay as they are: repairs are settings of a project."""
+    """Find problems in a dataset. Your files aren't changed: repairs are project settings."""
     display = Display(as_json=as_json)
     known = {name: name for name in get_args(Fix)}
     if wrong := [name for name in fix or () if name not in known]:

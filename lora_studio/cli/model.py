@@ -22,9 +22,9 @@ from lora_studio.core.model.catalog import LOCAL, ModelEntry
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.protocol import commands, events
 
-app = typer.Typer(help="Base models: list, search, download, inspect.", no_args_is_help=True)
+app = typer.Typer(help="List, search, download, and inspect base models.", no_args_is_help=True)
 
-JsonOption = Annotated[bool, typer.Option("--json", help="As one object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 #: Words for sizes on the command line, and what they stand for.
 _SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 
@@ -33,16 +33,14 @@ _SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 def list_(
     folder: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Also look in this folder, besides those of the Model page; may be given repeatedly."
-        ),
+        typer.Option(help="Additional folder to search. Can be repeated."),
     ] = None,
     place: Annotated[
         str, typer.Option(help=f"Only this place: {formatting.listed(LOCAL, 'or')}.")
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List models on this computer that can be a base, and why others cannot."""
+    """List models on this computer, and why some can't be used as base models."""
     display = Display(as_json=as_json)
     named = (str(path.expanduser().resolve()) for path in folder or [])
     folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
@@ -60,23 +58,25 @@ def list_(
     with refusing(display):
         said = answers_to(questions, display)
     found = [x for event in said if isinstance(event, events.ModelsFound) for x in event.models]
-    _show(found, display, as_json=as_json, nothing="No models on this computer yet.")
+    _show(found, display, as_json=as_json, nothing="There are no models on this computer yet.")
 
 
 @app.command()
 def search(
-    text: Annotated[str, typer.Argument(help="Words of the name; none lists the most used.")] = "",
-    smallest: Annotated[str, typer.Option(help="Least parameters, such as 500M.")] = "",
-    largest: Annotated[str, typer.Option(help="Most parameters, such as 8B.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence as the hub writes it: apache-2.0.")] = "",
-    gated: Annotated[
-        bool, typer.Option(help="With models whose terms have to be accepted.")
-    ] = True,
-    sort: Annotated[str, typer.Option(help="downloads, likes or updated.")] = "downloads",
-    limit: Annotated[int, typer.Option(help="Most models to list.")] = 30,
+    text: Annotated[
+        str, typer.Argument(help="Search text. Without it, lists the most downloaded models.")
+    ] = "",
+    smallest: Annotated[str, typer.Option(help="Minimum number of parameters, such as 500M.")] = "",
+    largest: Annotated[str, typer.Option(help="Maximum number of parameters, such as 8B.")] = "",
+    licence: Annotated[
+        str, typer.Option(help="License as written on the hub, such as apache-2.0.")
+    ] = "",
+    gated: Annotated[bool, typer.Option(help="Include gated models.")] = True,
+    sort: Annotated[str, typer.Option(help="Sort by downloads, likes, or updated.")] = "downloads",
+    limit: Annotated[int, typer.Option(help="Maximum number of models to list.")] = 30,
     as_json: JsonOption = False,
 ) -> None:
-    """Search the hub for base models; those that fit this device come first."""
+    """Search the hub for base models, those that fit this device first."""
     display = Display(as_json=as_json)
     with refusing(display):
         command = commands.SearchModels.model_validate(
@@ -91,16 +91,16 @@ def search(
             }
         )
     found = ask(command, events.ModelsFound, display).models
-    _show(found, display, as_json=as_json, nothing="The hub has no such model.")
+    _show(found, display, as_json=as_json, nothing="No models found on the hub.")
 
 
 @app.command()
 def download(
-    source: Annotated[str, typer.Argument(help="Hub id, such as org/name.")],
-    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = "main",
+    source: Annotated[str, typer.Argument(help="Hub ID, such as org/name.")],
+    revision: Annotated[str, typer.Option(help="Branch, tag, or commit.")] = "main",
     as_json: JsonOption = False,
 ) -> None:
-    """Download a model into the Hugging Face cache, or go on with it; Ctrl+C keeps what arrived."""
+    """Download a model into the Hugging Face cache, or resume a download. Ctrl+C keeps partial files."""
     display = Display(as_json=as_json)
     model = model_of(source).model_copy(update={"revision": revision})
     found = ask(commands.DownloadModel(model=model), events.ModelDownloaded, display)
@@ -112,13 +112,11 @@ def download(
 
 @app.command()
 def inspect(
-    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub id or builtin:NAME.")],
-    rank: Annotated[int, typer.Option(help="Rank to count adapter parameters for.")] = 16,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON lines instead.")
-    ] = False,
+    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub ID, or builtin:NAME.")],
+    rank: Annotated[int, typer.Option(help="Rank for the adapter parameter count.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Show the facts of a model without loading, or downloading, its weights."""
+    """Show details of a model without loading or downloading its weights."""
     display = Display(as_json=as_json)
     with refusing(display):
         command = commands.InspectModel(model=model_of(source), lora=LoraSpec(rank=rank))
@@ -132,7 +130,7 @@ def inspect(
 
 @app.command()
 def login(as_json: JsonOption = False) -> None:
-    """Sign in to the hub with a token, typed unseen or piped in; the hub's own store keeps it."""
+    """Sign in to the hub with a token from a prompt or stdin. Hugging Face's library stores it."""
     display = Display(as_json=as_json)
     token = typer.prompt("Token", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     _account(commands.SignIn(token=SecretStr(token)), display, as_json=as_json)
@@ -140,13 +138,13 @@ def login(as_json: JsonOption = False) -> None:
 
 @app.command()
 def logout(as_json: JsonOption = False) -> None:
-    """Sign out of the hub: forget the token."""
+    """Sign out of the hub and delete the stored token."""
     _account(commands.SignOut(), Display(as_json=as_json), as_json=as_json)
 
 
 @app.command()
 def whoami(as_json: JsonOption = False) -> None:
-    """Say whose token is used at the hub."""
+    """Show the account of the current hub token."""
     _account(commands.InspectAccount(), Display(as_json=as_json), as_json=as_json)
 
 
@@ -155,10 +153,10 @@ def _account(command: commands.Question, display: Display, *, as_json: bool) -> 
     if as_json:
         print_json(found)
     elif not found.has_token:
-        display.say("Nobody is signed in.")
+        display.say("Not signed in.")
     else:
-        whose = f"Signed in as {found.name}." if found.name else "There is a token; the hub did not say whose."  # fmt: skip
-        display.say(whose + (" It comes from HF_TOKEN." if found.from_environment else ""))
+        whose = f"Signed in as {found.name}." if found.name else "A token is stored, but the hub didn't return the account."  # fmt: skip
+        display.say(whose + (" The token comes from HF_TOKEN." if found.from_environment else ""))
 
 
 def parameters(text: str) -> int:
@@ -173,7 +171,11 @@ def parameters(text: str) -> int:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e16:
-        raise fail("command.invalid", f"“{text}” is no number of parameters.", "Write 500M or 8B.")
+        raise fail(
+            "command.invalid",
+            f"“{text}” is no number of parameters.",
+            "Use a number such as 500M or 8B.",
+        )
     return round(value)
 
 
@@ -196,7 +198,7 @@ def _show(
     table = Table("Model", "Parameters", "Size", "Licence", "Fits", box=None)
     for entry, fit in (*usable, *rest):
         table.add_row(
-            entry.title + (" (terms to accept)" if entry.gated else ""),
+            entry.title + (" (gated)" if entry.gated else ""),
             formatting.count(entry.parameters) if entry.parameters else "",
             formatting.size(entry.bytes) if entry.bytes else "",
             entry.licence,
@@ -248,13 +250,13 @@ def _facts(event: events.ModelInspected) -> Table:
     table.add_row("Layers", str(event.layers))
     table.add_row("Vocabulary", formatting.plural(event.vocabulary, "token"))
     table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
-    table.add_row("Licence", event.licence or "not stated")
-    table.add_row("Stored as", event.prequantized or event.stored_dtype)
+    table.add_row("Licence", event.licence or "unknown")
+    table.add_row("Precision", event.prequantized or event.stored_dtype)
     table.add_row(
-        "Chat template", "present" if event.has_chat_template else "none: ChatML is added"
+        "Chat template", "present" if event.has_chat_template else "none (ChatML is added)"
     )
     if event.gated:
-        table.add_row("Terms", "to be accepted on the hub")
+        table.add_row("Terms", "must be accepted on the hub")
     if event.disk_bytes:
         table.add_row("On disk", formatting.size(event.disk_bytes))
     if event.missing_bytes:

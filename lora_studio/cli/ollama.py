@@ -15,25 +15,24 @@ from lora_studio.core import formatting
 from lora_studio.core.protocol import commands, events
 
 app = typer.Typer(
-    help="List, show, copy and remove models in Ollama, and create them from runs.",
+    help="List, show, copy, remove, and create Ollama models.",
     no_args_is_help=True,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 HostOption = Annotated[
     str,
     typer.Option(
-        help="Such as http://127.0.0.1:11434. Left out: as OLLAMA_HOST says. A user name and a password belong into OLLAMA_HOST, "
-        "where other users of this computer do not see them.",
+        help="Server address, such as http://127.0.0.1:11434. Default: OLLAMA_HOST. Put user names and passwords in OLLAMA_HOST, where other users of this computer can't see them.",
     ),
 ]
-NameArgument = Annotated[str, typer.Argument(help="name or name:tag of a model.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a model of that name.")]
+NameArgument = Annotated[str, typer.Argument(help="Model name: NAME or NAME:TAG.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing model.")]
 
 
 @app.command(name="list")
 def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
-    """List the models of a server."""
+    """List the models of an Ollama server."""
     found = _server(commands.InspectOllama(host=host), as_json)
     if not as_json:
         _print_models(found)
@@ -41,7 +40,7 @@ def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
 
 @app.command()
 def show(name: NameArgument, as_json: JsonOption = False, host: HostOption = "") -> None:
-    """Show what a server has stored for a model: TEMPLATE, stops, parameters, system prompt."""
+    """Show the template, stop tokens, parameters, and system prompt of a model."""
     display = Display(as_json=as_json)
     shown = ask(commands.ShowOllama(name=name, host=host), events.OllamaShown, display)
     if as_json:
@@ -63,12 +62,12 @@ def show(name: NameArgument, as_json: JsonOption = False, host: HostOption = "")
 @app.command()
 def copy(
     source: NameArgument,
-    target: Annotated[str, typer.Argument(help="The second name.")],
+    target: Annotated[str, typer.Argument(help="New name.")],
     as_json: JsonOption = False,
     host: HostOption = "",
     force: ForceOption = False,
 ) -> None:
-    """Give a model a second name."""
+    """Copy a model to a new name."""
     command = commands.CopyOllama(source=source, target=target, host=host, force=force)
     found = _server(command, as_json)
     if not as_json:
@@ -80,9 +79,9 @@ def remove(
     name: NameArgument,
     as_json: JsonOption = False,
     host: HostOption = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
-    """Remove a model from a server; asks first on a terminal."""
+    """Remove a model from an Ollama server. Asks first on a terminal."""
     display = Display(as_json=as_json)
     if not yes and not as_json and display.console.is_terminal:
         typer.confirm(f"Remove {name}? It cannot be brought back.", abort=True)
@@ -93,24 +92,24 @@ def remove(
 
 @app.command()
 def create(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that was exported.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON lines instead.")
-    ] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of an exported run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
     host: HostOption = "",
-    name: Annotated[str, typer.Option(help="name:tag. Left out: the project's.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Model name: NAME:TAG. Default: the project's setting.")
+    ] = "",
     quantization: Annotated[
-        str, typer.Option(help="Which of the run's files. Left out: the first one chosen.")
+        str, typer.Option(help="Quantization to use. Default: the project's first one.")
     ] = "",
     force: ForceOption = False,
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Take a file whose few bits lose more than the self-test allows."
+            "--anyway", help="Use a file even if its self-test shows a large quality loss."
         ),
     ] = False,
 ) -> None:
-    """Create the model of a run, with its proven TEMPLATE, and compare what the server stored."""
+    """Create the model of a run with its verified template, and check what the server stored."""
     command = commands.CreateOllama(
         run=str(run.resolve()),
         host=host,
@@ -139,7 +138,7 @@ def _print_models(found: events.OllamaFound) -> None:
     if not found.details:
         display.say("There are no models yet.")
         return
-    table = Table("Model", "Size", "Quantisation", "Changed", box=None)
+    table = Table("Model", "Size", "Quantization", "Changed", box=None)
     for model in found.details:
         table.add_row(
             model.name, formatting.size(model.bytes), model.quantization, model.modified[:16]

@@ -22,12 +22,10 @@ from lora_studio.core.runs.copies import Axis
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.core.runs.queue import QueuedRun, QueueFile
 
-app = typer.Typer(
-    help="Runs that wait their turn, the same as in the window.", no_args_is_help=True
-)
+app = typer.Typer(help="Queued runs, shared with the window.", no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="Name of the run's folder, as `list` shows it.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+RunArgument = Annotated[str, typer.Argument(help="Name of the run's folder, as shown by `list`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
@@ -35,7 +33,7 @@ def queue(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
 ) -> None:
-    """Queue runs of a project and carry them out one after the other."""
+    """Queue runs of a project and train them one after another."""
     context.obj = path
 
 
@@ -44,17 +42,21 @@ def add(
     context: typer.Context,
     run: Annotated[
         list[str] | None,
-        typer.Argument(help="Runs to start or go on with; without any the project as it is now."),
+        typer.Argument(
+            help="Runs to start or resume. Without any, the project with its current settings."
+        ),
     ] = None,
     change: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+        typer.Option(
+            "--set", help="Change a setting for this run, for example --set training.epochs=1."
+        ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="A whole recipe.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for the new run.")] = None,
+    preset: Annotated[str, typer.Option(help="Preset to apply.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="Tag for the new run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a run at the end, with the settings of this moment."""
+    """Add a run with the current settings to the queue."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -76,11 +78,13 @@ def grid(
     context: typer.Context,
     over: Annotated[
         list[str],
-        typer.Option(help="A setting and its values, e.g. --over lora.rank=8,16; once or twice."),
+        typer.Option(
+            help="A setting with its values, for example --over lora.rank=8,16. Can be repeated once."
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Put a run at the end for each combination of values of one or two settings."""
+    """Add a run for each combination of values of one or two settings."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -89,14 +93,18 @@ def grid(
             raise typer.Exit(headless.REFUSED)
         axes = [_axis(draft, text) for text in over]
         if len(axes) > 2 or len({name for name, _ in axes}) < len(axes):
-            raise fail("grid.settings", "A grid is over one or two settings.", "Give --over twice.")
+            raise fail(
+                "grid.settings",
+                "A grid search uses one or two settings.",
+                "Use --over at most twice.",
+            )
         made = [QueuedRun(run=run.path.name) for run in copies.grid(draft, axes)]
         _show(runs, run_queue.add(runs, made), display, as_json=as_json)
 
 
 @app.command(name="list")
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show what waits, the next first."""
+    """List queued runs, the next one first."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -105,7 +113,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @app.command()
 def remove(context: typer.Context, run: list[str], as_json: JsonOption = False) -> None:
-    """Take runs out; they stay among the runs of the project."""
+    """Remove runs from the queue. They stay in the project's runs."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -118,10 +126,10 @@ def remove(context: typer.Context, run: list[str], as_json: JsonOption = False) 
 def move(
     context: typer.Context,
     run: RunArgument,
-    place: Annotated[int, typer.Argument(help="1 for the next to start.", min=1)],
+    place: Annotated[int, typer.Argument(help="1 is the next run to start.", min=1)],
     as_json: JsonOption = False,
 ) -> None:
-    """Move a run to another place."""
+    """Move a run to another position."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -131,7 +139,7 @@ def move(
 
 @app.command()
 def pause(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Let nothing start by itself, in no window and here."""
+    """Pause the queue, in the window and here."""
     display = Display(as_json=as_json)
     with refusing(display):
         runs = _runs(context)
@@ -141,9 +149,7 @@ def pause(context: typer.Context, as_json: JsonOption = False) -> None:
 @app.command(name="run")
 def run_(
     context: typer.Context,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON lines instead.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Train what waits, one after the other, until nothing is left.
 
@@ -179,7 +185,7 @@ def _entry(runs: Path, name: str) -> QueuedRun:
     run = RunFolder(runs / Path(name).name)
     run.load_project()
     if run.is_running():
-        raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it has ended.")
+        raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it ends.")
     return QueuedRun(run=run.path.name, resume=run.state() != "new")
 
 
@@ -190,7 +196,7 @@ def _axis(draft: Draft, text: str) -> Axis:
         raise fail(
             "project.unknown_field",
             f"A grid cannot be over “{setting}”.",
-            "Write step.field=value,value with a setting that is a number or a choice.",
+            "Use step.field=value,value with a setting that is a number or a choice.",
         )
     step, name = copies.split(setting)
     typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
@@ -204,7 +210,7 @@ def _axis(draft: Draft, text: str) -> Axis:
 def _waiting(runs: Path, name: str) -> None:
     waiting = run_queue.load(runs).names
     if name not in waiting:
-        known = formatting.listed(waiting, "or") if waiting else "nothing waits"
+        known = formatting.listed(waiting, "or") if waiting else "the queue is empty"
         raise fail("queue.not_found", f"{name} is not in the queue.", f"Choose from: {known}.")
 
 
@@ -214,13 +220,13 @@ def _show(runs: Path, queue: QueueFile, display: Display, *, as_json: bool) -> N
         return
     for place, entry in enumerate(queue.entries, start=1):
         about = RunFolder(runs / entry.run).about()
-        said = [entry.run, about.title, ", ".join(about.tags), "goes on" * entry.resume]
+        said = [entry.run, about.title, ", ".join(about.tags), "resumes" * entry.resume]
         line = "  ".join(part for part in said if part)
         display.console.print(f"{place:>3}  {line}", soft_wrap=True, markup=False)
     if not queue.entries:
-        display.say("Nothing waits.")
+        display.say("The queue is empty.")
     elif queue.paused:
-        display.say("Paused: nothing starts by itself.")
+        display.say("Paused. No queued run starts automatically.")
 
 
 def _plain(runs: Path, entry: QueuedRun) -> dict[str, Any]:

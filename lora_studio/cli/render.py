@@ -25,30 +25,33 @@ Spans = Sequence[tuple[int, int]]
 
 
 def render(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
-    ],
-    model: Annotated[str, typer.Option(help="Folder, .gguf file, hub id or builtin:NAME.")],
-    row: Annotated[int, typer.Option(min=1, help="Which row, counted from 1.")] = 1,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File, folder, or hub dataset ID.")],
+    model: Annotated[str, typer.Option(help="Folder, .gguf file, hub ID, or builtin:NAME.")],
+    row: Annotated[int, typer.Option(min=1, help="Row number, starting at 1.")] = 1,
     chat_template: Annotated[
-        str, typer.Option(help="model, chatml, llama3, gemma, mistral, zephyr or alpaca.")
+        str,
+        typer.Option(
+            help="Chat template: model, chatml, llama3, gemma, mistral, zephyr, or alpaca."
+        ),
     ] = "model",
-    train_on: Annotated[str, typer.Option(help="answers, last_answer or everything.")] = "answers",
-    thinking: Annotated[str, typer.Option(help="Reasoning: train, mask or remove.")] = "train",
-    system_prompt: Annotated[str, typer.Option(help="For rows that have none.")] = "",
-    max_length: Annotated[int, typer.Option(min=16, help="Longest row, in tokens.")] = 2048,
-    row_format: Annotated[
-        str, typer.Option("--format", help="Read the rows as this format.")
-    ] = "auto",
+    train_on: Annotated[
+        str, typer.Option(help="Loss mask: answers, last_answer, or everything.")
+    ] = "answers",
+    thinking: Annotated[str, typer.Option(help="Reasoning: train, mask, or remove.")] = "train",
+    system_prompt: Annotated[str, typer.Option(help="System prompt for rows without one.")] = "",
+    max_length: Annotated[
+        int, typer.Option(min=16, help="Maximum sequence length in tokens.")
+    ] = 2048,
+    row_format: Annotated[str, typer.Option("--format", help="Read rows in this format.")] = "auto",
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="SLOT=COLUMN", help="Which column fills a slot."),
+        typer.Option("--map", metavar="SLOT=COLUMN", help="Column for a slot."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the tokens of a row: which train, which are context, which the limit cuts off.
+    """Show the tokens of a row: trained, context, and truncated.
 
-    The exit status is 2 for a row that cannot be trained on.
+    Exit with 2 if the row can't be used for training.
     """
     display = Display(as_json=as_json)
     with refusing(display):

@@ -33,10 +33,12 @@ def runs(
     path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
     search: Annotated[
         list[str] | None,
-        typer.Argument(help="Words that name, model, data, tags, notes or settings have to hold."),
+        typer.Argument(
+            help="Text to search for in names, models, data, tags, notes, and settings."
+        ),
     ] = None,
     state: Annotated[
-        list[str] | None, typer.Option(help="Only runs in this state; can be given several times.")
+        list[str] | None, typer.Option(help="Only runs in this state. Can be repeated.")
     ] = None,
     sort: Annotated[
         str,
@@ -44,11 +46,13 @@ def runs(
             help=f"Column to order by: {formatting.listed(list(run_table.VALUES), 'or')}."
         ),
     ] = "begun",
-    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="As a table with what differs.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Show a table of the settings that differ.")
+    ] = False,
 ) -> None:
-    """List the runs of a project, newest first; numbers from the lowest, names from A."""
+    """List the runs of a project, newest first. Numbers sort ascending, names from A to Z."""
     display = Display()
     with refusing(display):
         folder = project.find_file(path).resolve().parent / "runs"
@@ -69,7 +73,7 @@ def runs(
                 said = f"{run.folder}: {run.reason}"
                 display.console.print(said, soft_wrap=True, markup=False, style="dim")
     else:
-        none = f"No runs in {folder} yet." if not text and not wanted else "No run matches."
+        none = f"No runs in {folder} yet." if not text and not wanted else "No runs match."
         display.console.print(none, soft_wrap=True, markup=False)
 
 

@@ -22,13 +22,13 @@ from lora_studio.core.templates.ollama_template import DerivedTemplate
 from lora_studio.core.templates.server.terms import RenderRequest
 
 app = typer.Typer(
-    help="Derive an Ollama TEMPLATE from a chat template, prove it, render it.",
+    help="Derive, verify, and render Ollama templates.",
     no_args_is_help=True,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DayOption = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day that counts as today.")
+    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Date to use as today.")
 ]
 
 
@@ -38,25 +38,25 @@ def derive(
     as_json: JsonOption = False,
     bos: Annotated[
         str | None,
-        typer.Option(help="Text of the BOS token. Left out: as tokenizer_config.json says."),
+        typer.Option(help="BOS token. Default: from tokenizer_config.json."),
     ] = None,
     eos: Annotated[
         str | None,
-        typer.Option(help="Text of the EOS token. Left out: as tokenizer_config.json says."),
+        typer.Option(help="EOS token. Default: from tokenizer_config.json."),
     ] = None,
     server_adds_bos: Annotated[
         bool | None,
         typer.Option(
             "--server-adds-bos/--template-keeps-bos",
-            help="Whether Ollama puts BOS in front itself. Left out: as the tokenizer does.",
+            help="Whether Ollama adds the BOS token. Default: as the tokenizer does.",
         ),
     ] = None,
     frozen_date: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Write this day instead of the current date."),
+        typer.Option(formats=["%Y-%m-%d"], help="Use this date instead of the current one."),
     ] = None,
 ) -> None:
-    """Derive the TEMPLATE and its stop strings; the exit status is 1 when it is not proven."""
+    """Derive the template and its stop tokens. Exit with 1 if it can't be verified."""
     display = Display(as_json=as_json)
     command = commands.DeriveTemplate(
         path=str(source.expanduser().resolve()),
@@ -76,7 +76,7 @@ def derive(
 
 @app.command()
 def render(
-    template: Annotated[Path, typer.Argument(help="File with a TEMPLATE, or - for stdin.")],
+    template: Annotated[Path, typer.Argument(help="File with a template, or - for stdin.")],
     messages: Annotated[
         Path,
         typer.Argument(
@@ -85,13 +85,13 @@ def render(
         ),
     ],
     as_json: JsonOption = False,
-    system: Annotated[str, typer.Option(help="SYSTEM of the model.")] = "",
+    system: Annotated[str, typer.Option(help="System prompt of the model (SYSTEM).")] = "",
     think: Annotated[
-        bool | None, typer.Option("--think/--no-think", help="What the client asks for.")
+        bool | None, typer.Option("--think/--no-think", help="The think option of the request.")
     ] = None,
     today: DayOption = None,
 ) -> None:
-    """Render a TEMPLATE as Ollama would, byte for byte."""
+    """Render a template exactly as Ollama does."""
     display = Display(as_json=as_json)
     with refusing(display):
         command = commands.RenderTemplate(
@@ -125,7 +125,7 @@ def _request(file: Path, system: str, think: bool | None) -> RenderRequest:
     raise fail(
         "template.bad_messages",
         f"The messages cannot be used: {what}.",
-        'Write [{"role": "user", "content": "Hello"}], or an object with "messages" and "tools".',
+        'Use [{"role": "user", "content": "Hello"}], or an object with "messages" and "tools".',
         where=Where(file=str(file)),
     )
 
@@ -137,7 +137,7 @@ def _read(file: Path) -> str:
         raise fail(
             "template.unreadable",
             f"{file} cannot be read: {reason_of(error)}.",
-            "Give a text file in UTF-8.",
+            "Use a UTF-8 text file.",
             where=Where(file=str(file)),
         ) from None
 
