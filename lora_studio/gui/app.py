@@ -112,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.open_requested.connect(lambda file: reload.window.open_project(Path(file)))
     app.aboutToQuit.connect(lambda: reload.window.leave())  # also when the session ends
     window.show()
-    window.engine.offer()
-    window.updates.at_start()
+    window.engine.open_if_missing()
+    window.updates.check_at_startup()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))

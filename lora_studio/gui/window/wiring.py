@@ -94,13 +94,13 @@ def _wire_jobs(window: Window) -> None:
     window.gauges.sampled.connect(window.header.device.show_sample)
     window.cluster.advanced.connect(window.show_copying)
     window.closing.close_now.connect(window.close)
-    window.messages.posted.connect(window.engine.take_message)
+    window.messages.posted.connect(window.engine.on_message)
 
 
 def _wire_engine(window: Window) -> None:
     engine, settings = window.engine, window.settings
-    settings.engine.wanted.connect(engine.do)
-    settings.engine.chosen.connect(engine.use)
+    settings.engine.action_requested.connect(engine.run_action)
+    settings.engine.chosen.connect(engine.activate)
 
     def changed() -> None:
         settings.refresh_engine(running=engine.control.running)
@@ -111,10 +111,10 @@ def _wire_engine(window: Window) -> None:
     engine.clearing.connect(window.inspector.hold)
     engine.switched.connect(window.inspector.renew)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
-    settings.updates.allowed.connect(window.updates.allow)
-    settings.updates.address_chosen.connect(window.updates.choose)
-    settings.updates.look.connect(window.updates.look)
-    window.updates.told.connect(settings.updates.tell)
+    settings.updates.allowed.connect(window.updates.set_allowed)
+    settings.updates.address_chosen.connect(window.updates.set_address)
+    settings.updates.check_requested.connect(window.updates.check_now)
+    window.updates.result_ready.connect(settings.updates.show_result)
 
 
 def _wire_library(window: Window) -> None:

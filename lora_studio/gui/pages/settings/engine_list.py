@@ -25,7 +25,7 @@ class EngineActions(QWidget):
         chosen(name): activate another engine.
     """
 
-    wanted = Signal(str)
+    action_requested = Signal(str)
     chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -35,72 +35,72 @@ class EngineActions(QWidget):
         self.choice = ComboControl({})
         name_control(self.choice, tr("Active engine"))
         self.choice.edited.connect(lambda name: self.chosen.emit(name))
-        self.install = self._deed("install", tr("Set up…"))
-        self.update_ = self._deed("update", tr("Update…"))
-        self.repair = self._deed("repair", tr("Repair…"))
-        self.rollback = self._deed("rollback", tr("Roll back"))
-        self.move_ = self._deed("move", tr("Move…"))
-        self.remove = self._deed("remove", tr("Remove…"))
-        self.busy = self._deed("show", tr("Show setup progress…"))
-        held = QWidget()
-        flow = FlowLayout(held, Spacing.S)
-        for part in self.deeds:
+        self.install = self._action_button("install", tr("Set up…"))
+        self.update_ = self._action_button("update", tr("Update…"))
+        self.repair = self._action_button("repair", tr("Repair…"))
+        self.rollback = self._action_button("rollback", tr("Roll back"))
+        self.move_ = self._action_button("move", tr("Move…"))
+        self.remove = self._action_button("remove", tr("Remove…"))
+        self.busy = self._action_button("show", tr("Show setup progress…"))
+        actions = QWidget()
+        flow = FlowLayout(actions, Spacing.S)
+        for part in self.buttons:
             flow.addWidget(part)
         self._chooser = QWidget()
         self._chooser.setLayout(row(label(tr("Active engine"), "muted"), self.choice, None))
-        self.setLayout(column(self.state, self._chooser, held, spacing=Spacing.S))
+        self.setLayout(column(self.state, self._chooser, actions, spacing=Spacing.S))
         self.refresh()
 
     @property
-    def deeds(self) -> tuple[QPushButton, ...]:
+    def buttons(self) -> tuple[QPushButton, ...]:
         """Return every button, in the order shown."""
         return (
             self.busy, self.install, self.update_, self.repair, self.rollback, self.move_,
             self.remove,
         )  # fmt: skip
 
-    def _deed(self, name: str, text: str) -> QPushButton:
-        return button(text, lambda: self.wanted.emit(name))
+    def _action_button(self, name: str, text: str) -> QPushButton:
+        return button(text, lambda: self.action_requested.emit(name))
 
     def refresh(self, *, running: bool = False) -> None:
         """Show what is installed now and which actions are possible."""
-        found, current, before = engines.installed(), engines.current(), engines.before()
-        self.state.setText(_state(current, found))
-        self.choice.set_choices(_told_apart(found))
+        installed, current, before = engines.installed(), engines.current(), engines.before()
+        self.state.setText(_state(current, installed))
+        self.choice.set_choices(_distinct_titles(installed))
         if current is not None:
             self.choice.show_value(current.name)
-        self._chooser.setVisible(len(found) > 1)
+        self._chooser.setVisible(len(installed) > 1)
         self.busy.setVisible(running)
         self.install.setVisible(not running)
         can = {
             self.update_: current is not None and not current.fits,
             self.repair: current is not None,
             self.rollback: before is not None,
-            self.move_: bool(found),
-            self.remove: bool(found),
+            self.move_: bool(installed),
+            self.remove: bool(installed),
         }
         for part, shown in can.items():
             part.setVisible(shown and not running)
         if before is not None:
-            self.rollback.setToolTip(tr("Switch back to {name}").format(name=engine_words(before)))
+            self.rollback.setToolTip(tr("Switch back to {name}").format(name=engine_title(before)))
 
 
-def _state(current: Engine | None, found: list[Engine]) -> str:
+def _state(current: Engine | None, installed: list[Engine]) -> str:
     if current is not None:
         size = formatting.size(current.bytes)
-        return tr("{name}: {size}").format(name=engine_words(current), size=size)
-    if found:
+        return tr("{name}: {size}").format(name=engine_title(current), size=size)
+    if installed:
         return tr("No engine is active.")
     return tr("No engine is installed. Set one up in {folder}.").format(
         folder=str(folders.root().path)
     )
 
 
-def _told_apart(found: list[Engine]) -> dict[str, str]:
+def _distinct_titles(installed: list[Engine]) -> dict[str, str]:
     """Return a title for each engine by name, with its creation time where titles are equal."""
-    texts = {one.name: engine_words(one) for one in found}
+    texts = {one.name: engine_title(one) for one in installed}
     often = Counter(texts.values())
-    for one in found:
+    for one in installed:
         if often[texts[one.name]] > 1:
             made = one.created[:16].replace("T", " ")
             texts[one.name] = tr("{engine} (created {date})").format(
@@ -109,7 +109,7 @@ def _told_apart(found: list[Engine]) -> dict[str, str]:
     return texts
 
 
-def engine_words(engine: Engine) -> str:
+def engine_title(engine: Engine) -> str:
     """Return the title of an engine: GPU vendor and versions."""
     kind = {"cpu": tr("CPU"), "cuda": "NVIDIA", "rocm": "AMD", "mps": "Apple"}
     return tr("{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}").format(

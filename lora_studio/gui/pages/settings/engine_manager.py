@@ -58,7 +58,7 @@ class EngineManager(QObject):
         """Return the dialog while it is open."""
         return self._dialog
 
-    def offer(self) -> None:
+    def open_if_missing(self) -> None:
         """Open the setup if no engine is usable: at the first start or after an update."""
         try:
             worker.engine_command()
@@ -73,16 +73,16 @@ class EngineManager(QObject):
             mode = "install"
         self.open(mode)
 
-    def take_message(self, message: Toast) -> None:
+    def on_message(self, message: Toast) -> None:
         """Open the setup when a job reports that it has no engine."""
         if message.problem is not None and message.problem.code in ENGINE_PROBLEMS:
             self.solve(message.problem)
 
-    def do(self, deed: str) -> None:
+    def run_action(self, action: str) -> None:
         """Run the action of a button in Settings."""
-        match deed:
+        match action:
             case "install" | "repair" | "update":
-                self.open(deed)
+                self.open(action)
             case "show":
                 self.open("install")
             case "rollback":
@@ -103,7 +103,7 @@ class EngineManager(QObject):
         self._dialog.show()
         self._dialog.activateWindow()
 
-    def use(self, name: str) -> None:
+    def activate(self, name: str) -> None:
         """Activate another installed engine."""
         current = engines.current()
         if current is None or current.name != name:
@@ -141,8 +141,8 @@ class EngineManager(QObject):
 
     def _ask_remove(self) -> None:
         current = engines.current()
-        found = engines.installed()
-        size = formatting.size(sum(engine.bytes for engine in found))
+        installed = engines.installed()
+        size = formatting.size(sum(engine.bytes for engine in installed))
         text = tr(
             "This permanently deletes {size} in {folder}. Your projects, models and "
             "runs aren't affected. You can't train without an engine, but you can "
@@ -150,7 +150,7 @@ class EngineManager(QObject):
         ).format(size=size, folder=str(folders.root().path))
         dialog = Dialog(tr("Remove all engines?"), text, self._window)
         dialog.add_button(button(tr("Cancel"), dialog.reject), default=True)
-        if current is not None and len(found) > 1:
+        if current is not None and len(installed) > 1:
             own = formatting.size(current.bytes)
             one = button(tr("Remove active engine only ({size})").format(size=own))
             one.clicked.connect(lambda: self._remove(dialog, current.name))

@@ -132,32 +132,32 @@ class EngineDialog(Dialog):
         elif self.control.planned:
             self.control.carry_out()
         elif self.control.agreed == self._request:
-            self.control.go_on(self._request)
+            self.control.resume(self._request)
         else:
-            self._again(self._request)
+            self._plan_again(self._request)
 
-    def _again(self, request: SetupRequest) -> None:
+    def _plan_again(self, request: SetupRequest) -> None:
         """Plan again with other options."""
         self._request = request
         self.control.prepare(request)
 
     def _choose_variant(self, name: str) -> None:
         variant = next((one for one in detect.VARIANTS if one == name), None)
-        self._again(replace(self._request, variant=variant))
+        self._plan_again(replace(self._request, variant=variant))
 
     def _choose_folder(self) -> None:
         self._ask_folder(
-            tr("Choose a folder for the engine"), str(folders.root().path), self._take_folder
+            tr("Choose a folder for the engine"), str(folders.root().path), self._set_folder
         )
 
-    def _take_folder(self, chosen: str) -> None:
-        self._again(replace(self._request, to=Path(chosen)))
+    def _set_folder(self, chosen: str) -> None:
+        self._plan_again(replace(self._request, to=Path(chosen)))
 
     def _choose_wheels(self) -> None:
-        self._ask_folder(tr("Choose a wheel folder"), "", self._take_wheels)
+        self._ask_folder(tr("Choose a wheel folder"), "", self._set_wheels)
 
-    def _take_wheels(self, chosen: str) -> None:
-        self._again(replace(self._request, wheelhouse=Path(chosen)))
+    def _set_wheels(self, chosen: str) -> None:
+        self._plan_again(replace(self._request, wheelhouse=Path(chosen)))
 
     def _choose_python(self) -> None:
         dialog = QFileDialog(self, tr("Choose a Python executable with PyTorch installed"))
@@ -221,9 +221,9 @@ class EngineDialog(Dialog):
         self.go.setText(tr("Close") if ready else tr("Try again") if again else does)
         if self.go.isEnabled() and self.focusWidget() is self.close_:
             self.go.setFocus()  # it went there by itself while there was nothing to go on with
-        self._make_room()
+        self._fit_height()
 
-    def _make_room(self) -> None:
+    def _fit_height(self) -> None:
         """Grow with the content; wrapped text is higher than Qt's size hint."""
         layout = self.layout()
         assert layout is not None
@@ -235,7 +235,10 @@ class EngineDialog(Dialog):
     def _show_facts(self) -> None:
         control, folder = self.control, self._request.to or folders.root().path
         found = [
-            (tr("This computer"), machine(control.machine.accelerator) if control.machine else ""),
+            (
+                tr("This computer"),
+                describe_machine(control.machine.accelerator) if control.machine else "",
+            ),
             (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
         if (plan := control.plan) is not None:
@@ -247,17 +250,19 @@ class EngineDialog(Dialog):
         self.progress.setVisible(control.running)
         if not control.running:
             return
-        told = control.progress
+        progress = control.progress
         doing = tr("Canceling") if control.stopping else ""
-        if not doing and told is not None:
-            doing = tr(STAGES.get(str(told.stage), str(told.stage)))
-            if told.unit == "B" and told.total:
+        if not doing and progress is not None:
+            doing = tr(STAGES.get(str(progress.stage), str(progress.stage)))
+            if progress.unit == "B" and progress.total:
                 doing = tr("{doing}: {done} of {total}").format(
-                    doing=doing, done=formatting.size(told.done), total=formatting.size(told.total)
+                    doing=doing,
+                    done=formatting.size(progress.done),
+                    total=formatting.size(progress.total),
                 )
         if (speed := control.speed) is not None:
             doing = tr("{doing}  ·  {speed}/s").format(doing=doing, speed=formatting.size(speed))
-        self.progress.show_progress(doing, control.share, told.eta_s if told else None)
+        self.progress.show_progress(doing, control.share, progress.eta_s if progress else None)
 
 
 def _plan_facts(plan: SetupPlanned) -> list[tuple[str, str]]:
@@ -293,7 +298,7 @@ def _download(plan: SetupPlanned) -> str:
     )
 
 
-def machine(found: Accelerator) -> str:
+def describe_machine(found: Accelerator) -> str:
     """Return the hardware that the engine computes on, for display."""
     if found.variant == "cpu":
         text = tr("No GPU that PyTorch supports. Training runs on the CPU ({name}).").format(

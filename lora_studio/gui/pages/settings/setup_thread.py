@@ -59,7 +59,7 @@ class SetupThread(DetachedThread):
         event_received(event): each event in order; the last one is its ending.
     """
 
-    told = Signal(object)
+    event_received = Signal(object)
 
     def __init__(self, work: Callable[[], Iterator[Event]], stop: StopFlag) -> None:
         """Create the thread; `work` checks `stop`."""
@@ -71,7 +71,7 @@ class SetupThread(DetachedThread):
         """Iterate to the end; every stream ends with an ending of its own."""
         for event in self._work():
             if not self.silent:
-                self.told.emit(event)
+                self.event_received.emit(event)
 
     def forget(self) -> None:
         """Cancel the work and emit nothing more; downloads are kept."""
@@ -132,16 +132,16 @@ class EngineControl(QObject):
     @property
     def speed(self) -> float | None:
         """Return the download speed in bytes per second."""
-        told = self.progress
-        if told is None or told.unit != "B" or not told.eta_s or told.total is None:
+        progress = self.progress
+        if progress is None or progress.unit != "B" or not progress.eta_s or progress.total is None:
             return None
-        return (told.total - told.done) / told.eta_s
+        return (progress.total - progress.done) / progress.eta_s
 
     def prepare(self, request: SetupRequest) -> None:
         """Plan a setup; ignored while other work is running."""
         if self.running:
             return
-        work = self._begun(request)
+        work = self._new_setup(request)
         if self.start(work.prepare, work.stop, switches=False):
             self._set_up = work
 
@@ -155,14 +155,14 @@ class EngineControl(QObject):
             work.stop = stop
             self.start(work.carry_out, stop)
 
-    def go_on(self, request: SetupRequest) -> None:
+    def resume(self, request: SetupRequest) -> None:
         """Plan again what the user has confirmed, and install it without asking."""
         if self.running:
             return
-        work = self._begun(request)
+        work = self._new_setup(request)
         self.start(work.carry_out, work.stop)
 
-    def _begun(self, request: SetupRequest) -> SetupSteps:
+    def _new_setup(self, request: SetupRequest) -> SetupSteps:
         """Return a new setup and clear what is known of the previous one."""
         self.machine = self.plan = None
         self.request = request
@@ -177,7 +177,7 @@ class EngineControl(QObject):
         self._stop, self._switches, self.stopping = stop, switches, False
         self._set_up, self.progress, self.ending, self.warnings = None, None, None, []
         self._thread = SetupThread(work, stop)
-        self._thread.told.connect(self._take)
+        self._thread.event_received.connect(self._on_event)
         self._thread.finished.connect(self._finished)
         self._thread.start()
         self.changed.emit()
@@ -196,7 +196,7 @@ class EngineControl(QObject):
             self._thread = None
             thread.forget()
 
-    def _take(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         match event:
             case MachineFound():
                 self.machine = event

@@ -21,7 +21,7 @@ class UpdateCard(Card):
 
     allowed = Signal(bool)
     address_chosen = Signal(str)
-    look = Signal()
+    check_requested = Signal()
 
     def __init__(
         self, *, allowed: bool, address: str, default: str, parent: QWidget | None = None
@@ -35,7 +35,7 @@ class UpdateCard(Card):
         self.address.setAccessibleName(tr("Update URL"))
         self.address.setPlaceholderText(default or tr("https://…"))
         self.address.editingFinished.connect(self._entered)
-        self.now = button(tr("Check now"), self._now)
+        self.check = button(tr("Check now"), self._check_now)
         self.note = label("", "caption", wrap=True)
         self.note.hide()
         self.page = button(tr("Open release page"), self._show_page, kind="link")
@@ -53,10 +53,10 @@ class UpdateCard(Card):
         title = label(tr("URL"), "muted")
         title.setBuddy(self.address)
         self.add(
-            about, self.box, row(title, self.address, self.now), self.note, row(self.page, None)
+            about, self.box, row(title, self.address, self.check), self.note, row(self.page, None)
         )
 
-    def tell(self, text: str, page: str) -> None:
+    def show_result(self, text: str, page: str) -> None:
         """Show the result of a check; `page` is the URL of a newer release or ""."""
         self.note.setText(text)
         self.note.show()
@@ -66,11 +66,11 @@ class UpdateCard(Card):
     def _entered(self) -> None:
         self.address_chosen.emit(self.address.text())
 
-    def _now(self) -> None:
+    def _check_now(self) -> None:
         self._entered()
         self.note.setText(tr("Checking…"))
         self.note.show()
-        self.look.emit()
+        self.check_requested.emit()
 
     def _show_page(self) -> None:
         QDesktopServices.openUrl(QUrl(self._page))

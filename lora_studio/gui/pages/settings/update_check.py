@@ -16,11 +16,11 @@ from lora_studio.gui.threads import DetachedThread
 from lora_studio.setup import app_update
 from lora_studio.setup.app_update import Release
 
-#: Seconds between two questions that nobody pressed a button for: a day.
+#: Seconds between two automatic checks: a day.
 INTERVAL = 86_400.0
 
 
-class _Asking(DetachedThread):
+class _UpdateThread(DetachedThread):
     """One check.
 
     Signals:
@@ -38,9 +38,9 @@ class _Asking(DetachedThread):
     def run(self) -> None:
         """Check once; emit nothing if the window is gone."""
         try:
-            found = app_update.look(self._address)
+            release = app_update.look(self._address)
             if not self.silent:
-                self.answered.emit(found)
+                self.answered.emit(release)
         except ProblemError as error:
             if not self.silent:
                 self.failed.emit(error.problems[0])
@@ -53,7 +53,7 @@ class UpdateCheck(QObject):
         result_ready(text, page): the result, with the URL of a newer release or "".
     """
 
-    told = Signal(str, str)
+    result_ready = Signal(str, str)
 
     def __init__(
         self, preferences: Preferences, messages: Messages, parent: QObject | None = None
@@ -62,31 +62,33 @@ class UpdateCheck(QObject):
         super().__init__(parent)
         self._preferences = preferences
         self._messages = messages
-        self._asking: _Asking | None = None
-        self._aloud = False
+        self._thread: _UpdateThread | None = None
+        self._on_request = False
 
-    def at_start(self) -> None:
+    def check_at_startup(self) -> None:
         """Check if it is allowed and due."""
         due = time.time() - self._preferences.updates_asked >= INTERVAL
         allowed = self._preferences.look_for_updates and not offline.is_on()
         if allowed and due and self.address:
-            self._ask(aloud=False)
+            self._check(on_request=False)
 
-    def look(self) -> None:
+    def check_now(self) -> None:
         """Check now: the user pressed the button, which allows this one request."""
         if not self.address:
-            self.told.emit(tr("No update URL is set. Enter one above."), "")
+            self.result_ready.emit(tr("No update URL is set. Enter one above."), "")
         elif offline.is_on():
-            self.told.emit(tr("Offline mode is on, so LoRA Studio can't check for updates."), "")
+            self.result_ready.emit(
+                tr("Offline mode is on, so LoRA Studio can't check for updates."), ""
+            )
         else:
-            self._ask(aloud=True)
+            self._check(on_request=True)
 
-    def allow(self, allowed: bool) -> None:
+    def set_allowed(self, allowed: bool) -> None:
         """Save whether to check at startup."""
         self._preferences.look_for_updates = allowed
         self._preferences.save()
 
-    def choose(self, address: str) -> None:
+    def set_address(self, address: str) -> None:
         """Save the URL to check."""
         self._preferences.update_address = address.strip()
         self._preferences.save()
@@ -98,35 +100,35 @@ class UpdateCheck(QObject):
 
     def leave(self) -> None:
         """Drop a running check: the window is closing."""
-        if self._asking is not None:
-            self._asking.forget()
-            self._asking = None
+        if self._thread is not None:
+            self._thread.forget()
+            self._thread = None
 
-    def _ask(self, *, aloud: bool) -> None:
-        if self._asking is not None:
+    def _check(self, *, on_request: bool) -> None:
+        if self._thread is not None:
             return
-        self._aloud = aloud
+        self._on_request = on_request
         self._preferences.updates_asked = time.time()
         self._preferences.save()
-        self._asking = _Asking(self.address)
-        self._asking.answered.connect(self._answered)
-        self._asking.failed.connect(self._failed)
-        self._asking.finished.connect(self._over)
-        self._asking.start()
+        self._thread = _UpdateThread(self.address)
+        self._thread.answered.connect(self._answered)
+        self._thread.failed.connect(self._failed)
+        self._thread.finished.connect(self._over)
+        self._thread.start()
 
-    def _answered(self, found: Release | None) -> None:
-        if found is None:
-            self.told.emit(tr("LoRA Studio is up to date."), "")
+    def _answered(self, release: Release | None) -> None:
+        if release is None:
+            self.result_ready.emit(tr("LoRA Studio is up to date."), "")
             return
-        text = tr("LoRA Studio {version} is available.").format(version=found.version)
-        self.told.emit(text, found.url)
-        if not self._aloud:
+        text = tr("LoRA Studio {version} is available.").format(version=release.version)
+        self.result_ready.emit(text, release.url)
+        if not self._on_request:
             self._messages.info(text)
 
     def _failed(self, problem: Problem) -> None:
-        self.told.emit(tell_problem(problem), "")
+        self.result_ready.emit(tell_problem(problem), "")
 
     def _over(self) -> None:
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.deleteLater()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.deleteLater()

@@ -192,11 +192,11 @@ def test_a_window_without_an_engine_offers_one_and_with_an_old_one_its_update(
 ) -> None:
     script = Script()
     window.engine.control._make = script
-    window.engine.offer()
+    window.engine.open_if_missing()
     assert window.engine.dialog is None, "the engine of the tests will do"
     monkeypatch.delenv("LORA_STUDIO_ENGINE")
     installed("cpu-1", app_version="0.0.1")
-    window.engine.offer()
+    window.engine.open_if_missing()
     qtbot.waitUntil(lambda: window.engine.control.planned)
     assert window.engine.dialog is not None
     assert script.requests == [SetupRequest(mode="update")]
@@ -255,13 +255,13 @@ def test_settings_offer_what_can_be_done_with_the_engines_there(
         actions.rollback.click()
     assert engines.current() == engines.find("cpu-1")
     with qtbot.waitSignal(window.engine.switched):
-        window.engine.use("cpu-2")
+        window.engine.activate("cpu-2")
     assert engines.current() == engines.find("cpu-2")
 
 
 def shown(actions: EngineActions) -> list[str]:
     """The buttons that can be seen."""
-    return [part.text() for part in actions.deeds if not part.isHidden()]
+    return [part.text() for part in actions.buttons if not part.isHidden()]
 
 
 def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
@@ -269,7 +269,7 @@ def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Wi
     project = Path(folders.root().path.parent, "projects")
     project.mkdir(parents=True)
     window.settings.refresh_engine(running=False)
-    window.engine.do("remove")
+    window.engine.run_action("remove")
     question = window.engine.question
     assert question is not None
     assert str(folders.root().path) in question.text.text()
@@ -295,17 +295,17 @@ def test_a_newer_version_is_asked_for_only_when_allowed_and_once_a_day(
     card = window.settings.updates
     card.address.setText("http://127.0.0.1/latest")
     card.address.editingFinished.emit()
-    window.updates.at_start()
+    window.updates.check_at_startup()
     assert not asked, "nobody has allowed it"
     card.box.click()
-    with qtbot.waitSignal(window.updates.told):
-        window.updates.at_start()
+    with qtbot.waitSignal(window.updates.result_ready):
+        window.updates.check_at_startup()
     assert asked == ["http://127.0.0.1/latest"]
     assert card.note.text() == "LoRA Studio 99.0 is available."
     assert not card.page.isHidden()
-    window.updates.at_start()
+    window.updates.check_at_startup()
     assert len(asked) == 1, "today it was asked already"
-    with qtbot.waitSignal(window.updates.told):
-        card.now.click()
+    with qtbot.waitSignal(window.updates.result_ready):
+        card.check.click()
     assert len(asked) == 2
-    qtbot.waitUntil(lambda: window.updates._asking is None)
+    qtbot.waitUntil(lambda: window.updates._thread is None)
