@@ -21,7 +21,7 @@ _WAITING = mark("Tokenizing…")
 
 
 class RowDetail(QTabWidget):
-    """Chat, Tokens and Raw tabs."""
+    """Conversation, Tokens and Raw tabs."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Create the tabs, empty."""
@@ -42,7 +42,7 @@ class RowDetail(QTabWidget):
         inside.addWidget(self._rejected, 1)
         raw = QWidget()
         raw.setLayout(column(self.raw))
-        self.addTab(self.chat, tr("Chat"))
+        self.addTab(self.chat, tr("Conversation"))
         self.addTab(tokens, tr("Tokens"))
         self.addTab(raw, tr("Raw"))
         self.setMinimumWidth(240)
