@@ -62,12 +62,12 @@ def tell_facts(spec: type[Spec], name: str) -> FieldFacts:
 
     The unit stays, because how a number is read depends on it: `tr` it where it is shown.
     """
-    found = facts(spec, name)
+    field = facts(spec, name)
     return replace(
-        found,
-        title=tr(found.title),
-        description=tr(found.description),
-        choices={value: tr(said) for value, said in found.choices.items()},
+        field,
+        title=tr(field.title),
+        description=tr(field.description),
+        choices={value: tr(said) for value, said in field.choices.items()},
     )
 
 
@@ -97,8 +97,8 @@ class _Template:
         """What stands in the places of a text that follows this sentence."""
         if not all(literal in text for literal in self.literals):
             return None
-        found = self.pattern.fullmatch(text)
-        return found.groupdict() if found else None
+        match = self.pattern.fullmatch(text)
+        return match.groupdict() if match else None
 
 
 @functools.cache

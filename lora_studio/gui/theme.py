@@ -212,8 +212,8 @@ class Theme(QObject):
 
 def apply(app: QApplication, mode: Mode) -> Theme:
     """Apply a mode to the application and return its theme."""
-    found = app.findChild(Theme)
-    theme = found if isinstance(found, Theme) else Theme(app)
+    existing = app.findChild(Theme)
+    theme = existing if isinstance(existing, Theme) else Theme(app)
     theme.apply(mode)
     return theme
 
@@ -222,8 +222,8 @@ def theme() -> Theme:
     """Return the theme of the application; it follows the system by default."""
     app = QApplication.instance()
     assert isinstance(app, QApplication), "a QApplication comes first"
-    found = app.findChild(Theme)
-    return found if isinstance(found, Theme) else apply(app, "system")
+    existing = app.findChild(Theme)
+    return existing if isinstance(existing, Theme) else apply(app, "system")
 
 
 def current() -> ColorPalette:

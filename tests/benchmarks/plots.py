@@ -64,7 +64,7 @@ def curves(steps: int, seed: int) -> RunCurves:
     for step in range(steps // 10, steps + 1, steps // 10):
         run.evaluations.add(step, {"loss": 1.4 + 0.2 * seed})
     for step in range(0, steps, max(1, steps // 1000)):
-        run.take(events.CheckpointSaved(step=step, folder=""))
+        run.add_event(events.CheckpointSaved(step=step, folder=""))
     return run
 
 

@@ -162,9 +162,9 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     assert "9 GiB free on RTX 4090" in panel.sentence.text()
     assert page.recipe.summary.facts()["Device"] == "2 × RTX 4090"
     state.set("model", "precision", "bf16")
-    whole = memory_plan.of(state)
+    whole = memory_plan.make_plan(state)
     state.set("model", "sharding", "shard")
-    divided = memory_plan.of(state)
+    divided = memory_plan.make_plan(state)
     assert whole is not None
     assert divided is not None
     assert estimate(divided).weights < estimate(whole).weights

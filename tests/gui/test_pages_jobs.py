@@ -448,8 +448,8 @@ def test_further_adapters_are_added_weighted_and_taken_out(
 ) -> None:
     page = shown(qtbot, MergingPage(state))
     control = page.editors["further"].control
-    control.take("/adapters/my style")
-    control.take("/adapters/facts")
+    control.set_path("/adapters/my style")
+    control.set_path("/adapters/facts")
     weight = control.findChildren(QDoubleSpinBox)[-1]
     weight.setValue(0.25)
     assert state.draft.get("merging", "further") == ["/adapters/my style=1", "/adapters/facts=0.25"]

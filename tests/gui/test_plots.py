@@ -58,15 +58,15 @@ def step_done(step: int, loss: float, total: int = 100, **more: Any) -> events.S
 
 def fill(plot: LossPlot, steps: int, **more: Any) -> None:
     for step in range(1, steps + 1):
-        plot.take(step_done(step, 2.0 - step / steps, steps, **more))
+        plot.add_event(step_done(step, 2.0 - step / steps, steps, **more))
     plot.redraw_now()
 
 
 def other(name: str, loss: float, steps: int = 60) -> RunCurves:
     run = RunCurves(name)
     for step in range(1, steps + 1):
-        run.take(step_done(step, loss))
-    run.take(events.Evaluated(step=steps, loss=loss + 0.1))
+        run.add_event(step_done(step, loss))
+    run.add_event(events.Evaluated(step=steps, loss=loss + 0.1))
     return run
 
 
@@ -95,7 +95,7 @@ def choose(plot: LossPlot, name: str) -> None:
 def test_many_events_cost_one_painting(qtbot: QtBot, plot: LossPlot) -> None:
     before = plot.redraws
     for step in range(1, 501):
-        plot.take(step_done(step, 2.0))
+        plot.add_event(step_done(step, 2.0))
     assert plot.redraws == before
     qtbot.waitUntil(lambda: plot.redraws == before + 1)
     qtbot.wait(3 * REDRAW_EVERY)
@@ -108,11 +108,11 @@ def test_steps_to_come_leave_the_width_as_it_is_while_there_is_room_for_them(
 ) -> None:
     fill(plot, 1000)
     before = plot.chart.x_range()
-    plot.take(step_done(1001, 1.0, 2000))
+    plot.add_event(step_done(1001, 1.0, 2000))
     plot.redraw_now()
     assert plot.chart.x_range() == before
     for step in range(1002, 1100):
-        plot.take(step_done(step, 1.0, 2000))
+        plot.add_event(step_done(step, 1.0, 2000))
     plot.redraw_now()
     low, high = plot.chart.x_range()
     assert low < 1
@@ -125,10 +125,10 @@ def test_the_lower_chart_is_painted_a_moment_after_the_upper_one(
     plot._show_strip("grad_norm")
     fill(plot, 1000)
     (shown,) = [item for item in plot.strip.traces if item.look.strength < 1]
-    plot.take(step_done(1001, 1.0, grad_norm=7.0))
+    plot.add_event(step_done(1001, 1.0, grad_norm=7.0))
     plot.redraw_now()
     assert plot._strip_timer.isActive() is False, "whoever cannot wait gets both at once"
-    plot.take(step_done(1002, 1.0, grad_norm=9.0))
+    plot.add_event(step_done(1002, 1.0, grad_norm=9.0))
     seen: list[float] = []  # of the lower chart when the upper one has just been painted
     plot._timer.timeout.connect(lambda: seen.append(shown.shown_points()[1].max()))
     qtbot.waitUntil(lambda: bool(seen))
@@ -140,7 +140,7 @@ def test_a_hidden_plot_paints_when_it_is_shown_again(qtbot: QtBot, plot: LossPlo
     plot.hide()
     before = plot.redraws
     for step in range(1, 11):
-        plot.take(step_done(step, 2.0))
+        plot.add_event(step_done(step, 2.0))
     qtbot.wait(2 * REDRAW_EVERY)
     assert plot.redraws == before
     plot.show()
@@ -159,7 +159,7 @@ def test_the_charts_show_all_steps_in_line_until_a_hand_moves_them(
     seen = plot.chart.x_range()
     assert 48 < seen[1] - seen[0] < 52
     assert plot.strip.x_range() == seen
-    plot.take(step_done(150, 1.0))
+    plot.add_event(step_done(150, 1.0))
     plot.redraw_now()
     assert plot.chart.x_range() == seen, "new steps do not move what is looked at"
     plot.bar.show_all.click()
@@ -169,7 +169,7 @@ def test_the_charts_show_all_steps_in_line_until_a_hand_moves_them(
 
 def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> None:
     fill(plot, 100)
-    plot.take(step_done(101, 9.0))
+    plot.add_event(step_done(101, 9.0))
     plot.redraw_now()
     box = plot.chart.view.getPlotItem().getViewBox()
     assert box.viewRange()[1][1] > 9
@@ -193,8 +193,8 @@ def test_numbers_on_an_axis_never_stand_on_one_another(qapp: QApplication, heigh
 
 def test_pointing_reads_out_every_shown_curve_with_its_units(plot: LossPlot) -> None:
     fill(plot, 100)
-    plot.take(events.Evaluated(step=50, loss=1.61))
-    plot.take(events.CheckpointSaved(step=50, folder="/c"))
+    plot.add_event(events.Evaluated(step=50, loss=1.61))
+    plot.add_event(events.CheckpointSaved(step=50, folder="/c"))
     plot.set_others([other("yesterday", 3.0)])
     choose(plot, "memory_bytes")
     plot.chart.pointed.emit(50.2)
@@ -245,7 +245,7 @@ def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossP
 
 def test_the_scale_can_be_logarithmic_and_a_loss_below_zero_leaves_a_gap(plot: LossPlot) -> None:
     for step, loss in enumerate([100.0, 10.0, -1.0, 1.0], start=1):
-        plot.take(step_done(step, loss))
+        plot.add_event(step_done(step, loss))
     plot.bar.log.setChecked(True)
     plot.redraw_now()
     assert trace(plot, "loss").shown_points()[1][[0, 1, 3]].tolist() == [2, 1, 0]
@@ -258,7 +258,7 @@ def test_the_scale_can_be_logarithmic_and_a_loss_below_zero_leaves_a_gap(plot: L
 def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
     rng = np.random.default_rng(0)
     for step, loss in enumerate(rng.normal(2.0, 0.3, 300), start=1):
-        plot.take(step_done(step, loss))
+        plot.add_event(step_done(step, loss))
     plot.redraw_now()
     spread = []
     for value in range(1, plot.bar.smoothing.maximum() + 1):
@@ -271,11 +271,13 @@ def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
 
 
 def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
-    plot.take(events.TrainingStarted(steps=100, steps_per_epoch=30, effective_batch=16))
+    plot.add_event(events.TrainingStarted(steps=100, steps_per_epoch=30, effective_batch=16))
     fill(plot, 40)
-    plot.take(events.CheckpointSaved(step=30, folder="/c"))
-    plot.take(events.CheckpointSaved(step=40, folder="/c"))
-    plot.take(events.TrainingStarted(steps=100, step=30, steps_per_epoch=30, effective_batch=16))
+    plot.add_event(events.CheckpointSaved(step=30, folder="/c"))
+    plot.add_event(events.CheckpointSaved(step=40, folder="/c"))
+    plot.add_event(
+        events.TrainingStarted(steps=100, step=30, steps_per_epoch=30, effective_batch=16)
+    )
     plot.redraw_now()
     assert plot.run.marks == [(30, "checkpoint"), (30, "resumed")], "step 40 was lost"
     assert plot.legend.names() == ["loss", "checkpoint", "resumed"]
@@ -288,10 +290,12 @@ def test_a_pause_and_lost_memory_are_marked_where_they_happened(plot: LossPlot) 
     recovered = events.Recovered(
         step=30, micro_batch=2, gradient_accumulation=8, gradient_checkpointing=False, why="Full."
     )
-    plot.take(recovered)
-    plot.take(step_done(31, 1.0))
-    plot.take(events.Done(paused=True))
-    plot.take(events.TrainingStarted(steps=100, step=31, steps_per_epoch=30, effective_batch=16))
+    plot.add_event(recovered)
+    plot.add_event(step_done(31, 1.0))
+    plot.add_event(events.Done(paused=True))
+    plot.add_event(
+        events.TrainingStarted(steps=100, step=31, steps_per_epoch=30, effective_batch=16)
+    )
     plot.redraw_now()
     assert plot.run.steps.steps[-1] == 31, "steps after the loss are done again"
     assert plot.run.marks == [(30, "recovered"), (31, "paused"), (31, "resumed")]
@@ -317,7 +321,7 @@ def test_an_empty_plot_has_no_numbers_and_one_with_steps_has_some(plot: LossPlot
 
 def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
     for step, loss in enumerate([2.0, math.nan, 1.8, math.inf, 0.0, 1.5], start=1):
-        plot.take(step_done(step, loss))
+        plot.add_event(step_done(step, loss))
     plot.bar.log.setChecked(True)
     plot.redraw_now()
     plot.grab()
@@ -364,7 +368,7 @@ def test_the_wheel_scrolls_the_page_until_the_plot_has_the_focus(plot: LossPlot)
 def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
     assert plot.accessibleDescription() == "No steps yet."
     fill(plot, 100)
-    plot.take(events.Evaluated(step=100, loss=1.25))
+    plot.add_event(events.Evaluated(step=100, loss=1.25))
     plot.redraw_now()
     assert plot.accessibleDescription().startswith("100 steps, smoothed loss 1.0")
     assert plot.accessibleDescription().endswith("eval loss 1.25.")
@@ -503,7 +507,7 @@ def test_the_dot_and_the_mark_of_the_last_step_are_seen_whole(plot: LossPlot) ->
     plot.grab()
     box = plot.chart.view.getPlotItem().getViewBox()
     for step in range(1, 241):  # the range rests for some steps, and then gives way
-        plot.take(step_done(step, 2.0 - step / 240, 240))
+        plot.add_event(step_done(step, 2.0 - step / 240, 240))
         plot.redraw_now()
         beyond = box.viewRange()[0][1] - step
         assert step == 1 or beyond / box.viewPixelSize()[0] >= 5.0, step
@@ -517,7 +521,7 @@ def test_runs_that_end_together_leave_room_for_their_letters(qtbot: QtBot) -> No
     for number, run in enumerate(runs):
         for step in range(1, 101):
             loss = 2.0 - step / 90 + number / 50
-            run.take(
+            run.add_event(
                 events.StepDone(
                     step=step, steps=100, epoch=1.0, loss=loss, learning_rate=1e-4, grad_norm=1.0,
                     tokens=1, tokens_per_s=1.0, memory_bytes=1,

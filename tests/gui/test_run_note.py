@@ -119,7 +119,7 @@ def test_a_curve_of_one_step_is_seen(qtbot: QtBot, qapp: QApplication) -> None:
     qtbot.addWidget(plot)
     plot.resize(600, 400)
     plot.show()
-    plot.take(_step(1))
+    plot.add_event(_step(1))
     plot.redraw_now()
     qapp.processEvents()
     image = plot.chart.grab().toImage()

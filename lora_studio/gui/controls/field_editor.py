@@ -188,15 +188,15 @@ class FieldEditor(QWidget):
             return
         chosen = combinations.Combination(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
         values = list(self.about.choices)
-        found = combinations.blocked(chosen, self.step, self.field, values)
-        if found != self._blocked:
-            self._blocked = found
-            self.control.set_blocked(found)
+        blocked = combinations.blocked(chosen, self.step, self.field, values)
+        if blocked != self._blocked:
+            self._blocked = blocked
+            self.control.set_blocked(blocked)
 
     def _show_problems(self, _: object = None) -> None:
-        found = self.state.problems(self.step, self.field)
+        problems = self.state.problems(self.step, self.field)
         wanted = self._touched or self.state.is_set(self.step, self.field)
-        problem = found[0] if found and wanted else None
+        problem = problems[0] if problems and wanted else None
         self.control.set_invalid(problem is not None and problem.severity == "error")
         self._error_row.setVisible(problem is not None)
         self._fix = problem

@@ -42,5 +42,5 @@ class FieldGroup(QWidget):
             self._grid.removeWidget(made)
             made.setVisible(made in shown)
         for index, made in enumerate(shown):
-            line, place = divmod(index, 2)
-            self._grid.addWidget(made, line, place, Qt.AlignmentFlag.AlignTop)
+            row_index, column_index = divmod(index, 2)
+            self._grid.addWidget(made, row_index, column_index, Qt.AlignmentFlag.AlignTop)

@@ -66,7 +66,7 @@ class PathControl(Control):
             self.show_value(text)
             self.edited.emit(text)
 
-    def take(self, path: Path) -> None:
+    def set_path(self, path: Path) -> None:
         """Set a path that the user chose or dropped."""
         self.picked.emit(path)
         self.line.setText(self._relative(path))
@@ -91,7 +91,7 @@ class PathControl(Control):
         path = dropped_path(event, self._about.path)
         if path is not None:
             event.acceptProposedAction()
-            self.take(path)
+            self.set_path(path)
 
     def _browse_button(self) -> QPushButton:
         made = button(tr("Browse…"), icon="folder")
@@ -111,7 +111,7 @@ class PathControl(Control):
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFile:
             dialog.setNameFilter(tr(_FILTERS.get(self._about.name, mark("All files (*)"))))
-        dialog.fileSelected.connect(lambda name: self.take(Path(name)))
+        dialog.fileSelected.connect(lambda name: self.set_path(Path(name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 

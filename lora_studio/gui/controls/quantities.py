@@ -85,7 +85,7 @@ def _one_two_five(value: float, direction: int) -> float:
         return value
     steps = [digit * 10.0**exponent for exponent in range(-12, 7) for digit in (1, 2, 5)]
     if direction > 0:
-        found = next(step for step in steps if step > value * 1.0001)
+        nearest = next(step for step in steps if step > value * 1.0001)
     else:
-        found = next((step for step in reversed(steps) if step < value * 0.9999), value)
-    return float(f"{found:.6g}")
+        nearest = next((step for step in reversed(steps) if step < value * 0.9999), value)
+    return float(f"{nearest:.6g}")

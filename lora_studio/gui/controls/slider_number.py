@@ -50,18 +50,18 @@ class SliderNumberControl(Control):
         """Show a value on the line, and the nearest lower stop on the slider."""
         self.line.show_value(value)
         if isinstance(value, int):
-            place = max(0, bisect.bisect_right(self._stops, value) - 1)
+            index = max(0, bisect.bisect_right(self._stops, value) - 1)
             self.slider.blockSignals(True)
-            self.slider.setValue(place)
+            self.slider.setValue(index)
             self.slider.blockSignals(False)
 
     def commit(self) -> None:
         """Apply what was typed."""
         self.line.commit()
 
-    def _moved(self, place: int) -> None:
-        self.line.show_value(self._stops[place])
-        self.slid.emit(self._stops[place])
+    def _moved(self, index: int) -> None:
+        self.line.show_value(self._stops[index])
+        self.slid.emit(self._stops[index])
         self.left.emit()
 
 

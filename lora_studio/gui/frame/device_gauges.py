@@ -110,8 +110,8 @@ class Nvml:
 
     def gpus(self) -> tuple[GpuSample, ...]:
         """Return a sample of every GPU, except ones that stopped responding."""
-        found = (self._gpu(card) for card in self._cards)
-        return tuple(gpu for gpu in found if gpu is not None)
+        samples = (self._gpu(card) for card in self._cards)
+        return tuple(gpu for gpu in samples if gpu is not None)
 
     def _gpu(self, card: object) -> GpuSample | None:
         ask, library = self._ask, self.library

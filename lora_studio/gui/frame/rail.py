@@ -131,11 +131,11 @@ class RailButton(QAbstractButton):
         )
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
-        place = self._mirrored(QRect(self.width() - mark - _END, middle - mark // 2, mark, mark))
-        painter.drawPixmap(place.topLeft(), pixmap(glyph, tint, _GLYPH))
+        area = self._mirrored(QRect(self.width() - mark - _END, middle - mark // 2, mark, mark))
+        painter.drawPixmap(area.topLeft(), pixmap(glyph, tint, _GLYPH))
 
-    def _mirrored(self, place: QRect) -> QRect:
-        return QStyle.visualRect(self.layoutDirection(), self.rect(), place)
+    def _mirrored(self, area: QRect) -> QRect:
+        return QStyle.visualRect(self.layoutDirection(), self.rect(), area)
 
     def _paint_ground(self, painter: QPainter) -> None:
         area = self.rect().adjusted(1, 1, -1, -1)

@@ -11,7 +11,7 @@ from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 
 
-def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
+def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     """Return the state of a page's step; a running job ranks before problems."""
     if state.draft.path is None:
         return RailState("todo", "")
@@ -19,10 +19,10 @@ def of_step(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
         share = jobs.progress.share
         doing = tr("stopping") if jobs.stopping else tr("running")
         return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
-    found = checks.of_step(state.problems(), page.step)
-    wrong = [item for item in checks.errors(found) if not item.code.endswith(".none")]
-    if wrong:
-        return RailState("problem", tr_n("{n} problem", "{n} problems", len(wrong)))
+    problems = checks.of_step(state.problems(), page.step)
+    errors = [item for item in checks.errors(problems) if not item.code.endswith(".none")]
+    if errors:
+        return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
     if page.is_done():
         return RailState("ready", tr("ready"))
     resting = page.paused_state()

@@ -269,7 +269,7 @@ class Shell(QMainWindow):
         """Show on the rail how far a step is."""
         state = RailState("todo")
         if self.has_project:
-            state = rail_states.of_step(self.pages[step], self.state, self.jobs)
+            state = rail_states.step_state(self.pages[step], self.state, self.jobs)
         self.rail.button(step).set_state(state)
 
     def apply_fix(self, problem: Problem) -> None:

@@ -153,7 +153,7 @@ class CoachMarks(QWidget):
             gap = Spacing.M
             top = min(max(light.top(), room.top()), room.bottom() - size.height())
             left = min(max(light.left(), room.left()), room.right() - size.width())
-            places = (
+            positions = (
                 QPoint(light.right() + gap, top),
                 QPoint(left, light.bottom() + gap),
                 QPoint(left, light.top() - gap - size.height()),
@@ -162,6 +162,6 @@ class CoachMarks(QWidget):
             inside = QPoint(
                 light.right() - gap - size.width(), light.bottom() - gap - size.height()
             )
-            fitting = (place for place in places if room.contains(QRect(place, size)))
+            fitting = (position for position in positions if room.contains(QRect(position, size)))
             self.bubble.move(next(fitting, inside))
         self.update()

@@ -72,7 +72,7 @@ class DebouncedQuery(QObject):
             self.outdated.emit(asked)
         self._set_busy(False)
 
-    def take(self, event: object) -> None:
+    def on_event(self, event: object) -> None:
         """Handle the end of the current question."""
         if self.asked is None or getattr(event, "id", None) != self.asked.id:
             return

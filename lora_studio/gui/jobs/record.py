@@ -26,7 +26,7 @@ class JobRecord:
     ended: float = 0.0
     _id: str = ""
 
-    def take(self, event: object) -> bool:
+    def apply(self, event: object) -> bool:
         """Apply an event; return whether it belongs to this job."""
         match event:
             case events.Started() if event.command == self.kind:

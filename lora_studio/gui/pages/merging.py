@@ -17,7 +17,6 @@ from lora_studio.gui.jobs.debounced_query import DebouncedQuery
 from lora_studio.gui.jobs.record import JobRecord
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.export.quant_table import badge
 from lora_studio.gui.pages.lora.adapter_list import AdapterList
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
@@ -37,6 +36,7 @@ from lora_studio.gui.widgets.columns import ResponsiveColumns
 from lora_studio.gui.widgets.drag_and_drop import dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.self_test_text import badge
 
 
 class MergingPage(StepPage):
@@ -125,8 +125,8 @@ class MergingPage(StepPage):
 
     def on_event(self, event: object) -> None:
         """Follow the merge, and the training for its adapter."""
-        self.query.take(event)
-        is_merge_event = self.record.take(event)
+        self.query.on_event(event)
+        is_merge_event = self.record.apply(event)
         match event:
             case events.AdapterSaved():
                 self.adapter = event

@@ -87,12 +87,12 @@ class Drawing:
 
     def entries(self) -> list[Entry]:
         """Return the entries of the legend."""
-        found: list[Entry] = [(tr("loss"), "━", _role("loss"))]
+        entries: list[Entry] = [(tr("loss"), "━", _role("loss"))]
         if len(self.run.evaluations):
-            found.append((tr("eval loss"), "●", _role("evaluation")))
+            entries.append((tr("eval loss"), "●", _role("evaluation")))
         for index, run in enumerate(self.others):
-            found.append((f"{_letter(index)}  {run.name}", "━", _series(index)))
-        return found
+            entries.append((f"{_letter(index)}  {run.name}", "━", _series(index)))
+        return entries
 
     # --- traces -------------------------------------------------------------------------------
 

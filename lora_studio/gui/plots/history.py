@@ -158,8 +158,8 @@ class MetricHistory:
 
 
 def _column(name: str, points: Iterable[Mapping[str, float | None]], count: int) -> Values:
-    found = (values.get(name) for values in points)
-    return np.fromiter((math.nan if v is None else v for v in found), np.float64, count)
+    column = (values.get(name) for values in points)
+    return np.fromiter((math.nan if v is None else v for v in column), np.float64, count)
 
 
 class Curve:

@@ -76,9 +76,9 @@ class LossPlot(QWidget):
 
     # --- data ---------------------------------------------------------------------------------
 
-    def take(self, event: object) -> None:
+    def add_event(self, event: object) -> None:
         """Add the data of an event."""
-        if self.run.take(event):
+        if self.run.add_event(event):
             self._changed()
 
     def set_notes(self, steps: Sequence[int]) -> None:
@@ -170,19 +170,19 @@ class LossPlot(QWidget):
         palette = theme.current()
         low, high = self.chart.x_range()
         reach = max(0.5, 0.006 * (high - low))
-        found: list[ReadoutValue] = []
+        values: list[ReadoutValue] = []
         for trace in self.drawing.shown():
             text = _value_at(trace.curve, at, trace.width(), reach if trace.sparse else None)
             if text is not None:
                 color = trace.look.color(palette)
-                found.append(
+                values.append(
                     ReadoutValue(trace.title, trace.measure.format(text), color, trace.mark)
                 )
-        found += [
+        values += [
             ReadoutValue(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
             for kind in self.run.marks_near(at, reach)
         ]
-        return found
+        return values
 
     # --- painting -----------------------------------------------------------------------------
 

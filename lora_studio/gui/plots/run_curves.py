@@ -27,15 +27,15 @@ class RunCurves:
         self._kinds: dict[MarkKind, None] = {}
 
     @classmethod
-    def of_series(cls, name: str, found: MetricSeries) -> RunCurves:
+    def from_series(cls, name: str, series: MetricSeries) -> RunCurves:
         """Return the curves of a run that was read completely."""
         made = cls(name)
-        columns = {name: found.columns()[name] for name in STEP_FIELDS if name in found.columns()}
-        made.steps.fill({**columns, **found.figures})
-        made.evaluations.fill({"loss": found.evaluations, **found.evaluation_figures})
+        columns = {name: series.columns()[name] for name in STEP_FIELDS if name in series.columns()}
+        made.steps.fill({**columns, **series.figures})
+        made.evaluations.fill({"loss": series.evaluations, **series.evaluation_figures})
         return made
 
-    def take(self, event: object) -> bool:
+    def add_event(self, event: object) -> bool:
         """Add the data of an event; return whether it had any."""
         match event:
             case events.StepDone():

@@ -139,20 +139,20 @@ class RunOverlay(QWidget):
         now = self._reading
         match key:
             case Qt.Key.Key_Left:
-                place = len(steps) - 1 if now is None else int(np.searchsorted(steps, now)) - 1
+                index = len(steps) - 1 if now is None else int(np.searchsorted(steps, now)) - 1
             case Qt.Key.Key_Right:
-                place = 0 if now is None else int(np.searchsorted(steps, now, "right"))
+                index = 0 if now is None else int(np.searchsorted(steps, now, "right"))
             case Qt.Key.Key_Home:
-                place = 0
+                index = 0
             case Qt.Key.Key_End:
-                place = len(steps) - 1
+                index = len(steps) - 1
             case Qt.Key.Key_Escape if now is not None:
                 self.read_at(None)
                 return True
             case _:
                 return False
         if len(steps):
-            self.read_at(float(steps[min(max(place, 0), len(steps) - 1)]))
+            self.read_at(float(steps[min(max(index, 0), len(steps) - 1)]))
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, self.readout.text()))
         return True
 

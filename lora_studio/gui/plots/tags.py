@@ -63,7 +63,7 @@ def placed(
     under one another, and all of them together are moved to where the fewest lines go through."""
     side = float(theme.Size.scaled(_SIDE))
     lefts = [min(end.x() + _GAP, view.right() - side) for end in ends]
-    found: dict[int, QRectF] = {}
+    box_of: dict[int, QRectF] = {}
     for group in _beside(lefts, side):
         group.sort(key=lambda index: ends[index].y())
         tops = _apart([ends[index].y() - side / 2 for index in group], side, view)
@@ -78,8 +78,8 @@ def placed(
             if tops[-1] + _STEP * move + side <= view.bottom() or move == 0
         ]
         best = min(tried, key=lambda boxes: sum(_touched(box, lines) for box in boxes))
-        found.update(zip(group, best, strict=True))
-    return [found[index] for index in range(len(ends))]
+        box_of.update(zip(group, best, strict=True))
+    return [box_of[index] for index in range(len(ends))]
 
 
 def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
@@ -106,14 +106,14 @@ def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
 def _touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:
     """Return the number of lines through a box."""
     columns = np.linspace(box.left(), box.right(), 5)
-    found = 0
+    count = 0
     for px, py in lines:
         if not len(px):
             continue
         inside = py[(px >= box.left()) & (px <= box.right())]
         heights = np.append(np.interp(columns, px, py, left=np.nan, right=np.nan), inside)
         heights = heights[np.isfinite(heights)]
-        found += bool(
+        count += bool(
             len(heights) and heights.min() < box.bottom() + 1 and heights.max() > box.top() - 1
         )
-    return found
+    return count

@@ -237,10 +237,10 @@ class TraceMarkers(PixelItem):
         if list(marks) == self._shown:
             return
         self._shown = list(marks)
-        found: dict[MarkKind, list[float]] = {}
+        steps_of: dict[MarkKind, list[float]] = {}
         for step, kind in marks:
-            found.setdefault(kind, []).append(step)
-        self._steps = {kind: np.unique(np.array(steps)) for kind, steps in found.items()}
+            steps_of.setdefault(kind, []).append(step)
+        self._steps = {kind: np.unique(np.array(steps)) for kind, steps in steps_of.items()}
         self.update()
 
     def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:

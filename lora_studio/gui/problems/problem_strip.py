@@ -159,26 +159,26 @@ class ProblemStrip(QFrame):
         sized(glyph, width=16, height=16)
         role = _role(problem)
         glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
-        place = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
-        sized(place, width=84)
-        made = QHBoxLayout()
-        made.setContentsMargins(0, 6, 0, 6)
-        made.setSpacing(Spacing.S)
-        made.addWidget(glyph)
-        made.addWidget(place)
-        made.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
+        step = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
+        sized(step, width=84)
+        layout = QHBoxLayout()
+        layout.setContentsMargins(0, 6, 0, 6)
+        layout.setSpacing(Spacing.S)
+        layout.addWidget(glyph)
+        layout.addWidget(step)
+        layout.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
         if problem.fix is not None:
-            made.addWidget(
+            layout.addWidget(
                 button(
                     tell(problem.fix.label), lambda: self.fix_requested.emit(problem), kind="link"
                 )
             )
         if problem.where.step is not None:
-            made.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
-        made.addWidget(
+            layout.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
+        layout.addWidget(
             button(tr("What now?"), lambda: self.explanation_requested.emit(problem), kind="link")
         )
-        return made
+        return layout
 
 
 _GLYPHS: dict[Role, str] = {"error": "error", "warn": "warning", "muted": "state-todo"}

@@ -14,7 +14,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.gui.project.state import ProjectState
 
 
-def of(state: ProjectState, precision: str = "") -> MemoryPlan | None:
+def make_plan(state: ProjectState, precision: str = "") -> MemoryPlan | None:
     """Return the memory plan, optionally with another precision.
 
     None while a value is invalid, or model or device are not known yet.
@@ -58,31 +58,31 @@ def settings(state: ProjectState) -> model_fit.FitSettings | None:
     model, lora, dataset, training = (
         state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
     )  # fmt: skip
-    place = device(state)
+    target = device(state)
     if not (
         isinstance(model, ModelSpec)
         and isinstance(lora, LoraSpec)
         and isinstance(dataset, DatasetSpec)
         and isinstance(training, TrainingSpec)
-        and place is not None
+        and target is not None
     ):
         return None
     rows, limit = _rows(state, dataset), dataset.max_length
-    return model_fit.FitSettings(model, lora, training, rows, limit, place)
+    return model_fit.FitSettings(model, lora, training, rows, limit, target)
 
 
 def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
     """Return the model with the adapter's size: exact if widths alone determine it, else as the
     engine counted it last."""
-    found = adapter_size.count(model, lora)
-    return model if found is None else model.model_copy(update={"adapter": found})
+    adapter = adapter_size.count(model, lora)
+    return model if adapter is None else model.model_copy(update={"adapter": adapter})
 
 
 def device(state: ProjectState) -> events.Device | None:
     """Return the device that the project trains on, by default the first."""
-    if (found := state.facts.devices) is None:
+    if (devices := state.facts.devices) is None:
         return None
-    return pick_device(found, str(state.get("model", "device"))) or pick_device(found, "auto")
+    return pick_device(devices, str(state.get("model", "device"))) or pick_device(devices, "auto")
 
 
 def _rows(state: ProjectState, dataset: DatasetSpec) -> RowStatistics:

@@ -263,11 +263,11 @@ class ProjectState(QObject):
     def check_again(self) -> None:
         """Check the project, including the disk, and emit `problems_changed` if problems changed."""
         self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
-        found = checks.check(self.draft)
-        found += _each_once(item for source in self._reported.values() for item in source)
-        if found != self._problems:
-            self._problems = found
-            self.problems_changed.emit(found)
+        problems = checks.check(self.draft)
+        problems += _each_once(item for source in self._reported.values() for item in source)
+        if problems != self._problems:
+            self._problems = problems
+            self.problems_changed.emit(problems)
 
     def set_answer(self, event: object) -> None:
         """Store an answer of a worker."""

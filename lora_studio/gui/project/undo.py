@@ -79,8 +79,8 @@ class UndoStack:
 
 def history(stack: QUndoStack) -> UndoStack:
     """Return the edits of a stack."""
-    found = (stack.command(index) for index in range(stack.count()))
-    return UndoStack(tuple(edit for edit in found if isinstance(edit, Edit)), stack.index())
+    commands = (stack.command(index) for index in range(stack.count()))
+    return UndoStack(tuple(edit for edit in commands if isinstance(edit, Edit)), stack.index())
 
 
 def restore(stack: QUndoStack, saved: UndoStack, put: Put, titled: Callable[[Edit], str]) -> None:

@@ -320,8 +320,8 @@ class FlowLayout(QLayout):
             x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
             height = max(hint.height() for hint in hints)
             for item, hint in zip(items, hints, strict=True) if move else ():
-                place = QRect(QPoint(x, y + (height - hint.height()) // 2), hint)
-                item.setGeometry(QStyle.visualRect(self._direction(), rect, place))
+                area = QRect(QPoint(x, y + (height - hint.height()) // 2), hint)
+                item.setGeometry(QStyle.visualRect(self._direction(), rect, area))
                 x += hint.width() + self.spacing()
             y += height + self.spacing()
         return max(0, y - self.spacing() - rect.y())

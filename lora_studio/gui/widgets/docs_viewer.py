@@ -62,9 +62,9 @@ class DocsViewer(QDialog):
 
     def show_topic(self, topic: str) -> None:
         """Show a topic."""
-        places = list(topics.topics())
-        if topic in places:
-            self.topics.setCurrentRow(places.index(topic))
+        names = list(topics.topics())
+        if topic in names:
+            self.topics.setCurrentRow(names.index(topic))
             self._scroll(topic)
 
     def _fill(self) -> None:
@@ -79,13 +79,13 @@ class DocsViewer(QDialog):
 
     def _find_headings(self) -> dict[str, int]:
         """Return the position of each topic's heading."""
-        found = {}
+        positions = {}
         block = self.page.document().begin()
         while block.isValid():
             if block.blockFormat().headingLevel() == 2:
-                found[topics.slug(block.text())] = block.position()
+                positions[topics.slug(block.text())] = block.position()
             block = block.next()
-        return found
+        return positions
 
     def _chosen(self, item: QListWidgetItem | None) -> None:
         if item is not None:

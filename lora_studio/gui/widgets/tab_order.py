@@ -48,37 +48,37 @@ def focus_order(window: QWidget) -> list[QWidget]:
 
 
 def _stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
-    found = [widget for widget in _chain(window) if _is_stop(widget, window)]
-    return sorted(found, key=place_of)  # those without a layout stay in Qt's order
+    stops = [widget for widget in _chain(window) if _is_stop(widget, window)]
+    return sorted(stops, key=place_of)  # those without a layout stay in Qt's order
 
 
 def _chain(window: QWidget) -> list[QWidget]:
     """Return every widget of a window in Qt's order."""
-    found: list[QWidget] = []
+    widgets: list[QWidget] = []
     widget = window.nextInFocusChain()
     while widget is not None and widget is not window:
-        found.append(widget)
+        widgets.append(widget)
         widget = widget.nextInFocusChain()
-    return found
+    return widgets
 
 
 def _places(window: QWidget) -> Callable[[QWidget], int]:
     """Return a function that gives a widget's position in the layout."""
-    places: dict[QWidget, int] = {}
+    positions: dict[QWidget, int] = {}
 
     def walk(widget: QWidget) -> None:
-        places[widget] = len(places)
+        positions[widget] = len(positions)
         for part in _parts(widget):
             walk(part)
 
-    def place(widget: QWidget) -> int:
+    def position(widget: QWidget) -> int:
         above: QWidget | None = widget
-        while above is not None and above not in places:
+        while above is not None and above not in positions:
             above = above.parentWidget()
-        return places[above] if above is not None else 0
+        return positions[above] if above is not None else 0
 
     walk(window)
-    return place
+    return position
 
 
 def _is_stop(widget: QWidget, window: QWidget) -> bool:
@@ -121,27 +121,27 @@ def _parts(widget: QWidget) -> list[QWidget]:
         case QTabWidget():
             corner = widget.cornerWidget()
             pages = [widget.widget(index) for index in range(widget.count())]
-            found = [widget.tabBar(), *([corner] if corner else []), *pages]
+            parts = [widget.tabBar(), *([corner] if corner else []), *pages]
         case QSplitter() | QStackedWidget():
-            found = [widget.widget(index) for index in range(widget.count())]
+            parts = [widget.widget(index) for index in range(widget.count())]
         case QScrollArea():
-            found = [widget.widget()]
+            parts = [widget.widget()]
         case _:
             layout = widget.layout()
             inside = [part for part in widget.children() if isinstance(part, QWidget)]
-            found = list(_widgets(layout, inside)) if layout is not None else []
-    return [part for part in found if part is not None]
+            parts = list(_widgets(layout, inside)) if layout is not None else []
+    return [part for part in parts if part is not None]
 
 
 def _widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
     """Yield the widgets that a layout and its nested layouts hold, in order.
 
-    WORKAROUND: asks where each of them is, since the item of a place (`itemAt`) can be one that has gone:
+    WORKAROUND: asks where each of them is, since `itemAt` can return an item that has been deleted:
     nothing tells Python when Qt deletes an item, and a new one may be made where it was ("already
     deleted", after a while of Tab over lists that are filled again and again).
     """
     held: list[tuple[int, QWidget | QLayout]] = [
-        (place, part) for part in inside if (place := layout.indexOf(part)) >= 0
+        (index, part) for part in inside if (index := layout.indexOf(part)) >= 0
     ]
     held += [
         (layout.indexOf(part), part) for part in layout.children() if isinstance(part, QLayout)

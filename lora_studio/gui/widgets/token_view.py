@@ -79,16 +79,16 @@ class TokenView(QWidget):
 
     def counts(self) -> dict[str, int]:
         """Return token counts by state; special tokens are also counted as special."""
-        found = dict.fromkeys(_STATES, 0)
+        counts = dict.fromkeys(_STATES, 0)
         for token in self._tokens:
-            found[token.state] += 1
-        return found | {"special": sum(token.special for token in self._tokens)}
+            counts[token.state] += 1
+        return counts | {"special": sum(token.special for token in self._tokens)}
 
     def legend(self) -> str:
         """Return the legend as plain text."""
-        found = self.counts()
+        counts = self.counts()
         named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
-        return ", ".join(f"{named[state]} {formatting.number(found[state])}" for state in _STATES)
+        return ", ".join(f"{named[state]} {formatting.number(counts[state])}" for state in _STATES)
 
     def token_at(self, position: int) -> str:
         """Return a description of the token at a document position, "" if there is none."""
@@ -99,10 +99,10 @@ class TokenView(QWidget):
         kinds = [tr("special")] if token.special else []
         if self._training:
             kinds.append(tr(_STATES[token.state][2]))
-        place = tr("Token {index} of {tokens}").format(
+        title = tr("Token {index} of {tokens}").format(
             index=formatting.number(index + 1), tokens=formatting.number(len(self._tokens))
         )
-        return f"{place}: {', '.join([f'id {token.id}', *kinds])}  {token.text!r}"
+        return f"{title}: {', '.join([f'id {token.id}', *kinds])}  {token.text!r}"
 
     # --- painting -----------------------------------------------------------------------------
 
@@ -140,18 +140,18 @@ class TokenView(QWidget):
         self._paint()
 
     def _show_legend(self) -> None:
-        found = self.counts()
+        counts = self.counts()
         self.total.setText(f"<b>{tr_n('{n} token', '{n} tokens', len(self._tokens))}</b>")
         self.total.setVisible(bool(self._tokens))
         for state, (role, drawn, name) in _STATES.items():
             tint = getattr(current(), role)
             sample = f'<span style="color:{tint}; {drawn}">abc</span>'
             self._keys[state].setText(
-                f"{sample}&nbsp; {tr(name)} {formatting.number(found[state])}"
+                f"{sample}&nbsp; {tr(name)} {formatting.number(counts[state])}"
             )
         chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
         self._keys["special"].setText(
-            f"{chip}&nbsp; {tr('special')} {formatting.number(found['special'])}"
+            f"{chip}&nbsp; {tr('special')} {formatting.number(counts['special'])}"
         )
         self.setAccessibleDescription(self.legend())
 
@@ -168,8 +168,8 @@ class _TokenBox(RichText):
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            place = self.viewport().mapFrom(self, event.pos())
-            position = self.cursorForPosition(place).position()
+            point = self.viewport().mapFrom(self, event.pos())
+            position = self.cursorForPosition(point).position()
             QToolTip.showText(event.globalPos(), self._token_at(position))
             return True
         return super().event(event)

@@ -176,7 +176,7 @@ class DatasetQueries(QObject):
             self.changed.emit()
         elif isinstance(event, events.Ending):
             self._progress.pop(kind, None)
-        query.take(event)
+        query.on_event(event)
         if kind == "inspect_dataset" and isinstance(event, events.Done):
             self._queries["measure_dataset"].now()
             self._queries["lint_dataset"].now()

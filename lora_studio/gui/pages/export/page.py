@@ -145,7 +145,7 @@ class ExportPage(StepPage):
         """Follow the jobs of this page and the answers of the inspector."""
         self.queries.on_event(event)
         self.hub.on_event(event)
-        mine = any(job.take(event) for job in self._jobs)
+        mine = any(job.apply(event) for job in self._jobs)
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
             self.template_card.show()

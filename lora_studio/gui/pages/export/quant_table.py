@@ -13,12 +13,12 @@ from lora_studio.core import formatting
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
 from lora_studio.core.protocol import events
 from lora_studio.gui.controls.controls import Control
-from lora_studio.gui.language import mark, tr, tr_n
-from lora_studio.gui.message_translation import tell
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Spacing, color, theme
 from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
+from lora_studio.gui.widgets.self_test_text import badge, describe_self_test
 
 _Index = QModelIndex | QPersistentModelIndex
 _COLUMNS = (
@@ -290,44 +290,8 @@ class _View(QTableView):
             super().keyPressEvent(event)
 
 
-#: Color and glyph of each verdict.
+#: Color of each verdict.
 _COLORS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
-_GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
-
-
-def badge(event: events.SelfTested) -> str:
-    """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`."""
-    kl = f"{event.kl:.2g}".replace("e-0", "e-")
-    return f"{_GLYPHS[event.verdict]} top-1 {formatting.percent(event.top1)}, KL {kl}"
-
-
-def describe_self_test(event: events.SelfTested) -> str:
-    """Return the full form of a self-test, one sentence per line."""
-    verdict = {
-        "passed": tr("Passed the self-test."),
-        "lossy": tr("Matches the trained adapter, with some quality loss."),
-        "failed": tr("Failed the self-test."),
-    }[event.verdict]
-    agreement = tr(
-        "Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}."
-    ).format(
-        top1=formatting.percent(event.top1),
-        tokens=tr_n("{n} answer token", "{n} answer tokens", event.positions),
-        conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
-    )
-    lines = [verdict, agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=event.kl)]
-    if event.top1_limit is not None and event.kl_limit is not None:
-        limits = tr("Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.")
-        top1_limit = formatting.percent(event.top1_limit)
-        lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
-    if event.basis:
-        lines.append(tr("Basis: {reason}.").format(reason=tell(event.basis)))
-    lines.append(
-        tr("The token IDs are identical.") if event.tokens_equal else tr("The token IDs differ.")
-    )
-    if event.cause:
-        lines.append(tr("Most likely cause: {cause}.").format(cause=tell(event.cause)))
-    return "\n".join(lines)
 
 
 def _notes(name: Quantization) -> str | None:

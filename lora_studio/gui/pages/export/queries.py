@@ -51,7 +51,7 @@ class ExportQueries(QObject):
     def on_event(self, event: object) -> None:
         """Follow the ends of requests."""
         for query in (self.server, self.sizes, self.template):
-            query.take(event)
+            query.on_event(event)
 
     def _export(self) -> ExportSpec | None:
         export = self._state.spec("export")

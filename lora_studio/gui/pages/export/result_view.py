@@ -11,10 +11,10 @@ from lora_studio.core.messages import listed
 from lora_studio.core.protocol import events
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.message_translation import tell
-from lora_studio.gui.pages.export.quant_table import badge
 from lora_studio.gui.theme import Spacing
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.self_test_text import badge
 
 Result = events.GgufWritten | events.TemplateDerived | events.SelfTested | events.OllamaCreated
 

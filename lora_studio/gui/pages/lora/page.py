@@ -249,7 +249,7 @@ class LoraPage(StepPage):
 
     def _memory(self) -> str:
         """Return the memory that training with this adapter needs, and how much is free."""
-        plan = memory_plan.of(self.state)
+        plan = memory_plan.make_plan(self.state)
         if plan is None:
             return ""
         memory = estimate(plan)

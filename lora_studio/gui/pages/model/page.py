@@ -191,7 +191,7 @@ class ModelPage(StepPage):
         """Use the dropped folder or file as the model."""
         if (path := dropped_path(event)) is not None:
             event.acceptProposedAction()
-            self.source.take(_model_of(path))
+            self.source.set_path(_model_of(path))
 
     def on_shown(self) -> None:
         """Check the files again: they may have changed on disk."""
@@ -217,7 +217,7 @@ class ModelPage(StepPage):
 
         Answers about the model itself arrive through the project's facts.
         """
-        self.query.take(event)
+        self.query.on_event(event)
         if self.finder.on_event(event) or self.account.on_event(event):
             return
         if self._download is not None and getattr(event, "id", "") == self._download.id:
@@ -357,7 +357,7 @@ class ModelPage(StepPage):
         model = self.state.facts.model
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
-            plan = memory_plan.of(self.state, precision)
+            plan = memory_plan.make_plan(self.state, precision)
             memory = formatting.memory(needed)
             notes[precision] = _fit(memory, plan) if plan else memory
         self.precision.show_memory(notes)

@@ -73,7 +73,7 @@ class RunCurvesReader(QObject):
     def _on_read(self, name: str, series: object) -> None:
         assert isinstance(series, metrics.MetricSeries)
         if name in self._curves:
-            self._curves[name] = RunCurves.of_series(self._curves[name].name, series)
+            self._curves[name] = RunCurves.from_series(self._curves[name].name, series)
             self.changed.emit()
 
     def _on_failed(self, name: str, problem: Problem) -> None:

@@ -127,7 +127,7 @@ class GridDialog(Dialog):
         return len(estimates) * math.fsum(recent) / len(recent) if recent else None
 
     def _run_seconds(self, values: tuple[object, ...]) -> float | None:
-        plan = memory_plan.of(self._state)
+        plan = memory_plan.make_plan(self._state)
         if plan is None:
             return None
         changes = {

@@ -68,7 +68,7 @@ class CurvesCard(Card):
 
     def on_event(self, event: object) -> None:
         """Follow an event of the run."""
-        self.plot.take(event)
+        self.plot.add_event(event)
         self._enable_saving()
 
     def _enable_saving(self) -> None:
@@ -100,7 +100,7 @@ class CurvesCard(Card):
     def _on_read(self, key: str, series: object) -> None:
         assert isinstance(series, metrics.MetricSeries)
         name = names.of_folder(RunFolder(Path(key)))
-        self._read[key] = RunCurves.of_series(name, series)
+        self._read[key] = RunCurves.from_series(name, series)
         if not len(series.loss):
             self.state.messages.info(
                 tr("{name} has no training steps to compare.").format(name=name)

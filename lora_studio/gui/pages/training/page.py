@@ -150,7 +150,7 @@ class TrainingPage(StepPage):
 
     def on_event(self, event: object) -> None:
         """Follow an event of the run; widgets are updated on a timer."""
-        if not self.record.take(event):
+        if not self.record.apply(event):
             return
         self.log.on_event(event)
         self.curves.on_event(event)

@@ -152,7 +152,7 @@ class RecipeForm(QWidget):
 
     def _refresh_memory(self, *_: object) -> None:
         """Update the estimate; its problem isn't reported during a job, which uses memory itself."""
-        plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
+        plan, measured = memory_plan.make_plan(self.state), self.state.facts.lengths is not None
         problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
             self.state.report("memory", [])  # the job reports when it runs out of memory

@@ -8,8 +8,9 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.export import COMMON, QUANTIZATIONS
 from lora_studio.core.protocol import events
-from lora_studio.gui.pages.export.quant_table import QuantTable, badge, describe_self_test
+from lora_studio.gui.pages.export.quant_table import QuantTable
 from lora_studio.gui.theme import color
+from lora_studio.gui.widgets.self_test_text import badge, describe_self_test
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""The result of a self-test as text: a short badge and a full description."""
+
+from __future__ import annotations
+
+from lora_studio.core import formatting
+from lora_studio.core.protocol import events
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.message_translation import tell
+
+_GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
+
+
+def badge(event: events.SelfTested) -> str:
+    """Return the short form of a self-test: `✓ top-1 98.7 %, KL 0.004`."""
+    kl = f"{event.kl:.2g}".replace("e-0", "e-")
+    return f"{_GLYPHS[event.verdict]} top-1 {formatting.percent(event.top1)}, KL {kl}"
+
+
+def describe_self_test(event: events.SelfTested) -> str:
+    """Return the full form of a self-test, one sentence per line."""
+    verdict = {
+        "passed": tr("Passed the self-test."),
+        "lossy": tr("Matches the trained adapter, with some quality loss."),
+        "failed": tr("Failed the self-test."),
+    }[event.verdict]
+    agreement = tr(
+        "Top-1 agreement with base model + adapter: {top1} of {tokens} in {conversations}."
+    ).format(
+        top1=formatting.percent(event.top1),
+        tokens=tr_n("{n} answer token", "{n} answer tokens", event.positions),
+        conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
+    )
+    lines = [verdict, agreement, tr("KL divergence: {kl:.3g} nats.").format(kl=event.kl)]
+    if event.top1_limit is not None and event.kl_limit is not None:
+        limits = tr("Limits: top-1 agreement at least {top1}, KL divergence at most {kl:.3g} nats.")
+        top1_limit = formatting.percent(event.top1_limit)
+        lines.append(limits.format(top1=top1_limit, kl=event.kl_limit))
+    if event.basis:
+        lines.append(tr("Basis: {reason}.").format(reason=tell(event.basis)))
+    lines.append(
+        tr("The token IDs are identical.") if event.tokens_equal else tr("The token IDs differ.")
+    )
+    if event.cause:
+        lines.append(tr("Most likely cause: {cause}.").format(cause=tell(event.cause)))
+    return "\n".join(lines)
