@@ -1,9 +1,8 @@
 """The tokenizer of a GGUF file, rebuilt from its header so that both give the same tokens.
 
-transformers' own reading of it is not used: it takes the end-of-turn token, the splitting of text
-and the decoder from the architecture's name and not from the header, and is silently wrong where
-a model of one architecture has a tokenizer of another kind (SmolLM2 is a `llama` with byte-level
-BPE).
+transformers' own conversion is not used. It derives the end-of-turn token, the pre-tokenizer and the
+decoder from the architecture's name instead of the header, and is silently wrong for a model whose
+tokenizer is of another kind (SmolLM2 is a `llama` with byte-level BPE).
 """
 
 from __future__ import annotations

