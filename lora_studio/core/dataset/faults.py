@@ -1,7 +1,7 @@
 """Faults that one row shows by itself: empty turns, order of roles, broken characters, markers.
 
 Everything here is a pure function of a `Sample`; what only the whole dataset shows (duplicates,
-leakage, swapped pairs) is found by the engine. `core.repairs` mends or leaves out what is found.
+leakage, swapped pairs) is found by the engine. `core.dataset.repairs` mends or leaves out what is found.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ _MISREADINGS = (
 
 
 def find_faults(sample: Sample) -> frozenset[Fault]:
-    """Every fault that the row shows by itself."""
+    """Return every fault that the row shows by itself."""
     return frozenset(fault for fault in _TESTS if has_fault(sample, fault))
 
 
 def has_fault(sample: Sample, fault: Fault) -> bool:
-    """Whether the row has this one fault."""
+    """Return whether the row has this one fault."""
     return _TESTS[fault](sample)
 
 
 def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
-    """What is trained on as one sequence of turns: for a pair, its two conversations."""
+    """Yield what is trained on as one sequence of turns: for a pair, its two conversations."""
     if sample.task == "preference":
         yield sample.messages + sample.chosen
         yield sample.messages + sample.rejected
@@ -73,7 +73,7 @@ def iter_conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:
 
 
 def iter_texts(sample: Sample) -> Iterator[str]:
-    """Every text in the row that a person wrote or reads."""
+    """Yield every text in the row that a person wrote or reads."""
     if sample.text:
         yield sample.text
     for message in sample.messages + sample.chosen + sample.rejected:
@@ -83,12 +83,12 @@ def iter_texts(sample: Sample) -> Iterator[str]:
 
 
 def is_mojibake(text: str) -> bool:
-    """Whether UTF-8 was read as another encoding on the way, such as “Ã©” for “é”."""
+    """Return whether UTF-8 was read as another encoding on the way, such as “Ã©” for “é”."""
     return not text.isascii() and fix_mojibake(text) != text
 
 
 def fix_mojibake(text: str) -> str:
-    """The text with misread UTF-8 read anew, line by line, as often as it was misread.
+    """Return the text with misread UTF-8 read anew, line by line, as often as it was misread.
 
     What counts as misread is decided by ftfy, which asks both for an unlikely sequence of
     characters and for one that is valid UTF-8 once read anew. Its pattern takes 0.4 µs a character
@@ -105,7 +105,9 @@ def fix_mojibake(text: str) -> str:
 
 @cache
 def _suspicious() -> re.Pattern[str]:
-    """A character that a first byte of UTF-8 is misread as, then one that a later byte is."""
+    """Return a character that a first byte of UTF-8 is misread as, then one that a later byte
+    is.
+    """
 
     def characters(start: int, end: int) -> str:
         read = (bytes([byte]).decode(name, "ignore") for name in _MISREADINGS for byte in range(start, end))  # fmt: skip
@@ -127,7 +129,7 @@ def _has_empty_turn(sample: Sample) -> bool:
 
 
 def _has_role_twice(sample: Sample) -> bool:
-    """Neighbouring turns of one role. Several results of tools may follow each other."""
+    """Return neighboring turns of one role. Several results of tools may follow each other."""
     return any(
         one.role == other.role != "tool"
         for turns in iter_conversations(sample)
@@ -136,7 +138,9 @@ def _has_role_twice(sample: Sample) -> bool:
 
 
 def _has_role_order(sample: Sample) -> bool:
-    """An answer to nothing, a system message in the middle, or a question that stays open."""
+    """Return an answer to nothing, a system message in the middle, or a question that stays
+    open.
+    """
     return any(
         _is_disordered([turn.role for turn in turns]) for turns in iter_conversations(sample)
     )
@@ -149,7 +153,9 @@ def _is_disordered(roles: list[str]) -> bool:
 
 
 def _has_refusal(sample: Sample) -> bool:
-    """Whether an answer that the model is to learn refuses, or speaks of itself as another model."""
+    """Return whether an answer that the model is to learn refuses, or speaks of itself as
+    another model.
+    """
     if sample.label is False:
         return False
     answers = sample.chosen if sample.task == "preference" else sample.messages

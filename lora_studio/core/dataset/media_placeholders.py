@@ -16,16 +16,16 @@ _MAY_BE = re.compile(r"<(?:im(?:age|g)|video|audio|ImageHere)")
 
 
 def can_contain_mark(text: str) -> bool:
-    """Whether a text is worth a closer look, as hardly any is; JSON will do, too."""
+    """Return whether a text is worth a closer look, as hardly any is; JSON will do, too."""
     return bool(_MAY_BE.search(text))
 
 
 def find_media_mark(text: str) -> str:
-    """A mark of a picture, a film or a sound in a text, "" for none."""
+    """Return a mark of a picture, a film or a sound in a text, "" for none."""
     if not can_contain_mark(text):
         return ""
-    if found := _MARK.search(text):
-        return found[0]
+    if match := _MARK.search(text):
+        return match[0]
     ends: dict[str, int] = {}  # of the last tag that ends one of this name
     for tag in _TAG.finditer(text):
         name = tag[1]

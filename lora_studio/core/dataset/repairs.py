@@ -1,6 +1,6 @@
 """Repairs of single rows, as recorded in `dataset.fixes`: pure, and the same when done twice.
 
-What needs the whole dataset (duplicates, leakage, outliers) is in `engine.comparing`.
+What needs the whole dataset (duplicates, leakage, outliers) is in `engine.dataset.quality`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _LONGEST_MARKER = 44
 
 
 def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
-    """The row after the repairs of single rows among `fixes`; raises UnusableRow where one of them
+    """Return the row after the repairs of single rows among `fixes`; raises UnusableRow where
+    one of them
     leaves it out.
     """
     changes = [change for fix, change in _TEXT_CHANGES.items() if fix in fixes]
@@ -61,12 +62,12 @@ def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
 
 
 def repair_encoding(text: str) -> str:
-    """Without control characters and with misread UTF-8 read anew."""
+    """Return the text without control characters and with misread UTF-8 decoded again."""
     return CONTROLS.sub("", fix_mojibake(text))
 
 
 def remove_markers(text: str) -> str:
-    """Without markers of a chat template at its beginning and end, and the blanks beside them.
+    """Return the text without chat template markers and white space at its ends.
 
     One at a time and from the ends inwards: a pattern for all of them at once would try every
     place in a long run of blanks.
@@ -88,14 +89,15 @@ def _past_blanks(text: str, start: int) -> int:
 
 
 def _tail(text: str, start: int, end: int) -> tuple[int, int]:
-    """Where a marker at the end would be, blanks behind it left off."""
+    """Return where a marker at the end would be, blanks behind it left off."""
     while end > start and text[end - 1].isspace():
         end -= 1
     return max(start, end - _LONGEST_MARKER), end
 
 
 def merge_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Neighbouring turns of one role as one, a blank line between; results of tools stay apart.
+    """Return neighboring turns of one role as one, a blank line between; results of tools stay
+    apart.
 
     The whole trains only if both parts did: what was kept out of training stays out of it.
     """

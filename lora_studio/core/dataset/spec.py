@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lora_studio.core.spec import Spec, setting
 
 #: What a dataset can be used for: supervised conversations, plain text, pairs of a better and a
-#: worse answer, answers labelled good or bad.
+#: worse answer, answers labeled good or bad.
 Task = Literal["sft", "text", "preference", "kto"]
 RowFormat = Literal[
     "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
@@ -121,7 +121,7 @@ class DataSource(BaseModel):
 
     @property
     def is_hub(self) -> bool:
-        """Whether the spelling is that of a hub id (no look at the disk)."""
+        """Return whether the spelling is that of a hub id (no look at the disk)."""
         return bool(_HUB_ID.match(self.path)) and not _FILE_SUFFIX.search(self.path)
 
 
@@ -258,7 +258,7 @@ class DatasetSpec(Spec):
     )
 
     def resolved_sources(self, folder: Path) -> tuple[DataSource, ...]:
-        """The sources with local paths made absolute against `folder`."""
+        """Return the sources with local paths made absolute against `folder`."""
         return tuple(
             source
             if source.is_hub and not (folder / source.path).exists()

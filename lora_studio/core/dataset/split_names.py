@@ -13,7 +13,9 @@ _SPLITS = {
 
 
 def detect_split(path: str) -> str:
-    """The split that a path speaks of, "" for none; the file's name counts before its folders'."""
+    """Return the split that a path speaks of, "" for none; the file's name counts before its
+    folders'.
+    """
     for part in reversed(PurePosixPath(path).parts):
         for word in re.split(r"[^a-z]+", part.lower()):
             if word in _SPLITS:

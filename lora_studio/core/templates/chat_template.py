@@ -87,7 +87,9 @@ class ChatTemplate:
     def render(
         self, messages: Conversation, add_generation_prompt: bool = True, **variables: object
     ) -> str:
-        """The prompt text; raises whatever the template raises (jinja2.TemplateError mostly)."""
+        """Return the prompt text; raises whatever the template raises (jinja2.TemplateError
+        mostly).
+        """
         context: dict[str, object] = {"tools": None, "documents": None}
         context |= self.special_tokens | variables
         return self._template.render(
@@ -96,24 +98,25 @@ class ChatTemplate:
 
     @property
     def tree(self) -> jinja2.nodes.Template:
-        """The template's syntax tree."""
+        """Return the template's syntax tree."""
         return self._environment.parse(self.source)
 
     def with_tree(self, tree: jinja2.nodes.Template) -> ChatTemplate:
-        """The same with another syntax tree, a changed one of its own; the source stays."""
+        """Return the same with another syntax tree, a changed one of its own; the source stays."""
         made = copy.copy(self)
         made._template = self._environment.from_string(tree)
         return made
 
     @property
     def has_generation(self) -> bool:
-        """Whether the template says itself what the model writes, with {% generation %}."""
+        """Return whether the template says itself what the model writes, with {% generation %}."""
         return bool(_BLOCK.search(self.source))
 
     def render_marked(
         self, messages: Conversation, begin: str, end: str, **variables: object
     ) -> str:
-        """The text with `begin` and `end` around each {% generation %} block; raises as `render`.
+        """Return the text with `begin` and `end` around each {% generation %} block; raises as
+        `render`.
 
         Marks in the text, rather than counted places, stay true in a macro and under a filter.
         """

@@ -111,7 +111,7 @@ def _replace(tree: nodes.Node, old: nodes.Node, new: nodes.Node) -> None:
                 setattr(parent, name, new)
                 return
             if isinstance(value, list):
-                for place, item in enumerate(value):
+                for index, item in enumerate(value):
                     if item is old:
-                        value[place] = new
+                        value[index] = new
                         return

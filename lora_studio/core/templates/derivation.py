@@ -90,7 +90,9 @@ def prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
 
 
 def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
-    """What can be left out of a proof so that the conversation on which it failed is equal."""
+    """Yield what can be left out of a proof so that the conversation on which it failed is
+    equal.
+    """
     assert proven.difference is not None
     proof = TemplateProof(plan.prober, proven.template)
     case, today = ProofCase.from_difference(proven.difference), proven.difference.today
@@ -107,7 +109,7 @@ def _causes(plan: DerivationPlan, proven: ProvenTemplate) -> Iterator[str]:
 
 
 def _learn_and_prove(plan: DerivationPlan, frozen: date | None) -> ProvenTemplate:
-    """Proves, and learns from a conversation of the shape of each that comes out different."""
+    """Prove, and learns from a conversation of the shape of each that comes out different."""
     known = set[ProbeConversation]()
     for _ in range(MOST_LESSONS):
         proven = _prove_once(plan, frozen)

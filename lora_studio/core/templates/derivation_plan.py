@@ -68,7 +68,7 @@ class DerivationPlan:
     forbidden: frozenset[Text] = frozenset()
 
     def with_features(self, features: frozenset[TemplateFeature]) -> DerivationPlan:
-        """The plan with the samples and facts that some features need."""
+        """Return the plan with the samples and facts that some features need."""
         plan = replace(self, features=features)
         if not features:
             return plan
@@ -100,7 +100,7 @@ class DerivationPlan:
         return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
 
     def _with_what_calls_allow(self) -> DerivationPlan:
-        """The plan that knows what may stand beside a call, and what of that is left out."""
+        """Return the plan that knows what may stand beside a call, and what of that is left out."""
         several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
         left_out, prober = (*self.left_out, *sorted(self.forbidden, key=str)), self.prober
         if SEVERAL_CALLS in self.forbidden:
@@ -142,7 +142,7 @@ class DerivationPlan:
         )
 
     def _observes(self, shape: str) -> bool:
-        """Whether it can be told which message wrote what."""
+        """Return whether it can be told which message wrote what."""
         try:
             self.prober.samples(
                 ProbeConversation(shape, tools=2 * (TemplateFeature.TOOLS in self.features))
@@ -164,7 +164,7 @@ class DerivationPlan:
             ) from error
 
     def _takes(self, shape: str) -> bool:
-        """Whether a shape is accepted, and every call of it written."""
+        """Return whether a shape is accepted, and every call of it written."""
         tools = 1 if TemplateFeature.TOOLS in self.features else 0
         rendered = try_render(self.prober, ProbeConversation(shape, tools=tools))
         calls = sum(map(count_calls, shape.split()))
@@ -206,7 +206,9 @@ class DerivationPlan:
                         yield ProbeConversation(shape, system, 2, think)
 
     def _with_thoughts(self, shape: str) -> Iterator[str]:
-        """The shape with thoughts in every message that can have them, in the first, in the last."""
+        """Yield the shape with thoughts in every message that can have them, in the first, in
+        the last.
+        """
         if TemplateFeature.THOUGHTS not in self.features:
             return
         written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
@@ -223,16 +225,18 @@ class DerivationPlan:
                 yield shape
 
     def tree(self, role: Role) -> Form | None:
-        """The tree for one kind of message; None when there is no such message."""
+        """Return the tree for one kind of message; None when there is no such message."""
         samples = [sample for sample in self.samples if sample.role == role]
         return fit_by_position(samples, self.facts) if samples else None
 
     def marks(self, bos: str) -> list[str]:
-        """The marks between an answer and the next turn; without any, that text's first line."""
-        found: list[str] = []
+        """Return the marks between an answer and the next turn; without any, that text's first
+        line.
+        """
+        marks: list[str] = []
         for sample in self.samples:
             if sample.role == "user" and not sample.facts & {ProbedFact.MESSAGE, ProbedFact.FIRST}:
                 fixed = "".join(part.text for part in sample.turn if isinstance(part, FixedPart))
                 lines = [line.strip() for line in fixed.split("\n") if line.strip()]
-                found += MARK.findall(fixed) or lines[:1]
-        return [mark for mark in dict.fromkeys(found) if mark != bos]
+                marks += MARK.findall(fixed) or lines[:1]
+        return [mark for mark in dict.fromkeys(marks) if mark != bos]

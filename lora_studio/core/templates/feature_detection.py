@@ -33,7 +33,7 @@ def probe_template(prober: Prober) -> DerivationPlan:
     Raises NotDerivableError.
     """
     absent, given, empty = (_try_samples(prober, state) for state in ("absent", "given", "empty"))
-    place: tuple[ProbedFact, ...] = (ProbedFact.FIRST, ProbedFact.LAST)
+    position: tuple[ProbedFact, ...] = (ProbedFact.FIRST, ProbedFact.LAST)
     if isinstance(absent, Exception):
         raise NotDerivableError(
             "the chat template rejects a conversation without a system message: {error}",
@@ -41,18 +41,18 @@ def probe_template(prober: Prober) -> DerivationPlan:
         ) from absent
     if isinstance(given, Exception):
         refuses = ProbedFact.MESSAGE if isinstance(empty, Exception) else ProbedFact.SYSTEM
-        plan = DerivationPlan(prober, tuple(absent), place, ("absent",), refuses)
+        plan = DerivationPlan(prober, tuple(absent), position, ("absent",), refuses)
     elif isinstance(empty, Exception) or _same(empty, absent):
-        facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *place)
+        facts: tuple[ProbedFact, ...] = (ProbedFact.SYSTEM, *position)
         plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
         if isinstance(empty, Exception):
             refused = (text("an empty system message, which the chat template rejects"),)
             plan = replace(plan, takes_empty_system=False, left_out=refused)
     elif _same(empty, given):
-        facts = (ProbedFact.MESSAGE, *place)
+        facts = (ProbedFact.MESSAGE, *position)
         plan = DerivationPlan(prober, (*absent, *given), facts, ("absent", "given"))
     else:
-        facts = (ProbedFact.SYSTEM, ProbedFact.MESSAGE, *place)
+        facts = (ProbedFact.SYSTEM, ProbedFact.MESSAGE, *position)
         samples = (*absent, *given, *empty)
         plan = DerivationPlan(prober, samples, facts, ("absent", "given", "empty"))
     return _detect_features(plan)
@@ -114,15 +114,15 @@ def _thinking_key(prober: Prober) -> str:
 
 
 def _try_samples(prober: Prober, system: SystemState) -> list[ProbeSample] | Exception:
-    found: list[ProbeSample] = []
+    samples: list[ProbeSample] = []
     for shape in PLAIN:
         try:
-            found += prober.samples(ProbeConversation(shape, system))
+            samples += prober.samples(ProbeConversation(shape, system))
         except NotDerivableError:
             raise
         except Exception as error:  # foreign code may raise anything
             return error
-    return found
+    return samples
 
 
 def _same(empty: Sequence[ProbeSample], other: Sequence[ProbeSample]) -> bool:

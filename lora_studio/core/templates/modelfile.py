@@ -73,10 +73,10 @@ def _template_text(template: str) -> str:
 def _as_actions(text: str) -> str:
     return re.sub(
         r'\{?("{3,}|[^ -~\n\t]+)',  # a brace would make three of the two that begin an action
-        lambda found: (
-            found[0]
-            if _survives(found[1]) and found[1][0] != '"'
-            else f"{{{{{quote(found[0].encode())}}}}}"
+        lambda match: (
+            match[0]
+            if _survives(match[1]) and match[1][0] != '"'
+            else f"{{{{{quote(match[0].encode())}}}}}"
         ),
         text,
     )

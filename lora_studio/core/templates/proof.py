@@ -1,6 +1,6 @@
 """Proves a TEMPLATE: the original and the derived text, compared on conversations of its own.
 
-Conversations are prepared as the server prepares them (system texts collected, neighbours of one
+Conversations are prepared as the server prepares them (system texts collected, neighbors of one
 role merged) before either side renders them.
 """
 
@@ -35,7 +35,7 @@ class TemplateProof:
     def run(
         self, talks: Iterable[ProofCase], days: Sequence[date]
     ) -> tuple[int, RenderDifference | None]:
-        """How many renderings were compared, and the first difference if there was one.
+        """Return how many renderings were compared, and the first difference if there was one.
 
         The first conversations are compared on every day, the others on two.
         """
@@ -49,14 +49,14 @@ class TemplateProof:
         return checked, None
 
     def original(self, case: ProofCase, today: date) -> str | None:
-        """The chat template's own text less the BOS, None where it refuses."""
+        """Return the chat template's own text less the BOS, None where it refuses."""
         try:
             return self.prober.text(case.messages, case.tools, case.think, today.strftime)
         except Exception:  # foreign code may raise anything
             return None
 
     def derived(self, case: ProofCase, today: date) -> str | None:
-        """The TEMPLATE's text, None where it raises."""
+        """Return the TEMPLATE's text, None where it raises."""
         try:
             data = template_data(case.messages, case.tools, case.think)
             return self.parsed.render(data, today=today)
@@ -64,20 +64,20 @@ class TemplateProof:
             return None
 
     def difference(self, given: ProofCase, sent: ProofCase, today: date) -> RenderDifference | None:
-        """Where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
+        """Return where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
         expected, actual = self.original(given, today), self.derived(sent, today)
         if expected == actual or (expected is None and given.tools and self.may_refuse_tools):
             return None
         one, two = expected or "", actual or ""
         pairs = enumerate(zip(one, two, strict=False))
-        place = next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))
-        around = slice(max(0, place - 40), place + 40)
+        position = next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))
+        around = slice(max(0, position - 40), position + 40)
         return RenderDifference(
             messages=tuple(sent.messages),
             tools=tuple(dict(tool) for tool in sent.tools),
             think=sent.think,
             today=today,
-            position=place,
+            position=position,
             expected="(refused)" if expected is None else one[around],
             actual="(refused)" if actual is None else two[around],
         )
@@ -109,7 +109,9 @@ _UNUSUAL = {
 
 
 def _spelt_out(short: str) -> list[Message]:
-    """A conversation from its short form: a message a line, its role's initial first, ~ for \\n."""
+    """Return a conversation from its short form: a message a line, its role's initial first, ~
+    for \\n.
+    """
     roles = {"s": "system", "u": "user", "a": "assistant"}
     return [
         {"role": roles[line[0]], "content": line[1:].replace("~", "\n")}

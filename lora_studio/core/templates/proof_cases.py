@@ -34,7 +34,9 @@ _ANSWERS_WITH_THOUGHTS = (
 
 
 def _tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
-    """A tool as clients send it; the parameter names are in order, as the server writes them."""
+    """Return a tool as clients send it; the parameter names are in order, as the server writes
+    them.
+    """
     properties = {key: parameters[key] for key in sorted(parameters)}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     schema |= {"required": required.split()} if required else {}
@@ -119,12 +121,14 @@ class ProofCase:
 
     @classmethod
     def from_difference(cls, difference: RenderDifference) -> ProofCase:
-        """The conversation on which two renderings parted."""
+        """Return the conversation on which two renderings parted."""
         return cls([*difference.messages], difference.tools, difference.think)
 
 
 def simplify(ability: str, case: ProofCase) -> ProofCase:
-    """The conversation with something plain in place of what needs one of three abilities."""
+    """Return the conversation with something plain in place of what needs one of three
+    abilities.
+    """
     if ability == "terse_tools":
         tools = tuple(
             TOOLS[n] if tool in TERSE_TOOLS else tool for n, tool in enumerate(case.tools)
@@ -150,7 +154,9 @@ def simplify(ability: str, case: ProofCase) -> ProofCase:
 
 
 def generate_conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
-    """Fresh conversations, the same each time: up to nine turns, every kind of system message."""
+    """Yield fresh conversations, the same each time: up to nine turns, every kind of system
+    message.
+    """
     dice = random.Random(20240229)
     answers = _CONTENTS + (_ANSWERS_WITH_THOUGHTS * 3 if thinks else ())
     for number in range(PROOF_CONVERSATIONS):
@@ -191,7 +197,7 @@ class TemplateAbilities:
 
     @property
     def any(self) -> bool:
-        """Whether there is more than plain conversations."""
+        """Return whether there is more than plain conversations."""
         return any(getattr(self, name) for name in _BEYOND_PLAIN)
 
 
@@ -201,7 +207,7 @@ _BEYOND_PLAIN = (
 
 
 def generate_cases(able: TemplateAbilities) -> Iterator[ProofCase]:
-    """The conversations of a proof: first those that use an ability, which tell the most."""
+    """Yield the conversations of a proof: first those that use an ability, which tell the most."""
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
         now = replace(able, tools=False, calls=False) if number % 4 == 2 else able
@@ -230,8 +236,8 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
     if able.endings and not dice.randrange(3):
         messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
     if able.beginnings and not dice.randrange(4):
-        place = int(messages[0]["role"] == "system")
-        messages.insert(place, {"role": "assistant", "content": dice.choice(_CONTENTS)})
+        index = int(messages[0]["role"] == "system")
+        messages.insert(index, {"role": "assistant", "content": dice.choice(_CONTENTS)})
     if able.systems and not dice.randrange(3):
         # Never between a call and its result.
         places = [n for n, m in enumerate(messages) if n and m["role"] == "user"]
@@ -242,7 +248,7 @@ def _with_abilities(dice: random.Random, able: TemplateAbilities) -> list[Messag
 
 
 def _round(dice: random.Random, able: TemplateAbilities) -> Iterator[Message]:
-    """An assistant message that calls tools, and what they return."""
+    """Yield an assistant message that calls tools, and what they return."""
     content = dice.choice(("", "Let me see."))
     content = content if able.content_beside_calls else ""
     message = _thoughtful(dice, able, content)

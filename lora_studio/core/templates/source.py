@@ -105,10 +105,10 @@ def _of_config(config: dict[str, Any], path: Path) -> str:
 
 
 def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    found = _json(folder / "special_tokens_map.json") | config
+    settings = _json(folder / "special_tokens_map.json") | config
     tokens: dict[str, str] = {}
     for name in ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token"):
-        value = found.get(name)
+        value = settings.get(name)
         text = value.get("content") if isinstance(value, dict) else value
         if isinstance(text, str):
             tokens[name] = text
@@ -129,7 +129,7 @@ def _adds_bos(folder: Path, config: dict[str, Any], bos: str) -> bool:
 def _json(file: Path) -> dict[str, Any]:
     """Return the object in a file, {} if the file does not exist."""
     try:
-        found = json.loads(file.read_text("utf-8"))
+        content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -141,4 +141,4 @@ def _json(file: Path) -> dict[str, Any]:
             path=str(file),
             reason=reason_of(error),
         ) from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

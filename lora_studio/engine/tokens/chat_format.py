@@ -54,7 +54,7 @@ class ChatFormat:
     """Renders conversations by the chat template of one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Compiles the template; raises UnusableRow where that fails: no row can be rendered."""
+        """Compile the template; raises UnusableRow where that fails: no row can be rendered."""
         source = tokenizer.get_chat_template()
         special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if text}
         try:
@@ -65,14 +65,14 @@ class ChatFormat:
     def render(
         self, messages: Sequence[Message], tools: Tools = (), *, prompt: bool = False
     ) -> str:
-        """The conversation as text, with `prompt` up to where the next answer begins.
+        """Return the conversation as text, with `prompt` up to where the next answer begins.
 
         Raises UnusableRow when the template refuses it or has no place for a part of it.
         """
         return self._run(self.plain(messages), prompt, tools)
 
     def render_marked(self, messages: Sequence[Message], tools: Tools, begin: str, end: str) -> str:
-        """The text with marks around what the template's {% generation %} blocks enclose."""
+        """Return the text with marks around what the template's {% generation %} blocks enclose."""
         try:
             return self.template.render_marked(
                 self.plain(messages), begin, end, tools=_wrapped(tools)
@@ -81,7 +81,7 @@ class ChatFormat:
             raise _refused(error) from error
 
     def plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages in the form that the template reads; raises UnusableRow."""
+        """Return the messages in the form that the template reads; raises UnusableRow."""
         if all(not (turn.thinking or turn.tool_calls) and turn.role != "tool" for turn in messages):
             return [
                 {"role": turn.role, "content": self._content(turn.content)} for turn in messages
@@ -99,7 +99,7 @@ class ChatFormat:
 
     @cached_property
     def reads_text(self) -> bool:
-        """Whether the words of a message can decide what is written around it.
+        """Return whether the words of a message can decide what is written around it.
 
         Where they cannot, conversations of one shape (roles, filled fields) are written alike but
         for their contents. Told from the syntax tree, cautiously: a doubtful look counts.
@@ -118,7 +118,9 @@ class ChatFormat:
 
     @cached_property
     def between(self) -> str:
-        """What stands between the reasoning of an answer and the answer, such as `</think>`."""
+        """Return what stands between the reasoning of an answer and the answer, such as
+        `</think>`.
+        """
         text = self._run(
             list(self._plain(_reasoned(), self._thinking, CallForm(), "tool")), False, ()
         )
@@ -126,7 +128,9 @@ class ChatFormat:
 
     @cached_property
     def _parts(self) -> bool:
-        """Whether contents have to be lists of parts, as templates of models that see want them."""
+        """Return whether contents have to be lists of parts, as templates of models that see
+        want them.
+        """
         for parts in (False, True):
             content = [{"type": "text", "text": "Zu0uZ"}] if parts else "Zu0uZ"
             if "Zu0uZ" in self._try([{"role": "user", "content": content}]):
@@ -183,7 +187,7 @@ class ChatFormat:
             raise _refused(error) from error
 
     def _try(self, plain: list[dict[str, Any]], tools: Tools = ()) -> str:
-        """The text, "" where the template refuses."""
+        """Return the text, "" where the template refuses."""
         try:
             return self._run(plain, False, tools)
         except UnusableRow:
@@ -196,7 +200,7 @@ class ChatFormat:
         self, messages: Sequence[Message], thinking: str, form: CallForm, result_role: str
     ) -> Iterator[dict[str, Any]]:
         pending: list[tuple[str, str]] = []  # (tool, id) of calls without a result so far
-        for place, turn in enumerate(messages):
+        for turn_index, turn in enumerate(messages):
             if turn.role == "tool":
                 message = {"role": result_role, "content": self._content(turn.content)}
                 call = next((c for c in pending if turn.name in ("", c[0])), ("", ""))
@@ -217,7 +221,7 @@ class ChatFormat:
                 message[thinking] = turn.thinking
             if turn.tool_calls:
                 calls = [
-                    _call(call, form, f"call{place:03d}{index:02d}"[-9:])
+                    _call(call, form, f"call{turn_index:03d}{index:02d}"[-9:])
                     for index, call in enumerate(turn.tool_calls)
                 ]
                 message["tool_calls"] = calls
@@ -235,18 +239,18 @@ def _call(call: ToolCall, form: CallForm, number: str) -> dict[str, Any]:
     if form.arguments == "json":
         arguments = json.dumps(arguments, ensure_ascii=False)
     about = {"name": call.name, "arguments": arguments}
-    found: dict[str, Any] = {"type": "function", "function": about} if form.nested else about
+    call_data: dict[str, Any] = {"type": "function", "function": about} if form.nested else about
     if form.ids:
         # Some templates insist on nine letters and digits.
         own = len(call.id) == 9 and call.id.isascii() and call.id.isalnum()
-        found["id"] = call.id if own else number
+        call_data["id"] = call.id if own else number
     elif call.id:
-        found["id"] = call.id
-    return found
+        call_data["id"] = call.id
+    return call_data
 
 
 def _wrapped(tools: Tools) -> list[dict[str, Any]] | None:
-    """Function descriptions as templates expect them; None without any."""
+    """Return function descriptions as templates expect them; None without any."""
     return [
         dict(tool) if "function" in tool or "name" not in tool
         else {"type": "function", "function": dict(tool)}
@@ -311,7 +315,9 @@ def _counts_messages(entry: nodes.Expr) -> bool:
 
 
 def _compares_text(compare: nodes.Compare) -> bool:
-    """Whether a comparison may look into a text; asking for a role or a key of a message does not."""
+    """Return whether a comparison may look into a text; asking for a role or a key of a message
+    does not.
+    """
     for operand in compare.ops:
         left, right = compare.expr, operand.expr
         if operand.op in ("in", "notin"):
@@ -324,7 +330,7 @@ def _compares_text(compare: nodes.Compare) -> bool:
 
 
 def _is_plain(node: nodes.Node) -> bool:
-    """A role, a type, a number, a flag or no text at all."""
+    """Return a role, a type, a number, a flag or no text at all."""
     if isinstance(node, nodes.Const):
         return not (isinstance(node.value, str) and node.value)
     if isinstance(node, nodes.Getattr):
@@ -337,6 +343,6 @@ def _is_plain(node: nodes.Node) -> bool:
 
 
 def count_common_prefix(first: str, second: str) -> int:
-    """How many characters two texts have in common at their start."""
+    """Return how many characters two texts have in common at their start."""
     pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
+    return next((length for length, (a, b) in pairs if a != b), min(len(first), len(second)))

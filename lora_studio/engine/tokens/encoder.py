@@ -47,17 +47,17 @@ class Encoded:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a pass over the row computes."""
+        """Return tokens that a pass over the row computes."""
         return len(self.ids)
 
     @property
     def labels(self) -> list[int]:
-        """The ids where they are trained, -100 elsewhere."""
+        """Return the ids where they are trained, -100 elsewhere."""
         return np.where(self.trained, self.ids, _IGNORED).tolist()
 
     @property
     def is_cut(self) -> bool:
-        """Whether the limit left tokens off."""
+        """Return whether the limit left tokens off."""
         return self.full_length > len(self.ids)
 
 
@@ -70,7 +70,7 @@ class EncodedPair:
 
     @property
     def tokens(self) -> int:
-        """Tokens of both sides."""
+        """Return tokens of both sides."""
         return self.chosen.tokens + self.rejected.tokens
 
 
@@ -83,7 +83,7 @@ class EncodedLabelled:
 
     @property
     def tokens(self) -> int:
-        """Tokens of the conversation."""
+        """Return tokens of the conversation."""
         return self.answer.tokens
 
 
@@ -101,16 +101,18 @@ class TokenizedText:
 
     @property
     def first(self) -> int:
-        """The first position with something to predict that is trained; -1 when there is none."""
+        """Return the first position with something to predict that is trained; -1 when there is
+        none.
+        """
         return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
 
     @property
     def targets(self) -> int:
-        """How many tokens are trained."""
+        """Return how many tokens are trained."""
         return sum(end - begin for begin, end in self.spans)
 
     def cut(self, limit: int) -> Encoded:
-        """The first `limit` tokens."""
+        """Return the first `limit` tokens."""
         ids = np.asarray(self.ids[:limit], np.int32)
         trained = build_trained_mask(len(ids), self.spans)
         return Encoded(ids, trained, len(self.ids), self.left_out)
@@ -129,7 +131,7 @@ class Encoder:
     """Turns samples into tokens for one tokenizer and one dataset spec."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
-        """Raises ProblemError for a tokenizer that cannot say where its tokens stand, or whose chat
+        """Raise ProblemError for a tokenizer that cannot say where its tokens stand, or whose chat
         template is broken."""
         if not tokenizer.is_fast:
             raise fail(
@@ -163,11 +165,11 @@ class Encoder:
         self._begins_with, self._ends_with = _document_edges(tokenizer)
 
     def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
-        """One conversation, cut to the limit; raises UnusableRow."""
+        """Return one conversation, cut to the limit; raises UnusableRow."""
         return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
 
     def encode_sample(self, sample: Sample) -> list[Encoded]:
-        """A sample cut to the limit: one, of a pair two, of a document all pieces.
+        """Return a sample cut to the limit: one, of a pair two, of a document all pieces.
 
         Raises UnusableRow for what is left out by the spec as well.
         """
@@ -188,18 +190,19 @@ class Encoder:
         return [item.cut(limit) for item in result]
 
     def tokenise(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
-        """Each sample in tokens before any cut (of a pair the chosen, then the rejected side), or
+        """Return each sample in tokens before any cut (of a pair the chosen, then the rejected
+        side), or
         why it is unusable."""
-        found: list[list[Rendered] | UnusableRow] = []
+        rendered: list[list[Rendered] | UnusableRow] = []
         for sample in samples:
             try:
-                found.append(self._sides(sample))
+                rendered.append(self._sides(sample))
             except UnusableRow as verdict:
-                found.append(verdict)
-        texts = [side.text for sides in found if isinstance(sides, list) for side in sides]
+                rendered.append(verdict)
+        texts = [side.text for sides in rendered if isinstance(sides, list) for side in sides]
         encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
         results: list[list[TokenizedText] | UnusableRow] = []
-        for sample, sides in zip(samples, found, strict=True):
+        for sample, sides in zip(samples, rendered, strict=True):
             if isinstance(sides, UnusableRow):
                 results.append(sides)
                 continue
@@ -211,18 +214,18 @@ class Encoder:
         return results
 
     def show(self, sample: Sample) -> list[TokenizedView]:
-        """The text of a sample token by token, of a pair both; raises UnusableRow."""
+        """Return the text of a sample token by token, of a pair both; raises UnusableRow."""
         return [self._show(sample, side) for side in self._sides(sample)]
 
     def text(self, sample: Sample) -> str:
-        """The text that a sample's tokens are taken of, of a pair the better side; raises
+        """Return the text that a sample's tokens are taken of, of a pair the better side; raises
         UnusableRow."""
         return self._sides(sample)[0].text
 
     # --- one sample ---------------------------------------------------------------------------
 
     def _sides(self, sample: Sample) -> list[Rendered]:
-        """What of a sample is tokenised as one text each."""
+        """Return what of a sample is tokenized as one text each."""
         match sample.task:
             case "text":
                 text = sample.text
@@ -263,15 +266,17 @@ class Encoder:
         tokens: list[Token] = []
         ranges: list[Span] = []
         covered = 0
-        for place, (index, (_, end)) in enumerate(zip(encoding.ids, encoding.offsets, strict=True)):
+        for position, (index, (_, end)) in enumerate(
+            zip(encoding.ids, encoding.offsets, strict=True)
+        ):
             # Tokens that share a character: the first of them shows it, the others nothing.
             begin, covered = covered, max(covered, end)
-            if place == len(trained) - 1:
+            if position == len(trained) - 1:
                 covered = len(rendered.text)
-            state: TokenState = "trained" if trained[place] else "context"
-            if place >= limit:
+            state: TokenState = "trained" if trained[position] else "context"
+            if position >= limit:
                 state = "cut"
-            elif trained[place]:
+            elif trained[position]:
                 if ranges and ranges[-1][1] == begin:
                     begin_of_run = ranges.pop()[0]
                     ranges.append((begin_of_run, covered))
@@ -283,7 +288,7 @@ class Encoder:
 
 
 def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
-    """Which of `length` tokens lie in ranges, [length] bool."""
+    """Return which of `length` tokens lie in ranges, [length] bool."""
     trained = np.zeros(length, bool)
     for begin, end in spans:
         trained[begin:end] = True
@@ -291,7 +296,9 @@ def build_trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
 
 
 def split_document(length: int, limit: int) -> list[Span]:
-    """A document in pieces of at most `limit` tokens; none has one token, which predicts nothing."""
+    """Return a document in pieces of at most `limit` tokens; none has one token, which predicts
+    nothing.
+    """
     edges = [*range(0, length, limit), length]
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         edges[-2] -= 1
@@ -315,7 +322,7 @@ def check_length(length: int, first: int, spec: DatasetSpec) -> UnusableRow | No
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
 ) -> list[int]:
-    """Tokens to continue from for the next answer; raises UnusableRow."""
+    """Return tokens to continue from for the next answer; raises UnusableRow."""
     text = render(tokenizer, messages, tools, prompt=True)
     return tokenizer(text, add_special_tokens=False).input_ids
 
@@ -323,12 +330,12 @@ def encode_prompt(
 def encode(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], spec: DatasetSpec
 ) -> Encoded:
-    """One conversation as training sees it; raises UnusableRow."""
+    """Return one conversation as training sees it; raises UnusableRow."""
     return Encoder(tokenizer, spec).encode(messages)
 
 
 def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
-    """A conversation of which the answer alone trains."""
+    """Return a conversation of which the answer alone trains."""
     return [
         *(turn.model_copy(update={"trained": False}) for turn in prompt),
         *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
@@ -336,7 +343,8 @@ def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Mess
 
 
 def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """What a document begins and ends with: the first token where the tokenizer itself puts one
+    """Return what a document begins and ends with: the first token where the tokenizer itself
+    puts one
     in front of a text, and the end-of-sequence token."""
     ids = tokenizer("a").input_ids
     bos = tokenizer.bos_token or ""
@@ -345,7 +353,7 @@ def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 
 
 def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
-    """The ranges of tokens that train; raises UnusableRow where a token is on both sides.
+    """Yield the ranges of tokens that train; raises UnusableRow where a token is on both sides.
 
     A token across an edge does no harm where the part on the other side is blank. Of what the row
     leaves out of an answer, a token with a letter in it does not train.
@@ -369,7 +377,9 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
 
 
 def _tokens_in(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
-    """The tokens within a range of characters, and those across its edges that say anything there."""
+    """Return the tokens within a range of characters, and those across its edges that say
+    anything there.
+    """
     begin, end = hole
     first = bisect_left(offsets, begin, key=_START)
     last = bisect_left(offsets, end, key=_START)

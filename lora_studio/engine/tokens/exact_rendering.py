@@ -89,7 +89,8 @@ def render(
     *,
     prompt: bool = False,
 ) -> str:
-    """The conversation as text by the tokenizer's chat template, with `prompt` up to where the
+    """Return the conversation as text by the tokenizer's chat template, with `prompt` up to
+    where the
     next answer begins; raises UnusableRow when the template refuses it."""
     return ChatFormat(tokenizer).render(messages, tools, prompt=prompt)
 
@@ -98,7 +99,7 @@ class ExactRenderer:
     """Renders conversations for one tokenizer, with the parts that train; every one anew."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Takes the tokenizer with its chat template; raises UnusableRow when that is broken."""
+        """Take the tokenizer with its chat template; raises UnusableRow when that is broken."""
         self.format = ChatFormat(tokenizer)
         self._eos = str(tokenizer.eos_token or "")
         added = tokenizer.get_added_vocab()
@@ -106,7 +107,9 @@ class ExactRenderer:
         self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
 
     def answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
-        """The text in which the trained answers of a conversation train; raises UnusableRow."""
+        """Return the text in which the trained answers of a conversation train; raises
+        UnusableRow.
+        """
         text = self.format.render(messages, tools)
         self._require_shown(messages, tools, text)
         blocks = self._generation_blocks(messages, tools, text)
@@ -125,7 +128,9 @@ class ExactRenderer:
         return rendered
 
     def whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
-        """The text of a conversation, ended where the template ends no turn; raises UnusableRow."""
+        """Return the text of a conversation, ended where the template ends no turn; raises
+        UnusableRow.
+        """
         text = self.format.render(messages, tools)
         self._require_shown(messages, tools, text)
         if messages and messages[-1].role == "assistant" and not self._ends_turns:
@@ -193,16 +198,17 @@ class ExactRenderer:
     def _prompt_as_shown(
         self, turns: Sequence[Message], tools: Tools, index: int, places: AnswerSpans
     ) -> str:
-        """The prompt for an answer without the reasonings before it that the text does not show.
+        """Return the prompt for an answer without the reasonings before it that the text does
+        not show.
 
         Many templates drop reasoning once the user has spoken again. An answer behind the result of
         a tool was asked for with the reasoning of its own round, and is shown without.
         """
         before = [
             turn.model_copy(update={"thinking": ""})
-            if turn.thinking and (place, 0) not in places
+            if turn.thinking and (turn_index, 0) not in places
             else turn
-            for place, turn in enumerate(turns[:index])
+            for turn_index, turn in enumerate(turns[:index])
         ]
         return self.format.render(before, tools, prompt=True) if index else ""
 
@@ -214,7 +220,7 @@ class ExactRenderer:
         marked: MarkedConversation,
         behind: str,
     ) -> str | None:
-        """What ends an answer: through the first mark behind it, or all but blanks.
+        """Return what ends an answer: through the first mark behind it, or all but blanks.
 
         `behind` is what stands behind the answer; None when an answer that ends the conversation
         has something else there. Where there is nothing at all, the mark that opens the next turn
@@ -241,13 +247,15 @@ class ExactRenderer:
         return ending + (self._eos if is_last else following)
 
     def _mark_at_start(self, text: str) -> str:
-        """Blanks and the special mark that a text begins with; "" where it begins otherwise."""
+        """Return the white space and special mark that a text begins with, "" without a mark."""
         blanks = len(text) - len(text.lstrip())
         mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
         return "" if mark is None else text[: blanks + len(mark)]
 
     def _shared_end(self, alone: str, behind: str) -> str | None:
-        """What stands behind the calls of a turn, less marks that only end a conversation."""
+        """Return what stands behind the calls of a turn, less marks that only end a
+        conversation.
+        """
         ending = alone.rstrip()
         while not behind.startswith(ending):
             mark = next((mark for mark in self._marks if ending.endswith(mark)), None)
@@ -258,7 +266,7 @@ class ExactRenderer:
 
     @cached_property
     def _ends_turns(self) -> bool:
-        """Whether the template writes anything behind an answer that ends a conversation."""
+        """Return whether the template writes anything behind an answer that ends a conversation."""
         turns = [Message(role="user", content="Zu0uZ"), Message(role="assistant", content="Za0aZ")]
         try:
             return bool(self.format.render(turns).rpartition("Za0aZ")[2].strip())
@@ -268,7 +276,9 @@ class ExactRenderer:
     # --- reasoning ----------------------------------------------------------------------------
 
     def _thought(self, places: AnswerSpans, index: int, text: str, span: Span) -> Span | None:
-        """The reasoning of an answer with the marks around it, from the answer's begin on."""
+        """Return the reasoning of an answer with the marks around it, from the answer's begin
+        on.
+        """
         thought = places.get((index, 2), places.get((index, 0)))
         if thought is None:
             return None
@@ -278,7 +288,9 @@ class ExactRenderer:
         return span[0], thought[1] + count_common_prefix(behind, self.format.between)
 
     def _unshown(self, turns: Sequence[Message], places: AnswerSpans, wanted: list[int]) -> int:
-        """How many reasonings of trained answers are not in the text; the last one has to be."""
+        """Return how many reasonings of trained answers are not in the text; the last one has to
+        be.
+        """
         missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
         if wanted and wanted[-1] in missing:
             raise refuse_template("the chat template omits the reasoning of the last answer")
@@ -287,7 +299,9 @@ class ExactRenderer:
     # --- tool calls ---------------------------------------------------------------------------
 
     def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
-        """Where the arguments of a turn's last call end in `text`: one more is put behind them."""
+        """Return where the arguments of a turn's last call end in `text`: one more is put behind
+        them.
+        """
         calls = turns[index].tool_calls
         extra = make_unused_word("zqarg", text)
         last = calls[-1].model_copy(
@@ -313,7 +327,7 @@ class ExactRenderer:
                     raise refuse_template("the chat template omits the arguments of a tool call")
 
     def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
-        """Raises UnusableRow where the template has no place for what is not an answer."""
+        """Raise UnusableRow where the template has no place for what is not an answer."""
         for tool in tools:
             if str((tool.get("function") or tool).get("name", "")) not in text:
                 raise refuse_template("the chat template omits the list of tools")
@@ -343,7 +357,9 @@ class ExactRenderer:
     # --- generation blocks --------------------------------------------------------------------
 
     def _generation_blocks(self, turns: Sequence[Message], tools: Tools, text: str) -> list[Span]:
-        """What the template itself marks as written by the model; [] when it cannot be relied on."""
+        """Return what the template itself marks as written by the model; [] when it cannot be
+        relied on.
+        """
         if not self.format.template.has_generation:
             return []
         begin, end = make_unused_word("zqgenB", text), make_unused_word("zqgenE", text)
@@ -368,7 +384,7 @@ class ExactRenderer:
         return blocks if all(answer[-40:] in written for answer in answers) else []
 
     def _with_end(self, text: str, block: Span) -> Span:
-        """A template's block, through the mark that ends the turn and no further."""
+        """Return a template's block, through the mark that ends the turn and no further."""
         inside = text[block[0] : block[1]].rstrip()
         end = block[0] + len(inside)
         if any(inside.endswith(mark) for mark in self._marks):
@@ -377,7 +393,9 @@ class ExactRenderer:
 
 
 def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
-    """The spans within the blocks they meet, each through the end of its turn all the same."""
+    """Return the spans within the blocks they meet, each through the end of its turn all the
+    same.
+    """
     spans: list[Span] = []
     for begin, end in rendered.spans:
         met = [block for block in blocks if block[0] < end and block[1] > begin]
@@ -393,7 +411,9 @@ def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
 
 
 def _behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
-    """The last answer behind its true prompt; raises UnusableRow when they do not fit together."""
+    """Return the last answer behind its true prompt; raises UnusableRow when they do not fit
+    together.
+    """
     text, span = last.text, last.spans[0]
     asked = question.content.strip()
     in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
@@ -426,7 +446,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _spellings(leaf: Any) -> set[str]:
-    """The ways in which a template may write a value: as JSON, as Python, or as it is."""
+    """Return the ways in which a template may write a value: as JSON, as Python, or as it is."""
     written = {json.dumps(leaf, ensure_ascii=ascii_only) for ascii_only in (True, False)}
     if isinstance(leaf, str):
         return {leaf, leaf.strip(), repr(leaf)[1:-1]} | {text[1:-1] for text in written}

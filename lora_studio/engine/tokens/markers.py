@@ -30,11 +30,13 @@ class MarkedConversation:
     pattern: re.Pattern[str]
 
     def end_in(self, shown: str) -> int:
-        """Where the last marker in a text ends."""
+        """Return where the last marker in a text ends."""
         return max((match.end() for match in self.pattern.finditer(shown)), default=0)
 
     def lead(self, index: int, before: str) -> str:
-        """What of the answer stands before its first marker, as far as the template shows it."""
+        """Return what of the answer stands before its first marker, as far as the template shows
+        it.
+        """
         content = self.messages[index].content
         match = self.pattern.search(content)
         lead = content[: match.start()] if match else ""
@@ -42,7 +44,7 @@ class MarkedConversation:
 
 
 def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
-    """Puts markers for answers.
+    """Put markers for answers.
 
     Blanks around an answer stay, so that a template that strips them strips them here too. The
     reasoning before an answer gets a marker of its own: templates move it or leave it out.
@@ -70,12 +72,12 @@ def mark_answers(turns: Sequence[Message], text: str) -> MarkedConversation:
 
 
 def make_unused_word(stem: str, text: str) -> str:
-    """A word made of `stem` and a number that the text does not hold."""
+    """Return a word made of `stem` and a number that the text does not hold."""
     return next(word for number in range(1_000_000) if (word := f"{stem}{number}q") not in text)
 
 
 def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerSpans:
-    """Where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
+    """Return where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
     pieces: list[str] = []
     places: AnswerSpans = {}
     length = position = 0
@@ -102,7 +104,8 @@ def locate_answers(shown: str, marked: MarkedConversation, text: str) -> AnswerS
 
 
 def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterator[Span]:
-    """Where the characters of a turn's content that do not train stand; raises UnusableRow where
+    """Yield where the characters of a turn's content that do not train stand; raises UnusableRow
+    where
     they are part of a reasoning in it."""
     parts = THINKING.match(turn.content)
     answer = parts[4] if parts else turn.content
@@ -116,6 +119,6 @@ def iter_masked_spans(turn: Message, index: int, places: AnswerSpans) -> Iterato
 
 
 def find_extent(places: AnswerSpans, index: int) -> Span:
-    """From the first to the last part of a turn; (0, 0) for one without any."""
-    found = [span for (known, _), span in places.items() if known == index]
-    return min((b for b, _ in found), default=0), max((e for _, e in found), default=0)
+    """Return the span from the first to the last part of a turn, (0, 0) without any."""
+    spans = [span for (known, _), span in places.items() if known == index]
+    return min((b for b, _ in spans), default=0), max((e for _, e in spans), default=0)

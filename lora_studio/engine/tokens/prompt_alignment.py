@@ -13,7 +13,8 @@ MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
 
 
 def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
-    """Where an answer begins when prompt and text differ only behind the question: a template
+    """Return where an answer begins when prompt and text differ only behind the question: a
+    template
     may open a thinking block in the prompt that it leaves out of the finished turn."""
     asked = question.content.strip()
     behind = prompt.rfind(asked) + len(asked)
@@ -25,7 +26,8 @@ def find_answer_start(prompt: str, text: str, question: Message) -> int | None:
 def find_answer_start_in_round(
     prompt: str, text: str, turns: Sequence[Message], index: int, begin: int
 ) -> int | None:
-    """The same behind the result of a tool, where only the calls of its round are shown otherwise: a
+    """Return the same behind the result of a tool, where only the calls of its round are shown
+    otherwise: a
     template may put an empty thinking block before them until the user speaks again."""
     users = [turn.content.strip() for turn in turns[:index] if turn.role == "user"]
     result = turns[index - 1].content.strip()
@@ -40,7 +42,9 @@ def find_answer_start_in_round(
 
 
 def _end_of_header(header: str, text: str, behind: int) -> int:
-    """Where what a prompt ends with ends in a text, which goes on behind it or leaves some out."""
+    """Return where what a prompt ends with ends in a text, which goes on behind it or leaves
+    some out.
+    """
     begin = behind + count_common_prefix(header, text[behind:])
     # Two marks may begin alike: none is cut in two.
     marks = MARK.finditer(text, behind)

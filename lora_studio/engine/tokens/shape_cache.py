@@ -73,7 +73,7 @@ class ShapeRenderer:
         train_on: TrainOn = "answers",
         thinking: Thinking = "train",
     ) -> None:
-        """Raises UnusableRow when the tokenizer's chat template is broken."""
+        """Raise UnusableRow when the tokenizer's chat template is broken."""
         self.exact = ExactRenderer(tokenizer)
         self._train_on = train_on
         self._thinking = thinking
@@ -81,7 +81,7 @@ class ShapeRenderer:
         self._shapes: OrderedDict[_Key, _Shape | Literal[False] | None] = OrderedDict()
 
     def render(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
-        """The text of a conversation and what of it trains; raises UnusableRow."""
+        """Return the text of a conversation and what of it trains; raises UnusableRow."""
         turns = self._prepared(messages)
         if self._train_on == "everything":
             return self._everything(turns, tools)
@@ -97,7 +97,9 @@ class ShapeRenderer:
         return rendered
 
     def _prepared(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The conversation with reasoning left out, and one trained answer, where that is chosen."""
+        """Return the conversation with reasoning left out, and one trained answer, where that is
+        chosen.
+        """
         turns = messages
         if self._thinking == "remove" and any(turn.role == "assistant" for turn in turns):
             turns = [
@@ -152,7 +154,7 @@ class ShapeRenderer:
             self._shapes.popitem(last=False)
 
     def _take_apart(self, turns: Sequence[Message]) -> _Shape | Literal[False]:
-        """The shape of a conversation; False where the exact method is no help with it."""
+        """Return the shape of a conversation; False where the exact method is no help with it."""
         sample = [
             turn.model_copy(
                 update={
@@ -181,7 +183,7 @@ class ShapeRenderer:
         return _Shape(pieces, slots, ends, rendered, rendered.text[len(text) :])
 
     def _read_along(self, shape: _Shape, turns: Sequence[Message]) -> Rendered | None:
-        """The row's text with the places of its shape; None where anything in it differs."""
+        """Return the row's text with the places of its shape; None where anything in it differs."""
         text = self.exact.format.render(turns)
         position = len(shape.pieces[0])
         if not text.startswith(shape.pieces[0]):
@@ -218,7 +220,9 @@ class ShapeRenderer:
 
 
 def _key(turns: Sequence[Message]) -> _Key | None:
-    """What conversations of one shape have in common; None for those that are taken one by one."""
+    """Return what conversations of one shape have in common; None for those that are taken one
+    by one.
+    """
     key: list[object] = []
     for turn in turns:
         if turn.tool_calls or turn.role == "tool" or turn.untrained:
@@ -232,7 +236,9 @@ def _key(turns: Sequence[Message]) -> _Key | None:
 
 
 def _shown(text: str, position: int, value: str, piece: str) -> int | None:
-    """How many characters of `text` at `position` are the content, with `piece` behind them."""
+    """Return how many characters of `text` at `position` are the content, with `piece` behind
+    them.
+    """
     for trim in _TRIMS:
         shown = trim(value)
         if text.startswith(shown, position) and text.startswith(piece, position + len(shown)):
@@ -241,16 +247,18 @@ def _shown(text: str, position: int, value: str, piece: str) -> int | None:
 
 
 def _moved(span: Span, ends: tuple[int, ...], shifts: list[int]) -> Span:
-    """A span of the sample in the row: moved by what the contents before each edge differ in."""
+    """Return a span of the sample in the row: moved by what the contents before each edge differ
+    in.
+    """
     first = sum(end <= span[0] for end in ends)
     last = sum(end <= span[1] for end in ends)
     return span[0] + shifts[first], span[1] + shifts[last]
 
 
-def _past_blanks(text: str, place: int) -> int:
-    """Blanks at the begin of an answer belong to the reasoning before it."""
-    rest = text[place:]
-    return place + len(rest) - len(rest.lstrip())
+def _past_blanks(text: str, position: int) -> int:
+    """Return the position after white space: it belongs to the reasoning before an answer."""
+    rest = text[position:]
+    return position + len(rest) - len(rest.lstrip())
 
 
 def _without(spans: list[Span], holes: list[Span]) -> list[Span]:
@@ -267,7 +275,7 @@ def _thinks(turn: Message) -> bool:
 
 
 def _without_thinking(turn: Message) -> Message:
-    """An answer without its reasoning, wherever that stands."""
+    """Return an answer without its reasoning, wherever that stands."""
     content = turn.content
     parts = THINKING.match(content)
     if parts and not parts[1].removesuffix("<think>").strip():

@@ -38,12 +38,12 @@ class FormatCandidate:
 
 
 def find_candidates(columns: Columns) -> list[FormatCandidate]:
-    """All readings, the most telling first; [] where no columns fit any format."""
+    """Return all readings, the most telling first; [] where no columns fit any format."""
     finders = (
         _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
     )  # fmt: skip
     # Where names tell what columns hold, rows that do not hold it are at fault: nothing is guessed.
-    return [found for finder in finders for found in finder(columns)] or _guess(columns)
+    return [candidate for finder in finders for candidate in finder(columns)] or _guess(columns)
 
 
 # --- pairs and labels -------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
 
 
 def _ranked(columns: Columns) -> list[FormatCandidate]:
-    """Several answers to a prompt, with a rank or a score each."""
+    """Return several answers to a prompt, with a rank or a score each."""
     column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
     if column is None or not (asked := _asked(columns, besides=(column,))):
         return []
@@ -84,7 +84,7 @@ def _ranked(columns: Columns) -> list[FormatCandidate]:
 
 
 def _rated(columns: Columns) -> list[FormatCandidate]:
-    """Several answers to a prompt, with their ratings in a column beside."""
+    """Return several answers to a prompt, with their ratings in a column beside."""
     answers = [
         item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
     ]
@@ -97,7 +97,7 @@ def _rated(columns: Columns) -> list[FormatCandidate]:
 
 
 def _listed(columns: Columns) -> list[FormatCandidate]:
-    """Instructions with two answers each in a list, the better one first."""
+    """Return the reading of instructions with two answers in a list, the preferred one first."""
     column = find_column(columns, ("output", "response"), "texts")
     if column is None or column.paired < column.filled:
         return []
@@ -112,15 +112,15 @@ def _listed(columns: Columns) -> list[FormatCandidate]:
 
 
 def _compared(columns: Columns) -> list[FormatCandidate]:
-    """Two answers in columns of their own, and one that says which is better."""
-    found = []
+    """Return the readings of two answer columns with a third that names the preferred one."""
+    compared = []
     for slots in find_compared_answers(columns):
         besides = tuple(item for item in columns if item.name in slots.values())
         asked = _asked(columns, besides) or _talk_before(columns, besides)
         mapping = asked | slots | _extras(columns)
         sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
-        found.append(FormatCandidate("preference", mapping, 1.0, sure))
-    return found
+        compared.append(FormatCandidate("preference", mapping, 1.0, sure))
+    return compared
 
 
 def _talk_before(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
@@ -154,17 +154,19 @@ def _kto(columns: Columns) -> list[FormatCandidate]:
 
 
 def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, str]:
-    """Where the prompt of an answer stands, with the input that belongs to an instruction."""
-    found = [item for item in formats_columns.find_questions(columns) if item not in besides]
+    """Return where the prompt of an answer stands, with the input that belongs to an
+    instruction.
+    """
+    questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
     # A prompt column is what was asked in full, also where its parts have columns too.
-    found.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
-    if not found:
+    questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
+    if not questions:
         return {}
-    mapping = {"prompt": found[0].name}
+    mapping = {"prompt": questions[0].name}
     added = find_optional_column(
         [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
     )
-    if found[0].key in formats_columns.INSTRUCTIONS and added and added != found[0]:
+    if questions[0].key in formats_columns.INSTRUCTIONS and added and added != questions[0]:
         mapping["input"] = added.name
     return mapping
 
@@ -173,7 +175,7 @@ def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, 
 
 
 def _conversation(columns: Columns) -> list[FormatCandidate]:
-    found = []
+    conversations = []
     rest = formats_columns.find_conversations(columns)
     for rank, column in enumerate(rest):
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
@@ -185,8 +187,8 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
         mapping = {slot: column.name} | _extras(columns)
         rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
         certainty = sure * (0.85 if rivals else 1.0)
-        found.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
-    return found[:3]
+        conversations.append(FormatCandidate(row_format, mapping, weight, certainty, slot, rivals))
+    return conversations[:3]
 
 
 # --- questions and answers --------------------------------------------------------------------
@@ -235,13 +237,13 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
 
 
 def _queries(columns: Columns) -> list[DataColumn]:
-    """A query beside the question that it answers, in the language of a database."""
+    """Return a query beside the question that it answers, in the language of a database."""
     query = find_column(columns, ("query",), "text")
     return [query] if query is not None and find_column(columns, ("question",), "text") else []
 
 
 def _written_labels(columns: Columns) -> list[DataColumn]:
-    """Labels beside a prompt that are texts and no classes."""
+    """Return a label column next to a prompt whose values are texts, not classes."""
     label = find_column(columns, ("label", "labels"), "text")
     asked = find_column(columns, formats_columns.PROMPTS, "text")
     is_text = label is not None and not label.words and 2 * label.phrased > label.filled
@@ -251,7 +253,7 @@ def _written_labels(columns: Columns) -> list[DataColumn]:
 def _asked_as(
     columns: Columns, asked: DataColumn, answer: DataColumn, choices: DataColumn | None
 ) -> tuple[RowFormat, dict[str, str]]:
-    """The format that fits what is asked, and the slots of the question."""
+    """Return the format that fits what is asked, and the slots of the question."""
     rest = [item for item in columns if item not in (asked, answer)]
     is_instruction = asked.key in formats_columns.INSTRUCTIONS
     find = find_optional_column if is_instruction else find_column
@@ -282,16 +284,18 @@ def _asked_as(
 
 
 def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
-    """The column of what was thought before an answer, unless it says only that there was thinking."""
-    found = find_optional_column(columns, formats_columns.THINKING, "text")
-    if found is None or found.name in mapping.values():
+    """Return the column of what was thought before an answer, unless it says only that there was
+    thinking.
+    """
+    thinking = find_optional_column(columns, formats_columns.THINKING, "text")
+    if thinking is None or thinking.name in mapping.values():
         return {}
-    is_switch = bool(found.words) and found.words <= formats_columns.SWITCHES
-    return {} if is_switch else {"thinking": found.name}
+    is_switch = bool(thinking.words) and thinking.words <= formats_columns.SWITCHES
+    return {} if is_switch else {"thinking": thinking.name}
 
 
 def _continued(columns: Columns, answer: DataColumn) -> list[FormatCandidate]:
-    """Conversations that the user ends, with the answer in a column of its own."""
+    """Return the reading of conversations that end with the user, with a column for the answer."""
     talk = _first([item for item in formats_columns.find_conversations(columns) if item != answer])
     if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
         return []
@@ -307,7 +311,7 @@ def _with_choices(
 
 
 def _transformed(columns: Columns) -> list[FormatCandidate]:
-    """A text and what is made of it: its summary, its translation."""
+    """Return a text and what is made of it: its summary, its translation."""
     target = next(
         (
             item
@@ -332,7 +336,7 @@ def _transformed(columns: Columns) -> list[FormatCandidate]:
 
 
 def _prompted(columns: Columns) -> list[FormatCandidate]:
-    """A text and the prompt it was written from, as in synthetic text books."""
+    """Return a text and the prompt it was written from, as in synthetic text books."""
     usual = (*formats_columns.PROMPTS, *formats_columns.INSTRUCTIONS, "question", "query", "input")
     asked = find_column(columns, usual, "text")
     text = find_column(columns, ("text", "content"), "text")
@@ -364,7 +368,9 @@ def _text(columns: Columns) -> list[FormatCandidate]:
 
 
 def _guess(columns: Columns) -> list[FormatCandidate]:
-    """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
+    """Return columns whose names say nothing: two texts are a question and its answer, one is a
+    text.
+    """
     aside = formats_columns.TOOLS + formats_columns.SYSTEMS
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
     if _is_other(columns):
@@ -389,7 +395,7 @@ def _guess(columns: Columns) -> list[FormatCandidate]:
 
 
 def _is_other(columns: Columns) -> bool:
-    """Whether texts are there for something else than to be learnt."""
+    """Return whether texts are there for something else than to be learned."""
     kinds = (
         formats_columns.is_classified,
         formats_columns.is_compared,
@@ -399,7 +405,7 @@ def _is_other(columns: Columns) -> bool:
 
 
 def _extras(columns: Columns) -> dict[str, str]:
-    """System message and tools, which every format of conversations can have."""
+    """Return the slots for system message and tools, which every conversation format has."""
     mapping = {}
     if system := find_optional_column(
         columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"
@@ -412,5 +418,5 @@ def _extras(columns: Columns) -> dict[str, str]:
     return mapping
 
 
-def _first(found: Sequence[DataColumn]) -> DataColumn | None:
-    return found[0] if found else None
+def _first(columns: Sequence[DataColumn]) -> DataColumn | None:
+    return columns[0] if columns else None

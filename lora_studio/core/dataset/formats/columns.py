@@ -197,22 +197,22 @@ class DataColumn:
 
     @property
     def key(self) -> str:
-        """The name as it is compared."""
+        """Return the name as it is compared."""
         return normalize_name(self.name)
 
     @property
     def filled(self) -> int:
-        """How many rows have a value here."""
+        """Return how many rows have a value here."""
         return self.kinds.total()
 
     @property
     def kind(self) -> Kind | None:
-        """What most values are; None for a column without any."""
+        """Return what most values are; None for a column without any."""
         return max(sorted(self.kinds), key=lambda kind: self.kinds[kind], default=None)
 
     @property
     def is_label(self) -> bool:
-        """Whether every value says good or bad."""
+        """Return whether every value says good or bad."""
         return 0 < self.filled == self.truths
 
 
@@ -222,7 +222,7 @@ Columns = Sequence[DataColumn]
 def profile_columns(
     rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()
 ) -> list[DataColumn]:
-    """Every column of some rows, in the order of `names`, then as they come by name."""
+    """Return every column of some rows, in the order of `names`, then as they come by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
     order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
     return [_column(name, rows) for name in order]
@@ -263,7 +263,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> DataColumn:
 
 
 def _word(value: Any) -> str:
-    """A short value as a word."""
+    """Return a short value as a word."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float):
@@ -273,7 +273,9 @@ def _word(value: Any) -> str:
 
 
 def classify_value(value: Any, *, media: bool = False) -> Kind:
-    """What a value is that is not blank; with `media` its column is one of pictures or sounds."""
+    """Return what a value is that is not blank; with `media` its column is one of pictures or
+    sounds.
+    """
     if media and is_media(value):
         return "media"
     if isinstance(value, bool):
@@ -305,21 +307,22 @@ def _list_kind(value: Sequence[Any]) -> Kind:
 
 
 def find_columns(columns: Columns, names: Sequence[str]) -> list[DataColumn]:
-    """The columns with one of these names and a value, those named first before others."""
+    """Return the columns with one of these names and a value, those named first before others."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
-    found = [column for column in columns if column.filled and column.key in ranks]
-    return sorted(found, key=lambda column: (ranks[column.key], column.name))
+    matching = [column for column in columns if column.filled and column.key in ranks]
+    return sorted(matching, key=lambda column: (ranks[column.key], column.name))
 
 
 def find_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
-    """The best column by name, of these kinds if any are given."""
+    """Return the best column by name, of these kinds if any are given."""
     return next(
         (item for item in find_columns(columns, names) if not kinds or item.kind in kinds), None
     )
 
 
 def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -> DataColumn | None:
-    """The same for a slot that may stay empty: also a column without a value in these rows, for the
+    """Return the same for a slot that may stay empty: also a column without a value in these
+    rows, for the
     rows that are not among them."""
     ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
     empty = [column for column in columns if not column.filled and column.key in ranks]
@@ -329,12 +332,14 @@ def find_optional_column(columns: Columns, names: Sequence[str], *kinds: Kind) -
 
 
 def count_known_names(given: Iterable[str]) -> int:
-    """How many different ones of these names are those that columns of such data usually have."""
+    """Return how many different ones of these names are those that columns of such data usually
+    have.
+    """
     return len({normalize_name(name) for name in given} & _USUAL)
 
 
 def find_conversations(columns: Columns) -> list[DataColumn]:
-    """Columns that hold whole conversations, those with a usual name first."""
+    """Return columns that hold whole conversations, those with a usual name first."""
     outputs = {"completion", "response", "output"}
     others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
     if any(column.key in outputs and column.filled for column in columns):
@@ -359,24 +364,26 @@ def find_conversations(columns: Columns) -> list[DataColumn]:
 
 
 def find_contexts(columns: Columns) -> list[DataColumn]:
-    """Columns that could hold what a question is about, the likeliest first."""
+    """Return columns that could hold what a question is about, the likeliest first."""
     return _with_endings(columns, find_columns(columns, CONTEXTS), ("context",))
 
 
 def find_questions(columns: Columns) -> list[DataColumn]:
-    """Columns that could hold what is asked, the likeliest first."""
+    """Return columns that could hold what is asked, the likeliest first."""
     exact = find_columns(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, _TO_QUESTION)
 
 
 def _is_kind_of_task(column: DataColumn) -> bool:
-    """Whether a column says of what kind the task of its row is, such as `qa`, and not what to do."""
+    """Return whether a column says of what kind the task of its row is, such as `qa`, and not
+    what to do.
+    """
     return column.key == "task" and 2 * column.phrased <= column.filled
 
 
 def find_answers(columns: Columns) -> list[DataColumn]:
-    """Columns that could hold what is answered, the likeliest first."""
+    """Return columns that could hold what is answered, the likeliest first."""
     return _with_endings(columns, find_columns(columns, ANSWERS), _TO_ANSWER)
 
 
@@ -396,20 +403,22 @@ def _with_endings(
 
 
 def is_classified(columns: Columns) -> bool:
-    """Whether texts have classes: numbers, or words under a name that says so."""
+    """Return whether texts have classes: numbers, or words under a name that says so."""
     numbers = any(item.kind in ("number", "flag") for item in find_columns(columns, CLASSES))
     return numbers or any(item.kind == "text" for item in find_columns(columns, CLASSES[:7]))
 
 
 def is_compared(columns: Columns) -> bool:
-    """Whether texts stand beside their vectors or beside texts that they are compared with."""
+    """Return whether texts stand beside their vectors or beside texts that they are compared
+    with.
+    """
     keys = {item.key for item in columns if item.filled}
     vectors = any(item.kind == "numbers" for item in find_columns(columns, VECTORS))
     return vectors or any({one, other} <= keys for one, other in COMPARED)
 
 
 def is_single_turn(columns: Columns) -> bool:
-    """Whether each row is one turn: who speaks and what is said."""
+    """Return whether each row is one turn: who speaks and what is said."""
     who = find_column(columns, ("role", "from", "speaker"), "text")
     return (
         who is not None and find_column(columns, ("content", "value", "text"), "text") is not None
@@ -417,7 +426,9 @@ def is_single_turn(columns: Columns) -> bool:
 
 
 def find_free_texts(columns: Columns) -> list[DataColumn]:
-    """Text columns whose names do not say that they only describe the row, in the file's order."""
+    """Return text columns whose names do not say that they only describe the row, in the file's
+    order.
+    """
     return [
         column
         for column in columns

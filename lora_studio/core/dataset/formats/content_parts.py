@@ -59,7 +59,9 @@ class Parts(NamedTuple):
 
 
 def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
-    """What a content consists of; raises UnusableRow. `names` are those of the tools by call."""
+    """Return what a content consists of; raises UnusableRow. `names` are those of the tools by
+    call.
+    """
     listed = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(listed, list | tuple):
         return Parts(to_text(value))
@@ -98,7 +100,9 @@ def read_parts(value: Any, names: Mapping[str, str] | None = None) -> Parts:
 
 
 def is_part(part: Any) -> bool:
-    """Whether an object is a part of a turn, rather than the JSON that a turn consists of."""
+    """Return whether an object is a part of a turn, rather than the JSON that a turn consists
+    of.
+    """
     if not isinstance(part, dict):
         return False
     kind = part.get("type")
@@ -109,7 +113,9 @@ def is_part(part: Any) -> bool:
 
 
 def _is_foreign(part: Any) -> bool:
-    """Whether an object is a part that is not text, rather than the JSON that a turn consists of."""
+    """Return whether an object is a part that is not text, rather than the JSON that a turn
+    consists of.
+    """
     kind = part.get("type") if isinstance(part, dict) else None
     return isinstance(kind, str) and any(
         name.fullmatch(kind) and isinstance(part.get(field), sort) for name, field, sort in _FOREIGN
@@ -117,7 +123,7 @@ def _is_foreign(part: Any) -> bool:
 
 
 def _kind_of(part: Any) -> tuple[str, Any]:
-    """What a part is, and the object that says the rest of it."""
+    """Return what a part is, and the object that says the rest of it."""
     if isinstance(part, str):
         return "text", part
     if isinstance(kind := part.get("type"), str):
@@ -132,13 +138,13 @@ def _kind_of(part: Any) -> tuple[str, Any]:
 
 
 def _field(part: dict[str, Any]) -> str | None:
-    """The one field of a part that says what it is."""
+    """Return the one field of a part that says what it is."""
     given = [name for name, item in part.items() if isinstance(item, dict)]
     return given[0] if len(given) == 1 and normalize_name(given[0]) in _BY_FIELD else None
 
 
 def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
-    """What a tool gave back, as a turn."""
+    """Return what a tool gave back, as a turn."""
     call = next((part[name] for name in _CALL_IDS if not is_missing(part.get(name))), "")
     name = to_text(part.get("name")) or names.get(str(call), "")
     given = next((part[field] for field in _RESULTS if not is_missing(part.get(field))), None)
@@ -152,7 +158,7 @@ def _result(part: dict[str, Any], names: Mapping[str, str]) -> Message:
 
 
 def _spelt(item: Any) -> Any:
-    """An item of a result; {"json": …} is its JSON."""
+    """Return an item of a result; {"json": …} is its JSON."""
     return to_json(item["json"]) if isinstance(item, dict) and set(item) == {"json"} else item
 
 

@@ -63,7 +63,7 @@ Slots = Mapping[str, Any]
 
 
 def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
-    """What a row can be trained as; raises UnusableRow, and nothing else, with the reason.
+    """Return what a row can be trained as; raises UnusableRow, and nothing else, with the reason.
 
     Without a mapping, the columns of this row alone say what fills which slot.
     """
@@ -79,15 +79,15 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
 
 
 def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
-    """Raises UnusableRow where a column that is not used for something else holds media."""
+    """Raise UnusableRow where a column that is not used for something else holds media."""
     for name, value in values.items():
         if normalize_name(name) in MEDIA_KEYS and name not in used and is_media(value):
             raise UnusableRow("the row contains an image, audio or video", UnusableKind.MEDIA)
 
 
 def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:
-    found = find_candidates(profile_columns([values], list(values)))
-    mapping = next((item.mapping for item in found if item.format == row_format), None)
+    readings = find_candidates(profile_columns([values], list(values)))
+    mapping = next((item.mapping for item in readings if item.format == row_format), None)
     if mapping is None:
         raise UnusableRow("the row lacks the columns that this format needs")
     return mapping
@@ -113,7 +113,9 @@ def _sft(slots: Slots, turns: list[Message]) -> Sample:
 
 
 def _to_last_answer(turns: list[Message]) -> list[Message]:
-    """The turns without what stands behind the last answer; raises UnusableRow without any."""
+    """Return the turns without what stands behind the last answer; raises UnusableRow without
+    any.
+    """
     end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
     if not end:
         raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
@@ -125,7 +127,7 @@ def _says(turn: Message) -> bool:
 
 
 def _with_extras(sample: Sample, slots: Slots) -> Sample:
-    """The sample with the system message and the tools of its row."""
+    """Return the sample with the system message and the tools of its row."""
     turns, tools = sample.messages, read_tools(slots.get("tools"))
     system = read_system(slots.get("system"))
     if system.strip() and not any(turn.role == "system" for turn in turns):
@@ -171,7 +173,9 @@ def _prompt_completion(slots: Slots) -> Sample:
 
 
 def _questions(text: str | None) -> Sequence[Message]:
-    """What is asked, with the rounds before it where it is "Human: …\nAssistant: …" throughout."""
+    """Return what is asked, with the rounds before it where it is "Human: …\nAssistant: …"
+    throughout.
+    """
     is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
     if text and is_spoken and (spoken := parse_transcript(text, whole=True)):
         return _untrained(spoken[:-1])
@@ -187,7 +191,9 @@ def _question(text: str | None) -> Message:
 
 
 def _answer(slots: Slots, slot: str) -> Message:
-    """The assistant's turn in a slot, with its reasoning and tool calls; raises UnusableRow."""
+    """Return the assistant's turn in a slot, with its reasoning and tool calls; raises
+    UnusableRow.
+    """
     value = slots.get(slot)
     if value is None:
         raise UnusableRow("there is no answer", UnusableKind.NO_ANSWER)
@@ -200,7 +206,7 @@ def _answer(slots: Slots, slot: str) -> Message:
 
 
 def _joined(values: Sequence[Any], joint: str) -> str | None:
-    """The texts of what is not blank; None when everything is missing."""
+    """Return the texts of what is not blank; None when everything is missing."""
     given = [value for value in values if value is not None]
     if not given:
         return None
@@ -208,7 +214,7 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
 
 
 def _words_of(value: Any) -> str:
-    """The text of what is asked, also of an object that has it under a usual name."""
+    """Return the text of what is asked, also of an object that has it under a usual name."""
     if isinstance(value, list) and any(map(holds_turns, value)):
         raise UnusableRow("the question is a list of conversations")
     return to_answer(value) if has_text(value) else to_text(value)
@@ -263,7 +269,7 @@ def _preference(slots: Slots) -> Sample:
 
 
 def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
-    """The better and the worse of the answers in one column; raises UnusableRow."""
+    """Return the better and the worse of the answers in one column; raises UnusableRow."""
     if is_ranked_list(answers):
         return pick_best_and_worst(answers)
     if not _are_texts(answers):
@@ -276,7 +282,9 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
 
 
 def _rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
-    """Both sides as conversations where prompt and answers are lists of the same number of texts."""
+    """Return both sides as conversations where prompt and answers are lists of the same number
+    of texts.
+    """
     lists = [parse_literal(value) for value in (asked, chosen, rejected)]
     if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
         return None
@@ -313,14 +321,14 @@ def _kto(slots: Slots) -> Sample:
 
 
 def _asked(slots: Slots) -> Any:
-    """The prompt of pairs and labels: a conversation, or an instruction with its input."""
+    """Return the prompt of pairs and labels: a conversation, or an instruction with its input."""
     if "input" in slots and not detect_style(slots.get("prompt")):
         return _joined([slots.get("prompt"), slots["input"]], "\n")
     return slots.get("prompt")
 
 
 def _prompt(value: Any) -> list[Message]:
-    """The turns before an answer: a conversation, a transcript, or what the user asks."""
+    """Return the turns before an answer: a conversation, a transcript, or what the user asks."""
     if is_blank(value):
         return []
     if not isinstance(value, str) and (
@@ -334,7 +342,7 @@ def _prompt(value: Any) -> list[Message]:
 
 
 def _side(value: Any, side: str, prompt: list[Message]) -> list[Message]:
-    """One side of a pair: turns, one turn, a transcript, or the text of an answer."""
+    """Return one side of a pair: turns, one turn, a transcript, or the text of an answer."""
     if is_blank(value):
         if value is None:
             raise UnusableRow("“{slot}” is missing", slot=side)
@@ -357,7 +365,9 @@ def _are_texts(value: Any) -> bool:
 
 
 def _are_spelt_turns(*values: Any) -> bool:
-    """Whether texts spell out turns, as tables hold them; only where all do: one alone is a text."""
+    """Return whether texts spell out turns, as tables hold them; only where all do: one alone is
+    a text.
+    """
     return all(
         isinstance(value, str) and value.lstrip()[:1] == "[" and detect_style(value) is not None
         for value in values
@@ -371,7 +381,7 @@ def _untrained(turns: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
-    """The turns without the prompt, where they repeat it."""
+    """Return the turns without the prompt, where they repeat it."""
     said = [(turn.role, turn.content) for turn in prompt]
     if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
         return turns[len(said) :]
@@ -381,7 +391,7 @@ def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
 def _split_turns(
     prompt: list[Message], better: list[Message], worse: list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Takes from both sides the turns that they begin with alike, but for a last one each.
+    """Take from both sides the turns that they begin with alike, but for a last one each.
 
     Where one side is the whole conversation and the other an answer alone, all but the last turn of
     the conversation is the prompt.
@@ -397,7 +407,9 @@ def _split_turns(
 
 
 def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
-    """A prompt and what follows it; the one alone where it repeats the other, whole or in part."""
+    """Return a prompt and what follows it; the one alone where it repeats the other, whole or in
+    part.
+    """
     asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
     for one, other, whole in ((asked, said, common), (said, asked, prompt)):
         if other[: len(one)] == one or other[len(other) - len(one) :] == one:
@@ -412,7 +424,7 @@ def _said(turn: Message) -> tuple[str, str]:
 def _split_words(
     better: Message, worse: Message
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Takes from two texts the words that they begin with alike."""
+    """Take from two texts the words that they begin with alike."""
     one, other = better.content, worse.content
     differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     limit = min(len(one.rstrip()), len(other.rstrip()))

@@ -19,7 +19,7 @@ _ALL_OF_THINKING = "the row masks parts of its reasoning, which is not supported
 
 
 def is_masked(value: Mapping[str, Any]) -> bool:
-    """Whether a turn, or a part of one, says that it does not train."""
+    """Return whether a turn, or a part of one, says that it does not train."""
     weights = (value.get(name) for name in _WEIGHTS)
     if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
         return True
@@ -29,7 +29,8 @@ def is_masked(value: Mapping[str, Any]) -> bool:
 
 
 def read_train_details(value: Any, length: int) -> Ranges:
-    """What of a text of `length` characters is left out by a list of places that train or do not.
+    """Return what of a text of `length` characters is left out by a list of places that train or
+    do not.
 
     Each is an object with `begin_offset`, `end_offset` (the last character, included) and `train`.
     What none of them names does not train, and what one leaves out does not either. Raises
@@ -48,7 +49,8 @@ def read_train_details(value: Any, length: int) -> Ranges:
 
 
 def read_segments(value: Any) -> tuple[str, Ranges] | None:
-    """The text of pieces that each say with `label` whether they train, and what of it does not;
+    """Return the text of pieces that each say with `label` whether they train, and what of it
+    does not;
     None where a value is something else."""
     pieces = parse_literal(value)
     if not isinstance(pieces, list | tuple) or not pieces or not all(map(_is_segment, pieces)):
@@ -62,14 +64,15 @@ def read_segments(value: Any) -> tuple[str, Ranges] | None:
 
 
 def invert_ranges(ranges: Ranges, length: int) -> Ranges:
-    """What of a text of `length` characters is in none of the ranges."""
+    """Return what of a text of `length` characters is in none of the ranges."""
     edges = [0, *(edge for span in ranges for edge in span), length]
     between = zip(edges[::2], edges[1::2], strict=True)
     return tuple((begin, end) for begin, end in between if begin < end)
 
 
 def shift_ranges(ranges: Ranges, start: int, text: str) -> Ranges:
-    """The ranges of a text in what is left of it from `start` on; raises UnusableRow where one
+    """Return the ranges of a text in what is left of it from `start` on; raises UnusableRow
+    where one
     leaves out letters before it."""
     if any(text[begin : min(end, start)].strip() for begin, end in ranges if begin < start):
         raise UnusableRow(_ALL_OF_THINKING)
@@ -92,6 +95,6 @@ def _is_detail(value: Any) -> bool:
 
 
 def _ranges(trains: bytearray) -> Ranges:
-    """The stretches that are off."""
+    """Return the stretches that are off."""
     edges = [0, *(at for at, (a, b) in enumerate(pairwise(trains), 1) if a != b), len(trains)]
     return tuple((a, b) for a, b in pairwise(edges) if a < b and not trains[a])

@@ -26,23 +26,25 @@ _MOST_NAMES = 30
 
 
 def list_slots(row_format: RowFormat) -> tuple[str, ...]:
-    """The slots of a format by name."""
+    """Return the slots of a format by name."""
     return tuple(slot.rstrip("*") for slot in SLOTS[row_format])
 
 
 def list_required_slots(row_format: RowFormat) -> tuple[str, ...]:
-    """The slots that have to be filled."""
+    """Return the slots that have to be filled."""
     return tuple(slot.rstrip("*") for slot in SLOTS[row_format] if slot.endswith("*"))
 
 
 def fill_slots(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    """What each slot gets from a row, without slots whose value is missing; raises UnusableRow."""
-    found = {}
+    """Return what each slot gets from a row, without slots whose value is missing; raises
+    UnusableRow.
+    """
+    slot_values = {}
     for slot, source in mapping.items():
         value = _labelled(values, source) if slot == "choices" else _value(values, source)
         if not is_missing(value):
-            found[slot] = value
-    return found
+            slot_values[slot] = value
+    return slot_values
 
 
 def check_mapping(
@@ -85,7 +87,7 @@ def check_mapping(
 
 
 def find_column_names(source: str, columns: Iterable[str] = ()) -> list[str]:
-    """The columns that a mapping's value speaks of."""
+    """Return the columns that a mapping's value speaks of."""
     if not source:
         return []
     if source in columns:
@@ -108,22 +110,26 @@ def _value(values: Mapping[str, Any], source: str) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _pieces(template: str) -> tuple[str, ...]:
-    """Text and column names by turns, beginning with text; one piece alone holds no column."""
+    """Return text and column names by turns, beginning with text; one piece alone holds no
+    column.
+    """
     pieces = _PLACE.split(template)
     pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
     return tuple(pieces)
 
 
 def _labelled(values: Mapping[str, Any], source: str) -> Any:
-    """Choices of a column each, under what stands before each in the template: `A. {A}\\nB. {B}`."""
+    """Return choices of a column each, under what stands before each in the template: `A.
+    {A}\\nB. {B}`.
+    """
     parts = _pieces(source)
     if source in values or len(parts) < 5:
         return _value(values, source)
     labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
     given = zip(labels, [_column(values, name) for name in parts[1::2]], strict=True)
-    found = [(label, value) for label, value in given if not is_blank(value)]
+    labeled = [(label, value) for label, value in given if not is_blank(value)]
     is_named = all(labels) and len(set(labels)) == len(labels)
-    return (dict(found) if is_named else [value for _, value in found]) or None
+    return (dict(labeled) if is_named else [value for _, value in labeled]) or None
 
 
 def _column(values: Mapping[str, Any], name: str) -> Any:
@@ -135,7 +141,7 @@ def _column(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
-    """The text of a template; None when every column in it is missing."""
+    """Return the text of a template; None when every column in it is missing."""
     given = [_column(values, name) for name in pieces[1::2]]
     if all(is_missing(value) for value in given):
         return None

@@ -20,13 +20,14 @@ _FEWEST = {"answer": 3}
 
 
 def find_choices_template(columns: Columns, answer: DataColumn) -> str:
-    """A template of the columns that hold one choice each, labelled as the answers count them; ""
+    """Return a template of the columns that hold one choice each, labeled as the answers count
+    them; ""
     where there are no such columns, or the answers do not say which choice they mean."""
     stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
-        found = _CHOICE.fullmatch(column.key)
-        if found and column is not answer and column.kind in ("text", "number"):
-            stems.setdefault(found[1], {})[found[2]] = column
+        match = _CHOICE.fullmatch(column.key)
+        if match and column is not answer and column.kind in ("text", "number"):
+            stems.setdefault(match[1], {})[match[2]] = column
     for stem, by_suffix in sorted(stems.items()):
         suffixes = sorted(by_suffix)
         enough = len(suffixes) >= _FEWEST.get(stem, 2)
@@ -41,14 +42,15 @@ def find_choices_template(columns: Columns, answer: DataColumn) -> str:
 
 
 def _are_in_a_row(suffixes: Sequence[str]) -> bool:
-    """Whether they are a, b, c … or numbers that follow each other."""
+    """Return whether they are a, b, c … or numbers that follow each other."""
     first = suffixes[0]
     row = range(int(first), 10) if first.isdigit() else "abcdefghij"
     return list(suffixes) == [str(one) for one in row][: len(suffixes)]
 
 
 def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
-    """Whether answers speak of these columns: by their letters or numbers, or, where the columns are
+    """Return whether answers speak of these columns: by their letters or numbers, or, where the
+    columns are
     called choices, by whatever they say."""
     numbers = {str(number) for number in range(len(suffixes) + 1)}
     letters = set("abcdefghij"[: len(suffixes)])
@@ -59,18 +61,22 @@ def _is_meant(answer: DataColumn, stem: str, suffixes: Sequence[str]) -> bool:
 
 
 def _labels_for(answer: DataColumn, suffixes: Sequence[str]) -> list[str]:
-    """The labels of choices: letters, but numbers where answers are numbers that count otherwise."""
+    """Return the labels of choices: letters, but numbers where answers are numbers that count
+    otherwise.
+    """
     count = len(suffixes)
     given = {int(word) for word in answer.words if word.isdecimal()}
     if given and len(given) == len(answer.words):
         first = 0 if 0 in given else 1 if count in given or suffixes[0] == "1" else 0
         if suffixes[0].isdigit() or first:
-            return [str(first + place) for place in range(count)]
+            return [str(first + offset) for offset in range(count)]
     return list(_LETTERS[:count])
 
 
 def read_choices(value: Any) -> Choices:
-    """Choices with their labels: a list, {"text": […], "label": […]} or {"A": …}; raises UnusableRow."""
+    """Return choices with their labels: a list, {"text": […], "label": […]} or {"A": …}; raises
+    UnusableRow.
+    """
     value = parse_literal(value)
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         labels, texts = value.get("label"), value["text"]
@@ -86,12 +92,12 @@ def read_choices(value: Any) -> Choices:
         re.match(rf"\(?{label}\s*[).:]\s*", text) for label, text in zip(labels, texts, strict=True)
     ]
     if all(own):  # "A) …", "(B) …"
-        texts = [text[found.end() :] for text, found in zip(texts, own, strict=True) if found]
+        texts = [text[mark.end() :] for text, mark in zip(texts, own, strict=True) if mark]
     return list(zip(labels, texts, strict=True))
 
 
 def _letters(count: int) -> Sequence[str]:
-    """A, B, C …; raises UnusableRow where there are more choices than letters.
+    """Return a, B, C …; raises UnusableRow where there are more choices than letters.
 
     Numbers would not do: an answer 3 could then be a label or a position.
     """
@@ -101,11 +107,13 @@ def _letters(count: int) -> Sequence[str]:
 
 
 def resolve_choice(choices: Choices, answer: Any) -> Any:
-    """The choice that a label, a position from 0 or a text means; the answer itself if none."""
+    """Return the choice that a label, a position from 0 or a text means; the answer itself if
+    none.
+    """
     text = to_text(answer).strip()
-    found = next((item for item in choices if text in (item[0], item[1].strip())), None)
-    if found is None:
-        found = next((item for item in choices if text.casefold() == item[0].casefold()), None)
-    if found is None and text.isascii() and text.isdigit() and int(text[:9]) < len(choices):
-        found = choices[int(text[:9])]
-    return f"{found[0]}. {found[1]}" if found and text else answer
+    chosen = next((item for item in choices if text in (item[0], item[1].strip())), None)
+    if chosen is None:
+        chosen = next((item for item in choices if text.casefold() == item[0].casefold()), None)
+    if chosen is None and text.isascii() and text.isdigit() and int(text[:9]) < len(choices):
+        chosen = choices[int(text[:9])]
+    return f"{chosen[0]}. {chosen[1]}" if chosen and text else answer

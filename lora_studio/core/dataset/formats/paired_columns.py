@@ -22,7 +22,7 @@ _SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
 
 
 def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
-    """Slots `chosen`, `rejected` and `better` for every two columns that another one compares."""
+    """Yield the slots `chosen`, `rejected` and `better` for two columns that another one compares."""
     for (one, first), (other, second) in find_column_pairs(columns):
         if scores := _scores(columns, one, other):
             yield {"chosen": first.name, "rejected": second.name, "better": scores}
@@ -35,12 +35,14 @@ def find_compared_answers(columns: Columns) -> Iterator[dict[str, str]]:
 def find_column_pairs(
     columns: Columns,
 ) -> Iterator[tuple[tuple[str, DataColumn], tuple[str, DataColumn]]]:
-    """Every two columns of one name but for the letter or the number at its end, with these."""
+    """Yield every two columns of one name but for the letter or the number at its end, with
+    these.
+    """
     stems: dict[str, dict[str, DataColumn]] = {}
     for column in columns:
-        found = _SIDE.fullmatch(column.key)
-        if found and column.kind in ("text", "turns", "turn", "texts"):
-            stems.setdefault(found[1], {})[found[2]] = column
+        match = _SIDE.fullmatch(column.key)
+        if match and column.kind in ("text", "turns", "turn", "texts"):
+            stems.setdefault(match[1], {})[match[2]] = column
     for _, by_suffix in sorted(stems.items()):
         if "".join(sorted(by_suffix)) in ("ab", "01", "12"):
             one, other = sorted(by_suffix.items())
@@ -48,7 +50,7 @@ def find_column_pairs(
 
 
 def _scores(columns: Columns, one: str, other: str) -> str:
-    """A comparison of two columns of scores with these endings, "" for none."""
+    """Return a comparison of two columns of scores with these endings, "" for none."""
     numbers = {column.key: column for column in columns if column.kind in ("number", "flag")}
     for name in _SCORES:
         if name + one in numbers and name + other in numbers:
@@ -57,7 +59,9 @@ def _scores(columns: Columns, one: str, other: str) -> str:
 
 
 def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
-    """The column that says which side is better, if its values can be meant in one way alone."""
+    """Return the column that says which side is better, if its values can be meant in one way
+    alone.
+    """
     for name in _POINTERS:
         column = next((item for item in columns if item.key == name and item.words), None)
         if column is None:
@@ -71,6 +75,6 @@ def _pointer(columns: Columns, suffixes: str) -> DataColumn | None:
 
 
 def _letters(column: DataColumn) -> bool:
-    """Whether a column says a or b, in whatever words."""
+    """Return whether a column says a or b, in whatever words."""
     said = [word for word in column.words if not is_tie(word)]
     return bool(said) and all(map(parse_side, said))

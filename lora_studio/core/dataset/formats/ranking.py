@@ -33,19 +33,19 @@ _NO_PREFERENCE = "neither answer is preferred"
 
 
 def is_tie(word: str) -> bool:
-    """Whether a word says that no answer is the better one."""
+    """Return whether a word says that no answer is the better one."""
     return normalize_name(word) in _TIES
 
 
 def parse_side(word: str) -> str:
-    """Which side a word names, a or b; "" for none. The left one is a."""
+    """Return which side a word names, a or b; "" for none. The left one is a."""
     word = word.strip().casefold()
-    found = _LETTER.fullmatch(word)
-    return found[1] if found else _SIDES.get(word, "")
+    match = _LETTER.fullmatch(word)
+    return match[1] if match else _SIDES.get(word, "")
 
 
 def is_first_better(value: Any) -> bool:
-    """Whether what says which side is better names the first one; raises UnusableRow.
+    """Return whether what says which side is better names the first one; raises UnusableRow.
 
     True, 1 and a are the first; false, 0, 2 and b the second. `3 > 2` compares.
     """
@@ -67,7 +67,9 @@ def is_first_better(value: Any) -> bool:
 
 
 def _number(text: str) -> float:
-    """The number that a side of a comparison is; raises UnusableRow for none, such as "1.2.3"."""
+    """Return the number that a side of a comparison is; raises UnusableRow for none, such as
+    "1.2.3".
+    """
     try:
         return float({"true": "1", "false": "0"}.get(text, text))
     except ValueError:
@@ -75,7 +77,7 @@ def _number(text: str) -> float:
 
 
 def is_ranked_list(value: Any) -> bool:
-    """Whether a value is several answers with a rank or a score each."""
+    """Return whether a value is several answers with a rank or a score each."""
     return (
         isinstance(value, list)
         and len(value) > 1
@@ -85,7 +87,7 @@ def is_ranked_list(value: Any) -> bool:
 
 
 def is_pair(value: Any) -> bool:
-    """Whether a value is two different answers."""
+    """Return whether a value is two different answers."""
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
@@ -95,7 +97,9 @@ def is_pair(value: Any) -> bool:
 
 
 def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
-    """The best and the worst of several answers by their ranks or scores; raises UnusableRow."""
+    """Return the best and the worst of several answers by their ranks or scores; raises
+    UnusableRow.
+    """
     rated = [(score, item) for item in answers if (score := _score(item)) is not None]
     best = max(rated, key=lambda entry: entry[0], default=None)
     worst = min(rated, key=lambda entry: entry[0], default=None)
@@ -105,7 +109,9 @@ def pick_best_and_worst(answers: list[Any]) -> tuple[str, str]:
 
 
 def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
-    """The best and the worst of several answers by the ratings beside them; raises UnusableRow."""
+    """Return the best and the worst of several answers by the ratings beside them; raises
+    UnusableRow.
+    """
     if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
         raise UnusableRow("there is not one rating for each answer")
     rated = zip(answers, ratings, strict=True)
@@ -113,12 +119,14 @@ def pick_by_ratings(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
 
 
 def read_rank(item: Mapping[str, Any]) -> float | None:
-    """The rank of an answer among those to the same turn, the least the best; None without one."""
+    """Return the rank of an answer among those to the same turn, the least the best; None
+    without one.
+    """
     return _number_of(item.get("rank"))
 
 
 def _score(item: dict[str, Any]) -> float | None:
-    """How good an answer is, more being better; None where it does not say."""
+    """Return how good an answer is, more being better; None where it does not say."""
     for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
         for name in names:
             if (value := _number_of(item.get(name))) is not None:
@@ -129,12 +137,12 @@ def _score(item: dict[str, Any]) -> float | None:
         if isinstance(about, dict)
         else []
     )
-    found = [value for one in rated if (value := _number_of(one)) is not None]
-    return sum(found) / len(found) if found else None
+    ratings = [value for one in rated if (value := _number_of(one)) is not None]
+    return sum(ratings) / len(ratings) if ratings else None
 
 
 def _number_of(value: Any) -> float | None:
-    """A number, also one that is written as text; None for anything else."""
+    """Return a number, also one that is written as text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
         return float(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

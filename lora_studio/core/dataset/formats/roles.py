@@ -37,7 +37,9 @@ _MODEL_NAMES = ("gpt", "chatgpt", "claude", "gemini", "assistant")
 
 
 def parse_speaker(name: str) -> Speaker | None:
-    """Who a role's name means (`<|Human|>`, `gpt-4`, `function-call`); None when it means nobody."""
+    """Return who a role's name means (`<|Human|>`, `gpt-4`, `function-call`); None when it means
+    nobody.
+    """
     key = normalize_name(name)
     if key in _SPEAKERS:
         return _SPEAKERS[key]

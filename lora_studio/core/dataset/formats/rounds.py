@@ -15,7 +15,7 @@ _BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
 
 
 def find_rounds(value: Any) -> list[dict[str, Any]]:
-    """The rounds of {"turn_1": {…}, "turn_2": {…}} in order, [] for anything else."""
+    """Return the rounds of {"turn_1": {…}, "turn_2": {…}} in order, [] for anything else."""
     if not isinstance(value, dict) or not value:
         return []
     numbers = {str(name): _ROUND.fullmatch(str(name).casefold()) for name in value}
@@ -26,7 +26,7 @@ def find_rounds(value: Any) -> list[dict[str, Any]]:
 
 
 def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The turns of a round. Calls stand in a notation of their own and stay texts."""
+    """Yield the turns of a round. Calls stand in a notation of their own and stay texts."""
     said = {normalize_name(str(name)): _bare(text) for name, text in given.items()}
     thought = _said(said.pop("innerthoughts", ""))
     called, result = _said(said.pop("commands", "")), _said(said.pop("toolresponses", ""))
@@ -41,10 +41,10 @@ def iter_round_turns(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _bare(text: Any) -> Any:
-    """A text without the marks around it."""
+    """Return a text without the marks around it."""
     return _BEHIND.sub("", _BEFORE.sub("", text)) if isinstance(text, str) else text
 
 
 def _said(text: Any) -> Any:
-    """A text, "" where it says that there is none."""
+    """Return a text, "" where it says that there is none."""
     return "" if is_blank(text) or text == "None" else text

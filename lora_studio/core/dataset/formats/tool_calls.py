@@ -22,7 +22,7 @@ _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DO
 
 
 def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
-    """Function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
+    """Return function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
 
     Fields that are null go, and what Gemini, Bedrock and Anthropic call otherwise gets the names that
     chat templates look for. All else stays as it is.
@@ -36,15 +36,15 @@ def read_tools(value: Any) -> tuple[dict[str, Any], ...]:
         value = [value]
     if not isinstance(value, list | tuple):
         raise UnusableRow("the tools are not a list of function descriptions")
-    found = [drop_nulls(parse_literal(tool)) for tool in value if not is_blank(tool)]
-    if not all(isinstance(tool, dict) for tool in found):
+    entries = [drop_nulls(parse_literal(tool)) for tool in value if not is_blank(tool)]
+    if not all(isinstance(tool, dict) for tool in entries):
         raise UnusableRow("the tools are not a list of function descriptions")
-    require_valid_text(to_json(found))
-    return tuple(tool for one in found for tool in _functions(one))
+    require_valid_text(to_json(entries))
+    return tuple(tool for one in entries for tool in _functions(one))
 
 
 def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
-    """The functions in one entry of a list of tools."""
+    """Return the functions in one entry of a list of tools."""
     for name in ("functionDeclarations", "function_declarations"):
         if isinstance(declared := tool.get(name), list):
             return [one for one in declared if isinstance(one, dict)]
@@ -62,23 +62,25 @@ def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def split_off_tools(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """A system message that ends in function descriptions, and these; ("as it is", ()) otherwise."""
+    """Return a system message that ends in function descriptions, and these; ("as it is", ())
+    otherwise.
+    """
     start = system.find("{")
-    decoder, position, found = json.JSONDecoder(), start, []
+    decoder, position, tools = json.JSONDecoder(), start, []
     while 0 <= position < len(system):
         try:
             tool, position = decoder.raw_decode(system, position)
         except (ValueError, RecursionError):
             return system, ()
-        found.append(tool)
+        tools.append(tool)
         position += len(system[position:]) - len(system[position:].lstrip(" \n\r\t,"))
-    if not found or not all(isinstance(tool, dict) and "name" in tool for tool in found):
+    if not tools or not all(isinstance(tool, dict) and "name" in tool for tool in tools):
         return system, ()
-    return system[:start].rstrip(), tuple(found)
+    return system[:start].rstrip(), tuple(tools)
 
 
 def find_calls(value: Any) -> tuple[ToolCall, ...]:
-    """The tool calls that an answer consists of, () when it is something else."""
+    """Return the tool calls that an answer consists of, () when it is something else."""
     listed = parse_literal(value)
     if isinstance(listed, dict):
         listed = [listed]
@@ -90,7 +92,7 @@ def find_calls(value: Any) -> tuple[ToolCall, ...]:
 
 
 def read_calls(value: Any) -> tuple[ToolCall, ...]:
-    """Tool calls: a list, one alone, or either as JSON text; raises UnusableRow."""
+    """Return tool calls: a list, one alone, or either as JSON text; raises UnusableRow."""
     value = parse_literal(value)
     if is_blank(value):
         return ()
@@ -101,7 +103,7 @@ def read_calls(value: Any) -> tuple[ToolCall, ...]:
 
 
 def read_call(item: Any) -> ToolCall:
-    """One call, of OpenAI's form or with name and arguments alone; raises UnusableRow."""
+    """Return one call, of OpenAI's form or with name and arguments alone; raises UnusableRow."""
     if not isinstance(item, dict):
         raise UnusableRow("a tool call is not an object")
     function = item.get("function")
@@ -126,6 +128,8 @@ def read_call(item: Any) -> ToolCall:
 
 
 def unquote_arguments(text: str) -> str:
-    """A call whose arguments stand in single quotes, as JSON with the arguments as an object."""
-    found = _QUOTED_ARGUMENTS.search(text)
-    return text if found is None else text[: found.start()] + "".join(found.groups())
+    """Return a call whose arguments stand in single quotes, as JSON with the arguments as an
+    object.
+    """
+    match = _QUOTED_ARGUMENTS.search(text)
+    return text if match is None else text[: match.start()] + "".join(match.groups())

@@ -12,21 +12,23 @@ _UNSAID = ("user_editable_context", "model_editable_context", "thoughts", "reaso
 
 
 def is_object_list(value: Any) -> bool:
-    """Whether a value is a list of objects."""
+    """Return whether a value is a list of objects."""
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def iter_best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A turn, the best of the replies to it by `rank` (0 is the best), the best to that, and so on."""
-    found: dict[str, Any] | None = turn
-    while found is not None:
-        yield found
-        replies = [reply for reply in found.get("replies") or () if _counts(reply)]
-        found = min(replies, key=_rank, default=None)
+    """Yield a turn, the best of the replies to it by `rank` (0 is the best), the best to that,
+    and so on.
+    """
+    current: dict[str, Any] | None = turn
+    while current is not None:
+        yield current
+        replies = [reply for reply in current.get("replies") or () if _counts(reply)]
+        current = min(replies, key=_rank, default=None)
 
 
 def _counts(reply: dict[str, Any]) -> bool:
-    """Whether a reply was neither deleted nor refused in its review."""
+    """Return whether a reply was neither deleted nor refused in its review."""
     return not reply.get("deleted") and reply.get("review_result") is not False
 
 
@@ -36,7 +38,9 @@ def _rank(reply: dict[str, Any]) -> float:
 
 
 def is_export(value: dict[str, Any]) -> bool:
-    """Whether a value is a chat as ChatGPT exports it: nodes by id, each with message and children."""
+    """Return whether a value is a chat as ChatGPT exports it: nodes by id, each with message and
+    children.
+    """
     return bool(value) and all(
         isinstance(node, dict) and "message" in node and isinstance(node.get("children"), list)
         for node in value.values()
@@ -44,19 +48,19 @@ def is_export(value: dict[str, Any]) -> bool:
 
 
 def iter_exported_turns(nodes: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The turns of an exported chat, of answers that were asked for again the last one."""
-    place = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
+    """Yield the turns of an exported chat, of answers that were asked for again the last one."""
+    node_id = next((name for name, node in nodes.items() if node.get("parent") not in nodes), None)
     seen: set[Any] = set()
-    while place in nodes and place not in seen:
-        seen.add(place)
-        node = nodes[place]
+    while node_id in nodes and node_id not in seen:
+        seen.add(node_id)
+        node = nodes[node_id]
         if turn := _exported(node["message"]):
             yield turn
-        place = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
+        node_id = next((name for name in reversed(node["children"]) if isinstance(name, str)), None)
 
 
 def _exported(message: Any) -> dict[str, Any] | None:
-    """One turn of an exported chat; None for what was not said in it."""
+    """Return one turn of an exported chat; None for what was not said in it."""
     if not isinstance(message, dict) or not isinstance(content := message.get("content"), dict):
         return None
     about, author = message.get("metadata"), message.get("author")
@@ -69,6 +73,6 @@ def _exported(message: Any) -> dict[str, Any] | None:
 
 
 def _part(part: Any) -> Any:
-    """A text, also of what was spoken; anything else is a picture."""
+    """Return a text, also of what was spoken; anything else is a picture."""
     text = part.get("text") if isinstance(part, dict) else part
     return text if isinstance(text, str) else {"type": "image"}

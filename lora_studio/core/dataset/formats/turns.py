@@ -3,8 +3,8 @@
 What is done where the field has no one way:
 
 - An assistant's turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0; `train`,
-  `training` or `loss` false; `masked` true). Parts of its text can say so too (row_partly.py).
-- Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
+  `training` or `loss` false; `masked` true). Parts of its text can say so too (loss_masks.py).
+- Turns keep their order. Neighboring turns of one role and a conversation that the assistant opens
   stay as they are; joining turns is a repair (`merge_turns`).
 - Turns that are empty stay as long as one answer has text; leaving them out is a repair.
 - A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
@@ -84,7 +84,7 @@ _BEFORE_THE_END = ("length", "content_filter", "max_tokens")
 
 
 def is_cut_short(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer that came back from a server says that it ended before its end."""
+    """Return whether an answer that came back from a server says that it ended before its end."""
     return any(answer.get(name) in _BEFORE_THE_END for name in _ENDS)
 
 
@@ -92,7 +92,8 @@ def is_cut_short(answer: Mapping[str, Any]) -> bool:
 
 
 def detect_style(value: Any) -> Style | None:
-    """How a value writes a conversation: `messages` with role and content, `sharegpt` with other
+    """Return how a value writes a conversation: `messages` with role and content, `sharegpt`
+    with other
     names or without any; None when it is no list of turns (bare strings are not)."""
     turns = _listed(value)
     if not turns or not all(isinstance(turn, dict) and _is_turn(turn) for turn in turns[:4]):
@@ -106,31 +107,31 @@ def detect_style(value: Any) -> Style | None:
 
 
 def read_system(value: Any) -> str:
-    """The text of a system message: text, parts, or a turn; raises UnusableRow."""
+    """Return the text of a system message: text, parts, or a turn; raises UnusableRow."""
     if isinstance(value, dict) and (what := _what(value)):
         value = value[what]
     return read_parts(value).text
 
 
 def is_turn(value: Any) -> bool:
-    """Whether a value is one turn: an object with a role and what it says."""
+    """Return whether a value is one turn: an object with a role and what it says."""
     return isinstance(value, dict) and _is_turn(value)
 
 
 def holds_turns(value: Any) -> bool:
-    """Whether a value is a list of which one item at least is a turn with a role."""
+    """Return whether a value is a list of which one item at least is a turn with a role."""
     return isinstance(value, list | tuple) and any(
         isinstance(item, dict) and _who(item) is not None for item in value
     )
 
 
 def is_tree(value: Any) -> bool:
-    """Whether a value is a turn with the replies to it, each with replies of its own."""
+    """Return whether a value is a turn with the replies to it, each with replies of its own."""
     return is_turn(value) and is_object_list(value.get("replies"))
 
 
 def opens_with_answer(value: Any) -> bool:
-    """Whether the first turn of a conversation is the assistant's (or there is none)."""
+    """Return whether the first turn of a conversation is the assistant's (or there is none)."""
     for turn in _listed(value) or ():
         who = _who(turn) if isinstance(turn, dict) else None
         return who is not None and parse_speaker(str(turn[who])) in ("assistant", "call")
@@ -138,7 +139,7 @@ def opens_with_answer(value: Any) -> bool:
 
 
 def ends_with_question(value: Any) -> bool:
-    """Whether the last turn of a conversation is the user's."""
+    """Return whether the last turn of a conversation is the user's."""
     turns = _listed(value) or [None]
     who = _who(turns[-1]) if isinstance(turns[-1], dict) else None
     return who is not None and parse_speaker(str(turns[-1][who])) == "user"
@@ -154,7 +155,8 @@ def _is_turn(turn: dict[str, Any]) -> bool:
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """The turns in a value: a list, its spelling as text, an object with `messages`, or one of
+    """Return the turns in a value: a list, its spelling as text, an object with `messages`, or
+    one of
     parallel lists, which is how columnar files store a list of objects."""
     value = parse_literal(value)
     if isinstance(value, dict) and is_object_list(value.get("messages")):
@@ -188,7 +190,7 @@ def _what(turn: dict[str, Any]) -> str | None:
 
 
 def read_conversation(value: Any) -> list[Message]:
-    """The turns of a conversation; raises UnusableRow.
+    """Return the turns of a conversation; raises UnusableRow.
 
     Takes a list of turns, of question-answer pairs, or of strings that take turns beginning with
     the user; or a transcript with a speaker's name before each turn.
@@ -202,22 +204,24 @@ def read_conversation(value: Any) -> list[Message]:
         roles: tuple[Role, Role] = ("user", "assistant")
         return [build_message(roles[index % 2], turn) for index, turn in enumerate(turns)]
     names: dict[str, str] = {}  # of tools, by the calls of them
-    found: list[Message] = []
+    messages: list[Message] = []
     is_open = False  # whether the answer begun before may go on
     for turn in turns:
         kind = _item_of(turn)
         for item in _turn(turn, names):
             names |= {call.id: call.name for call in item.tool_calls if call.id}
-            if is_open and item.role == "assistant" and (kind or not found[-1].tool_calls):
-                item = _one_answer(found.pop(), item)
-            found.append(item)
-        is_open = bool(found) and bool(kind) and found[-1].role == "assistant"
-        is_open = is_open and not found[-1].content
-    return found
+            if is_open and item.role == "assistant" and (kind or not messages[-1].tool_calls):
+                item = _one_answer(messages.pop(), item)
+            messages.append(item)
+        is_open = bool(messages) and bool(kind) and messages[-1].role == "assistant"
+        is_open = is_open and not messages[-1].content
+    return messages
 
 
 def _item_of(turn: Any) -> bool:
-    """Whether a turn is a call or a thought alone, which may be one answer with what follows."""
+    """Return whether a turn is a call or a thought alone, which may be one answer with what
+    follows.
+    """
     if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
         return False
     who = _who(turn)
@@ -226,7 +230,7 @@ def _item_of(turn: Any) -> bool:
 
 
 def _one_answer(one: Message, other: Message) -> Message:
-    """Two parts of an answer, the first of them without a text, as one."""
+    """Return two parts of an answer as one; the first has no text."""
     return other.model_copy(
         update={
             "thinking": one.thinking or other.thinking,
@@ -237,7 +241,9 @@ def _one_answer(one: Message, other: Message) -> Message:
 
 
 def read_pairs(value: Any) -> list[Message]:
-    """The earlier turns in a column of question-answer pairs, or of turns; raises UnusableRow."""
+    """Return the earlier turns in a column of question-answer pairs, or of turns; raises
+    UnusableRow.
+    """
     if is_blank(value):
         return []
     turns = _listed(value)
@@ -247,7 +253,8 @@ def read_pairs(value: Any) -> list[Message]:
 
 
 def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
-    """The turns of a text such as "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None when it is none.
+    """Return the turns of a text such as "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None when it
+    is none.
 
     Between turns stands a blank line; with `whole`, where the text is known to be a conversation, a
     line break is enough. The texts of turns stay as they are, but for one blank before them.
@@ -257,21 +264,21 @@ def parse_transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     if not marks or marks[0].start() != 0 or not {"user", "assistant"} <= set(speakers):
         return None
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    found: list[Message] = []
+    messages: list[Message] = []
     for mark, speaker, end in zip(marks, speakers, ends, strict=True):
         said = text[mark.end() : end]
         said = _without_end(said) if whole else said
         if call := _INLINE_CALL.match(said):
-            found.append(
+            messages.append(
                 build_message("assistant", "", calls=read_calls(unquote_arguments(call[1].strip())))
             )
         elif speaker is not None and speaker != "call":
-            found.append(build_message(speaker, said))
-    return found
+            messages.append(build_message(speaker, said))
+    return messages
 
 
 def _without_end(said: str) -> str:
-    """A turn without the end-of-text marker and the line breaks behind it."""
+    """Return a turn without the end-of-text marker and the line breaks behind it."""
     end = said.rstrip()
     return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
 
@@ -310,7 +317,7 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
 
 
 def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
-    """Turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
+    """Yield turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
     said = {parse_speaker(str(key)): item for key, item in turn.items() if isinstance(item, str)}
     known: tuple[Role, ...] = ("system", "user", "assistant")
     if not any(role in said for role in known):
@@ -361,7 +368,7 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
 
 
 def _tool_of(turn: dict[str, Any], names: Mapping[str, str]) -> str:
-    """The tool whose result a turn is, by its name or by the call it belongs to."""
+    """Return the tool whose result a turn is, by its name or by the call it belongs to."""
     called = turn.get("tool_call_id") or turn.get("call_id")
     return to_text(turn.get("name")) or names.get(str(called), "")
 
@@ -376,7 +383,7 @@ def build_message(
     trains: bool = True,
     untrained: Ranges = (),
 ) -> Message:
-    """One turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow.
+    """Return one turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow.
 
     `untrained` are the ranges of characters of the value that do not train.
     """
@@ -399,7 +406,7 @@ def build_message(
 
 
 def _call_turn(value: Any) -> Message:
-    """A turn that is a call and nothing else; where it cannot be read as one, its text."""
+    """Return a turn that is a call and nothing else; where it cannot be read as one, its text."""
     try:
         calls = read_calls(value)
     except UnusableRow:

@@ -35,24 +35,26 @@ _LONGEST_LITERAL = 2_000_000
 
 @functools.lru_cache(maxsize=4096)
 def normalize_name(name: str) -> str:
-    """A column name as it is compared: letters and digits alone, in lower case."""
+    """Return a column name as it is compared: letters and digits alone, in lower case."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for none at all."""
+    """Return whether a value stands for none at all."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def is_blank(value: Any) -> bool:
-    """Whether there is nothing in a value: missing, blanks alone, an empty list or object."""
+    """Return whether there is nothing in a value: missing, blanks alone, an empty list or
+    object.
+    """
     if isinstance(value, str):
         return not value.strip()
     return is_missing(value) or (isinstance(value, list | tuple | dict) and not value)
 
 
 def to_text(value: Any) -> str:
-    """The text that a value stands for, empty for a missing one; raises UnusableRow.
+    """Return the text that a value stands for, empty for a missing one; raises UnusableRow.
 
     Half of a character (a lone surrogate, from a broken escape) is no text: no tokenizer takes it.
     """
@@ -62,7 +64,7 @@ def to_text(value: Any) -> str:
 
 
 def to_answer(value: Any) -> str:
-    """The text of an answer, the first of several, empty for none; raises UnusableRow."""
+    """Return the text of an answer, the first of several, empty for none; raises UnusableRow."""
     if isinstance(value, list | tuple):
         if not value:
             return ""
@@ -77,7 +79,8 @@ def to_answer(value: Any) -> str:
 
 
 def join_passages(value: Any) -> Any:
-    """The text of passages: of a list of texts or of titles with sentences, or of an object that has
+    """Return the text of passages: of a list of texts or of titles with sentences, or of an
+    object that has
     these under a usual name; anything else as it is. Raises UnusableRow."""
     if isinstance(value, dict):
         titles = value.get("title")
@@ -92,7 +95,9 @@ def join_passages(value: Any) -> Any:
 
 
 def _passage(item: Any) -> str | None:
-    """One passage: a text, its sentences, or its title with these; None for something else."""
+    """Return one passage: a text, its sentences, or its title with these; None for something
+    else.
+    """
     if isinstance(item, str):
         return require_valid_text(item)
     if has_text(item):
@@ -107,7 +112,7 @@ def _passage(item: Any) -> str | None:
 
 
 def require_valid_text(text: str) -> str:
-    """The same text; raises UnusableRow for half a character."""
+    """Return the same text; raises UnusableRow for half a character."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -116,12 +121,12 @@ def require_valid_text(text: str) -> str:
 
 
 def is_writable(name: str) -> bool:
-    """Whether a name is text throughout, without half a character."""
+    """Return whether a name is text throughout, without half a character."""
     return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def to_json(value: Any) -> str:
-    """A value as JSON on one line, other scripts as they are; raises UnusableRow."""
+    """Return a value as JSON on one line, other scripts as they are; raises UnusableRow."""
     try:
         return json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
@@ -129,7 +134,8 @@ def to_json(value: Any) -> str:
 
 
 def parse_literal(value: Any) -> Any:
-    """The list or object that a text spells out as JSON or as Python prints it, else the value.
+    """Return the list or object that a text spells out as JSON or as Python prints it, else the
+    value.
 
     Tables (CSV) have no other way to hold a list.
     """
@@ -151,7 +157,9 @@ def parse_literal(value: Any) -> Any:
 
 
 def drop_nulls(value: Any) -> Any:
-    """The value without fields that are null: columnar files give every object every field."""
+    """Return the value without fields that are null: columnar files give every object every
+    field.
+    """
     if isinstance(value, dict):
         return {str(key): drop_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -160,7 +168,9 @@ def drop_nulls(value: Any) -> Any:
 
 
 def is_media(value: Any) -> bool:
-    """Whether a value is an image, a sound or a film: its bytes, its place, or a list of these."""
+    """Return whether a value is an image, a sound or a film: its bytes, its place, or a list of
+    these.
+    """
     pending = [value]
     while pending:  # not by recursion: a row may be nested more deeply than Python goes
         item = pending.pop()
@@ -180,7 +190,7 @@ def _is_medium(value: Any) -> bool:
 
 
 def parse_label(value: Any) -> bool | None:
-    """Whether a label says good (True) or bad (False); None when it says neither."""
+    """Return whether a label says good (True) or bad (False); None when it says neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
@@ -207,12 +217,12 @@ _BAD = frozenset(
 
 
 def has_text(value: Any) -> bool:
-    """Whether a value is an object with its text under a usual name."""
+    """Return whether a value is an object with its text under a usual name."""
     return _field_of(value) is not None
 
 
 def _field_of(value: Any) -> str | None:
-    """Under which name an object has its text; None for anything else."""
+    """Return the name under which an object has its text, None for anything else."""
     if not isinstance(value, dict):
         return None
     return next((name for name in _TEXT_FIELDS if value.get(name) is not None), None)

@@ -23,7 +23,7 @@ class Struct(dict[str, Value]):
     tags: ClassVar[Mapping[str, str]] = {}
 
     def tagged(self) -> list[tuple[str, Value]]:
-        """What JSON shows of it, in order."""
+        """Return what JSON shows of it, in order."""
         return [
             (tag.rstrip("?"), self.get(name))
             for name, tag in self.tags.items()
@@ -44,7 +44,7 @@ class CallError(ValueError):
 
 
 def from_python(value: object) -> Value:
-    """Copies plain Python data into Go values: str becomes UTF-8 bytes, all the way down."""
+    """Copy plain Python data into Go values: str becomes UTF-8 bytes, all the way down."""
     match value:
         case str():
             return value.encode("utf-8", "surrogateescape")
@@ -59,7 +59,7 @@ def from_python(value: object) -> Value:
 
 
 def is_true(value: Value) -> bool:
-    """Go's truth: false, 0, nil and everything empty are false; a struct is always true."""
+    """Return Go's truth of a value: false, 0, nil and everything empty are false; a struct is always true."""
     return True if isinstance(value, Struct) else bool(value)
 
 
@@ -67,7 +67,7 @@ def is_true(value: Value) -> bool:
 
 
 def length(value: Value) -> int:
-    """Bytes of a string, items of a slice or map."""
+    """Return the number of bytes of a string or of items of a slice or map."""
     if isinstance(value, Struct) or not isinstance(value, bytes | list | dict):
         raise CallError(f"len of {type_name(value)}")
     return len(value)
@@ -82,7 +82,7 @@ def _place(index: Value, limit: int) -> int:
 
 
 def index(item: Value, *indexes: Value) -> Value:
-    """item[i][j]…; a missing key of a map is nil, anything else outside is an error."""
+    """Return item[i][j]…; a missing key of a map is nil, anything else outside is an error."""
     for key in indexes:
         if isinstance(item, dict) and not isinstance(item, Struct):
             if not isinstance(key, bytes):
@@ -96,7 +96,7 @@ def index(item: Value, *indexes: Value) -> Value:
 
 
 def slice_(item: Value, *indexes: Value) -> Value:
-    """item[i:j]; offsets into a string count bytes."""
+    """Return item[i:j]; offsets into a string count bytes."""
     if not isinstance(item, bytes | list):
         raise CallError(f"can't slice item of {type_name(item)}")
     if len(indexes) > (2 if isinstance(item, bytes) else 3):
@@ -112,7 +112,7 @@ def slice_(item: Value, *indexes: Value) -> Value:
 
 
 def type_name(value: Value) -> str:
-    """What Go would call the type, for messages."""
+    """Return what Go would call the type, for messages."""
     if isinstance(value, bool):
         return "bool"
     names: dict[type, str] = {int: "int", float: "float64", bytes: "string", type(None): "nil"}
@@ -123,7 +123,9 @@ def type_name(value: Value) -> str:
 
 
 def eq(first: Value, *others: Value) -> bool:
-    """True when `first` equals any of the others; different kinds are an error, nil is not."""
+    """Return true when `first` equals any of the others; different kinds are an error, nil is
+    not.
+    """
     if not others:
         raise CallError("missing argument for comparison")
     for other in others:
@@ -143,7 +145,7 @@ def eq(first: Value, *others: Value) -> bool:
 
 
 def less(first: Value, second: Value) -> bool:
-    """first < second for numbers of one kind and for strings (byte order)."""
+    """Return first < second for numbers of one kind and for strings (byte order)."""
     kinds = {type_name(first), type_name(second)}
     if not kinds <= {"int", "float64", "string"}:
         raise CallError("invalid type for comparison")
@@ -158,7 +160,9 @@ def less(first: Value, second: Value) -> bool:
 
 
 def format_float(number: float, *, exponent_from: int = 6) -> str:
-    """The shortest digits that read back equal; exponents below -4 and from `exponent_from` on."""
+    """Return the shortest digits that read back equal; exponents below -4 and from
+    `exponent_from` on.
+    """
     if number != number or number in (float("inf"), float("-inf")):
         return {"inf": "+Inf", "-inf": "-Inf"}.get(repr(number), "NaN")
     sign, digits, exponent = Decimal(repr(number)).as_tuple()
@@ -176,7 +180,7 @@ def format_float(number: float, *, exponent_from: int = 6) -> str:
 
 
 def show(value: Value) -> bytes:
-    """The value as fmt's %v prints it."""
+    """Return the value as fmt's %v prints it."""
     match value:
         case None:
             return b"<nil>"
@@ -203,15 +207,15 @@ def show(value: Value) -> bytes:
 
 
 def sorted_items(mapping: dict[str, Value]) -> list[tuple[str, Value]]:
-    """A map's items in the order in which Go walks and prints them: by the keys' bytes."""
+    """Return a map's items in the order in which Go walks and prints them: by the keys' bytes."""
     return sorted(mapping.items(), key=lambda pair: pair[0].encode())
 
 
 def print_(*values: Value) -> bytes:
-    """fmt.Sprint: a blank between neighbours of which neither is a string."""
+    """Return what fmt.Sprint does: a blank between neighbors of which neither is a string."""
     text = b""
-    for place, value in enumerate(values):
-        if place and not isinstance(value, bytes) and not isinstance(values[place - 1], bytes):
+    for index, value in enumerate(values):
+        if index and not isinstance(value, bytes) and not isinstance(values[index - 1], bytes):
             text += b" "
         text += show(value)
     return text
@@ -225,7 +229,7 @@ _VERB = re.compile(
 
 
 def printf(pattern: Value, *values: Value) -> bytes:
-    """fmt.Sprintf for the verbs v s d q t c x X e f g and %, with width and precision."""
+    """Return what fmt.Sprintf does for the verbs v s d q t c x X e f g and %, with width and precision."""
     if not isinstance(pattern, bytes):
         raise CallError(f"wrong type for value; expected string; got {type_name(pattern)}")
     rest = list(values)
@@ -245,7 +249,7 @@ def printf(pattern: Value, *values: Value) -> bytes:
 
 
 def _width(given: Value) -> str:
-    """The width that a star stands for."""
+    """Return the width that a star stands for."""
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= _WIDEST:
         raise CallError(f"bad width: {type_name(given)}")
     return str(given)
@@ -283,7 +287,7 @@ _QUOTED = dict(zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', strict=True))
 
 
 def quote(text: bytes) -> str:
-    """A Go string literal in double quotes (strconv.Quote)."""
+    """Return a Go string literal in double quotes (strconv.Quote)."""
     pieces = []
     for character in text.decode("utf-8", "surrogateescape"):
         code = ord(character)
@@ -307,7 +311,7 @@ _JSON_ESCAPES |= {"\f": "\\f"} | {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u202
 
 
 def to_json(value: Value) -> bytes:
-    """encoding/json: no blanks, keys of maps sorted, <, > and & escaped."""
+    """Return JSON as encoding/json writes it: no blanks, keys of maps sorted, <, > and & escaped."""
     match value:
         case None:
             return b"null"
@@ -343,7 +347,7 @@ def _json_string(text: str) -> bytes:
 
 
 def call_builtin(name: str, arguments: Sequence[Value]) -> Value:
-    """Calls a function that needs nothing but its arguments; CallError says what was wrong."""
+    """Call a function that needs nothing but its arguments; CallError says what was wrong."""
     exact = {"not": 1, "len": 1, "json": 1, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}
     least = {"index": 1, "slice": 1, "eq": 1, "printf": 1}
     wanted = exact.get(name, least.get(name, 0))

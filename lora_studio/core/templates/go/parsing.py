@@ -66,7 +66,7 @@ class GoToken:
 
 
 def lex(source: str) -> Iterator[GoToken]:
-    """Yields the tokens of `source`; comments and trimmed white space are left out."""
+    """Yield the tokens of `source`; comments and trimmed white space are left out."""
     at = 0
     trim_next = False
     while True:
@@ -139,7 +139,7 @@ def _terminated(source: str, at: int) -> bool:
 
 
 def parse(source: str) -> TemplateTree:
-    """Parses a template; raises GoTemplateError with the place of what Go would refuse, too."""
+    """Parse a template; raises GoTemplateError with the place of what Go would refuse, too."""
     parser = _Parser(source)
     root, ended_by = parser.nodes()
     if ended_by != "end_of_file":
@@ -181,23 +181,23 @@ class _Parser:
         return self.next()
 
     def word(self) -> str:
-        """The keyword or name that comes next inside an action, without taking it."""
+        """Return the keyword or name that comes next inside an action, without taking it."""
         token = self.skip_space()
         return token.text if token.kind == "word" else ""
 
     def nodes(self) -> tuple[tuple[Node, ...], str]:
-        """Nodes up to {{end}}, {{else}} or the end of the file, and which of them it was."""
+        """Return the nodes up to {{end}}, {{else}} or the end of the file, and which of them it was."""
         self.nesting += 1
         if self.nesting > MAX_NESTING:
             self.fail(f"blocks nested more than {MAX_NESTING} deep")
-        found: list[Node] = []
+        nodes: list[Node] = []
         while True:
             token = self.next()
             if token.kind == "end_of_file":
                 ended_by = token.kind
                 break
             if token.kind == "text":
-                found.append(TextNode(token.text.encode()))
+                nodes.append(TextNode(token.text.encode()))
                 continue
             self.index -= 1
             if (ended_by := self.word()) in ("end", "else"):
@@ -205,9 +205,9 @@ class _Parser:
                 break
             node = self.action(ended_by)
             if node is not None:
-                found.append(node)
+                nodes.append(node)
         self.nesting -= 1
-        return tuple(found), ended_by
+        return tuple(nodes), ended_by
 
     def action(self, keyword: str) -> Node | None:
         start = self.peek()
@@ -246,7 +246,7 @@ class _Parser:
         return BranchNode(pipe, then, otherwise, moves_dot=keyword == "with")
 
     def rest(self, ended_by: str) -> tuple[Node, ...]:
-        """What follows a body: nothing, or the nodes between {{else}} and {{end}}."""
+        """Return what follows a body: nothing, or the nodes between {{else}} and {{end}}."""
         otherwise: tuple[Node, ...] = ()
         if ended_by == "else":
             self.take("end_action", "}}")

@@ -57,16 +57,16 @@ class GoTemplate:
     """A parsed template that can be rendered many times."""
 
     def __init__(self, source: str | TemplateTree) -> None:
-        """Parses `source`, unless it is a tree; raises GoTemplateError with line and column."""
+        """Parse `source`, unless it is a tree; raises GoTemplateError with line and column."""
         self.tree = parse(source) if isinstance(source, str) else source
         self._memory = _Memory(self.tree)
 
     def render(self, data: Mapping[str, object], *, today: date | None = None) -> str:
-        """The text for `data`; bytes that are no UTF-8 (a cut character) become U+FFFD."""
+        """Return the text for `data`; bytes that are no UTF-8 (a cut character) become U+FFFD."""
         return self.render_bytes(data, today=today).decode(errors="replace")
 
     def render_bytes(self, data: Mapping[str, object], *, today: date | None = None) -> bytes:
-        """The output as Go writes it; `today` is what currentDate prints."""
+        """Return the output as Go writes it; `today` is what currentDate prints."""
         run = _Run(self.tree, today or date.today(), self._memory)
         try:
             run.invoke(_TailCall(self.tree.root, from_python(dict(data)), 0))
@@ -78,7 +78,7 @@ class GoTemplate:
 
 
 def render(source: str, data: Mapping[str, object], *, today: date | None = None) -> str:
-    """Parses and renders in one go."""
+    """Parse and renders in one go."""
     return GoTemplate(source).render(data, today=today)
 
 
@@ -113,7 +113,7 @@ class _Memory:
         self.recursive = {name for name in self._calls if _reaches(name, name, self._calls)}
 
     def number(self, name: str) -> int:
-        """The number of all templates that read like this one, with all that it calls."""
+        """Return the number of all templates that read like this one, with all that it calls."""
         if name not in self._own:
             needed = sorted(
                 other
@@ -134,7 +134,7 @@ class _Memory:
 
 
 def _shape(node: object) -> object:
-    """A piece of a tree without the places in the source, to tell whether two read alike."""
+    """Return a piece of a tree without the places in the source, to tell whether two read alike."""
     if isinstance(node, tuple):
         return tuple(map(_shape, node))
     if not is_dataclass(node) or isinstance(node, type):
@@ -194,7 +194,7 @@ class _Run:
         return GoTemplateError(what, self.tree.source, position)
 
     def invoke(self, call: _TailCall | None) -> None:
-        """Runs a template and whatever it ends by calling, each with variables of its own."""
+        """Run a template and whatever it ends by calling, each with variables of its own."""
         outer, outer_depth = self.variables, self.depth
         while call is not None:
             self.variables = [("", call.dot)]
@@ -283,18 +283,18 @@ class _Run:
 
     def bind(self, pipe: PipeNode, key: Value, item: Value, scope: int) -> None:
         names = pipe.declares
-        for place, value in enumerate((key, item) if len(names) == 2 else (item,)):
-            if place >= len(names):
+        for index, value in enumerate((key, item) if len(names) == 2 else (item,)):
+            if index >= len(names):
                 break
             if pipe.assigns:
-                self.assign(names[place], value)
+                self.assign(names[index], value)
             else:
-                self.variables[scope + place] = (names[place], value)
+                self.variables[scope + index] = (names[index], value)
 
     def assign(self, name: str, value: Value) -> None:
-        for place in range(len(self.variables) - 1, -1, -1):
-            if self.variables[place][0] == name:
-                self.variables[place] = (name, value)
+        for index in range(len(self.variables) - 1, -1, -1):
+            if self.variables[index][0] == name:
+                self.variables[index] = (name, value)
                 return
 
     def call(self, node: CallNode, dot: Value) -> _TailCall | None:
@@ -396,9 +396,9 @@ class _Run:
         return next(value for known, value in reversed(self.variables) if known == name)
 
     def fields(self, value: Value, names: tuple[str, ...], position: int) -> Value:
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if value is None:
-                if place:
+                if index:
                     raise self.fail(f"nil pointer evaluating interface {{}}.{name}", position)
             elif isinstance(value, Struct) and name not in value:
                 raise self.fail(f"can't evaluate field {name}", position)

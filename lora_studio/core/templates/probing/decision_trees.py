@@ -43,7 +43,7 @@ class TrimPart(StrEnum):
 
     @property
     def characters(self) -> str | None:
-        """What is taken off; None for all that Unicode calls white space."""
+        """Return what is taken off; None for all that Unicode calls white space."""
         return _TRIMMED[self]
 
     def left(self, text: str) -> str:
@@ -240,7 +240,7 @@ Form = Turn | ChoicePart
 
 
 def fit_tree(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
-    """The smallest tree over `facts` that explains every sample; raises when none does."""
+    """Return the smallest tree over `facts` that explains every sample; raises when none does."""
     if alike := _alike_but_different(samples, facts):
         first, second = alike
         one, two = _where_they_part(first.turn, second.turn)
@@ -274,16 +274,16 @@ class _Fitter:
         self.hopeless: dict[int, int] = {}
 
     def fit(self) -> Form:
-        """The smallest tree for all samples, which the facts have to tell apart."""
-        found = self._fit(self.all, self.all.bit_count())
-        assert found is not None
-        return found[1]
+        """Return the smallest tree for all samples, which the facts have to tell apart."""
+        tree = self._fit(self.all, self.all.bit_count())
+        assert tree is not None
+        return tree[1]
 
     def _fit(self, samples: int, most: int) -> tuple[int, Form] | None:
-        """The number of turns and the tree, if there is one with at most `most` turns."""
+        """Return the number of turns and the tree, if there is one with at most `most` turns."""
         if samples in self.known:
-            found = self.known[samples]
-            return found if found[0] <= most else None
+            known = self.known[samples]
+            return known if known[0] <= most else None
         turns = [turn for turn, where in self.turns.items() if where & samples]
         if len(turns) == 1:
             self.known[samples] = 1, turns[0]
@@ -324,7 +324,7 @@ _ROLES: dict[Role, Text] = {
 def _alike_but_different(
     samples: Sequence[ProbeSample], facts: Sequence[Question]
 ) -> tuple[ProbeSample, ProbeSample] | None:
-    """Two samples that no tree over `facts` can tell apart."""
+    """Return two samples that no tree over `facts` can tell apart."""
     seen: dict[frozenset[Question], ProbeSample] = {}
     for sample in samples:
         other = seen.setdefault(sample.facts & frozenset(facts), sample)
@@ -334,7 +334,7 @@ def _alike_but_different(
 
 
 def iter_turns(form: Form) -> Iterator[Turn]:
-    """Every turn that a tree ends in."""
+    """Yield every turn that a tree ends in."""
     if isinstance(form, ChoicePart):
         yield from iter_turns(form.yes)
         yield from iter_turns(form.no)
@@ -343,7 +343,7 @@ def iter_turns(form: Form) -> Iterator[Turn]:
 
 
 def iter_parts(turn: Sequence[Part]) -> Iterator[Part]:
-    """Every part of a turn, those inside loops too."""
+    """Yield every part of a turn, those inside loops too."""
     for part in turn:
         yield part
         if isinstance(part, LoopPart):
@@ -352,7 +352,7 @@ def iter_parts(turn: Sequence[Part]) -> Iterator[Part]:
 
 
 def merge_fixed_parts(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
-    """The same with neighbouring fixed texts in one and without empty ones."""
+    """Return the same with neighboring fixed texts in one and without empty ones."""
     merged: list[P | FixedPart] = []
     for part in parts:
         if isinstance(part, FixedPart) and merged and isinstance(last := merged[-1], FixedPart):
@@ -363,13 +363,13 @@ def merge_fixed_parts(parts: Sequence[P]) -> tuple[P | FixedPart, ...]:
 
 
 def find_argument_loop(turn: Sequence[Part]) -> LoopPart | None:
-    """The loop over the arguments of a call, if the turn has one."""
+    """Return the loop over the arguments of a call, if the turn has one."""
     loops = (part for part in iter_parts(turn) if isinstance(part, LoopPart))
     return next((loop for loop in loops if loop.over == "arguments"), None)
 
 
 def map_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
-    """The same with every loop changed, those inside others first."""
+    """Return the same with every loop changed, those inside others first."""
     if isinstance(form, ChoicePart):
         return replace(form, yes=map_loops(form.yes, change), no=map_loops(form.no, change))
     return tuple(
@@ -381,27 +381,29 @@ def map_loops(form: Form, change: Callable[[LoopPart], LoopPart]) -> Form:
 
 
 def remove_system_text(turn: Turn) -> Turn:
-    """The turn as it reads when the system text is empty."""
+    """Return the turn as it reads when the system text is empty."""
     return merge_fixed_parts([part for part in turn if not isinstance(part, SystemPart)])
 
 
 def map_fields(turn: Turn, change: Callable[[FieldPart], FieldPart]) -> Turn:
-    """The turn with every field of the message replaced."""
+    """Return the turn with every field of the message replaced."""
     return tuple(change(part) if isinstance(part, FieldPart) else part for part in turn)
 
 
 def remove_thinking_cut(turn: Turn) -> Turn:
-    """The turn with answers written whole, whatever they hold."""
+    """Return the turn with answers written whole, whatever they hold."""
     return map_fields(turn, lambda field: replace(field, after_think=None))
 
 
 def _where_they_part(one: Turn, two: Turn) -> tuple[str, str]:
-    """The texts of two turns around the first difference; … stands for what is no fixed text."""
+    """Return the texts of two turns around the first difference; … stands for what is no fixed
+    text.
+    """
     first, second = (
         "".join(part.text if isinstance(part, FixedPart) else "…" for part in turn)
         for turn in (one, two)
     )
     pairs = enumerate(zip(first, second, strict=False))
-    place = next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
-    around = slice(max(0, place - 40), place + 40)
+    position = next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+    around = slice(max(0, position - 40), position + 40)
     return first[around], second[around]

@@ -35,7 +35,8 @@ _PLACES = tuple(
 
 
 def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -> Form:
-    """The smallest tree over `facts`, with counts and places where nothing else explains a turn.
+    """Return the smallest tree over `facts`, with counts and places where nothing else explains
+    a turn.
 
     Raises NotDerivableError, in the words of the attempt without them.
     """
@@ -44,17 +45,17 @@ def fit_by_position(samples: Sequence[ProbeSample], facts: Sequence[Question]) -
     except NotDerivableError as error:
         refusal = error
     for asked in (facts, (*facts, *_PLACES)):
-        found: list[Form] = []
+        trees: list[Form] = []
         for numbered in (*_numbered(samples), samples):
             with suppress(NotDerivableError):
-                found.append(fit_tree(numbered, asked))
-        if found:
-            return min(found, key=lambda form: sum(1 for _ in iter_turns(form)))
+                trees.append(fit_tree(numbered, asked))
+        if trees:
+            return min(trees, key=lambda form: sum(1 for _ in iter_turns(form)))
     raise refusal
 
 
 def _numbered(samples: Sequence[ProbeSample]) -> Iterator[list[ProbeSample]]:
-    """The samples with counts in place of numbers, for everything that may be counted."""
+    """Yield the samples with counts in place of numbers, for everything that may be counted."""
     counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool", "row")
     for of, start, first in product(counted, (1, 0), (False, True)):
         made = [_with_count(sample, CountPart(of, start), first=first) for sample in samples]
@@ -63,7 +64,9 @@ def _numbered(samples: Sequence[ProbeSample]) -> Iterator[list[ProbeSample]]:
 
 
 def _with_count(sample: ProbeSample, count: CountPart, *, first: bool) -> ProbeSample:
-    """The sample with a count in place of its number, wherever that stands or where it is `first`."""
+    """Return the sample with a count in place of its number, wherever that stands or where it is
+    `first`.
+    """
     number = dict(sample.counts).get(count.of, 0) + count.start
     parts: list[Part] = []
     for part in sample.turn:

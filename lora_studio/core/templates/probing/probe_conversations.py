@@ -40,7 +40,7 @@ class ProbeStyle:
     matched: bool = False
 
     def message(self, message: Message) -> Message:
-        """A message of the server as the chat template wants it."""
+        """Return a message of the server as the chat template wants it."""
         written: Message = {"role": message["role"], "content": message["content"]}
         if thinking := message.get("thinking"):
             written[self.thoughts] = thinking
@@ -65,7 +65,7 @@ class ProbeStyle:
 
 
 def build_marked_call(number: int, *, numbers: bool = False) -> dict[str, Any]:
-    """The call with this number, counted over the conversation; two arguments, both marks.
+    """Return the call with this number, counted over the conversation; two arguments, both marks.
 
     With `numbers` their values are numbers, which nothing else is likely to write.
     """
@@ -99,7 +99,7 @@ class ToolOffer:
 
     @property
     def of_parameter(self) -> frozenset[ProbedTrait]:
-        """What is true of each parameter."""
+        """Return what is true of each parameter."""
         true = {
             ProbedTrait[self.type.upper()]: True,
             ProbedTrait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
@@ -112,7 +112,7 @@ class ToolOffer:
 
     @property
     def of_tool(self) -> frozenset[ProbedTrait]:
-        """What is true of each tool."""
+        """Return what is true of each tool."""
         true = {
             ProbedTrait.PARAMETERS: self.parameters > 0,
             ProbedTrait.SOME_REQUIRED: self.required and self.parameters > 0,
@@ -121,7 +121,9 @@ class ToolOffer:
         return frozenset(trait for trait, holds in true.items() if holds)
 
     def schema(self, mark: str) -> dict[str, Any]:
-        """The description of the parameter with this mark, its keys in the order of the server's."""
+        """Return the description of the parameter with this mark, its keys in the order of the
+        server's.
+        """
         schema: dict[str, Any] = {"type": self.type}
         if self.items:
             schema["items"] = {"type": self.items}
@@ -137,7 +139,7 @@ PLAIN_OFFER = ToolOffer()
 
 
 def build_marked_tool(number: int, offer: ToolOffer = PLAIN_OFFER) -> dict[str, Any]:
-    """A tool with marks for name, description and parameters, in the order of OpenAI's."""
+    """Return a tool with marks for name, description and parameters, in the order of OpenAI's."""
     marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
     properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
     parameters: dict[str, Any] = {"type": "object", "properties": properties}
@@ -165,12 +167,12 @@ class ProbeConversation:
 
     @classmethod
     def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> ProbeConversation:
-        """The marked conversation that has the shape of a given one."""
+        """Return the marked conversation that has the shape of a given one."""
         system: SystemState = "absent"
         words: list[str] = []
-        for place, message in enumerate(messages):
+        for index, message in enumerate(messages):
             match message["role"]:
-                case "system" if not place:
+                case "system" if not index:
                     system = "given" if message["content"] else "empty"
                 case "assistant":
                     calls = "c" * len(message.get("tool_calls") or ())
@@ -182,31 +184,31 @@ class ProbeConversation:
 
     @property
     def words(self) -> list[str]:
-        """The shape's words."""
+        """Return the shape's words."""
         return self.shape.split()
 
     def messages(self, write: Callable[[str], str] = lambda mark: mark) -> list[Message]:
-        """The conversation as the server has it; `write` makes contents of the marks."""
+        """Return the conversation as the server has it; `write` makes contents of the marks."""
         messages: list[Message] = []
         if self.system != "absent":
             text = write(SYSTEM_MARK) if self.system == "given" else ""
             messages.append({"role": "system", "content": text})
         calls = 0
-        for place, word in enumerate(self.words):
+        for index, word in enumerate(self.words):
             match word[0]:
                 case "u":
-                    message: Message = {"role": "user", "content": write(f"Zu{place}uZ")}
+                    message: Message = {"role": "user", "content": write(f"Zu{index}uZ")}
                 case "s":
-                    message = {"role": "system", "content": write(f"Zb{place}bZ")}
+                    message = {"role": "system", "content": write(f"Zb{index}bZ")}
                 case "t":
                     message = {
                         "role": "tool",
-                        "content": write(f'Zt{place}"tZ'),
-                        "tool_name": f"Zm{place}mZ",
-                        "tool_call_id": f"Zi{place:05d}iZ",
+                        "content": write(f'Zt{index}"tZ'),
+                        "tool_name": f"Zm{index}mZ",
+                        "tool_call_id": f"Zi{index:05d}iZ",
                     }
                 case _:
-                    content = "" if word[0] in "cn" else write(f"Za{place}aZ")
+                    content = "" if word[0] in "cn" else write(f"Za{index}aZ")
                     message = {"role": "assistant", "content": content}
                     if made := count_calls(word):
                         numbers = "n" in word
@@ -215,17 +217,17 @@ class ProbeConversation:
                         ]
                     calls += made
                     if word.endswith("k"):
-                        message["thinking"] = write(f"Zk{place}kZ")
+                        message["thinking"] = write(f"Zk{index}kZ")
             messages.append(message)
         return messages
 
     def tool_list(self) -> list[Tool]:
-        """The tools on offer."""
+        """Return the tools on offer."""
         return [build_marked_tool(number, self.offer) for number in range(self.tools)]
 
-    def counts(self, place: int | None) -> tuple[tuple[CountOf, int], ...]:
-        """How many messages come before a place, by what is counted."""
-        before = self.words[:place]
+    def counts(self, index: int | None) -> tuple[tuple[CountOf, int], ...]:
+        """Return how many messages come before a place, by what is counted."""
+        before = self.words[:index]
         system = self.system != "absent"
         return (
             ("user", before.count("u")),
@@ -235,21 +237,21 @@ class ProbeConversation:
             ("message", len(before) + system),
         )
 
-    def places(self, place: int | None) -> frozenset[PositionPart]:
-        """Whether so many messages come before or after a place."""
+    def places(self, index: int | None) -> frozenset[PositionPart]:
+        """Return whether so many messages come before or after a place."""
         words = len(self.words)
-        before = (words if place is None else place) + (self.system != "absent")
-        after = 0 if place is None else words - place - 1
+        before = (words if index is None else index) + (self.system != "absent")
+        after = 0 if index is None else words - index - 1
         return frozenset(
             [PositionPart("before", count) for count in range(1, before + 1)]
             + [PositionPart("after", count) for count in range(1, after + 1)]
         )
 
-    def facts(self, place: int | None) -> frozenset[ProbedFact]:
-        """What is true of the message at a place, None for what follows the last one."""
+    def facts(self, index: int | None) -> frozenset[ProbedFact]:
+        """Return what is true of the message at a place, None for what follows the last one."""
         words = self.words
-        end = len(words) if place is None else place
-        word = "" if place is None else words[place]
+        end = len(words) if index is None else index
+        word = "" if index is None else words[index]
         before, after = words[:end], words[end + 1 :]
         mine = [w for w in before if parse_role(w) == parse_role(word or "a")]
         left = len(words) - end
@@ -267,27 +269,27 @@ class ProbeConversation:
             ProbedFact.LAST: left == (1 if word == "u" else 2),
             ProbedFact.FINAL: left == 1,
             ProbedFact.LATEST: "u" not in after,
-            ProbedFact.LEADS: place == 0,
+            ProbedFact.LEADS: index == 0,
             ProbedFact.BEFORE_USERS: "u" not in before,
-            ProbedFact.ANSWERED: place is None and parse_role(words[-1]) == "assistant",
+            ProbedFact.ANSWERED: index is None and parse_role(words[-1]) == "assistant",
             ProbedFact.NO_THINK: self.think is False,
         }
         return frozenset(fact for fact, holds in true.items() if holds)
 
 
 def count_calls(word: str) -> int:
-    """How many calls a message of a shape makes."""
+    """Return how many calls a message of a shape makes."""
     return word.count("c") + word.count("n")
 
 
 def parse_role(word: str) -> Role:
-    """The role of the message that a word of a shape stands for."""
+    """Return the role of the message that a word of a shape stands for."""
     roles: dict[str, Role] = {"u": "user", "t": "tool", "s": "system", "": "tail"}
     return roles.get(word, "assistant")
 
 
 def to_jinja_messages(messages: Sequence[Message], style: ProbeStyle) -> list[Message]:
-    """A conversation of the server as the chat template wants it."""
+    """Return a conversation of the server as the chat template wants it."""
     written = [style.message(message) for message in messages]
     if style.matched:
         waiting: list[str] = []

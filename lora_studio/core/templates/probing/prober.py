@@ -68,9 +68,9 @@ class DateMarks:
         return f"Zd{self.forms.index(form)}dZ"
 
     def split(self, text: str) -> Iterator[Part]:
-        """The literal and date parts of `text`."""
-        for place, piece in enumerate(re.split(r"Zd(\d+)dZ", text)):
-            if place % 2:
+        """Yield the literal and date parts of `text`."""
+        for index, piece in enumerate(re.split(r"Zd(\d+)dZ", text)):
+            if index % 2:
                 yield DatePart(self.forms[int(piece)])
             elif piece:
                 yield FixedPart(piece)
@@ -122,7 +122,7 @@ class _Mark:
 
     @property
     def pads(self) -> bool:
-        """Whether white space is put around it in the second rendering."""
+        """Return whether white space is put around it in the second rendering."""
         return self.kind in _PADDED and not self.json
 
     def part(
@@ -149,7 +149,7 @@ class _Pieces:
 
 
 def _cut(text: str, quoted: frozenset[str] = frozenset()) -> _Pieces:
-    """The pieces; the marks `quoted` are written as JSON and keep their quotation marks."""
+    """Return the pieces; the marks `quoted` are written as JSON and keep their quotation marks."""
     pattern = _MARK
     if quoted:
         pattern = re.compile("|".join([*(f'"{mark}"' for mark in quoted), _MARK.pattern]))
@@ -188,7 +188,7 @@ class Prober:
         think: bool | None = None,
         strftime_now: Callable[[str], str] | None = None,
     ) -> str:
-        """The rendering, with date marks unless a clock is given, less the BOS."""
+        """Return the rendering, with date marks unless a clock is given, less the BOS."""
         variables: dict[str, Any] = {"strftime_now": strftime_now or self.dates}
         if tools:
             variables["tools"] = list(tools)
@@ -200,11 +200,11 @@ class Prober:
         return text.removeprefix(self.strip)
 
     def talk(self, talk: ProbeConversation, write: Write = lambda mark: mark) -> str:
-        """The rendering of a marked conversation."""
+        """Return the rendering of a marked conversation."""
         return self.text(talk.messages(write), talk.tool_list(), talk.think)
 
     def samples(self, talk: ProbeConversation) -> list[ProbeSample]:
-        """What is written for every message of a conversation, and after the last.
+        """Return what is written for every message of a conversation, and after the last.
 
         Raises what the template raises, or NotDerivableError; a second time without rendering.
         """
@@ -213,10 +213,10 @@ class Prober:
                 self._seen[talk] = list(self._observe(talk))
             except Exception as error:  # foreign code may raise anything
                 self._seen[talk] = error
-        found = self._seen[talk]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        outcome = self._seen[talk]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def _observe(self, talk: ProbeConversation) -> Iterator[ProbeSample]:
         text = self.talk(talk)
@@ -231,14 +231,16 @@ class Prober:
         trims = _solve(plain, padded, self.padding)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
-        for place, word in enumerate(talk.words):
-            facts = talk.facts(place) | talk.places(place)
-            yield ProbeSample(parse_role(word), facts, turns[place], talk.counts(place))
+        for index, word in enumerate(talk.words):
+            facts = talk.facts(index) | talk.places(index)
+            yield ProbeSample(parse_role(word), facts, turns[index], talk.counts(index))
         facts = talk.facts(None) | talk.places(None)
         yield ProbeSample("tail", facts, turns[None], talk.counts(None))
 
     def _quoted(self, talk: ProbeConversation, text: str) -> frozenset[str]:
-        """The contents that are written as JSON in the rendering, with their quotation marks."""
+        """Return the contents that are written as JSON in the rendering, with their quotation
+        marks.
+        """
         marks = {mark for mark in re.findall(rf'"({_NAMES})"', text) if mark[1] in "uabs"}
         if not marks:
             return frozenset()
@@ -255,8 +257,8 @@ class Prober:
         trims: Sequence[tuple[TrimPart, TrimPart]],
         thinks: Mapping[str, tuple[TrimPart, TrimPart]],
     ) -> dict[int | None, Turn]:
-        """The parts of each message; under None those of the tail."""
-        callers = [place for place, word in enumerate(talk.words) for _ in range(count_calls(word))]
+        """Return the parts of each message; under None those of the tail."""
+        callers = [index for index, word in enumerate(talk.words) for _ in range(count_calls(word))]
         items: list[Item] = []
         for number, gap in enumerate(plain.gaps):
             for piece in find_values(gap, talk.tools, callers, talk.offer):
@@ -268,7 +270,7 @@ class Prober:
         if self.style.matched:
             items = list(_with_answers(items, talk))
         items = list(self._with_numbers(items))
-        turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
+        turns: dict[int | None, list[Part]] = {index: [] for index in range(len(talk.words))}
         pending: list[Part] = []
         for item in self._folder.fold(items):
             pending.append(item.value if isinstance(item, ValueMatch) else item)
@@ -276,11 +278,13 @@ class Prober:
                 turns[item.message] += pending
                 pending = []
         turns[None] = pending
-        made = {place: merge_fixed_parts(parts) for place, parts in turns.items()}
-        return {place: self._of_any(turn) for place, turn in made.items()}
+        made = {index: merge_fixed_parts(parts) for index, parts in turns.items()}
+        return {index: self._of_any(turn) for index, turn in made.items()}
 
     def _with_numbers(self, items: Sequence[Item]) -> Iterator[Item]:
-        """The same with counts in place of the numbers of calls, inside a call or in front of it."""
+        """Yield the same with counts in place of the numbers of calls, inside a call or in front
+        of it.
+        """
         first: dict[int | None, int] = {}
         for item in items:
             if isinstance(item, ValueMatch) and item.call is not None:
@@ -306,7 +310,7 @@ class Prober:
                 yield FixedPart(text)
 
     def _of_any(self, turn: Turn) -> Turn:
-        """The turn as it is for tools and arguments other than the marked ones."""
+        """Return the turn as it is for tools and arguments other than the marked ones."""
 
         def change(loop: LoopPart) -> LoopPart:
             if loop.over == "arguments" and self.other_unit:
@@ -317,14 +321,14 @@ class Prober:
                 return replace(loop, unit=self.offer[1])
             return loop
 
-        found = map_loops(turn, change)
-        assert isinstance(found, tuple)
-        return found
+        general = map_loops(turn, change)
+        assert isinstance(general, tuple)
+        return general
 
     def _after_think(
         self, talk: ProbeConversation, plain: _Pieces
     ) -> dict[str, tuple[TrimPart, TrimPart]]:
-        """How each answer is trimmed of which only the text after </think> stays."""
+        """Return how each answer is trimmed of which only the text after </think> stays."""
         if not any(mark.kind == "a" for mark in plain.marks):
             return {}
 
@@ -340,24 +344,26 @@ class Prober:
             return {}
         if not bare.marks == padded.marks == plain.marks:
             return {}
-        found: dict[str, tuple[TrimPart, TrimPart]] = {}
-        for place, mark in enumerate(plain.marks):
-            if mark.kind == "a" and bare.gaps[place] == plain.gaps[place]:
-                before, after = plain.gaps[place], plain.gaps[place + 1]
+        trims: dict[str, tuple[TrimPart, TrimPart]] = {}
+        for index, mark in enumerate(plain.marks):
+            if mark.kind == "a" and bare.gaps[index] == plain.gaps[index]:
+                before, after = plain.gaps[index], plain.gaps[index + 1]
                 for left, right in product(self.padding.trims, repeat=2):
                     one, two = left.left(self.padding.left), right.right(self.padding.right)
-                    if (before + one, two + after) == padded.gaps[place : place + 2]:
-                        found[mark.text] = left, right
-        return found
+                    if (before + one, two + after) == padded.gaps[index : index + 2]:
+                        trims[mark.text] = left, right
+        return trims
 
 
 def _with_answers(items: Sequence[Item], talk: ProbeConversation) -> Iterator[Item]:
-    """The same where the name and id of a call that stand behind its arguments are of its result."""
+    """Yield the same where the name and id of a call that stand behind its arguments are of its
+    result.
+    """
     fields: dict[Part, Part] = {
         ValuePart("called"): FieldPart("ToolName"),
         ValuePart("id"): FieldPart("ToolCallID"),
     }
-    places = [place for place, word in enumerate(talk.words) if word == "t"]
+    places = [index for index, word in enumerate(talk.words) if word == "t"]
     complete: set[int | None] = set()
     for item in items:
         if isinstance(item, ValueMatch) and item.call is not None:
@@ -370,7 +376,7 @@ def _with_answers(items: Sequence[Item], talk: ProbeConversation) -> Iterator[It
 
 
 def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
-    """Raises unless the messages are written in their order, each as often as the template likes.
+    """Raise unless the messages are written in their order, each as often as the template likes.
 
     A content that is nowhere may have been changed rather than left out: the proof tells.
     """
@@ -382,16 +388,16 @@ def _check_marks(talk: ProbeConversation, marks: Sequence[_Mark]) -> None:
 
 
 def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[TrimPart, TrimPart]]:
-    """Left and right trim of each mark, from the gaps with and without padding."""
+    """Return the left and right trim of each mark, from the gaps with and without padding."""
     lefts: list[TrimPart] = []
     rights: list[TrimPart] = []
     pads = [False, *(mark.pads for mark in plain.marks), False]
-    for place, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
-        before = padding.trims if pads[place] else (TrimPart.NONE,)
-        after = padding.trims if pads[place + 1] else (TrimPart.NONE,)
+    for index, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
+        before = padding.trims if pads[index] else (TrimPart.NONE,)
+        after = padding.trims if pads[index + 1] else (TrimPart.NONE,)
         for right, left in product(before, after):
-            guess = right.right(padding.right) if pads[place] else ""
-            guess += gap + (left.left(padding.left) if pads[place + 1] else "")
+            guess = right.right(padding.right) if pads[index] else ""
+            guess += gap + (left.left(padding.left) if pads[index + 1] else "")
             if guess == observed:
                 rights.append(right)
                 lefts.append(left)

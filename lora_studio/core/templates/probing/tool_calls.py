@@ -34,24 +34,25 @@ _NUMBERINGS = (
 
 
 def probe_calls(prober: Prober) -> Prober | None:
-    """The prober in the first style in which a call, its arguments and its result are all written.
+    """Return the prober in the first style in which a call, its arguments and its result are all
+    written.
 
     None where there is no such style.
     """
     for style in _STYLES:
-        found = replace(prober, style=style)
+        styled = replace(prober, style=style)
         for tools in (1, 0):
-            text = try_render(found, ProbeConversation("u c t a u", tools=tools)) or ""
+            text = try_render(styled, ProbeConversation("u c t a u", tools=tools)) or ""
             if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
-                if _looks_up_calls(found):
-                    found = replace(found, style=replace(style, matched=True), _seen={})
-                found = replace(found, numbering=_numbering(found), _seen={})
-                return replace(found, other_unit=_other_unit(found), _seen={})
+                if _looks_up_calls(styled):
+                    styled = replace(styled, style=replace(style, matched=True), _seen={})
+                styled = replace(styled, numbering=_numbering(styled), _seen={})
+                return replace(styled, other_unit=_other_unit(styled), _seen={})
     return None
 
 
 def _other_unit(prober: Prober) -> Turn:
-    """How an argument is written that is no text; empty when it is written as a text is."""
+    """Return how an argument is written that is no text; empty when it is written as a text is."""
     messages = ProbeConversation("u n t").messages()
 
     def written(value: object) -> str:
@@ -75,19 +76,23 @@ def _other_unit(prober: Prober) -> Turn:
 
 
 def _looks_up_calls(prober: Prober) -> bool:
-    """Whether more than the ids themselves changes when results have the ids of their calls."""
+    """Return whether more than the ids themselves changes when results have the ids of their
+    calls.
+    """
     talk = ProbeConversation("u cc t t a u")
     matched = replace(prober, style=replace(prober.style, matched=True))
     text, other = try_render(prober, talk), try_render(matched, talk)
     if text is None or other is None:
         return other is not None
-    for call, place in enumerate((2, 3)):
-        text = text.replace(f"Zi{place:05d}iZ", f"Zj{call:05d}jZ")
+    for call, index in enumerate((2, 3)):
+        text = text.replace(f"Zi{index:05d}iZ", f"Zj{call:05d}jZ")
     return text != other
 
 
 def _numbering(prober: Prober) -> CountPart | None:
-    """How calls are numbered: not at all unless those of a message differ until it is known."""
+    """Return how calls are numbered: not at all unless those of a message differ until it is
+    known.
+    """
     for numbering in (None, *_NUMBERINGS):
         counting = replace(prober, numbering=numbering, _seen={}, _folder=JsonFolder())
         try:
@@ -95,7 +100,7 @@ def _numbering(prober: Prober) -> CountPart | None:
         except Exception:  # foreign code may raise anything
             continue
         loops = [
-            [part for part in samples[place].turn if isinstance(part, LoopPart)] for place in (1, 5)
+            [part for part in samples[index].turn if isinstance(part, LoopPart)] for index in (1, 5)
         ]
         if loops[0] == loops[1]:
             return numbering
@@ -103,7 +108,7 @@ def _numbering(prober: Prober) -> CountPart | None:
 
 
 def try_render(prober: Prober, talk: ProbeConversation) -> str | None:
-    """The rendering of a marked conversation, None where the chat template refuses it."""
+    """Return the rendering of a marked conversation, None where the chat template refuses it."""
     try:
         return prober.talk(talk)
     except Exception:  # foreign code may raise anything

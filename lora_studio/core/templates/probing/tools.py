@@ -47,7 +47,8 @@ _KINDS = (
 
 
 def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
-    """How the marked tools are written and how any tool is; None where a tool is one piece of JSON.
+    """Return how the marked tools are written and how any tool is; None where a tool is one
+    piece of JSON.
 
     Raises NotDerivableError where the template asks more of a parameter than is modelled here.
     """
@@ -64,7 +65,7 @@ def probe_tools(prober: Prober) -> tuple[Form, Form] | None:
 
 
 def _of_any(prober: Prober, plain: LoopPart) -> Form:
-    """How any tool is written, as told by tools of every kind."""
+    """Return how any tool is written, as told by tools of every kind."""
     loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
     names = _list_of_required(_turn(plain.unit), loose) if loose else None
     of_tools: list[ProbeSample] = []
@@ -96,15 +97,15 @@ def _offers() -> Iterator[ToolOffer]:
 
 
 def _tools_loop(prober: Prober, offer: ToolOffer) -> LoopPart | None:
-    """The loop over tools in what is written of one user message."""
+    """Return the loop over tools in what is written of one user message."""
     samples = prober.samples(ProbeConversation("u", tools=2, offer=offer))
     loops = [part for sample in samples for part in sample.turn if isinstance(part, LoopPart)]
-    found = [loop for loop in loops if loop.over == "tools"]
-    return found[0] if len(found) == 1 else None
+    tool_loops = [loop for loop in loops if loop.over == "tools"]
+    return tool_loops[0] if len(tool_loops) == 1 else None
 
 
 def _unit(prober: Prober, offer: ToolOffer, plain: LoopPart) -> Turn | None:
-    """What is written of each tool; None where the chat template refuses such tools."""
+    """Return what is written of each tool; None where the chat template refuses such tools."""
     try:
         loop = _tools_loop(prober, offer)
     except NotDerivableError:
@@ -126,12 +127,14 @@ def _is_parameters(part: Part) -> bool:
 
 
 def _list_of_required(strict: Turn, loose: Turn) -> int | None:
-    """Which loop over parameters lists those that must be given: it is gone where none must."""
+    """Return which loop over parameters lists those that must be given: it is gone where none
+    must.
+    """
     loops = [part for part in strict if isinstance(part, LoopPart) and _is_parameters(part)]
     less = len(loops) - sum(map(_is_parameters, loose))
     bare = [
-        place
-        for place, loop in enumerate(loops)
+        index
+        for index, loop in enumerate(loops)
         if {p.name for p in iter_parts(_turn(loop.unit)) if isinstance(p, ValuePart)}
         == {"parameter"}
     ]
@@ -143,13 +146,15 @@ def _list_of_required(strict: Turn, loose: Turn) -> int | None:
 
 
 def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
-    """What is written around the parameters, with numbers in place of what is for each, and that."""
+    """Return what is written around the parameters, with numbers in place of what is for each,
+    and that.
+    """
     parts: list[Part] = []
     loops: list[LoopPart] = []
-    place = 0
+    number = 0
     for part in unit:
         if isinstance(part, LoopPart) and _is_parameters(part):
-            if place == names:
+            if number == names:
                 of_each = _turn(part.unit)
                 needed = tuple(
                     ValuePart("needed") if isinstance(p, ValuePart) else p for p in of_each
@@ -158,14 +163,14 @@ def _apart(unit: Turn, names: int | None) -> tuple[Turn, list[LoopPart]]:
             else:
                 parts.append(replace(part, unit=(FixedPart(str(len(loops))),)))
                 loops.append(part)
-            place += 1
+            number += 1
         else:
             parts.append(part)
     return tuple(parts), loops
 
 
 def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
-    """A loop over parameters with the form in place of its number."""
+    """Return a loop over parameters with the form in place of its number."""
     if loop.over != "parameters" or not isinstance(loop.unit, tuple):
         return loop
     number = loop.unit[0]
@@ -174,7 +179,9 @@ def _filled(loop: LoopPart, units: Sequence[Form]) -> LoopPart:
 
 
 def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
-    """The tree for a parameter, with its type written by name where that makes for fewer forms."""
+    """Return the tree for a parameter, with its type written by name where that makes for fewer
+    forms.
+    """
     forms = [
         fit_tree([ProbeSample("parameter", offer.of_parameter, _general(turn, offer, named=named))
              for offer, turn in seen], _OF_PARAMETER)
@@ -184,7 +191,9 @@ def _parameter_form(seen: Sequence[tuple[ToolOffer, Turn]]) -> Form:
 
 
 def _general(turn: Turn, offer: ToolOffer, *, named: bool) -> Turn:
-    """The turn with values in place of the items' description and, if `named`, of the type."""
+    """Return the turn with values in place of the items' description and, if `named`, of the
+    type.
+    """
     values: dict[str, ValuePart] = {}
     if offer.items:
         for layout in LAYOUTS:

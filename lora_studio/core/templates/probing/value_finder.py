@@ -60,7 +60,8 @@ class ValueMatch:
 def find_values(
     text: str, tools: int, callers: Sequence[int], offer: ToolOffer = PLAIN_OFFER
 ) -> Iterator[str | ValueMatch]:
-    """The text in pieces: values of so many marked tools and of calls, and what is in between.
+    """Yield the text in pieces: values of so many marked tools and of calls, and what is in
+    between.
 
     `callers` are the places of the messages that make the calls. Raises NotDerivableError when a
     part of a tool or call is left that is no value known here.
@@ -80,10 +81,10 @@ _LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
 
 
 def _checked(text: str) -> str:
-    if found := _LEFT.search(text):
+    if match := _LEFT.search(text):
         raise NotDerivableError(
             "a tool is written in an unknown notation"
-            if found[0][1] in "fgpqc"
+            if match[0][1] in "fgpqc"
             else "a tool call is written in an unknown notation"
         )
     return text
@@ -121,7 +122,7 @@ def _known(
 def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     function = tool["function"]
     parameters = function["parameters"]
-    found = {
+    values = {
         "tool": None if apart else tool,
         "function": None if apart else function,
         "parameters": parameters["properties"] and parameters,
@@ -130,33 +131,33 @@ def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
         "required": parameters.get("required"),
     }
     # What has no marks in it could stand anywhere.
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 def _add_parameters(known: dict[str, ValueMatch], tool: int, parameters: dict[str, Any]) -> None:
-    for place, (name, schema) in enumerate(parameters["properties"].items()):
-        found = ValueMatch(ValuePart("parameter"), tool=tool, parameter=place)
-        known[name] = found
+    for index, (name, schema) in enumerate(parameters["properties"].items()):
+        parameter = ValueMatch(ValuePart("parameter"), tool=tool, parameter=index)
+        known[name] = parameter
         values: dict[Any, Any] = {"property": schema}
         if "description" in schema:
             values["about"] = schema["description"]
-            known[schema["description"]] = replace(found, value=ValuePart("about"))
+            known[schema["description"]] = replace(parameter, value=ValuePart("about"))
         if "enum" in schema:
             values["enum"] = schema["enum"]
         for layout in LAYOUTS:
             for what, value in values.items():
                 # A description without quotation marks looks alike in every layout: spaced is JSON.
                 known.setdefault(
-                    dump_json(value, layout), replace(found, value=ValuePart(what, layout))
+                    dump_json(value, layout), replace(parameter, value=ValuePart(what, layout))
                 )
         for number, choice in enumerate(schema.get("enum", ())):
-            known[choice] = replace(found, value=ValuePart("choice"), choice=number)
+            known[choice] = replace(parameter, value=ValuePart("choice"), choice=number)
 
 
 def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
     numbers = build_marked_call(number, numbers=True)["function"]["arguments"]
-    for place, value in enumerate(numbers.values()):
-        known[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
+    for index, value in enumerate(numbers.values()):
+        known[str(value)] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
     call = build_marked_call(number)
     function = call["function"]
     for layout in LAYOUTS:
@@ -165,12 +166,12 @@ def _add_call(known: dict[str, ValueMatch], number: int, message: int) -> None:
         )
     known[function["name"]] = ValueMatch(ValuePart("called"), message, call=number)
     known[call["id"]] = ValueMatch(ValuePart("id"), message, call=number)
-    for place, (key, value) in enumerate(function["arguments"].items()):
-        known[key] = ValueMatch(ValuePart("key"), message, call=number, argument=place)
-        known[value] = ValueMatch(ValuePart("value"), message, call=number, argument=place)
+    for index, (key, value) in enumerate(function["arguments"].items()):
+        known[key] = ValueMatch(ValuePart("key"), message, call=number, argument=index)
+        known[value] = ValueMatch(ValuePart("value"), message, call=number, argument=index)
         spaced: Layout = "spaced"
         known[dump_json(value, spaced)] = ValueMatch(
-            ValuePart("value", spaced), message, call=number, argument=place
+            ValuePart("value", spaced), message, call=number, argument=index
         )
 
 
@@ -199,7 +200,7 @@ class JsonFolder:
     known: dict[tuple[_Over, Turn], list[_Frame]] = field(default_factory=dict)
 
     def fold(self, items: Sequence[Item]) -> list[Item]:
-        """The same with loops in place of the values of tools, calls and arguments."""
+        """Return the same with loops in place of the values of tools, calls and arguments."""
         folded = self._fold(items, "choices", "choice", "parameter")
         folded = self._fold(folded, "parameters", "parameter", "tool")
         folded = self._fold(folded, "arguments", "argument", "call")
@@ -250,39 +251,41 @@ class JsonFolder:
         return frame
 
 
-def _pop_text(items: list[Item], place: int) -> str:
-    """Takes the item at one end away if it is fixed text."""
-    if items and isinstance(item := items[place], FixedPart):
-        del items[place]
+def _pop_text(items: list[Item], index: int) -> str:
+    """Take the item at one end away if it is fixed text."""
+    if items and isinstance(item := items[index], FixedPart):
+        del items[index]
         return item.text
     return ""
 
 
 def _shared(one: str, two: str) -> str:
-    """What both texts begin with."""
+    """Return what both texts begin with."""
     pairs = enumerate(zip(one, two, strict=False))
-    return one[: next((place for place, (a, b) in pairs if a != b), min(len(one), len(two)))]
+    return one[: next((length for length, (a, b) in pairs if a != b), min(len(one), len(two)))]
 
 
 def _from_line_start(text: str) -> str:
-    """What of `text` belongs to one item rather than to the heading of all: its last line or tag."""
+    """Return what of `text` belongs to one item rather than to the heading of all: its last line
+    or tag.
+    """
     line = text.rpartition("\n")[2]
     return "<" + line.partition("<")[2] if "<" in line else line or text
 
 
 def _next_run(items: Sequence[Item], index: str, owner: str) -> slice | None:
-    """Where the first loop is: up to where the index falls or the owner changes."""
+    """Return where the first loop is: up to where the index falls or the owner changes."""
     places = [p for p, item in enumerate(items) if getattr(item, index, None) is not None]
     if not places:
         return None
     stop = places[0]
-    for place in places[1:]:
-        here, last = items[place], items[stop]
+    for position in places[1:]:
+        here, last = items[position], items[stop]
         if getattr(here, owner) != getattr(last, owner) or getattr(here, index) < getattr(
             last, index
         ):
             break
-        stop = place
+        stop = position
     return slice(places[0], stop + 1)
 
 
@@ -296,7 +299,9 @@ _ITEMS: dict[_Over, Text] = {
 
 
 def _units(members: Sequence[Item], index: str, over: _Over) -> tuple[list[Turn], list[str]]:
-    """The parts of each item of a loop, and the texts between them; raises when they differ."""
+    """Return the parts of each item of a loop, and the texts between them; raises when they
+    differ.
+    """
     units: list[list[Part]] = []
     betweens: list[str] = []
     last, pending = None, list[Item]()

@@ -1,6 +1,6 @@
 """What an Ollama server hands to a TEMPLATE: messages, tools and calls, prepared as it does.
 
-Before it renders, the server collects the system texts and merges neighbours of one role; a tool
+Before it renders, the server collects the system texts and merges neighbors of one role; a tool
 passes through structs of fixed fields (whatever else a client sends is lost), the arguments of a
 call through a map that is walked by name.
 """
@@ -85,12 +85,12 @@ def _tool(given: Tool) -> _Tool:
     )
 
 
-def _call(given: Mapping[str, Any], place: int) -> _ToolCall:
+def _call(given: Mapping[str, Any], index: int) -> _ToolCall:
     function = given.get("function") or {}
     return _ToolCall(
         ID=given.get("id", ""),
         Function=_CalledFunction(
-            Index=place,
+            Index=index,
             Name=function.get("name", ""),
             Arguments=JsonMap(_as_decoded(function.get("arguments") or {})),
         ),
@@ -98,7 +98,7 @@ def _call(given: Mapping[str, Any], place: int) -> _ToolCall:
 
 
 def _as_decoded(value: Value) -> Value:
-    """JSON as Go decodes it where it has no type to go by: every number is a float64."""
+    """Return JSON as Go decodes it where it has no type to go by: every number is a float64."""
     match value:
         case bool():
             return value
@@ -115,7 +115,7 @@ def _as_decoded(value: Value) -> Value:
 
 
 def prepare(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Messages as the server hands them on: neighbours of one role, unless it is tool, are merged.
+    """Return messages as the server hands them on: neighbors of one role, unless it is tool, are merged.
 
     A merged message keeps the calls and thoughts of its first part only.
     """
@@ -133,7 +133,9 @@ def template_data(
     tools: Sequence[Tool] = (),
     think: bool | None = None,
 ) -> dict[str, object]:
-    """What a TEMPLATE sees of a conversation: .System has every system text, .Messages all."""
+    """Return what a TEMPLATE sees of a conversation: .System has every system text, .Messages
+    all.
+    """
     system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
     turns = [
         Struct(

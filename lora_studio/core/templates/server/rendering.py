@@ -26,7 +26,7 @@ from lora_studio.core.templates.server.terms import RenderRequest
 
 
 def render_as_server(source: str, request: RenderRequest, *, today: date | None = None) -> str:
-    """The prompt that a server would make of a request; raises GoTemplateError."""
+    """Return the prompt that a server would make of a request; raises GoTemplateError."""
     template = GoTemplate(source)
     names = set(_names(template.tree))
     if not names & {"messages", "response"}:
@@ -46,7 +46,9 @@ def render_as_server(source: str, request: RenderRequest, *, today: date | None 
 def _in_exchanges(
     template: GoTemplate, messages: list[Message], think: bool | None, today: date | None
 ) -> str:
-    """One rendering an exchange: a system text, a prompt and a response, each if there is one."""
+    """Return one rendering an exchange: a system text, a prompt and a response, each if there is
+    one.
+    """
     empty = {"System": "", "Prompt": "", "Response": ""}
     extra = {"Think": bool(think), "ThinkLevel": "", "IsThinkSet": think is not None}
     now, text = dict(empty), ""
@@ -63,27 +65,29 @@ def _in_exchanges(
     return text + GoTemplate(shortened).render(now | extra, today=today)
 
 
-def _up_to_response(nodes: tuple[Node, ...], found: list[bool]) -> tuple[Node, ...]:
+def _up_to_response(nodes: tuple[Node, ...], reached: list[bool]) -> tuple[Node, ...]:
     kept: list[Node] = []
     for node in nodes:
-        if found[0]:
+        if reached[0]:
             break
         match node:
             case BranchNode():
-                then = _up_to_response(node.then, found)
-                node = replace(node, then=then, otherwise=_up_to_response(node.otherwise, found))
+                then = _up_to_response(node.then, reached)
+                node = replace(node, then=then, otherwise=_up_to_response(node.otherwise, reached))
             case RangeNode():
-                body = _up_to_response(node.body, found)
-                node = replace(node, body=body, otherwise=_up_to_response(node.otherwise, found))
+                body = _up_to_response(node.body, reached)
+                node = replace(node, body=body, otherwise=_up_to_response(node.otherwise, reached))
             case ActionNode(pipe):
                 operands = [o for command in pipe.commands for o in command.operands]
-                found[0] = any(isinstance(o, FieldNode) and "Response" in o.names for o in operands)
+                reached[0] = any(
+                    isinstance(o, FieldNode) and "Response" in o.names for o in operands
+                )
         kept.append(node)
     return tuple(kept)
 
 
 def _names(tree: TemplateTree) -> Iterator[str]:
-    """The names of all fields that a template asks for, in small letters."""
+    """Yield the names of all fields that a template asks for, in small letters."""
     todo: list[object] = [tree.root, *tree.defined.values()]
     while todo:
         match todo.pop():

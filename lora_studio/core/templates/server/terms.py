@@ -47,7 +47,7 @@ class RenderRequest(BaseModel):
 
     @property
     def conversation(self) -> list[Message]:
-        """The messages with the model's system prompt and the prompt put in their places."""
+        """Return the messages with the model's system prompt and the prompt put in their places."""
         messages = [*self.messages]
         if self.prompt:
             messages.append({"role": "user", "content": self.prompt})

@@ -327,11 +327,11 @@ class _Emitter:
         unit = self.items("assistant", loop.unit)
         opening = f"{{{{if $n}}}}{separator}{{{{end}}}}" * bool(separator)
         numbered = "call" in self.counted or loop.first_only
-        place = "$n, $_ := " * (bool(separator) or numbered)
+        variables = "$n, $_ := " * (bool(separator) or numbered)
         code = self.code(unit) + self.one_more("made")
         if loop.first_only:
             code = f"{{{{if not $n}}}}{code}{{{{end}}}}"
-        return ActionPiece(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
+        return ActionPiece(f"{{{{range {variables}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
 
     # ------------------------------------------------------------------------------- output
 

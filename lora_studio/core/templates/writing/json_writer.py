@@ -40,7 +40,7 @@ class JsonWriter:
         self._defines = defines
 
     def write(self, json: str, layout: Layout) -> str:
-        """Code that lays out the JSON text which the expression `json` yields."""
+        """Return code that lays out the JSON text which the expression `json` yields."""
         name = {"spaced": "json", "compact": "compact json"}.get(
             str(layout), f"json indented by {layout}"
         )
@@ -66,7 +66,7 @@ class JsonWriter:
         return f'{{{{template "{name}" {value}}}}}'
 
     def tool(self, what: str, layout: Layout) -> str:
-        """Code that writes a tool, a part of it, or the list of all."""
+        """Return code that writes a tool, a part of it, or the list of all."""
         match what:
             case "properties":
                 return self.write("json .Function.Parameters.Properties", layout)
@@ -93,7 +93,7 @@ class JsonWriter:
 
 
 def _walker(name: str, layout: Layout) -> str:
-    """A definition that writes the JSON text it is given in a layout.
+    """Return a definition that writes the JSON text it is given in a layout.
 
     $q: inside a string; $skip: as many characters are to be left out as it is long.
     """
@@ -121,7 +121,7 @@ def _start(layout: Layout) -> str:
 
 
 def _between(layout: Layout) -> str:
-    """What to write for characters outside strings, as further branches."""
+    """Return what to write for characters outside strings, as further branches."""
     if layout == "compact":
         return ""
     if layout == "spaced":

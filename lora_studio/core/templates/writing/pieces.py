@@ -39,8 +39,8 @@ def quote_literal(text: str) -> str:
     pieces: list[str] = []
     unsafe = ""
     marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
-    for place, character in enumerate(text):
-        if place in marked or not (character.isprintable() or character in "\n\t"):
+    for index, character in enumerate(text):
+        if index in marked or not (character.isprintable() or character in "\n\t"):
             # A brace would make three of the two that begin an action.
             brace = pieces.pop() if not unsafe and pieces[-1:] == ["{"] else ""
             unsafe += brace + character
@@ -55,7 +55,7 @@ def quote_literal(text: str) -> str:
 
 
 def factor_branches(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Item, ...]:
-    """One or the other, with what both begin and end with outside."""
+    """Return one or the other, with what both begin and end with outside."""
     before, yes, no = _common_prefix(yes, no)
     after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
     choice: tuple[Item, ...] = ()
@@ -73,7 +73,9 @@ def _mirrored(items: Sequence[Item]) -> tuple[Item, ...]:
 def _common_prefix(
     one: Sequence[Item], two: Sequence[Item], *, mirrored: bool = False
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
-    """What both begin with, and what is left of each; text is parted after a mark or line end."""
+    """Return what both begin with, and what is left of each; text is parted after a mark or line
+    end.
+    """
     common: list[Item] = []
     first, second = [*merge_fixed_parts(one)], [*merge_fixed_parts(two)]
     while first and second:
@@ -93,8 +95,10 @@ def _common_prefix(
 
 
 def _shared(one: str, two: str, *, mirrored: bool) -> int:
-    """Length of the common start at which both may be parted without cutting a word in two."""
-    differ = (place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    """Return length of the common start at which both may be parted without cutting a word in
+    two.
+    """
+    differ = (length for length, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
     for size in range(next(differ, min(len(one), len(two))), 0, -1):
         if size in (len(one), len(two)):
             return size
