@@ -22,7 +22,7 @@ from lora_studio.core.system import paths
 from lora_studio.engine.model import base_templates
 from lora_studio.engine.model.loading import load_tokenizer
 from lora_studio.engine.tokens.encoder import Encoder
-from lora_studio.engine.tokens.exact_rendering import Rendered
+from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer, Thinking, TrainOn
 from tests.engine.conftest import TinyModel
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES

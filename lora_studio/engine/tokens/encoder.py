@@ -19,8 +19,9 @@ from lora_studio.core.dataset.spec import DatasetSpec, Message
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.protocol.events import Token, TokenState
 from lora_studio.engine.tokens.chat_format import Tools
-from lora_studio.engine.tokens.exact_rendering import Rendered, render
+from lora_studio.engine.tokens.exact_rendering import render
 from lora_studio.engine.tokens.markers import Span
+from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import (
     Columns,
@@ -50,8 +51,8 @@ def find_candidates(columns: Columns) -> list[FormatCandidate]:
 
 
 def _preference(columns: Columns) -> list[FormatCandidate]:
-    rejected = find_column(columns, formats_columns.REJECTED)
-    chosen = find_column(columns, formats_columns.CHOSEN)
+    rejected = find_column(columns, column_names.REJECTED)
+    chosen = find_column(columns, column_names.CHOSEN)
     talk = _first(formats_columns.find_conversations(columns))
     if rejected is None:
         return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
@@ -64,7 +65,7 @@ def _preference(columns: Columns) -> list[FormatCandidate]:
     mapping = {}
     asked = _asked(columns)
     is_whole = chosen.kind == "turns" and not chosen.openers
-    if asked and not (is_whole and normalize_name(asked["prompt"]) not in formats_columns.ASKED):
+    if asked and not (is_whole and normalize_name(asked["prompt"]) not in column_names.ASKED):
         # Beside whole conversations only a column that is called so is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
@@ -86,9 +87,9 @@ def _ranked(columns: Columns) -> list[FormatCandidate]:
 def _rated(columns: Columns) -> list[FormatCandidate]:
     """Return several answers to a prompt, with their ratings in a column beside."""
     answers = [
-        item for item in columns if item.key in formats_columns.SEVERAL and item.kind == "texts"
+        item for item in columns if item.key in column_names.SEVERAL and item.kind == "texts"
     ]
-    ratings = find_column(columns, formats_columns.RATINGS, "numbers")
+    ratings = find_column(columns, column_names.RATINGS, "numbers")
     if not answers or ratings is None or not (asked := _asked(columns, besides=(answers[0],))):
         return []
     mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
@@ -103,8 +104,8 @@ def _listed(columns: Columns) -> list[FormatCandidate]:
         return []
     asked = _asked(columns, besides=(column,))
     if not asked or normalize_name(asked["prompt"]) not in (
-        *formats_columns.INSTRUCTIONS,
-        *formats_columns.PROMPTS,
+        *column_names.INSTRUCTIONS,
+        *column_names.PROMPTS,
     ):
         return []
     mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
@@ -125,15 +126,15 @@ def _compared(columns: Columns) -> list[FormatCandidate]:
 
 def _talk_before(columns: Columns, besides: tuple[DataColumn, ...]) -> dict[str, str]:
     rest = [item for item in columns if item not in besides]
-    history = find_column(rest, formats_columns.HISTORIES, "text", "turns", "list")
+    history = find_column(rest, column_names.HISTORIES, "text", "turns", "list")
     return {"prompt": history.name} if history is not None else {}
 
 
 def _kto(columns: Columns) -> list[FormatCandidate]:
     label = next(
-        (item for item in find_columns(columns, formats_columns.LABELS) if item.is_label), None
+        (item for item in find_columns(columns, column_names.LABELS) if item.is_label), None
     )
-    if label is None or find_column(columns, formats_columns.CHOICES, "texts", "object", "list"):
+    if label is None or find_column(columns, column_names.CHOICES, "texts", "object", "list"):
         return []
     answer = _first([item for item in formats_columns.find_answers(columns) if item != label])
     talk = _first(formats_columns.find_conversations(columns))
@@ -142,7 +143,7 @@ def _kto(columns: Columns) -> list[FormatCandidate]:
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         asked = _asked(columns, besides=(answer, label))
-        before = find_column(columns, formats_columns.CHOSEN, "turns")
+        before = find_column(columns, column_names.CHOSEN, "turns")
         if not asked and before is not None and 2 * before.asking > before.filled:
             asked = {"prompt": before.name}
         mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
@@ -159,14 +160,14 @@ def _asked(columns: Columns, besides: tuple[DataColumn, ...] = ()) -> dict[str, 
     """
     questions = [item for item in formats_columns.find_questions(columns) if item not in besides]
     # A prompt column is what was asked in full, also where its parts have columns too.
-    questions.sort(key=lambda item: item.key not in formats_columns.PROMPTS)
+    questions.sort(key=lambda item: item.key not in column_names.PROMPTS)
     if not questions:
         return {}
     mapping = {"prompt": questions[0].name}
     added = find_optional_column(
-        [item for item in columns if item not in besides], formats_columns.INPUTS, "text"
+        [item for item in columns if item not in besides], column_names.INPUTS, "text"
     )
-    if questions[0].key in formats_columns.INSTRUCTIONS and added and added != questions[0]:
+    if questions[0].key in column_names.INSTRUCTIONS and added and added != questions[0]:
         mapping["input"] = added.name
     return mapping
 
@@ -181,7 +182,7 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
-        usual = column.key in formats_columns.CONVERSATIONS
+        usual = column.key in column_names.CONVERSATIONS
         sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
         mapping = {slot: column.name} | _extras(columns)
@@ -195,11 +196,11 @@ def _conversation(columns: Columns) -> list[FormatCandidate]:
 
 
 def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
-    choices = find_column(columns, formats_columns.CHOICES, "texts", "object", "list", "text")
+    choices = find_column(columns, column_names.CHOICES, "texts", "object", "list", "text")
     answers = formats_columns.find_answers(columns) or _queries(columns) or _written_labels(columns)
-    if choices is not None and (keyed := find_columns(columns, formats_columns.CHOICE_ANSWERS)):
+    if choices is not None and (keyed := find_columns(columns, column_names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
-    keyed = find_columns(columns, formats_columns.CHOICE_ANSWERS)
+    keyed = find_columns(columns, column_names.CHOICE_ANSWERS)
     template = find_choices_template(columns, keyed[0]) if choices is None and keyed else ""
     if template:
         answers = [keyed[0]]
@@ -209,10 +210,10 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
     answer = answers[0]
     asked = [item for item in asked if item != choices]
     if template and not asked:
-        asked = find_columns(columns, formats_columns.STEMS)[:1]
+        asked = find_columns(columns, column_names.STEMS)[:1]
     # Rows whose instruction is empty, with all they ask in the input, are still of this format.
     asked = [
-        item for item in columns if item.key in formats_columns.INSTRUCTIONS and not item.filled
+        item for item in columns if item.key in column_names.INSTRUCTIONS and not item.filled
     ] + asked
     if not asked:
         return _continued(columns, answer)
@@ -230,7 +231,7 @@ def _question_and_answer(columns: Columns) -> list[FormatCandidate]:
         and item.kind != "numbers"  # the tokens of an answer are no other one
         and item.name not in mapping.values()
     )
-    exact = answer.key in formats_columns.ANSWERS and asked[0].key in formats_columns.ASKED
+    exact = answer.key in column_names.ANSWERS and asked[0].key in column_names.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
     return [FormatCandidate(row_format, mapping, weight, sure, slot, rivals)]
@@ -245,7 +246,7 @@ def _queries(columns: Columns) -> list[DataColumn]:
 def _written_labels(columns: Columns) -> list[DataColumn]:
     """Return a label column next to a prompt whose values are texts, not classes."""
     label = find_column(columns, ("label", "labels"), "text")
-    asked = find_column(columns, formats_columns.PROMPTS, "text")
+    asked = find_column(columns, column_names.PROMPTS, "text")
     is_text = label is not None and not label.words and 2 * label.phrased > label.filled
     return [label] if label is not None and asked is not None and is_text else []
 
@@ -255,18 +256,18 @@ def _asked_as(
 ) -> tuple[RowFormat, dict[str, str]]:
     """Return the format that fits what is asked, and the slots of the question."""
     rest = [item for item in columns if item not in (asked, answer)]
-    is_instruction = asked.key in formats_columns.INSTRUCTIONS
+    is_instruction = asked.key in column_names.INSTRUCTIONS
     find = find_optional_column if is_instruction else find_column
-    history = find(rest, formats_columns.HISTORIES, "list", "turns", "texts", "text")
+    history = find(rest, column_names.HISTORIES, "list", "turns", "texts", "text")
     if is_instruction or history is not None:
         mapping = {"instruction": asked.name}
-        added = find_optional_column(rest, formats_columns.INPUTS)
+        added = find_optional_column(rest, column_names.INPUTS)
         if added is not None and is_instruction:
             mapping["input"] = added.name
         if history is not None:
             mapping["history"] = history.name
         return "alpaca", mapping
-    is_prompt = asked.key in (*formats_columns.PROMPTS, "input", "inputs") or asked.kind in (
+    is_prompt = asked.key in (*column_names.PROMPTS, "input", "inputs") or asked.kind in (
         "turns",
         "turn",
     )
@@ -274,7 +275,7 @@ def _asked_as(
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
     context = _first(formats_columns.find_contexts(rest)) or find_optional_column(
-        rest, formats_columns.CONTEXTS
+        rest, column_names.CONTEXTS
     )
     if context is not None:
         mapping["context"] = context.name
@@ -287,10 +288,10 @@ def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
     """Return the column of what was thought before an answer, unless it says only that there was
     thinking.
     """
-    thinking = find_optional_column(columns, formats_columns.THINKING, "text")
+    thinking = find_optional_column(columns, column_names.THINKING, "text")
     if thinking is None or thinking.name in mapping.values():
         return {}
-    is_switch = bool(thinking.words) and thinking.words <= formats_columns.SWITCHES
+    is_switch = bool(thinking.words) and thinking.words <= column_names.SWITCHES
     return {} if is_switch else {"thinking": thinking.name}
 
 
@@ -313,21 +314,17 @@ def _with_choices(
 def _transformed(columns: Columns) -> list[FormatCandidate]:
     """Return a text and what is made of it: its summary, its translation."""
     target = next(
-        (
-            item
-            for item in find_columns(columns, formats_columns.TARGETS[:-1])
-            if item.kind == "text"
-        ),
+        (item for item in find_columns(columns, column_names.TARGETS[:-1]) if item.kind == "text"),
         None,
     )
     # Beside a summary, a source is where it comes from.
     is_plain = target is not None and target.key in ("target", "tgt", "translation")
-    usual = [name for name in formats_columns.SOURCES if is_plain or name not in ("source", "src")]
+    usual = [name for name in column_names.SOURCES if is_plain or name not in ("source", "src")]
     source = find_column(columns, usual, "text")
     if target is None:
         source, target = (
-            find_column(columns, formats_columns.DESCRIBED, "text"),
-            find_column(columns, formats_columns.WRITTEN, "text"),
+            find_column(columns, column_names.DESCRIBED, "text"),
+            find_column(columns, column_names.WRITTEN, "text"),
         )
     if source is None or target is None or source == target:
         return []
@@ -337,7 +334,7 @@ def _transformed(columns: Columns) -> list[FormatCandidate]:
 
 def _prompted(columns: Columns) -> list[FormatCandidate]:
     """Return a text and the prompt it was written from, as in synthetic text books."""
-    usual = (*formats_columns.PROMPTS, *formats_columns.INSTRUCTIONS, "question", "query", "input")
+    usual = (*column_names.PROMPTS, *column_names.INSTRUCTIONS, "question", "query", "input")
     asked = find_column(columns, usual, "text")
     text = find_column(columns, ("text", "content"), "text")
     if asked is None or text is None or _is_other(columns):
@@ -353,7 +350,7 @@ def _text(columns: Columns) -> list[FormatCandidate]:
     pieces = find_column(columns, ("segments",), "list")
     if pieces is not None and 2 * pieces.segmented > pieces.filled:
         return [FormatCandidate("text", {"text": pieces.name}, 0.5, 0.95)]
-    column = find_column(columns, formats_columns.TEXTS, "text")
+    column = find_column(columns, column_names.TEXTS, "text")
     if column is None or _is_other(columns):
         return []
     asked = [
@@ -361,7 +358,7 @@ def _text(columns: Columns) -> list[FormatCandidate]:
         for item in formats_columns.find_questions(columns)
         if item.kind == "text" and item != column
     ]
-    if column.key in formats_columns.CONTEXTS and asked:
+    if column.key in column_names.CONTEXTS and asked:
         return []  # what is asked about it is more than that
     sure = 0.97 if column.key == "text" else 0.85
     return [FormatCandidate("text", {"text": column.name}, 0.5, sure)]
@@ -371,21 +368,17 @@ def _guess(columns: Columns) -> list[FormatCandidate]:
     """Return columns whose names say nothing: two texts are a question and its answer, one is a
     text.
     """
-    aside = formats_columns.TOOLS + formats_columns.SYSTEMS
+    aside = column_names.TOOLS + column_names.SYSTEMS
     texts = [item for item in formats_columns.find_free_texts(columns) if item.key not in aside]
     if _is_other(columns):
         return []
     asked = formats_columns.find_questions(columns)
     is_nested = any(
-        item.kind in ("object", "list", "turn") and item.key not in formats_columns.METADATA
+        item.kind in ("object", "list", "turn") and item.key not in column_names.METADATA
         for item in columns
     )
     if len(texts) == 2:
-        if (
-            is_nested
-            or (asked and texts[0] not in asked)
-            or texts[1].key in formats_columns.CONTEXTS
-        ):
+        if is_nested or (asked and texts[0] not in asked) or texts[1].key in column_names.CONTEXTS:
             return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [FormatCandidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
@@ -408,11 +401,11 @@ def _extras(columns: Columns) -> dict[str, str]:
     """Return the slots for system message and tools, which every conversation format has."""
     mapping = {}
     if system := find_optional_column(
-        columns, formats_columns.SYSTEMS, "text", "list", "object", "turn"
+        columns, column_names.SYSTEMS, "text", "list", "object", "turn"
     ):
         mapping["system"] = system.name
     if tools := find_optional_column(
-        columns, formats_columns.TOOLS, "list", "text", "object", "turns", "texts", "turn"
+        columns, column_names.TOOLS, "list", "text", "object", "turns", "texts", "turn"
     ):
         mapping["tools"] = tools.name
     return mapping

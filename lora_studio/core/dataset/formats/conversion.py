@@ -26,6 +26,7 @@ from lora_studio.core.dataset.formats.columns import profile_columns
 from lora_studio.core.dataset.formats.loss_masks import invert_ranges, read_segments
 from lora_studio.core.dataset.formats.mapping import fill_slots
 from lora_studio.core.dataset.formats.multiple_choice import read_choices, resolve_choice
+from lora_studio.core.dataset.formats.prompt_splitting import join_rounds, split_turns, split_words
 from lora_studio.core.dataset.formats.ranking import (
     is_first_better,
     is_pair,
@@ -246,7 +247,7 @@ def _preference(slots: Slots) -> Sample:
         chosen, rejected = _of_several(chosen, slots.get("better"))
     elif "better" in slots and not is_first_better(slots["better"]):
         chosen, rejected = rejected, chosen
-    if rounds := _rounds(asked, chosen, rejected):
+    if rounds := join_rounds(asked, chosen, rejected):
         asked, chosen, rejected = None, *rounds
     if isinstance(asked, dict) and "tools" not in slots:
         slots = {**slots, "tools": asked.get("tools")}
@@ -256,9 +257,9 @@ def _preference(slots: Slots) -> Sample:
         chosen, rejected = _without_blank(chosen), _without_blank(rejected)
     better, worse = _side(chosen, "chosen", prompt), _side(rejected, "rejected", prompt)
     if not prompt and isinstance(chosen, str) and isinstance(rejected, str) and len(better) == 1:
-        prompt, better, worse = _split_words(better[0], worse[0])
+        prompt, better, worse = split_words(better[0], worse[0])
     elif better[0].role != "assistant":
-        prompt, better, worse = _split_turns(prompt, better, worse)
+        prompt, better, worse = split_turns(prompt, better, worse)
     for turns, side in ((better, "chosen"), (worse, "rejected")):
         if not any(turn.role == "assistant" for turn in turns):
             raise UnusableRow("there is no answer in “{slot}”", UnusableKind.NO_ANSWER, slot=side)
@@ -279,25 +280,6 @@ def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
     if not is_pair(answers):
         raise UnusableRow("there are not two different answers")
     return answers[0], answers[1]
-
-
-def _rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return both sides as conversations where prompt and answers are lists of the same number
-    of texts.
-    """
-    lists = [parse_literal(value) for value in (asked, chosen, rejected)]
-    if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
-        return None
-    if not all(text is None or isinstance(text, str) for one in lists for text in one):
-        return None
-    said = list(zip(*lists, strict=True))
-    one = [turn for ask, answer, _ in said for turn in _round(ask, answer)]
-    return one, [turn for ask, _, answer in said for turn in _round(ask, answer)]
-
-
-def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
-    turns = {"user": asked or "", "assistant": answer or ""}
-    return [{"role": role, "content": text} for role, text in turns.items()]
 
 
 def _kto(slots: Slots) -> Sample:
@@ -386,58 +368,6 @@ def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
     if said and [(turn.role, turn.content) for turn in turns[: len(said)]] == said:
         return turns[len(said) :]
     return turns
-
-
-def _split_turns(
-    prompt: list[Message], better: list[Message], worse: list[Message]
-) -> tuple[list[Message], list[Message], list[Message]]:
-    """Take from both sides the turns that they begin with alike, but for a last one each.
-
-    Where one side is the whole conversation and the other an answer alone, all but the last turn of
-    the conversation is the prompt.
-    """
-    if worse[0].role == "assistant":
-        return _behind_prompt(prompt, better[:-1]), better[-1:], worse
-    shared = 0
-    for one, other in zip(better[:-1], worse[:-1], strict=False):
-        if one != other:
-            break
-        shared += 1
-    return _behind_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
-
-
-def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
-    """Return a prompt and what follows it; the one alone where it repeats the other, whole or in
-    part.
-    """
-    asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
-    for one, other, whole in ((asked, said, common), (said, asked, prompt)):
-        if other[: len(one)] == one or other[len(other) - len(one) :] == one:
-            return whole
-    return [*prompt, *common]
-
-
-def _said(turn: Message) -> tuple[str, str]:
-    return turn.role, turn.content
-
-
-def _split_words(
-    better: Message, worse: Message
-) -> tuple[list[Message], list[Message], list[Message]]:
-    """Take from two texts the words that they begin with alike."""
-    one, other = better.content, worse.content
-    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    limit = min(len(one.rstrip()), len(other.rstrip()))
-    # The last blank that both have, or that one has where the other goes on differently.
-    alike = min(next(differing, limit) + 1, limit)
-    shared = max((i for i in range(alike) if one[i].isspace()), default=0)
-    if not one[:shared].strip():
-        return [], [better], [worse]
-    return (
-        [build_message("user", one[:shared])],
-        [better.model_copy(update={"content": one[shared:]})],
-        [worse.model_copy(update={"content": other[shared:]})],
-    )
 
 
 _CONVERTERS: dict[RowFormat, Callable[[Slots], Sample]] = {

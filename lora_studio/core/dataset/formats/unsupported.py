@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lora_studio.core.dataset.formats import column_names
 from lora_studio.core.dataset.formats import columns as formats_columns
 from lora_studio.core.dataset.formats.columns import Columns, DataColumn, find_column, find_columns
 from lora_studio.core.dataset.formats.paired_columns import find_column_pairs
@@ -141,7 +142,7 @@ def _find_embeddings(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _find_classes(rows: Rows, columns: Columns) -> Problem | None:
-    classes = find_columns(columns, formats_columns.CLASSES)
+    classes = find_columns(columns, column_names.CLASSES)
     if not classes or not any(item.kind == "text" for item in columns):
         return None
     return dataset_error(

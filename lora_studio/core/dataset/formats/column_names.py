@@ -1,0 +1,136 @@
+"""What columns are called in the datasets people train on, in order of preference.
+
+Names are normalized: letters and digits, in lower case.
+"""
+
+from __future__ import annotations
+
+CONVERSATIONS = (
+    "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
+    "turns", "chat", "chats", "contents", "thread", "msgs", "data",
+)  # fmt: skip
+INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
+PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
+INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
+QUESTIONS = (
+    "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "问题", "質問", "질문",
+    "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+)  # fmt: skip
+ANSWERS = (
+    "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
+    "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
+    "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
+    "modeloutput", "assistantresponse", "generatedtext", "generation", "outputtext", "canonicalsolution", "longanswer",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
+    "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
+)  # fmt: skip
+#: Texts that are transformed into one another: asked for without a question.
+SOURCES = (
+    "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
+    "context",
+)  # fmt: skip
+#: What code is written from.
+DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
+WRITTEN = ("code", "funccodestring")
+TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
+SYSTEMS = (
+    "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
+)  # fmt: skip
+HISTORIES = ("history", "histories", "chathistory", "previousturns")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools", "toolconfig")
+#: Several answers of models to a prompt, and how they were rated, the higher the better.
+SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
+RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")
+#: What says how much a model was to think, not what it thought.
+SWITCHES = frozenset(
+    ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
+)
+THINKING = (
+    "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
+    "thought", "thoughts",
+)  # fmt: skip
+CONTEXTS = (
+    "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
+    "document", "premise",
+)  # fmt: skip
+#: What choices complete where there is no question.
+STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
+CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
+CHOICE_ANSWERS = (
+    "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
+    "target", "cop", "bestanswer",
+)  # fmt: skip
+TEXTS = (
+    "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
+    "abstract", "code", "sentence",
+)  # fmt: skip
+#: Numbers in place of texts, and texts that are compared with one another.
+VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
+COMPARED = (
+    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
+    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
+)  # fmt: skip
+#: A better and a worse answer, in pairs.
+CHOSEN = (
+    "fullchosen", "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
+    "preferred", "preferredresponse", "accepted", "acceptedresponse", "responsechosen",
+    "answerchosen", "responsej", "win", "winner", "winningresponse", "good", "goodresponse",
+    "preferredoutput", "chosenconversations", "chosenconversation",
+)  # fmt: skip
+REJECTED = (
+    "fullrejected", "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
+    "nonpreferred", "dispreferredresponse", "rejectedoutput", "rejectedresponse", "responserejected",
+    "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
+    "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
+)  # fmt: skip
+LABELS = (
+    "label", "ktotag", "labels", "kto", "thumbs", "thumbsup", "feedback", "desirable", "isgood",
+    "isdesirable", "liked", "vote", "rating", "preference", "quality", "score",
+)  # fmt: skip
+CLASSES = (
+    "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
+    "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
+    "nertags", "topic",
+)  # fmt: skip
+TO_ANSWER = (
+    "answer",
+    "answers",
+    "response",
+    "output",
+    "completion",
+    "reply",
+    "solution",
+    "antwort",
+)
+TO_QUESTION = ("question", "prompt", "instruction", "query", "problem", "frage")
+NEGATIVE = (
+    "incorrect", "wrong", "reject", "negative", "false", "bad", "worse", "worst", "distractor",
+    "dispreferred", "nonpreferred",
+)  # fmt: skip
+SECONDARY = (
+    "original",
+    "inputoutput",
+    "system",
+    "negative",
+    "count",
+    "length",
+    "tokens",
+    "score",
+    "model",
+    "type",
+)
+METADATA = (
+    "id", "ids", "uuid", "idx", "index", "hash", "url", "link", "date", "time", "timestamp", "source",
+    "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
+    "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
+    "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
+    "tokens", "score", "unnamed0", "rating", "status",
+)  # fmt: skip
+#: What is asked, by exactly these names.
+ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
+USUAL = {
+    *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
+    *REJECTED,
+}  # fmt: skip

@@ -1,0 +1,80 @@
+"""Splits the two sides of a pair into the prompt that they share and the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lora_studio.core.dataset.formats.turns import build_message
+from lora_studio.core.dataset.formats.values import parse_literal
+from lora_studio.core.dataset.spec import Message
+
+
+def split_turns(
+    prompt: list[Message], better: list[Message], worse: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Take from both sides the turns that they begin with alike, but for a last one each.
+
+    Where one side is the whole conversation and the other an answer alone, all but the last turn of
+    the conversation is the prompt.
+    """
+    if worse[0].role == "assistant":
+        return _behind_prompt(prompt, better[:-1]), better[-1:], worse
+    shared = 0
+    for one, other in zip(better[:-1], worse[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    return _behind_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
+
+
+def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
+    """Return a prompt and what follows it; the one alone where it repeats the other, whole or in
+    part.
+    """
+    asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
+    for one, other, whole in ((asked, said, common), (said, asked, prompt)):
+        if other[: len(one)] == one or other[len(other) - len(one) :] == one:
+            return whole
+    return [*prompt, *common]
+
+
+def _said(turn: Message) -> tuple[str, str]:
+    return turn.role, turn.content
+
+
+def split_words(
+    better: Message, worse: Message
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """Take from two texts the words that they begin with alike."""
+    one, other = better.content, worse.content
+    differing = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    limit = min(len(one.rstrip()), len(other.rstrip()))
+    # The last blank that both have, or that one has where the other goes on differently.
+    alike = min(next(differing, limit) + 1, limit)
+    shared = max((i for i in range(alike) if one[i].isspace()), default=0)
+    if not one[:shared].strip():
+        return [], [better], [worse]
+    return (
+        [build_message("user", one[:shared])],
+        [better.model_copy(update={"content": one[shared:]})],
+        [worse.model_copy(update={"content": other[shared:]})],
+    )
+
+
+def join_rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return both sides as conversations where prompt and answers are lists of the same number
+    of texts.
+    """
+    lists = [parse_literal(value) for value in (asked, chosen, rejected)]
+    if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
+        return None
+    if not all(text is None or isinstance(text, str) for one in lists for text in one):
+        return None
+    said = list(zip(*lists, strict=True))
+    one = [turn for ask, answer, _ in said for turn in _round(ask, answer)]
+    return one, [turn for ask, _, answer in said for turn in _round(ask, answer)]
+
+
+def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
+    turns = {"user": asked or "", "assistant": answer or ""}
+    return [{"role": role, "content": text} for role, text in turns.items()]

@@ -1,0 +1,71 @@
+"""A rendered conversation with the spans that train, and what moves or narrows these spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from lora_studio.core.dataset.spec import Message
+from lora_studio.engine.tokens.chat_format import refuse_template
+from lora_studio.engine.tokens.markers import Span
+
+#: The prompt for an answer is not what stands before the answer in the finished conversation.
+PROMPT_MISMATCH = "the chat template writes the prompt differently once it is answered"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A text and the parts of it that train, one span for each answer.
+
+    `thoughts` are the reasoning within them, with the marks around it, `holes` what of them the row
+    leaves out. `left_out` answers cannot be trained exactly, `unshown` are reasonings before earlier
+    answers that the template drops.
+    """
+
+    text: str
+    spans: list[Span]
+    thoughts: list[Span] = field(default_factory=list)
+    holes: list[Span] = field(default_factory=list)
+    left_out: int = 0
+    unshown: int = 0
+    at_prompts: bool = True  # whether every span begins where its prompt ends
+
+
+def narrow_spans(rendered: Rendered, blocks: list[Span]) -> Rendered:
+    """Return the spans within the blocks they meet, each through the end of its turn all the
+    same.
+    """
+    spans: list[Span] = []
+    for begin, end in rendered.spans:
+        met = [block for block in blocks if block[0] < end and block[1] > begin]
+        if not met:
+            return rendered
+        pieces = [(max(begin, block[0]), min(end, block[1])) for block in met]
+        pieces[-1] = pieces[-1][0], end
+        for piece in pieces:
+            if spans and spans[-1][1] == piece[0]:
+                piece = spans.pop()[0], piece[1]
+            spans.append(piece)
+    return replace(rendered, spans=spans, at_prompts=False)
+
+
+def move_behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
+    """Return the last answer behind its true prompt; raises UnusableRow when they do not fit
+    together.
+    """
+    text, span = last.text, last.spans[0]
+    asked = question.content.strip()
+    in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
+    header = prompt[in_prompt + len(asked) :]
+    begin = in_text + len(asked) + len(header)
+    if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
+        raise refuse_template(PROMPT_MISMATCH)
+    shift = len(prompt) - begin
+    text = prompt + text[begin : span[1]]
+    return replace(
+        last,
+        text=text,
+        spans=[(len(prompt), len(text))],
+        thoughts=[(len(prompt), end + shift) for _, end in last.thoughts],
+        holes=[(start + shift, end + shift) for start, end in last.holes],
+        at_prompts=False,
+    )
