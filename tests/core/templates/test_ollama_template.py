@@ -41,7 +41,7 @@ from lora_studio.core.templates.writing.pieces import quote_literal
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
 
-FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
+FOLDER = Path(__file__).parents[2] / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
 QUICK = ("chatml", "zephyr", "phi3", "gemma2")
 TRL = Path(trl.__file__).parent / "chat_templates"

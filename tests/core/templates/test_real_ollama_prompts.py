@@ -30,7 +30,7 @@ from tests.helpers.real_ollama import Server, install, running_server
 
 pytestmark = pytest.mark.slow
 
-FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
+FOLDER = Path(__file__).parents[2] / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 #: The day of all renderings: this server knows no current date.
