@@ -19,7 +19,7 @@ def test_the_ollama_template_of_each_is_proven(file: Path) -> None:
     source = file.read_text("utf-8").replace("set begin = ''", "set begin = '<s>'")
     template = ChatTemplate(source, {"bos_token": "<s>", "eos_token": "</s>"})
     found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"])
-    assert (found.proven, found.first_difference, found.reason) == (True, None, "")
+    assert (found.proven, found.first_difference, str(found.reason)) == (True, None, "")
     assert found.system == "used"
 
 
