@@ -64,7 +64,7 @@ def _report(display: Display) -> dict[str, Any]:
     )
     for command in (commands.InspectDevices(), commands.InspectOllama()):
         for event in answers(command, display):
-            diagnostics.take(report, event)
+            diagnostics.add_event(report, event)
     return report
 
 

@@ -161,7 +161,7 @@ def run_(
     with refusing(display):
         runs = _runs(context)
         run_queue.set_paused(runs, False)
-        while (entry := run_queue.take(runs)) is not None:
+        while (entry := run_queue.pop_next(runs)) is not None:
             display.title(entry.run)
             folder = RunFolder(runs / entry.run)
             command = commands.Train(run=str(folder.path), resume=entry.resume)

@@ -32,9 +32,9 @@ def watched(
 ) -> TrainingMonitor:
     watch = TrainingMonitor()
     for number, loss in enumerate(losses, start=1):
-        watch.take(step(number, loss))
+        watch.on_event(step(number, loss))
         if evaluations and number in evaluations:
-            watch.take(Evaluated(step=number, loss=evaluations[number]))
+            watch.on_event(Evaluated(step=number, loss=evaluations[number]))
     return watch
 
 
@@ -53,9 +53,9 @@ def test_a_training_that_learns_is_left_alone(seed: int) -> None:
     watch = TrainingMonitor()
     draw = random.Random(seed)
     for number, loss in enumerate(falling(400, seed, 0.15), start=1):
-        watch.take(step(number, loss, norm=draw.uniform(0.1, 3)))
+        watch.on_event(step(number, loss, norm=draw.uniform(0.1, 3)))
         if number % 50 == 0:
-            watch.take(Evaluated(step=number, loss=1.3 + math.exp(-number / 60)))
+            watch.on_event(Evaluated(step=number, loss=1.3 + math.exp(-number / 60)))
         assert kind_of(watch) is None, f"at step {number}: {watch.verdict()}"
 
 
@@ -71,14 +71,14 @@ def test_a_loss_that_rises_again_is_diverging_while_it_rises_and_not_once_it_rec
     number = 80
     while kind_of(watch) is None:
         number += 1
-        watch.take(step(number, 2.6))
+        watch.on_event(step(number, 2.6))
         assert number < 110, "it was noticed too late"
     found = watch.verdict()
     assert found is not None
     assert found.kind == "diverged"
     assert "The loss is rising: from 1." in str(found.what)
     for again in range(number + 1, number + 60):
-        watch.take(step(again, 1.3))
+        watch.on_event(step(again, 1.3))
     assert kind_of(watch) is None
 
 
@@ -90,11 +90,11 @@ def test_a_loss_that_rises_from_the_start_is_diverging() -> None:
 def test_a_gradient_of_zero_is_noticed_within_five_steps_and_one_alone_is_not() -> None:
     watch = watched([2.0] * 3)
     for number in range(4, 8):
-        watch.take(step(number, 2.0, norm=0.0))
+        watch.on_event(step(number, 2.0, norm=0.0))
         assert kind_of(watch) is None
-    watch.take(step(8, 2.0, norm=0.0))
+    watch.on_event(step(8, 2.0, norm=0.0))
     assert kind_of(watch) == "zero_gradient"
-    watch.take(step(9, 2.0, norm=0.1))
+    watch.on_event(step(9, 2.0, norm=0.1))
     assert kind_of(watch) is None
 
 
@@ -117,10 +117,10 @@ def test_a_flat_loss_is_not_learning_once_the_warm_up_is_long_over() -> None:
 
 def test_a_training_that_was_resumed_replaces_the_evaluations_it_repeats() -> None:
     watch = watched(falling(200), {50: 1.6, 100: 1.4, 150: 1.5})
-    watch.take(Evaluated(step=100, loss=1.4))
-    watch.take(Evaluated(step=150, loss=1.5))
+    watch.on_event(Evaluated(step=100, loss=1.4))
+    watch.on_event(Evaluated(step=150, loss=1.5))
     assert kind_of(watch) is None
-    watch.take(Evaluated(step=200, loss=1.6))
+    watch.on_event(Evaluated(step=200, loss=1.6))
     assert kind_of(watch) == "overfitting"
 
 

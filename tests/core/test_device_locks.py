@@ -25,7 +25,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     code = (
         "import time; from lora_studio.core.system.device_locks import *\n"
-        f"held = take([DeviceIdentity({FIRST.key!r}, '')], LockHolder('/p/bot/runs/r1', 'training'), print)\n"
+        f"held = lock_devices([DeviceIdentity({FIRST.key!r}, '')], LockHolder('/p/bot/runs/r1', 'training'), print)\n"
         "print('taken', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -45,7 +45,7 @@ def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -
         if len(told) == 2:
             other.kill()  # the system frees the lock
 
-    locks = device_locks.take([FIRST], LockHolder("/p/other/runs/r2", "training"), waits)
+    locks = device_locks.lock_devices([FIRST], LockHolder("/p/other/runs/r2", "training"), waits)
     assert told[0] == LockHolder("/p/bot/runs/r1", "training", other.pid)
     held = device_locks.holder_of(FIRST)
     assert held is not None
@@ -57,7 +57,7 @@ def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -
 
 @pytest.mark.usefixtures("other")
 def test_another_gpu_is_free() -> None:
-    for lock in device_locks.take([SECOND], LockHolder("/p/x/runs/r"), pytest.fail):
+    for lock in device_locks.lock_devices([SECOND], LockHolder("/p/x/runs/r"), pytest.fail):
         lock.release()
 
 
@@ -67,7 +67,7 @@ def test_who_gives_up_waiting_has_taken_nothing() -> None:
         raise _EnoughError
 
     with pytest.raises(_EnoughError):
-        device_locks.take([DeviceIdentity("a", ""), FIRST], LockHolder(), waits)
+        device_locks.lock_devices([DeviceIdentity("a", ""), FIRST], LockHolder(), waits)
     assert device_locks.holder_of(DeviceIdentity("a", "")) is None
 
 
@@ -82,4 +82,4 @@ def test_a_data_folder_that_cannot_be_written_to_keeps_nobody_from_working(
 ) -> None:
     (tmp_path / "data").write_text("is a file")
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
-    assert device_locks.take([FIRST], LockHolder(), pytest.fail) == []
+    assert device_locks.lock_devices([FIRST], LockHolder(), pytest.fail) == []

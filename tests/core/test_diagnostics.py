@@ -82,7 +82,7 @@ def test_a_problem_that_every_question_ends_in_is_told_once() -> None:
     report = diagnostics.here()
     failed = events.Failed(problem=Problem(code="engine.missing", what="None.", remedy="Set up."))
     for _ in range(2):
-        diagnostics.take(report, failed)
+        diagnostics.add_event(report, failed)
     assert [one["code"] for one in report["problems"]] == ["engine.missing"]
 
 

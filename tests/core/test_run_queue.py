@@ -52,16 +52,16 @@ def test_a_run_moves_and_leaves(runs: Path) -> None:
 
 
 def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
-    assert run_queue.take(runs) == QueuedRun(run="a")
+    assert run_queue.pop_next(runs) == QueuedRun(run="a")
     run_queue.set_paused(runs, True)
-    assert run_queue.take(runs) is None
+    assert run_queue.pop_next(runs) is None
     run_queue.set_paused(runs, False)
     assert run_queue.load(runs).names == ["b", "c", "d"]
 
 
 def test_what_was_deleted_waits_no_longer(runs: Path) -> None:
     (runs / "a" / "project.toml").unlink()
-    assert run_queue.take(runs) == QueuedRun(run="b")
+    assert run_queue.pop_next(runs) == QueuedRun(run="b")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"])
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_an_empty_queue(runs: Path, content: bytes) -> None:
 def test_no_two_programs_take_the_same_run(runs: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from lora_studio.core.runs import queue as run_queue\n"
-        "while (e := run_queue.take(Path(sys.argv[1]))): print(e.run)"
+        "while (e := run_queue.pop_next(Path(sys.argv[1]))): print(e.run)"
     )
     every = [
         subprocess.Popen([sys.executable, "-c", code, str(runs)], stdout=subprocess.PIPE, text=True)
@@ -98,7 +98,7 @@ def _trained(folder: Path) -> RunFolder:
 
 def test_a_run_again_has_the_settings_and_tags_of_the_first(tmp_path: Path) -> None:
     run = _trained(tmp_path)
-    made = copies.again(run)
+    made = copies.repeat_run(run)
     assert made.load_project() == run.load_project()
     assert (made.about().tags, made.about().title) == (("keep",), "")
 

@@ -241,7 +241,7 @@ def test_a_job_that_has_the_gpu_is_not_disturbed(
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
     gpu = device_locks.DeviceIdentity("cuda-7", "RTX 4090")
     monkeypatch.setattr(lock, "lockable_devices", lambda spec: [gpu])
-    taken = device_locks.take(
+    taken = device_locks.lock_devices(
         [gpu], device_locks.LockHolder("/runs/x", "training"), lambda *_: None
     )
     with pytest.raises(ProblemError) as caught:

@@ -27,7 +27,7 @@ def _taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine with one GPU, which a job of another project has."""
     monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(device_lock, "lockable_devices", lambda model: [GPU])
-    locks = device_locks.take([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
+    locks = device_locks.lock_devices([GPU], LockHolder("/p/bot/runs/r1", "training"), pytest.fail)
     yield
     for lock in locks:
         lock.release()

@@ -38,11 +38,11 @@ class TrainingMonitor:
         self._is_finite = True
         self._evaluations: list[Point] = []
 
-    def take(self, event: object) -> None:
-        """Takes an event of the run in."""
+    def on_event(self, event: object) -> None:
+        """Follow one event of the run."""
         match event:
             case events.StepDone():
-                self._take_step(event)
+                self._on_step(event)
             case events.Evaluated():
                 # A resumed training repeats what came after its checkpoint.
                 kept = [point for point in self._evaluations if point[0] < event.step]
@@ -56,7 +56,7 @@ class TrainingMonitor:
             return verdict.zero_gradient()
         return self._diverging() or self._overfitting() or self._not_learning()
 
-    def _take_step(self, event: events.StepDone) -> None:
+    def _on_step(self, event: events.StepDone) -> None:
         self._planned = event.steps
         self._steps += 1
         self._is_finite = math.isfinite(event.loss)

@@ -55,7 +55,7 @@ def here() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def take(found: dict[str, Any], event: object) -> None:
+def add_event(found: dict[str, Any], event: object) -> None:
     """Adds to a report what an event of the engine tells."""
     match event:
         case events.DevicesFound():

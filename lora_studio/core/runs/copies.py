@@ -20,7 +20,7 @@ MOST = 500
 Axis = tuple[str, tuple[Any, ...]]  # a setting, "training.learning_rate", and its values
 
 
-def again(run: RunFolder) -> RunFolder:
+def repeat_run(run: RunFolder) -> RunFolder:
     """A new run with the settings of another one; raises ProblemError."""
     made = folder.create(run.path.parent, run.load_project(), run.path)
     made.write_about(RunAnnotations(tags=run.about().tags))

@@ -137,7 +137,7 @@ class RunProgress:
     problem: Text = NO_TEXT
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> RunProgress:
+    def from_plain(cls, plain: Mapping[str, Any]) -> RunProgress:
         """Out of what `dataclasses.asdict` made of one."""
         values = dict(plain)
         values["state"] = StateFold(**values["state"])
@@ -155,9 +155,9 @@ class RunProgress:
         """How long it has trained, what was cut off included."""
         return self.trained + (max(0.0, self.time - self.began) if self.training else 0.0)
 
-    def take(self, event: events.Event) -> None:
+    def on_event(self, event: events.Event) -> None:
         """Follows an event; they come in the order of the file."""
-        self.state.take(event)
+        self.state.on_event(event)
         match event:
             case events.Started():
                 self._end(self.time)
@@ -216,7 +216,7 @@ def events_since(run: RunFolder, told: RunProgress) -> RunProgress:
 def _take_line(told: RunProgress, line: bytes) -> None:
     if line:
         with contextlib.suppress(ValidationError):
-            told.take(events.parse(line))
+            told.on_event(events.parse(line))
 
 
 def why_ended(told: RunProgress) -> Text:

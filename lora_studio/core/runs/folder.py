@@ -336,10 +336,10 @@ class RunFolder:
         """Where the run stands, told from its events and its lock."""
         if self.is_running():
             return "running"
-        told = StateFold()
+        fold = StateFold()
         for event in self.milestones():
-            told.take(event)
-        return told.state
+            fold.on_event(event)
+        return fold.state
 
     def size_bytes(self) -> int:
         """Disk space of the whole folder."""

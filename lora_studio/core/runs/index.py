@@ -179,7 +179,7 @@ class RunIndex:
         before = self._entries.get(name)
         folder = RunFolder(self.runs / name)
         told = run_facts.events_since(
-            folder, RunProgress.of(before.told) if before else RunProgress()
+            folder, RunProgress.from_plain(before.told) if before else RunProgress()
         )
         self._entries[name] = _Entry(stamp, asdict(told), _summary(folder, told))
         self._changed = True
@@ -190,7 +190,7 @@ class RunIndex:
         for entry in self._entries.values():
             if not entry.told["command"] or entry.summary.state == "unreadable":
                 continue
-            told = RunProgress.of(entry.told)
+            told = RunProgress.from_plain(entry.told)
             is_running = RunFolder(self.runs / entry.summary.folder).is_running()
             state: RowState = "running" if is_running else told.state.state
             reason = run_facts.why_ended(told) if state == "interrupted" else NO_TEXT

@@ -94,7 +94,7 @@ def set_paused(runs: Path, paused: bool) -> QueueFile:
     return found[0]
 
 
-def take(runs: Path) -> QueuedRun | None:
+def pop_next(runs: Path) -> QueuedRun | None:
     """Takes the next one out, for whoever starts it; None when nothing waits or the queue is paused.
 
     No two programs get the same one. Raises ProblemError.

@@ -25,7 +25,7 @@ class StateFold:
     state: State = "new"
     changing: str = ""
 
-    def take(self, event: object) -> None:
+    def on_event(self, event: object) -> None:
         """Follows an event. What began and has not ended is interrupted, unless a worker is at it."""
         match event:
             case events.Started():

@@ -60,7 +60,7 @@ def holder_of(device: DeviceIdentity) -> LockHolder | None:
     return LockHolder.of(content) if content else None
 
 
-def take(
+def lock_devices(
     devices: Sequence[DeviceIdentity],
     own: LockHolder,
     waits: Callable[[DeviceIdentity, LockHolder], object],

@@ -1,4 +1,10 @@
-"""Locks in files, kept by the operating system: free again once the process that held one is gone."""
+"""Locks in files, held by the operating system: free again once the process that held one is gone.
+
+Not the package filelock: on Linux it truncates the file when it opens it, which deletes what a killed
+worker left behind (`left_behind` reads how many processes the system had killed by then); on Windows
+it locks the first byte, so that nobody can read who holds the lock; and it can't look at a lock
+without acquiring it.
+"""
 
 from __future__ import annotations
 

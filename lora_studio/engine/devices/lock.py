@@ -30,7 +30,9 @@ def hold_devices(model: ModelSpec, run: RunFolder, doing: str, job: JobContext) 
             job.emit(events.Warned(problem=device_locks.busy(device, holder)))
         job.progress(text("waiting for {device}", device=device.title), 0, None)
 
-    locks = device_locks.take(lockable_devices(model), LockHolder(str(run.path), doing), on_wait)
+    locks = device_locks.lock_devices(
+        lockable_devices(model), LockHolder(str(run.path), doing), on_wait
+    )
     try:
         yield
     finally:

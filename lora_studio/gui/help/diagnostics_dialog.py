@@ -75,7 +75,7 @@ class DiagnosticsDialog(Dialog):
         self.list.currentRowChanged.connect(self._show)
         report = diagnostics.here()
         if devices is not None:
-            diagnostics.take(report, devices)
+            diagnostics.add_event(report, devices)
         self._work = BackgroundReader(lambda _: diagnostics.collect(report, project), self)
         self._work.done.connect(self._fill)
         self._work.start()

@@ -169,7 +169,7 @@ class RunActions(QObject):
     def _repeat(self) -> None:
         runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
-            self._begin(lambda _: copies.again(runs[0]), self._start)
+            self._begin(lambda _: copies.repeat_run(runs[0]), self._start)
         else:
             self._begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
 
@@ -330,6 +330,6 @@ def _copies(wanted: Sequence[tuple[RunFolder, bool]], thread: BackgroundReader) 
     entries = []
     for run, is_copied in thread.cooperative_iter(wanted):
         has_begun = not is_copied and run.events_file.is_file()
-        queued = copies.again(run) if is_copied else run
+        queued = copies.repeat_run(run) if is_copied else run
         entries.append(QueuedRun(run=queued.path.name, resume=has_begun))
     return entries

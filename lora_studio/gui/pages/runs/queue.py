@@ -200,7 +200,7 @@ class RunQueue(QObject):
         folder = self._state.runs_folder
         while folder and not (self._closed or self._jobs.running or self.paused or self._is_guest):
             try:
-                entry = run_queue.take(folder)
+                entry = run_queue.pop_next(folder)
             except ProblemError as error:
                 self._report(error)
                 return

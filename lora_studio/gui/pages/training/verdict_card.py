@@ -87,7 +87,7 @@ class VerdictCard(Card):
 
     def on_event(self, event: object) -> None:
         """Follow an event of the training; call it after the plot has received the event."""
-        self._monitor.take(event)
+        self._monitor.on_event(event)
         match event:
             case events.TrainingStarted():
                 self._plan, self._run_project = event, self._load_run_project()
