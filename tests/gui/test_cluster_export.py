@@ -117,7 +117,7 @@ def test_copying_is_cancelled_from_the_header(
     with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
         window.header.task.stop.click()
     assert not window.header.task.isVisible()
-    assert "nothing of the folder is left" in window.message_bar.text
+    assert "The incomplete folder was removed" in window.message_bar.text
 
 
 def test_the_training_page_offers_it_before_training(qtbot: QtBot, state: ProjectState) -> None:

@@ -53,7 +53,7 @@ class Desktop:
         if not self.bar or self.bar[-1] != share:
             self.bar.append(share)
 
-    def tell(self, title: str, text: str) -> None:
+    def notify(self, title: str, text: str) -> None:
         self.told.append((title, text))
 
 
@@ -63,7 +63,7 @@ class Scene:
     def __init__(self, run: RunFolder) -> None:
         self.jobs, self.desktop, self.now = JobControl(), Desktop(), 0.0
         self.run = run
-        self.manners = DesktopIntegration(
+        self.integration = DesktopIntegration(
             self.jobs, self.desktop, self.desktop, self.desktop, clock=lambda: self.now
         )
 
@@ -107,7 +107,7 @@ def test_a_worker_that_replaces_another_is_held_for_too(scene: Scene) -> None:
 
 def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None:
     scene.go()
-    scene.desktop.leave()
+    scene.integration.leave()
     scene.jobs.kind = ""
     scene.jobs.changed.emit()
     assert scene.desktop.held == [4711, -1]
@@ -138,11 +138,11 @@ def test_progress_stands_on_the_task_bar_of_a_job_that_takes_a_while(scene: Scen
 @pytest.mark.parametrize(
     ("ending", "title", "text"),
     [
-        (events.Done(id="t"), "Training is done", "After 1 min"),
-        (events.Done(id="t", paused=True), "Training is paused", "After 1 min"),
+        (events.Done(id="t"), "Training finished", "After 1 min"),
+        (events.Done(id="t", paused=True), "Training paused", "After 1 min"),
         (
             events.Failed(id="t", problem=Problem(code="a.b", what="The disk is full.", remedy="")),
-            "Training has failed",
+            "Training failed",
             "The disk is full.",
         ),
     ],
@@ -247,10 +247,10 @@ def test_where_there_is_no_tray_the_news_goes_through_notify_send(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     window = QWidget()
     qtbot.addWidget(window)
-    DesktopNotifications(window).tell("Nobody", "is here")
-    DesktopNotifications(window, seen=True).tell("Training is done", "--not-an-option")
+    DesktopNotifications(window).notify("Nobody", "is here")
+    DesktopNotifications(window, seen=True).notify("Training finished", "--not-an-option")
     qtbot.waitUntil(told.is_file, timeout=WAIT)
-    assert told.read_text().splitlines()[-3:] == ["--", "Training is done", "--not-an-option"]
+    assert told.read_text().splitlines()[-3:] == ["--", "Training finished", "--not-an-option"]
 
 
 def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:

@@ -199,7 +199,7 @@ def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(windo
         if now.kind == "explain":
             assert family in shown_where_they_arise, code
         if now.kind == "page":
-            assert window.title_of(now.place) in now.label, code
+            assert window.title_of(now.page) in now.label, code
         if family not in ("command", "demo"):  # of the command line alone
             assert explain_kind(problem) != unexplained, code
 

@@ -234,7 +234,7 @@ def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossP
     combo = plot.bar.strip
     assert [combo.itemText(n) for n in range(combo.count())] == [
         "Learning rate", "Gradient norm", "Tokens per second", "Memory", "GPU utilization", "Reward accuracy",
-        "Reward margin", "Loss alone",
+        "Reward margin", "Loss only",
     ]  # fmt: skip
     choose(plot, "accuracy")
     plot.read_at(10)
@@ -267,7 +267,7 @@ def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
     assert spread[0] > spread[-1] * 3
     plot.bar.smoothing.setValue(0)
     assert [item.title for item in plot.drawing.shown()] == ["loss", "eval loss", "learning rate"]
-    assert plot.bar.smoothing.accessibleDescription() == "off"
+    assert plot.bar.smoothing.accessibleDescription() == "Smoothing: off"
 
 
 def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
@@ -338,7 +338,7 @@ def test_other_runs_stand_behind_in_colours_of_their_own_with_letters_and_names(
     assert plot.legend.names() == ["loss", "A  yesterday", "B  last week"]
     assert pixels(plot, theme.DARK.series[2]) > 20
     assert pixels(plot, theme.DARK.series[3]) > 20
-    assert "beside it yesterday and last week." in plot.accessibleDescription()
+    assert "Compared with yesterday and last week." in plot.accessibleDescription()
     plot.set_others([])
     assert pixels(plot, theme.DARK.series[2]) == 0
 
@@ -370,8 +370,8 @@ def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
     fill(plot, 100)
     plot.add_event(events.Evaluated(step=100, loss=1.25))
     plot.redraw_now()
-    assert plot.accessibleDescription().startswith("100 steps, smoothed loss 1.0")
-    assert plot.accessibleDescription().endswith("eval loss 1.25.")
+    assert plot.accessibleDescription().startswith("100 steps; the smoothed loss is 1.0")
+    assert plot.accessibleDescription().endswith("The eval loss is 1.25.")
 
 
 # --- row lengths ------------------------------------------------------------------------------
@@ -396,19 +396,22 @@ def test_a_few_giants_do_not_squeeze_the_rest_of_the_rows(histogram: LengthHisto
     histogram.set_limit(100)
     histogram.set_lengths(model_facts.lengths([*range(50, 250), 90_000], trained=10))
     assert histogram.chart.x_range()[1] < 700
-    assert histogram.sentence.text().endswith("the longest row has 90,000 tokens.")
+    assert histogram.sentence.text().endswith("The longest row has 90,000 tokens.")
 
 
 def test_the_sentence_says_what_the_limit_costs(histogram: LengthHistogram) -> None:
     lengths = [*range(10, 979), *[3000] * 31]
     histogram.set_lengths(model_facts.lengths(lengths))
     histogram.set_limit(2048)
-    assert histogram.sentence.text().startswith("2,048 cuts 3.1 % of rows, ")
-    assert histogram.sentence.text().endswith("the longest row has 3,000 tokens.")
+    assert histogram.sentence.text().startswith("A limit of 2,048 truncates 3.1 % of the rows ")
+    assert histogram.sentence.text().endswith("The longest row has 3,000 tokens.")
     histogram.set_limit(2048, "skip")
-    assert "leaves out 3.1 % of rows;" in histogram.sentence.text()
+    assert "skips 3.1 % of the rows." in histogram.sentence.text()
     histogram.set_limit(4096)
-    assert histogram.sentence.text() == "4,096 cuts nothing: the longest row has 3,000 tokens."
+    assert (
+        histogram.sentence.text()
+        == "A limit of 4,096 truncates no rows. The longest row has 3,000 tokens."
+    )
 
 
 def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
@@ -444,7 +447,7 @@ def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
     assert len(chosen) == 1
     assert chosen[0] == pytest.approx(402, abs=8)
     assert chosen[0] % 8 == 0
-    assert "66.7 % of rows" in histogram.sentence.text()
+    assert "66.7 % of the rows" in histogram.sentence.text()
 
 
 def test_keys_move_the_line_and_never_below_the_smallest_limit(
@@ -470,11 +473,14 @@ def test_one_click_fits_the_limit_to_the_longest_row(
         histogram.fit.click()
     assert chosen.args == [216]
     assert histogram.fit.isHidden()
-    assert histogram.sentence.text() == "216 cuts nothing: the longest row has 213 tokens."
+    assert (
+        histogram.sentence.text()
+        == "A limit of 216 truncates no rows. The longest row has 213 tokens."
+    )
 
 
 def test_without_lengths_the_histogram_says_what_is_missing(histogram: LengthHistogram) -> None:
-    assert "appear here" in histogram.sentence.text()
+    assert "choose a model" in histogram.sentence.text()
     assert histogram.fit.isHidden()
 
 

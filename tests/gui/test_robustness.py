@@ -99,7 +99,7 @@ def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
     assert other.header.saved == "read-only"
     other.state.set("lora", "rank", 8)
     assert not other.save()
-    other.flow.request("train")
+    other.launcher.request("train")
     assert not other.jobs.running
     assert not (project_folder / "runs").exists()
     assert _file(project_folder).read_text() == before

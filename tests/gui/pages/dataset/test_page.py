@@ -441,9 +441,9 @@ def test_the_cut_off_line_sets_the_longest_row_and_follows_it(played: Played) ->
     assert played.state.get("dataset", "max_length") == 200
     played.state.set("dataset", "max_length", 149)
     assert histogram.limit() == 149
-    assert histogram.sentence.text().startswith("149 cuts 50 % of rows, ")
+    assert histogram.sentence.text().startswith("A limit of 149 truncates 50 % of the rows ")
     played.state.set("dataset", "too_long", "skip")
-    assert histogram.sentence.text().startswith("149 leaves out 50 % of rows")
+    assert histogram.sentence.text().startswith("A limit of 149 skips 50 % of the rows.")
 
 
 def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
