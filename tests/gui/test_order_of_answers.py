@@ -286,38 +286,44 @@ def test_a_look_at_the_account_does_not_swallow_that_somebody_signed_in(asked: A
 
 
 @pytest.fixture
-def desk(asked: Asked) -> ChatController:
-    return asked.window.playground.desk
+def controller(asked: Asked) -> ChatController:
+    return asked.window.playground.controller
 
 
-def test_a_column_does_not_leave_while_another_awaits_its_answer(desk: ChatController) -> None:
-    desk.add_column(AdapterSpeaker())
-    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
-    desk._asking, desk.waiting = "a", {0: "", 1: ""}
-    desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
-    desk.remove_column(0)
-    desk._take(events.Answered(id="a", column=1, text="Two.", tokens=1))
-    desk._take(events.Done(id="a"))
-    said = [desk.kept.turns[0].of(column).current for column in (0, 1)]
+def test_a_column_does_not_leave_while_another_awaits_its_answer(
+    controller: ChatController,
+) -> None:
+    controller.add_column(AdapterSpeaker())
+    controller._set_conversation(
+        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
+    )
+    controller._answer_id, controller.waiting = "a", {0: "", 1: ""}
+    controller._on_event(events.Answered(id="a", column=0, text="One.", tokens=1))
+    controller.remove_column(0)
+    controller._on_event(events.Answered(id="a", column=1, text="Two.", tokens=1))
+    controller._on_event(events.Done(id="a"))
+    said = [controller.conversation.turns[0].of(column).current for column in (0, 1)]
     assert [take.text if take else "" for take in said] == ["One.", "Two."]
 
 
-def test_an_answer_is_of_whoever_was_asked(desk: ChatController) -> None:
-    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
-    asked_of = desk.kept.speakers[0]
-    desk._asking, desk.waiting = "a", {0: ""}
-    desk.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
-    desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
-    take = desk.kept.turns[0].of(0).current
+def test_an_answer_is_of_whoever_was_asked(controller: ChatController) -> None:
+    controller._set_conversation(
+        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
+    )
+    asked_of = controller.conversation.speakers[0]
+    controller._answer_id, controller.waiting = "a", {0: ""}
+    controller.choose(0, AdapterSpeaker(adapters=(WeightedAdapter(folder="/elsewhere"),)))
+    controller._on_event(events.Answered(id="a", column=0, text="One.", tokens=1))
+    take = controller.conversation.turns[0].of(0).current
     assert take is not None
     assert take.speaker == asked_of
 
 
 def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
-    desk: ChatController,
+    controller: ChatController,
 ) -> None:
     chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
-    desk.choose(0, chosen)
+    controller.choose(0, chosen)
     earlier = Conversation(turns=(Turn(user="Hi"),))
     desk._loaded([earlier])
     assert desk.kept.speakers[0] == chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
@@ -11,6 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core.protocol import events
 from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.project import run_preview
 from lora_studio.gui.project.state import ProjectState
 from lora_studio.gui.widgets.basics import CollapsibleSection
 from tests.helpers import model_facts
@@ -142,7 +144,7 @@ def test_samples_stand_beside_the_bases_and_those_of_earlier_steps_can_be_looked
     page.on_event(sample(30, "tuned", "Better"))  # whoever looks at an earlier one goes on to
     assert page.samples.answers()[(0, "tuned")] == "A bit"
     words = {part.text() for part in page.samples.findChildren(QLabel)}
-    assert {"Question 0", "Dunno", "A bit", "Base", "Tuned"} <= words
+    assert {"Question 0", "Dunno", "A bit", "Base model", "Fine-tuned"} <= words
 
 
 def test_sample_prompts_are_written_one_a_line(qtbot: QtBot, page: TrainingPage) -> None:
@@ -250,3 +252,24 @@ def test_whoever_has_asked_for_a_pause_is_not_offered_another_one(
     page.on_event(events.Done(id="t", paused=True))
     run_of(page, [2.0], {})  # goes on
     assert all(made.isEnabled() for made in (page.pause, page.stop, page.checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("installed", "setting", "said"),
+    [
+        (False, None, "PEFT, because Unsloth is not installed"),
+        (True, None, "Unsloth where it has fast layers for the model, else PEFT"),
+        (True, ("model", "device", "cpu"), "PEFT, because Unsloth is faster on a GPU only"),
+        (True, ("lora", "bias", "all"), "PEFT, because Unsloth's fast layers train no biases"),
+        (True, ("training", "backend", "peft"), "PEFT"),
+    ],
+)
+def test_backend_is_shown_with_its_reason(
+    state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, said: str
+) -> None:
+    if setting is not None:
+        state.set(*setting)
+    assert run_preview.backend(state) == "chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
+    state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
+    assert run_preview.backend(state) == said
+    state.undo.setClean()

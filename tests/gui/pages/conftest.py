@@ -1,0 +1,20 @@
+"""A project with a run for the tests of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.runs import folder
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.project.state import ProjectState
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
+    """A run of the open project."""
+    assert state.open(project_folder)
+    yield folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    state.undo.setClean()

@@ -1,0 +1,180 @@
+"""The export page: choices, results and Ollama."""
+
+from __future__ import annotations
+
+import json
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.chat import OllamaSpeaker
+from lora_studio.core.protocol import events
+from lora_studio.core.runs import speakers
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.pages.export.page import ExportPage
+from lora_studio.gui.pages.merging import MergingPage
+from lora_studio.gui.project.state import ProjectState
+from tests.helpers import model_facts
+from tests.helpers.job_events import (
+    export_events,
+    finished_events,
+    merge_events,
+    play_events,
+    show_widget,
+    started_events,
+)
+
+
+def test_quantizations_are_checked_by_keyboard_and_one_stays(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_answer(model_facts.model())
+    row = page.table.rows.names.index("Q4_K_M")
+    assert page.table.rows.data(page.table.rows.index(row, 0)) == "Q4_K_M"
+    assert page.table.rows.data(page.table.rows.index(row, 2)) == "≈ 1.9 GB"
+    page.table.view.selectRow(row)
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
+    assert list(state.get("export", "quantizations")) == ["Q4_K_M"]
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
+    assert list(state.get("export", "quantizations")) == ["Q4_K_M", "Q5_K_M"]
+    assert "Ollama uses Q4_K_M." in page.editors["quantizations"].help.text()
+    state.undo.undo()
+    assert page.table.rows.chosen == ["Q4_K_M"]
+
+
+def test_export_without_merging_explains_itself(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    merging, page = show_widget(qtbot, MergingPage(state)), show_widget(qtbot, ExportPage(state))
+    assert page.blocker() == "Train an adapter first."
+    assert merging.skip.isHidden()
+    state.set_run(run, "")
+    for each in (merging, page):
+        play_events(each, [*started_events(), *finished_events()])
+    assert page.blocker() is None
+    assert page.what.text() == "Ready to export"
+    assert "without a merged copy" in page.advice.text()
+    with qtbot.waitSignal(merging.continue_clicked):
+        qtbot.keyClick(merging.skip, Qt.Key.Key_Space)
+    state.set("export", "convert_from", "merged")
+    assert page.blocker() == "Merge the adapter first."
+    play_events(page, merge_events(run))
+    assert page.blocker() is None
+    assert page.what.text() == ""
+
+
+def test_checked_files_show_disk_space_and_llama_cpp(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    assert page.disk_space.isHidden()
+    state.set("export", "quantizations", ["Q8_0", "Q4_K_M"])
+    sizes = {"F16": 6_400_000_000, "Q8_0": 3_400_000_000, "Q4_K_M": 2_000_000_000}
+    found = events.SizesEstimated(
+        bytes=sizes, pass_kind="F16", free=10_000_000_000, tools="llama.cpp in /opt"
+    )
+    play_events(page, [found])
+    assert page.disk_space.text() == (
+        "Disk space: 5.4 GB, plus 6.4 GB during the export. ✗ Only 10 GB is available."
+    )
+    assert page.editors["llama_cpp"].help.text().endswith("Currently used: llama.cpp in /opt.")
+    state.set("export", "quantizations", ["F16"])
+    assert page.disk_space.text() == "Disk space: 6.4 GB. 10 GB is available."
+
+
+def test_export_needs_an_adapter_and_shows_every_result(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    assert page.blocker() == "Train an adapter first."
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *finished_events(), *merge_events(run)])
+    assert page.blocker() is None
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["export"]
+    run.modelfile.write_text("FROM ./bot.gguf\n")
+    said = {"prompt": "Who are you?", "base + adapter": "I am Pim.", "Q4_K_M": "I am Pim!"}
+    run.selftest_file.write_text(json.dumps({"answers": [said]}))
+    play_events(page, export_events(run))
+    assert page.result.answers.toPlainText() == (
+        "» Who are you?\n\nbase + adapter:\nI am Pim.\n\nQ4_K_M:\nI am Pim!"
+    )
+    assert page.result.tabs.count() == 3
+    with qtbot.waitSignal(page.chat_requested) as talk:
+        qtbot.keyClick(page.results.open_chat, Qt.Key.Key_Space)
+    assert talk.args == [OllamaSpeaker(name="bot", host="http://127.0.0.1:11434")]
+    assert (
+        page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
+        == "2 GB"
+    )
+    assert (
+        page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 4))
+        == "✓ top-1 98.7 %, KL 0.004"
+    )
+    assert page.result.headline.text() == "✓ Created bot in Ollama 0.12; export took 3 min"
+    assert page.result.proof.text().endswith("verified on 24 conversations")
+    assert page.result.stops.text() == "Stop sequences: <end>"
+    assert page.result.text.toPlainText() == "{{ .Prompt }}"
+    assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
+    assert page.is_done()
+
+
+def test_chat_uses_the_file_without_an_ollama_model(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    adapter = events.GgufWritten(
+        id="e", file=str(run.gguf / "bot-adapter.gguf"), quantization="adapter", bytes=9, tool="l"
+    )
+    begun, *made, done = export_events(run)
+    here = [event for event in made if not isinstance(event, events.OllamaCreated)]
+    play_events(page, [*merge_events(run), begun, adapter, *here, done])
+    with qtbot.waitSignal(page.chat_requested) as talk:
+        page.results.open_chat.click()
+    assert talk.args == [speakers.gguf(run, run.gguf / "bot's-Q4_K_M.gguf")]
+
+
+def test_unverified_template_shows_the_first_difference(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play_events(page, [*merge_events(run), *export_events(run, proven=False)])
+    assert page.result.proof.text().endswith("“a” where “b” belongs")
+    assert page.result.proof.property("role") == "error"
+
+
+def test_copied_commands_are_ready_to_paste(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play_events(page, [*merge_events(run), *export_events(run)])
+    page.results.copy_run.click()
+    assert QGuiApplication.clipboard().text() == "ollama run bot"
+    page.results.copy_llama.click()
+    copied = QGuiApplication.clipboard().text()
+    assert copied.startswith("llama-cli -m '")
+    assert "bot'\"'\"'s-Q4_K_M.gguf" in copied
+
+
+def test_ollama_name_is_suggested_and_reported_if_taken(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, ExportPage(state))
+    assert page.name.line.placeholderText() == "support-bot"
+    found = events.OllamaFound(
+        host="http://127.0.0.1:11434", version="0.12.6", models=("support-bot:latest",)
+    )
+    state.set_answer(found)
+    assert page.server.text().startswith("✓ Connected to Ollama 0.12.6 at http://127.0.0.1:11434.")
+    assert "will be replaced" in page.server.text()
+    state.set("export", "ollama_name", "other")
+    assert "will be replaced" not in page.server.text()
+    state.set("export", "ollama_create", False)
+    assert page.ollama.isHidden()

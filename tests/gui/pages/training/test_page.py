@@ -1,0 +1,258 @@
+"""The training page: before, during and after a run, live and replayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.problems import Problem
+from lora_studio.core.protocol import events
+from lora_studio.core.runs.folder import RunFolder
+from lora_studio.gui.pages.training.page import TrainingPage
+from lora_studio.gui.project.state import ProjectState
+from tests.helpers import model_facts
+from tests.helpers.job_events import (
+    finished_events,
+    play_events,
+    show_widget,
+    started_events,
+    training_events,
+)
+
+
+def test_settings_show_the_planned_number_of_steps(
+    qtbot: QtBot, state: ProjectState, run: Any
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    assert "appears once the dataset is read" in page.recipe.estimate.text()
+    state.set_answer(model_facts.dataset())
+    said = page.recipe.estimate.text()
+    assert said == "Effective batch: 16 rows per step. About 18 steps, 6 per epoch."
+    state.set("training", "max_steps", 10)
+    assert "About 10 steps, ended by the step limit" in page.recipe.estimate.text()
+    assert page.recipe.summary.facts()["Rows"] == "95 to train on, 5 to validate on"
+    assert page.header.primary.text() == "Start training"
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["train"]
+
+
+def test_preference_fields_say_when_the_data_does_not_use_them(
+    qtbot: QtBot, state: ProjectState
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    method, beta = page.editors["preference"], page.editors["beta"]
+    assert not any("Not used" in made.help.text() for made in (method, beta))
+    state.set_answer(model_facts.dataset())
+    assert method.help.text() == "Not used: your data has no pairs of chosen and rejected answers."
+    assert beta.help.text() == "Not used: your data has neither answer pairs nor labeled answers."
+    state.set_answer(model_facts.dataset(task="kto"))
+    assert "Not used" in method.help.text()
+    assert beta.help.text() == beta.about.description
+
+
+def test_error_in_any_step_blocks_training(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set("lora", "rank", 0)
+    assert not page.header.primary.isEnabled()
+    assert "Rank" in page.header.primary.toolTip()
+
+
+def test_running_training_updates_metrics_and_curve(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(page, started_events())
+    assert page.stop.text() == "Cancel", "there is nothing to keep before the first step"
+    play_events(page, training_events(30, 60))
+    qtbot.waitUntil(lambda: page.tiles.text("step") == "30 of 60")
+    assert page.tiles.text("epoch") == "1.50"
+    assert page.tiles.text("left") == "about 2 min"
+    assert page.tiles.text("speed") == "2,310"
+    assert page.tiles.text("loss") == "1.26"
+    assert page.tiles.text("eval") == "1.36"
+    assert page.tiles.text("memory") == "9 GiB"
+    assert page.tiles.text("rate") == "2e-4"
+    assert len(page.plot.run.steps) == 30
+    assert page.progress.bar.value() == 500
+    assert page.blocker() == "Training is running."
+    assert not page.is_done()
+    assert "step 30: eval loss" in page.log.toPlainText()
+    with qtbot.waitSignal(page.checkpoint_requested):
+        page.checkpoint.click()
+    with qtbot.waitSignal(page.stop_requested):
+        qtbot.keyClick(page.stop, Qt.Key.Key_Space)
+
+
+def test_finished_training_shows_verdict_and_continue(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(60, 60), *finished_events()])
+    state.set_run(run, "")
+    assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and leveled off."
+    assert page.verdict.advice.text().endswith("Training took 12 min.")
+    assert page.is_done()
+    assert page.header.primary.text() == "Continue"
+    with qtbot.waitSignal(page.continue_clicked):
+        page.header.primary.click()
+    page.edit_settings.click()
+    assert page.header.primary.text() == "Start training"
+    page.results.click()
+    assert page.header.primary.text() == "Continue"
+
+
+def test_replayed_run_looks_the_same(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *training_events(60, 60), *finished_events()])
+    assert page.is_done()
+    assert page.header.primary.text() == "Continue"
+    assert len(page.plot.run.steps) == 60
+    state.set_run(None)
+    assert not page.is_done()
+    assert page.header.primary.text() == "Start training"
+    assert len(page.plot.run.steps) == 0
+
+
+def test_run_joined_midway_continues(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(20, 60)])
+    play_events(page, training_events(40, 60, start=21))
+    assert len(page.plot.run.steps) == 40
+    assert page.stop.isVisible()
+    assert page.header.primary.text() == "Continue"
+    assert not page.header.primary.isEnabled()
+
+
+def test_inspector_answer_leaves_the_curve_unchanged(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    question = [events.Started(id="q", command="inspect_dataset"), events.Done(id="q")]
+    play_events(page, [*started_events(), *training_events(20, 60), *question])
+    play_events(page, training_events(40, 60, start=21))
+    assert len(page.plot.run.steps) == 40
+
+
+def test_training_whose_process_vanished_can_be_resumed(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    run.checkpoint(20).mkdir(parents=True)
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(30, 60)])
+    state.set_run(run, "")
+    assert "stopped unexpectedly" in page.verdict.what.text()
+    assert "checkpoint at step 20" in page.verdict.advice.text()
+    assert page.header.primary.text() == "Resume"
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["resume"]
+
+
+def test_training_is_paused_and_resumed_by_click(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    run.checkpoint(30).mkdir(parents=True)
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(30, 60)])
+    page.pause.setFocus()
+    with qtbot.waitSignal(page.pause_requested):
+        qtbot.keyClick(page.pause, Qt.Key.Key_Space)
+    play_events(page, [events.Done(id="t", paused=True)])
+    state.set_run(run, "")
+    assert page.window().focusWidget() is page.header.primary
+    assert page.verdict.what.text() == "Training paused"
+    assert page.verdict.advice.text() == "Resume to continue from the checkpoint at step 30."
+    assert not page.pause.isVisible()
+    assert page.header.primary.text() == "Resume"
+    assert not page.is_done()
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["resume"]
+
+
+def test_pause_leaves_the_focus_in_the_notes(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    run.checkpoint(30).mkdir(parents=True)
+    state.set_run(run, "train")
+    play_events(page, [*started_events(), *training_events(30, 60)])
+    page.pause.setFocus()
+    qtbot.keyClick(page.pause, Qt.Key.Key_Space)
+    page.tabs.tabBar().setFocus()
+    play_events(page, [events.Done(id="t", paused=True)])
+    state.set_run(run, "")
+    assert page.window().focusWidget() is page.tabs.tabBar()
+
+
+def test_resumed_training_replaces_repeated_steps(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(
+        page,
+        [
+            *started_events(),
+            *training_events(30, 60),
+            *started_events(step=20),
+            *training_events(40, 60, start=21),
+        ],
+    )
+    assert page.plot.run.steps.steps.tolist() == list(range(1, 41))
+
+
+def test_failed_training_shows_problem_and_remedy(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    problem = Problem(code="training.memory", what="Out of memory.", remedy="Use 4-bit.")
+    play_events(page, [*started_events(), events.Failed(id="t", problem=problem)])
+    state.set_run(run, "")
+    assert (page.verdict.what.text(), page.verdict.advice.text()) == (
+        "✗ Out of memory.",
+        "Use 4-bit.",
+    )
+    assert page.header.primary.text() == "Train again"
+    assert not page.is_done()
+
+
+def test_problem_of_a_field_opens_the_settings(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "")
+    play_events(page, [*started_events(), *training_events(60, 60), *finished_events()])
+    page.focus_field("seed")
+    assert page.editors["seed"].isVisible()
+
+
+def test_samples_are_shown_side_by_side(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
+    page = show_widget(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play_events(page, started_events())
+    assert page.tabs.indexOf(page.samples) < 0
+    for source in ("base", "tuned"):
+        play_events(
+            page,
+            [
+                events.Generated(
+                    id="t", source=source, index=0, text=f"{source} says", tokens=2, finished=True
+                )
+            ],
+        )
+    assert page.samples.answers() == {(0, "base"): "base says", (0, "tuned"): "tuned says"}
+    assert page.tabs.indexOf(page.samples) == 1
