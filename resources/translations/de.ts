@@ -860,7 +860,7 @@
             <translation>Cache</translation>
         </message>
         <message>
-            <source>Calculated by the quantizer from this model’s tensor shapes</source>
+            <source>Calculated by the quantizer from this model's tensor shapes</source>
             <translation>Vom Quantisierer aus den Tensorgrößen dieses Modells berechnet</translation>
         </message>
         <message>
@@ -885,6 +885,10 @@
         <message>
             <source>Can't use {file}: {reason}.</source>
             <translation>{file} kann nicht verwendet werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>Can't write {file}: {reason}.</source>
+            <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>Cancel</source>
@@ -925,10 +929,6 @@
         <message>
             <source>Canceling</source>
             <translation>Wird abgebrochen</translation>
-        </message>
-        <message>
-            <source>Can’t write {file}: {reason}.</source>
-            <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
         </message>
         <message>
             <source>Change folder…</source>
@@ -1771,7 +1771,7 @@
         </message>
         <message>
             <source>Continue training</source>
-            <translation>Weiter trainieren</translation>
+            <translation>Weitertrainieren</translation>
         </message>
         <message>
             <source>Continue with Merge.</source>
@@ -1818,7 +1818,7 @@
             <translation>Kopiert: {text}</translation>
         </message>
         <message>
-            <source>Copies this run’s settings into the project; you can undo this</source>
+            <source>Copies this run's settings into the project; you can undo this</source>
             <translation>Kopiert die Einstellungen dieses Laufs in das Projekt; lässt sich rückgängig machen</translation>
         </message>
         <message>
@@ -2161,7 +2161,7 @@
             <translation>Ollama-Vorlage wird abgeleitet</translation>
         </message>
         <message>
-            <source>Describe the model’s role and how it should answer</source>
+            <source>Describe the model's role and how it should answer</source>
             <translation>Beschreiben Sie die Rolle des Modells und wie es antworten soll</translation>
         </message>
         <message>
@@ -4604,7 +4604,7 @@
             <translation>Nicht verwendet: Ihre Daten enthalten keine Paare aus bevorzugter und abgelehnter Antwort.</translation>
         </message>
         <message>
-            <source>Not used: {optimizer} doesn’t need a learning rate schedule.</source>
+            <source>Not used: {optimizer} doesn't need a learning rate schedule.</source>
             <translation>Nicht verwendet: {optimizer} braucht keinen Lernratenplan.</translation>
         </message>
         <message>
@@ -4756,7 +4756,7 @@
             <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite Export laufen. Prüfen lässt sich das mit `ollama list` in einem Terminal.</translation>
         </message>
         <message>
-            <source>Ollama isn’t running on this computer. Get it from ollama.com/download.</source>
+            <source>Ollama isn't running on this computer. Get it from ollama.com/download.</source>
             <translation>Ollama läuft auf diesem Computer nicht. Laden Sie es unter ollama.com/download herunter.</translation>
         </message>
         <message>
@@ -5012,7 +5012,7 @@
             <translation>Pausiert</translation>
         </message>
         <message>
-            <source>Paused. Queued runs don’t start automatically.</source>
+            <source>Paused. Queued runs don't start automatically.</source>
             <translation>Angehalten. Läufe starten nicht automatisch.</translation>
         </message>
         <message>
@@ -5433,7 +5433,7 @@
         </message>
         <message>
             <source>Refresh</source>
-            <translation>Neu laden</translation>
+            <translation>Aktualisieren</translation>
         </message>
         <message>
             <source>Regenerate</source>
@@ -6347,7 +6347,7 @@
         </message>
         <message>
             <source>Size on disk</source>
-            <translation>Dateigröße</translation>
+            <translation>Größe auf Datenträger</translation>
         </message>
         <message>
             <source>Skipped</source>
@@ -6835,7 +6835,7 @@
             <translation>Die Adapter haben verschiedene Ränge. Wählen Sie Verkettung oder SVD.</translation>
         </message>
         <message>
-            <source>The address contains a password, so it is used only until you close the window and isn’t saved. To use it permanently, set the OLLAMA_HOST environment variable.</source>
+            <source>The address contains a password, so it is used only until you close the window and isn't saved. To use it permanently, set the OLLAMA_HOST environment variable.</source>
             <translation>Die Adresse enthält ein Passwort: Sie gilt, bis Sie das Fenster schließen, und wird nicht gespeichert. Um sie dauerhaft zu verwenden, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
         </message>
         <message>
@@ -6942,7 +6942,7 @@
             <translation>Die Kopie für LM Studio</translation>
         </message>
         <message>
-            <source>The copy shares the model’s files, so it uses no additional disk space.</source>
+            <source>The copy shares the model's files, so it uses no additional disk space.</source>
             <translation>Die Kopie teilt sich die Dateien mit dem Modell und belegt keinen zusätzlichen Speicherplatz.</translation>
         </message>
         <message>
@@ -7126,7 +7126,7 @@
             <translation>Die Sprache wechselt beim nächsten Start von LoRA Studio.</translation>
         </message>
         <message>
-            <source>The largest micro-batch has {tokens}, assuming every row has the maximum sequence length. Row lengths haven’t been measured yet.</source>
+            <source>The largest micro-batch has {tokens}, assuming every row has the maximum sequence length. Row lengths haven't been measured yet.</source>
             <translation>Der größte Mikro-Batch hat {tokens}, wenn jede Zeile die maximale Sequenzlänge hat. Die Zeilenlängen sind noch nicht gemessen.</translation>
         </message>
         <message>
@@ -7230,7 +7230,7 @@
             <translation>Das Modell ist mit {method} quantisiert gespeichert, dafür wird das Paket {package} gebraucht.</translation>
         </message>
         <message>
-            <source>The model isn’t on this computer yet. Download it on the Model page.</source>
+            <source>The model isn't on this computer yet. Download it on the Model page.</source>
             <translation>Das Modell ist noch nicht auf diesem Computer. Laden Sie es auf der Seite „Modell“ herunter.</translation>
         </message>
         <message>
@@ -7282,7 +7282,7 @@
             <translation>„Ausprobieren“ konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>The playground’s models were unloaded to free memory for the job.</source>
+            <source>The playground's models were unloaded to free memory for the job.</source>
             <translation>Die Modelle im Playground wurden entladen, um Speicher für den Auftrag freizugeben.</translation>
         </message>
         <message>
@@ -7812,7 +7812,7 @@
             <translation>Diese Einstellung ist bereits als erste ausgewählt.</translation>
         </message>
         <message>
-            <source>This type’s block size doesn’t divide the row size of this model’s weights</source>
+            <source>This type's block size doesn't divide the row size of this model's weights</source>
             <translation>Die Blockgröße dieses Typs passt nicht zur Zeilenlänge der Gewichte dieses Modells</translation>
         </message>
         <message>
@@ -8819,7 +8819,7 @@
             <translation>Sie können bis zu {count} Läufe gleichzeitig zeichnen. Entfernen Sie zuerst ein Häkchen.</translation>
         </message>
         <message>
-            <source>You can’t undo this. Your run’s files are kept, so you can create the model again.</source>
+            <source>You can't undo this. Your run's files are kept, so you can create the model again.</source>
             <translation>Das lässt sich nicht rückgängig machen. Die Dateien Ihrer Läufe bleiben erhalten; Sie können das Modell neu erstellen.</translation>
         </message>
         <message>
@@ -8843,6 +8843,10 @@
             <translation>Sie haben für {winner} gestimmt ({names}). Der nächste Prompt beginnt einen neuen Vergleich.</translation>
         </message>
         <message>
+            <source>You're editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
+            <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
+        </message>
+        <message>
             <source>Your examples</source>
             <translation>Ihre Beispiele</translation>
         </message>
@@ -8857,10 +8861,6 @@
         <message>
             <source>Your prompt</source>
             <translation>Ihr Prompt</translation>
-        </message>
-        <message>
-            <source>You’re editing an earlier prompt. Send it to branch the conversation from there, or press Esc to cancel.</source>
-            <translation>Sie bearbeiten einen früheren Prompt. Senden Sie ihn, um die Unterhaltung dort zu verzweigen, oder brechen Sie mit Esc ab.</translation>
         </message>
         <message>
             <source>Zephyr</source>
@@ -11770,7 +11770,7 @@
             <translation>Die Genauigkeit {precision} braucht das Paket bitsandbytes, das nicht installiert ist.</translation>
         </message>
         <message>
-            <source>{problem} The file is valid, but the model’s answers are worse than those of your trained adapter.</source>
+            <source>{problem} The file is valid, but the model's answers are worse than those of your trained adapter.</source>
             <translation>{problem} Die Datei ist gültig, aber das Modell antwortet schlechter als Ihr trainierter Adapter.</translation>
         </message>
         <message>

@@ -325,20 +325,20 @@ def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
     chosen = AdapterSpeaker(adapters=(WeightedAdapter(folder="/mine"),))
     controller.choose(0, chosen)
     earlier = Conversation(turns=(Turn(user="Hi"),))
-    desk._loaded([earlier])
-    assert desk.kept.speakers[0] == chosen
-    assert earlier in desk.all
+    controller._on_loaded([earlier])
+    assert controller.conversation.speakers[0] == chosen
+    assert earlier in controller.history
 
 
 def test_who_can_answer_is_what_the_latest_look_found(
-    desk: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    controller: ChatController, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[SpeakerOption]] = []
     begun: list[Callable[[object], object]] = []
-    desk.store.choices_found.connect(told.append)
-    monkeypatch.setattr(desk.store, "_begin", lambda _work, then: begun.append(then))
+    controller.store.choices_found.connect(told.append)
+    monkeypatch.setattr(controller.store, "_begin", lambda _work, then: begun.append(then))
     for folders in ((), ("/new",)):
-        desk.store.look(project_folder / "runs", "", folders)
+        controller.store.look(project_folder / "runs", "", folders)
     older, later = begun
     new, old = (SpeakerOption("Adapters", name, AdapterSpeaker()) for name in ("new", "old"))
     later([new])
@@ -346,15 +346,19 @@ def test_who_can_answer_is_what_the_latest_look_found(
     assert told == [[new]]
 
 
-def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(desk: ChatController) -> None:
+def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(
+    controller: ChatController,
+) -> None:
     shown: list[object] = []
-    desk.prompt_shown.connect(shown.append)
-    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
-    desk.link._over = True  # nothing is sent
-    desk.ask_prompt(0, 0)
-    first = desk._prompting
-    desk.ask_prompt(0, 0)
-    desk._take(events.Failed(id=first, problem=GATED))
+    controller.prompt_shown.connect(shown.append)
+    controller._set_conversation(
+        controller.conversation.model_copy(update={"turns": (Turn(user="Hi"),)})
+    )
+    controller.link._over = True  # nothing is sent
+    controller.ask_prompt(0, 0)
+    first = controller._prompt_id
+    controller.ask_prompt(0, 0)
+    controller._on_event(events.Failed(id=first, problem=GATED))
     assert shown == []
-    desk._take(events.Failed(id=desk._prompting, problem=GATED))
+    controller._on_event(events.Failed(id=controller._prompt_id, problem=GATED))
     assert len(shown) == 1

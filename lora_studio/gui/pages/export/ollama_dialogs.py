@@ -55,7 +55,7 @@ class CopyDialog(Dialog):
         """Suggest a free name; `taken` are the names on the server."""
         super().__init__(
             tr("Copy {source}").format(source=source),
-            tr("The copy shares the model’s files, so it uses no additional disk space."),
+            tr("The copy shares the model's files, so it uses no additional disk space."),
             parent,
         )
         self._source, self._taken = source, taken

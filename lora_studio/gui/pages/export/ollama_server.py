@@ -69,7 +69,7 @@ class OllamaServerPanel(QWidget):
             self.server.setText(
                 tr("Looking for Ollama…")
                 if self.searching
-                else tr("Ollama isn’t running on this computer. Get it from ollama.com/download.")
+                else tr("Ollama isn't running on this computer. Get it from ollama.com/download.")
             )
             return
         set_role(self.server, "ok")
@@ -122,7 +122,7 @@ class OllamaServerPanel(QWidget):
         dialog = ConfirmDialog(
             tr("Create the model anyway?"),
             tr(
-                "{problem} The file is valid, but the model’s answers are worse than those of "
+                "{problem} The file is valid, but the model's answers are worse than those of "
                 "your trained adapter."
             ).format(problem=tell(problem.what)),
             tr("Create anyway"),
@@ -154,7 +154,7 @@ class OllamaServerPanel(QWidget):
         dialog = ConfirmDialog(
             tr("Remove {name} from Ollama?").format(name=name),
             tr(
-                "You can’t undo this. Your run’s files are kept, so you can create the model again."
+                "You can't undo this. Your run's files are kept, so you can create the model again."
             ),
             tr("Remove"),
             self.window(),

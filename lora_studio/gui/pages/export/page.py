@@ -230,7 +230,7 @@ class ExportPage(StepPage):
         self.state.messages.info(
             tr(
                 "The address contains a password, so it is used only until you close the window "
-                "and isn’t saved. To use it permanently, set the OLLAMA_HOST environment "
+                "and isn't saved. To use it permanently, set the OLLAMA_HOST environment "
                 "variable."
             )
         )

@@ -156,9 +156,9 @@ class QuantModel(QAbstractTableModel):
         if name in self.written:
             return tr("File size")
         if name in self.sizes:
-            return tr("Calculated by the quantizer from this model’s tensor shapes")
+            return tr("Calculated by the quantizer from this model's tensor shapes")
         if self.sizes:
-            return tr("This type’s block size doesn’t divide the row size of this model’s weights")
+            return tr("This type's block size doesn't divide the row size of this model's weights")
         return tr("Estimated from the number of parameters")
 
     def _color(self, name: Quantization, column: int) -> Any:

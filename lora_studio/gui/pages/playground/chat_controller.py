@@ -105,7 +105,7 @@ class ChatController(QObject):
         if spec is None:
             return tr("Choose a model first.")
         if model is not None and model.source == spec.source and model.missing_bytes:
-            return tr("The model isn’t on this computer yet. Download it on the Model page.")
+            return tr("The model isn't on this computer yet. Download it on the Model page.")
         return ""
 
     def leave(self) -> None:
@@ -362,7 +362,7 @@ class ChatController(QObject):
         if self.is_device_needed() and self.link.held and self.device != "cpu":
             self.link.rest()
             self.status_changed.emit(
-                tr("The playground’s models were unloaded to free memory for the job.")
+                tr("The playground's models were unloaded to free memory for the job.")
             )
         if not self._state.running:
             self.find_speakers()

@@ -133,7 +133,7 @@ class TallyDialog(Dialog):
             write_atomic(Path(name), playground.to_csv(self._votes))
         except OSError as error:
             self.error.setText(
-                tr("Can’t write {file}: {reason}.").format(file=name, reason=reason_of(error))
+                tr("Can't write {file}: {reason}.").format(file=name, reason=reason_of(error))
             )
             self.error.show()
 

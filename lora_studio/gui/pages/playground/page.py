@@ -323,7 +323,7 @@ class PlaygroundPage(AppPage):
         if self.editing is not None:
             notes.append(
                 tr(
-                    "You’re editing an earlier prompt. Send it to branch the conversation from there,"
+                    "You're editing an earlier prompt. Send it to branch the conversation from there,"
                     " or press Esc to cancel."
                 )
             )

@@ -49,7 +49,7 @@ class PromptCard(Card):
         self.prompt = PromptBox()
         self.system = QPlainTextEdit(tabChangesFocus=True)
         self.system.setAccessibleName(tr("System prompt"))
-        self.system.setPlaceholderText(tr("Describe the model’s role and how it should answer"))
+        self.system.setPlaceholderText(tr("Describe the model's role and how it should answer"))
         sized(self.system, height=68)
         self.system.hide()
         self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")

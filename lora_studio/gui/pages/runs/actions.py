@@ -53,7 +53,7 @@ ACTIONS: dict[str, _ActionInfo] = {
     "queue": _ActionInfo(mark("Add to queue"), "Ctrl+Shift+Q", "plus",
                     mark("Resumes unfinished runs and repeats finished ones")),
     "settings": _ActionInfo(mark("Copy settings"), "", "",
-                       mark("Copies this run’s settings into the project; you can undo this")),
+                       mark("Copies this run's settings into the project; you can undo this")),
     "chat": _ActionInfo(mark("Chat"), "Ctrl+Shift+T", "chat",
                    mark("Opens the playground with this adapter next to the base model")),
     "rename": _ActionInfo(mark("Rename"), "F2"),

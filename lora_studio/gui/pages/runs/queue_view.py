@@ -71,7 +71,7 @@ class QueueView(QWidget):
                 tr("The queue is empty. Runs that you add start one after another.")
             )
         elif paused:
-            self.status.setText(tr("Paused. Queued runs don’t start automatically."))
+            self.status.setText(tr("Paused. Queued runs don't start automatically."))
         elif running:
             self.status.setText(tr("The next run starts when the current job finishes."))
         else:

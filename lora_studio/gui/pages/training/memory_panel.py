@@ -110,7 +110,7 @@ def _rows_text(needed: MemoryEstimate, measured: bool) -> str:
         return tr("The largest micro-batch has {tokens}.").format(tokens=tokens)
     return tr(
         "The largest micro-batch has {tokens}, assuming every row has the maximum "
-        "sequence length. Row lengths haven’t been measured yet."
+        "sequence length. Row lengths haven't been measured yet."
     ).format(tokens=tokens)
 
 

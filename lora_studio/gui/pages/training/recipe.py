@@ -169,7 +169,7 @@ class RecipeForm(QWidget):
         optimizer = _OPTIMIZERS.get(str(self.state.get(_STEP, "optimizer")))
         if schedule_free := optimizer is not None and optimizer.schedule_free:
             assert optimizer is not None
-            unused = tr("Not used: {optimizer} doesn’t need a learning rate schedule.")
+            unused = tr("Not used: {optimizer} doesn't need a learning rate schedule.")
             self._set_help("schedule", unused.format(optimizer=tr(optimizer.title)))
         else:
             self._set_help("schedule", "")

@@ -43,7 +43,7 @@ def test_a_preset_shows_what_it_changes_before_it_changes_it(
     assert panel.preview.isVisible()
     assert panel.changes.text() == (
         "Quick try changes 4 settings: Rank 16 → 8 · Alpha 32 → 16 · Epochs 3 → 1 · "
-        "Step limit 0 → 60"
+        "Max. steps 0 → 60"
     )
     assert page.state.get("lora", "rank") == 16
     qtbot.mouseClick(panel.leave, Qt.MouseButton.LeftButton)
@@ -89,7 +89,10 @@ def test_only_fields_that_the_schedule_has_a_use_for_are_shown(page: TrainingPag
     assert shown() == {"warmup_share", "lowest_rate", "decay_share"}
     page.state.set("training", "optimizer", "schedule_free_adamw")
     assert shown() == {"warmup_share"}
-    assert page.editors["schedule"].help.text() == "Not used: AdamW, schedule-free needs none."
+    assert (
+        page.editors["schedule"].help.text()
+        == "Not used: AdamW, schedule-free doesn't need a learning rate schedule."
+    )
 
 
 def test_an_optimizer_that_this_machine_lacks_is_said_at_the_field_and_mended_by_a_click(
@@ -204,7 +207,7 @@ def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
     page.on_event(events.Done(id="t"))
     page.state.set_run(None, "")
     assert page.verdict.what.text() == (
-        "⚠ Eval loss was lowest, 1.30, at step 100 and has risen to 1.70 since."
+        "⚠ Eval loss was lowest at step 100 (1.30) and has since risen to 1.70."
     )
     assert "The best adapter was kept, that of step 100." in page.verdict.advice.text()
     assert [made.text() for made in page.verdict.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
