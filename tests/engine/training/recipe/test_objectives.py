@@ -332,7 +332,7 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
 
 
 def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
-    with pytest.raises(ProblemError, match="needs two rows"):
+    with pytest.raises(ProblemError, match="at least two rows"):
         create_objective(
             TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None)
         )
@@ -341,7 +341,7 @@ def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
 def test_biases_that_train_leave_no_reference_to_compare_with(tiny: TinyModel) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scorer = Scorer(attach.attach_adapter(base, LoraSpec(bias="all"), make_job()))
-    with pytest.raises(ProblemError, match="biases that train change it"):
+    with pytest.raises(ProblemError, match="while biases train"):
         create_objective(TrainingSpec(), "preference", scorer)
 
 
