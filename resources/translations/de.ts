@@ -3431,8 +3431,16 @@
             <translation>Es ist ein Adapter auf einem anderen Modell, das Ollama getrennt speichert.</translation>
         </message>
         <message>
+            <source>It is faster for this model on this GPU.</source>
+            <translation>Es ist für dieses Modell auf dieser GPU schneller.</translation>
+        </message>
+        <message>
             <source>It is one part of a split file. Join the parts with llama-gguf-split first.</source>
             <translation>Es ist ein Teil einer geteilten Datei. Füge die Teile zuerst mit llama-gguf-split zusammen.</translation>
+        </message>
+        <message>
+            <source>It is set in the recipe.</source>
+            <translation>Es ist so eingestellt.</translation>
         </message>
         <message>
             <source>It was trained on {named}. On another model of the same shape its output is meaningless.</source>
@@ -7461,6 +7469,10 @@
             <translation>Die Tokens dieser Zeile. Trainierte Tokens zählen im Loss, Kontext-Tokens nicht, und abgeschnittene Tokens fallen weg.</translation>
         </message>
         <message>
+            <source>The training backend is {backend}. {reason}</source>
+            <translation>Das Trainings-Backend ist {backend}. {reason}</translation>
+        </message>
+        <message>
             <source>The training backend is {backend}: {reason}.</source>
             <translation>Das Trainings-Backend ist {backend}: {reason}.</translation>
         </message>
@@ -8123,6 +8135,10 @@
             <translation>Das Training hat mit Liger-Kerneln begonnen, die jetzt nicht verfügbar sind. Es läuft ohne sie weiter, mit anderer Rundung.</translation>
         </message>
         <message>
+            <source>Training started with it.</source>
+            <translation>Das Training hat damit begonnen.</translation>
+        </message>
+        <message>
             <source>Training stopped</source>
             <translation>Training gestoppt</translation>
         </message>
@@ -8267,6 +8283,10 @@
             <translation>Unsloth ist hier nicht nutzbar: {error}</translation>
         </message>
         <message>
+            <source>Unsloth can't be used here: {error}.</source>
+            <translation>Unsloth ist hier nicht nutzbar: {error}.</translation>
+        </message>
+        <message>
             <source>Unsloth can't load this model: {reason}.</source>
             <translation>Unsloth kann dieses Modell nicht laden: {reason}.</translation>
         </message>
@@ -8295,12 +8315,20 @@
             <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}</translation>
         </message>
         <message>
+            <source>Unsloth has no fast layers for {model_type} models.</source>
+            <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}.</translation>
+        </message>
+        <message>
             <source>Unsloth if it supports the model, otherwise PEFT</source>
             <translation>Unsloth, wenn es das Modell unterstützt, sonst PEFT</translation>
         </message>
         <message>
             <source>Unsloth is only faster on a GPU</source>
             <translation>Unsloth ist nur auf einer GPU schneller</translation>
+        </message>
+        <message>
+            <source>Unsloth is only faster on a GPU.</source>
+            <translation>Unsloth ist nur auf einer GPU schneller.</translation>
         </message>
         <message>
             <source>Unsloth isn't installed</source>
@@ -8321,6 +8349,10 @@
         <message>
             <source>Unsloth trains on one GPU, but the model is spread over several</source>
             <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt</translation>
+        </message>
+        <message>
+            <source>Unsloth trains on one GPU, but the model is spread over several.</source>
+            <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt.</translation>
         </message>
         <message>
             <source>Unsloth trains on one device only.</source>

@@ -47,13 +47,13 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
     name, reason = _choose(project, job)
     recorded = run.manifest().get("backend") if resume else None
     if isinstance(recorded, dict) and recorded.get("name") in ("peft", "unsloth"):
-        name, reason = recorded["name"], text("training started with it")
+        name, reason = recorded["name"], text("Training started with it.")
     if name == "unsloth":
         name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
     run.update_manifest(backend={"name": name, "why": str(reason), "version": version})
     title = {"peft": "PEFT", "unsloth": f"Unsloth {version}"}[name]
-    message = text("The training backend is {backend}: {reason}.", backend=title, reason=reason)
+    message = text("The training backend is {backend}. {reason}", backend=title, reason=reason)
     job.emit(events.Log(text=message))
     return name
 
@@ -75,28 +75,32 @@ def _choose(project: Project, job: JobContext) -> tuple[str, Text]:
     if wanted != "auto":
         if wanted == "unsloth" and importlib.util.find_spec("unsloth") is None:
             raise ProblemError(_unavailable(text("Unsloth isn't installed.")))
-        return wanted, text("as configured")
+        return wanted, text("It is set in the recipe.")
     reason = _reason_against_unsloth(project, job)
-    return ("peft", reason) if reason else ("unsloth", text("faster for this model on this GPU"))
+    return (
+        ("peft", reason)
+        if reason
+        else ("unsloth", text("It is faster for this model on this GPU."))
+    )
 
 
 def _reason_against_unsloth(project: Project, job: JobContext) -> Text | None:
     """Return why Unsloth can't be used or isn't faster; the cheapest checks come first."""
     if importlib.util.find_spec("unsloth") is None:
-        return text("Unsloth isn't installed")
+        return text("Unsloth isn't installed.")
     if reason := combinations.against_unsloth(project.model, project.lora, project.training):
         return reason
     import torch
 
     if devices.choose_device(project.model.device).type != "cuda":
-        return text("Unsloth is only faster on a GPU")
+        return text("Unsloth is only faster on a GPU.")
     if project.model.device == "auto" and torch.cuda.device_count() > 1:
-        return text("Unsloth trains on one GPU, but the model is spread over several")
+        return text("Unsloth trains on one GPU, but the model is spread over several.")
     folder = sources.resolve(project.model, job)
     model_type = model_folder.read_config(folder).get("model_type")
     if model_type not in _FAST_MODEL_TYPES:
         return text(
-            "Unsloth has no fast layers for {model_type} models", model_type=str(model_type)
+            "Unsloth has no fast layers for {model_type} models.", model_type=str(model_type)
         )
     return None
 
@@ -111,9 +115,9 @@ def _import_unsloth(project: Project, reason: Text, job: JobContext) -> tuple[st
         importlib.import_module("unsloth")
     except Exception as error:  # it checks drivers, versions and files, and fails in many ways
         message = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")[:300]
-        failure = text("Unsloth can't be used here: {error}", error=message)
+        failure = text("Unsloth can't be used here: {error}.", error=message)
         if project.training.backend == "unsloth":
-            raise ProblemError(_unavailable(text("{reason}.", reason=failure))) from error
+            raise ProblemError(_unavailable(failure)) from error
         return "peft", failure
     return "unsloth", reason
 

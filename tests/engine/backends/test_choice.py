@@ -68,29 +68,29 @@ def settle(run: RunFolder, resume: bool = False) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("specs", "why"),
     [
-        ({}, "Unsloth is only faster on a GPU"),
-        ({"lora": {"bias": "all"}}, "Unsloth's fast layers train no biases"),
-        ({"model": {"precision": "8bit"}}, "Unsloth holds a base in 4 or 16 bits, not in 8"),
-        ({"lora": {"init": "pissa"}}, "initial values that are taken from the weights or the data cannot be converted from Unsloth's layers"),
+        ({}, "Unsloth is only faster on a GPU."),
+        ({"lora": {"bias": "all"}}, "Unsloth can't train biases."),
+        ({"model": {"precision": "8bit"}}, "Unsloth supports 4-bit and 16-bit precision, not 8-bit."),
+        ({"lora": {"init": "pissa"}}, "Unsloth doesn't support initialization from weights or data."),
     ],
 )  # fmt: skip
 def test_automatic_says_why_it_takes_peft(start: Start, specs: dict[str, Any], why: str) -> None:
     run = start(**specs)
-    assert settle(run) == ("peft", f"The training backend is PEFT: {why}.")
+    assert settle(run) == ("peft", f"The training backend is PEFT. {why}")
     assert run.manifest()["backend"]["why"] == why
 
 
 def test_a_resumed_training_keeps_its_backend(start: Start) -> None:
     run = start()
     run.update_manifest(backend={"name": "peft", "why": "", "version": "1"})
-    assert settle(run, resume=True)[1] == "The training backend is PEFT: training started with it."
+    assert settle(run, resume=True)[1] == "The training backend is PEFT. Training started with it."
 
 
 def test_unsloth_that_is_not_there_is_a_problem_only_for_who_asks_for_it(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
-    assert settle(start())[1] == "The training backend is PEFT: Unsloth isn't installed."
+    assert settle(start())[1] == "The training backend is PEFT. Unsloth isn't installed."
     with pytest.raises(ProblemError) as caught:
         settle(start("unsloth"))
     assert caught.value.problems[0].where.field == "backend"
