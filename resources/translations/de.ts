@@ -7473,10 +7473,6 @@
             <translation>Das Trainings-Backend ist {backend}. {reason}</translation>
         </message>
         <message>
-            <source>The training backend is {backend}: {reason}.</source>
-            <translation>Das Trainings-Backend ist {backend}: {reason}.</translation>
-        </message>
-        <message>
             <source>The training itself isn't affected.</source>
             <translation>Das Training selbst ist davon nicht betroffen.</translation>
         </message>
@@ -8279,10 +8275,6 @@
             <translation>Unsloth kann die Experten dieses Modells nicht anpassen.</translation>
         </message>
         <message>
-            <source>Unsloth can't be used here: {error}</source>
-            <translation>Unsloth ist hier nicht nutzbar: {error}</translation>
-        </message>
-        <message>
             <source>Unsloth can't be used here: {error}.</source>
             <translation>Unsloth ist hier nicht nutzbar: {error}.</translation>
         </message>
@@ -8311,10 +8303,6 @@
             <translation>Unsloth unterstützt keine Modelle mit Remote-Code.</translation>
         </message>
         <message>
-            <source>Unsloth has no fast layers for {model_type} models</source>
-            <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}</translation>
-        </message>
-        <message>
             <source>Unsloth has no fast layers for {model_type} models.</source>
             <translation>Unsloth hat keine schnellen Schichten für Modelle vom Typ {model_type}.</translation>
         </message>
@@ -8323,16 +8311,8 @@
             <translation>Unsloth, wenn es das Modell unterstützt, sonst PEFT</translation>
         </message>
         <message>
-            <source>Unsloth is only faster on a GPU</source>
-            <translation>Unsloth ist nur auf einer GPU schneller</translation>
-        </message>
-        <message>
             <source>Unsloth is only faster on a GPU.</source>
             <translation>Unsloth ist nur auf einer GPU schneller.</translation>
-        </message>
-        <message>
-            <source>Unsloth isn't installed</source>
-            <translation>Unsloth ist nicht installiert</translation>
         </message>
         <message>
             <source>Unsloth isn't installed because it isn't compatible with the other packages ({reason}).</source>
@@ -8345,10 +8325,6 @@
         <message>
             <source>Unsloth supports 4-bit and 16-bit precision, not 8-bit.</source>
             <translation>Unsloth unterstützt 4-Bit- und 16-Bit-Präzision, nicht 8-Bit.</translation>
-        </message>
-        <message>
-            <source>Unsloth trains on one GPU, but the model is spread over several</source>
-            <translation>Unsloth trainiert auf einer GPU, das Modell ist aber auf mehrere verteilt</translation>
         </message>
         <message>
             <source>Unsloth trains on one GPU, but the model is spread over several.</source>
@@ -9187,10 +9163,6 @@
             <translation>Argumente</translation>
         </message>
         <message>
-            <source>as configured</source>
-            <translation>wie eingestellt</translation>
-        </message>
-        <message>
             <source>assistant</source>
             <translation>Assistent</translation>
         </message>
@@ -9380,10 +9352,6 @@
         <message>
             <source>extreme</source>
             <translation>extrem</translation>
-        </message>
-        <message>
-            <source>faster for this model on this GPU</source>
-            <translation>schneller für dieses Modell auf dieser GPU</translation>
         </message>
         <message>
             <source>final</source>
@@ -10900,10 +10868,6 @@
         <message>
             <source>training rows: none were kept out</source>
             <translation>Trainingszeilen: keine wurden zurückgehalten</translation>
-        </message>
-        <message>
-            <source>training started with it</source>
-            <translation>das Training hat damit begonnen</translation>
         </message>
         <message>
             <source>transformers {version} doesn't support the architecture {name}.</source>
