@@ -216,6 +216,10 @@
             <translation>Ein Viertel des Speichers, kleiner Qualitätsverlust (QLoRA)</translation>
         </message>
         <message>
+            <source>A question or an answer is empty in {rows}. The model would learn to answer nothing.</source>
+            <translation>In {rows} ist eine Frage oder eine Antwort leer. Das Modell würde lernen, nichts zu antworten.</translation>
+        </message>
+        <message>
             <source>A run is a folder with everything about one training. A running one is locked; you can merge, export and delete the others.</source>
             <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Während er läuft, ist er gesperrt; die anderen lassen sich zusammenführen, exportieren und löschen.</translation>
         </message>
@@ -410,12 +414,24 @@
             <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu. Die Zeilen erscheinen hier als Chats und als Tokens, mit markierter Loss-Maske.</translation>
         </message>
         <message>
+            <source>Add a file, a folder or a dataset from the Hugging Face Hub.</source>
+            <translation>Eine Datei, einen Ordner oder einen Datensatz vom Hugging Face Hub hinzufügen.</translation>
+        </message>
+        <message>
             <source>Add a file, folder or Hub dataset</source>
             <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
         </message>
         <message>
+            <source>Add a first line with the names of the columns, or map the columns by number.</source>
+            <translation>Eine erste Zeile mit den Spaltennamen ergänzen oder die Spalten nach ihrer Nummer zuordnen.</translation>
+        </message>
+        <message>
             <source>Add adapter…</source>
             <translation>Adapter hinzufügen…</translation>
+        </message>
+        <message>
+            <source>Add all files of these conversations as one source.</source>
+            <translation>Alle Dateien dieser Gespräche als eine Quelle hinzufügen.</translation>
         </message>
         <message>
             <source>Add column</source>
@@ -424,6 +440,10 @@
         <message>
             <source>Add data</source>
             <translation>Daten hinzufügen</translation>
+        </message>
+        <message>
+            <source>Add files of another format as sources of their own.</source>
+            <translation>Dateien mit anderem Format als eigene Quellen hinzufügen.</translation>
         </message>
         <message>
             <source>Add folder…</source>
@@ -596,8 +616,24 @@
             <translation>Ein Adapter mit diesem Namen ist schon vorhanden.</translation>
         </message>
         <message>
+            <source>An answer in {rows} is longer than {limit} tokens, so the model doesn't see its end.</source>
+            <translation>In {rows} ist eine Antwort länger als {limit} Token. Das Modell sieht ihr Ende nicht.</translation>
+        </message>
+        <message>
+            <source>An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want the model to learn that.</source>
+            <translation>In {rows} lehnt eine Antwort ab oder bezeichnet sich als KI-Modell. Diese Zeilen weglassen, wenn das Modell das nicht lernen soll.</translation>
+        </message>
+        <message>
             <source>An answer to it is left out, and a question begins a conversation.</source>
             <translation>Eine Antwort darauf wird ausgelassen, und mit einer Frage beginnt ein Gespräch.</translation>
+        </message>
+        <message>
+            <source>An earlier row is nearly repeated in {rows}: at most about one word in eight differs. Validation rows are chosen so that none resembles a training row.</source>
+            <translation>In {rows} wiederholt sich eine frühere Zeile fast: Höchstens etwa jedes achte Wort ist anders. Validierungszeilen werden so gewählt, dass keine einer Trainingszeile ähnelt.</translation>
+        </message>
+        <message>
+            <source>An earlier row is repeated in {rows}, except for spacing. The model would memorize them.</source>
+            <translation>In {rows} wiederholt sich eine frühere Zeile, bis auf Leerzeichen. Das Modell würde sie auswendig lernen.</translation>
         </message>
         <message>
             <source>An engine setup is already running. Wait until it finishes.</source>
@@ -852,6 +888,26 @@
             <translation>CSV-Dateien (*.csv)</translation>
         </message>
         <message>
+            <source>CSV with bars</source>
+            <translation>CSV mit senkrechten Strichen</translation>
+        </message>
+        <message>
+            <source>CSV with commas</source>
+            <translation>CSV mit Kommas</translation>
+        </message>
+        <message>
+            <source>CSV with one column</source>
+            <translation>CSV mit einer Spalte</translation>
+        </message>
+        <message>
+            <source>CSV with semicolons</source>
+            <translation>CSV mit Semikolons</translation>
+        </message>
+        <message>
+            <source>CSV with tabs</source>
+            <translation>CSV mit Tabulatoren</translation>
+        </message>
+        <message>
             <source>CSV with {title}, {title_}</source>
             <translation>CSV mit {title}, {title_}</translation>
         </message>
@@ -947,6 +1003,10 @@
             <translation>Passe die Zeile an die Chat-Vorlage an oder wähle eine andere Vorlage.</translation>
         </message>
         <message>
+            <source>Change the rows to what the model's chat template accepts, or choose the chat template ChatML.</source>
+            <translation>Die Zeilen so ändern, dass die Chat-Vorlage des Modells sie annimmt, oder die Chat-Vorlage ChatML wählen.</translation>
+        </message>
+        <message>
             <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
             <translation>Ändern Sie die Zeilen so, wie die Chat-Vorlage des Modells es erlaubt, oder wählen Sie ChatML.</translation>
         </message>
@@ -969,6 +1029,10 @@
         <message>
             <source>Chat template (Jinja)</source>
             <translation>Chat-Vorlage (Jinja)</translation>
+        </message>
+        <message>
+            <source>Chat template markers in the text</source>
+            <translation>Marken einer Chat-Vorlage im Text</translation>
         </message>
         <message>
             <source>Chat with the model in the playground</source>
@@ -999,6 +1063,10 @@
             <translation>Jetzt suchen</translation>
         </message>
         <message>
+            <source>Check some rows. If they are not conversations, remove that column.</source>
+            <translation>Einige Zeilen prüfen. Wenn es keine Gespräche sind, diese Spalte entfernen.</translation>
+        </message>
+        <message>
             <source>Check that the disk is connected and writable, then start the setup again: it continues where it stopped.</source>
             <translation>Prüfe, ob die Festplatte verbunden und beschreibbar ist, und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat.</translation>
         </message>
@@ -1009,6 +1077,10 @@
         <message>
             <source>Check that the disk isn't full and that the engine is installed.</source>
             <translation>Prüfe, ob die Festplatte voll ist und ob die Engine installiert ist.</translation>
+        </message>
+        <message>
+            <source>Check that the file exists, is complete and that you have permission to read it.</source>
+            <translation>Prüfen, ob die Datei vorhanden, vollständig und lesbar ist.</translation>
         </message>
         <message>
             <source>Check that the file exists, that it is complete and that you may read it.</source>
@@ -1045,6 +1117,10 @@
         <message>
             <source>Check the GPU driver, or choose another PyTorch build.</source>
             <translation>Prüfe den GPU-Treiber oder wähle eine andere PyTorch-Version.</translation>
+        </message>
+        <message>
+            <source>Check the accented letters in the rows. If they are wrong, save the file as UTF-8.</source>
+            <translation>Die Umlaute und Akzente in den Zeilen prüfen. Wenn sie falsch sind, die Datei als UTF-8 speichern.</translation>
         </message>
         <message>
             <source>Check the address and the port. Ollama's default port is {port:d}.</source>
@@ -1087,8 +1163,16 @@
             <translation>Prüfe Netzwerk, Proxy und Paketindex und starte die Einrichtung erneut: Sie macht dort weiter, wo sie aufgehört hat. Ohne Internetzugang hilft ein Wheel-Ordner von einem anderen Computer.</translation>
         </message>
         <message>
+            <source>Check the rows on the dataset page, and choose another format or other columns there.</source>
+            <translation>Die Zeilen auf der Datensatzseite prüfen und dort ein anderes Format oder andere Spalten wählen.</translation>
+        </message>
+        <message>
             <source>Check the rows, and map other columns if this is wrong.</source>
             <translation>Prüfe die Zeilen und ordne andere Spalten zu, falls das nicht stimmt.</translation>
+        </message>
+        <message>
+            <source>Check the skipped rows, and choose another format or other columns if it is wrong.</source>
+            <translation>Die übersprungenen Zeilen prüfen und ein anderes Format oder andere Spalten wählen, falls es falsch ist.</translation>
         </message>
         <message>
             <source>Check the spelling, or choose it again if it was moved.</source>
@@ -1175,6 +1259,10 @@
             <translation>Eine .gguf-Datei wählen oder den Ordner, der config.json und .safetensors enthält.</translation>
         </message>
         <message>
+            <source>Choose a JSON, CSV, Parquet, Arrow or plain text file.</source>
+            <translation>Eine JSON-, CSV-, Parquet-, Arrow- oder Textdatei wählen.</translation>
+        </message>
+        <message>
             <source>Choose a LoRA adapter.</source>
             <translation>Wählen Sie einen LoRA-Adapter.</translation>
         </message>
@@ -1201,6 +1289,10 @@
         <message>
             <source>Choose a file that ends in {suffix}.</source>
             <translation>Eine Datei wählen, die auf {suffix} endet.</translation>
+        </message>
+        <message>
+            <source>Choose a file with rows of text.</source>
+            <translation>Eine Datei mit Textzeilen wählen.</translation>
         </message>
         <message>
             <source>Choose a file with rows.</source>
@@ -1355,6 +1447,10 @@
             <translation>Adapterordner wählen</translation>
         </message>
         <message>
+            <source>Choose an existing row.</source>
+            <translation>Eine vorhandene Zeile wählen.</translation>
+        </message>
+        <message>
             <source>Choose an installed engine: {installed}.</source>
             <translation>Wähle eine installierte Engine: {installed}.</translation>
         </message>
@@ -1469,6 +1565,10 @@
         <message>
             <source>Choose quantizations that need no matrix, such as Q4_K_M.</source>
             <translation>Wähle Quantisierungen ohne Matrix, etwa Q4_K_M.</translation>
+        </message>
+        <message>
+            <source>Choose text-only data, or remove these rows from the file. The data check lists all of them.</source>
+            <translation>Reine Textdaten wählen oder diese Zeilen aus der Datei entfernen. Die Datenprüfung listet sie alle auf.</translation>
         </message>
         <message>
             <source>Choose the backend automatically</source>
@@ -1621,6 +1721,10 @@
         <message>
             <source>Column for {name}</source>
             <translation>Spalte für {name}</translation>
+        </message>
+        <message>
+            <source>Columns or types of values differ from the rest of the source in {rows}: {shape}.</source>
+            <translation>In {rows} weichen Spalten oder Arten von Werten vom Rest der Quelle ab: {shape}.</translation>
         </message>
         <message numerus="yes">
             <source>Columns {columns} fit “{format}” in {share}.</source>
@@ -1894,8 +1998,16 @@
             <translation>Berichtigen Sie den Anfang, oder geben Sie ihr den passenden Namen: .csv oder .txt.</translation>
         </message>
         <message>
+            <source>Correct its beginning, or rename the file to what it is: .csv or .txt.</source>
+            <translation>Den Anfang korrigieren oder die Datei passend umbenennen: .csv oder .txt.</translation>
+        </message>
+        <message>
             <source>Correct or remove the variable SSL_CERT_FILE or pip's `cert` setting.</source>
             <translation>Korrigiere oder entferne die Variable SSL_CERT_FILE oder pips Einstellung `cert`.</translation>
+        </message>
+        <message>
+            <source>Correct that line, or write one JSON object per line.</source>
+            <translation>Diese Zeile korrigieren oder ein JSON-Objekt pro Zeile schreiben.</translation>
         </message>
         <message>
             <source>Correct that place, or write one JSON object per line.</source>
@@ -2293,6 +2405,14 @@
             <translation>Lade oder kopiere das Modell noch einmal. Eine Datei ist beschädigt oder fehlt.</translation>
         </message>
         <message>
+            <source>Download or create the file again.</source>
+            <translation>Die Datei erneut herunterladen oder erstellen.</translation>
+        </message>
+        <message>
+            <source>Download the file again, or rename it to what it is.</source>
+            <translation>Die Datei erneut herunterladen oder passend umbenennen.</translation>
+        </message>
+        <message>
             <source>Download {size}</source>
             <translation>{size} herunterladen</translation>
         </message>
@@ -2331,6 +2451,10 @@
         <message>
             <source>Dropout {value}</source>
             <translation>Dropout {value}</translation>
+        </message>
+        <message>
+            <source>Duplicate rows</source>
+            <translation>Doppelte Zeilen</translation>
         </message>
         <message>
             <source>Duration</source>
@@ -2742,6 +2866,14 @@
         <message>
             <source>Files are created directly from the base model and the adapter, without a merged copy. If you want to keep or upload a merged model, merge first.</source>
             <translation>Die Dateien entstehen direkt aus Basismodell und Adapter, ohne zusammengeführte Kopie. Wenn Sie ein zusammengeführtes Modell behalten oder hochladen möchten, führen Sie zuerst zusammen.</translation>
+        </message>
+        <message>
+            <source>Files left out ({reason}): {names} and {more} more.</source>
+            <translation>Ausgelassene Dateien ({reason}): {names} und {more} weitere.</translation>
+        </message>
+        <message>
+            <source>Files left out ({reason}): {names}.</source>
+            <translation>Ausgelassene Dateien ({reason}): {names}.</translation>
         </message>
         <message>
             <source>Files of another format are used when they are chosen as sources of their own.</source>
@@ -3168,12 +3300,24 @@
             <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
         </message>
         <message>
+            <source>If that is not what you want, correct these rows.</source>
+            <translation>Wenn das nicht gewollt ist, diese Zeilen korrigieren.</translation>
+        </message>
+        <message>
+            <source>If the rows are parts of conversations, write each conversation as one row of messages.</source>
+            <translation>Wenn die Zeilen Teile von Gesprächen sind, jedes Gespräch als eine Zeile mit Nachrichten schreiben.</translation>
+        </message>
+        <message>
             <source>If these are data, choose them as sources of their own.</source>
             <translation>Wenn das Daten sind, wählen Sie sie als eigene Quellen.</translation>
         </message>
         <message>
             <source>If they are not pairs, choose another format. Then only the first answer is used.</source>
             <translation>Wenn es keine Paare sind, wähle ein anderes Format. Dann wird nur die erste Antwort verwendet.</translation>
+        </message>
+        <message>
+            <source>If they contain data, add them as sources of their own.</source>
+            <translation>Wenn sie Daten enthalten, als eigene Quellen hinzufügen.</translation>
         </message>
         <message>
             <source>If training is interrupted before the next checkpoint, it resumes from step {saved_step:d}. Closing other programs helps.</source>
@@ -3246,6 +3390,41 @@
                 <numerusform>In {n} Gesprächen mit ungewöhnlichen Zeichen weichen die Tokens der GGUF-Datei ab.</numerusform>
             </translation>
         </message>
+        <message numerus="yes">
+            <source>In {n} rows, only the last answer is trained: this chat template renders earlier turns differently later on, for example without the system message.</source>
+            <translation>
+                <numerusform>In {n} Zeile wird nur die letzte Antwort trainiert: Diese Chat-Vorlage gibt frühere Beiträge später anders aus, zum Beispiel ohne die Systemnachricht.</numerusform>
+                <numerusform>In {n} Zeilen wird nur die letzte Antwort trainiert: Diese Chat-Vorlage gibt frühere Beiträge später anders aus, zum Beispiel ohne die Systemnachricht.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} rows, starting with row {row:d}: {oddity}.</source>
+            <translation>
+                <numerusform>In {n} Zeile, Zeile {row:d}: {oddity}.</numerusform>
+                <numerusform>In {n} Zeilen, zuerst in Zeile {row:d}: {oddity}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} rows, the reasoning of earlier answers is left out: this chat template shows only the reasoning of the last answer.</source>
+            <translation>
+                <numerusform>In {n} Zeile fehlen die Überlegungen früherer Antworten: Diese Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
+                <numerusform>In {n} Zeilen fehlen die Überlegungen früherer Antworten: Diese Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} rows, “{column}” names a row that is missing. Answers to it are skipped, and questions start conversations.</source>
+            <translation>
+                <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Eine Antwort darauf wird übersprungen, eine Frage beginnt ein Gespräch.</numerusform>
+                <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Antworten darauf werden übersprungen, Fragen beginnen Gespräche.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>In {n} rows, “{column}” names a row that is missing. These rows start conversations.</source>
+            <translation>
+                <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Die Zeile beginnt ein Gespräch.</numerusform>
+                <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Diese Zeilen beginnen Gespräche.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
             <translation>In {partial} Zeilen wird nur die letzte Antwort trainiert: Diese Chat-Vorlage schreibt frühere Beiträge anders, als sie danach fragte, zum Beispiel ohne die Systemnachricht.</translation>
@@ -3311,12 +3490,28 @@
             <translation>In {rows} steht „�“ für ein früher verlorenes Zeichen. Es lässt sich nicht zurückholen.</translation>
         </message>
         <message>
+            <source>In {rows}, an answer comes first, a system message is in the middle, or the last turn is not an answer. Many chat templates reject this or render it incorrectly.</source>
+            <translation>In {rows} kommt eine Antwort zuerst, steht eine Systemnachricht in der Mitte oder ist der letzte Beitrag keine Antwort. Viele Chat-Vorlagen lehnen das ab oder geben es falsch aus.</translation>
+        </message>
+        <message>
+            <source>In {rows}, the question has a different answer in another row. That is fine if answers are meant to vary.</source>
+            <translation>In {rows} hat die Frage in einer anderen Zeile eine andere Antwort. Das ist in Ordnung, wenn Antworten variieren sollen.</translation>
+        </message>
+        <message>
+            <source>In {rows}, the same answer is both the preferred and the rejected one, in the same row or in another.</source>
+            <translation>In {rows} ist dieselbe Antwort sowohl die bevorzugte als auch die abgelehnte, in derselben oder einer anderen Zeile.</translation>
+        </message>
+        <message>
             <source>Increase the micro-batch size or the gradient accumulation.</source>
             <translation>Vergrößere den Micro-Batch oder die Gradientenakkumulation.</translation>
         </message>
         <message>
             <source>Increase “Max. sequence length”, or shorten the row.</source>
             <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeile.</translation>
+        </message>
+        <message>
+            <source>Increase “Max. sequence length”, or shorten the rows.</source>
+            <translation>„Max. Sequenzlänge“ erhöhen oder die Zeilen kürzen.</translation>
         </message>
         <message>
             <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved adapter has twice the rank.</source>
@@ -3469,6 +3664,30 @@
         <message>
             <source>Its weights are pickles, which can run any code when they are opened. They are never loaded.</source>
             <translation>Seine Gewichte sind Pickles, die beim Öffnen beliebigen Code ausführen können. Sie werden nie geladen.</translation>
+        </message>
+        <message>
+            <source>JSON columns</source>
+            <translation>JSON-Spalten</translation>
+        </message>
+        <message>
+            <source>JSON lines</source>
+            <translation>JSON-Zeilen</translation>
+        </message>
+        <message>
+            <source>JSON list</source>
+            <translation>JSON-Liste</translation>
+        </message>
+        <message>
+            <source>JSON list in an object</source>
+            <translation>JSON-Liste in einem Objekt</translation>
+        </message>
+        <message>
+            <source>JSON objects</source>
+            <translation>JSON-Objekte</translation>
+        </message>
+        <message>
+            <source>JSON table</source>
+            <translation>JSON-Tabelle</translation>
         </message>
         <message>
             <source>Join neighbouring turns of one role</source>
@@ -4219,6 +4438,14 @@
             <translation>Wahrscheinlichste Ursache: {cause}.</translation>
         </message>
         <message>
+            <source>Most of {name} is not text.</source>
+            <translation>{name} ist größtenteils kein Text.</translation>
+        </message>
+        <message>
+            <source>Most rows that “{column}” names are missing. Each row is read by itself.</source>
+            <translation>Die meisten Zeilen, auf die „{column}“ verweist, fehlen. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
             <source>Most tasks (start here)</source>
             <translation>Die meisten Aufgaben</translation>
         </message>
@@ -4289,6 +4516,10 @@
             <translation>NVIDIA-GPU (CUDA)</translation>
         </message>
         <message>
+            <source>NaN and Infinity, which JSON doesn't allow, are read as missing values</source>
+            <translation>NaN und Infinity, die JSON nicht erlaubt, werden als fehlende Werte gelesen</translation>
+        </message>
+        <message>
             <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
             <translation>NaN oder Infinity, was JSON nicht kennt, gilt als fehlender Wert</translation>
         </message>
@@ -4323,6 +4554,10 @@
         <message>
             <source>Names of the linear layers to adapt, such as q_proj or down_proj. Only used with By name.</source>
             <translation>Namen der linearen Schichten, die angepasst werden, etwa q_proj oder down_proj. Nur bei „Nach Namen“.</translation>
+        </message>
+        <message>
+            <source>Near-duplicate rows</source>
+            <translation>Fast doppelte Zeilen</translation>
         </message>
         <message>
             <source>Nearly equal rows</source>
@@ -4561,6 +4796,20 @@
             <translation>
                 <numerusform>Das einzige gefundene Modell passt nicht auf dieses Gerät.</numerusform>
                 <numerusform>Keines der {n} gefundenen Modelle passt auf dieses Gerät.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>None of the {n} rows can be trained on: {reasons}.</source>
+            <translation>
+                <numerusform>Mit der einzigen Zeile kann nicht trainiert werden: {reasons}.</numerusform>
+                <numerusform>Mit keiner der {n} Zeilen kann trainiert werden: {reasons}.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>None of the {n} rows of {name} can be read. Row {row:d}: {reason}.</source>
+            <translation>
+                <numerusform>Die einzige Zeile von {name} kann nicht gelesen werden. Zeile {row:d}: {reason}.</numerusform>
+                <numerusform>Keine der {n} Zeilen von {name} kann gelesen werden. Zeile {row:d}: {reason}.</numerusform>
             </translation>
         </message>
         <message>
@@ -5034,6 +5283,10 @@
         <message>
             <source>PiSSA</source>
             <translation>PiSSA</translation>
+        </message>
+        <message>
+            <source>Placeholders for images, video or audio</source>
+            <translation>Platzhalter für Bilder, Video oder Audio</translation>
         </message>
         <message>
             <source>Plain text</source>
@@ -5752,6 +6005,10 @@
             <translation>Zeilen mit Befund</translation>
         </message>
         <message>
+            <source>Rows with other columns</source>
+            <translation>Zeilen mit anderen Spalten</translation>
+        </message>
+        <message>
             <source>Run `lora-studio engine repair`. Full details are in the log.</source>
             <translation>Führe `lora-studio engine repair` aus. Alle Einzelheiten stehen im Protokoll.</translation>
         </message>
@@ -5788,6 +6045,10 @@
             <translation>Lass den Chat auf der CPU laufen oder warte, bis der Auftrag fertig ist.</translation>
         </message>
         <message>
+            <source>Run “git lfs pull” or download the file, then choose it.</source>
+            <translation>„git lfs pull“ ausführen oder die Datei herunterladen und dann wählen.</translation>
+        </message>
+        <message>
             <source>Running</source>
             <translation>Läuft</translation>
         </message>
@@ -5822,6 +6083,14 @@
         <message>
             <source>Same as the base model</source>
             <translation>Wie das Basismodell</translation>
+        </message>
+        <message>
+            <source>Same question, different answers</source>
+            <translation>Gleiche Frage, verschiedene Antworten</translation>
+        </message>
+        <message>
+            <source>Same role twice in a row</source>
+            <translation>Gleiche Rolle zweimal nacheinander</translation>
         </message>
         <message>
             <source>Sample project</source>
@@ -6362,6 +6631,10 @@
             <translation>Übersprungen</translation>
         </message>
         <message>
+            <source>Skipped rows</source>
+            <translation>Übersprungene Zeilen</translation>
+        </message>
+        <message>
             <source>Skipped: {reason}</source>
             <translation>Übersprungen: {reason}</translation>
         </message>
@@ -6669,6 +6942,10 @@
             <translation>Textgröße</translation>
         </message>
         <message>
+            <source>Text was decoded with the wrong encoding in {rows}, such as “Ã©” for “é”. The model would learn to write it.</source>
+            <translation>In {rows} wurde Text mit der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, so zu schreiben.</translation>
+        </message>
+        <message>
             <source>The Dataset page shows how each row was read and why rows were skipped. Nothing you do there changes your files.</source>
             <translation>Die Seite Datensatz zeigt, wie jede Zeile gelesen wurde und warum Zeilen ausgelassen wurden. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
         </message>
@@ -6851,6 +7128,10 @@
             <translation>Die Antwort steht in „{column}“. Sie könnte auch in {others} stehen.</translation>
         </message>
         <message>
+            <source>The answer starts after the limit of {limit} tokens in {rows}, so there is nothing to train.</source>
+            <translation>In {rows} beginnt die Antwort erst nach der Grenze von {limit} Token. Es gibt nichts zu trainieren.</translation>
+        </message>
+        <message>
             <source>The available standalone Pythons couldn't be listed</source>
             <translation>Die verfügbaren eigenständigen Pythons konnten nicht aufgelistet werden</translation>
         </message>
@@ -6964,6 +7245,10 @@
         <message>
             <source>The data has no rows.</source>
             <translation>Die Daten haben keine Zeilen.</translation>
+        </message>
+        <message>
+            <source>The dataset has no sources.</source>
+            <translation>Der Datensatz hat keine Quellen.</translation>
         </message>
         <message>
             <source>The disk is full.</source>
@@ -7090,6 +7375,10 @@
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus, ist also eine Datenzeile.</translation>
         </message>
         <message>
+            <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
+            <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
+        </message>
+        <message>
             <source>The folder {folder} contains files that are not a model.</source>
             <translation>Der Ordner {folder} enthält Dateien, die kein Modell sind.</translation>
         </message>
@@ -7124,6 +7413,14 @@
         <message>
             <source>The inputs of {tensor} contain NaN or infinite values.</source>
             <translation>Die Eingaben von {tensor} enthalten NaN oder unendliche Werte.</translation>
+        </message>
+        <message>
+            <source>The label is the same in {rows}: {label}. Training needs good and bad answers.</source>
+            <translation>Die Bewertung ist in {rows} dieselbe: {label}. Das Training braucht gute und schlechte Antworten.</translation>
+        </message>
+        <message>
+            <source>The label is “{label}” in only {rows}, and “{other}” in {others}.</source>
+            <translation>Nur in {rows} lautet die Bewertung „{label}“, aber in {others} „{other}“.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -7349,6 +7646,13 @@
             <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
             <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
         </message>
+        <message numerus="yes">
+            <source>The reasoning of {n} earlier answers of row {row:d} is left out: the chat template shows only the reasoning of the last answer.</source>
+            <translation>
+                <numerusform>Die Überlegungen von {n} früheren Antwort in Zeile {row:d} fehlen: Die Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
+                <numerusform>Die Überlegungen von {n} früheren Antworten in Zeile {row:d} fehlen: Die Chat-Vorlage zeigt nur die der letzten Antwort.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>The reference model can't be computed while biases train, because they change it.</source>
             <translation>Das Referenzmodell lässt sich nicht berechnen, solange Biases trainiert werden, weil sie es verändern.</translation>
@@ -7384,6 +7688,10 @@
         <message>
             <source>The run with these values was deleted.</source>
             <translation>Der Lauf mit diesen Werten wurde gelöscht.</translation>
+        </message>
+        <message>
+            <source>The same role speaks twice in a row in {rows}. Many chat templates reject this.</source>
+            <translation>In {rows} spricht dieselbe Rolle zweimal nacheinander. Viele Chat-Vorlagen lehnen das ab.</translation>
         </message>
         <message>
             <source>The section {step} has no setting named {name}.</source>
@@ -7429,6 +7737,10 @@
             <translation>Das eingebaute kleine Modell. Es wird einmal heruntergeladen, sobald es gebraucht wird.</translation>
         </message>
         <message>
+            <source>The sources can't be trained on together: {sources}.</source>
+            <translation>Die Quellen können nicht zusammen trainiert werden: {sources}.</translation>
+        </message>
+        <message>
             <source>The sources cannot be trained on together: {parts}.</source>
             <translation>Mit den Quellen lässt sich nicht zusammen trainieren: {parts}.</translation>
         </message>
@@ -7451,6 +7763,10 @@
         <message>
             <source>The template was stopped: it used more than {limit:memory} of memory.</source>
             <translation>Die Vorlage wurde gestoppt: sie brauchte mehr als {limit:memory} Arbeitsspeicher.</translation>
+        </message>
+        <message>
+            <source>The text of a validation row is also in {rows}, exactly or nearly. The validation loss would look better than it is.</source>
+            <translation>Der Text einer Validierungszeile steht genau oder fast genauso auch in {rows}. Der Validierungsverlust würde besser aussehen, als er ist.</translation>
         </message>
         <message>
             <source>The token IDs are identical.</source>
@@ -7572,6 +7888,14 @@
             <translation>Farbschema</translation>
         </message>
         <message>
+            <source>There are invisible control characters in {rows}. The model would learn to write them.</source>
+            <translation>In {rows} stehen unsichtbare Steuerzeichen. Das Modell würde lernen, sie zu schreiben.</translation>
+        </message>
+        <message>
+            <source>There are no rows to train on.</source>
+            <translation>Es gibt keine Zeilen zum Trainieren.</translation>
+        </message>
+        <message>
             <source>There are no values to try.</source>
             <translation>Es gibt keine Werte zum Ausprobieren.</translation>
         </message>
@@ -7588,12 +7912,20 @@
             <translation>Es gibt Prompts, aber keine Antworten, also nichts zu lernen.</translation>
         </message>
         <message>
+            <source>There are up to {longest} characters in {rows}, but half of all rows have at most {median}. The longest row determines how much memory training uses.</source>
+            <translation>In {rows} stehen bis zu {longest} Zeichen, die Hälfte aller Zeilen hat aber höchstens {median}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
+        </message>
+        <message>
             <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
             <translation>{rows} gleichen bis auf Abstände einer früheren. Das Modell würde sie auswendig lernen.</translation>
         </message>
         <message>
             <source>There are {rows} that nearly equal an earlier one: about one word in eight is another at most. Validation rows are chosen so that none resembles a training row.</source>
             <translation>{rows} gleichen fast einer früheren: Höchstens etwa jedes achte Wort ist ein anderes. Validierungszeilen werden so gewählt, dass keine einer Trainingszeile ähnelt.</translation>
+        </message>
+        <message>
+            <source>There is a placeholder such as &lt;image&gt; in {rows}. It is trained as text: the model would learn to answer without seeing the image. Remove these rows from your file unless the placeholder is meant as text.</source>
+            <translation>In {rows} steht ein Platzhalter wie &lt;image&gt;. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne das Bild zu sehen. Diese Zeilen aus der Datei entfernen, wenn der Platzhalter nicht als Text gemeint ist.</translation>
         </message>
         <message>
             <source>There is no block {block:d}: the model has {count:d}, numbered from 0.</source>
@@ -7626,6 +7958,14 @@
         <message>
             <source>There is no file or folder {path}.</source>
             <translation>Es gibt keine Datei und keinen Ordner {path}.</translation>
+        </message>
+        <message>
+            <source>There is no file with rows in {folder}.</source>
+            <translation>In {folder} gibt es keine Datei mit Zeilen.</translation>
+        </message>
+        <message>
+            <source>There is no file with rows in {folder}. Left out: {files}</source>
+            <translation>In {folder} gibt es keine Datei mit Zeilen. Ausgelassen: {files}</translation>
         </message>
         <message>
             <source>There is no file with rows in {name}.</source>
@@ -7667,6 +8007,13 @@
             <source>There is no prompt column. The beginning that both answers share is used as the prompt.</source>
             <translation>Es gibt keine Prompt-Spalte. Der gemeinsame Anfang beider Antworten dient als Prompt.</translation>
         </message>
+        <message numerus="yes">
+            <source>There is no row {number:d}: the source has {n} rows.</source>
+            <translation>
+                <numerusform>Es gibt keine Zeile {number:d}: Die Quelle hat {n} Zeile.</numerusform>
+                <numerusform>Es gibt keine Zeile {number:d}: Die Quelle hat {n} Zeilen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
             <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
@@ -7675,6 +8022,13 @@
             <source>There is no setting named {setting}.</source>
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
         </message>
+        <message numerus="yes">
+            <source>There is no source {number:d}: the dataset has {n} sources.</source>
+            <translation>
+                <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quelle.</numerusform>
+                <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quellen.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>There is no source {value}: there are {stores}.</source>
             <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
@@ -7682,6 +8036,10 @@
         <message>
             <source>There is nothing to export: this run has no adapter.</source>
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
+        </message>
+        <message>
+            <source>There is “�” in {rows}, which replaces a character that was lost earlier. It can't be restored.</source>
+            <translation>In {rows} steht „�“ anstelle eines Zeichens, das früher verloren ging. Es lässt sich nicht wiederherstellen.</translation>
         </message>
         <message>
             <source>There wasn't enough memory to generate sample answers.</source>
@@ -7856,8 +8214,16 @@
             <translation>Setze {variable}, um zu bestimmen, woher PyTorch kommt.</translation>
         </message>
         <message>
+            <source>To read each row by itself, clear the column for the history, or remove that column.</source>
+            <translation>Um jede Zeile für sich zu lesen, die Spalte für den Verlauf leeren oder diese Spalte entfernen.</translation>
+        </message>
+        <message>
             <source>To read every row by itself, map no column to history, or remove that column.</source>
             <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
+        </message>
+        <message>
+            <source>To read one of them instead, choose it as the split.</source>
+            <translation>Um stattdessen eine davon zu lesen, sie als Teil (Split) wählen.</translation>
         </message>
         <message>
             <source>To see row lengths, choose a model and a dataset.</source>
@@ -7872,12 +8238,20 @@
             <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine Zeile, oder lassen Sie die Systemnachricht weg.</translation>
         </message>
         <message>
+            <source>To train every answer, make each a row of its own, or remove the system message.</source>
+            <translation>Um jede Antwort zu trainieren, aus jeder eine eigene Zeile machen oder die Systemnachricht entfernen.</translation>
+        </message>
+        <message>
             <source>To train on all of it, make a row of each answer.</source>
             <translation>Um alles davon zu trainieren, machen Sie aus jeder Antwort eine Zeile.</translation>
         </message>
         <message>
             <source>To train on all of them, write one row for each answer.</source>
             <translation>Um mit allen zu trainieren, schreibe für jede Antwort eine Zeile.</translation>
+        </message>
+        <message>
+            <source>To train on all reasoning, make each answer a row of its own.</source>
+            <translation>Um alle Überlegungen zu trainieren, aus jeder Antwort eine eigene Zeile machen.</translation>
         </message>
         <message>
             <source>To train on it anyway, choose the format “Question and answer” and map the columns for the question and the answer.</source>
@@ -7993,6 +8367,10 @@
         <message>
             <source>Train on it</source>
             <translation>Darauf trainieren</translation>
+        </message>
+        <message>
+            <source>Train on one kind of data at a time, or choose another format for one of them.</source>
+            <translation>Mit einer Art von Daten auf einmal trainieren oder für eine davon ein anderes Format wählen.</translation>
         </message>
         <message>
             <source>Train on one sort of data at a time, or choose another format for one of them.</source>
@@ -8155,6 +8533,10 @@
             <translation>Das Training verwendet stattdessen PEFT: langsamer, aber mit denselben Ergebnissen.</translation>
         </message>
         <message>
+            <source>Truncated answers</source>
+            <translation>Abgeschnittene Antworten</translation>
+        </message>
+        <message>
             <source>Trust remote code</source>
             <translation>Remote-Code vertrauen</translation>
         </message>
@@ -8253,6 +8635,10 @@
         <message>
             <source>Unpack it and choose the folder.</source>
             <translation>Entpacken Sie es und wählen Sie den Ordner.</translation>
+        </message>
+        <message>
+            <source>Unpack it once and choose the result.</source>
+            <translation>Einmal entpacken und das Ergebnis wählen.</translation>
         </message>
         <message>
             <source>Unpack it once and choose what comes out.</source>
@@ -8795,6 +9181,10 @@
             <translation>Gewonnen</translation>
         </message>
         <message>
+            <source>Write the rows to a file and choose that file.</source>
+            <translation>Die Zeilen in eine Datei schreiben und diese wählen.</translation>
+        </message>
+        <message>
             <source>Write the rows to a file and choose that.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
         </message>
@@ -8809,6 +9199,10 @@
         <message>
             <source>Writing the model card</source>
             <translation>Modellkarte wird geschrieben</translation>
+        </message>
+        <message>
+            <source>Wrongly decoded characters</source>
+            <translation>Falsch dekodierte Zeichen</translation>
         </message>
         <message>
             <source>You</source>
@@ -8947,6 +9341,10 @@
             <translation>ein Pickle, das Programme ausführen könnte</translation>
         </message>
         <message>
+            <source>a quotation mark is never closed</source>
+            <translation>ein Anführungszeichen wird nicht geschlossen</translation>
+        </message>
+        <message>
             <source>a repair would shift the masked parts of an answer</source>
             <translation>eine Reparatur würde die maskierten Teile einer Antwort verschieben</translation>
         </message>
@@ -8969,6 +9367,10 @@
         <message>
             <source>a system message in the middle of a conversation</source>
             <translation>eine Systemnachricht mitten im Gespräch</translation>
+        </message>
+        <message>
+            <source>a text contains unescaped control characters, which are kept</source>
+            <translation>ein Text enthält nicht maskierte Steuerzeichen, die erhalten bleiben</translation>
         </message>
         <message>
             <source>a tool call has no name</source>
@@ -9111,6 +9513,10 @@
             <translation>eine frühere Antwort mit einem &lt;think&gt;-Block</translation>
         </message>
         <message>
+            <source>an earlier row of its conversation can't be used</source>
+            <translation>eine frühere Zeile ihres Gesprächs ist nicht verwendbar</translation>
+        </message>
+        <message>
             <source>an empty answer</source>
             <translation>eine leere Antwort</translation>
         </message>
@@ -9147,6 +9553,10 @@
             <translation> und {value} weitere</translation>
         </message>
         <message>
+            <source>another answer to the same turn has a better rank</source>
+            <translation>eine andere Antwort auf denselben Beitrag hat einen besseren Rang</translation>
+        </message>
+        <message>
             <source>another answer to the same turn is ranked better</source>
             <translation>eine andere Antwort auf denselben Beitrag ist besser eingestuft</translation>
         </message>
@@ -9181,6 +9591,10 @@
         <message>
             <source>base and adapter</source>
             <translation>Basis und Adapter</translation>
+        </message>
+        <message>
+            <source>belongs to the split “{split}”</source>
+            <translation>gehört zum Teil „{split}“</translation>
         </message>
         <message>
             <source>bfloat16</source>
@@ -9430,6 +9844,10 @@
             <translation>Prüfsumme der GGUF-Datei bilden</translation>
         </message>
         <message>
+            <source>hidden file</source>
+            <translation>versteckte Datei</translation>
+        </message>
+        <message>
             <source>high confidence</source>
             <translation>sicher</translation>
         </message>
@@ -9464,6 +9882,10 @@
         <message>
             <source>inspecting the model</source>
             <translation>Modell wird untersucht</translation>
+        </message>
+        <message>
+            <source>instances inside instructions become one row each, with their instruction</source>
+            <translation>Beispiele in Anweisungen werden je eine Zeile, mit ihrer Anweisung</translation>
         </message>
         <message>
             <source>is empty</source>
@@ -9508,6 +9930,10 @@
         <message>
             <source>it has no question</source>
             <translation>sie hat keine Frage</translation>
+        </message>
+        <message>
+            <source>it has no rank, unlike other answers to the same turn</source>
+            <translation>sie hat keinen Rang, anders als andere Antworten auf denselben Beitrag</translation>
         </message>
         <message>
             <source>it has {layers} of {expected} layers</source>
@@ -9558,6 +9984,10 @@
             <translation>sie ist keine Antwort; sie wird mit den Antworten gelesen, die ihr folgen</translation>
         </message>
         <message>
+            <source>it is not an answer; it is read with the answers after it</source>
+            <translation>sie ist keine Antwort und wird mit den Antworten danach gelesen</translation>
+        </message>
+        <message>
             <source>it is not valid JSON</source>
             <translation>sie ist kein gültiges JSON</translation>
         </message>
@@ -9606,6 +10036,10 @@
             <translation>die RoPE-Basis ist {actual:g} statt {expected:g}</translation>
         </message>
         <message>
+            <source>its annotator skipped or discarded it</source>
+            <translation>sie wurde bei der Annotation übersprungen oder verworfen</translation>
+        </message>
+        <message>
             <source>its chat template renders conversations differently</source>
             <translation>die Chat-Vorlage rendert Gespräche anders</translation>
         </message>
@@ -9624,6 +10058,10 @@
         <message>
             <source>its header is invalid ({reason})</source>
             <translation>ihr Header ist ungültig ({reason})</translation>
+        </message>
+        <message>
+            <source>its parent rows lead back to itself</source>
+            <translation>die Zeilen davor führen zu ihr selbst zurück</translation>
         </message>
         <message>
             <source>its quotes do not close</source>
@@ -9918,6 +10356,10 @@
             <translation>kein Teil einer Antwort liegt in den ersten {limit} Tokens</translation>
         </message>
         <message>
+            <source>no permission to open the folder</source>
+            <translation>keine Berechtigung, den Ordner zu öffnen</translation>
+        </message>
+        <message>
             <source>no reason was given</source>
             <translation>es wurde kein Grund genannt</translation>
         </message>
@@ -10018,6 +10460,10 @@
             <translation>eine ihrer Spalten ist kürzer als die anderen</translation>
         </message>
         <message>
+            <source>one of the columns is shorter than the others</source>
+            <translation>eine der Spalten ist kürzer als die anderen</translation>
+        </message>
+        <message>
             <source>one token spans the end of a question and the start of an answer</source>
             <translation>ein Token umfasst das Ende einer Frage und den Anfang einer Antwort</translation>
         </message>
@@ -10076,6 +10522,10 @@
         <message>
             <source>plain text</source>
             <translation>reiner Text</translation>
+        </message>
+        <message>
+            <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
+            <translation>Fragen in Absätzen werden je eine Zeile, mit ihrem Absatz und dessen Artikel</translation>
         </message>
         <message>
             <source>rank {rank}</source>
@@ -10200,6 +10650,10 @@
         <message>
             <source>several answers came or several people answered, and the first is read</source>
             <translation>es kamen mehrere Antworten oder mehrere Menschen haben geantwortet, und die erste wird gelesen</translation>
+        </message>
+        <message>
+            <source>several rows have the id of its parent row</source>
+            <translation>mehrere Zeilen haben die ID der Zeile davor</translation>
         </message>
         <message>
             <source>several rows have the id of the row before it</source>
@@ -10450,6 +10904,10 @@
             <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
         </message>
         <message>
+            <source>the dataset viewer truncated some of its cells</source>
+            <translation>die Datensatzvorschau hat einige Zellen gekürzt</translation>
+        </message>
+        <message>
             <source>the date format {form} contains {directive}, and a TEMPLATE only knows the date as YYYY-MM-DD</source>
             <translation>das Datumsformat {form} enthält {directive}, ein TEMPLATE kennt das Datum aber nur als JJJJ-MM-TT</translation>
         </message>
@@ -10468,6 +10926,10 @@
         <message>
             <source>the filter {name}</source>
             <translation>der Filter {name}</translation>
+        </message>
+        <message>
+            <source>the format of the source is unknown</source>
+            <translation>das Format der Quelle ist unbekannt</translation>
         </message>
         <message>
             <source>the history is not a list of pairs</source>
@@ -10498,6 +10960,10 @@
             <translation>der einzigen geprüften Zeile</translation>
         </message>
         <message>
+            <source>the paragraph has no question</source>
+            <translation>der Absatz hat keine Frage</translation>
+        </message>
+        <message>
             <source>the part that is here does not belong to the file</source>
             <translation>der vorhandene Teil gehört nicht zur Datei</translation>
         </message>
@@ -10516,6 +10982,10 @@
         <message>
             <source>the reasoning of earlier answers</source>
             <translation>die Überlegungen früherer Antworten</translation>
+        </message>
+        <message>
+            <source>the row contains a NUL byte</source>
+            <translation>die Zeile enthält ein NUL-Byte</translation>
         </message>
         <message>
             <source>the row contains an image, audio or video</source>
@@ -10542,12 +11012,40 @@
             <translation>die Zeile nimmt ihren ganzen Text vom Training aus</translation>
         </message>
         <message>
+            <source>the row has a number with more than {limit} digits</source>
+            <translation>die Zeile enthält eine Zahl mit mehr als {limit} Ziffern</translation>
+        </message>
+        <message>
+            <source>the row has a value that can't be read</source>
+            <translation>die Zeile enthält einen Wert, der sich nicht lesen lässt</translation>
+        </message>
+        <message>
+            <source>the row has a value that can't be written as JSON</source>
+            <translation>die Zeile enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
+        </message>
+        <message>
+            <source>the row has fewer cells than the header</source>
+            <translation>die Zeile hat weniger Zellen als die Kopfzeile</translation>
+        </message>
+        <message>
+            <source>the row has more cells than the header</source>
+            <translation>die Zeile hat mehr Zellen als die Kopfzeile</translation>
+        </message>
+        <message>
             <source>the row has more than {limit} tokens</source>
             <translation>die Zeile hat mehr als {limit} Tokens</translation>
         </message>
         <message>
             <source>the row has other columns than most rows</source>
             <translation>die Zeile hat andere Spalten als die meisten Zeilen</translation>
+        </message>
+        <message>
+            <source>the row is a Python literal or has extra commas; it is read anyway</source>
+            <translation>die Zeile ist ein Python-Literal oder hat überzählige Kommas; sie wird trotzdem gelesen</translation>
+        </message>
+        <message>
+            <source>the row is a bare list of turns, which is read as a conversation</source>
+            <translation>die Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
         </message>
         <message>
             <source>the row is also in the validation data</source>
@@ -10558,12 +11056,28 @@
             <translation>die Zeile ist extrem lang</translation>
         </message>
         <message>
+            <source>the row is larger than 64 MB</source>
+            <translation>die Zeile ist größer als 64 MB</translation>
+        </message>
+        <message>
             <source>the row is nested too deeply</source>
             <translation>die Zeile ist zu tief verschachtelt</translation>
         </message>
         <message>
+            <source>the row is not a JSON object</source>
+            <translation>die Zeile ist kein JSON-Objekt</translation>
+        </message>
+        <message>
             <source>the row is not an object</source>
             <translation>die Zeile ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>the row is not valid JSON</source>
+            <translation>die Zeile ist kein gültiges JSON</translation>
+        </message>
+        <message>
+            <source>the row is not valid {encoding}</source>
+            <translation>die Zeile ist kein gültiges {encoding}</translation>
         </message>
         <message>
             <source>the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is meant</source>
@@ -10584,6 +11098,10 @@
         <message>
             <source>the row nearly duplicates an earlier row</source>
             <translation>die Zeile ist fast ein Duplikat einer früheren Zeile</translation>
+        </message>
+        <message>
+            <source>the row that it answers is missing</source>
+            <translation>die Zeile, auf die sie antwortet, fehlt</translation>
         </message>
         <message>
             <source>the row that it answers is not there</source>
@@ -10706,6 +11224,10 @@
             <translation>es gibt keine zwei verschiedenen Antworten</translation>
         </message>
         <message>
+            <source>there are several answers or annotators; the first one is used</source>
+            <translation>es gibt mehrere Antworten oder Annotatoren; verwendet wird die erste</translation>
+        </message>
+        <message>
             <source>there is no answer</source>
             <translation>es gibt keine Antwort</translation>
         </message>
@@ -10740,6 +11262,10 @@
         <message>
             <source>there is something between {items}</source>
             <translation>dazwischen steht etwas ({items})</translation>
+        </message>
+        <message>
+            <source>there is something other than JSON between the rows</source>
+            <translation>zwischen den Zeilen steht etwas anderes als JSON</translation>
         </message>
         <message>
             <source>this model has no feed-forward parts</source>
@@ -10790,6 +11316,14 @@
             <translation>Zeilen tokenisieren</translation>
         </message>
         <message>
+            <source>tokenizes rows</source>
+            <translation>zerlegt Zeilen in Token</translation>
+        </message>
+        <message>
+            <source>tokenizing rows</source>
+            <translation>Zeilen in Token zerlegen</translation>
+        </message>
+        <message>
             <source>tokens</source>
             <translation>Tokens</translation>
         </message>
@@ -10812,6 +11346,10 @@
         <message>
             <source>too many rows are before it</source>
             <translation>vor ihr sind zu viele Zeilen</translation>
+        </message>
+        <message>
+            <source>too many rows precede it</source>
+            <translation>zu viele Zeilen gehen ihr voraus</translation>
         </message>
         <message>
             <source>too many runs in one second</source>
@@ -11122,8 +11660,24 @@
             <translation>{file} konnte nicht gespeichert werden: {reason}.</translation>
         </message>
         <message>
+            <source>{file} has conversations</source>
+            <translation>{file} enthält Gespräche</translation>
+        </message>
+        <message>
+            <source>{file} has labeled answers</source>
+            <translation>{file} enthält bewertete Antworten</translation>
+        </message>
+        <message>
             <source>{file} has no chat template.</source>
             <translation>{file} hat keine Chat-Vorlage.</translation>
+        </message>
+        <message>
+            <source>{file} has plain text</source>
+            <translation>{file} enthält reinen Text</translation>
+        </message>
+        <message>
+            <source>{file} has preference pairs</source>
+            <translation>{file} enthält Präferenzpaare</translation>
         </message>
         <message>
             <source>{file} has the architecture {architecture}, which can't be unpacked for training.</source>
@@ -11172,6 +11726,10 @@
         <message>
             <source>{folder} doesn't contain {file}.</source>
             <translation>{folder} enthält {file} nicht.</translation>
+        </message>
+        <message>
+            <source>{folder} has more than {most} files.</source>
+            <translation>{folder} enthält mehr als {most} Dateien.</translation>
         </message>
         <message>
             <source>{folder} has no .safetensors file.</source>
@@ -11246,6 +11804,10 @@
             <translation>{kind}, LoRA Studio {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
+            <source>{kind}, questions in paragraphs</source>
+            <translation>{kind}, Fragen in Absätzen</translation>
+        </message>
+        <message>
             <source>{left_out} of row {row} cannot train: the chat template writes earlier turns otherwise than it asked for them.</source>
             <translation>{left_out} von Zeile {row} kann nicht trainiert werden: Die Chat-Vorlage schreibt frühere Beiträge anders, als sie nach ihnen gefragt hat.</translation>
         </message>
@@ -11256,6 +11818,13 @@
         <message>
             <source>{loss}, best eval loss {best_eval}</source>
             <translation>{loss}, bester Eval-Loss {best_eval}</translation>
+        </message>
+        <message numerus="yes">
+            <source>{lost} of {n} rows can't be read as “{format}”. The most frequent reason: {reason}.</source>
+            <translation>
+                <numerusform>Die einzige Zeile kann nicht als „{format}“ gelesen werden: {reason}.</numerusform>
+                <numerusform>{lost} von {n} Zeilen können nicht als „{format}“ gelesen werden. Der häufigste Grund: {reason}.</numerusform>
+            </translation>
         </message>
         <message>
             <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
@@ -11318,6 +11887,22 @@
             <translation>{name} lässt sich nicht mit anderen Adaptern kombinieren: {reason}.</translation>
         </message>
         <message>
+            <source>{name} can't be read to its end: {reason}. The rows before that are used.</source>
+            <translation>{name} kann nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
+        </message>
+        <message>
+            <source>{name} can't be read: there is no such file or folder.</source>
+            <translation>{name} kann nicht gelesen werden: Die Datei oder der Ordner ist nicht vorhanden.</translation>
+        </message>
+        <message>
+            <source>{name} can't be read: {reason}.</source>
+            <translation>{name} kann nicht gelesen werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>{name} contains text, not the table that its extension promises.</source>
+            <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
+        </message>
+        <message>
             <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
             <translation>{name} konnte nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
         </message>
@@ -11342,6 +11927,10 @@
             <translation>{name} hat keine Trainingsschritte zum Vergleichen.</translation>
         </message>
         <message>
+            <source>{name} has other lists of rows, which are not read: {lists}.</source>
+            <translation>{name} hat weitere Listen mit Zeilen, die nicht gelesen werden: {lists}.</translation>
+        </message>
+        <message>
             <source>{name} holds its rows in a way that cannot be read piece by piece, and is too large to be read at once.</source>
             <translation>{name} enthält seine Zeilen so, dass sie nicht Stück für Stück gelesen werden können, und ist zu groß, um auf einmal gelesen zu werden.</translation>
         </message>
@@ -11358,16 +11947,76 @@
             <translation>{name} ist JSON5 oder JSON mit Kommentaren. Das kann LoRA Studio nicht lesen.</translation>
         </message>
         <message>
+            <source>{name} is a 7-Zip archive.</source>
+            <translation>{name} ist ein 7-Zip-Archiv.</translation>
+        </message>
+        <message>
+            <source>{name} is a Feather V1 file.</source>
+            <translation>{name} ist eine Feather-V1-Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is a GGUF model.</source>
+            <translation>{name} ist ein GGUF-Modell.</translation>
+        </message>
+        <message>
+            <source>{name} is a Git LFS pointer, not the file itself.</source>
+            <translation>{name} ist ein Git-LFS-Verweis, nicht die Datei selbst.</translation>
+        </message>
+        <message>
+            <source>{name} is a NumPy array.</source>
+            <translation>{name} ist ein NumPy-Array.</translation>
+        </message>
+        <message>
+            <source>{name} is a PDF document.</source>
+            <translation>{name} ist ein PDF-Dokument.</translation>
+        </message>
+        <message>
+            <source>{name} is a PowerPoint presentation.</source>
+            <translation>{name} ist eine PowerPoint-Präsentation.</translation>
+        </message>
+        <message>
             <source>{name} is a PyTorch file of weights, not rows.</source>
             <translation>{name} ist eine PyTorch-Datei mit Gewichten, keine Zeilen.</translation>
+        </message>
+        <message>
+            <source>{name} is a PyTorch file of weights.</source>
+            <translation>{name} ist eine PyTorch-Datei mit Gewichten.</translation>
+        </message>
+        <message>
+            <source>{name} is a RAR archive.</source>
+            <translation>{name} ist ein RAR-Archiv.</translation>
+        </message>
+        <message>
+            <source>{name} is a Word document.</source>
+            <translation>{name} ist ein Word-Dokument.</translation>
+        </message>
+        <message>
+            <source>{name} is a damaged {format} file: {reason}.</source>
+            <translation>{name} ist eine beschädigte {format}-Datei: {reason}.</translation>
         </message>
         <message>
             <source>{name} is a damaged {kind} file: {reason}.</source>
             <translation>{name} ist eine beschädigte {kind}-Datei: {reason}.</translation>
         </message>
         <message>
+            <source>{name} is a document of an old Office version.</source>
+            <translation>{name} ist ein Dokument einer alten Office-Version.</translation>
+        </message>
+        <message>
+            <source>{name} is a pickle, which can run code when it is opened.</source>
+            <translation>{name} ist eine Pickle-Datei, die beim Öffnen Code ausführen kann.</translation>
+        </message>
+        <message>
             <source>{name} is a pipe or a device, not a file that can be read twice.</source>
             <translation>{name} ist eine Pipe oder ein Gerät, keine Datei, die zweimal gelesen werden kann.</translation>
+        </message>
+        <message>
+            <source>{name} is a pipe or a device, which can't be read twice.</source>
+            <translation>{name} ist eine Pipe oder ein Gerät und kann nicht zweimal gelesen werden.</translation>
+        </message>
+        <message>
+            <source>{name} is a rich text document.</source>
+            <translation>{name} ist ein Rich-Text-Dokument.</translation>
         </message>
         <message>
             <source>{name} is a speech model.</source>
@@ -11378,12 +12027,48 @@
             <translation>{name} ist ein Bildmodell und kann keinen Text erzeugen.</translation>
         </message>
         <message>
+            <source>{name} is an Avro file.</source>
+            <translation>{name} ist eine Avro-Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is an Excel workbook.</source>
+            <translation>{name} ist eine Excel-Arbeitsmappe.</translation>
+        </message>
+        <message>
+            <source>{name} is an HDF5 file.</source>
+            <translation>{name} ist eine HDF5-Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is an ORC file.</source>
+            <translation>{name} ist eine ORC-Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is an OpenDocument file.</source>
+            <translation>{name} ist eine OpenDocument-Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is an SQLite database.</source>
+            <translation>{name} ist eine SQLite-Datenbank.</translation>
+        </message>
+        <message>
+            <source>{name} is an archive inside another file.</source>
+            <translation>{name} ist ein Archiv in einer anderen Datei.</translation>
+        </message>
+        <message>
+            <source>{name} is an e-book.</source>
+            <translation>{name} ist ein E-Book.</translation>
+        </message>
+        <message>
             <source>{name} is an encoder-decoder model. LoRA Studio trains decoder-only models.</source>
             <translation>{name} ist ein Encoder-Decoder-Modell. LoRA Studio trainiert reine Decoder-Modelle.</translation>
         </message>
         <message>
             <source>{name} is an encoder: it classifies text and can't generate it.</source>
             <translation>{name} ist ein Encoder: Er klassifiziert Text und kann keinen erzeugen.</translation>
+        </message>
+        <message>
+            <source>{name} is an image.</source>
+            <translation>{name} ist ein Bild.</translation>
         </message>
         <message>
             <source>{name} is compressed more than once.</source>
@@ -11402,12 +12087,20 @@
             <translation>{name} wird verwendet</translation>
         </message>
         <message>
+            <source>{name} is neither JSON nor JSON lines: it begins with “{beginning}”.</source>
+            <translation>{name} ist weder JSON noch JSON-Zeilen: Die Datei beginnt mit „{beginning}“.</translation>
+        </message>
+        <message>
             <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
             <translation>{name} ist weder JSON noch JSON-Zeilen: Sie beginnt mit „{strip}“.</translation>
         </message>
         <message>
             <source>{name} is not UTF-8. Going by its letters it was read as {title}.</source>
             <translation>{name} ist kein UTF-8. Nach ihren Buchstaben wurde sie als {title} gelesen.</translation>
+        </message>
+        <message>
+            <source>{name} is not UTF-8. It was read as {encoding}, which fits its letters best.</source>
+            <translation>{name} ist nicht UTF-8. Gelesen wurde die Datei als {encoding}, das am besten zu ihren Buchstaben passt.</translation>
         </message>
         <message>
             <source>{name} is not a causal language model.</source>
@@ -11418,12 +12111,20 @@
             <translation>{name} ist keine Datei mit Zeilen: Das meiste ist kein Text.</translation>
         </message>
         <message>
+            <source>{name} is not valid JSON: {error}.</source>
+            <translation>{name} ist kein gültiges JSON: {error}.</translation>
+        </message>
+        <message>
             <source>{name} is not valid JSON: {msg}.</source>
             <translation>{name} ist kein gültiges JSON: {msg}.</translation>
         </message>
         <message>
             <source>{name} is not what its name says: it is text, not a table.</source>
             <translation>{name} ist nicht, was der Name sagt: Es ist Text, keine Tabelle.</translation>
+        </message>
+        <message>
+            <source>{name} is one object with several lists of rows: {lists}.</source>
+            <translation>{name} ist ein Objekt mit mehreren Listen von Zeilen: {lists}.</translation>
         </message>
         <message>
             <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
@@ -11436,6 +12137,10 @@
         <message>
             <source>{name} is protected by a password.</source>
             <translation>{name} ist durch ein Passwort geschützt.</translation>
+        </message>
+        <message>
+            <source>{name} is too large for its layout, which has to be read in one piece.</source>
+            <translation>{name} ist zu groß für den Aufbau, der als Ganzes gelesen werden muss.</translation>
         </message>
         <message>
             <source>{name} is {title}, not rows.</source>
@@ -11490,6 +12195,13 @@
         <message>
             <source>{n} answers</source>
             <translation>{n} Antworten</translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} answers of row {row:d} can't be trained: the chat template renders earlier turns differently later on.</source>
+            <translation>
+                <numerusform>{n} Antwort in Zeile {row:d} kann nicht trainiert werden: Die Chat-Vorlage gibt frühere Beiträge später anders aus.</numerusform>
+                <numerusform>{n} Antworten in Zeile {row:d} können nicht trainiert werden: Die Chat-Vorlage gibt frühere Beiträge später anders aus.</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>{n} conversations</source>
@@ -11606,6 +12318,20 @@
             <translation>
                 <numerusform>{n} von {rows} geprüften Zeilen hat mehrere Antworten. Nur die erste wird verwendet.</numerusform>
                 <numerusform>{n} von {rows} geprüften Zeilen haben mehrere Antworten. Nur die erste wird verwendet.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {total} continue from the row that “{column}” names. Each is read with the conversation before it, and only its own answer is trained.</source>
+            <translation>
+                <numerusform>{n} Zeile von {total} setzt die Zeile fort, auf die „{column}“ verweist. Sie wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
+                <numerusform>{n} Zeilen von {total} setzen die Zeile fort, auf die „{column}“ verweist. Jede wird mit dem Gespräch davor gelesen, und nur ihre eigene Antwort wird trainiert.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} rows of {total} inspected contain a placeholder for an image, video or audio, such as {mark} in “{column}” of row {row:d}. It is trained as text: the model would learn to answer without seeing it.</source>
+            <translation>
+                <numerusform>{n} Zeile von {total} geprüften enthält einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
+                <numerusform>{n} Zeilen von {total} geprüften enthalten einen Platzhalter für ein Bild, Video oder Audio, etwa {mark} in „{column}“ von Zeile {row:d}. Er wird als Text trainiert: Das Modell würde lernen zu antworten, ohne etwas zu sehen.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -11813,6 +12539,13 @@
             <source>{reason} ({count} rows, the first is row {rows})</source>
             <translation>{reason} ({count} Zeilen, die erste ist Zeile {rows})</translation>
         </message>
+        <message numerus="yes">
+            <source>{reason} ({n} rows, starting with row {row:d})</source>
+            <translation>
+                <numerusform>{reason} (Zeile {row:d})</numerusform>
+                <numerusform>{reason} ({n} Zeilen, zuerst Zeile {row:d})</numerusform>
+            </translation>
+        </message>
         <message>
             <source>{reason} Even one row at a time doesn't fit, with gradient checkpointing.</source>
             <translation>{reason} Selbst eine einzelne Zeile passt nicht, trotz Gradient Checkpointing.</translation>
@@ -11864,6 +12597,10 @@
         <message>
             <source>{repository} is not on this computer and the Hub can't be reached.</source>
             <translation>{repository} ist nicht auf diesem Computer und der Hub ist nicht erreichbar.</translation>
+        </message>
+        <message>
+            <source>{rows} can't be used and won't be trained: {reason}.</source>
+            <translation>{rows} nicht verwendbar und ohne Wirkung im Training: {reason}.</translation>
         </message>
         <message>
             <source>{run} has no adapter to continue from.</source>
@@ -11950,6 +12687,10 @@
         <message>
             <source>{time} left</source>
             <translation>noch {time}</translation>
+        </message>
+        <message>
+            <source>{titles} and {n} more</source>
+            <translation>{titles} und {n} weitere</translation>
         </message>
         <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
@@ -12094,6 +12835,26 @@
         <message>
             <source>“{column}” is used as {slot}</source>
             <translation>„{column}“ wird als {slot} verwendet</translation>
+        </message>
+        <message>
+            <source>“{column}” names a few rows many times, unlike in conversations. Each row is read by itself.</source>
+            <translation>„{column}“ verweist viele Male auf wenige Zeilen, anders als in Gesprächen. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{column}” names other rows, but joining them to conversations would need too much disk space. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf andere Zeilen, aber sie zu Gesprächen zu verbinden, bräuchte zu viel Speicherplatz. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{column}” names other rows, but most of them lead back to themselves. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf andere Zeilen, aber die meisten führen zu sich selbst zurück. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{column}” names other rows, but rows of this format can't be joined to conversations. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf andere Zeilen, aber Zeilen dieses Formats lassen sich nicht zu Gesprächen verbinden. Jede Zeile wird für sich gelesen.</translation>
+        </message>
+        <message>
+            <source>“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. Each row is read by itself.</source>
+            <translation>„{column}“ verweist auf Zeilen, die fast dasselbe fragen: Varianten, keine Runden eines Gesprächs. Jede Zeile wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{name}”</source>

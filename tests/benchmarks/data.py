@@ -69,13 +69,13 @@ def tokenise(rows: int, turns: int, rounds: int) -> None:
         spec = DatasetSpec(sources=(DataSource(path=str(file)),))
         tokenizer = load_tokenizer(folder, spec)
         os.environ["LORA_STUDIO_CACHE"] = scratch
-        found = mixture.open(spec, job)
+        found = mixture.open_dataset(spec, job)
         plain_rows = datasets.Dataset.from_list([json.loads(line) for line in file.open()])
         plain_rows.save_to_disk(f"{scratch}/plain")
 
         def ours(turn: int) -> int:
             os.environ["LORA_STUDIO_CACHE"] = f"{scratch}/ours{turn}"
-            tables = token_cache.tokenise(prepare.parts(found), tokenizer, spec, "sft", job)
+            tables = token_cache.tokenize(prepare.token_parts(found), tokenizer, spec, "sft", job)
             return int(tables[0].length.sum())
 
         def plain(turn: int) -> int:

@@ -21,9 +21,9 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
     Sides,
-    boilerplate,
+    find_boilerplate,
     join_near,
-    normalised,
+    normalize,
     sketch,
 )
 from tests.helpers.jobs import make_job
@@ -62,8 +62,8 @@ class Writer:
 
 def grouped(rows: Sequence[Sides]) -> list[int]:
     """The leader of the group that each row falls in."""
-    sides = [tuple(map(normalised, row)) for row in rows]
-    common = boilerplate(sides[:2000])
+    sides = [tuple(map(normalize, row)) for row in rows]
+    common = find_boilerplate(sides[:2000])
     keys, prints = sketch(sides, np.zeros(len(sides), dtype=np.uint64), common)
     groups = DuplicateGroups(len(sides))
     comparison = NearDuplicateSearch(lambda row: sides[row], common)

@@ -18,7 +18,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.protocol import commands, events
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.mixture import MixedRows, weighted
+from lora_studio.engine.dataset.rows.mixture import MixedRows, repeat_by_weight
 from lora_studio.engine.dataset.rows.store import RowStore
 from tests.helpers.jobs import handle, make_job, write_rows
 
@@ -35,7 +35,7 @@ def spec_of(*sources: Any, **settings: Any) -> DatasetSpec:
 
 
 def opened(*sources: Any, **settings: Any) -> MixedRows:
-    return mixture.open(spec_of(*sources, **settings), make_job())
+    return mixture.open_dataset(spec_of(*sources, **settings), make_job())
 
 
 def problem_of(*sources: Any, **settings: Any) -> Problem:
@@ -127,7 +127,7 @@ def test_a_small_dataset_is_answered_once_and_in_full(tmp_path: Path) -> None:
     (found,) = answer.sources
     assert answer.complete
     assert (answer.task, answer.rows_read, answer.rows_used) == ("sft", 4, 2)
-    assert (found.format, found.container, found.rows, found.used) == ("alpaca", "JSON lines, UTF-8", 4, 2)  # fmt: skip
+    assert (found.format, str(found.container), found.rows, found.used) == ("alpaca", "JSON lines, UTF-8", 4, 2)  # fmt: skip
     assert found.columns == ("instruction", "input", "output")
     assert [(entry.count, entry.rows) for entry in answer.skipped] == [(2, (2, 4))]
     assert [bool(row.fault) for row in answer.preview] == [False, True, False, True]
@@ -178,7 +178,7 @@ def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
     assert (answer.task, answer.rows_read, answer.rows_used) == (None, 2, 0)
     problem = answer.problems[0]
     assert problem.code == "dataset.no_usable_rows"
-    assert "it is not valid JSON" in str(problem.what)
+    assert "the row is not valid JSON" in str(problem.what)
     assert problem.where.line == 2
 
 
@@ -231,8 +231,11 @@ def test_rows_left_out_are_shown_with_the_reason_and_as_the_file_has_them(
     assert places(answer) == [(0, 5), (1, 3)]
     assert answer.rows[0].fault
     assert json.loads(answer.rows[0].text) == BAD
-    assert (answer.rows[1].fault, answer.rows[1].text) == ("it is not valid JSON", "{broken")
-    assert places(page(*files, reason="it is not valid JSON")) == [(1, 3)]
+    assert (str(answer.rows[1].fault), answer.rows[1].text) == (
+        "the row is not valid JSON",
+        "{broken",
+    )
+    assert places(page(*files, reason="the row is not valid JSON")) == [(1, 3)]
     assert page(*files, which="used").matching == 38
 
 
@@ -250,13 +253,13 @@ def test_a_page_does_not_recognise_its_source_again(
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, {**GOOD, "output": "Once"}])
     looked: list[RowStore] = []
-    evidence = mixture.evidence
+    evidence = mixture.sample_rows
 
     def counted(store: RowStore) -> list[dict[str, Any]]:
         looked.append(store)
         return evidence(store)
 
-    monkeypatch.setattr(mixture, "evidence", counted)
+    monkeypatch.setattr(mixture, "sample_rows", counted)
     for _ in range(3):
         assert page(file, first=0, count=10).matching == 2
     assert len(looked) == 1
@@ -314,8 +317,8 @@ def test_a_row_is_there_as_often_as_the_weight_of_its_source_says(
     sizes: list[int], weights: list[float], seed: int
 ) -> None:
     rows = np.array([(source, row) for source, size in enumerate(sizes) for row in range(size)])
-    found = weighted(rows, weights, seed)
-    assert np.array_equal(found, weighted(rows, weights, seed))
+    found = repeat_by_weight(rows, weights, seed)
+    assert np.array_equal(found, repeat_by_weight(rows, weights, seed))
     for source, size in enumerate(sizes):
         times = np.bincount(found[found[:, 0] == source][:, 1], minlength=size)
         whole = int(weights[source])
@@ -326,7 +329,7 @@ def test_a_row_is_there_as_often_as_the_weight_of_its_source_says(
 def test_which_half_is_seen_follows_from_the_seed_and_hardly_changes_with_more_rows() -> None:
     def half(size: int, seed: int) -> set[int]:
         rows = np.column_stack([np.zeros(size, np.int64), np.arange(size)])
-        return set(weighted(rows, [0.5], seed)[:, 1].tolist())
+        return set(repeat_by_weight(rows, [0.5], seed)[:, 1].tolist())
 
     assert half(1000, 1) != half(1000, 2)
     kept = half(1100, 1) & set(range(1000))

@@ -21,7 +21,7 @@ from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.engine.dataset.quality import facts
 from lora_studio.engine.dataset.quality.lint import lint
-from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, KINDS
+from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, RULES
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.splitting import split
 from lora_studio.engine.runtime.failures import CancelledError
@@ -73,7 +73,7 @@ def rows_of(finding: Finding) -> list[int]:
 def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
     """(rows that are used, rows left out by reason) with the rows of `findings`."""
     spec = DatasetSpec.model_validate({"sources": [str(folder / "rows.jsonl")], **settings})
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     skipped: dict[str, int] = {}
     for index in range(len(rows.stores[0])):
         try:
@@ -118,12 +118,12 @@ def test_each_planted_fault_is_found_in_exactly_its_row(tmp_path: Path) -> None:
     assert {code: rows_of(finding) for code, finding in found.items()} == places
 
 
-@pytest.mark.parametrize("code", [code for code in PLANTED if KINDS[code].fix])
+@pytest.mark.parametrize("code", [code for code in PLANTED if RULES[code].fix])
 def test_the_repair_of_a_finding_mends_it_and_no_row_is_lost_unaccounted(
     tmp_path: Path, code: str
 ) -> None:
     rows = [*sound(60), *PLANTED[code]]
-    fix = KINDS[code].fix
+    fix = RULES[code].fix
     found = findings(tmp_path, rows, fixes=[fix])
     assert found[code].fixed
     assert rows_of(found[code]) == [60]
@@ -145,7 +145,7 @@ def test_equal_rows_are_told_from_nearly_equal_ones(tmp_path: Path) -> None:
     assert left(tmp_path) == (44, {})
     assert left(tmp_path, fixes=["drop_duplicates"]) == (
         43,
-        {"the row duplicates an earlier row": 1},
+        {"drop_duplicates": 1},
     )
     both = ["drop_duplicates", "drop_near_duplicates"]
     assert left(tmp_path, fixes=both)[0] == 41
@@ -198,11 +198,11 @@ def test_the_gravest_finding_comes_first_and_what_is_fixed_last(tmp_path: Path) 
 
 
 def test_every_code_has_words_and_every_repair_belongs_to_a_finding() -> None:
-    assert {*FAULTS, *COMPARED} <= KINDS.keys()
-    for code, kind in KINDS.items():
+    assert {*FAULTS, *COMPARED} <= RULES.keys()
+    for code, rule in RULES.items():
         assert code.startswith("lint.")
-        assert "{rows}" in str(kind.what)
-    fixes = {kind.fix for kind in KINDS.values()} - {None}
+        assert "{rows}" in str(rule.what)
+    fixes = {rule.fix for rule in RULES.values()} - {None}
     declared = DatasetSpec.model_fields["fixes"].json_schema_extra
     assert isinstance(declared, dict)
     assert fixes == set(declared["choices"])  # type: ignore[arg-type]
@@ -301,7 +301,7 @@ def test_extremely_long_rows_are_left_out_when_asked_for(tmp_path: Path) -> None
     rows = [*sound(40), *PLANTED["lint.outliers"]]
     findings(tmp_path, rows)
     assert left(tmp_path) == (41, {})
-    assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"the row is extremely long": 1})
+    assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"drop_outliers": 1})
 
 
 def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
@@ -319,7 +319,7 @@ def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
     assert set(found) == {"lint.leaked"}
     settings: dict[str, Any] = {"validation_file": str(file), "fixes": ["drop_leaked"]}
     assert findings(tmp_path, rows, **settings)["lint.leaked"].fixed
-    assert left(tmp_path, **settings) == (38 + 14, {"the row is also in the validation data": 2})
+    assert left(tmp_path, **settings) == (38 + 14, {"drop_leaked": 2})
 
 
 def test_faults_of_the_validation_file_are_not_those_of_the_data(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_dropping_equal_rows_leaves_one_of_each(contents: list[int], fixes: set[
     with tempfile.TemporaryDirectory() as folder:
         file = write_rows(Path(folder, "rows.jsonl"), [known[content] for content in contents])
         spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": sorted(fixes)})
-        found = split(mixture.open(spec, make_job()), 1, make_job())
+        found = split(mixture.open_dataset(spec, make_job()), 1, make_job())
     kept = sorted(index for _, index in [*found.training, *found.validation])
     assert kept == sorted({contents.index(content) for content in contents})
     assert len(kept) + sum(map(len, found.dropped.values())) == len(contents)

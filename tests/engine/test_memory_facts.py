@@ -69,7 +69,7 @@ def test_stacked_experts_are_counted_apart_from_linear_layers(tmp_path: Path) ->
 
 def test_the_heaviest_step_is_the_one_that_a_plan_of_these_rows_has() -> None:
     rows = np.random.default_rng(3).geometric(0.01, 640)
-    found = lengths.heaviest(rows)
+    found = lengths.find_heaviest_steps(rows)
     assert sorted(found) == [1 << n for n in range(10)] + [1024]
     for micro_batch, accumulation in ((1, 8), (4, 4), (16, 1)):
         plan = BatchPlan(rows, micro_batch, accumulation, seed=0)
@@ -80,7 +80,7 @@ def test_the_heaviest_step_is_the_one_that_a_plan_of_these_rows_has() -> None:
 
 
 def test_the_heaviest_step_of_few_rows_is_all_of_them() -> None:
-    found = lengths.heaviest(np.array([5, 9, 7]))
+    found = lengths.find_heaviest_steps(np.array([5, 9, 7]))
     assert found == {1: (9,), 2: (9, 7), 4: (9, 7, 5, 0)}
 
 

@@ -16,8 +16,8 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     DuplicateGroups,
     NearDuplicateSearch,
     Sides,
-    boilerplate,
-    normalised,
+    find_boilerplate,
+    normalize,
     shingles,
     similarity,
     sketch,
@@ -29,8 +29,8 @@ LONG = "Light from the sun takes about eight minutes and twenty seconds to reach
 
 
 def near(one: Sides, other: Sides) -> bool:
-    rows = [tuple(map(normalised, one)), tuple(map(normalised, other))]
-    return NearDuplicateSearch(lambda row: rows[row], NOTHING).nearly_equal(0, 1)
+    rows = [tuple(map(normalize, one)), tuple(map(normalize, other))]
+    return NearDuplicateSearch(lambda row: rows[row], NOTHING).is_near_duplicate(0, 1)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def near(one: Sides, other: Sides) -> bool:
 def test_case_spacing_and_punctuation_do_not_count_but_signs_of_arithmetic_do(
     text: str, expected: str
 ) -> None:
-    assert normalised(text) == expected
+    assert normalize(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_template_that_every_row_shares_makes_none_of_them_near() -> None:
 
 
 def test_boilerplate_is_told_from_enough_rows_only() -> None:
-    assert len(boilerplate([(LONG,)] * 9)) == 0
-    assert np.array_equal(boilerplate([(LONG,)] * 10), shingles((LONG,))[0])
+    assert len(find_boilerplate([(LONG,)] * 9)) == 0
+    assert np.array_equal(find_boilerplate([(LONG,)] * 10), shingles((LONG,))[0])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_similarity_is_zero_and_one_at_its_ends_and_ignores_boilerplate() -> Non
     one, other = shingles((LONG,))[0], shingles((LONG[::-1],))[0]
     assert similarity(one, one, NOTHING) == 1.0
     assert similarity(one, other, NOTHING) == 0.0
-    assert similarity(one, one, one) == 1.0  # nothing but boilerplate is compared whole
+    assert similarity(one, one, one) == 1.0  # nothing but find_boilerplate is compared whole
     half = np.union1d(one, other)
     assert similarity(half, one, one) == 0.0
     assert 0 < THRESHOLD < 1

@@ -110,9 +110,9 @@ def test_single_turns_become_the_conversations_of_their_answers(tmp_path: Path) 
         2: [who, ("assistant", "I.", True)],
         5: [who, ("assistant", "I.", False), ("user", "Why?", False), ("assistant", "So.", True)],
     }
-    assert {entry.reason: entry.rows for entry in found.skipped} == {
-        "it is no answer; it is read with the answers that follow it": (1, 4),
-        "another answer to the same turn is ranked better": (3,),
+    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+        "it is not an answer; it is read with the answers after it": (1, 4),
+        "another answer to the same turn has a better rank": (3,),
         "it was deleted": (6,),
     }
 
@@ -129,11 +129,11 @@ def test_rows_whose_row_before_is_not_to_be_had_say_why(tmp_path: Path) -> None:
         row("h", "gone"), row("i", "c"), row("j", "i"),
     ]  # fmt: skip
     found, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
-    assert {entry.reason: entry.rows for entry in found.skipped} == {
-        "the rows before it lead back to it": (1, 2),
-        "several rows have the id of the row before it": (6,),
+    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+        "its parent rows lead back to itself": (1, 2),
+        "several rows have the id of its parent row": (6,),
         "the answer is empty": (7,),
-        "a row before it in its conversation cannot be used": (8,),
+        "an earlier row of its conversation can't be used": (8,),
     }
     assert [len(turns[row]) for row in (3, 9, 10, 11)] == [2, 2, 4, 6]
     assert codes(found) == {"dataset.chained", "dataset.parents_missing"}
@@ -176,7 +176,7 @@ def test_a_conversation_of_endless_rounds_is_refused_row_by_row(tmp_path: Path) 
     ]
     found = inspected(lines(tmp_path / "rounds.jsonl", rows))
     assert found.used == 257
-    assert found.skipped[0].reason == "too many rows are before it"
+    assert str(found.skipped[0].reason) == "too many rows precede it"
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_a_table_says_in_words_which_turns_are_deleted_and_how_answers_are_ranke
     )
     found, turns = conversations(file)
     assert sorted(turns) == [2, 6]
-    assert {entry.reason: entry.rows for entry in found.skipped} == {
-        "it is no answer; it is read with the answers that follow it": (1, 4),
-        "another answer to the same turn is ranked better": (3,),
+    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+        "it is not an answer; it is read with the answers after it": (1, 4),
+        "another answer to the same turn has a better rank": (3,),
         "it was deleted": (5,),
     }
 
@@ -257,12 +257,12 @@ def test_nothing_trains_that_was_taken_back_stands_behind_such_or_was_left_unran
         3: [("user", "Who?", False), ("assistant", "I.", True)],
         8: [("assistant", "Welcome.", True)],
     }
-    assert {entry.reason: entry.rows for entry in found.skipped} == {
-        "it is no answer; it is read with the answers that follow it": (1, 5),
+    assert {str(entry.reason): entry.rows for entry in found.skipped} == {
+        "it is not an answer; it is read with the answers after it": (1, 5),
         "it did not pass its review": (2,),
-        "other answers to the same turn are ranked, and it is not": (4,),
-        "a row before it in its conversation cannot be used": (6,),
-        "the row that it answers is not there": (7,),
+        "it has no rank, unlike other answers to the same turn": (4,),
+        "an earlier row of its conversation can't be used": (6,),
+        "the row that it answers is missing": (7,),
     }
 
 
@@ -338,7 +338,7 @@ def rounds(parents: dict[int, Any], ask: str = "Question {}?") -> list[dict[str,
     ("rows", "why"),
     [
         (rounds({own: own % 5 + 1 for own in range(1, 60)}), "lead back to themselves"),
-        (rounds({own: 3 * own + 7 for own in range(1, 40)}), "not there"),
+        (rounds({own: 3 * own + 7 for own in range(1, 40)}), "are missing"),
         (rounds({1: None, 2: None, **{own: own % 2 + 1 for own in range(3, 60)}}), "many times"),
         (
             rounds({1: None, 2: 1, 3: 1}, "Write me a function that adds two numbers, part {}"),
@@ -385,7 +385,7 @@ def test_no_conversation_is_on_both_sides_of_the_split_and_its_rounds_are_no_nea
     spec = DatasetSpec.model_validate(
         {"sources": [str(tmp_path / "rounds.jsonl")], "validation_share": 0.1}
     )
-    divided = splitting.split(mixture.open(spec, make_job()), 1, make_job())
+    divided = splitting.split(mixture.open_dataset(spec, make_job()), 1, make_job())
     training, validation = (
         {of_row[index] for _, index in side} for side in (divided.training, divided.validation)
     )
@@ -403,7 +403,7 @@ def test_answers_to_one_missing_row_are_on_one_side_of_the_split(tmp_path: Path)
     spec = DatasetSpec.model_validate(
         {"sources": [str(lines(tmp_path / "rounds.jsonl", rows))], "validation_share": 0.2}
     )
-    divided = splitting.split(mixture.open(spec, make_job()), 1, make_job())
+    divided = splitting.split(mixture.open_dataset(spec, make_job()), 1, make_job())
     training, validation = (
         {rows[index]["id"] // 4 for _, index in side}
         for side in (divided.training, divided.validation)

@@ -29,11 +29,11 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import events
 from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
-from lora_studio.engine.dataset.files.sniffing import recognise
+from lora_studio.engine.dataset.files.sniffing import recognize_file
 from lora_studio.engine.dataset.quality import facts as quality_facts
 from lora_studio.engine.dataset.rows import cache as row_cache
 from lora_studio.engine.dataset.rows import mixture, verdicts
-from lora_studio.engine.dataset.rows.mixture import described, recognised
+from lora_studio.engine.dataset.rows.mixture import describe_source, recognize_format
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime.failures import CancelledError
@@ -134,7 +134,7 @@ def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_
     theirs = scan(write_rows(tmp_path / "rows.jsonl", [qa(1)])).folder
     number = theirs.stat().st_ino
     looks: list[Path | None] = []
-    whole = row_cache.whole
+    whole = row_cache.complete_scan
 
     def look(name: str, size: int) -> Path | None:
         looks.append(whole(name, size) if looks else None)  # not there yet when looked at first
@@ -142,8 +142,8 @@ def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_
 
     with row_cache.fresh_folder() as folder:
         shutil.copytree(theirs, folder, dirs_exist_ok=True)
-        monkeypatch.setattr(row_cache, "whole", look)
-        assert row_cache.keep(folder, theirs.name) == theirs
+        monkeypatch.setattr(row_cache, "complete_scan", look)
+        assert row_cache.keep_scan(folder, theirs.name) == theirs
     assert theirs.stat().st_ino == number
 
 
@@ -171,12 +171,12 @@ def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
     def left() -> list[str]:
         return [str(path.name) for path in (cache / "rows").glob(".*/*")]
 
-    reading = columnar_blocks(recognise(file), ReadNotes())
+    reading = columnar_blocks(recognize_file(file), ReadNotes(), row_cache.fresh_folder)
     assert len(next(reading)[0]) == 2
     assert left() == ["rows"]
     assert not list(reading)
     assert not left()
-    rows = mixture.open(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
+    rows = mixture.open_dataset(DatasetSpec(sources=(DataSource(path=str(file)),)), make_job())
     monkeypatch.setattr(quality_facts, "_IN_FILES", 1)
     facts = quality_facts.measure(rows, (), make_job())
     assert set(left()) == set(facts.columns)
@@ -204,7 +204,9 @@ def test_a_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None
     file.write_text("\n".join(lines), "utf-8")
     store = scan(file)
     assert len(store) == 60_000
-    assert store.facts.faults == {"it is not valid JSON": (1, (50_002,))}
+    assert [(str(one.reason), one.rows) for one in store.facts.faults] == [
+        ("the row is not valid JSON", (50_002,))
+    ]
     assert store.facts.columns == ("question", "answer", "extra")
     assert store.raw(59_999).values == qa(59_999)
 
@@ -221,13 +223,13 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
     store = scan(write_rows(tmp_path / "rows.jsonl", rows))
     source = DataSource(path=str(tmp_path / "rows.jsonl"))
     spec = DatasetSpec(sources=(source,))
-    found = described(source, store, recognised(store, source))
-    alone = verdicts.of_source(store, found, spec, make_job())
+    found = describe_source(source, store, recognize_format(store, source))
+    alone = verdicts.judge_source(store, found, spec, make_job())
     for file in store.folder.glob("verdicts-*"):
         file.unlink()
     monkeypatch.setattr(verdicts, "_MANY", 100)
-    together = verdicts.of_source(store, found, spec, make_job())
-    kept = verdicts.of_source(store, found, spec, make_job(channel := RecordingChannel()))
+    together = verdicts.judge_source(store, found, spec, make_job())
+    kept = verdicts.judge_source(store, found, spec, make_job(channel := RecordingChannel()))
     assert not channel.events
     for other in (together, kept):
         assert np.array_equal(alone.codes, other.codes)
@@ -241,15 +243,15 @@ def test_verdicts_of_several_processes_are_those_of_one_and_kept(
 
 _MEASURE = """
 import resource, sys
-from lora_studio.core.dataset.spec import Source
+from lora_studio.core.dataset.spec import DataSource
 from lora_studio.engine.dataset import pages as row_pages
 from lora_studio.engine import worker
-from lora_studio.engine.dataset.files.blocks import Notes
+from lora_studio.engine.dataset.files.blocks import ReadNotes
 from lora_studio.engine.dataset.rows.scan import first_rows, open_store
 from tests.helpers.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 idle = peak()
-source = Source(path=sys.argv[1])
+source = DataSource(path=sys.argv[1])
 first_rows(source, 200, make_job())
 store = open_store(source, make_job())
 row_pages.search(store, "zebra", make_job())
@@ -385,8 +387,8 @@ def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
         return
     first = first_rows(source, 5, make_job())
     assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
-    found = described(source, store, recognised(store, source))
-    judged = verdicts.of_source(store, found, DatasetSpec(sources=(source,)), make_job())
+    found = describe_source(source, store, recognize_format(store, source))
+    judged = verdicts.judge_source(store, found, DatasetSpec(sources=(source,)), make_job())
     assert len(store) == judged.used + sum(entry.count for entry in judged.skipped())
     assert all(entry.reason for entry in judged.skipped())
     for position in range(len(store)):

@@ -14,7 +14,7 @@ from lora_studio.core.dataset.spec import DatasetSpec
 from lora_studio.engine.dataset import splitting
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.hashing import mix64
-from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose, split
+from lora_studio.engine.dataset.splitting import DatasetSplit, RowIds, choose_held_out, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.jobs import make_job, write_rows
 
@@ -29,7 +29,7 @@ def numbers_of(groups: np.ndarray) -> np.ndarray:
 
 def chosen(groups: list[int], share: float, count: int = 0) -> list[bool]:
     column = np.array(groups, dtype=np.int64)
-    return choose(column, numbers_of(column), share, count).tolist()
+    return choose_held_out(column, numbers_of(column), share, count).tolist()
 
 
 GROUPS = st.lists(st.integers(0, 12), min_size=1, max_size=60)
@@ -114,7 +114,7 @@ def rows_of_text(count: int, seed: int = 1) -> list[dict[str, Any]]:
 def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> DatasetSplit:
     file = write_rows(folder / "rows.jsonl", rows)
     spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
-    return split(mixture.open(spec, make_job()), seed, make_job())
+    return split(mixture.open_dataset(spec, make_job()), seed, make_job())
 
 
 def held_out(found: DatasetSplit) -> set[int]:
@@ -178,15 +178,15 @@ def test_appending_to_a_file_keeps_the_sides_of_its_groups(tmp_path: Path) -> No
 def test_what_recorded_repairs_drop_is_on_neither_side_and_counted(tmp_path: Path) -> None:
     rows = rows_of_text(30)
     found = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
-    assert {reason: list(ids) for reason, ids in found.dropped.items()} == {
-        "the row duplicates an earlier row": [(0, index) for index in range(30, 35)]
+    assert {fix: list(ids) for fix, ids in found.dropped.items()} == {
+        "drop_duplicates": [(0, index) for index in range(30, 35)]
     }
     assert len(found.training) + len(found.validation) == 30
 
 
 def test_only_usable_rows_are_divided(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(30))
-    rows = mixture.open(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
+    rows = mixture.open_dataset(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
     usable = np.array([(0, index) for index in range(0, 30, 3)])
     found = split(rows, 1, make_job(), usable)
     assert sorted([*found.training, *found.validation]) == [(0, i) for i in range(0, 30, 3)]
@@ -212,7 +212,7 @@ def test_the_rows_of_a_validation_file_are_the_validation_rows(tmp_path: Path) -
 def test_without_a_share_every_row_trains(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", rows_of_text(9))
     spec = DatasetSpec.model_validate({"sources": [str(file)], "validation_share": 0.0})
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     for usable in (None, np.array([(0, index) for index in range(9)])):
         found = split(rows, 1, make_job(), usable)
         assert list(found.training) == [(0, index) for index in range(9)]
@@ -222,7 +222,7 @@ def test_without_a_share_every_row_trains(tmp_path: Path) -> None:
 def test_a_split_is_kept_until_something_it_rests_on_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splitting, "_KEPT_FROM", 1)
+    monkeypatch.setattr(splitting, "_CACHED_FROM", 1)
     rows = [*rows_of_text(40), *rows_of_text(5)]
     settings = {"fixes": ["drop_duplicates"], "validation_share": 0.2}
     first = split_of(tmp_path, rows, **settings)

@@ -24,7 +24,7 @@ from lora_studio.engine.dataset.rows.sequences import (
     EncodedLabels,
     EncodedPairs,
     EncodedRows,
-    fitting,
+    fit_to_limit,
     select,
 )
 from lora_studio.engine.dataset.rows.token_table import TokenTable
@@ -82,7 +82,7 @@ def spec_of(*files: Path | dict[str, Any], **settings: Any) -> DatasetSpec:
 
 
 def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[TokenTable]:
-    return dataset_prepare.tokenise(mixture.open(spec, make_job()), tokenizer, make_job())
+    return dataset_prepare.tokenize(mixture.open_dataset(spec, make_job()), tokenizer, make_job())
 
 
 def everything(found: PreparedDataset) -> list[tuple[list[int], list[int]]]:
@@ -96,8 +96,8 @@ def test_rows_on_disk_are_those_that_the_encoder_makes(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     spec = spec_of(file, max_length=140)
-    rows = mixture.open(spec, make_job())
-    (table,) = dataset_prepare.tokenise(rows, tokenizer, make_job())
+    rows = mixture.open_dataset(spec, make_job())
+    (table,) = dataset_prepare.tokenize(rows, tokenizer, make_job())
     places = [(0, row) for row in (3, 0, 39, 3)]
     found = EncodedRows(select([table], places, "sft", spec.max_length))
     encoder = Encoder(tokenizer, spec)
@@ -170,11 +170,11 @@ def test_other_rows_another_template_or_vocabulary_are_tokenised_anew(
 def test_a_cancel_leaves_nothing_behind(
     file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
 ) -> None:
-    rows = mixture.open(spec_of(file), make_job())
+    rows = mixture.open_dataset(spec_of(file), make_job())
     job = make_job()
     job.flags.cancel.set()
     with pytest.raises(CancelledError):
-        dataset_prepare.tokenise(rows, tokenizer, job)
+        dataset_prepare.tokenize(rows, tokenizer, job)
     assert list((cache / "tokens").iterdir()) == []
 
 
@@ -198,8 +198,8 @@ def test_two_at_once_share_what_the_first_to_finish_made(
             faster.extend(tables_of(spec_of(file), tokenizer))
             then[:] = made()
 
-    rows = mixture.open(spec_of(file), make_job())
-    (slower,) = dataset_prepare.tokenise(rows, tokenizer, make_job(RecordingChannel(overtake)))
+    rows = mixture.open_dataset(spec_of(file), make_job())
+    (slower,) = dataset_prepare.tokenize(rows, tokenizer, make_job(RecordingChannel(overtake)))
     assert len(then) == 1
     assert made() == then
     assert slower.digest == faster[0].digest
@@ -211,13 +211,13 @@ def test_a_cancel_ends_several_processes(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = spec_of(write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(400)]))
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     monkeypatch.setattr(token_cache, "CHUNK", 10)
     monkeypatch.setattr(token_cache, "MANY", 10)
     monkeypatch.setattr(process_pool, "cores", lambda: 2)
     job = make_job(RecordingChannel(lambda event: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
-        dataset_prepare.tokenise(rows, tokenizer, job)
+        dataset_prepare.tokenize(rows, tokenizer, job)
     assert list((cache / "tokens").iterdir()) == []
 
 
@@ -332,10 +332,10 @@ def test_pairs_have_both_answers_behind_one_prompt(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     spec = spec_of(write_rows(tmp_path / "pairs.jsonl", [PAIR] * 3))
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     assert rows.task == "preference"
-    tables = dataset_prepare.tokenise(rows, tokenizer, make_job())
-    assert fitting(tables, "preference", spec).usable[0].all()
+    tables = dataset_prepare.tokenize(rows, tokenizer, make_job())
+    assert fit_to_limit(tables, "preference", spec).usable[0].all()
     pair = EncodedPairs(select(tables, [(0, 1)], "preference", spec.max_length))[0]
     sides = [pair.chosen, pair.rejected]
     texts = [tokenizer.decode(side.ids[side.trained].tolist()) for side in sides]
@@ -352,9 +352,9 @@ def test_labelled_answers_keep_their_label(
         for n in range(4)
     ]
     spec = spec_of(write_rows(tmp_path / "rated.jsonl", rated))
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     assert rows.task == "kto"
-    tables = dataset_prepare.tokenise(rows, tokenizer, make_job())
+    tables = dataset_prepare.tokenize(rows, tokenizer, make_job())
     found = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
     assert [item.label for item in found] == [True, False, True, False]
     answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in found]
@@ -372,7 +372,7 @@ def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
     command = commands.MeasureDataset(dataset=spec, model=ModelSpec(source=str(folder)))
     measured = handle(command).last(events.LengthsMeasured)
     encoder = Encoder(load_tokenizer(folder), spec_of(file, max_length=1_000_000))
-    rows = mixture.open(spec, make_job())
+    rows = mixture.open_dataset(spec, make_job())
     encoded = [encoder.encode_sample(rows.sample(0, row))[0] for row in range(40)]
     lengths = np.array([len(row.ids) for row in encoded])
     assert measured.complete

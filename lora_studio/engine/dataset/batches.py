@@ -1,4 +1,4 @@
-"""Which rows make up which optimizer step, and tensors of them: a pure function of the seed."""
+"""Which rows make up which optimizer step, and their tensors: a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all rows."""
+        """Return the number of tokens of all rows."""
         return len(self.ids)
 
     def filled(self, tokens: int) -> Batch:
-        """The same rows, and behind them one of no meaning that makes the batch so many tokens long."""
+        """Return the same rows and a meaningless one that pads the batch to `tokens` tokens."""
         if (more := tokens - self.tokens) == 0:
             return self
         return replace(self, ids=F.pad(self.ids, (0, more)), lengths=(*self.lengths, more))
 
     def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and attention mask, each [rows, longest] int64, padded on the right.
+        """Return ids and attention mask, each [rows, longest] int64, padded on the right.
 
         What stands in the padding never matters: nothing before it can see it.
         """
@@ -51,7 +51,7 @@ class Batch:
         return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 
     def padded_sources(self) -> torch.Tensor:
-        """`sources` as places in the flattened padded ids."""
+        """Return `sources` as indices of the flattened padded ids."""
         starts = torch.tensor([0, *np.cumsum(self.lengths)[:-1]])
         return self.owners * max(self.lengths) + self.sources - starts[self.owners]
 
@@ -76,7 +76,7 @@ class BatchPlan:
         *,
         grouped: bool = False,
     ) -> None:
-        """`lengths` in tokens, one per training row."""
+        """Take `lengths` in tokens, one per training row."""
         self._lengths = np.asarray(lengths)
         #: Rows computed at once; may be changed at any time, the rows of a step stay the same.
         self.micro_batch = micro_batch
@@ -89,12 +89,12 @@ class BatchPlan:
         self._order: tuple[int, np.ndarray] = (-1, self._lengths)
 
     def total_steps(self, epochs: float, max_steps: int) -> int:
-        """Optimizer steps of a whole training, at least one."""
+        """Return the optimizer steps of a whole training, at least one."""
         steps = max(1, round(epochs * self.steps_per_epoch))
         return min(steps, max_steps) if max_steps else steps
 
     def step(self, index: int) -> list[list[int]]:
-        """The micro-batches of one step, counted from 0; the longest rows come first.
+        """Return the micro-batches of one step, counted from 0; the longest rows come first.
 
         So memory is at its highest in the first micro-batch, and a lack of it shows at once.
         """
@@ -146,7 +146,7 @@ class BatchPlan:
 def _grouped(
     order: np.ndarray, lengths: np.ndarray, per_step: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Sorts stretches of some steps by length and puts the steps in a random order again.
+    """Sort ranges of some steps by length, and shuffle the steps.
 
     A step that is not full stays the last one, as it is without grouping.
     """
@@ -166,13 +166,13 @@ def _grouped(
 def by_length(
     rows: Iterable[int], lengths: Sequence[int] | np.ndarray, size: int
 ) -> list[list[int]]:
-    """Rows in batches of `size`, the longest first; equal lengths keep their order."""
+    """Return rows in batches of `size`, the longest first; equal lengths keep their order."""
     ordered = sorted((int(row) for row in rows), key=lambda row: -int(lengths[row]))
     return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
 
 
 def collate(rows: Sequence[Encoded]) -> Batch:
-    """Rows as one batch; the first token of a row has nothing before it and never trains."""
+    """Return rows as one batch; the first token of a row has no predecessor and is never trained."""
     trained = np.concatenate([np.r_[row.trained[1:], False] for row in rows])
     ids = torch.from_numpy(np.concatenate([row.ids for row in rows]).astype(np.int64))
     lengths = tuple(len(row.ids) for row in rows)

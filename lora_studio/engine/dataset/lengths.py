@@ -1,7 +1,7 @@
-"""How long the rows of a dataset are in tokens, and what any limit would cut.
+"""The lengths of a dataset's rows in tokens, and what any length limit would cut.
 
-Rows longer than x and trained tokens behind x are sums over all rows; both are computed exactly at
-some hundred places: Σ max(0, e − x) − max(0, b − x) over all trained ranges b to e, by sorting.
+Rows longer than x and trained tokens after x are sums over all rows; both are computed exactly at
+a few hundred edges: Σ max(0, e − x) − max(0, b − x) over all trained ranges b to e, by sorting.
 """
 
 from __future__ import annotations
@@ -29,64 +29,64 @@ from lora_studio.engine.model.tokenizer import load_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.tokens.encoder import Encoder
 
-#: Rows that a first estimate rests on, spread over each source.
+#: Rows of a first estimate, spread over each source.
 SAMPLE = 2_000
 
-#: Places at which counts are exact, and the grain that limits are chosen in.
+#: Edges at which counts are exact, and the grain of limits, in tokens.
 _EDGES, _GRAIN = 400, 8
 _PERCENTILES = (50, 90, 95, 99, 100)
 
-#: Rows that the heaviest step is looked for among, in how many orders, up to how many rows a step.
-_DRAWN, _ORDERS, _PER_STEP = 50_000, 3, 1024
+#: Rows among which the heaviest step is searched, in how many orders, with up to how many rows a step.
+_SAMPLED, _ORDERS, _PER_STEP = 50_000, 3, 1024
 
 
 def measure(command: commands.MeasureDataset, job: JobContext) -> None:
-    """Emits an estimate where all rows take a while, then the lengths of all; raises ProblemError."""
+    """Emit an estimate where all rows take long, then the lengths of all; raises ProblemError."""
     spec = command.dataset
-    rows = mixture.open(spec, job)
+    rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(command.model, job)
     tokenizer = load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
-    parts = prepare.parts(rows)
-    many = sum(len(part) for part in parts) >= MANY
-    if many and not token_cache.are_known(parts, tokenizer, spec, rows.task):
+    parts = prepare.token_parts(rows)
+    has_many = sum(len(part) for part in parts) >= MANY
+    if has_many and not token_cache.are_cached(parts, tokenizer, spec, rows.task):
         job.emit(_estimate(rows, tokenizer, job))
-    found = prepare.tokenise(rows, tokenizer, job)
-    given = prepare.weights(rows)[: len(rows.spec.sources)]
-    columns = [_columns(table, weight) for table, weight in zip(found, given, strict=False)]
-    skipped = prepare.left_out(found, Fitting([]))
-    job.emit(lengths(columns, spec, skipped, complete=True))
+    tables = prepare.tokenize(rows, tokenizer, job)
+    weights = prepare.source_weights(rows)[: len(rows.spec.sources)]
+    columns = [_columns(table, weight) for table, weight in zip(tables, weights, strict=False)]
+    skipped = prepare.skipped_events(prepare.collect_skipped(tables, Fitting([])))
+    job.emit(count_lengths(columns, spec, skipped, complete=True))
 
 
-def tables(spec: DatasetSpec, model: ModelSpec, job: JobContext) -> list[TokenTable]:
-    """All rows of a dataset in a model's tokens, one table a source; raises ProblemError."""
-    rows = mixture.open(spec, job)
+def tokenize_dataset(spec: DatasetSpec, model: ModelSpec, job: JobContext) -> list[TokenTable]:
+    """Return all rows of a dataset in a model's tokens, a table per source; raises ProblemError."""
+    rows = mixture.open_dataset(spec, job)
     folder = sources.resolve_tokenizer(model, job)
     tokenizer = load_tokenizer(folder, spec, trust=model.trust_remote_code)
-    return prepare.tokenise(rows, tokenizer, job)
+    return prepare.tokenize(rows, tokenizer, job)
 
 
 @dataclass(frozen=True)
 class LengthTable:
     """Lengths [rows] and trained ranges [ranges, 2] of rows that count `weight` times each.
 
-    `computed` [rows] are the tokens that a row costs: of pairs those of both sides.
+    `computed` [rows] are the tokens that a row costs: for pairs, those of both sides.
     """
 
     length: NDArray[np.int64]
     computed: NDArray[np.int64]
     ranges: NDArray[np.int64]
-    tokens: int  # of all rows, of pairs both sides
+    tokens: int  # of all rows, both sides of pairs
     weight: float
 
 
-def lengths(
+def count_lengths(
     columns: Sequence[LengthTable],
     spec: DatasetSpec,
     skipped: tuple[Skipped, ...],
     *,
     complete: bool,
 ) -> LengthsMeasured:
-    """The counts of all rows together."""
+    """Return the counts of all rows together."""
     edges = _edges(columns, spec.max_length)
     rows_over = np.zeros(len(edges))
     trained_over = np.zeros(len(edges))
@@ -110,20 +110,20 @@ def lengths(
         trained_over=tuple(np.round(trained_over).astype(int).tolist()),
         percentiles=_percentiles(columns),
         skipped=skipped,
-        heaviest=heaviest(_epoch(columns)),
+        heaviest=find_heaviest_steps(_epoch(columns)),
     )
 
 
 def _behind(ordered: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Σ max(0, value − edge) over rising values, for each edge."""
+    """Return Σ max(0, value − edge) over ascending values, for each edge."""
     sums = np.concatenate([[0], np.cumsum(ordered, dtype=np.int64)])
     first = np.searchsorted(ordered, edges, "right")
-    found: NDArray[np.int64] = sums[-1] - sums[first] - (len(ordered) - first) * edges
-    return found
+    excess: NDArray[np.int64] = sums[-1] - sums[first] - (len(ordered) - first) * edges
+    return excess
 
 
 def _edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
-    """Even steps of the grain up to where nearly all rows end, then ever larger ones."""
+    """Return even steps of the grain up to where nearly all rows end, then growing ones."""
     every = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     longest = int(every.max(initial=0))
     common = int(np.percentile(every, 99.5)) if len(every) else 0
@@ -136,34 +136,34 @@ def _edges(columns: Sequence[LengthTable], limit: int) -> NDArray[np.int64]:
 
 
 def _percentiles(columns: Sequence[LengthTable]) -> dict[int, int]:
-    """Lengths that so many percent of the rows do not exceed, each row by its weight."""
+    """Return percentiles of the lengths, with each row counted by its weight."""
     length = np.concatenate([part.length for part in columns] or [np.zeros(0, np.int64)])
     if not len(length):
         return {}
     weight = np.concatenate([np.full(len(part.length), part.weight) for part in columns])
     order = np.argsort(length, kind="stable")
     share = np.cumsum(weight[order])
-    places = np.searchsorted(share, [share[-1] * level / 100 for level in _PERCENTILES])
-    found = length[order][np.minimum(places, len(length) - 1)]
-    return dict(zip(_PERCENTILES, found.tolist(), strict=True))
+    ranks = np.searchsorted(share, [share[-1] * level / 100 for level in _PERCENTILES])
+    values = length[order][np.minimum(ranks, len(length) - 1)]
+    return dict(zip(_PERCENTILES, values.tolist(), strict=True))
 
 
 def _epoch(columns: Sequence[LengthTable]) -> NDArray[np.int64]:
-    """The tokens of the rows of one epoch, [rows]; of more rows than `_DRAWN`, as many of them."""
+    """Return the tokens of the rows of one epoch, [rows], `_SAMPLED` rows at most."""
     wanted = sum(part.weight * len(part.computed) for part in columns)
-    share = min(1.0, _DRAWN / max(1.0, wanted))
-    found = [np.zeros(0, np.int64)]
+    share = min(1.0, _SAMPLED / max(1.0, wanted))
+    tokens = [np.zeros(0, np.int64)]
     for part in columns:
         rows = np.sort(part.computed)[::-1]
         count = round(part.weight * share * len(rows))
         # Evenly spread from the longest row on, which is always among them.
-        found.append(rows[(np.arange(count) * len(rows)) // max(1, count)])
-    return np.concatenate(found)
+        tokens.append(rows[(np.arange(count) * len(rows)) // max(1, count)])
+    return np.concatenate(tokens)
 
 
-def heaviest(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
-    """`LengthsMeasured.heaviest` of rows with so many tokens, over some random orders of them."""
-    found: dict[int, tuple[int, ...]] = {}
+def find_heaviest_steps(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
+    """Return `LengthsMeasured.heaviest` of rows with `tokens` [rows], over some random orders."""
+    heaviest: dict[int, tuple[int, ...]] = {}
     size = 1
     while size <= _PER_STEP:
         worst = np.zeros(size, np.int64)
@@ -173,11 +173,11 @@ def heaviest(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
             steps[: len(tokens)] = tokens[order]
             together = np.cumsum(-np.sort(-steps.reshape(-1, size), axis=1), axis=1)
             worst = np.maximum(worst, together.max(axis=0))
-        found[size] = tuple(np.diff(worst, prepend=0).tolist())
+        heaviest[size] = tuple(np.diff(worst, prepend=0).tolist())
         if size >= len(tokens):
             break
         size *= 2
-    return found
+    return heaviest
 
 
 def _columns(table: TokenTable, weight: float) -> LengthTable:
@@ -194,20 +194,20 @@ def _columns(table: TokenTable, weight: float) -> LengthTable:
 def _estimate(
     rows: MixedRows, tokenizer: PreTrainedTokenizerBase, job: JobContext
 ) -> LengthsMeasured:
-    """Lengths of some rows of each source, counted as if they were all."""
+    """Return the lengths of some rows of each source, extrapolated to all."""
     encoder = Encoder(tokenizer, rows.spec)
-    found: list[LengthTable] = []
+    columns: list[LengthTable] = []
     total = sum(len(store) for store in rows.stores)
-    for source, weight in enumerate(prepare.weights(rows)[: len(rows.spec.sources)]):
+    for source, weight in enumerate(prepare.source_weights(rows)[: len(rows.spec.sources)]):
         count = len(rows.stores[source])
         share = max(1, SAMPLE * count // total)
         length: list[int] = []
         computed: list[int] = []
         ranges: list[tuple[int, int]] = []
-        looked_at = tokens = 0
+        inspected = tokens = 0
         for position in np.unique(np.linspace(0, count - 1, min(share, count)).astype(int)):
-            job.progress("estimating lengths", looked_at, share, "rows")
-            looked_at += 1
+            job.progress("estimating lengths", inspected, share, "rows")
+            inspected += 1
             try:
                 (sides,) = encoder.tokenise([rows.sample(source, int(position))])
             except UnusableRow:
@@ -217,13 +217,13 @@ def _estimate(
                 ranges += [span for side in sides for span in side.spans]
                 computed.append(sum(len(side.ids) for side in sides))
                 tokens += computed[-1]
-        found.append(
+        columns.append(
             LengthTable(
                 np.asarray(length, np.int64),
                 np.asarray(computed, np.int64),
                 np.asarray(ranges, np.int64).reshape(-1, 2),
                 tokens,
-                weight * count / looked_at,
+                weight * count / inspected,
             )
         )
-    return lengths(found, rows.spec, (), complete=False)
+    return count_lengths(columns, rows.spec, (), complete=False)

@@ -1,4 +1,4 @@
-"""Looking at a dataset: what it holds, at once and then in full, and its rows by pages."""
+"""Inspecting a dataset: what its sources are, and its rows page by page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from lora_studio.core.dataset.formats.detection import detect
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import FORMAT_TITLES, DatasetSpec, DataSource, Message
-from lora_studio.core.formatting import number, plural
-from lora_studio.core.messages import Text
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.messages import Text, counted
+from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.core.protocol import commands
 from lora_studio.core.protocol.events import (
     DatasetInspected,
@@ -26,19 +25,20 @@ from lora_studio.core.protocol.events import (
     SourceFound,
 )
 from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.reasons import NO_FORMAT
 from lora_studio.engine.dataset.rows import mixture, scan, verdicts
-from lora_studio.engine.dataset.rows.chains import MEANT
+from lora_studio.engine.dataset.rows.chains import EXPECTED
 from lora_studio.engine.dataset.rows.scan import FirstRows
 from lora_studio.engine.dataset.rows.store import RawRow, RowStore
 from lora_studio.engine.dataset.rows.verdicts import Verdicts
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Rows that the first answer rests on.
+#: Rows that the first answer is based on.
 _FIRST_ROWS = 200
-#: Characters of one text in a preview; the whole row is a question of its own.
+#: Characters of one text in a preview; the whole row is another command.
 _LONGEST = 4000
-#: Answers to searches kept for the next page.
-_KEPT_SEARCHES = 16
+#: Searches whose results are cached for the next page.
+_MOST_SEARCHES = 16
 _NAMED_ROWS = 10
 
 Positions = NDArray[np.int64] | range
@@ -46,38 +46,39 @@ Positions = NDArray[np.int64] | range
 _searches: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
 
 
-# --- what a dataset holds -------------------------------------------------------------------------
+# --- what a dataset contains -------------------------------------------------------------------------
 
 
 def inspect(command: commands.InspectDataset, job: JobContext) -> None:
-    """Emits what the first rows say at once, then what all rows say; raises ProblemError.
+    """Emit what the first rows show at once, then what all rows show; raises ProblemError.
 
-    Sources that are small or known from before need no first answer. One that cannot be read is
-    told of with its problem; only where there is no other, that is the end.
+    Sources that are small or cached need no first answer. A source that can't be read is reported
+    with its problem; it is an error only where there is no other source.
     """
     spec = command.dataset
     if not spec.sources:
-        mixture.open(spec, job)
+        mixture.open_dataset(spec, job)
     first = [_first(source, job) for source in spec.sources]
-    if all(isinstance(found, ProblemError) for found in first):
-        raise next(found for found in first if isinstance(found, ProblemError))
-    if any(isinstance(found, FirstRows) and not found.is_all for found in first):
-        job.emit(_early(spec, first, command.preview))
-    found: list[SourceFound] = []
+    errors = [start for start in first if isinstance(start, ProblemError)]
+    if len(errors) == len(first):
+        raise errors[0]
+    if any(isinstance(start, FirstRows) and not start.is_all for start in first):
+        job.emit(_first_answer(spec, first, command.preview))
+    sources: list[SourceFound] = []
     preview: list[RowPreview] = []
     for index, source in enumerate(spec.sources):
         try:
             store, about = _opened(source, job)
         except ProblemError as error:
-            found.append(_unreadable(source, error.problems))
+            sources.append(_unreadable(source, error.problems))
             continue
-        judged = verdicts.of_source(store, about, spec, job)
+        judged = verdicts.judge_source(store, about, spec, job)
         counts = {"rows": len(store), "used": judged.used, "skipped": judged.skipped()}
-        problems = (*_mostly_left_out(store, about, judged), *about.problems)
-        found.append(about.model_copy(update=counts | {"problems": problems}))
+        problems = (*_mostly_skipped(store, about, judged), *about.problems)
+        sources.append(about.model_copy(update=counts | {"problems": problems}))
         positions = range(min(len(store), command.preview - len(preview)))
-        preview += [previewed(store, about, index, place, spec) for place in positions]
-    job.emit(_inspected(found, preview, is_complete=True))
+        preview += [preview_row(store, about, index, position, spec) for position in positions]
+    job.emit(_inspected(sources, preview, is_complete=True))
 
 
 def _first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
@@ -89,18 +90,19 @@ def _first(source: DataSource, job: JobContext) -> FirstRows | ProblemError:
 
 def _opened(source: DataSource, job: JobContext) -> tuple[RowStore, SourceFound]:
     store = scan.open_store(source, job)
-    return store, mixture.described(source, store, mixture.recognised(store, source))
+    verdict = mixture.recognize_format(store, source)
+    return store, mixture.describe_source(source, store, verdict)
 
 
-def _early(
+def _first_answer(
     spec: DatasetSpec, first: Sequence[FirstRows | ProblemError], most: int
 ) -> DatasetInspected:
-    """What the first rows alone say."""
-    found: list[SourceFound] = []
+    """Return what the first rows alone show."""
+    sources: list[SourceFound] = []
     preview: list[RowPreview] = []
     for index, (source, start) in enumerate(zip(spec.sources, first, strict=True)):
         if isinstance(start, ProblemError):
-            found.append(_unreadable(source, start.problems))
+            sources.append(_unreadable(source, start.problems))
             continue
         verdict = detect(
             [row.values for row in start.rows if row.values is not None],
@@ -108,7 +110,7 @@ def _early(
             source.format,
             source.mapping,
         )
-        about = mixture.outlined(source, verdict, start.rows, start.title, start.columns)
+        about = mixture.describe_rows(source, verdict, start.rows, start.title, start.columns)
         shown = [_shown(row, about, index, spec) for row in start.rows]
         reasons = {row.fault for row in shown if row.fault}
         skipped = [
@@ -120,28 +122,33 @@ def _early(
             for reason in sorted(reasons, key=str)
         ]
         used = sum(not row.fault for row in shown)
-        found.append(about.model_copy(update={"used": used, "skipped": tuple(skipped)}))
+        sources.append(about.model_copy(update={"used": used, "skipped": tuple(skipped)}))
         preview += shown[: most - len(preview)]
-    return _inspected(found, preview, is_complete=False)
+    return _inspected(sources, preview, is_complete=False)
 
 
-def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> list[Problem]:
-    """A warning where more than half of the rows are of no use in the format that was recognised."""
-    skipped = [entry for entry in judged.skipped() if str(entry.reason) not in MEANT]
+def _mostly_skipped(store: RowStore, source: SourceFound, judged: Verdicts) -> list[Problem]:
+    """Return a warning where more than half of the rows don't fit the recognized format."""
+    skipped = [entry for entry in judged.skipped() if entry.reason not in EXPECTED]
     lost = sum(entry.count for entry in skipped)
-    if found.format is None or judged.used >= lost:
+    if source.format is None or judged.used >= lost:
         return []
-    remedy = "Look at the rows left out, and choose another format or other columns if it is wrong."
+    remedy = "Check the skipped rows, and choose another format or other columns if it is wrong."
     if len(store.facts.files) > 1:
-        remedy = "Files of another format are used when they are chosen as sources of their own."
+        remedy = "Add files of another format as sources of their own."
     return [
-        Problem(
-            code="dataset.mostly_left_out",
-            what=f"{number(lost)} of {plural(len(store), 'row')} cannot be read "
-            f"as “{FORMAT_TITLES[found.format]}”, most because {skipped[0].reason}.",
-            remedy=remedy,
-            where=Where(step="dataset", field="sources", file=found.path),
-            severity="warning",
+        warning(
+            "dataset.mostly_left_out",
+            counted(
+                len(store),
+                "The only row can't be read as “{format}”: {reason}.",
+                "{lost} of {n} rows can't be read as “{format}”. The most frequent reason: {reason}.",
+                lost=lost,
+                format=Text(template=FORMAT_TITLES[source.format]),
+                reason=skipped[0].reason,
+            ),
+            remedy,
+            where=Where(step="dataset", field="sources", file=source.path),
         )
     ]
 
@@ -162,27 +169,27 @@ def _unreadable(source: DataSource, problems: Sequence[Problem]) -> SourceFound:
 
 
 def _inspected(
-    found: Sequence[SourceFound], preview: Sequence[RowPreview], *, is_complete: bool
+    sources: Sequence[SourceFound], preview: Sequence[RowPreview], *, is_complete: bool
 ) -> DatasetInspected:
-    task, problems = mixture.common_task(found)
-    used = sum(source.used for source in found)
-    left_out = sum(entry.count for source in found for entry in source.skipped)
+    task, problems = mixture.find_common_task(sources)
+    used = sum(source.used for source in sources)
+    skipped = sum(entry.count for source in sources for entry in source.skipped)
     return DatasetInspected(
-        sources=tuple(found),
+        sources=tuple(sources),
         task=task,
         complete=is_complete,
-        rows_read=used + left_out,
+        rows_read=used + skipped,
         rows_used=used,
-        skipped=merged(found),
-        problems=(*(problem for source in found for problem in source.problems), *problems),
+        skipped=merge_skipped(sources),
+        problems=(*(problem for source in sources for problem in source.problems), *problems),
         preview=tuple(preview),
     )
 
 
-def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
-    """Reasons over all sources; the rows named are those of the first source that has some."""
+def merge_skipped(sources: Sequence[SourceFound]) -> tuple[Skipped, ...]:
+    """Return the reasons of all sources; row numbers are those of the first source that has some."""
     total: dict[Text, Skipped] = {}
-    for entry in (entry for source in found for entry in source.skipped):
+    for entry in (entry for source in sources for entry in source.skipped):
         before = total.get(entry.reason)
         total[entry.reason] = (
             before.model_copy(update={"count": before.count + entry.count}) if before else entry
@@ -194,9 +201,9 @@ def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
 
 
 def read(command: commands.ReadRows, job: JobContext) -> None:
-    """Emits one page of the rows that are asked for; raises ProblemError.
+    """Emit one page of the matching rows; raises ProblemError.
 
-    A source that cannot be read has no rows, unless there is no other.
+    A source that can't be read has no rows, unless there is no other.
     """
     spec = command.dataset
     opened: dict[int, tuple[RowStore, SourceFound]] = {}
@@ -209,17 +216,17 @@ def read(command: commands.ReadRows, job: JobContext) -> None:
     if errors and not opened:
         raise errors[0]
     matching = [
-        _matching(command, *opened[place], job) if place in opened else range(0)
-        for place in range(len(spec.sources))
+        _matching(command, *opened[index], job) if index in opened else range(0)
+        for index in range(len(spec.sources))
     ]
     if command.only:
         wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(matching)]
-        places = [place for place in wanted if _has(matching[place[0]], place[1])]
-        total, page = len(places), places[command.first : command.first + command.count]
+        rows = [(source, row) for source, row in wanted if _contains(matching[source], row)]
+        total, page = len(rows), rows[command.first : command.first + command.count]
     else:
         total, page = sum(map(len, matching)), _page(matching, command.first, command.count)
-    rows = tuple(previewed(*opened[source], source, position, spec) for source, position in page)
-    job.emit(RowsRead(first=command.first, matching=total, rows=rows))
+    shown = tuple(preview_row(*opened[source], source, row, spec) for source, row in page)
+    job.emit(RowsRead(first=command.first, matching=total, rows=shown))
 
 
 def _page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[int, int]]:
@@ -231,28 +238,28 @@ def _page(matching: Sequence[Positions], first: int, count: int) -> list[tuple[i
     return page
 
 
-def _has(positions: Positions, position: int) -> bool:
+def _contains(positions: Positions, position: int) -> bool:
     if isinstance(positions, range):
         return position in positions
-    place = int(np.searchsorted(positions, position))
-    return place < len(positions) and int(positions[place]) == position
+    index = int(np.searchsorted(positions, position))
+    return index < len(positions) and int(positions[index]) == position
 
 
 def _matching(
-    command: commands.ReadRows, store: RowStore, found: SourceFound, job: JobContext
+    command: commands.ReadRows, store: RowStore, source: SourceFound, job: JobContext
 ) -> Positions:
-    """Positions (from 0) of the rows of a source that are asked for, in order."""
+    """Return positions (from 0) of the matching rows of a source, in order."""
     chosen: Positions = range(len(store))
     if command.which != "all" or command.reason:
-        judged = verdicts.of_source(store, found, command.dataset, job)
-        chosen = judged.positions(command.which, str(command.reason))
+        judged = verdicts.judge_source(store, source, command.dataset, job)
+        chosen = judged.positions(command.which, command.reason)
     if not command.search:
         return chosen
     key = (store.key, command.search)
     hits = _searches.get(key)
     if hits is None:
         hits = _searches[key] = search(store, command.search, job)
-        if len(_searches) > _KEPT_SEARCHES:
+        if len(_searches) > _MOST_SEARCHES:
             _searches.popitem(last=False)
     return hits if isinstance(chosen, range) else np.intersect1d(hits, chosen, assume_unique=True)
 
@@ -261,31 +268,31 @@ def _matching(
 
 
 def search(store: RowStore, words: str, job: JobContext) -> NDArray[np.int64]:
-    """Positions of the rows with a text in any of their values, whatever its case.
+    """Return positions of the rows with `words` in any of their values, ignoring case.
 
-    Rows are compared as JSON first, which goes at the speed of the disk. Where the words stand in
-    the names of columns too, the rows that are left are parsed to see whether it is more than that.
+    Rows are searched as JSON first, at the speed of the disk. Where the words also occur in column
+    names, the matches are parsed to see whether a value has them.
     """
-    import pyarrow.compute as pc  # a fifth of a second, which the first rows need not wait for
+    import pyarrow.compute as pc  # a fifth of a second
 
     pattern = "|".join(re.escape(spelling) for spelling in _spellings(words))
     is_name = words.casefold() in " ".join(_names(store)).casefold()
-    found = [np.empty(0, dtype=np.int64)]
+    positions = [np.empty(0, dtype=np.int64)]
     for first, batch in store.batches():
         job.progress("searching rows", first, len(store), "rows")
         hits = pc.match_substring_regex(batch.column("raw"), pattern, ignore_case=True)
-        places = np.flatnonzero(hits.to_numpy(zero_copy_only=False))
-        if is_name and places.size:
+        rows = np.flatnonzero(hits.to_numpy(zero_copy_only=False))
+        if is_name and rows.size:
             raws = batch.column("raw").filter(hits).to_pylist()
             folded = words.casefold()
             holds = [_holds(values_of(raw), folded) for raw in raws]
-            places = places[np.array(holds, dtype=bool)]
-        found.append(places + first)
-    return np.concatenate(found)
+            rows = rows[np.array(holds, dtype=bool)]
+        positions.append(rows + first)
+    return np.concatenate(positions)
 
 
 def _spellings(words: str) -> list[str]:
-    """How JSON may spell a text: other letters as they are, or as escapes (of either case)."""
+    """Return how JSON may spell a text: letters beyond ASCII directly, or as escapes."""
     forms = (words, words.lower(), words.upper())
     spelt = [
         json.dumps(form, ensure_ascii=escaped)[1:-1] for form in forms for escaped in (False, True)
@@ -294,7 +301,7 @@ def _spellings(words: str) -> list[str]:
 
 
 def _names(store: RowStore) -> set[str]:
-    """Names of columns and of the fields within, by the first rows."""
+    """Return the names of columns and of nested fields, by the first rows."""
     names = set(store.facts.columns)
     for position in range(min(50, len(store))):
         names |= _fields(store.raw(position).values)
@@ -308,7 +315,7 @@ def _fields(value: Any) -> set[str]:
 
 
 def _holds(value: Any, words: str) -> bool:
-    """Whether a value has a text with the (case-folded) words in it."""
+    """Return whether a value contains the (case-folded) words."""
     if isinstance(value, dict):
         return any(_holds(item, words) for item in value.values())
     if isinstance(value, list):
@@ -319,27 +326,28 @@ def _holds(value: Any, words: str) -> bool:
 # --- one row --------------------------------------------------------------------------------------
 
 
-def previewed(
-    store: RowStore, found: SourceFound, source: int, position: int, spec: DatasetSpec
+def preview_row(
+    store: RowStore, about: SourceFound, source: int, position: int, spec: DatasetSpec
 ) -> RowPreview:
-    """A row by its position (from 0) as the table shows it, long texts cut short."""
-    shown = _shown(store.raw(position), found, source, spec)
+    """Return a row by its position (from 0) as the table shows it, with long texts truncated."""
+    shown = _shown(store.raw(position), about, source, spec)
     if shown.fault and not shown.text:
         return shown.model_copy(update={"text": _cut(store.text(position))})
     return shown
 
 
-def _shown(row: RawRow, found: SourceFound, source: int, spec: DatasetSpec) -> RowPreview:
-    """The row's sample; of an unusable one the reason, and the row as it stands in the file."""
+def _shown(row: RawRow, about: SourceFound, source: int, spec: DatasetSpec) -> RowPreview:
+    """Return the row's sample; for a skipped row the reason, and the row as in the file."""
     if row.values is None:
-        return RowPreview(row=row.number, source=source, fault=row.fault)
+        fault = row.fault or NO_FORMAT
+        return RowPreview(row=row.number, source=source, fault=fault.text)
     try:
-        if found.format is None:
-            raise UnusableRow("its source has no known format")
-        sample = mixture.sample_of(row.values, found.format, found.mapping, spec)
-    except UnusableRow as verdict:
+        if about.format is None:
+            raise NO_FORMAT.to_error()
+        sample = mixture.make_sample(row.values, about.format, about.mapping, spec)
+    except UnusableRow as error:
         return RowPreview(
-            row=row.number, source=source, text=_cut(_printable(row.raw)), fault=str(verdict)
+            row=row.number, source=source, text=_cut(_printable(row.raw)), fault=error.reason
         )
     return RowPreview(
         row=row.number,

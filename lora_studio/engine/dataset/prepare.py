@@ -1,4 +1,4 @@
-"""A dataset made ready for training: tokenised, fitted to the limit, split; nothing of it in memory."""
+"""Preparing a dataset for training: tokenize, fit to the limit, split; rows stay on disk."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from lora_studio.core.dataset.repairs import REASONS
+from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.messages import counted, text
+from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import events
 from lora_studio.core.protocol.events import Skipped
 from lora_studio.engine.dataset import splitting
+from lora_studio.engine.dataset.reasons import SkipReason
 from lora_studio.engine.dataset.rows import mixture, token_cache
 from lora_studio.engine.dataset.rows.mixture import MixedRows
-from lora_studio.engine.dataset.rows.sequences import Fitting, Selection, fitting, select
+from lora_studio.engine.dataset.rows.sequences import Fitting, Selection, fit_to_limit, select
 from lora_studio.engine.dataset.rows.token_cache import TokenPart
 from lora_studio.engine.dataset.rows.token_table import NAMED, SkippedRow, TokenTable
 from lora_studio.engine.dataset.splitting import DatasetSplit
@@ -25,10 +29,10 @@ from lora_studio.engine.runtime.channel import JobContext
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Rows for training and validation; `split` says where in the sources they are.
+    """Rows for training and validation; `split` has their positions in the sources.
 
-    `training` is one epoch: a row of weight 2 is in it twice. `fingerprint` stands for it, token by
-    token and in its order.
+    `training` is one epoch: a row with weight 2 is in it twice. `fingerprint` is a hash of its
+    tokens in their order.
     """
 
     rows: MixedRows
@@ -43,16 +47,16 @@ class PreparedDataset:
 def prepare(
     spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, seed: int, job: JobContext
 ) -> PreparedDataset:
-    """Reads, tokenises and splits a dataset; raises ProblemError when nothing is left to train on."""
-    rows = mixture.open(spec, job)
-    tables = tokenise(rows, tokenizer, job)
-    fits = fitting(tables, rows.task, spec)
-    divided = splitting.split(rows, seed, job, _places(tables, fits))
-    skipped = left_out(tables, fits, divided)
+    """Read, tokenize and split a dataset; raises ProblemError when no row can be trained on."""
+    rows = mixture.open_dataset(spec, job)
+    tables = tokenize(rows, tokenizer, job)
+    fits = fit_to_limit(tables, rows.task, spec)
+    divided = splitting.split(rows, seed, job, _usable_rows(tables, fits))
+    skipped = collect_skipped(tables, fits, divided)
     read = sum(table.rows_read for table in tables)
     if not len(divided.training):
-        raise no_usable_rows(spec, read, skipped)
-    epoch = mixture.weighted(divided.training.array(), weights(rows), seed)
+        raise _no_usable_rows(spec, read, skipped)
+    epoch = mixture.repeat_by_weight(divided.training.array(), source_weights(rows), seed)
     training = select(tables, epoch, rows.task, spec.max_length)
     validation = select(tables, divided.validation.array(), rows.task, spec.max_length)
     ready = events.DatasetReady(
@@ -60,7 +64,7 @@ def prepare(
         rows_read=read,
         rows_train=len(divided.training),
         rows_validation=len(divided.validation),
-        skipped=skipped,
+        skipped=skipped_events(skipped),
         rows_cut=_rows_cut(tables, fits, spec) if rows.task != "text" else 0,
         tokens=int(training.lengths.sum()),
         trained_tokens=training.targets(),
@@ -71,41 +75,48 @@ def prepare(
     )
 
 
-def tokenise(
+def tokenize(
     rows: MixedRows, tokenizer: PreTrainedTokenizerBase, job: JobContext
 ) -> list[TokenTable]:
-    """All sources in tokens, one table each."""
-    return token_cache.tokenise(parts(rows), tokenizer, rows.spec, rows.task, job)
+    """Return all sources tokenized, one table each."""
+    return token_cache.tokenize(token_parts(rows), tokenizer, rows.spec, rows.task, job)
 
 
-def parts(rows: MixedRows) -> list[TokenPart]:
-    """The sources as they are tokenised."""
+def token_parts(rows: MixedRows) -> list[TokenPart]:
+    """Return the sources as they are tokenized."""
     return [
-        TokenPart(store, found.format, found.mapping)
-        for store, found in zip(rows.stores, rows.found, strict=True)
-        if found.format is not None  # `dataset.open` refuses others
+        TokenPart(store, source.format, source.mapping)
+        for store, source in zip(rows.stores, rows.found, strict=True)
+        if source.format is not None  # `open_dataset` refuses others
     ]
 
 
-def weights(rows: MixedRows) -> list[float]:
-    """How often a row of each source is seen in an epoch; once where it is not trained on."""
+def source_weights(rows: MixedRows) -> list[float]:
+    """Return how often a row of each source comes in an epoch; 1 for the validation file."""
     given = [source.weight for source in rows.spec.sources]
     return given + [1.0] * (len(rows.stores) - len(given))
 
 
-def left_out(
+def collect_skipped(
     tables: Sequence[TokenTable], fits: Fitting, divided: DatasetSplit | None = None
-) -> tuple[Skipped, ...]:
-    """Rows left out by reason, over all sources, the most frequent first."""
-    total: dict[str, SkippedRow] = {}
-    for left in (*(table.skipped for table in tables), fits.left):
-        for reason, entry in left.items():
+) -> dict[SkipReason, SkippedRow]:
+    """Return skipped rows by reason, over all sources, the most frequent first."""
+    total: dict[SkipReason, SkippedRow] = {}
+    for skipped in (*(table.skipped for table in tables), fits.skipped):
+        for reason, entry in skipped.items():
             total.setdefault(reason, SkippedRow()).add(entry.rows, entry.count)
-    for reason, places in (divided.dropped if divided else {}).items():
-        rows = [row + 1 for _, row in places[:NAMED]]
-        total.setdefault(reason, SkippedRow()).add(rows, len(places))
-    ordered = sorted(total.items(), key=lambda item: -item[1].count)
-    return tuple(Skipped(reason=r, count=e.count, rows=tuple(e.rows)) for r, e in ordered)
+    for fix, ids in (divided.dropped if divided else {}).items():
+        rows = [row + 1 for _, row in ids[:NAMED]]
+        total.setdefault(SkipReason(REASONS[fix]), SkippedRow()).add(rows, len(ids))
+    return dict(sorted(total.items(), key=lambda item: -item[1].count))
+
+
+def skipped_events(skipped: dict[SkipReason, SkippedRow]) -> tuple[Skipped, ...]:
+    """Return skipped rows in the form of the protocol."""
+    return tuple(
+        Skipped(reason=reason.text, count=entry.count, rows=tuple(entry.rows))
+        for reason, entry in skipped.items()
+    )
 
 
 def _rows_cut(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) -> int:
@@ -115,67 +126,81 @@ def _rows_cut(tables: Sequence[TokenTable], fits: Fitting, spec: DatasetSpec) ->
     )
 
 
-def no_usable_rows(spec: DatasetSpec, read: int, skipped: Sequence[Skipped]) -> ProblemError:
-    """The problem of a dataset from which nothing is left."""
-    reasons = "; ".join(
-        f"{entry.reason} ({entry.count} rows, the first is row {entry.rows[0]})"
-        for entry in skipped[:3]
-    )
-    remedy = (
-        "Look at the rows in the dataset step, and choose another format or other columns there."
-    )
-    if "tokens" in reasons:
-        remedy = "Allow more tokens with “Longest row”, or shorten the rows."
-    elif "template" in reasons:
-        remedy = "Change the rows to what the model's chat template allows, or choose ChatML."
-    return fail(
-        "dataset.no_usable_rows",
-        f"None of the {read} rows can be trained on{': ' + reasons if reasons else ''}.",
-        remedy,
-        where=Where(step="dataset", field="sources", file=spec.sources[0].path),
-    )
+_REMEDIES = {
+    UnusableKind.LENGTH: "Increase “Max. sequence length”, or shorten the rows.",
+    UnusableKind.TEMPLATE: "Change the rows to what the model's chat template accepts, or choose the "
+    "chat template ChatML.",
+}
 
 
-def _places(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
-    """The usable rows as (source, position) pairs, [rows, 2]."""
-    found = [
+def _no_usable_rows(
+    spec: DatasetSpec, read: int, skipped: dict[SkipReason, SkippedRow]
+) -> ProblemError:
+    """Return the error of a dataset without a row to train on."""
+    shown = list(skipped.items())[:3]
+    kinds = {reason.kind for reason, _ in shown}
+    remedy = next(
+        (remedy for kind, remedy in _REMEDIES.items() if kind in kinds),
+        "Check the rows on the dataset page, and choose another format or other columns there.",
+    )
+    what = text("There are no rows to train on.")
+    if shown:
+        what = counted(
+            read,
+            "The only row can't be trained on: {reasons}.",
+            "None of the {n} rows can be trained on: {reasons}.",
+            reasons=tuple(
+                counted(
+                    entry.count,
+                    "{reason} (row {row:d})",
+                    "{reason} ({n} rows, starting with row {row:d})",
+                    reason=reason.text,
+                    row=entry.rows[0],
+                )
+                for reason, entry in shown
+            ),
+        )
+    where = Where(step="dataset", field="sources", file=spec.sources[0].path)
+    return fail("dataset.no_usable_rows", what, remedy, where=where)
+
+
+def _usable_rows(tables: Sequence[TokenTable], fits: Fitting) -> np.ndarray:
+    """Return the usable rows as (source, position) pairs, [rows, 2]."""
+    pairs = [
         np.column_stack([np.full(int(usable.sum()), number), table.row[usable]])
         for number, (table, usable) in enumerate(zip(tables, fits.usable, strict=True))
     ]
-    return np.concatenate(found)
+    return np.concatenate(pairs)
 
 
 def _fingerprint(training: Selection) -> str:
     digest = hashlib.sha256("".join(table.digest for table in training.tables).encode())
-    for column in (training.table, training.place, training.begin, training.end):
+    for column in (training.table, training.index, training.begin, training.end):
         digest.update(np.ascontiguousarray(column, np.int64).tobytes())
     return digest.hexdigest()
 
 
 def _warnings(training: Selection, validation: Selection) -> list[Problem]:
     where = Where(step="dataset", field="chat_template")
-    found: list[Problem] = []
+    problems: list[Problem] = []
     if partial := training.left_out() + validation.left_out():
-        found.append(
-            Problem(
-                code="dataset.answers_left_out",
-                what=f"In {partial} rows only the last answer trains: this chat template writes "
-                "earlier turns otherwise than it asked for them, for example without the system "
-                "message.",
-                remedy="To train every answer, make a row of each, or leave the system message out.",
-                where=where,
-                severity="warning",
-            )
+        what = counted(
+            partial,
+            "In {n} row, only the last answer is trained: this chat template renders earlier turns "
+            "differently later on, for example without the system message.",
+            "In {n} rows, only the last answer is trained: this chat template renders earlier turns "
+            "differently later on, for example without the system message.",
         )
+        remedy = "To train every answer, make each a row of its own, or remove the system message."
+        problems.append(warning("dataset.answers_left_out", what, remedy, where=where))
     if hidden := training.unshown() + validation.unshown():
-        found.append(
-            Problem(
-                code="dataset.thinking_left_out",
-                what=f"In {hidden} rows the reasoning before earlier answers is left out: this chat "
-                "template shows that before the last answer alone.",
-                remedy="To train on all of it, make a row of each answer.",
-                where=where,
-                severity="warning",
-            )
+        what = counted(
+            hidden,
+            "In {n} row, the reasoning of earlier answers is left out: this chat template shows only "
+            "the reasoning of the last answer.",
+            "In {n} rows, the reasoning of earlier answers is left out: this chat template shows only "
+            "the reasoning of the last answer.",
         )
-    return found
+        remedy = "To train on all reasoning, make each answer a row of its own."
+        problems.append(warning("dataset.thinking_left_out", what, remedy, where=where))
+    return problems

@@ -1,10 +1,10 @@
-"""One row in full: as its file has it, and token by token as the model sees it."""
+"""One row in full: as in its file, and token by token as the model sees it."""
 
 from __future__ import annotations
 
 from lora_studio.core.dataset.samples import Sample, UnusableKind, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
-from lora_studio.core.formatting import plural
+from lora_studio.core.messages import Text, counted
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 from lora_studio.core.protocol import commands
@@ -21,9 +21,9 @@ _encoders: dict[tuple[str, ...], Encoder] = {}
 
 
 def show(command: commands.ShowRow, job: JobContext) -> None:
-    """Emits the row; one that cannot be used comes with the reason. Raises ProblemError."""
+    """Emit the row, with the reason if it is skipped; raises ProblemError."""
     spec = command.dataset
-    rows = mixture.open(spec, job)
+    rows = mixture.open_dataset(spec, job)
     source, position = command.source, command.row - 1
     if source >= len(rows.stores) or position >= len(rows.stores[source]):
         raise _no_such_row(rows, command)
@@ -57,14 +57,14 @@ def _shown(
     encoder: Encoder, sample: Sample, preview: RowPreview, raw: str, command: commands.ShowRow
 ) -> RowShown:
     sides = encoder.show(sample)
-    tokenised = encoder.tokenise([sample])[0]
-    verdict = tokenised if isinstance(tokenised, UnusableRow) else None
-    if sample.task != "text" and isinstance(tokenised, list):
-        verdicts = (check_length(len(side.ids), side.first, command.dataset) for side in tokenised)
+    tokenized = encoder.tokenise([sample])[0]
+    verdict = tokenized if isinstance(tokenized, UnusableRow) else None
+    if sample.task != "text" and isinstance(tokenized, list):
+        verdicts = (check_length(len(side.ids), side.first, command.dataset) for side in tokenized)
         verdict = next(filter(None, verdicts), None)
     rejected = sides[1] if len(sides) > 1 else None
     return RowShown(
-        row=preview.model_copy(update={"fault": str(verdict) if verdict else ""}),
+        row=preview.model_copy(update={"fault": verdict.reason}) if verdict else preview,
         raw=raw,
         text=sides[0].text,
         tokens=sides[0].tokens,
@@ -72,50 +72,52 @@ def _shown(
         rejected_text=rejected.text if rejected else "",
         rejected_tokens=rejected.tokens if rejected else (),
         rejected_trained_spans=rejected.trained_spans if rejected else (),
-        problems=(_problem(verdict, command),) if verdict else tuple(_remarks(tokenised, command)),
+        problems=(_problem(verdict, command),) if verdict else tuple(_remarks(tokenized, command)),
     )
 
 
 def _remarks(
-    tokenised: list[TokenizedText] | UnusableRow, command: commands.ShowRow
+    tokenized: list[TokenizedText] | UnusableRow, command: commands.ShowRow
 ) -> list[Problem]:
-    """What of a usable row does not train or is not in the text, by the way of the template."""
-    sides = tokenised if isinstance(tokenised, list) else []
-    found = []
+    """Return what of a usable row is not trained or not shown, because of the chat template."""
+    sides = tokenized if isinstance(tokenized, list) else []
+    remarks = []
     if left_out := sum(side.left_out for side in sides):
-        found.append(
-            _remark(
-                "dataset.answers_left_out",
-                f"{plural(left_out, 'answer')} of row {command.row} cannot train: the chat template "
-                "writes earlier turns otherwise than it asked for them.",
-                "To train every answer, make a row of each, or leave the system message out.",
-                command,
-            )
+        what = counted(
+            left_out,
+            "{n} answer of row {row:d} can't be trained: the chat template renders earlier turns "
+            "differently later on.",
+            "{n} answers of row {row:d} can't be trained: the chat template renders earlier turns "
+            "differently later on.",
+            row=command.row,
         )
+        remedy = "To train every answer, make each a row of its own, or remove the system message."
+        remarks.append(_remark("dataset.answers_left_out", what, remedy, command))
     if unshown := sum(side.unshown for side in sides):
-        found.append(
-            _remark(
-                "dataset.thinking_left_out",
-                f"The reasoning before {plural(unshown, 'earlier answer')} of row {command.row} is not "
-                "in the text: the chat template shows that before the last answer alone.",
-                "To train on all of it, make a row of each answer.",
-                command,
-            )
+        what = counted(
+            unshown,
+            "The reasoning of {n} earlier answer of row {row:d} is left out: the chat template shows "
+            "only the reasoning of the last answer.",
+            "The reasoning of {n} earlier answers of row {row:d} is left out: the chat template shows "
+            "only the reasoning of the last answer.",
+            row=command.row,
         )
-    return found
+        remedy = "To train on all reasoning, make each answer a row of its own."
+        remarks.append(_remark("dataset.thinking_left_out", what, remedy, command))
+    return remarks
 
 
-def _remark(code: str, what: str, remedy: str, command: commands.ShowRow) -> Problem:
+def _remark(code: str, what: Text, remedy: str, command: commands.ShowRow) -> Problem:
     path = command.dataset.sources[command.source].path
     where = Where(step="dataset", field="sources", file=path, row=command.row)
-    return Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
+    return warning(code, what, remedy, where=where)
 
 
 def _unusable(
     preview: RowPreview, raw: str, verdict: UnusableRow, command: commands.ShowRow
 ) -> RowShown:
     return RowShown(
-        row=preview.model_copy(update={"fault": str(verdict)}),
+        row=preview.model_copy(update={"fault": verdict.reason}),
         raw=raw,
         problems=(_problem(verdict, command),),
     )
@@ -153,13 +155,24 @@ def _encoder(model: ModelSpec, spec: DatasetSpec, job: JobContext) -> Encoder:
 
 def _no_such_row(rows: MixedRows, command: commands.ShowRow) -> ProblemError:
     if command.source >= len(rows.stores):
-        what = f"There is no source {command.source + 1}: there are {len(rows.stores)}."
+        count = len(rows.stores)
+        what = counted(
+            count,
+            "There is no source {number:d}: the dataset has {n} source.",
+            "There is no source {number:d}: the dataset has {n} sources.",
+            number=command.source + 1,
+        )
     else:
         count = len(rows.stores[command.source])
-        what = f"There is no row {command.row}: the data has {count} rows, counted from 1."
+        what = counted(
+            count,
+            "There is no row {number:d}: the source has {n} row.",
+            "There is no row {number:d}: the source has {n} rows.",
+            number=command.row,
+        )
     return fail(
         "dataset.no_such_row",
         what,
-        "Choose a row that is there.",
+        "Choose an existing row.",
         where=Where(step="dataset", field="sources"),
     )

@@ -49,5 +49,5 @@ def lint_dataset(command: commands.LintDataset, job: JobContext) -> None:
         return
     from lora_studio.engine.dataset import lengths
 
-    tables = lengths.tables(command.dataset, command.model, job)
+    tables = lengths.tokenize_dataset(command.dataset, command.model, job)
     job.emit(lint.lint(command.dataset, job, tables))

@@ -14,7 +14,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.backends.backend import AdaptedModel, Backend
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.dataset.prepare import prepare
-from lora_studio.engine.dataset.rows.sequences import sequence
+from lora_studio.engine.dataset.rows.sequences import encode_rows
 from lora_studio.engine.lora import continue_from_adapter
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import PausedError
@@ -129,8 +129,8 @@ def prepare_data(
         run_record.write_heldout(run, prepared.rows, prepared.split)
     return TrainingData(
         prepared.rows.task,
-        sequence(prepared.training, prepared.rows.task),
-        sequence(prepared.validation, prepared.rows.task),
+        encode_rows(prepared.training, prepared.rows.task),
+        encode_rows(prepared.validation, prepared.rows.task),
         prepared.fingerprint,
     )
 

@@ -15,7 +15,7 @@ from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.dataset.batches import BatchPlan
 from lora_studio.engine.dataset.prepare import prepare
-from lora_studio.engine.dataset.rows.sequences import sequence
+from lora_studio.engine.dataset.rows.sequences import encode_rows
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import handle, make_job, new_run, write_rows
@@ -117,7 +117,7 @@ def _of_trainer(
     project = run.load_project()
     spec = project.training
     tokenizer = AutoTokenizer.from_pretrained(project.model.source)
-    rows = sequence(prepare(project.dataset, tokenizer, spec.seed, make_job()).training, "sft")
+    rows = encode_rows(prepare(project.dataset, tokenizer, spec.seed, make_job()).training, "sft")
     plan = BatchPlan(rows.lengths, spec.micro_batch, spec.gradient_accumulation, spec.seed)
     order = [row for step in range(STEPS) for batch in plan.step(step) for row in batch]
     known: dict[str, Any] = {

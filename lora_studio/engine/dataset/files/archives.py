@@ -1,4 +1,4 @@
-"""ZIP and tar archives: what they hold, and reading it where it lies."""
+"""ZIP and tar archives: their entries, read without unpacking them to disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO
 
 
-def entries_of(path: Path) -> list[str] | None:
-    """The names of the files in an archive, None when it is none.
+def list_entries(path: Path) -> list[str] | None:
+    """Return the names of the files in an archive, None if the file is no archive.
 
     Raises OSError, zipfile.BadZipFile or tarfile.TarError for a damaged one.
     """
@@ -23,28 +23,28 @@ def entries_of(path: Path) -> list[str] | None:
     if not _is_tar(path):
         return None
     with tarfile.open(path) as archive:
-        # A file that begins with zeros passes for a tar archive without anything in it.
+        # A file that begins with zeros passes for an empty tar archive.
         return [entry.name for entry in archive if entry.isfile()] or None
 
 
 @contextlib.contextmanager
 def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file in an archive; raises KeyError and what damaged archives raise."""
+    """Open a file in an archive; raises KeyError and what damaged archives raise."""
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive, archive.open(name) as file:
             yield file
         return
     with tarfile.open(path) as tar:
-        found = tar.extractfile(name)
-        assert found is not None, "entries are files"
-        with found:
-            yield found
+        member = tar.extractfile(name)
+        assert member is not None, "entries are files"
+        with member:
+            yield member
 
 
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and broken off at once
+    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and truncated at once
         return False
 
 

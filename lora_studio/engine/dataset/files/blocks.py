@@ -1,4 +1,4 @@
-"""What readers hand on: some rows at a time, as JSON text with their places and faults."""
+"""Blocks of rows: what every reader yields, as JSON text with lines, offsets and faults."""
 
 from __future__ import annotations
 
@@ -13,95 +13,96 @@ from typing import Any
 import orjson
 
 from lora_studio.core.dataset.formats.values import is_writable, parse_literal
+from lora_studio.core.messages import Text
+from lora_studio.engine.dataset.files import row_faults
+from lora_studio.engine.dataset.reasons import SkipReason
 
-#: Rows and bytes after which a block is handed on.
+#: Rows and bytes of a block at most.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
 
-_NAN = "NaN or Infinity, which JSON does not have, is read as a missing value"
-_CONTROL = "control characters stand unescaped inside a text, which is read as it stands"
-_LOOSE = (
-    "the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is "
-    "meant"
-)
-_LISTED = "a row is a list of turns alone, which is read as its conversation"
+#: A row as a JSON object, or b"" and why it is skipped.
+JudgedRow = tuple[bytes, SkipReason | None]
+#: A judged row with its line and offset: raw, line, offset, fault.
+LocatedRow = tuple[bytes, int, int, SkipReason | None]
+
 _TURN_KEYS = (({"role", "content"}, b'{"messages":'), ({"from", "value"}, b'{"conversations":'))
-#: A text, or a comma with nothing behind it.
-_COMMA_TOO_MANY = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
+#: A string, or a comma that only a closing bracket follows.
+_EXTRA_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
 
 
 @dataclass
 class RowBlock:
-    """Rows that follow one another: four lists of one length.
+    """Consecutive rows: four lists of one length.
 
-    `raws` are JSON objects, empty where `faults` says why a row is unusable. `lines` count from 1
-    (0: none), `offsets` are bytes in the file (-1: none).
+    `raws` are JSON objects, empty where `faults` says why the row is skipped. `lines` count from 1
+    (0: unknown), `offsets` are bytes in the file (-1: unknown).
     """
 
     raws: list[bytes] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    faults: list[SkipReason | None] = field(default_factory=list)
 
-    def add(self, raw: bytes, line: int, offset: int, fault: str = "") -> None:
-        """Takes one row."""
+    def add(self, raw: bytes, line: int, offset: int, fault: SkipReason | None = None) -> None:
+        """Append one row."""
         self.raws.append(raw)
         self.lines.append(line)
         self.offsets.append(offset)
         self.faults.append(fault)
 
     def __len__(self) -> int:
-        """How many rows it has."""
+        """Return the number of rows."""
         return len(self.raws)
 
 
 @dataclass
 class ReadNotes:
-    """What was met while reading: columns in order, and odd spellings that were read all the same.
+    """What reading a source has shown: its columns in order, and unusual spellings.
 
-    `oddities` maps what it is to the number of rows and the number of the first.
+    `oddities` maps a spelling to the number of rows that have it and the number of the first.
     """
 
     columns: dict[str, None] = field(default_factory=dict)
-    oddities: dict[str, tuple[int, int]] = field(default_factory=dict)
+    oddities: dict[Text, tuple[int, int]] = field(default_factory=dict)
     rows: int = 0
 
-    def meet(self, values: dict[str, Any]) -> None:
-        """Notes the columns of one row, but for names with half a character: they are no text."""
+    def add_columns(self, values: dict[str, Any]) -> None:
+        """Note the columns of one row, except names with half a character: those can't be written."""
         if not self.columns.keys() >= values.keys():
             self.columns |= dict.fromkeys(filter(is_writable, values))
 
-    def odd(self, what: str, row: int) -> None:
-        """Notes that a row (from 1) is spelt oddly."""
-        count, first = self.oddities.get(what, (0, row))
-        self.oddities[what] = (count + 1, first)
+    def add_oddity(self, oddity: Text, row: int) -> None:
+        """Note that a row (from 1) has an unusual spelling."""
+        count, first = self.oddities.get(oddity, (0, row))
+        self.oddities[oddity] = (count + 1, first)
 
 
 def values_of(raw: bytes | str) -> dict[str, Any]:
-    """The values of a usable row; escapes of half a character are kept as Python reads them."""
+    """Return the values of a usable row; escapes of half a character stay as Python reads them."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
         return json.loads(raw)
 
 
-def judged(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") -> tuple[bytes, str]:
-    """The row as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
+def judge_row(text: bytes, row: int, notes: ReadNotes, encoding: str = "UTF-8") -> JudgedRow:
+    """Return a row's text as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return _judged_again(text, error, row, notes, encoding)
+        return _judge_leniently(text, error, row, notes, encoding)
     if isinstance(value, dict):
-        notes.meet(value)
-        return text, ""
-    return _object_of(value, text, row, notes)
+        notes.add_columns(value)
+        return text, None
+    return _as_object(value, text, row, notes)
 
 
-def sound(
+def block_of_objects(
     raws: list[bytes], lines: list[int], offsets: list[int], notes: ReadNotes
 ) -> RowBlock | None:
-    """The rows if every one is an object; None where one is not, and has to be looked at alone.
+    """Return the rows if every one is a JSON object, else None: they have to be judged one by one.
 
-    Nearly all blocks are sound. Without a step in Python for each row, these take half the time.
+    Nearly all blocks are. Without a step in Python per row, this takes half the time.
     """
     try:
         values = list(map(orjson.loads, raws))
@@ -111,51 +112,51 @@ def sound(
         return None
     if not notes.columns.keys() >= set().union(*values):
         for row in values:
-            notes.meet(row)
-    return RowBlock(raws, lines, offsets, [""] * len(raws))
+            notes.add_columns(row)
+    return RowBlock(raws, lines, offsets, [None] * len(raws))
 
 
-def _judged_again(
+def _judge_leniently(
     text: bytes, error: orjson.JSONDecodeError, row: int, notes: ReadNotes, encoding: str
-) -> tuple[bytes, str]:
-    """What a strict parser refuses: faults by name, and spellings of other programs."""
+) -> JudgedRow:
+    """Judge what a strict parser refuses: name the fault, or read the spelling of another program."""
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError:
-        return b"", f"it is not valid {encoding}"
+        return b"", row_faults.invalid_encoding(encoding)
     if "\0" in decoded:
-        return b"", "it holds a NUL byte"
-    if decoded.startswith("\ufeff"):  # files that were put together
-        return judged(text[3:], row, notes, encoding)
-    odd: list[str] = []
+        return b"", row_faults.NUL_BYTE
+    if decoded.startswith("\ufeff"):  # files that were concatenated
+        return judge_row(text[3:], row, notes, encoding)
+    constants: list[str] = []
     try:
-        value = json.loads(decoded, strict=False, parse_constant=odd.append)
+        value = json.loads(decoded, strict=False, parse_constant=constants.append)
     except RecursionError:
-        return b"", "it is nested too deeply"
+        return b"", row_faults.TOO_DEEP
     except ValueError as fault:
         if "ecursion" in str(error):
-            return b"", "it is nested too deeply"
+            return b"", row_faults.TOO_DEEP
         if "integer string" in str(fault):
-            return b"", f"it has a number of more than {sys.get_int_max_str_digits()} digits"
-        if not isinstance(value := _loosely(decoded), dict):
-            return b"", "it is not valid JSON"
-        notes.odd(_LOOSE, row)
-        return judged(json.dumps(value).encode(), row, notes)
+            return b"", row_faults.too_many_digits(sys.get_int_max_str_digits())
+        if not isinstance(value := _parse_loosely(decoded), dict):
+            return b"", row_faults.INVALID_JSON
+        notes.add_oddity(row_faults.LOOSE_SPELLING, row)
+        return judge_row(json.dumps(value).encode(), row, notes)
     if not isinstance(value, dict):
-        return _object_of(value, text, row, notes)
-    notes.meet(value)
-    if odd:
-        notes.odd(_NAN, row)
-    elif _is_strict(decoded):
-        # Half of a character, or a number of many digits: JSON for Python, and kept as it is.
-        return text, ""
+        return _as_object(value, text, row, notes)
+    notes.add_columns(value)
+    if constants:
+        notes.add_oddity(row_faults.NAN, row)
+    elif _is_strict_json(decoded):
+        # Half of a character, or a number of many digits: JSON for Python, and kept unchanged.
+        return text, None
     else:
-        notes.odd(_CONTROL, row)
-    return json.dumps(value, ensure_ascii=True).encode(), ""
+        notes.add_oddity(row_faults.CONTROL_CHARACTERS, row)
+    return json.dumps(value, ensure_ascii=True).encode(), None
 
 
-def _loosely(text: str) -> Any:
-    """What a text is meant to spell that other programs than those for JSON have written."""
+def _parse_loosely(text: str) -> Any:
+    """Return the value of JSON with extra commas or of a Python literal; None for anything else."""
     if not text.startswith("{") or not text.endswith("}"):
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -169,11 +170,11 @@ def _loosely(text: str) -> Any:
 
 
 def without_extra_commas(text: str) -> str:
-    """JSON without commas that nothing follows before a bracket closes."""
-    return _COMMA_TOO_MANY.sub(lambda found: found[1] or found[2], text)
+    """Return JSON without the commas that only a closing bracket follows."""
+    return _EXTRA_COMMA.sub(lambda match: match[1] or match[2], text)
 
 
-def _is_strict(text: str) -> bool:
+def _is_strict_json(text: str) -> bool:
     try:
         json.loads(text)
     except ValueError:
@@ -181,21 +182,18 @@ def _is_strict(text: str) -> bool:
     return True
 
 
-def _object_of(value: Any, text: bytes, row: int, notes: ReadNotes) -> tuple[bytes, str]:
-    """A row that is no object: cells under a header, the turns of a conversation, a prompt with its
-    completion. All else has no one meaning and is a fault."""
-    if not isinstance(value, list) or not value:
-        return b"", "the row is not an object"
-    if all(isinstance(turn, dict) for turn in value):
+def _as_object(value: Any, text: bytes, row: int, notes: ReadNotes) -> JudgedRow:
+    """Return a bare list of turns as a conversation; anything else that is no object is a fault."""
+    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):
-                notes.odd(_LISTED, row)
-                return judged(opening + text + b"}", row, notes)
-    return b"", "the row is not an object"
+                notes.add_oddity(row_faults.BARE_TURNS, row)
+                return judge_row(opening + text + b"}", row, notes)
+    return b"", row_faults.NOT_AN_OBJECT
 
 
-def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[RowBlock]:
-    """Rows that come one by one, as blocks that grow from a few rows to a few thousand."""
+def group_rows(rows: Iterable[LocatedRow]) -> Iterator[RowBlock]:
+    """Yield rows as blocks that grow from a few rows to a few thousand, so that the first come soon."""
     block, size, limit = RowBlock(), 0, 64
     for raw, line, offset, fault in rows:
         block.add(raw, line, offset, fault)
@@ -207,26 +205,26 @@ def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[RowBlock]
         yield block
 
 
-def distinct(names: Iterable[str]) -> list[str]:
-    """Names of columns, each once: those that were there before are numbered."""
-    found: list[str] = []
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """Return column names with repeated ones numbered: `a`, `a_2`."""
+    distinct: list[str] = []
     for name in names:
-        while name in found:
+        while name in distinct:
             name += "_2"
-        found.append(name)
-    return found
+        distinct.append(name)
+    return distinct
 
 
-def written(values: dict[str, Any]) -> tuple[bytes, str]:
-    """Values of a table's row as JSON, or b"" and the fault."""
+def write_row(values: dict[str, Any]) -> JudgedRow:
+    """Return the values of a row as JSON, or b"" and the fault."""
     try:
-        return orjson.dumps(values, default=_as_text, option=_OPTIONS), ""
+        return orjson.dumps(values, default=_as_text, option=_OPTIONS), None
     except (TypeError, ValueError, RecursionError):
         pass
     try:
-        return json.dumps(_plain(values)).encode(), ""
+        return json.dumps(_plain(values)).encode(), None
     except (TypeError, ValueError, RecursionError):
-        return b"", "it holds a value that cannot be written as JSON"
+        return b"", row_faults.UNWRITABLE
 
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY

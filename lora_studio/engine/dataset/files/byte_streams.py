@@ -1,4 +1,4 @@
-"""A data file as a stream of UTF-8 bytes: unpacked, in any encoding, hashed while it is read."""
+"""A data file as a stream of UTF-8 bytes: unpacked, decoded, and hashed while it is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lora_studio.engine.dataset.files import archives
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
 
-#: Bytes asked for at a time. The first pieces are small, so that first rows come at once.
+#: Bytes read at a time. The first pieces are small, so that the first rows come at once.
 FIRST_CHUNK, CHUNK = 64 * 1024, 4 * 1024 * 1024
 
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
@@ -32,23 +32,22 @@ _MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x04\x22\x4d\x18", "lz4"),
 )
 _UTF8 = ("utf-8", "utf-8-sig")
-#: What reading and unpacking raise for damaged data, and archives of kinds that are not known.
+#: What reading and unpacking raise for damaged data and for unknown kinds of archives.
 FAULTS = (
     EOFError, OSError, ValueError, KeyError, struct.error, zlib.error, lzma.LZMAError,
     zipfile.BadZipFile, tarfile.TarError, NotImplementedError,
 )  # fmt: skip
 
 
-def compression_of(head: bytes) -> Compression:
-    """How a file is compressed, by its first bytes."""
+def detect_compression(head: bytes) -> Compression:
+    """Return how a file is compressed, by its first bytes."""
     return next((name for magic, name in _MAGIC if head.startswith(magic)), "")
 
 
 def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
-    """Stands in for bytes that an encoding does not have.
+    """Replace bytes that an encoding does not have.
 
-    Half of a surrogate pair becomes UTF-8 that is not valid, so the row it is in, and no other, is
-    found faulty like any row with such bytes.
+    Half of a surrogate pair becomes invalid UTF-8, so that only the row with it is found faulty.
     """
     if not isinstance(error, UnicodeDecodeError):
         raise error
@@ -59,7 +58,7 @@ codecs.register_error("lora_studio.mark", _mark_undecodable)
 
 
 class _Counted(io.RawIOBase):
-    """The file itself: counts and hashes what is read of it, once, from the beginning."""
+    """The file itself: counts and hashes the bytes as they are read, once, from the beginning."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -80,7 +79,7 @@ class _Counted(io.RawIOBase):
 class ByteStream:
     """Reads a file, or a member of an archive, once from beginning to end as UTF-8.
 
-    `broken` says in words why the end was not reached; what came before it is good.
+    `broken` is why the end was not reached; everything before it is valid.
     """
 
     def __init__(
@@ -105,16 +104,16 @@ class ByteStream:
             if encoding in _UTF8
             else codecs.getincrementaldecoder(encoding)(errors="lora_studio.mark")
         )
-        #: Where the next byte stands in the unpacked UTF-8, a byte-order mark included.
+        #: Offset of the next byte in the unpacked UTF-8, a byte-order mark included.
         self.offset = 0
 
     @property
     def position(self) -> int:
-        """Bytes of the file itself that were read so far."""
+        """Return how many bytes of the file itself were read so far."""
         return self._counted.position
 
     def sha256(self) -> str:
-        """The hash of the file's bytes; reads what is left of them."""
+        """Read the rest of the file and return the hash of all its bytes, in hexadecimal."""
         try:
             while self._counted.read(CHUNK):
                 continue
@@ -123,7 +122,7 @@ class ByteStream:
         return self._counted.digest.hexdigest()
 
     def chunks(self) -> Iterator[bytes]:
-        """The content in pieces that grow from 64 KB to 4 MB."""
+        """Yield the content in pieces that grow from 64 KB to 4 MB."""
         size, is_first = FIRST_CHUNK, True
         while data := self._read(size):
             if is_first and data.startswith(codecs.BOM_UTF8):
@@ -133,7 +132,7 @@ class ByteStream:
             size, is_first = min(size * 4, CHUNK), False
 
     def _read(self, size: int) -> bytes:
-        """About so many bytes; fewer at the end or before a fault, none after it."""
+        """Return about `size` bytes; fewer at the end or before a fault, none after it."""
         parts: list[bytes] = []
         while size > 0 and (part := self._step(size)):
             parts.append(part)
@@ -148,7 +147,7 @@ class ByteStream:
         return text.encode("utf-8", "surrogatepass")
 
     def _step(self, size: int) -> bytes:
-        """What one step of the unpacker gives: a larger read would lose what comes before a fault."""
+        """Return one step of the unpacker: a larger read would lose the bytes before a fault."""
         if self.broken:
             return b""
         try:
@@ -158,15 +157,15 @@ class ByteStream:
             return b""
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._closing.close()
 
     def __enter__(self) -> ByteStream:
-        """Closes the file at the end of the block."""
+        """Return itself; the file is closed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the file."""
+        """Close the file."""
         self.close()
 
 
@@ -181,7 +180,7 @@ def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
 
 
 def _unpacked(file: io.BufferedReader, compression: Compression) -> io.BufferedReader:
-    """A reader of the unpacked bytes; all of these have `read1`."""
+    """Return a reader of the unpacked bytes; all of these have `read1`."""
     match compression:
         case "":
             return file
@@ -196,7 +195,7 @@ def _unpacked(file: io.BufferedReader, compression: Compression) -> io.BufferedR
 
 
 class _ArrowUnpacked(io.RawIOBase):
-    """Zstandard and LZ4, which Python itself cannot unpack, by pyarrow."""
+    """Zstandard and LZ4, which Python itself can't unpack, through pyarrow."""
 
     def __init__(self, file: io.BufferedReader, compression: str) -> None:
         import pyarrow

@@ -11,14 +11,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from lora_studio.core.messages import text
+from lora_studio.engine.dataset.files import row_faults
 from lora_studio.engine.dataset.files.blocks import (
     BLOCK_BYTES,
     ReadNotes,
     RowBlock,
-    distinct,
-    written,
+    distinct_names,
+    write_row,
 )
-from lora_studio.engine.dataset.files.sniffing import Container, problem
+from lora_studio.engine.dataset.files.sniffing import Container, file_error
 
 #: Makes an empty folder that is deleted at the end of the block.
 Scratch = Callable[[], contextlib.AbstractContextManager[Path]]
@@ -28,7 +30,6 @@ _ROWS = 2048
 #: Rows of a damaged part that are counted at most.
 _MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
-_BROKEN = "this part of the file is damaged"
 
 
 def columnar_blocks(
@@ -43,12 +44,15 @@ def columnar_blocks(
             blocks = _parquet(path, notes) if container.kind == "parquet" else _arrow(path, notes)
             yield from blocks
         except (pa.ArrowException, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else "its end is missing"
-            raise problem(
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else ""
+            raise file_error(
                 container.path,
                 "dataset.unreadable",
-                f"{container.name} is a damaged {container.kind} file: {reason}.",
-                "Fetch or create the file again.",
+                "{name} is a damaged {format} file: {reason}.",
+                "Download or create the file again.",
+                name=container.name,
+                format=str(container.kind),
+                reason=reason or text("its end is missing"),
             ) from error
 
 
@@ -140,7 +144,7 @@ def _columns(schema: pa.Schema) -> list[str]:
 def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
     block = RowBlock()
     if len(set(batch.schema.names)) < batch.num_columns:
-        batch = batch.rename_columns(distinct(batch.schema.names))
+        batch = batch.rename_columns(distinct_names(batch.schema.names))
     notes.columns |= dict.fromkeys(batch.schema.names)
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:
@@ -149,11 +153,11 @@ def _block(batch: pa.RecordBatch, notes: ReadNotes) -> RowBlock:
         rows = [_row(batch, index) for index in range(batch.num_rows)]
     for values in rows:
         if values is None:
-            block.add(b"", 0, -1, "it holds a value that cannot be read")
+            block.add(b"", 0, -1, row_faults.UNREADABLE)
             continue
         for name in struct_lists:
             values[name] = _turns(values[name])
-        raw, fault = written(values)
+        raw, fault = write_row(values)
         block.add(raw, 0, -1, fault)
     return block
 
@@ -168,7 +172,7 @@ def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
 def _lost(rows: int) -> RowBlock:
     block = RowBlock()
     for _ in range(rows):
-        block.add(b"", 0, -1, _BROKEN)
+        block.add(b"", 0, -1, row_faults.DAMAGED)
     return block
 
 

@@ -1,4 +1,4 @@
-"""CSV and its kin: which signs a table is written with, and its rows, each fault kept to its row."""
+"""CSV, TSV and similar tables: detecting their dialect and reading their rows one by one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,32 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from lora_studio.core.dataset.formats.columns import count_known_names
-from lora_studio.engine.dataset.files.blocks import distinct
+from lora_studio.core.messages import Text, text
+from lora_studio.engine.dataset.files import row_faults
+from lora_studio.engine.dataset.files.blocks import distinct_names
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
+from lora_studio.engine.dataset.reasons import SkipReason
 
-#: Signs between cells, the likeliest first, and what they are called.
-DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+#: Stands for the delimiter of a table with one column.
+_NO_DELIMITER = "\x1f"
+#: Delimiters, the likeliest first, and what a table with them is called.
+_TITLES = {
+    ",": text("CSV with commas"),
+    "\t": text("CSV with tabs"),
+    ";": text("CSV with semicolons"),
+    "|": text("CSV with bars"),
+    _NO_DELIMITER: text("CSV with one column"),
+}
+_DELIMITERS = [sign for sign in _TITLES if sign != _NO_DELIMITER]
 
 _NAMED = re.compile(r"\.(csv|tsv|tab|psv)\b", re.IGNORECASE)
-#: Rows that the signs are told from, and how long the name of a column may be.
-_LOOKED_AT, _LONGEST_NAME = 100, 100
-#: Names of columns as programs write them; text with commas in it has none.
+#: Rows that the dialect is detected from, and characters of a column's name at most.
+_SAMPLE_ROWS, _LONGEST_NAME = 100, 100
+#: Names of columns as programs write them; prose with commas in it has none.
 _COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
-#: Stands for the sign between cells in a table of one column.
-_NO_DELIMITER = "\x1f"
 csv.field_size_limit(2**31 - 1)
-#: Behind a carriage return that no newline follows.
+#: The position after a carriage return that no newline follows.
 _LONE_RETURN = re.compile(rb"(?<=\r)(?![\r\n])")
 
 
@@ -33,7 +43,7 @@ _LONE_RETURN = re.compile(rb"(?<=\r)(?![\r\n])")
 class Dialect:
     """How a table is written. `columns` are those of its header, or made up where it has none.
 
-    `quote` is None where quotes are signs like any others.
+    `quote` is None where quotation marks are ordinary characters.
     """
 
     delimiter: str
@@ -44,7 +54,7 @@ class Dialect:
     skips_blanks: bool = False
 
     def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
-        """The cells of each row; raises csv.Error where they cannot be told."""
+        """Yield the cells of each row; raises csv.Error where the rules of quoting are broken."""
         return csv.reader(
             lines,
             delimiter=self.delimiter,
@@ -56,48 +66,47 @@ class Dialect:
         )
 
     @property
-    def title(self) -> str:
-        """In words: “commas”."""
-        if self.delimiter == _NO_DELIMITER:
-            return "one column"
-        return DELIMITERS.get(self.delimiter, self.delimiter)
+    def title(self) -> Text:
+        """Return the name of the dialect, such as “CSV with commas”."""
+        return _TITLES[self.delimiter]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """The cells of one row and where it begins; `fault` is why they cannot be told."""
+    """The cells of one row, and where it begins; `fault` is why it can't be used."""
 
     cells: list[str]
     offset: int
     line: int
-    fault: str = ""
+    fault: SkipReason | None = None
 
 
-def dialect_of(head: bytes, name: str) -> Dialect | None:
-    """How a file that begins with `head` is written if it is a table.
+def detect_dialect(head: bytes, name: str) -> Dialect | None:
+    """Return the dialect of a file that begins with `head`, or None if it is no table.
 
-    One that is not called so has to look like it: at least two columns, the same number in every
-    row, and a header of short names.
+    A file whose name doesn't say so has to look like a table: at least two columns, the same number
+    in every row, and a header of short names.
     """
     named = bool(_NAMED.search(name))
-    text = head.decode("utf-8", "replace").replace("\0", "")
-    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
-    lines = lines[:-1] if len(lines) > 1 and not text.endswith(("\n", "\r")) else lines
-    found: list[tuple[float, int, Dialect]] = []
-    for order, way in enumerate(_ways(text)):
-        rows = [
-            row for row in itertools.islice(_tolerant(way.reader(lines)), _LOOKED_AT) if row != []
-        ]
+    beginning = head.decode("utf-8", "replace").replace("\0", "")
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", beginning)
+    is_cut = len(lines) > 1 and not beginning.endswith(("\n", "\r"))
+    lines = lines[:-1] if is_cut else lines
+    fits: list[tuple[float, int, Dialect]] = []
+    for order, dialect in enumerate(_possible_dialects(beginning)):
+        cells = itertools.islice(_tolerant_rows(dialect.reader(lines)), _SAMPLE_ROWS)
+        rows = [row for row in cells if row != []]
         widths = Counter(len(row) if row else 0 for row in rows)
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
         if width < 2 or not (header := rows[0]) or len(header) < 2:
             continue
-        found.append((count / len(rows), -order, _with_header(replace(way, columns=tuple(header)))))
-    if found:
-        share, _, dialect = max(found, key=lambda entry: entry[:2])
-        written = sum(bool(line.strip()) for line in lines)
-        is_table = share == 1.0 and dialect.has_header and written > 1
-        if named or (is_table and _are_names(dialect) and not name.endswith((".md", ".markdown"))):
+        dialect = _with_header(replace(dialect, columns=tuple(header)))
+        fits.append((count / len(rows), -order, dialect))
+    if fits:
+        share, _, dialect = max(fits, key=lambda entry: entry[:2])
+        filled_lines = sum(bool(line.strip()) for line in lines)
+        is_table = share == 1.0 and dialect.has_header and filled_lines > 1
+        if named or (is_table and _has_names(dialect) and not name.endswith((".md", ".markdown"))):
             return dialect
     if not named:
         return None
@@ -105,25 +114,25 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
     return _with_header(Dialect(_NO_DELIMITER, tuple(header)))
 
 
-def _ways(text: str) -> Iterator[Dialect]:
-    """Combinations of signs that may be meant, the likeliest first; their columns are not known yet."""
-    escapes = [None, "\\"] if '\\"' in text or "\\'" in text else [None]
-    present = [sign for sign in DELIMITERS if sign in text]
+def _possible_dialects(beginning: str) -> Iterator[Dialect]:
+    """Yield dialects that may be meant, the likeliest first, without their columns."""
+    escapes = [None, "\\"] if '\\"' in beginning or "\\'" in beginning else [None]
+    present = [sign for sign in _DELIMITERS if sign in beginning]
     for escape, delimiter in itertools.product(escapes, present):
         yield Dialect(delimiter, (), escape=escape)
     for delimiter in present:
-        if f'{delimiter} "' in text:
+        if f'{delimiter} "' in beginning:
             yield Dialect(delimiter, (), skips_blanks=True)
-    if "\t" in present and '"' in text:
+    if "\t" in present and '"' in beginning:
         yield Dialect("\t", (), quote=None)
 
 
-def _are_names(dialect: Dialect) -> bool:
+def _has_names(dialect: Dialect) -> bool:
     return all(_COLUMN.fullmatch(name) for name in dialect.columns)
 
 
-def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
-    """The rows, None for those that break the rules of quoting."""
+def _tolerant_rows(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
+    """Yield the rows, None for those that break the rules of quoting."""
     while True:
         try:
             yield next(reader)
@@ -143,7 +152,7 @@ def _is_header(names: tuple[str, ...]) -> bool:
 
 
 def _with_header(dialect: Dialect) -> Dialect:
-    """The dialect, with made-up names of columns where the first line does not look like names."""
+    """Return the dialect, with made-up column names where the first line doesn't look like names."""
     if _is_header(dialect.columns):
         return dialect
     names = tuple(f"column {number}" for number in range(1, len(dialect.columns) + 1))
@@ -151,24 +160,24 @@ def _with_header(dialect: Dialect) -> Dialect:
 
 
 def column_names(dialect: Dialect) -> list[str]:
-    """Names of the columns, each once; "" for an index column, which is no data."""
+    """Return distinct names of the columns; "" for an index column, which holds no data."""
     names: list[str] = []
-    for place, given in enumerate(dialect.columns):
+    for index, given in enumerate(dialect.columns):
         name = given.strip()
-        if place == 0 and len(dialect.columns) > 1 and name in ("", "Unnamed: 0"):
+        if index == 0 and len(dialect.columns) > 1 and name in ("", "Unnamed: 0"):
             names.append("")
             continue
-        names.append(name or f"column {place + 1}")
-    return distinct(names)
+        names.append(name or f"column {index + 1}")
+    return distinct_names(names)
 
 
 class _Lines:
-    """Gives a stream's lines to a csv reader and remembers those of the row under way."""
+    """Feeds the lines of a stream to a csv reader and remembers those of the current row."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._source = self._split(stream)
-        self._again: deque[bytes] = deque()
-        self.taken: list[bytes] = []
+        self._pushed_back: deque[bytes] = deque()
+        self.current: list[bytes] = []
         self.offset, self.line = 0, 1
         self.size = 0
 
@@ -176,34 +185,36 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._source)
-        self.taken.append(line)
+        line = self._pushed_back.popleft() if self._pushed_back else next(self._source)
+        self.current.append(line)
         self.size += len(line)
         if self.size > MAX_ROW:
             raise OverflowError
         return line.decode("utf-8", "surrogateescape")
 
     def advance(self, lines: int | None = None) -> None:
-        """The row under way is over: all its lines are done with, or the first ones alone."""
-        done = self.taken[:lines]
-        self._again.extendleft(reversed(self.taken[len(done) :]))
+        """End the current row after all of its lines, or after the first ones alone."""
+        done = self.current[:lines]
+        self._pushed_back.extendleft(reversed(self.current[len(done) :]))
         self.offset += sum(map(len, done))
         self.line += len(done)
-        self.taken, self.size = [], 0
+        self.current, self.size = [], 0
 
     def divide(self) -> bool:
-        """Takes the lines of the row under way anew, the last of them divided at its lone carriage
-        returns: line ends of two sorts are mixed where files were put together. False without any."""
-        *before, last = self.taken or [b""]
+        """Push back the current row, its last line split at lone carriage returns.
+
+        Files that were concatenated mix line ends. Returns False where there is no such return.
+        """
+        *before, last = self.current or [b""]
         parts = [part for part in _LONE_RETURN.split(last) if part]
         if len(parts) < 2:
             return False
-        self._again.extendleft(reversed([*before, *parts]))
-        self.taken, self.size = [], 0
+        self._pushed_back.extendleft(reversed([*before, *parts]))
+        self.current, self.size = [], 0
         return True
 
     def _split(self, stream: ByteStream) -> Iterator[bytes]:
-        """Lines with their ends; a lone carriage return ends one where the file has no newlines."""
+        """Yield lines with their ends: carriage returns end them where there are no newlines."""
         rest, ending = b"", b""
         for chunk in stream.chunks():
             if not ending:
@@ -219,8 +230,8 @@ class _Lines:
             yield rest
 
 
-def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
-    """The rows behind the header. A quote that is never closed costs the line it stands in."""
+def read_rows(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
+    """Yield the rows after the header. A quotation mark that is never closed costs its line."""
     lines = _Lines(stream)
     is_header = dialect.has_header
     width = len(dialect.columns)
@@ -230,39 +241,40 @@ def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
                 if cells and is_header:
                     is_header = False
                 elif cells:
-                    yield TableRow(cells, lines.offset, lines.line, _fault(cells, lines, width))
+                    yield TableRow(cells, lines.offset, lines.line, _fault_of(cells, lines, width))
                 lines.advance()
             return
         except csv.Error:
             if lines.divide():
                 continue
-            fault = "its quotes do not close"
+            fault = row_faults.OPEN_QUOTES
         except OverflowError:
-            fault = "it is larger than 64 MB"
-        if not lines.taken:
+            fault = row_faults.TOO_LARGE
+        if not lines.current:
             return
         if not is_header:
-            yield _literal(dialect, lines) or TableRow([], lines.offset, lines.line, fault)
+            yield _unquoted(dialect, lines) or TableRow([], lines.offset, lines.line, fault)
         is_header = False
         lines.advance(1)
 
 
-def _literal(dialect: Dialect, lines: _Lines) -> TableRow | None:
-    """The row of the line under way with its quotes as signs like others, where cells are parted by
-    tabs: most programs that write such tables quote nothing."""
+def _unquoted(dialect: Dialect, lines: _Lines) -> TableRow | None:
+    """Return the current line with its quotation marks as ordinary characters.
+
+    Only for tables with tabs: most programs that write those quote nothing.
+    """
     if dialect.delimiter != "\t":
         return None
-    line = lines.taken[0].decode("utf-8", "surrogateescape").rstrip("\r\n")
+    line = lines.current[0].decode("utf-8", "surrogateescape").rstrip("\r\n")
     cells = line.split("\t")
     return TableRow(cells, lines.offset, lines.line) if len(cells) == len(dialect.columns) else None
 
 
-def _fault(cells: list[str], lines: _Lines, width: int) -> str:
+def _fault_of(cells: list[str], lines: _Lines, width: int) -> SkipReason | None:
     if len(cells) < width:
-        return "it has fewer cells than the header"
+        return row_faults.FEWER_CELLS
     if any(cell.strip() for cell in cells[width:]):
-        return "it has more cells than the header"
-    for line in lines.taken:
-        if b"\0" in line:
-            return "it holds a NUL byte"
-    return ""
+        return row_faults.MORE_CELLS
+    if any(b"\0" in line for line in lines.current):
+        return row_faults.NUL_BYTE
+    return None

@@ -1,12 +1,11 @@
-"""Rows that programs hand out inside of other objects: what of these is the row.
+"""Rows that programs export inside other objects, and how to get them out.
 
 - The dataset viewer of the hub: `{"row_idx": 0, "row": {…}, "truncated_cells": []}`.
 - Label Studio: the data of a task with what its first annotation says, under the names of the fields.
 - Argilla: the fields of a record with its responses, else its suggestions, under their names.
 - Logs of chat requests: the messages asked with the first answer to them.
 
-What people wrote wins over what stood there. What they skipped or discarded is no row, nor is an answer
-that was cut off.
+What an annotator wrote replaces the original. What was skipped, discarded or cut off is a faulty row.
 """
 
 from __future__ import annotations
@@ -16,51 +15,50 @@ from typing import Any
 
 from lora_studio.core.dataset.formats.columns import count_known_names
 from lora_studio.core.dataset.formats.turns import CUT_SHORT, is_cut_short
+from lora_studio.core.messages import text
+from lora_studio.engine.dataset.files.row_faults import DISCARDED, TRUNCATED_CELLS
+from lora_studio.engine.dataset.reasons import SkipReason
 
-#: What is told of rows of which something is left out.
-SEVERAL = "several answers came or several people answered, and the first is read"
-
-_CUT = "the dataset viewer has cut off some of its cells"
-_SKIPPED = "who was to annotate it skipped or discarded it"
 #: Names of a record's and of a task's own; beside others that are known the object is a row itself.
 _OWN = ("data", "fields", "responses", "suggestions")
+_CUT_SHORT = SkipReason(text(CUT_SHORT))
 #: What of an annotation is its text, its choice or its number.
 _GIVEN = ("text", "choices", "selected", "rating", "number", "taxonomy")
 
-#: Where what came back to a request stands.
-_CAME = ("response", "output", "choices")
+#: Fields that hold the reply to a request.
+_REPLY = ("response", "output", "choices")
 
 
 def is_envelope(values: Any) -> bool:
-    """Whether an object has its row inside."""
+    """Return whether an object has its row inside."""
     return isinstance(values, dict) and any(
         kind(values) for kind in (_is_viewed, _is_task, _is_record, _is_request)
     )
 
 
-def opened(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The row in an object with why it is unusable; an object without one is the row itself."""
+def open_envelope(values: dict[str, Any]) -> tuple[dict[str, Any], SkipReason | None]:
+    """Return the row inside an object, and why it is skipped; a plain object is the row itself."""
     if _is_viewed(values):
-        return values["row"], _CUT if values.get("truncated_cells") else ""
+        return values["row"], TRUNCATED_CELLS if values.get("truncated_cells") else None
     if _is_task(values):
         notes = values["annotations"]
         is_skipped = bool(notes) and not _valid(notes)
         found, written = _annotated(notes)
-        return {**found, **values["data"], **written}, _SKIPPED if is_skipped else ""
+        return {**found, **values["data"], **written}, DISCARDED if is_skipped else None
     if _is_record(values):
         answers = values.get("responses")
         row = {**_said(values.get("suggestions")), **values["fields"], **_said(answers)}
         given = _answers(answers)
         is_skipped = any(given.values()) and not any(map(_kept, given.values()))
-        return row, _SKIPPED if is_skipped else ""
+        return row, DISCARDED if is_skipped else None
     if _is_request(values):
         is_cut = is_cut_short(_choice(values) or {})
-        return _asked_and_answered(values), CUT_SHORT if is_cut else ""
-    return values, ""
+        return _asked_and_answered(values), _CUT_SHORT if is_cut else None
+    return values, None
 
 
-def leaves_out(values: dict[str, Any]) -> bool:
-    """Whether an object holds more answers than the one that is read."""
+def has_more_answers(values: dict[str, Any]) -> bool:
+    """Return whether an object holds more answers than the one that is read."""
     if _is_task(values):
         return len(_valid(values["annotations"])) > 1
     if _is_record(values):
@@ -148,7 +146,7 @@ def _asked_and_answered(values: dict[str, Any]) -> dict[str, Any]:
     asked, answer = _asked(values), _answer(values)
     said = [*asked["messages"], *([answer] if answer else [])]
     if asked is values:
-        return {key: one for key, one in values.items() if key not in _CAME} | {"messages": said}
+        return {key: one for key, one in values.items() if key not in _REPLY} | {"messages": said}
     return {"messages": said} | ({"tools": asked["tools"]} if asked.get("tools") else {})
 
 

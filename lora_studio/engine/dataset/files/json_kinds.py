@@ -1,4 +1,4 @@
-"""Which of the ways to write rows as JSON a file uses, told from its beginning."""
+"""Which of the ways to write rows as JSON a file uses, detected from its beginning."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
 _JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl|jsonc|json5)\b", re.IGNORECASE)
 _LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
-#: Bytes that are taken apart at once: their brackets and quotes take ten times as many.
+#: Bytes that are split at once: their brackets and quotes need ten times as many.
 _PIECE = 1024 * 1024
 _INSTANCES = "Instances"
-#: Lines that are looked at.
+#: Lines that are inspected.
 _LINES = 20
 
 
 @dataclass(frozen=True)
 class JsonShape:
-    """How rows are written. Those of a list in an object begin at `offset`, behind its bracket.
+    """How rows are written. Those of a list in an object begin at `offset`, after its bracket.
 
-    `lists` are the object's other lists of rows, or all of them where none is known to be meant.
+    `lists` are the object's other lists of rows, or all of them where it isn't known which is meant.
     `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
-    instructions. `is_enveloped`: each row is inside of an object of the program it comes from.
+    instructions. `is_enveloped`: each row is inside an object of the program that exported it.
     `about` are names and texts that belong to every row.
     """
 
@@ -51,31 +51,31 @@ class JsonShape:
 
 
 def is_named_json(name: str) -> bool:
-    """Whether a file's name says that it is JSON of some sort."""
+    """Return whether a file's name says that it is some kind of JSON."""
     return bool(_JSON_NAME.search(name))
 
 
 def looks_like_json(start: bytes) -> bool:
-    """Whether a text may be JSON by its first characters."""
+    """Return whether a text may be JSON, by its first characters."""
     return bool(_START.match(start))
 
 
 def is_unended_object(head: bytes) -> bool:
-    """Whether a text begins with an object that does not end in it."""
+    """Return whether a text begins with an object that does not end in it."""
     start = head.lstrip(b" \t\r\n")
     return start[:1] == b"{" and _first_value(start, 0) is None
 
 
-def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
-    """The shape of a file that begins with `head`, or None where it is something else.
+def detect_shape(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
+    """Return the shape of a file that begins with `head`, or None where it is something else.
 
-    Where the file's name says JSON, faults are forgiven. `split` names the list that is meant in an
+    Where the file's name says JSON, faults are tolerated. `split` names the list that is meant in an
     object with several.
     """
     shape = _shape_of(head, name, is_whole=is_whole, split=split)
     if shape is None or shape.kind in ("json columns", "json table"):
         return shape
-    if nested_rows.are_in(head):
+    if nested_rows.has_nested_rows(head):
         return replace(shape, is_nested=True)
     start = head[shape.offset :].lstrip(b" \t\r\n")
     depth = 1 if shape.kind == "json list" and not shape.offset else 0
@@ -91,21 +91,21 @@ def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShap
     if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
-        if first is not None and _is_table(loaded(first)):
+        if first is not None and _is_table(parse_or_none(first)):
             return JsonShape("json table")
-        likely = named or (item := _first_value(start, 1)) is None or parses(item)
+        likely = named or (item := _first_value(start, 1)) is None or is_json(item)
         return JsonShape("json list") if likely else None
     if start[:1] != b"{":
         return None
     if first is None or not start[len(first) :].strip(b" \t\r\n\0"):
         return (
-            _object_shape(head, first, split) if named or first is None or parses(first) else None
+            _object_shape(head, first, split) if named or first is None or is_json(first) else None
         )
-    return JsonShape("json objects") if named or parses(first) else None
+    return JsonShape("json objects") if named or is_json(first) else None
 
 
-def parses(text: bytes) -> bool:
-    """Whether a text is JSON, also with NaN as Python writes it, or with commas too many."""
+def is_json(text: bytes) -> bool:
+    """Return whether a text is JSON, also with NaN as Python writes it, or with extra commas."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -117,45 +117,45 @@ def parses(text: bytes) -> bool:
 
 
 def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -> bool:
-    """Whether every line is a row of its own."""
+    """Return whether every line is a row of its own."""
     share = _share_of_lines(start, is_whole=is_whole)
     if start[:1] == b"[":
-        # The items of a list may stand one on each line, and the last one then parses alone.
-        return share > 0.5 and parses(start.split(b"\n", 1)[0])
+        # The items of a list may be on a line each, and the last one then parses by itself.
+        return share > 0.5 and is_json(start.split(b"\n", 1)[0])
     if share >= 0.5:
         return True
     if start[:1] != b"{":
         return is_named_json(name) and share > 0
     is_meant = share > 0 or bool(_LINES_NAME.search(name))
-    return is_meant and (first is None or not parses(first))
+    return is_meant and (first is None or not is_json(first))
 
 
 def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
-    """The share of the first lines that are whole objects or lists; 0 where there is one line."""
+    """Return the share of the first lines that are whole objects or lists; 0 for a single line."""
     lines = [line for line in head.split(b"\n", 5 * _LINES) if line.strip()]
     if not is_whole or len(lines) > _LINES:
         lines = lines[:-1][:_LINES]
     if len(lines) < 2:
         return 0.0
-    good = sum(line.lstrip()[:1] in (b"{", b"[") and parses(line) for line in lines)
+    good = sum(line.lstrip()[:1] in (b"{", b"[") and is_json(line) for line in lines)
     return good / len(lines)
 
 
 def _first_value(start: bytes, depth: int) -> bytes | None:
-    """The first object or list at a depth; None when it does not end here."""
+    """Return the first object or list at a depth, None when it does not end here."""
     splitter, begin, size = JsonSplitter(depth), 0, 4096
     while begin < len(start):
-        found = splitter.feed(start[begin : begin + size])
-        if item := next((item for item in found if not item.is_loose), None):
+        items = splitter.feed(start[begin : begin + size])
+        if item := next((item for item in items if not item.is_loose), None):
             return None if item.is_overlong else item.text
         begin, size = begin + size, min(size * 16, _PIECE)
     return None
 
 
 def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
-    """The shape with whether one of the first rows is inside of another object."""
-    found = [item for item in JsonSplitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
-    is_enveloped = any(envelopes.is_envelope(loaded(item.text)) for item in found)
+    """Return the shape with `is_enveloped` set from the first rows."""
+    items = [item for item in JsonSplitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
+    is_enveloped = any(envelopes.is_envelope(parse_or_none(item.text)) for item in items)
     return replace(shape, is_enveloped=is_enveloped)
 
 
@@ -163,8 +163,8 @@ def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
 
 
 def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
-    """What is made of a lone object: the rows of a list in it, of its columns, or itself a row."""
-    document = _loaded(whole)
+    """Return what a lone object is: a list of rows in it, its columns, or a row itself."""
+    document = _object_or_none(whole)
     if document is not None and _is_table(document):
         return JsonShape("json table")
     if document is not None and _is_columns(document):
@@ -174,7 +174,7 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
         name: offset for name, offset in lists if _holds_rows(name, head[offset : offset + 65536])
     }
     if not rows:
-        # Of an object too large to parse here the columns are told by its first list.
+        # An object too large to parse here has columns if it has any list.
         is_columns = document is None and whole is None and bool(lists)
         return JsonShape("json columns" if is_columns else "json objects")
     if document is not None:
@@ -190,35 +190,35 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
 
 
 def _own_rows(rows: Mapping[str, int], head: bytes, document: dict[str, Any] | None) -> str:
-    """The list that is meant by the program the object comes from, "" where it is not known."""
+    """Return the list that the exporting program puts rows in, "" where that is unknown."""
     if "rows" in rows and "features" in rows:  # of the hub's dataset viewer
-        first = loaded(_first_value(head[rows["rows"] :], 0))
+        first = parse_or_none(_first_value(head[rows["rows"] :], 0))
         return "rows" if envelopes.is_envelope(first) else ""
     return _INSTANCES if _INSTANCES in rows and _definition(document) else ""
 
 
 def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    """What a file with instances says that is to be done in all of them."""
-    found = (document or {}).get("Definition")
-    found = found[0] if isinstance(found, list) and found else found
-    return (("Definition", found),) if isinstance(found, str) else ()
+    """Return the instruction that all instances of a Natural Instructions file share."""
+    definition = (document or {}).get("Definition")
+    definition = definition[0] if isinstance(definition, list) and definition else definition
+    return (("Definition", definition),) if isinstance(definition, str) else ()
 
 
-def loaded(text: bytes | None) -> Any:
-    """The value that a text spells, None where it is no JSON."""
+def parse_or_none(text: bytes | None) -> Any:
+    """Return the value of JSON, None for anything else."""
     try:
         return orjson.loads(text) if text else None
     except orjson.JSONDecodeError:
         return None
 
 
-def _loaded(text: bytes | None) -> dict[str, Any] | None:
-    value = loaded(text)
+def _object_or_none(text: bytes | None) -> dict[str, Any] | None:
+    value = parse_or_none(text)
     return value if isinstance(value, dict) else None
 
 
 def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
-    """Name and place, behind the bracket, of every list directly in an object."""
+    """Yield the name of every list directly in an object, with the offset after its bracket."""
     depth, key, is_value = 0, b"", False
     for token in _TOKEN.finditer(head):
         sign = token[0]
@@ -236,7 +236,7 @@ def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _text(spelt: bytes) -> str:
-    """The text that a JSON string spells, "" for none."""
+    """Return the text of a JSON string, "" for anything else."""
     try:
         return str(json.loads(spelt, strict=False))
     except ValueError:
@@ -244,11 +244,10 @@ def _text(spelt: bytes) -> str:
 
 
 def _holds_rows(name: str, start: bytes) -> bool:
-    """Whether a list holds objects that are rows; the turns of one conversation, or the pieces of one
-    text, are none."""
+    """Return whether a list holds rows, not the turns of one conversation or pieces of one text."""
     if start.lstrip()[:1] != b"{":
         return False
-    turn = _loaded(_first_value(start, 0))
+    turn = _object_or_none(_first_value(start, 0))
     if turn is None:
         return True
     is_piece = name == "segments" and {"text", "label"} <= turn.keys()
@@ -257,8 +256,10 @@ def _holds_rows(name: str, start: bytes) -> bool:
 
 
 def _is_columns(document: dict[str, Any]) -> bool:
-    """Lists of one length, or under usual names, at least one without objects; or pandas' objects
-    with a key per row."""
+    """Return whether an object has a column per key: lists, or pandas' objects with a key per row.
+
+    Lists have to be of one length or under usual names, at least one of them without objects.
+    """
     values = list(document.values())
     if values and all(isinstance(value, list) for value in values):
         is_plain = any(not isinstance(item, dict) for value in values for item in value[:5])
@@ -278,9 +279,9 @@ def _is_columns(document: dict[str, Any]) -> bool:
 
 
 def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
-    """Columns and rows of a document that is a table, none where it is none.
+    """Return the columns and rows of a document that is a table, else two empty lists.
 
-    A list of texts, what pandas writes as `split` and as `index`, and objects under a key each.
+    Tables are a list of texts, what pandas writes as `split` and `index`, and rows by a key each.
     """
     if _is_list_of(document, str):
         return ["text"], [[text] for text in document]

@@ -1,5 +1,4 @@
-"""Rows inside of others: questions in the paragraphs of articles, as SQuAD has them, and instances of
-instructions, as Self-Instruct has them. Each becomes a row of its own."""
+"""Rows nested in others: the questions of SQuAD's articles, the instances of Self-Instruct's tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-#: What files of such articles and of such instructions have in their beginning.
+#: What the beginning of such files contains.
 _MARKS = (
     (re.compile(rb'"qas"\s*:\s*\['), re.compile(rb'"context"\s*:')),
     (re.compile(rb'"instances"\s*:\s*\[\s*\{'), re.compile(rb'"instruction"\s*:\s*"')),
@@ -15,19 +14,17 @@ _MARKS = (
 _LISTS = (b'"qas"', b'"instances"')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
-NO_QUESTIONS = "it has no question"
 
-
-def are_in(head: bytes) -> bool:
-    """Whether the beginning of a file shows questions inside paragraphs, or instances."""
+def has_nested_rows(head: bytes) -> bool:
+    """Return whether the beginning of a file shows questions in paragraphs, or instances."""
     return any(all(mark.search(head) for mark in marks) for marks in _MARKS)
 
 
-def questions_of(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
-    """Each question with what stands about it, None for a paragraph without one.
+def unnest_rows(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
+    """Return a row for each question, with its paragraph and article; None for an empty paragraph.
 
-    None alone where the object is no article and no paragraph. Fields of a question win over those
-    of its paragraph, and these over those of the article.
+    None as a whole where the object is neither an article nor a paragraph. Fields of a question win
+    over those of its paragraph, and these over those of the article.
     """
     if "instruction" in article and isinstance(given := article.get("instances"), list):
         about = _without(article, "instances")
@@ -36,20 +33,20 @@ def questions_of(article: dict[str, Any]) -> list[dict[str, Any] | None] | None:
     if not isinstance(paragraphs, list):
         return None
     above = {} if "qas" in article else _without(article, "paragraphs")
-    found: list[dict[str, Any] | None] = []
+    rows: list[dict[str, Any] | None] = []
     for paragraph in paragraphs or [None]:
         asked = paragraph.get("qas") if isinstance(paragraph, dict) else None
         if not isinstance(asked, list) or not asked:
-            found.append(None)
+            rows.append(None)
             continue
         about = above | _without(paragraph, "qas")
-        found += [about | one if isinstance(one, dict) else None for one in asked]
-    return found
+        rows += [about | one if isinstance(one, dict) else None for one in asked]
+    return rows
 
 
-def places_of(text: bytes) -> Iterator[int]:
-    """Where the objects begin that are in lists of questions or of instances."""
-    is_list: list[bool] = []  # of every open bracket, whether it is such a list
+def offsets_of_rows(text: bytes) -> Iterator[int]:
+    """Yield where the objects in lists of questions or of instances begin."""
+    is_list: list[bool] = []  # for every open bracket, whether it is such a list
     key = b""
     for token in _TOKEN.finditer(text):
         sign = token[0]

@@ -1,4 +1,4 @@
-"""The rows of one file of any kind, block by block; a faulty row is a fault and never an end."""
+"""Readers of JSON, CSV and text files: blocks of rows, where a faulty row costs that row alone."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from typing import Any
 import numpy as np
 import orjson
 
-from lora_studio.engine.dataset.files import csv_tables
+from lora_studio.engine.dataset.files import csv_tables, row_faults
 from lora_studio.engine.dataset.files.blocks import (
+    JudgedRow,
+    LocatedRow,
     ReadNotes,
     RowBlock,
-    in_blocks,
-    judged,
-    sound,
+    block_of_objects,
+    group_rows,
+    judge_row,
     values_of,
-    written,
+    write_row,
 )
 from lora_studio.engine.dataset.files.byte_streams import ByteStream
-from lora_studio.engine.dataset.files.envelopes import SEVERAL, leaves_out, opened
+from lora_studio.engine.dataset.files.envelopes import has_more_answers, open_envelope
 from lora_studio.engine.dataset.files.json_kinds import rows_of_table
 from lora_studio.engine.dataset.files.json_splitter import MAX_ROW, JsonItem, JsonSplitter
-from lora_studio.engine.dataset.files.nested_rows import NO_QUESTIONS, places_of, questions_of
-from lora_studio.engine.dataset.files.sniffing import Container, problem
+from lora_studio.engine.dataset.files.nested_rows import offsets_of_rows, unnest_rows
+from lora_studio.engine.dataset.files.sniffing import Container, file_error
+from lora_studio.engine.dataset.reasons import SkipReason
 
-#: A text up to this many bytes is one row; a larger one is divided at blank lines.
+#: A text up to this many bytes is one row; a larger one is split at blank lines.
 TEXT_ROW = 64 * 1024
-#: Bytes and values of a file of columns, which has to be parsed at once: a short value takes fifty bytes.
-_MOST_COLUMNS, _MOST_VALUES = 128 * 1024 * 1024, 4_000_000
+#: Bytes and values of a document that has to be parsed as a whole: a short value needs fifty bytes.
+_MOST_BYTES, _MOST_VALUES = 128 * 1024 * 1024, 4_000_000
 
-_TOO_LARGE = "it is larger than 64 MB"
-_NESTED = "the rows are questions inside paragraphs; each is read with its paragraph and what stands about it"
-_INSTANCES = "the rows are instances inside of instructions; each is read with its instruction"
 _SPACE = b" \t\r\n"
 
 
-def blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
-    """The rows of a file that is no Parquet or Arrow; raises ProblemError when there are none."""
+def read_blocks(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
+    """Yield the rows of a JSON, CSV or text file; raises ProblemError when there are none."""
     match container.kind:
         case "json lines":
             return _lines(container, stream, notes)
         case "json list" | "json objects":
             return _items(container, stream, notes)
         case "json columns":
-            return in_blocks(_columns(container, stream, notes))
+            return group_rows(_columns(container, stream, notes))
         case "json table":
-            return in_blocks(_listed(container, stream, notes))
+            return group_rows(_document_rows(container, stream, notes))
         case "csv":
-            return in_blocks(_table(container, stream, notes))
+            return group_rows(_table_rows(container, stream, notes))
         case _:
-            return in_blocks(_texts(container, stream, notes))
+            return group_rows(_text_rows(container, stream, notes))
 
 
 # --- JSON -----------------------------------------------------------------------------------------
 
 
 def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
-    """One row a line; empty lines are none."""
+    """Yield one row per line; empty lines are none."""
     judge = _Judge(container, stream, notes)
     rest, line, is_skipping = b"", 0, False
     for chunk in stream.chunks():
         start = stream.offset - len(rest)
         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        if not is_skipping and (block := judge.sound_lines(lines, line, start)):
+        if not is_skipping and (block := judge.block_of_lines(lines, line, start)):
             line += len(lines)
             yield block
             lines = []
@@ -78,7 +78,7 @@ def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
             start += len(text) + 1
         if len(rest) > MAX_ROW:
             if not is_skipping:
-                judge.add_raw(block, b"", line + 1, start, _TOO_LARGE)
+                judge.add_raw(block, b"", line + 1, start, row_faults.TOO_LARGE)
             rest, is_skipping = b"", True
         yield block
     if (stripped := rest.strip(_SPACE)) and not is_skipping:
@@ -88,7 +88,7 @@ def _lines(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
 
 
 def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[RowBlock]:
-    """The items of a list, or objects one after another."""
+    """Yield the items of a list, or objects one after another."""
     assert container.shape is not None
     inside = container.shape.offset
     depth = 2 if inside else 1 if container.kind == "json list" else 0
@@ -104,11 +104,11 @@ def _items(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterat
             start = stream.offset + len(chunk) - len(seen) + inside
             splitter = JsonSplitter(depth, offset=start, line=line)
             chunk, seen = seen[inside:], b""
-        yield judge.block(splitter, splitter.feed(chunk))
+        yield judge.block_of_items(splitter, splitter.feed(chunk))
         if splitter.is_over:
             return
     if splitter is not None:
-        yield judge.block(splitter, splitter.finish())
+        yield judge.block_of_items(splitter, splitter.finish())
 
 
 class _Judge:
@@ -121,11 +121,11 @@ class _Judge:
         self._is_nested = container.shape.is_nested
         self._is_enveloped, self._about = container.shape.is_enveloped, dict(container.shape.about)
         self._is_inside = bool(self._is_nested or self._is_enveloped or self._about)
-        # Rows have other columns than the articles they are in.
+        # Rows have other columns than the articles that they are in.
         self._articles = ReadNotes(oddities=notes.oddities)
 
-    def sound_lines(self, lines: list[bytes], line: int, start: int) -> RowBlock | None:
-        """The lines behind line `line`, which begin at `start`, if every one is a row."""
+    def block_of_lines(self, lines: list[bytes], line: int, start: int) -> RowBlock | None:
+        """Return the lines after line `line`, which begin at `start`, if every one is an object."""
         count = len(lines)
         if not count or self._is_inside:
             return None
@@ -133,143 +133,152 @@ class _Judge:
         offsets = start + np.cumsum(sizes) - sizes if self._stream.is_exact else np.full(count, -1)
         raws = [text.strip(_SPACE) for text in lines] if lines[0].endswith(b"\r") else lines
         numbers = list(range(line + 1, line + 1 + count))
-        return sound(raws, numbers, offsets.tolist(), self._notes)
+        return block_of_objects(raws, numbers, offsets.tolist(), self._notes)
 
-    def block(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
-        """The rows that the pieces of a splitter are."""
+    def block_of_items(self, splitter: JsonSplitter, items: list[JsonItem]) -> RowBlock:
+        """Return the rows that a splitter's items are."""
         is_plain = not self._is_inside
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
             texts, lines = [item.text for item in items], [item.line for item in items]
-            if found := sound(texts, lines, offsets, self._notes):
-                return found
+            if block := block_of_objects(texts, lines, offsets, self._notes):
+                return block
         block = RowBlock()
         for item in items:
             if item.is_loose:
                 self._add_loose(block, item)
             elif item.is_overlong:
-                self.add_raw(block, b"", item.line, item.offset, _TOO_LARGE)
+                self.add_raw(block, b"", item.line, item.offset, row_faults.TOO_LARGE)
             else:
                 self._add_item(block, splitter, item)
         return block
 
     def add(self, block: RowBlock, text: bytes, line: int, offset: int) -> None:
-        """Takes the row that a text is, or those in it."""
-        self._add_judged(block, text, line, offset, *self._judged(block, text))
+        """Append the row that a text is, or those in it."""
+        self._add_judged(block, text, line, offset, *self._judge(block, text))
 
-    def add_raw(self, block: RowBlock, raw: bytes, line: int, offset: int, fault: str = "") -> None:
-        """Takes one row."""
+    def add_raw(
+        self, block: RowBlock, raw: bytes, line: int, offset: int, fault: SkipReason | None = None
+    ) -> None:
+        """Append one row as it is."""
         block.add(raw, line, offset if self._stream.is_exact else -1, fault)
 
-    def _judged(self, block: RowBlock, text: bytes) -> tuple[bytes, str]:
+    def _judge(self, block: RowBlock, text: bytes) -> JudgedRow:
         notes = self._articles if self._is_inside else self._notes
-        return judged(text, self._number(block), notes, self._encoding)
+        return judge_row(text, self._next_number(block), notes, self._encoding)
 
-    def _number(self, block: RowBlock) -> int:
-        """The number of the next row."""
+    def _next_number(self, block: RowBlock) -> int:
         return self._notes.rows + len(block) + 1
 
     def _add_judged(
-        self, block: RowBlock, text: bytes, line: int, offset: int, raw: bytes, fault: str
+        self,
+        block: RowBlock,
+        text: bytes,
+        line: int,
+        offset: int,
+        raw: bytes,
+        fault: SkipReason | None,
     ) -> None:
-        rows = questions_of(values_of(raw)) if raw and self._is_nested else None
+        rows = unnest_rows(values_of(raw)) if raw and self._is_nested else None
         if rows is None:
             if raw and self._is_inside:
-                raw, fault = self._opened(values_of(raw), self._number(block))
+                raw, fault = self._open(values_of(raw), self._next_number(block))
             self.add_raw(block, raw, line, offset, fault)
             return
-        places = list(places_of(text))
-        if len(places) != len(rows):
-            places = [0] * len(rows)
-        for values, place in zip(rows, places, strict=True):
-            at = line + text.count(b"\n", 0, place), offset + place
+        starts = list(offsets_of_rows(text))
+        if len(starts) != len(rows):
+            starts = [0] * len(rows)
+        for values, start in zip(rows, starts, strict=True):
+            at = line + text.count(b"\n", 0, start), offset + start
             if values is None:
-                self.add_raw(block, b"", *at, NO_QUESTIONS)
+                self.add_raw(block, b"", *at, row_faults.NO_QUESTION)
                 continue
-            self._notes.meet(values)
-            self._notes.odd(_NESTED if "question" in values else _INSTANCES, self._number(block))
-            raw, fault = written(values)
+            oddity = row_faults.NESTED_QUESTIONS
+            if "question" not in values:
+                oddity = row_faults.NESTED_INSTANCES
+            self._notes.add_columns(values)
+            self._notes.add_oddity(oddity, self._next_number(block))
+            raw, fault = write_row(values)
             self.add_raw(block, raw, *at, fault)
 
-    def _opened(self, values: dict[str, Any], number: int) -> tuple[bytes, str]:
-        """The row inside of an object, with what belongs to every row, or b"" and the fault."""
-        fault = ""
+    def _open(self, values: dict[str, Any], number: int) -> JudgedRow:
+        """Return the row inside an object together with the values that belong to every row."""
+        fault: SkipReason | None = None
         if self._is_enveloped:
-            has_more = leaves_out(values)
-            values, fault = opened(values)
+            has_more = has_more_answers(values)
+            values, fault = open_envelope(values)
             if has_more and not fault:
-                self._notes.odd(SEVERAL, number)
+                self._notes.add_oddity(row_faults.SEVERAL_ANSWERS, number)
         values = self._about | values
-        self._notes.meet(values)
-        return (b"", fault) if fault else written(values)
+        self._notes.add_columns(values)
+        return (b"", fault) if fault else write_row(values)
 
     def _add_item(self, block: RowBlock, splitter: JsonSplitter, item: JsonItem) -> None:
         text = item.text.strip(_SPACE)
-        raw, fault = self._judged(block, text)
+        raw, fault = self._judge(block, text)
         pieces = splitter.salvage(item) if fault else []
         if len(pieces) < 2:
             self._add_judged(block, text, item.line, item.offset, raw, fault)
             return
         for piece in pieces:
-            # The last one may have the list's end in it; an object itself ends otherwise.
+            # The last one may contain the end of the list; an object itself ends otherwise.
             text = piece.text.strip(_SPACE + b",").rstrip(_SPACE + b",]")
             self.add(block, text, piece.line, piece.offset)
 
     def _add_loose(self, block: RowBlock, item: JsonItem) -> None:
-        """What stands between items: values that are no objects, or something that is no JSON."""
+        """Append what is between items: values that are no objects, or something that isn't JSON."""
         text = item.text.strip(_SPACE + b",[]")
         try:
             values: list[Any] = orjson.loads(b"[" + text + b"]")
         except orjson.JSONDecodeError:
-            fault = "something that is not JSON stands between the rows"
-            self.add_raw(block, b"", item.line, item.offset, fault)
+            self.add_raw(block, b"", item.line, item.offset, row_faults.BETWEEN_ROWS)
             return
         for _ in values:
-            self.add_raw(block, b"", item.line, item.offset, "the row is not an object")
+            self.add_raw(block, b"", item.line, item.offset, row_faults.NOT_AN_OBJECT)
 
 
-def _document(container: Container, stream: ByteStream) -> Any:
-    """All of a file that has to be parsed at once; raises ProblemError."""
+def _parse_document(container: Container, stream: ByteStream) -> Any:
+    """Return a file that has to be parsed as a whole; raises ProblemError."""
     data, values = bytearray(), 0
     for chunk in stream.chunks():
         data += chunk
         values += chunk.count(b",")
-        if len(data) > _MOST_COLUMNS or values > _MOST_VALUES:
-            raise problem(
+        if len(data) > _MOST_BYTES or values > _MOST_VALUES:
+            raise file_error(
                 container.path,
                 "dataset.too_large",
-                f"{container.name} holds its rows in a way that cannot be read piece by piece, and is "
-                "too large to be read at once.",
+                "{name} is too large for its layout, which has to be read in one piece.",
                 "Save the rows as JSON lines or Parquet.",
+                name=container.name,
             )
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise problem(
+        raise file_error(
             container.path,
             "dataset.not_json",
-            f"{container.name} is not valid JSON: {error.msg}.",
-            "Correct that place, or write one JSON object per line.",
+            "{name} is not valid JSON: {error}.",
+            "Correct that line, or write one JSON object per line.",
             line=error.lineno,
+            name=container.name,
+            error=error.msg,
         ) from error
 
 
-def _listed(
+def _document_rows(
     container: Container, stream: ByteStream, notes: ReadNotes
-) -> Iterator[tuple[bytes, int, int, str]]:
-    """The rows of a table that is written as lists."""
-    columns, rows = rows_of_table(_document(container, stream))
+) -> Iterator[LocatedRow]:
+    """Yield the rows of a table that is written as one JSON document."""
+    columns, rows = rows_of_table(_parse_document(container, stream))
     notes.columns |= dict.fromkeys(columns)
     for values in rows:
-        raw, fault = written(dict(zip(columns, values, strict=True)))
+        raw, fault = write_row(dict(zip(columns, values, strict=True)))
         yield raw, 0, -1, fault
 
 
-def _columns(
-    container: Container, stream: ByteStream, notes: ReadNotes
-) -> Iterator[tuple[bytes, int, int, str]]:
-    """The rows of an object with a list, or an object by row number, per column."""
-    document = _document(container, stream)
+def _columns(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+    """Yield the rows of an object with a list, or an object by row number, per column."""
+    document = _parse_document(container, stream)
     lists = {
         name: list(value.values()) if isinstance(value, dict) else value
         for name, value in document.items()
@@ -278,23 +287,20 @@ def _columns(
     notes.columns |= dict.fromkeys(lists)
     for index in range(max(map(len, lists.values()), default=0)):
         if any(index >= len(values) for values in lists.values()):
-            yield b"", 0, -1, "one of its columns is shorter than the others"
+            yield b"", 0, -1, row_faults.SHORT_COLUMN
             continue
-        raw, fault = written({name: values[index] for name, values in lists.items()})
+        raw, fault = write_row({name: values[index] for name, values in lists.items()})
         yield raw, 0, -1, fault
 
 
 # --- tables and text ------------------------------------------------------------------------------
 
 
-def _table(
-    container: Container, stream: ByteStream, notes: ReadNotes
-) -> Iterator[tuple[bytes, int, int, str]]:
+def _table_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
     assert container.dialect is not None
     names = csv_tables.column_names(container.dialect)
     notes.columns |= dict.fromkeys(name for name in names if name)
-    encoding = container.encoding.title
-    for row in csv_tables.rows_of(stream, container.dialect):
+    for row in csv_tables.read_rows(stream, container.dialect):
         offset = row.offset if stream.is_exact else -1
         if row.fault:
             yield b"", row.line, offset, row.fault
@@ -302,15 +308,14 @@ def _table(
         values = dict(zip(names, row.cells, strict=False))
         values.pop("", None)
         try:
-            yield orjson.dumps(values), row.line, offset, ""
-        except TypeError:  # bytes that the encoding does not have
-            yield b"", row.line, offset, f"it is not valid {encoding}"
+            yield orjson.dumps(values), row.line, offset, None
+        except TypeError:  # bytes that the encoding doesn't have
+            fault = row_faults.invalid_encoding(container.encoding.title)
+            yield b"", row.line, offset, fault
 
 
-def _texts(
-    container: Container, stream: ByteStream, notes: ReadNotes
-) -> Iterator[tuple[bytes, int, int, str]]:
-    """A document, or the parts of a large one; blank lines between parts are not lost but ended."""
+def _text_rows(container: Container, stream: ByteStream, notes: ReadNotes) -> Iterator[LocatedRow]:
+    """Yield a document, or the parts of a large one; blank lines belong to the part before them."""
     notes.columns |= {"text": None}
     encoding = container.encoding.title
     buffer, start, line, is_over = b"", -1, 1, False
@@ -321,36 +326,34 @@ def _texts(
             buffer += chunk
             continue
         is_over = len(buffer) <= TEXT_ROW
-        cut = len(buffer) if is_over else _place_to_cut(buffer)
-        yield from _text(buffer[:cut], line, start if stream.is_exact else -1, encoding)
+        cut = len(buffer) if is_over else _end_of_part(buffer)
+        yield from _text_row(buffer[:cut], line, start if stream.is_exact else -1, encoding)
         line += buffer.count(b"\n", 0, cut)
         buffer, start = buffer[cut:], start + cut
 
 
-def _place_to_cut(buffer: bytes) -> int:
-    """Where a row ends within the limit: behind a blank line, else a line, a word, a character."""
+def _end_of_part(buffer: bytes) -> int:
+    """Return where a part ends within the limit: after a blank line, else a line, word, character."""
     window = buffer[:TEXT_ROW]
-    for mark in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
-        place = window.rfind(mark)
-        if place > TEXT_ROW // 8:
-            return place + len(mark)
+    for separator in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
+        start = window.rfind(separator)
+        if start > TEXT_ROW // 8:
+            return start + len(separator)
     cut = TEXT_ROW
     while cut > TEXT_ROW - 4 and buffer[cut] & 0xC0 == 0x80:
         cut -= 1
     return cut
 
 
-def _text(
-    part: bytes, line: int, offset: int, encoding: str
-) -> Iterator[tuple[bytes, int, int, str]]:
+def _text_row(part: bytes, line: int, offset: int, encoding: str) -> Iterator[LocatedRow]:
     if not part.strip(_SPACE):
         return
     try:
         text = part.decode("utf-8")
     except UnicodeDecodeError:
-        yield b"", line, offset, f"it is not valid {encoding}"
+        yield b"", line, offset, row_faults.invalid_encoding(encoding)
         return
     if "\0" in text:
-        yield b"", line, offset, "it holds a NUL byte"
+        yield b"", line, offset, row_faults.NUL_BYTE
         return
-    yield json.dumps({"text": text}, ensure_ascii=False).encode(), line, offset, ""
+    yield json.dumps({"text": text}, ensure_ascii=False).encode(), line, offset, None

@@ -1,12 +1,13 @@
-"""What kind of file it is: told from its content, with the name's ending as a hint at most."""
+"""What kind of file it is: detected from its content, with the file extension as a hint at most."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.system.files import reason_of
 from lora_studio.engine.dataset.files import csv_tables, json_kinds
@@ -14,7 +15,7 @@ from lora_studio.engine.dataset.files.byte_streams import (
     FAULTS,
     ByteStream,
     Compression,
-    compression_of,
+    detect_compression,
 )
 from lora_studio.engine.dataset.files.csv_tables import Dialect
 from lora_studio.engine.dataset.files.encodings import UTF8, Encoding, detect_encoding
@@ -23,52 +24,68 @@ from lora_studio.engine.dataset.files.json_splitter import MAX_ROW
 
 Kind = JsonKind | Literal["csv", "text", "parquet", "arrow"]
 
-#: Bytes that the kind is told from, and of a lone object as long as its rows have to be found in it.
+#: Bytes that the kind is detected from, and of a lone object as long as its rows have to be found.
 _HEAD, _OBJECT = 1024 * 1024, 16 * 1024 * 1024
-#: Pieces of the rest that the encoding of a file with an ASCII beginning is told from.
+#: Pieces of the rest that the encoding of a file with an ASCII beginning is detected from.
 _PROBES, _PROBE = 16, 64 * 1024
 
 _ARROW_STREAM = re.compile(rb"\xff\xff\xff\xff..[\0-\x10]\0", re.DOTALL)
-#: Archives that programs keep one document in, by a member that all of them have.
-_DOCUMENT_MEMBERS = {
-    "xl/workbook.xml": "an Excel workbook",
-    "word/document.xml": "a Word document",
-    "ppt/presentation.xml": "a PowerPoint presentation",
-    "META-INF/container.xml": "an e-book",
-    "META-INF/manifest.xml": "an OpenDocument file",
-}
 _WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
 #: A comment, or a name without quotes, where JSON has its first bracket or key.
 _JSON5 = re.compile(rb"\s*[\[{]?\s*(?:/[/*]|\{?\s*[A-Za-z_$][\w$]*\s*:)")
 _COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
+_AS_CSV = "Save it as CSV (UTF-8) or as plain text."
+#: Archives that are one document, by a member that all of them have.
+_DOCUMENT_MEMBERS = {
+    "xl/workbook.xml": "{name} is an Excel workbook.",
+    "word/document.xml": "{name} is a Word document.",
+    "ppt/presentation.xml": "{name} is a PowerPoint presentation.",
+    "META-INF/container.xml": "{name} is an e-book.",
+    "META-INF/manifest.xml": "{name} is an OpenDocument file.",
+}
 _AS_TABLE = "Save its rows as Parquet, CSV or JSON lines."
-#: Files that are taken for data now and then, by their first bytes.
+_OTHER_FILE = "Choose a file with rows of text."
+_UNPACK = "Unpack it and choose the folder."
+_PICKLE = ("{name} is a pickle, which can run code when it is opened.", _AS_TABLE)
+_IMAGE = ("{name} is an image.", _OTHER_FILE)
+#: Files that are mistaken for data, by their first bytes.
 _FOREIGN = {
-    b"%PDF": ("a PDF document", "Export its text as .txt or .md."),
-    b"\xd0\xcf\x11\xe0": ("an old Office file", "Save it as CSV (UTF-8)."),
-    b"SQLite format 3": ("an SQLite database", _AS_TABLE),
-    b"\x89HDF": ("an HDF5 file", _AS_TABLE),
-    b"\x93NUMPY": ("a NumPy array", _AS_TABLE),
-    b"\x80\x02": ("a pickle, which could run programs", _AS_TABLE),
-    b"\x80\x03": ("a pickle, which could run programs", _AS_TABLE),
-    b"\x80\x04": ("a pickle, which could run programs", _AS_TABLE),
-    b"\x80\x05": ("a pickle, which could run programs", _AS_TABLE),
-    b"\x89PNG": ("a picture", "Choose a file of text."),
-    b"\xff\xd8\xff": ("a picture", "Choose a file of text."),
-    b"GIF8": ("a picture", "Choose a file of text."),
-    b"GGUF": ("a model", "Choose a file of text."),
-    b"{\\rtf": ("a document in rich text", "Save it as plain text."),
-    b"FEA1": ("an old Feather file", _AS_TABLE),
-    b"ORC": ("an ORC file", _AS_TABLE),
-    b"Obj\x01": ("an Avro file", _AS_TABLE),
+    b"%PDF": ("{name} is a PDF document.", "Export its text as .txt or .md."),
+    b"\xd0\xcf\x11\xe0": ("{name} is a document of an old Office version.", _AS_CSV),
+    b"SQLite format 3": ("{name} is an SQLite database.", _AS_TABLE),
+    b"\x89HDF": ("{name} is an HDF5 file.", _AS_TABLE),
+    b"\x93NUMPY": ("{name} is a NumPy array.", _AS_TABLE),
+    b"\x80\x02": _PICKLE,
+    b"\x80\x03": _PICKLE,
+    b"\x80\x04": _PICKLE,
+    b"\x80\x05": _PICKLE,
+    b"\x89PNG": _IMAGE,
+    b"\xff\xd8\xff": _IMAGE,
+    b"GIF8": _IMAGE,
+    b"GGUF": ("{name} is a GGUF model.", _OTHER_FILE),
+    b"{\\rtf": ("{name} is a rich text document.", "Save it as plain text."),
+    b"FEA1": ("{name} is a Feather V1 file.", _AS_TABLE),
+    b"ORC": ("{name} is an ORC file.", _AS_TABLE),
+    b"Obj\x01": ("{name} is an Avro file.", _AS_TABLE),
     b"version https://git-lfs.": (
-        "only a note that stands for a file kept in Git LFS",
-        "Fetch the file itself (git lfs pull) or download it, and choose that.",
+        "{name} is a Git LFS pointer, not the file itself.",
+        "Run “git lfs pull” or download the file, then choose it.",
     ),
-    b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it and choose the folder."),
-    b"Rar!": ("a RAR archive", "Unpack it and choose the folder."),
-    b"PK\x03\x04": ("an archive inside of another file", "Unpack it and choose the folder."),
+    b"7z\xbc\xaf": ("{name} is a 7-Zip archive.", _UNPACK),
+    b"Rar!": ("{name} is a RAR archive.", _UNPACK),
+    b"PK\x03\x04": ("{name} is an archive inside another file.", _UNPACK),
+}
+#: What files of each kind are called.
+_TITLES: dict[Kind, Text] = {
+    "json lines": text("JSON lines"),
+    "json list": text("JSON list"),
+    "json objects": text("JSON objects"),
+    "json columns": text("JSON columns"),
+    "json table": text("JSON table"),
+    "text": text("Text"),
+    "parquet": text("Parquet"),
+    "arrow": text("Arrow"),
 }
 
 
@@ -86,221 +103,216 @@ class Container:
 
     @property
     def name(self) -> str:
-        """The file's name, for messages."""
+        """Return the file's name, for messages."""
         return f"{self.path.name}/{self.member}" if self.member else self.path.name
 
     @property
-    def title(self) -> str:
-        """The container in words: “JSON lines, UTF-8”."""
-        packed = "ZIP" if self.member else self.compression
-        return ", ".join(part for part in (self._kind_title(), packed) if part)
-
-    def _kind_title(self) -> str:
-        match self.kind:
-            case "parquet" | "arrow":
-                return self.kind.capitalize()
-            case "csv":
-                assert self.dialect is not None
-                return f"CSV with {self.dialect.title}, {self.encoding.title}"
-            case "text":
-                return f"Text, {self.encoding.title}"
-            case _:
-                inner = " in an object" if self.shape and self.shape.offset else ""
-                nested = ", questions in paragraphs" if self.shape and self.shape.is_nested else ""
-                return (
-                    f"JSON {self.kind.removeprefix('json ')}{inner}{nested}, {self.encoding.title}"
-                )
+    def title(self) -> Text:
+        """Return what the file is: “JSON lines, UTF-8”."""
+        title = self.dialect.title if self.dialect else _TITLES[self.kind]
+        if self.shape and self.shape.offset:
+            title = text("JSON list in an object")
+        if self.shape and self.shape.is_nested:
+            title = text("{kind}, questions in paragraphs", kind=title)
+        if self.kind not in ("parquet", "arrow"):
+            title = text("{kind}, {encoding}", kind=title, encoding=self.encoding.title)
+        if packed := "ZIP" if self.member else self.compression:
+            title = text("{kind}, {packed}", kind=title, packed=packed)
+        return title
 
     def open(self) -> ByteStream:
-        """The content as UTF-8 from the beginning; raises ProblemError."""
+        """Return the content as UTF-8 from the beginning; raises ProblemError."""
         return open_stream(self.path, self.member, self.compression, self.encoding.codec)
 
 
 def open_stream(
-    path: Path,
-    member: str = "",
-    compression: Compression = "",
-    encoding: str = "utf-8",
+    path: Path, member: str = "", compression: Compression = "", encoding: str = "utf-8"
 ) -> ByteStream:
-    """A file's bytes; raises ProblemError with the reason why there are none."""
+    """Return the bytes of a file; raises ProblemError when it can't be opened."""
     try:
-        return ByteStream(
-            path,
-            member=member,
-            compression=compression,
-            encoding=encoding,
-        )
+        return ByteStream(path, member=member, compression=compression, encoding=encoding)
     except FAULTS as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     except RuntimeError as error:
-        raise problem(
-            path,
-            "dataset.encrypted",
-            f"{path.name} is protected by a password.",
-            "Unpack it and choose the folder.",
+        raise file_error(
+            path, "dataset.encrypted", "{name} is protected by a password.", _UNPACK, name=path.name
         ) from error
 
 
-def unreadable(path: Path, error: BaseException) -> ProblemError:
-    """The problem of a file that cannot be read at all."""
-    return problem(
+def unreadable_error(path: Path, error: BaseException) -> ProblemError:
+    """Return the error of a file that can't be read at all."""
+    return file_error(
         path,
         "dataset.unreadable",
-        f"{path.name} could not be read: {reason_of(error)}.",
-        "Check that the file exists, that it is complete and that you may read it.",
+        "{name} can't be read: {reason}.",
+        "Check that the file exists, is complete and that you have permission to read it.",
+        name=path.name,
+        reason=reason_of(error),
     )
 
 
-def problem(path: Path, code: str, what: str, remedy: str, line: int | None = None) -> ProblemError:
-    """The error of a data file."""
+def file_error(
+    path: Path, code: str, what: str, remedy: str, *, line: int | None = None, **values: Any
+) -> ProblemError:
+    """Return the error of a data file."""
     where = Where(step="dataset", field="sources", file=str(path), line=line)
-    return fail(code, what, remedy, where=where)
+    return fail(code, what, remedy, where=where, **values)
 
 
-def recognise(path: Path, member: str = "", split: str = "train") -> Container:
-    """What a file is; raises ProblemError for one that holds no rows.
+def recognize_file(path: Path, member: str = "", split: str = "train") -> Container:
+    """Return what a file is; raises ProblemError for one that has no rows.
 
     `split` names the list that is meant in a JSON object with several.
     """
     name = member or path.name
-    start = _beginning(Container(path, "text", member=member), 4096)
-    compression = compression_of(start)
-    found = Container(path, "text", member=member, compression=compression)
-    head = _beginning(found, _HEAD)
+    start = _read_head(Container(path, "text", member=member), 4096)
+    compression = detect_compression(start)
+    container = Container(path, "text", member=member, compression=compression)
+    head = _read_head(container, _HEAD)
     if head.startswith(b"PAR1"):
-        return replace(found, kind="parquet")
+        return replace(container, kind="parquet")
     if head.startswith(b"ARROW1") or _ARROW_STREAM.match(head):
-        return replace(found, kind="arrow")
-    for magic, (title, remedy) in _FOREIGN.items():
-        if head.startswith(magic):
-            raise problem(path, "dataset.not_text", f"{found.name} is {title}, not rows.", remedy)
-    if compression_of(head):
-        raise problem(
-            path,
-            "dataset.not_text",
-            f"{found.name} is compressed more than once.",
-            "Unpack it once and choose what comes out.",
-        )
+        return replace(container, kind="arrow")
+    _refuse_foreign(container, head)
     is_json = json_kinds.is_named_json(name) or json_kinds.looks_like_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
-    sample = head + _probes(path) if is_sampled else head
-    found = replace(found, encoding=detect_encoding(sample, is_json=is_json))
-    head = _beginning(found, _HEAD)
+    sample = head + _read_probes(path) if is_sampled else head
+    container = replace(container, encoding=detect_encoding(sample, is_json=is_json))
+    head = _read_head(container, _HEAD)
     if not head.strip():
-        raise _empty(found)
+        raise file_error(
+            path,
+            "dataset.empty",
+            "{name} is empty.",
+            "Choose a file with rows.",
+            name=container.name,
+        )
     return (
-        _as_json(found, head, name, split) or _as_table(found, head, name) or _as_text(found, head)
+        _as_json(container, head, name, split)
+        or _as_table(container, head, name)
+        or _as_text(container, head)
     )
+
+
+def _refuse_foreign(container: Container, head: bytes) -> None:
+    """Raise ProblemError for a file of another kind, by its first bytes."""
+    for magic, (what, remedy) in _FOREIGN.items():
+        if head.startswith(magic):
+            raise file_error(container.path, "dataset.not_text", what, remedy, name=container.name)
+    if detect_compression(head):
+        raise file_error(
+            container.path,
+            "dataset.not_text",
+            "{name} is compressed more than once.",
+            "Unpack it once and choose the result.",
+            name=container.name,
+        )
 
 
 def refuse_documents(path: Path, members: list[str]) -> None:
-    """Raises ProblemError for archives that are one document or model to the programs that write them."""
+    """Raise ProblemError for an archive that is one document or one model."""
     if any(_WEIGHTS.fullmatch(member) for member in members):
-        raise problem(
+        raise file_error(
             path,
             "dataset.not_text",
-            f"{path.name} is a PyTorch file of weights, not rows.",
-            "Choose a file of text.",
+            "{name} is a PyTorch file of weights.",
+            _OTHER_FILE,
+            name=path.name,
         )
-    for member, title in _DOCUMENT_MEMBERS.items():
+    for member, what in _DOCUMENT_MEMBERS.items():
         if member in members:
-            raise problem(
-                path,
-                "dataset.not_text",
-                f"{path.name} is {title}, not rows.",
-                "Save it as CSV (UTF-8) or as plain text.",
-            )
+            raise file_error(path, "dataset.not_text", what, _AS_CSV, name=path.name)
 
 
-def _empty(found: Container) -> ProblemError:
-    return problem(
-        found.path, "dataset.empty", f"{found.name} is empty.", "Choose a file with rows."
-    )
-
-
-def _beginning(found: Container, size: int) -> bytes:
-    """The first bytes of the content as UTF-8, about `size` of them, all if there are fewer."""
+def _read_head(container: Container, size: int) -> bytes:
+    """Return about the first `size` bytes of the content as UTF-8, or all if there are fewer."""
     parts: list[bytes] = []
-    with found.open() as stream:
+    with container.open() as stream:
         for chunk in stream.chunks():
             parts.append(chunk)
             if (size := size - len(chunk)) <= 0:
                 break
         if not parts and stream.broken:
-            raise unreadable(found.path, ValueError(stream.broken))
+            raise unreadable_error(container.path, ValueError(stream.broken))
     return b"".join(parts)
 
 
-def _probes(path: Path) -> bytes:
-    """Pieces from all over a file, each from one line's beginning to another's."""
+def _read_probes(path: Path) -> bytes:
+    """Return pieces from all over a file, each from one line's beginning to another's."""
     size = path.stat().st_size
     parts = []
     with path.open("rb") as file:
-        for place in range(1, _PROBES + 1):
-            file.seek(size * place // (_PROBES + 1))
+        for number in range(1, _PROBES + 1):
+            file.seek(size * number // (_PROBES + 1))
             piece = file.read(_PROBE)
             parts.append(piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1])
     return b"".join(parts)
 
 
-def _as_json(found: Container, head: bytes, name: str, split: str) -> Container | None:
-    """The container if it is JSON; raises ProblemError where only its name is."""
-    if json_kinds.is_named_json(name) and _JSON5.match(head):
-        raise problem(
-            found.path,
+def _as_json(container: Container, head: bytes, name: str, split: str) -> Container | None:
+    """Return the container if it is JSON; raises ProblemError where only its name says so."""
+    is_named = json_kinds.is_named_json(name)
+    if is_named and _JSON5.match(head):
+        raise file_error(
+            container.path,
             "dataset.json5",
-            f"{found.name} is JSON5 or JSON with comments, which LoRA Studio can't read.",
+            "{name} is JSON5 or JSON with comments, which LoRA Studio can't read.",
             "Save it as JSON or JSON lines.",
+            name=container.name,
         )
-    shape = json_kinds.shape_of(head, name, is_whole=len(head) < _HEAD, split=split)
+    shape = json_kinds.detect_shape(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
         # A long row, or an object whose list of rows comes late in it.
         size = _OBJECT if b"\n" in head else MAX_ROW
-        head = _beginning(found, size)
-        shape = json_kinds.shape_of(head, name, is_whole=len(head) < size, split=split)
+        head = _read_head(container, size)
+        shape = json_kinds.detect_shape(head, name, is_whole=len(head) < size, split=split)
+    if shape is None and is_named:
+        raise file_error(
+            container.path,
+            "dataset.not_json",
+            "{name} is neither JSON nor JSON lines: it begins with “{beginning}”.",
+            "Correct its beginning, or rename the file to what it is: .csv or .txt.",
+            line=1,
+            name=container.name,
+            beginning=head[:20].decode("utf-8", "replace").strip(),
+        )
     if shape is None:
-        if json_kinds.is_named_json(name):
-            raise problem(
-                found.path,
-                "dataset.not_json",
-                f"{found.name} is neither JSON nor JSON lines: it begins with "
-                f"“{head[:20].decode('utf-8', 'replace').strip()}”.",
-                "Correct its beginning, or give it the name of what it is: .csv or .txt.",
-                line=1,
-            )
         return None
     if shape.kind != "json list" and shape.lists:
-        raise problem(
-            found.path,
+        raise file_error(
+            container.path,
             "dataset.no_rows",
-            f"{found.name} is one object with {len(shape.lists)} lists of rows: "
-            f"{', '.join(shape.lists[:8])}.",
+            "{name} is one object with several lists of rows: {lists}.",
             "Choose one of them as the split.",
+            name=container.name,
+            lists=", ".join(shape.lists[:8]),
         )
-    return replace(found, kind=shape.kind, shape=shape)
+    return replace(container, kind=shape.kind, shape=shape)
 
 
-def _as_table(found: Container, head: bytes, name: str) -> Container | None:
-    dialect = csv_tables.dialect_of(head, name)
-    return replace(found, kind="csv", dialect=dialect) if dialect else None
+def _as_table(container: Container, head: bytes, name: str) -> Container | None:
+    dialect = csv_tables.detect_dialect(head, name)
+    return replace(container, kind="csv", dialect=dialect) if dialect else None
 
 
-def _as_text(found: Container, head: bytes) -> Container:
-    """Plain text; raises ProblemError where a tenth of it is no text, or its name says otherwise."""
-    if _COLUMNAR_NAME.search(found.member or found.path.name):
-        raise problem(
-            found.path,
+def _as_text(container: Container, head: bytes) -> Container:
+    """Return the container as text; raises ProblemError where a tenth of it is not text."""
+    if _COLUMNAR_NAME.search(container.member or container.path.name):
+        raise file_error(
+            container.path,
             "dataset.not_text",
-            f"{found.name} is not what its name says: it is text, not a table.",
-            "Fetch the file again, or give it the name of what it is.",
+            "{name} contains text, not the table that its extension promises.",
+            "Download the file again, or rename it to what it is.",
+            name=container.name,
         )
-    text = head[:65536].decode("utf-8", "replace")
-    odd = sum(text.count(chr(code)) for code in range(32) if chr(code) not in "\t\n\r\f")
-    if odd + text.count("\ufffd") > len(text) / 10:
-        raise problem(
-            found.path,
+    beginning = head[:65536].decode("utf-8", "replace")
+    controls = sum(beginning.count(chr(code)) for code in range(32) if chr(code) not in "\t\n\r\f")
+    if controls + beginning.count("\ufffd") > len(beginning) / 10:
+        raise file_error(
+            container.path,
             "dataset.not_text",
-            f"{found.name} is not a file of rows: most of it is not text.",
-            "Choose JSON, CSV, Parquet, Arrow or plain text.",
+            "Most of {name} is not text.",
+            "Choose a JSON, CSV, Parquet, Arrow or plain text file.",
+            name=container.name,
         )
-    return found
+    return container

@@ -1,4 +1,4 @@
-"""Rows against each other: equal, nearly equal, leaked, contradictory, of another shape, too long."""
+"""Comparing rows: duplicates, leakage, contradictions, other columns, outliers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from lora_studio.engine.runtime.channel import JobContext
 
 Mask = NDArray[np.bool_]
 
-#: A shape is foreign, and a length extreme, only where few rows have it.
+#: A shape is foreign, and a length extreme, only if at most such a share of rows has it.
 _FOREIGN_SHARE = 0.1
 _EXTREME_SHARE = 0.01
-#: Rows below which nothing is said about what is usual.
+#: With fewer rows, nothing is known about what is usual.
 _ENOUGH = 20
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """All usable rows with what relates them.
+    """All usable rows, and how they relate.
 
-    `leaders` is the first row of the group of equal and nearly equal rows that each is in;
-    `held_out` marks the rows of the validation file.
+    `leaders` [rows] is the first row of the group of duplicates that each row is in; `held_out`
+    [rows] marks the rows of the validation file.
     """
 
     facts: RowFacts
@@ -46,9 +46,9 @@ class ComparisonResult:
 def compare(
     rows: MixedRows, facts: RowFacts, fixes: Collection[Fix], job: JobContext
 ) -> ComparisonResult:
-    """Finds the groups of equal and nearly equal rows; raises CancelledError.
+    """Return the groups of duplicates and near duplicates; raises CancelledError.
 
-    The facts lose their sketches by it.
+    The sketches of `facts` are dropped.
     """
     reader = RowFactsReader(rows, fixes)
 
@@ -64,40 +64,40 @@ def compare(
         NearDuplicateSearch(sides, facts.common),
         job,
     )
-    facts.forget_sketches()
+    facts.drop_sketches()
     held_out = facts["source"] >= len(rows.spec.sources)
     return ComparisonResult(facts, groups.leaders(), held_out)
 
 
-def left_out(
+def apply_repairs(
     compared: ComparisonResult, fixes: Collection[Fix], there: Mask
 ) -> tuple[dict[Fix, Mask], dict[Fix, Mask]]:
-    """By repair: which of the rows that are there it is about, and which it leaves out if recorded.
+    """Return, by repair, which of the rows `there` it concerns, and which it leaves out if recorded.
 
-    Repairs go in a fixed order and each sees what those before it left, so that the one row that
-    is kept of equal ones is none that another repair leaves out. Rows of the validation file are
-    never left out.
+    Repairs go in a fixed order, and each sees what those before it left, so that the one row that
+    remains of several duplicates isn't one that another repair leaves out. Rows of the validation
+    file are never left out.
     """
     there = there & ~compared.held_out
     about: dict[Fix, Mask] = {}
     out: dict[Fix, Mask] = {}
-    for fix, find in _FINDERS.items():
-        about[fix] = find(compared, there)
+    for fix, find_rows in _FINDERS.items():
+        about[fix] = find_rows(compared, there)
         if fix in fixes:
             out[fix] = about[fix]
             if fix == "drop_near_duplicates":
-                # Equal rows are nearly equal too.
+                # Duplicates are near duplicates too.
                 out[fix] = _later(compared.leaders, there)
             there = there & ~out[fix]
     return about, out
 
 
 def first_of_each(keys: NDArray[Any], there: Mask) -> Mask:
-    """Marks, of the rows that are there, the first with each key."""
-    found = np.zeros(len(keys), dtype=bool)
+    """Return which of the rows `there` is the first with its key, [rows]."""
+    first = np.zeros(len(keys), dtype=bool)
     positions = np.flatnonzero(there)
-    found[positions[np.unique(keys[positions], return_index=True)[1]]] = True
-    return found
+    first[positions[np.unique(keys[positions], return_index=True)[1]]] = True
+    return first
 
 
 def _later(keys: NDArray[Any], there: Mask) -> Mask:
@@ -105,22 +105,22 @@ def _later(keys: NDArray[Any], there: Mask) -> Mask:
 
 
 def duplicates(compared: ComparisonResult, there: Mask) -> Mask:
-    """Rows that equal an earlier one."""
+    """Return the rows that duplicate an earlier one."""
     return _later(compared.facts["exact"], there)
 
 
 def near_duplicates(compared: ComparisonResult, there: Mask) -> Mask:
-    """Rows that nearly equal an earlier one and equal none."""
+    """Return the rows that nearly duplicate an earlier one, and duplicate none."""
     return _later(compared.leaders, there & ~duplicates(compared, there))
 
 
 def leaked(compared: ComparisonResult, there: Mask) -> Mask:
-    """Rows that equal or nearly equal one of the validation file."""
+    """Return the rows that duplicate or nearly duplicate one of the validation file."""
     return there & np.isin(compared.leaders, compared.leaders[compared.held_out])
 
 
 def contradictions(compared: ComparisonResult, there: Mask) -> Mask:
-    """Both rows of which one prefers, or calls good, what the other rejects, or calls bad."""
+    """Return both rows where one prefers, or labels good, what the other rejects, or labels bad."""
     facts = compared.facts
     pairs = there & (facts["other"] != 0) & (facts["answer"] != facts["other"])
     there_and_back = [
@@ -128,14 +128,14 @@ def contradictions(compared: ComparisonResult, there: Mask) -> Mask:
         _joint(facts["prompt"], facts["other"], facts["answer"]),
     ]
     swapped = pairs & np.isin(there_and_back[0], there_and_back[1][pairs])
-    labelled = there & (facts["label"] >= 0)
+    labeled = there & (facts["label"] >= 0)
     judged = _joint(facts["prompt"], facts["answer"])
-    good, bad = (judged[labelled & (facts["label"] == label)] for label in (1, 0))
-    return swapped | (labelled & np.isin(judged, np.intersect1d(good, bad)))
+    good, bad = (judged[labeled & (facts["label"] == label)] for label in (1, 0))
+    return swapped | (labeled & np.isin(judged, np.intersect1d(good, bad)))
 
 
 def conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
-    """Conversations with the same question as another, and another answer."""
+    """Return the conversations with the same question as another but a different answer."""
     facts = compared.facts
     asked = there & (facts["prompt"] != 0) & (facts["other"] == 0) & (facts["label"] < 0)
     kinds = first_of_each(_joint(facts["prompt"], facts["answer"]), asked)
@@ -144,13 +144,13 @@ def conflicting_answers(compared: ComparisonResult, there: Mask) -> Mask:
 
 
 def foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
-    """Rows in whose source nine in ten rows have another shape, incompatible with theirs.
+    """Return the rows whose shape is incompatible with that of nine in ten rows of their source.
 
     Shapes are incompatible when they share no column or differ in the kind of a column; a column
     that is missing in some rows makes no difference.
     """
     facts = compared.facts
-    found = np.zeros(len(facts), dtype=bool)
+    foreign_rows = np.zeros(len(facts), dtype=bool)
     for source in np.unique(facts["source"][there]):
         here = there & (facts["source"] == source)
         keys, counts = np.unique(facts["shape"][here], return_counts=True)
@@ -161,10 +161,10 @@ def foreign_shapes(compared: ComparisonResult, there: Mask) -> Mask:
         foreign = [
             key for key, shape in zip(keys, shapes, strict=True) if _is_foreign(shape, usual)
         ]
-        strange = here & np.isin(facts["shape"], np.array(foreign, dtype=np.uint64))
-        if strange.sum() <= _FOREIGN_SHARE * here.sum():
-            found |= strange
-    return found
+        matching = here & np.isin(facts["shape"], np.array(foreign, dtype=np.uint64))
+        if matching.sum() <= _FOREIGN_SHARE * here.sum():
+            foreign_rows |= matching
+    return foreign_rows
 
 
 def _parsed(shape: str) -> dict[str, str]:
@@ -172,7 +172,7 @@ def _parsed(shape: str) -> dict[str, str]:
 
 
 def _usual_kinds(shapes: list[dict[str, str]], counts: NDArray[np.int64]) -> dict[str, str]:
-    """The kind that each column has in most rows."""
+    """Return the kind that each column has in most rows."""
     votes: dict[str, dict[str, int]] = {}
     for shape, count in zip(shapes, counts.tolist(), strict=True):
         for column, kind in shape.items():
@@ -192,7 +192,7 @@ def _is_foreign(shape: dict[str, str], usual: dict[str, str]) -> bool:
 
 
 def _differ(kind: str, usual: str) -> bool:
-    """Whether two kinds exclude each other: objects do when they have no field in common."""
+    """Return whether two kinds exclude each other: objects do when they share no field."""
     head, _, fields = kind.partition("(")
     usual_head, _, usual_fields = usual.partition("(")
     if head != usual_head or bool(fields) != bool(usual_fields):
@@ -201,13 +201,13 @@ def _differ(kind: str, usual: str) -> bool:
 
 
 def outliers(compared: ComparisonResult, there: Mask) -> Mask:
-    """Rows far longer than the rest of their source.
+    """Return the rows that are far longer than the rest of their source.
 
-    Beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
-    logarithms, since lengths are about log-normal: there one row in 400 000 lies beyond it. They
-    also have to be ten times the median, and at most one row in a hundred.
+    Those beyond Tukey's outer fence, Q3 + 3 (Q3 - Q1) (*Exploratory Data Analysis*, 1977, 2C), of the
+    logarithms, since lengths are about log-normal: one such row in 400,000 is beyond it. They also
+    have to be ten times the median, and at most one row in a hundred.
     """
-    found = np.zeros(len(compared.facts), dtype=bool)
+    extreme_rows = np.zeros(len(compared.facts), dtype=bool)
     sources, lengths = compared.facts["source"], compared.facts["length"]
     for source in np.unique(sources[there]):
         here = there & (sources == source)
@@ -218,18 +218,18 @@ def outliers(compared: ComparisonResult, there: Mask) -> Mask:
         limit = max(high + 3 * (high - low), middle + np.log(10))
         extreme = here & (np.log(np.maximum(lengths, 1)) > limit)
         if extreme.sum() <= max(1, _EXTREME_SHARE * here.sum()):
-            found |= extreme
-    return found
+            extreme_rows |= extreme
+    return extreme_rows
 
 
 def _joint(*keys: Hashes) -> Hashes:
-    found = np.zeros(len(keys[0]), dtype=np.uint64)
+    joint = np.zeros(len(keys[0]), dtype=np.uint64)
     for key in keys:
-        found = mix64(found ^ key)
-    return found
+        joint = mix64(joint ^ key)
+    return joint
 
 
-#: What finds the rows that such a repair is about, in the order the repairs are made in.
+#: The functions that find the rows of a repair, in the order of the repairs.
 _FINDERS: dict[Fix, Callable[[ComparisonResult, Mask], Mask]] = {
     "drop_contradictions": contradictions,
     "drop_minority_schema": foreign_shapes,
@@ -239,5 +239,5 @@ _FINDERS: dict[Fix, Callable[[ComparisonResult, Mask], Mask]] = {
     "drop_near_duplicates": near_duplicates,
 }
 
-#: The repairs that need all rows.
+#: The repairs that need the whole dataset.
 WHOLE = frozenset(_FINDERS)

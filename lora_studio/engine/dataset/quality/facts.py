@@ -1,7 +1,7 @@
-"""One pass over all rows that leaves what comparing them takes: keys, lengths, faults, sketches.
+"""One pass over all rows that collects what comparing them needs: keys, lengths, faults, sketches.
 
-Some 200 bytes a row, in files once there are many, so that two million rows need no memory to speak
-of. The pass takes about 0.2 ms a row and runs on all cores.
+About 200 bytes per row, in files if there are many, so that two million rows need little memory. The
+pass takes about 0.2 ms per row and runs on all cores.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from lora_studio.engine.dataset.quality.near_duplicates import (
     BANDS,
     PRINTS,
     Sides,
-    boilerplate,
+    find_boilerplate,
     sketch,
 )
+from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, load_reason
 from lora_studio.engine.dataset.rows import cache, mixture
 from lora_studio.engine.dataset.rows.hashing import Hashes, hash_text
 from lora_studio.engine.dataset.rows.mixture import MixedRows
@@ -41,20 +42,20 @@ from lora_studio.engine.dataset.rows.store import RowStore, batch_at
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.channel import JobContext
 
-#: A row by the position of its source and its own in it, both from 0.
+#: A row: the position of its source, and its own in the source, both from 0.
 RowId = tuple[int, int]
 
-#: Rows that boilerplate is told from, rows from which on other processes help (each takes a second
-#: and 100 MB) and from which on facts are kept in files.
+#: Rows that boilerplate is detected from, rows from which several processes are used (each needs a
+#: second and 100 MB), and rows from which facts are stored in files.
 _SAMPLED = 1000
 _MANY = 10_000
 _IN_FILES = 200_000
 _MOST_PROCESSES = 8
 
-#: Shapes spelt out: where there are more, rows have no common shape that one could differ from.
+#: Shapes that are stored: where there are more, rows have no common shape to differ from.
 _SHAPES = 10_000
 
-#: Rows named for each fault and each reason to leave some out.
+#: Rows listed for each fault and each reason.
 _NAMED = 1000
 
 _COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
@@ -76,48 +77,48 @@ _COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
 
 @dataclass
 class FactCounts:
-    """How many rows something is true of, and the first of them."""
+    """How many rows something applies to, and the first of them."""
 
     count: int = 0
     rows: list[RowId] = field(default_factory=list)
 
     def add(self, other: FactCounts) -> None:
-        """Counts the rows of another tally too."""
+        """Add the rows of another count."""
         self.count += other.count
         self.rows = [*self.rows, *other.rows][:_NAMED]
 
 
 @dataclass
 class RowFacts:
-    """Facts of the usable rows, one element a row in every array, in the order of the sources.
+    """Facts of the usable rows: one element per row in every array, in the order of the sources.
 
-    `left_out` are the other rows by reason, `faults` the rows with each fault, before repairs;
-    `shapes` spells out the keys in the column `shape`, if there are not very many.
+    `skipped` are the other rows by reason, `faults` the rows with each fault before repairs;
+    `shapes` maps the keys in the column `shape` to shapes, unless there are very many.
     """
 
     columns: dict[str, NDArray[Any]]
     common: Hashes
-    left_out: dict[str, FactCounts] = field(default_factory=dict)
+    skipped: dict[SkipReason, FactCounts] = field(default_factory=dict)
     faults: dict[Fault, FactCounts] = field(default_factory=dict)
     shapes: dict[int, str] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
-        """A column."""
+        """Return a column, [rows]."""
         return self.columns[column]
 
     def __len__(self) -> int:
-        """How many usable rows there are."""
+        """Return the number of usable rows."""
         return len(self.columns["index"])
 
-    def forget_sketches(self) -> None:
-        """Gives back the larger part of the room, once rows have been compared."""
+    def drop_sketches(self) -> None:
+        """Free the largest columns, once rows have been compared."""
         for name in ("bands", "prints"):
             self.columns.pop(name, None)
 
     def add(self, other: RowFacts) -> None:
-        """Takes what another such object counted, but for its columns."""
-        for reason, tally in other.left_out.items():
-            self.left_out.setdefault(reason, FactCounts()).add(tally)
+        """Add the counts of another object, without its columns."""
+        for reason, tally in other.skipped.items():
+            self.skipped.setdefault(reason, FactCounts()).add(tally)
         for fault, tally in other.faults.items():
             self.faults.setdefault(fault, FactCounts()).add(tally)
         if len(self.shapes) < _SHAPES:
@@ -127,62 +128,62 @@ class RowFacts:
 def measure(
     rows: MixedRows, fixes: Collection[Fix], job: JobContext, *, with_faults: bool = False
 ) -> RowFacts:
-    """The facts of all rows after the row-wise repairs among `fixes`; raises CancelledError.
+    """Return the facts of all rows after the row-wise repairs in `fixes`; raises CancelledError.
 
-    Faults of rows before those repairs, which take a third of the time, only `with_faults`.
+    `with_faults` also collects faults of rows before those repairs, a third of the time.
     """
     total = sum(len(store) for store in rows.stores)
     work = _Work(rows, frozenset(fixes), with_faults, _common(rows, fixes, total, job))
-    facts = _room(total, work.common)
+    facts = _allocate(total, work.common)
     pieces = [
         (source, batch)
         for source, store in enumerate(rows.stores)
         for batch in range(len(store.facts.batches))
     ]
     used = done = 0
-    for found in _results(work, pieces, total, job):
-        for name, values in found.columns.items():
-            facts.columns[name][used : used + len(found)] = values
-        facts.add(found)
-        used += len(found)
-        done += len(found) + sum(tally.count for tally in found.left_out.values())
+    for part in _results(work, pieces, total, job):
+        for name, values in part.columns.items():
+            facts.columns[name][used : used + len(part)] = values
+        facts.add(part)
+        used += len(part)
+        done += len(part) + sum(tally.count for tally in part.skipped.values())
         job.progress("reading rows", done, total, "rows")
     facts.columns = {name: values[:used] for name, values in facts.columns.items()}
     return facts
 
 
 class RowFactsReader:
-    """Single rows in any order, from the mapped files: a store reads a whole batch for each."""
+    """Reads single rows in any order from mapped files: a store reads a whole batch for each."""
 
     def __init__(self, rows: MixedRows, fixes: Collection[Fix]) -> None:
-        """Of all sources, after the row-wise repairs among `fixes`."""
+        """Read from all sources, with the row-wise repairs in `fixes`."""
         self._rows, self._fixes = rows, fixes
         self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
 
     def sample(self, source: int, index: int) -> Sample:
-        """One row as it is compared; raises UnusableRow."""
+        """Return one row as it is compared; raises UnusableRow."""
         batches = self._rows.stores[source].facts.batches
-        place = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
-        offset, first = batches[place]
+        number = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
+        offset, first = batches[number]
         batch = batch_at(self._files[source], offset)
         if fault := batch.column("fault")[index - first].as_py():
-            raise UnusableRow(fault)
+            raise load_reason(fault).to_error()
         values = values_of(bytes(batch.column("raw")[index - first].as_buffer()))
-        return repair(converted(self._rows, source, values), self._fixes)
+        return repair(make_plain_sample(self._rows, source, values), self._fixes)
 
 
-def converted(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
-    """The sample of a row without what is added to every row, its system prompt; raises UnusableRow.
+def make_plain_sample(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
+    """Return a row as a sample without the dataset's system prompt; raises UnusableRow.
 
-    What is said of all rows tells none from another, and may change without moving any.
+    What all rows share tells none from another, and may change without moving any.
     """
-    found = rows.found[source]
-    if found.format is None:
-        raise UnusableRow("its source has no known format")
+    about = rows.found[source]
+    if about.format is None:
+        raise NO_FORMAT.to_error()
     spec = rows.spec
     if spec.system_prompt:
         spec = spec.model_copy(update={"system_prompt": ""})
-    return mixture.sample_of(values, found.format, found.mapping, spec)
+    return mixture.make_sample(values, about.format, about.mapping, spec)
 
 
 # --- the pass ---------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def converted(rows: MixedRows, source: int, values: dict[str, Any]) -> Sample:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process needs to read a piece of the rows."""
+    """What a process needs to read some of the rows."""
 
     rows: MixedRows
     fixes: frozenset[Fix]
@@ -198,7 +199,7 @@ class _Work:
     common: Hashes
 
     def read(self, piece: tuple[int, int]) -> RowFacts:
-        """The facts of the rows in one batch of a source."""
+        """Return the facts of the rows in one batch of a source."""
         source, batch = piece
         facts = RowFacts({}, self.common)
         entries: list[dict[str, int]] = []
@@ -208,10 +209,10 @@ class _Work:
             here = FactCounts(1, [(source, index)])
             try:
                 if values is None:
-                    raise UnusableRow(fault)
+                    raise load_reason(fault).to_error()
                 sample = self._repaired(source, values, facts, here)
-            except UnusableRow as verdict:
-                facts.left_out.setdefault(str(verdict), FactCounts()).add(here)
+            except UnusableRow as error:
+                facts.skipped.setdefault(SkipReason.from_error(error), FactCounts()).add(here)
                 continue
             sides.append(sides_of(sample))
             contexts.append(hash_text(context_of(sample)))
@@ -240,14 +241,14 @@ class _Work:
     def _repaired(
         self, source: int, values: dict[str, Any], facts: RowFacts, here: FactCounts
     ) -> Sample:
-        sample = converted(self.rows, source, values)
+        sample = make_plain_sample(self.rows, source, values)
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in find_faults(sample):
                 facts.faults.setdefault(kind, FactCounts()).add(here)
         return repair(sample, self.fixes)
 
     def _shape(self, source: int, values: dict[str, Any]) -> str:
-        """The shape of the columns that are used, where somebody asks for it."""
+        """Return the shape of the used columns, "" where it isn't needed."""
         if not self.with_faults and "drop_minority_schema" not in self.fixes:
             return ""
         mapping = self.rows.found[source].mapping
@@ -257,44 +258,44 @@ class _Work:
         return shape_of({name: value for name, value in values.items() if name in used})
 
     def _group(self, values: dict[str, Any]) -> str:
-        """What the row has in the group column, as text; "" where it has nothing."""
+        """Return the value of the group column as text, "" where there is none."""
         column = self.rows.spec.group_column
-        found = fill_slots(values, {"group": column}) if column else {}
-        return json.dumps(found, sort_keys=True) if found else ""
+        group = fill_slots(values, {"group": column}) if column else {}
+        return json.dumps(group, sort_keys=True) if group else ""
 
 
 def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    """(index, values, fault) of the rows of a batch; one by one they take ten times as long."""
-    found, first = store.batch(batch), store.facts.batches[batch][1]
-    faults_found = found.column("fault").to_pylist()
-    for place, (raw, fault) in enumerate(zip(found.column("raw"), faults_found, strict=True)):
+    """Yield (index, values, fault) of the rows of a batch, ten times as fast as one by one."""
+    data, first = store.batch(batch), store.facts.batches[batch][1]
+    named = zip(data.column("raw"), data.column("fault").to_pylist(), strict=True)
+    for index, (raw, fault) in enumerate(named, first):
         values = None if fault else values_of(bytes(raw.as_buffer()))
-        yield first + place, values, fault
+        yield index, values, fault
 
 
 def _common(rows: MixedRows, fixes: Collection[Fix], total: int, job: JobContext) -> Hashes:
-    """Boilerplate, told from rows all over the dataset, equal ones taken once."""
+    """Return the boilerplate of rows from all over the dataset, duplicates counted once."""
     step = max(1, total // _SAMPLED)
-    found: dict[Sides, None] = {}
+    distinct: dict[Sides, None] = {}
     reader = RowFactsReader(rows, fixes)
     for source, store in enumerate(rows.stores):
         for index in range(0, len(store), step):
             job.check()
             try:
-                found[sides_of(reader.sample(source, index))] = None
+                distinct[sides_of(reader.sample(source, index))] = None
             except UnusableRow:
                 continue
-    return boilerplate(list(found))
+    return find_boilerplate(list(distinct))
 
 
-def _room(total: int, common: Hashes) -> RowFacts:
-    """Arrays for so many rows: in memory, or in files that go when the facts do."""
+def _allocate(total: int, common: Hashes) -> RowFacts:
+    """Return arrays for `total` rows: in memory, or in files that are deleted with the facts."""
     if total < _IN_FILES:
         return RowFacts(
             {name: np.zeros((total, *shape), kind) for name, (kind, shape) in _COLUMNS.items()},
             common,
         )
-    # Where it is deleted later on if this process dies.
+    # In the cache, which deletes it later if this process dies.
     cache.root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=cache.root()))
     facts = RowFacts(
@@ -311,7 +312,7 @@ def _room(total: int, common: Hashes) -> RowFacts:
 def _results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: JobContext
 ) -> Iterator[RowFacts]:
-    """What each piece yields, in order; by several processes where there are many rows."""
+    """Yield the facts of each piece in order, from several processes for many rows."""
     cores = min(process_pool.cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
         return map(work.read, pieces)

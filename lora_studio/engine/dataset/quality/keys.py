@@ -1,4 +1,4 @@
-"""What of a row is compared: sides for nearly equal rows, 64-bit keys for equal parts, its shape."""
+"""What is compared of a row: sides for near duplicates, 64-bit keys for equal parts, its shape."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Any
 
 from lora_studio.core.dataset.samples import Sample
 from lora_studio.core.dataset.spec import Message
-from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalised
+from lora_studio.engine.dataset.quality.near_duplicates import Sides, normalize
 from lora_studio.engine.dataset.rows.hashing import hash_text
 
 
 def sides_of(sample: Sample) -> Sides:
-    """What is asked and what is answered, normalised for comparing.
+    """Return the question and the answers of a row, normalized for comparing.
 
-    Earlier answers that do not train are part of what is asked: rows of one conversation hold nearly
+    Earlier answers that are not trained belong to the question: rows of one conversation have nearly
     the same turns, and each trains another answer.
     """
     if sample.task == "text":
-        return (normalised(sample.text),)
+        return (normalize(sample.text),)
     said = [turn for turn in sample.messages if turn.role != "system"]
     asked = [_spoken(turn) for turn in said if turn.role != "assistant" or not turn.trained]
     answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]
-    return tuple(normalised(text) for text in ("\n".join(asked), *spoken))
+    return tuple(normalize(text) for text in ("\n".join(asked), *spoken))
 
 
 def context_of(sample: Sample) -> str:
-    """What has to be equal in nearly equal rows: task, system message, tools and label."""
+    """Return what has to be equal in near duplicates: task, system message, tools and label."""
     system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
     return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
 
 
 def keys_of(sample: Sample) -> dict[str, int]:
-    """What tells rows and their parts apart, but for spacing; 0 for a part that is not there."""
+    """Return hashes of a row and its parts, regardless of spacing; 0 for a missing part."""
     turns = [_exact(turn) for turn in sample.messages]
     last = len(turns)
     if sample.task != "preference":
@@ -78,13 +78,13 @@ def _tools(sample: Sample) -> str:
 
 
 def shape_of(values: dict[str, Any]) -> str:
-    """The columns of a row and the kinds of their values: `a: text; b: list of (role value)`."""
+    """Return the columns of a row with the kinds of their values: `a: text; b: list of (role value)`."""
     kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
     return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
 
 
 def kind_of(value: Any) -> str:
-    """What sort of value it is, in words; "" for nothing at all."""
+    """Return the kind of a value, such as “list of text”; "" for an empty one."""
     match value:
         case bool():
             return "yes or no"

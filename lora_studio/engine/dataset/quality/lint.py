@@ -1,4 +1,4 @@
-"""Faults in the data: which rows have them, and what can be done. `engine.lint_kinds` has the words."""
+"""The data check: which rows have faults, and what can be done. `lint_rules` has the texts."""
 
 from __future__ import annotations
 
@@ -10,64 +10,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset.repairs import REASONS
+from lora_studio.core.dataset.samples import UnusableKind
 from lora_studio.core.dataset.spec import DatasetSpec, Fix
-from lora_studio.core.formatting import number, plural
+from lora_studio.core.messages import Text, counted, text
 from lora_studio.core.protocol.events import DatasetLinted, Finding
 from lora_studio.engine.dataset.quality import dataset_comparison
 from lora_studio.engine.dataset.quality import facts as quality_facts
 from lora_studio.engine.dataset.quality.dataset_comparison import ComparisonResult, Mask
 from lora_studio.engine.dataset.quality.facts import FactCounts, RowFacts, RowId
-from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, KINDS
+from lora_studio.engine.dataset.quality.lint_rules import COMPARED, FAULTS, GRAVITY, RULES
 from lora_studio.engine.dataset.rows import mixture
-from lora_studio.engine.dataset.rows.chains import MEANT
+from lora_studio.engine.dataset.rows.chains import EXPECTED
 from lora_studio.engine.runtime.channel import JobContext
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
     from lora_studio.engine.dataset.rows.token_table import TokenTable
 
-#: Rows named in a finding.
+#: Rows listed in a finding.
 _NAMED = 1000
 
-#: Labels of which fewer than this share is of one kind are worth a warning.
+#: A label that a smaller share of rows has is worth a warning.
 _RARE_LABEL = 0.1
 
-#: How much longer than now a limit may be that is proposed; memory grows with it.
+#: How many times the current limit a proposed one may be; memory grows with it.
 _LONGER = 4
 
 
 @dataclass
 class LintReport:
-    """Findings as they are made."""
+    """Collects findings."""
 
     fixes: Sequence[Fix]
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, code: str, tally: FactCounts, reason: str = "", **more: Any) -> None:
-        """Reports some rows, if there are any."""
+    def add(
+        self,
+        code: str,
+        tally: FactCounts,
+        *,
+        fixed: bool | None = None,
+        change: tuple[str, Any] | None = None,
+        **values: Any,
+    ) -> None:
+        """Report some rows, if there are any; `values` are fields of the rule's text."""
         if not tally.count:
             return
-        kind = KINDS[code]
+        rule = RULES[code]
         self.findings.append(
             Finding(
                 code=code,
-                title=kind.title,
-                what=kind.what.format(rows=plural(tally.count, "row"), reason=reason),
+                title=text(rule.title),
+                what=text(rule.what, rows=_count_rows(tally.count), **values),
                 count=tally.count,
                 rows=tuple((source, index + 1) for source, index in tally.rows[:_NAMED]),
-                severity=kind.severity,
-                **{"fix": kind.fix, "fixed": kind.fix in self.fixes} | more,
+                severity=rule.severity,
+                fix=rule.fix,
+                fixed=rule.fix in self.fixes if fixed is None else fixed,
+                change=change,
             )
         )
 
 
 def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) -> DatasetLinted:
-    """Looks for every fault; raises ProblemError or CancelledError.
+    """Return all findings; raises ProblemError or CancelledError.
 
-    A finding whose repair is recorded is `fixed`, and the rows that repair leaves out are not
-    looked at again. `tables` are the rows in tokens, if a model is known.
+    A finding whose repair is recorded is `fixed`, and the rows that the repair leaves out are not
+    checked further. `tables` are the tokenized rows, if a model is known.
     """
-    # Row-wise repairs are made in the pass itself, which notes what was there before them.
-    rows = mixture.open(spec.model_copy(update={"fixes": ()}), job)
+    # Row-wise repairs are made in the pass itself, which also collects the faults before them.
+    rows = mixture.open_dataset(spec.model_copy(update={"fixes": ()}), job)
     facts = quality_facts.measure(rows, spec.fixes, job, with_faults=True)
     compared = dataset_comparison.compare(rows, facts, spec.fixes, job)
     report = LintReport(spec.fixes)
@@ -77,25 +88,25 @@ def lint(spec: DatasetSpec, job: JobContext, tables: Sequence[TokenTable] = ()) 
     _add_labels(report, facts, there)
     if tables and rows.task != "text":
         _add_tokens(report, tables, spec)
-    report.findings.sort(key=lambda found: (found.fixed, GRAVITY[found.severity], -found.count))
-    looked_at = sum(len(store) for store in rows.stores[: len(spec.sources)])
-    return DatasetLinted(rows=looked_at, findings=tuple(report.findings))
+    report.findings.sort(key=lambda entry: (entry.fixed, GRAVITY[entry.severity], -entry.count))
+    checked = sum(len(store) for store in rows.stores[: len(spec.sources)])
+    return DatasetLinted(rows=checked, findings=tuple(report.findings))
 
 
 def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
-    """What single rows show, and those that no sample could be made of."""
+    """Report faults of single rows, and rows that are skipped."""
     empty = FactCounts()
-    for reason, tally in facts.left_out.items():
-        if reason in (*map(str, REASONS.values()), *MEANT):
+    for reason, tally in facts.skipped.items():
+        if reason.text in EXPECTED or reason.text in REASONS.values():
             continue
-        if reason.endswith("is empty"):
+        if reason.kind == UnusableKind.EMPTY:
             empty.add(tally)
         else:
-            report.add("lint.left_out", tally, reason)
+            report.add("lint.left_out", tally, reason=reason.text)
     for code, fault in FAULTS.items():
         tally = facts.faults.get(fault, FactCounts())
         if code == "lint.empty_turns" and empty.count:
-            # Rows whose only answer is empty are left out whether or not it is asked for.
+            # Rows whose only answer is empty are always skipped.
             fixed = not tally.count or "drop_empty_turns" in report.fixes
             empty.add(tally)
             report.add(code, empty, fixed=fixed)
@@ -104,11 +115,11 @@ def _add_rows_alone(report: LintReport, facts: RowFacts) -> None:
 
 
 def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
-    """What comparing rows shows; returns the rows that recorded repairs leave."""
+    """Report what comparing rows shows; return the rows that recorded repairs leave, [rows]."""
     everything = np.ones(len(compared.facts), dtype=bool)
-    about, out = dataset_comparison.left_out(compared, report.fixes, everything)
+    about, out = dataset_comparison.apply_repairs(compared, report.fixes, everything)
     for code in COMPARED:
-        fix = KINDS[code].fix
+        fix = RULES[code].fix
         assert fix is not None
         tally = _tally(compared.facts, about[fix])
         match code:
@@ -116,30 +127,32 @@ def _add_compared(report: LintReport, compared: ComparisonResult) -> Mask:
                 tally.add(compared.facts.faults.get("same_pair", FactCounts()))
                 report.add(code, tally)
             case "lint.duplicates":
-                near_too = "drop_near_duplicates" in report.fixes
-                report.add(code, tally, fixed=near_too or fix in report.fixes)
+                drops_near = "drop_near_duplicates" in report.fixes
+                report.add(code, tally, fixed=drops_near or fix in report.fixes)
+            case "lint.outliers" if tally.count:
+                longest = int(compared.facts["length"][about[fix]].max())
+                median = int(np.median(compared.facts["length"]))
+                report.add(code, tally, longest=longest, median=median)
+            case "lint.other_shape" if tally.count:
+                keys, counts = np.unique(compared.facts["shape"][about[fix]], return_counts=True)
+                report.add(code, tally, shape=compared.facts.shapes[int(keys[counts.argmax()])])
             case _:
-                report.add(code, tally, _reason(code, compared.facts, about[fix]))
+                report.add(code, tally)
     for mask in out.values():
         everything &= ~mask
     return everything & ~compared.held_out
 
 
-def _reason(code: str, facts: RowFacts, about: Mask) -> str:
-    if not about.any():
-        return ""
-    if code == "lint.outliers":
-        longest, median = int(facts["length"][about].max()), int(np.median(facts["length"]))
-        return f"up to {number(longest)} characters, where half of all rows have at most {number(median)}"  # fmt: skip
-    if code == "lint.other_shape":
-        keys, counts = np.unique(facts["shape"][about], return_counts=True)
-        return facts.shapes[int(keys[counts.argmax()])]
-    return ""
+def _count_rows(count: int) -> Text:
+    return counted(count, "{n} row", "{n} rows")
 
 
 def _add_answers(report: LintReport, compared: ComparisonResult, there: Mask) -> None:
-    found = dataset_comparison.conflicting_answers(compared, there)
-    report.add("lint.conflicting_answers", _tally(compared.facts, found))
+    conflicting = dataset_comparison.conflicting_answers(compared, there)
+    report.add("lint.conflicting_answers", _tally(compared.facts, conflicting))
+
+
+_LABELS = {"good": text("good"), "bad": text("bad")}
 
 
 def _add_labels(report: LintReport, facts: RowFacts, there: Mask) -> None:
@@ -152,14 +165,19 @@ def _add_labels(report: LintReport, facts: RowFacts, there: Mask) -> None:
     if not total:
         return
     if not counts[rare]:
-        report.add("lint.one_label", _tally(facts, marks[common]), common)
+        report.add("lint.one_label", _tally(facts, marks[common]), label=_LABELS[common])
     elif counts[rare] < _RARE_LABEL * total:
-        reason = f"{rare}, against {number(counts[common])} whose label is {common}"
-        report.add("lint.rare_label", _tally(facts, marks[rare]), reason)
+        report.add(
+            "lint.rare_label",
+            _tally(facts, marks[rare]),
+            label=_LABELS[rare],
+            other=_LABELS[common],
+            others=_count_rows(counts[common]),
+        )
 
 
 def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
-    """What only tokens show: answers behind the limit, whole or in part."""
+    """Report answers beyond the length limit, in full or in part."""
     cut, late, needed = FactCounts(), FactCounts(), 0
     for source, table in enumerate(tables[: len(spec.sources)]):
         limits = np.minimum(table.length, spec.max_length)
@@ -174,15 +192,14 @@ def _add_tokens(report: LintReport, tables: Sequence[TokenTable], spec: DatasetS
     change: tuple[str, Any] = ("max_length", longer)
     if longer > _LONGER * spec.max_length:
         change = ("too_long", "skip")
-    report.add("lint.cut_answers", cut, number(spec.max_length), change=change)
-    reason = f"the answer begins behind the limit of {number(spec.max_length)} tokens"
+    report.add("lint.cut_answers", cut, change=change, limit=spec.max_length)
     longer_change = ("max_length", longer)
-    report.add("lint.nothing_to_train", late, reason, change=longer_change)
+    report.add("lint.nothing_to_train", late, change=longer_change, limit=spec.max_length)
 
 
 def _marked(source: int, rows: NDArray[Any], mask: Mask) -> FactCounts:
-    found = rows[mask]
-    return FactCounts(len(found), [(source, int(row)) for row in found[:_NAMED]])
+    marked = rows[mask]
+    return FactCounts(len(marked), [(source, int(row)) for row in marked[:_NAMED]])
 
 
 def _tally(facts: RowFacts, mask: Mask) -> FactCounts:

@@ -1,6 +1,6 @@
-"""What each code of a finding means, in words; `engine.lint` finds the rows.
+"""The rules of the data check: title, text, severity and repair by the code of a finding.
 
-Those about cut answers and rows with nothing to train take a model. Clean data has no findings.
+`quality.lint` finds the rows. Clean data has no findings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ GRAVITY: dict[Severity, int] = {"error": 0, "warning": 1, "hint": 2}
 
 @dataclass(frozen=True)
 class LintRule:
-    """What is said of findings with one code; `{rows}` in it is "1 row" or "1,240 rows"."""
+    """What findings with one code say.
+
+    `what` is a template with the fields `rows` ("1 row", "1,240 rows") and, where the finding has
+    them, its own values.
+    """
 
     title: str
     what: str
@@ -27,120 +31,119 @@ class LintRule:
     fix: Fix | None = None
 
 
-KINDS: dict[str, LintRule] = {
+RULES: dict[str, LintRule] = {
     "lint.left_out": LintRule(
-        "Rows left out", "Nothing can be made of {rows}, which no training sees: {reason}."
+        "Skipped rows", "{rows} can't be used and won't be trained: {reason}."
     ),
     "lint.empty_turns": LintRule(
         "Empty turns",
-        "In {rows} a question or an answer is empty, and the model would learn to say nothing.",
+        "A question or an answer is empty in {rows}. The model would learn to answer nothing.",
         fix="drop_empty_turns",
     ),
     "lint.role_order": LintRule(
         "Turns out of order",
-        "In {rows} an answer comes first, a system message comes in the middle or no answer comes "
-        "last. Many chat templates refuse that or write it wrongly.",
+        "In {rows}, an answer comes first, a system message is in the middle, or the last turn is not an "
+        "answer. Many chat templates reject this or render it incorrectly.",
         fix="drop_role_order",
     ),
     "lint.repeated_roles": LintRule(
-        "One role twice in a row",
-        "In {rows} a role speaks twice in a row, which many chat templates refuse.",
+        "Same role twice in a row",
+        "The same role speaks twice in a row in {rows}. Many chat templates reject this.",
         fix="merge_turns",
     ),
     "lint.encoding": LintRule(
-        "Misread characters",
-        "In {rows} characters were read in the wrong encoding, such as “Ã©” for “é”. The model "
-        "would learn to write them.",
+        "Wrongly decoded characters",
+        "Text was decoded with the wrong encoding in {rows}, such as “Ã©” for “é”. The model would "
+        "learn to write it.",
         fix="repair_encoding",
     ),
     "lint.control_characters": LintRule(
         "Control characters",
-        "In {rows} there are invisible control characters. The model would learn to write them.",
+        "There are invisible control characters in {rows}. The model would learn to write them.",
         fix="repair_encoding",
     ),
     "lint.lost_characters": LintRule(
         "Lost characters",
-        "In {rows} there is “\ufffd”, which stands for a character that was lost before. It cannot "
-        "be brought back.",
+        "There is “\ufffd” in {rows}, which replaces a character that was lost earlier. It can't be "
+        "restored.",
         fix="drop_lost_characters",
     ),
     "lint.markers": LintRule(
-        "Template markers in the text",
-        "In {rows} there are control tokens of a chat template, such as <|im_end|> or [INST]. The "
-        "model would learn to write them into its answers.",
+        "Chat template markers in the text",
+        "There are control tokens of a chat template in {rows}, such as <|im_end|> or [INST]. The model "
+        "would learn to write them in its answers.",
         fix="remove_markers",
     ),
     "lint.media_marks": LintRule(
-        "Marks of pictures, films or sounds",
-        "In {rows} there is a mark such as <image>, for which other programs put a picture, a film or "
-        "a sound. Here it is text: the model would answer to what it does not see. Take these rows out "
-        "of your file unless the mark is meant as text.",
+        "Placeholders for images, video or audio",
+        "There is a placeholder such as <image> in {rows}. It is trained as text: the model would learn "
+        "to answer without seeing the image. Remove these rows from your file unless the placeholder is "
+        "meant as text.",
     ),
     "lint.refusals": LintRule(
         "Refusals",
-        "In {rows} an answer refuses, or speaks of itself as an AI model. Leave them out unless "
-        "that is to be learned.",
+        "An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want "
+        "the model to learn that.",
         "hint",
         "drop_refusals",
     ),
     "lint.contradictions": LintRule(
         "Contradictions",
-        "In {rows} the same answer is both the better and the worse one, there or in another row.",
+        "In {rows}, the same answer is both the preferred and the rejected one, in the same row or in "
+        "another.",
         fix="drop_contradictions",
     ),
     "lint.conflicting_answers": LintRule(
-        "One question, several answers",
-        "In {rows} the question is one that another row answers otherwise. That is fine where "
-        "answers are meant to vary.",
+        "Same question, different answers",
+        "In {rows}, the question has a different answer in another row. That is fine if answers are "
+        "meant to vary.",
         "hint",
     ),
     "lint.other_shape": LintRule(
-        "Rows of another shape",
-        "In {rows} there are other columns, or other kinds of values, than in the rest of the "
-        "source: {reason}.",
+        "Rows with other columns",
+        "Columns or types of values differ from the rest of the source in {rows}: {shape}.",
         fix="drop_minority_schema",
     ),
     "lint.outliers": LintRule(
         "Extremely long rows",
-        "In {rows} there is far more text than in the rest: {reason}. The longest row decides how "
-        "much memory training takes.",
+        "There are up to {longest} characters in {rows}, but half of all rows have at most {median}. The "
+        "longest row determines how much memory training uses.",
         fix="drop_outliers",
     ),
     "lint.leaked": LintRule(
         "Validation rows in training",
-        "In {rows} stands what a row of the validation file has too, in the same words or nearly. "
-        "The validation loss would look better than it is.",
+        "The text of a validation row is also in {rows}, exactly or nearly. The validation loss would look "
+        "better than it is.",
         "error",
         "drop_leaked",
     ),
     "lint.duplicates": LintRule(
-        "Equal rows",
-        "There are {rows} that equal an earlier one but for spacing. The model would learn them by "
-        "heart.",
+        "Duplicate rows",
+        "An earlier row is repeated in {rows}, except for spacing. The model would memorize them.",
         fix="drop_duplicates",
     ),
     "lint.near_duplicates": LintRule(
-        "Nearly equal rows",
-        "There are {rows} that nearly equal an earlier one: about one word in eight is another at "
-        "most. Validation rows are chosen so that none resembles a training row.",
+        "Near-duplicate rows",
+        "An earlier row is nearly repeated in {rows}: at most about one word in eight differs. Validation "
+        "rows are chosen so that none resembles a training row.",
         "hint",
         "drop_near_duplicates",
     ),
     "lint.one_label": LintRule(
         "Only one label",
-        "The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.",
+        "The label is the same in {rows}: {label}. Training needs good and bad answers.",
         "error",
     ),
     "lint.rare_label": LintRule(
-        "Unbalanced labels", "There are only {rows} whose label is {reason}."
+        "Unbalanced labels", "The label is “{label}” in only {rows}, and “{other}” in {others}."
     ),
     "lint.cut_answers": LintRule(
-        "Answers cut off",
-        "In {rows} an answer does not end within {reason} tokens, so the model does not see it end.",
+        "Truncated answers",
+        "An answer in {rows} is longer than {limit} tokens, so the model doesn't see its end.",
     ),
     "lint.nothing_to_train": LintRule(
         "Nothing to train",
-        "In {rows} there is nothing to train: {reason}.",
+        "The answer starts after the limit of {limit} tokens in {rows}, so there is nothing to train.",
     ),
 }
 

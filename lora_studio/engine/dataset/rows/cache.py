@@ -1,7 +1,7 @@
-"""Where scans are kept: found by key, complete or not there, and deleted when long unused.
+"""The cache of scans: looked up by key, complete or absent, and deleted when long unused.
 
-A scan lies in a folder with the name of its content. What is known of it beside its rows lies under
-the key of the files it was made of: the same rows may come from several places.
+The folder of a scan is named after its content. The facts about it are stored under the key of the
+files that it was made from: the same rows may come from several places.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from lora_studio.core.system.paths import cache_folder
 from lora_studio.engine.runtime import disk
 
 ROWS = "rows.arrow"
-#: Scans unused for this long go, and the longest unused ones when all take more than this.
+#: Scans unused for so many days are deleted, and the longest unused ones beyond so many bytes.
 _DAYS, _MOST_BYTES = 30, 50_000_000_000
-#: What was used this recently stays, as a job may be reading it.
+#: Scans used within so many seconds stay: a job may be reading them.
 _IN_USE_SECONDS = 6 * 3600
-#: A scan takes up to this much more room than the files it is made of.
+#: A scan needs up to so many times the disk space of its files.
 _GROWTH = 1.15
 
 
 def root() -> Path:
-    """The folder of all scans."""
+    """Return the folder of all scans."""
     return cache_folder() / "rows"
 
 
-def find(key: str) -> str | None:
-    """What was remembered under a key, None when there is nothing."""
+def read(key: str) -> str | None:
+    """Return what was stored under a key, None when there is nothing."""
     file = root() / "keys" / key
     try:
         os.utime(file)
@@ -43,12 +43,12 @@ def find(key: str) -> str | None:
 
 
 def remember(key: str, facts: str) -> None:
-    """Keeps what is known of a scan under the key of its files."""
+    """Store the facts about a scan under the key of its files."""
     write_atomic(root() / "keys" / key, facts)
 
 
-def whole(name: str, size: int) -> Path | None:
-    """The folder of the scan with this name if its rows take so many bytes."""
+def complete_scan(name: str, size: int) -> Path | None:
+    """Return the folder of a scan if its rows have `size` bytes, else None."""
     folder = root() / name
     try:
         if (folder / ROWS).stat().st_size != size:
@@ -61,7 +61,7 @@ def whole(name: str, size: int) -> Path | None:
 
 @contextlib.contextmanager
 def fresh_folder() -> Iterator[Path]:
-    """A folder to scan or unpack into, deleted at the end of the block unless it was kept."""
+    """Create a folder to scan or unpack into; it is deleted after the block unless it was kept."""
     root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root()))
     try:
@@ -70,29 +70,29 @@ def fresh_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(folder: Path, name: str) -> Path:
-    """Puts a scan in its place; the same scan by another process is as good."""
+def keep_scan(folder: Path, name: str) -> Path:
+    """Move a scan into the cache, unless another process has done so; return its folder there."""
     size = (folder / ROWS).stat().st_size
-    place = root() / name
-    if kept := whole(name, size):
-        return kept
+    target = root() / name
+    if cached := complete_scan(name, size):
+        return cached
     with contextlib.suppress(OSError):
-        folder.rename(place)
-        return place
-    # Another process may have been faster, and reads it by now; what is damaged is replaced.
-    if not whole(name, size):
-        shutil.rmtree(place, ignore_errors=True)
-        folder.rename(place)
-    return place
+        folder.rename(target)
+        return target
+    # Another process may have been faster, and already reads it; a damaged scan is replaced.
+    if not complete_scan(name, size):
+        shutil.rmtree(target, ignore_errors=True)
+        folder.rename(target)
+    return target
 
 
-def require(folder: Path, size: int) -> None:
-    """Raises ProblemError unless there is room for the scan of so many bytes."""
+def require_space(folder: Path, size: int) -> None:
+    """Raise ProblemError unless there is disk space to scan files of `size` bytes."""
     disk.require(folder, int(size * _GROWTH), "Reading the dataset into the cache")
 
 
 def clean() -> None:
-    """Deletes what was long unused, and half-made scans of workers that have died."""
+    """Delete scans that were long unused, and unfinished ones of workers that died."""
     now = time.time()
     scans: list[tuple[float, int, Path]] = []
     for folder in root().glob("*"):

@@ -1,8 +1,8 @@
-"""Rows that name the row before them, as `parent_id` does its `id`, with the conversation they go on.
+"""Rows that name their parent row (`parent_id` refers to an `id`), joined to conversations.
 
-Each row stays a row. One with a question and its answer gets the rounds before it in a column
-“history”; one that is a single answer gets the turns up to it in a column “messages”. Of a
-conversation only the row's own answer trains: those before it train in rows of their own, each once.
+Each row stays a row. A question with its answer gets the rounds before it in a column “history”; a
+single answer gets the turns up to it in a column “messages”. Only the row's own answer is trained:
+those before it are trained in rows of their own, each once.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from lora_studio.core.dataset.formats.values import (
 )
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import Message, RowFormat
-from lora_studio.core.formatting import number, plural
-from lora_studio.core.problems import Problem, Where
-from lora_studio.engine.dataset.files.blocks import RowBlock, values_of, written
+from lora_studio.core.messages import Text, counted, text
+from lora_studio.core.problems import Problem, Where, warning
+from lora_studio.engine.dataset.files.blocks import JudgedRow, RowBlock, values_of, write_row
+from lora_studio.engine.dataset.reasons import SkipReason, load_reason
 from lora_studio.engine.dataset.rows.links import LinkColumns, RowLinks
 from lora_studio.engine.dataset.rows.store import RowStore, RowWriter, ScanFacts, batch_at
 from lora_studio.engine.runtime.channel import JobContext
@@ -41,55 +42,54 @@ _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "val
 _BESIDE = (
     "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking", "reasoning",
 )  # fmt: skip
-#: Rows that a reading is told from; how much larger all may become.
+#: Rows that a reading is detected from; how much larger all rows may become.
 _TRIED, _MOST_GROWTH, _FREE = 500, 16, 64 * 1024 * 1024
 #: Batches of rows in memory at a time, of 4 MB each.
 _MAPPED = 12
-#: Names that say no more than that there is a row above, as a table of kinds has them too.
+#: Names of parent columns that tables of other things, such as categories, have too.
 _PLAIN_NAMES = ("parentid", "parent", "parentuuid", "previousid")
-#: Rounds go on from a row in so many ways at most, on average, where there are some.
+#: Average number of rows that continue from one row at most, from so many rows on.
 _MOST_WAYS, _SOME = 8, 32
-#: Rows that are compared with those they name; words of a question at least, and which share of
-#: them another one has that is made of it.
+#: Rows compared with their parents; words of a question at least; share of words that variants share.
 _PAIRS, _LEAST_WORDS, _ALIKE = 200, 6, 0.8
 
-NO_ANSWER = "it is no answer; it is read with the answers that follow it"
-_WORSE = "another answer to the same turn is ranked better"
-_UNRANKED = "other answers to the same turn are ranked, and it is not"
-#: Why a turn is left out on purpose.
-MEANT = (NO_ANSWER, _WORSE, _UNRANKED)
-_DELETED = "it was deleted"
-_FAILED = "it did not pass its review"
-_LOST = "a row before it in its conversation cannot be used"
-_GONE = "the row that it answers is not there"
-_UNCLEAR = "several rows have the id of the row before it"
-_CIRCLE = "the rows before it lead back to it"
-_TOO_LONG = "too many rows are before it"
+NO_ANSWER = SkipReason(text("it is not an answer; it is read with the answers after it"))
+_WORSE = SkipReason(text("another answer to the same turn has a better rank"))
+_UNRANKED = SkipReason(text("it has no rank, unlike other answers to the same turn"))
+#: Why a turn is skipped on purpose.
+EXPECTED = frozenset({NO_ANSWER.text, _WORSE.text, _UNRANKED.text})
+_DELETED = SkipReason(text("it was deleted"))
+_FAILED = SkipReason(text("it did not pass its review"))
+_LOST = SkipReason(text("an earlier row of its conversation can't be used"))
+_GONE = SkipReason(text("the row that it answers is missing"))
+_UNCLEAR = SkipReason(text("several rows have the id of its parent row"))
+_CIRCLE = SkipReason(text("its parent rows lead back to itself"))
+_TOO_LONG = SkipReason(text("too many rows precede it"))
 
 
-def with_conversations(store: RowStore, job: JobContext) -> ScanFacts:
-    """The facts of a scan whose rows have got the conversations before them; its file is replaced.
+def join_conversations(store: RowStore, job: JobContext) -> ScanFacts:
+    """Add the conversation before each row to the store's file; return the new facts of the scan.
 
-    Where rows do not name others, or are of no kind that goes on with others, all stays as it is.
+    Nothing changes where rows don't name others, or are of a kind that doesn't continue others.
     Raises CancelledError.
     """
     facts = store.facts
-    names = LinkColumns.of(facts.columns)
+    names = LinkColumns.detect(facts.columns)
     if names is None:
         return facts
-    links = RowLinks.of(store, names, job)
+    links = RowLinks.read(store, names, job)
     if not links.count and not links.lost.any():
         return facts
     reading = _reading(store)
     if not links.count:  # a table of other things may be meant
-        is_said = reading is not None and reading.format is None
-        told = [_parents_missing(names.before, links, reading, facts)] if is_said else []
-        return facts.model_copy(update={"problems": (*facts.problems, *told)})
-    why = _no_conversations(store, links, reading, names.before)
+        are_turns = reading is not None and reading.format is None
+        missing = [_parents_missing(names.before, links, reading, facts)] if are_turns else []
+        return facts.model_copy(update={"problems": (*facts.problems, *missing)})
+    why = _why_not_joined(store, links, reading, names.before)
     if why not in (_CIRCLES, _MANY_WAYS, _ELSEWHERE):
-        store.keep_trees(links.trees)
+        store.save_trees(links.trees)
     if reading is None or why:
-        problem = _unused(names.before, why or _OTHER_KIND, facts)
+        problem = _warning("parents_unused", why or _OTHER_KIND, _ONE_ROW, facts, names.before)
         return facts.model_copy(update={"problems": (*facts.problems, problem)})
     file = store.folder / "rows.chained"
     with RowWriter(file) as writer:
@@ -103,7 +103,7 @@ def with_conversations(store: RowStore, job: JobContext) -> ScanFacts:
             "faults": writer.faults,
             "batches": tuple(writer.batches),
             "bytes": store.file.stat().st_size,
-            "problems": (*facts.problems, *_told(names.before, links, reading, facts)),
+            "problems": (*facts.problems, *_problems(names.before, links, reading, facts)),
         }
     )
 
@@ -113,8 +113,10 @@ def with_conversations(store: RowStore, job: JobContext) -> ScanFacts:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How rows are read: as rounds of a format with a mapping, or as turns of `role` and `text` with
-    what stands `beside` it; `media` are the columns that may hold some."""
+    """How rows are read: as rounds of a format with a mapping, or as turns of `role` and `text`.
+
+    `beside` are columns that belong to a turn, `media` those that may hold images and the like.
+    """
 
     column: Literal["history", "messages"]
     format: RowFormat | None = None
@@ -125,19 +127,19 @@ class _Reading:
     media: tuple[str, ...] = ()
 
     def said(self, values: dict[str, Any], *, is_first: bool) -> list[dict[str, Any]]:
-        """The turns of a row that stands before another one, untrained; raises UnusableRow."""
+        """Return the turns of a row that precedes another, not trained; raises UnusableRow."""
         if self.format is None:
             return [{**self.turn(values), "weight": 0}]
         sample = convert(values, self.format, self.mapping)
         return [_plain(turn) for turn in sample.messages if is_first or turn.role != "system"]
 
     def turn(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The turn that a row is; raises UnusableRow."""
+        """Return the turn that a row is; raises UnusableRow."""
         role, said = values.get(self.role), values.get(self.text)
         if not isinstance(role, str) or parse_speaker(role) is None:
-            raise UnusableRow(_LOST)
-        if fault := _taken_back(values):
-            raise UnusableRow(fault)
+            raise _LOST.to_error()
+        if fault := _why_withdrawn(values):
+            raise fault.to_error()
         refuse_media({name: values.get(name) for name in self.media})
         given = {name: values.get(name) for name in self.beside}
         beside = {
@@ -154,7 +156,7 @@ class _Reading:
 
 
 def _reading(store: RowStore) -> _Reading | None:
-    """How the rows are read, None where they are of another kind."""
+    """Return how the rows are read, None where they are of another kind."""
     step = max(1, len(store) // _TRIED)
     rows = [store.raw(position).values for position in range(0, len(store), step)]
     usable = [values for values in rows if values is not None]
@@ -176,10 +178,8 @@ def _reading(store: RowStore) -> _Reading | None:
     return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
 
 
-def _no_conversations(
-    store: RowStore, links: RowLinks, reading: _Reading | None, parent: str
-) -> str:
-    """Why rows are no turns of conversations although they name others, "" where they may be."""
+def _why_not_joined(store: RowStore, links: RowLinks, reading: _Reading | None, parent: str) -> str:
+    """Return why rows that name others are no turns of conversations, "" where they may be."""
     if reading is not None and reading.column in store.facts.columns:
         return _OTHER_KIND
     is_plain = normalize_name(parent) in _PLAIN_NAMES
@@ -196,21 +196,21 @@ def _no_conversations(
 
 
 def _are_variants(store: RowStore, links: RowLinks, reading: _Reading) -> bool:
-    """Whether most rows ask what the row that they name asks, with more to it or in other words."""
+    """Return whether most rows ask the same as the row that they name, in more or other words."""
     if reading.format is None:
         return False
     rows = np.flatnonzero(links.before >= 0)
     rows = rows[:: len(rows) // _PAIRS + 1]
-    found = [
+    alike = [
         len(words & _words(store, reading, row)) >= _ALIKE * len(words)
         for row, before in zip(rows.tolist(), links.before[rows].tolist(), strict=True)
         if len(words := _words(store, reading, before)) >= _LEAST_WORDS
     ]
-    return 2 * sum(found) > len(rows)
+    return 2 * sum(alike) > len(rows)
 
 
 def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
-    """The words that a row asks in."""
+    """Return the words of a row's question."""
     values = store.raw(row).values
     try:
         assert reading.format is not None
@@ -222,35 +222,35 @@ def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
 
 
 def _plain(turn: Message) -> dict[str, Any]:
-    """A turn as files have it, not meant to train."""
-    found: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    """Return a turn as files have it, marked as not trained."""
+    plain: dict[str, Any] = {"role": turn.role, "content": turn.content}
     if turn.role == "assistant":
-        found["weight"] = 0
+        plain["weight"] = 0
     if turn.thinking:
-        found["reasoning_content"] = turn.thinking
+        plain["reasoning_content"] = turn.thinking
     if turn.tool_calls:
-        found["tool_calls"] = [call.model_dump() for call in turn.tool_calls]
-    return found
+        plain["tool_calls"] = [call.model_dump() for call in turn.tool_calls]
+    return plain
 
 
 # --- rows with their conversations ----------------------------------------------------------------
 
 
 class _Chains:
-    """The rows of a store anew, each with what stands before it."""
+    """Rewrites the rows of a store, each with the rows before it."""
 
     def __init__(self, store: RowStore, links: RowLinks, reading: _Reading) -> None:
         self._store, self._links, self._reading = store, links, reading
-        self._batches: dict[int, pa.RecordBatch] = {}  # places in the mapped file
+        self._batches: dict[int, pa.RecordBatch] = {}  # views of the mapped file
         self._said = functools.lru_cache(maxsize=4096)(self._said_in)
         self._best = self._ranked() if reading.column == "messages" else {}
 
     def blocks(self) -> Iterator[RowBlock]:
-        """All rows in order, block by block."""
+        """Yield all rows in order, block by block."""
         try:
             for index, (_, start) in enumerate(self._store.facts.batches):
                 yield self._block(self._batch(index), start)
-        finally:  # what is mapped would keep the file
+        finally:  # mapped batches would keep the file open
             self._said.cache_clear()
             self._batches.clear()
             self._file.close()
@@ -258,13 +258,13 @@ class _Chains:
     def _block(self, batch: pa.RecordBatch, start: int) -> RowBlock:
         block = RowBlock()
         named = (batch.column(name).to_pylist() for name in ("line", "offset", "fault"))
-        for place, (line, offset, fault) in enumerate(zip(*named, strict=True)):
-            raw, why = (b"", fault) if fault else self._row(start + place)
-            block.add(raw, line, offset, why)
+        for position, (line, offset, fault) in enumerate(zip(*named, strict=True), start):
+            raw, reason = (b"", load_reason(fault)) if fault else self._row(position)
+            block.add(raw, line, offset, reason)
         return block
 
     def _batch(self, index: int) -> pa.RecordBatch:
-        """A batch of the mapped file, whose pages count as memory for as long as they are mapped."""
+        """Return a batch of the mapped file, whose pages count as memory while they are mapped."""
         if index not in self._batches:
             if len(self._batches) % _MAPPED == 0:
                 self._batches.clear()
@@ -272,8 +272,8 @@ class _Chains:
             self._batches[index] = batch_at(self._file, self._store.facts.batches[index][0])
         return self._batches[index]
 
-    def _row(self, position: int) -> tuple[bytes, str]:
-        """One row with what stands before it, or b"" and the fault."""
+    def _row(self, position: int) -> JudgedRow:
+        """Return one row with the rows before it, or b"" and the fault."""
         links = self._links
         if links.unclear[position]:
             return b"", _UNCLEAR
@@ -283,31 +283,31 @@ class _Chains:
             return b"", _TOO_LONG
         raw = self._raw(position)
         if links.before[position] < 0 and self._reading.format is not None:
-            return raw, ""
+            return raw, None
         values = values_of(raw)
-        if self._reading.format is None and (fault := self._no_answer(position, values)):
+        if self._reading.format is None and (fault := self._why_no_answer(position, values)):
             return b"", fault
         try:
             own = [self._reading.turn(values)] if self._reading.format is None else []
-        except UnusableRow as verdict:
-            return b"", str(verdict)
+        except UnusableRow as error:
+            return b"", SkipReason.from_error(error)
         try:
-            said = [turn for place in self._lineage(position) for turn in self._said(place)]
+            said = [turn for row in self._lineage(position) for turn in self._said(row)]
         except UnusableRow:
             return b"", _LOST
-        return written(values | {self._reading.column: said + own})
+        return write_row(values | {self._reading.column: said + own})
 
     def _lineage(self, position: int) -> list[int]:
-        """The rows before one, the first of the conversation first."""
-        found: list[int] = []
+        """Return the rows before one, the first of the conversation first."""
+        rows: list[int] = []
         while (position := int(self._links.before[position])) >= 0:
-            found.append(position)
-        return found[::-1]
+            rows.append(position)
+        return rows[::-1]
 
     def _said_in(self, position: int) -> list[dict[str, Any]]:
         raw = self._raw(position)
         if not raw:
-            raise UnusableRow(_LOST)
+            raise _LOST.to_error()
         return self._reading.said(values_of(raw), is_first=self._links.before[position] < 0)
 
     def _raw(self, position: int) -> bytes:
@@ -315,68 +315,86 @@ class _Chains:
         start = self._store.facts.batches[index][1]
         return bytes(self._batch(index).column("raw")[position - start].as_buffer())
 
-    def _no_answer(self, position: int, values: dict[str, Any]) -> str:
-        """Why a turn is none that trains, "" for an answer."""
+    def _why_no_answer(self, position: int, values: dict[str, Any]) -> SkipReason | None:
+        """Return why a turn is not trained, None for an answer that is."""
         if not self._is_answer(values):
             return NO_ANSWER
-        if fault := _taken_back(values):
+        if fault := _why_withdrawn(values):
             return fault
         if self._links.lost[position]:
             return _GONE
         best = self._best.get(int(self._links.before[position]))
         if best is None:
-            return ""
+            return None
         rank = read_rank(values)
-        return _UNRANKED if rank is None else _WORSE if rank > best else ""
+        return _UNRANKED if rank is None else _WORSE if rank > best else None
 
     def _is_answer(self, values: Mapping[str, Any]) -> bool:
         role = values.get(self._reading.role)
         return isinstance(role, str) and parse_speaker(role) in ("assistant", "call")
 
     def _ranked(self) -> dict[int, float]:
-        """The best rank of the answers to each row that has ranked ones."""
+        """Return the best rank of the answers to each row that has ranked ones."""
         if "rank" not in self._store.facts.columns:
             return {}
         best: dict[int, float] = {}
         for start, batch in self._store.batches():
-            for place, raw in enumerate(batch.column("raw"), start):
-                before = int(self._links.before[place])
-                text = raw.as_buffer()
-                values = values_of(bytes(text)) if before >= 0 and text.size else {}
+            for position, raw in enumerate(batch.column("raw"), start):
+                before = int(self._links.before[position])
+                data = raw.as_buffer()
+                values = values_of(bytes(data)) if before >= 0 and data.size else {}
                 rank = read_rank(values)
-                if rank is not None and self._is_answer(values) and not _taken_back(values):
+                if rank is not None and self._is_answer(values) and not _why_withdrawn(values):
                     best[before] = min(rank, best.get(before, rank))
         return best
 
 
-def _taken_back(values: Mapping[str, Any]) -> str:
-    """Why a turn does not count, though it was written; "" where it does."""
+def _why_withdrawn(values: Mapping[str, Any]) -> SkipReason | None:
+    """Return why a turn doesn't count although it was written, None where it does."""
     if parse_label(values.get("deleted")) is True:
         return _DELETED
-    return _FAILED if parse_label(values.get("review_result")) is False else ""
+    return _FAILED if parse_label(values.get("review_result")) is False else None
 
 
-# --- what is told ---------------------------------------------------------------------------------
+# --- problems -------------------------------------------------------------------------------------
 
-_OTHER_KIND = "names other rows, but rows of this kind are not joined to conversations"
-_CIRCLES = "names other rows, but most lead back to themselves, which rows of conversations do not"
-_MANY_WAYS = "names few of the rows, each many times, which rows of conversations do not"
-_ELSEWHERE = "names rows that are not there, but for a few that may be meant otherwise"
-_VARIANTS = "names rows that ask nearly the same, so that they are variants and not rounds"
-_TOO_MUCH = "names other rows, but with all that was said before them they would take too much room"
+#: Why rows that name others are read one by one; these are templates with the field `column`.
+_OTHER_KIND = (
+    "“{column}” names other rows, but rows of this format can't be joined to conversations. "
+    "Each row is read by itself."
+)
+_CIRCLES = "“{column}” names other rows, but most of them lead back to themselves. Each row is read by itself."
+_MANY_WAYS = (
+    "“{column}” names a few rows many times, unlike in conversations. Each row is read by itself."
+)
+_ELSEWHERE = "Most rows that “{column}” names are missing. Each row is read by itself."
+_VARIANTS = (
+    "“{column}” names rows that ask nearly the same: variants, not rounds of a conversation. "
+    "Each row is read by itself."
+)
+_TOO_MUCH = (
+    "“{column}” names other rows, but joining them to conversations would need too much disk space. "
+    "Each row is read by itself."
+)
+_ONE_ROW = "If the rows are parts of conversations, write each conversation as one row of messages."
 
 
-def _told(parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts) -> Iterator[Problem]:
-    remedy = "To read every row by itself, map no column to history, or remove that column."
+def _problems(
+    parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts
+) -> Iterator[Problem]:
+    remedy = "To read each row by itself, clear the column for the history, or remove that column."
     if reading.format is None:
-        remedy = "Look at some rows. If they are no conversations, remove that column."
-    yield _warning(
-        "chained",
-        f"{plural(links.count, 'row')} of {number(facts.rows)} {'goes' if links.count == 1 else 'go'} on "
-        f"from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.",
-        remedy,
-        facts,
+        remedy = "Check some rows. If they are not conversations, remove that column."
+    what = counted(
+        links.count,
+        "{n} row of {total} continues from the row that “{column}” names. It is read with the "
+        "conversation before it, and only its own answer is trained.",
+        "{n} rows of {total} continue from the row that “{column}” names. Each is read with the "
+        "conversation before it, and only its own answer is trained.",
+        total=facts.rows,
+        column=parent,
     )
+    yield _warning("chained", what, remedy, facts)
     if links.lost.any():
         yield _parents_missing(parent, links, reading, facts)
 
@@ -384,31 +402,30 @@ def _told(parent: str, links: RowLinks, reading: _Reading, facts: ScanFacts) -> 
 def _parents_missing(
     parent: str, links: RowLinks, reading: _Reading | None, facts: ScanFacts
 ) -> Problem:
-    lost = plural(int(np.count_nonzero(links.lost)), "row")
-    begins = "It begins a conversation."
+    lost = int(np.count_nonzero(links.lost))
+    what = counted(
+        lost,
+        "In {n} row, “{column}” names a row that is missing. The row starts a conversation.",
+        "In {n} rows, “{column}” names a row that is missing. These rows start conversations.",
+        column=parent,
+    )
     if reading is not None and reading.format is None:
-        begins = "An answer to it is left out, and a question begins a conversation."
+        what = counted(
+            lost,
+            "In {n} row, “{column}” names a row that is missing. An answer to it is skipped, and a "
+            "question starts a conversation.",
+            "In {n} rows, “{column}” names a row that is missing. Answers to it are skipped, and "
+            "questions start conversations.",
+            column=parent,
+        )
     return _warning(
-        "parents_missing",
-        f"In {lost} “{parent}” names a row that is not there. {begins}",
-        "Choose all files of these conversations together.",
-        facts,
+        "parents_missing", what, "Add all files of these conversations as one source.", facts
     )
 
 
-def _unused(parent: str, why: str, facts: ScanFacts) -> Problem:
-    return _warning(
-        "parents_unused",
-        f"“{parent}” {why}. Each is read by itself.",
-        "If rows are rounds of conversations, write each conversation as one row of messages.",
-        facts,
-    )
-
-
-def _warning(code: str, what: str, remedy: str, facts: ScanFacts) -> Problem:
-    where = Where(
-        step="dataset", field="sources", file=facts.files[0].path if facts.files else None
-    )
-    return Problem(
-        code=f"dataset.{code}", what=what, remedy=remedy, where=where, severity="warning"
-    )
+def _warning(
+    code: str, what: str | Text, remedy: str, facts: ScanFacts, column: str = ""
+) -> Problem:
+    file = facts.files[0].path if facts.files else None
+    where = Where(step="dataset", field="sources", file=file)
+    return warning(f"dataset.{code}", what, remedy, where=where, column=column)

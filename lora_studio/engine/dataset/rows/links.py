@@ -1,4 +1,4 @@
-"""Which row goes on from which: rows that name the row before them, as `parent_id` does its `id`."""
+"""Which row continues from which: columns such as `parent_id` that refer to an `id`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PARENTS = (
     "parentid", "parent", "parentmessageid", "parentuuid", "parentmsgid", "previousid", "replyto",
     "replytoid", "inreplyto",
 )  # fmt: skip
-#: What names the conversation that a row is in; ids may begin anew in each.
+#: Columns with the id of the conversation, in which row ids may start anew.
 _SCOPES = (
     "conversationid", "messagetreeid", "treeid", "threadid", "dialogid", "dialogueid", "chatid",
     "sessionid",
 )  # fmt: skip
-#: What stands for no row where there is none of that id.
-_NOBODY = ("0", "-1", "None", "none", "null", "NULL", "nan", "NaN", "root", "ROOT")
+#: Ids that stand for no row.
+_NO_ROW = ("0", "-1", "None", "none", "null", "NULL", "nan", "NaN", "root", "ROOT")
 #: Rows before a row at most.
 _MOST_ROUNDS = 256
 _WHOLE = re.compile(r"-?\d+\.0")
@@ -37,16 +37,18 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LinkColumns:
-    """Columns: of ids, of which the one counts whose ids are named, of the rows before, of whole
-    conversations."""
+    """Columns with ids of rows, with ids of the rows before them, and with ids of conversations.
+
+    Of several in `own`, the one counts whose ids `before` names.
+    """
 
     own: tuple[str, ...]
     before: str
     scope: str | None
 
     @classmethod
-    def of(cls, columns: tuple[str, ...]) -> LinkColumns | None:
-        """The columns by their names, None without ids or rows before."""
+    def detect(cls, columns: tuple[str, ...]) -> LinkColumns | None:
+        """Return the columns by their names, None without ids or parent ids."""
         keys = {normalize_name(name): name for name in reversed(columns)}
         before = next((key for key in _PARENTS if key in keys), None)
         own = [key for key in _IDS if key in keys]
@@ -59,11 +61,11 @@ class LinkColumns:
 
 @dataclass(frozen=True)
 class RowLinks:
-    """Of every row the position of the one before it (-1: none) and of the first of its conversation.
+    """For every row the position of its parent (-1: none) and of the first row of its conversation.
 
-    Rows whose row before is missing alike are in one conversation, too. `unclear` marks rows that name
-    several others, `circular` those that lead back to themselves, `too_long` those behind too many,
-    `lost` those whose row before is not there; `growth` are the bytes that stand before all rows.
+    Rows that miss the same parent are in one conversation, too. `unclear` marks rows that name
+    several others, `circular` those that lead back to themselves, `too_long` those after too many,
+    `lost` those whose parent is missing. `growth` are the bytes of the parents of all rows.
     """
 
     before: Positions
@@ -77,25 +79,25 @@ class RowLinks:
 
     @property
     def count(self) -> int:
-        """How many rows go on with another one."""
+        """Return the number of rows that continue another one."""
         return int(np.count_nonzero(self.before >= 0))
 
     @property
     def named(self) -> int:
-        """How many rows others go on from."""
+        """Return the number of rows that others continue from."""
         return len(np.unique(self.before[self.before >= 0]))
 
     @classmethod
-    def of(cls, store: RowStore, names: LinkColumns, job: JobContext) -> RowLinks:
-        """Reads all rows once; raises CancelledError."""
+    def read(cls, store: RowStore, names: LinkColumns, job: JobContext) -> RowLinks:
+        """Read all rows once; raises CancelledError."""
         columns = [*names.own, names.before, *([names.scope] if names.scope else [])]
         hashes, sizes = _hashed(store, columns, job)
         named = hashes[len(names.own)]
         salts = _salts(store, hashes[-1] if names.scope else None)
         tried = [_resolved(ids, named, salts) for ids in hashes[: len(names.own)]]
-        before, unclear = max(tried, key=lambda found: np.count_nonzero(found[0] >= 0))
+        before, unclear = max(tried, key=lambda result: np.count_nonzero(result[0] >= 0))
         lost = (named != 0) & (before < 0) & ~unclear
-        lost &= ~np.isin(named, np.array([_hash(word) for word in _NOBODY], np.uint64))
+        lost &= ~np.isin(named, np.array([_hash(word) for word in _NO_ROW], np.uint64))
         before[before == np.arange(len(before))] = -1
         roots, circular = _roots(before)
         too_long, growth = _followed(before, circular, sizes)
@@ -104,46 +106,46 @@ class RowLinks:
 
 
 def _hashed(store: RowStore, columns: list[str], job: JobContext) -> tuple[list[Hashes], Positions]:
-    """What stands for the values of some columns, and the bytes of each row."""
+    """Return hashes of the values of some columns, and the bytes of each row."""
     rows = len(store)
-    found = [np.zeros(rows, np.uint64) for _ in columns]
+    columns_of_hashes = [np.zeros(rows, np.uint64) for _ in columns]
     sizes = np.zeros(rows, np.int64)
     for start, batch in store.batches():
         job.progress("joining conversations", start, rows, "rows")
-        for place, raw in enumerate(batch.column("raw"), start):
+        for position, raw in enumerate(batch.column("raw"), start):
             text = raw.as_buffer()
             if not text.size:
                 continue
             values = values_of(bytes(text))
-            sizes[place] = text.size
-            for hashes, name in zip(found, columns, strict=True):
-                hashes[place] = _hash(values.get(name))
-    return found, sizes
+            sizes[position] = text.size
+            for hashes, name in zip(columns_of_hashes, columns, strict=True):
+                hashes[position] = _hash(values.get(name))
+    return columns_of_hashes, sizes
 
 
 def _hash(value: Any) -> int:
-    """Stands for an id; 0 for none. Tables write a whole number with `.0` where others are missing."""
+    """Return the hash of an id; 0 for none. Tables write integers with `.0` where some are missing."""
     if is_blank(value) or isinstance(value, dict | list):
         return 0
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip()
     text = text[:-2] if _WHOLE.fullmatch(text) else text
-    found = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(found, "little") or 1
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
 
 
 def _salts(store: RowStore, scope: Hashes | None) -> list[Hashes]:
-    """Within what the row before is looked for, one number a row: its conversation, its file, all."""
+    """Return the scopes to search parents in, one number per row: conversation, file, everything."""
     rows = len(store)
     firsts = [file.first for file in store.facts.files]
     file = mix64(np.searchsorted(firsts, np.arange(rows), "right").astype(np.uint64))
-    found = [] if scope is None else [mix64(file ^ scope)]
-    return [*found, *([file] if len(firsts) > 1 else []), np.zeros(rows, np.uint64)]
+    scopes = [] if scope is None else [mix64(file ^ scope)]
+    return [*scopes, *([file] if len(firsts) > 1 else []), np.zeros(rows, np.uint64)]
 
 
 def _resolved(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Positions, Mask]:
-    """The row that each names, -1 for none, and whether it names several."""
+    """Return the row that each row names, -1 for none, and whether it names several."""
     before = np.full(len(ids), -1, np.int64)
     unclear = np.zeros(len(ids), np.bool_)
     there, open_rows = np.flatnonzero(ids), np.flatnonzero(named)
@@ -162,31 +164,31 @@ def _resolved(ids: Hashes, named: Hashes, salts: list[Hashes]) -> tuple[Position
 
 
 def _roots(before: Positions) -> tuple[Positions, Mask]:
-    """The first row before each, and whether there is none since they lead in a circle."""
+    """Return the first row before each, and whether there is none because of a circle."""
     up = np.where(before >= 0, before, np.arange(len(before)))
-    for _ in range(len(before).bit_length()):  # twice as far every time
+    for _ in range(len(before).bit_length()):  # the distance doubles every time
         up = up[up]
     return up, before[up] >= 0
 
 
 def _followed(before: Positions, circular: Mask, sizes: Positions) -> tuple[Mask, int]:
-    """Which rows have too many before them, and the bytes that stand before all others."""
+    """Return which rows have too many before them, and the bytes before all the others."""
     rows = np.flatnonzero((before >= 0) & ~circular)
-    places = before[rows]
+    parents = before[rows]
     above = np.zeros(len(before), np.int64)
     for _ in range(_MOST_ROUNDS):
         if not len(rows):
             break
-        above[rows] += sizes[places]
-        places = before[places]
-        rows, places = rows[places >= 0], places[places >= 0]
+        above[rows] += sizes[parents]
+        parents = before[parents]
+        rows, parents = rows[parents >= 0], parents[parents >= 0]
     too_long = np.zeros(len(before), np.bool_)
     too_long[rows] = True
     return too_long, int(above[~too_long].sum())
 
 
 def _joined(roots: Positions, named: Hashes, lost: Mask) -> Positions:
-    """The conversation of each row: its first row, or of those that miss the same one the first."""
+    """Return the first row of each row's conversation; rows that miss the same parent share one."""
     leaders = np.arange(len(roots))
     missing = np.flatnonzero(lost)
     _, first, members = np.unique(named[missing], return_index=True, return_inverse=True)

@@ -1,7 +1,7 @@
-"""Reads a source once into an Arrow file that everything after works on.
+"""Scanning a source: one pass that writes its rows to an Arrow file, which everything else reads.
 
-A scan is kept in the cache folder under the hash of the files' content, and found again by their
-paths, sizes and times. Memory stays at a few blocks of rows, whatever the size of the files.
+A scan is cached under the hash of the files' content, and looked up by their paths, sizes and times.
+Memory stays at a few blocks of rows, whatever the size of the files.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from lora_studio.core.dataset.spec import DataSource
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.messages import Text, counted
+from lora_studio.core.problems import Problem, ProblemError, Where, warning
 from lora_studio.engine.dataset.files.blocks import ReadNotes, RowBlock, values_of
 from lora_studio.engine.dataset.files.columnar import columnar_blocks
-from lora_studio.engine.dataset.files.readers import blocks
-from lora_studio.engine.dataset.files.sniffing import Container, open_stream, problem
+from lora_studio.engine.dataset.files.readers import read_blocks
+from lora_studio.engine.dataset.files.sniffing import Container, file_error, open_stream
 from lora_studio.engine.dataset.rows import cache
-from lora_studio.engine.dataset.rows.chains import with_conversations
+from lora_studio.engine.dataset.rows.chains import join_conversations
 from lora_studio.engine.dataset.rows.sources import SourceFiles, files_of
 from lora_studio.engine.dataset.rows.store import (
     RawRow,
@@ -30,12 +31,12 @@ from lora_studio.engine.dataset.rows.store import (
     RowWriter,
     ScanFacts,
     ScannedFile,
-    titles_of,
+    join_titles,
 )
 from lora_studio.engine.runtime.channel import JobContext
 
-#: Raised whenever a scan of the same file would come out differently.
-VERSION = 11
+#: Increase this whenever a scan of the same file would come out differently.
+VERSION = 12
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ class FirstRows:
 
     rows: tuple[RawRow, ...]
     columns: tuple[str, ...]
-    title: str
+    title: Text
     is_all: bool
 
 
 def open_store(source: DataSource, job: JobContext) -> RowStore:
-    """The scanned rows of a source, from the cache where they are; raises ProblemError."""
+    """Return the scanned rows of a source, cached if possible; raises ProblemError."""
     files = files_of(source, job)
     key = _key(files)
     if (store := _cached(key)) is not None:
@@ -57,21 +58,21 @@ def open_store(source: DataSource, job: JobContext) -> RowStore:
     cache.clean()
     with cache.fresh_folder() as folder:
         facts = _Scan(files, folder, job).run()
-        facts = with_conversations(RowStore(folder, facts), job)
-        kept = cache.keep(folder, facts.fingerprint)
+        facts = join_conversations(RowStore(folder, facts), job)
+        scan = cache.keep_scan(folder, facts.fingerprint)
     cache.remember(key, facts.model_dump_json())
-    return RowStore(kept, facts)
+    return RowStore(scan, facts)
 
 
 def first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
-    """The beginning of a source, read at once and without a scan; raises ProblemError."""
+    """Return the beginning of a source, read without a scan; raises ProblemError."""
     files = files_of(source, job)
     if (store := _cached(_key(files))) is not None:
-        found = tuple(store.raw(position) for position in range(min(count, len(store))))
-        return FirstRows(found, store.facts.columns, store.title, is_all=True)
+        first = tuple(store.raw(position) for position in range(min(count, len(store))))
+        return FirstRows(first, store.facts.columns, store.title, is_all=True)
     notes = ReadNotes()
     rows: list[RawRow] = []
-    titles: list[str] = []
+    titles: list[Text] = []
     damage: ProblemError | None = None
     for container in files.containers(job):
         titles.append(container.title)
@@ -80,29 +81,29 @@ def first_rows(source: DataSource, count: int, job: JobContext) -> FirstRows:
                 rows += _rows_of(block, len(rows) + 1, count - len(rows))
                 notes.rows += len(block)
                 if len(rows) == count:
-                    return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), False)
-        except ProblemError as error:  # the scan says so, and goes on with the other files too
+                    return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), False)
+        except ProblemError as error:  # the scan reports it, and reads the other files too
             damage = damage or error
     if not rows:
         raise damage or _empty(source)
-    return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), True)
+    return FirstRows(tuple(rows), tuple(notes.columns), join_titles(titles), True)
 
 
 def _cached(key: str) -> RowStore | None:
-    """The scan that is remembered under a key, if all of it is there and of this version."""
-    text = cache.find(key)
+    """Return the scan that is cached under a key, if it is complete and of this version."""
+    text = cache.read(key)
     if text is None:
         return None
     try:
         facts = ScanFacts.model_validate_json(text)
     except ValidationError:
         return None
-    folder = cache.whole(facts.fingerprint, facts.bytes)
+    folder = cache.complete_scan(facts.fingerprint, facts.bytes)
     return RowStore(folder, facts) if folder else None
 
 
 def _key(files: SourceFiles) -> str:
-    """Names the files by path, size and time, which is enough to see that one was changed."""
+    """Return a key of the files' paths, sizes and times, which shows that one was changed."""
     facts: list[Any] = [VERSION, files.source.split]
     for candidate in files.candidates:
         state = candidate.file.stat()
@@ -122,8 +123,8 @@ class _Scan:
         self._total, self._done = sum(sizes.values()), 0.0
 
     def run(self) -> ScanFacts:
-        """Raises ProblemError when there are no rows, or no room for them."""
-        cache.require(self._folder, self._total)
+        """Write the rows; raises ProblemError when there are none, or no disk space for them."""
+        cache.require_space(self._folder, self._total)
         containers = list(self._files.containers(self._job))
         file = self._folder / cache.ROWS
         with RowWriter(file) as writer:
@@ -157,13 +158,13 @@ class _Scan:
             if is_only and self._notes.rows == first:
                 raise
             self._problems += [
-                found.model_copy(update={"severity": "warning"}) for found in error.problems
+                problem.model_copy(update={"severity": "warning"}) for problem in error.problems
             ]
         if not end.sha256:  # the reader gave up before the end
             with open_stream(container.path, container.member) as stream:
                 end.sha256 = stream.sha256()
         if end.broken:
-            self._problems.append(_broken_off(container, end.broken))
+            self._problems.append(_truncated(container, end.broken))
         # The members of an archive share its size.
         members = sum(one.file == container.path for one in self._files.candidates)
         self._done += size / max(1, members)
@@ -186,7 +187,7 @@ class _Scan:
 
 @dataclass
 class _End:
-    """What is known of a file once it was read: the hash of its bytes, and why its end is missing."""
+    """What is known of a file after reading it: the hash of its bytes, and why its end is missing."""
 
     sha256: str = ""
     broken: str = ""
@@ -195,7 +196,7 @@ class _End:
 def _blocks(
     container: Container, notes: ReadNotes, end: _End | None = None
 ) -> Iterator[tuple[RowBlock, float]]:
-    """Blocks of rows with the bytes of the file read so far; what is known at last goes to `end`."""
+    """Yield blocks of rows with the bytes of the file read so far; the rest goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
         for block, share in columnar_blocks(container, notes, cache.fresh_folder):
@@ -205,7 +206,7 @@ def _blocks(
                 end.sha256 = stream.sha256()
         return
     with container.open() as stream:
-        for block in blocks(container, stream, notes):
+        for block in read_blocks(container, stream, notes):
             yield block, stream.position
         if end is not None:
             end.sha256, end.broken = stream.sha256(), stream.broken
@@ -232,57 +233,64 @@ def _rows_of(block: RowBlock, number: int, most: int) -> list[RawRow]:
 
 def _empty(source: DataSource) -> ProblemError:
     path = Path(source.path)
-    return problem(path, "dataset.empty", f"{path.name} has no rows.", "Choose a file with rows.")
+    return file_error(
+        path, "dataset.empty", "{name} has no rows.", "Choose a file with rows.", name=path.name
+    )
 
 
-def _warning(container: Container, code: str, what: str, remedy: str) -> Problem:
+def _warning(container: Container, code: str, what: str, remedy: str, **values: Any) -> Problem:
     where = Where(step="dataset", field="sources", file=str(container.path))
-    return Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
+    return warning(code, what, remedy, where=where, name=container.name, **values)
 
 
 def _known_problems(container: Container) -> Iterator[Problem]:
-    """What is odd about a file as a whole."""
+    """Yield what is unusual about a file as a whole."""
     if container.encoding.is_guessed:
         yield _warning(
             container,
             "dataset.encoding_guessed",
-            f"{container.name} is not UTF-8. Going by its letters it was read as "
-            f"{container.encoding.title}.",
-            "Look whether accented letters are right in the rows; if not, save the file as UTF-8.",
+            "{name} is not UTF-8. It was read as {encoding}, which fits its letters best.",
+            "Check the accented letters in the rows. If they are wrong, save the file as UTF-8.",
+            encoding=container.encoding.title,
         )
     if container.dialect is not None and not container.dialect.has_header:
         yield _warning(
             container,
             "dataset.no_header",
-            f"The first line of {container.name} does not look like names of columns, so it is a "
-            "row.",
-            "Put a line with the names of the columns first, or map the columns as they are.",
+            "The first line of {name} doesn't look like column names, so it is read as a row.",
+            "Add a first line with the names of the columns, or map the columns by number.",
         )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(
             container,
             "dataset.other_lists",
-            f"{container.name} has more lists of rows, which are left out: "
-            f"{', '.join(container.shape.lists[:8])}.",
-            "Choose one of them as the split to read it instead.",
+            "{name} has other lists of rows, which are not read: {lists}.",
+            "To read one of them instead, choose it as the split.",
+            lists=", ".join(container.shape.lists[:8]),
         )
 
 
-def _broken_off(container: Container, reason: str) -> Problem:
+def _truncated(container: Container, reason: str) -> Problem:
     return _warning(
         container,
         "dataset.broken_off",
-        f"{container.name} could not be read to its end: {reason}. The rows before are used.",
-        "Fetch or create the file again.",
+        "{name} can't be read to its end: {reason}. The rows before that are used.",
+        "Download or create the file again.",
+        reason=reason,
     )
 
 
 def _oddities(notes: ReadNotes, source: DataSource) -> Iterator[Problem]:
-    for what, (count, row) in notes.oddities.items():
-        yield Problem(
-            code="dataset.odd_spelling",
-            what=f"In {count:,} row{'s' if count > 1 else ''}, row {row} the first: {what}.",
-            remedy="If that is not what is meant, correct these rows.",
+    for oddity, (count, row) in notes.oddities.items():
+        yield warning(
+            "dataset.odd_spelling",
+            counted(
+                count,
+                "In {n} row, row {row:d}: {oddity}.",
+                "In {n} rows, starting with row {row:d}: {oddity}.",
+                row=row,
+                oddity=oddity,
+            ),
+            "If that is not what you want, correct these rows.",
             where=Where(step="dataset", field="sources", file=source.path, row=row),
-            severity="warning",
         )

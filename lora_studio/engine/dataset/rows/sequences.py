@@ -1,4 +1,4 @@
-"""The rows of a training as sequences: lengths are in memory, a row is read when it is asked for."""
+"""The rows of a training as sequences: lengths are in memory, rows are read lazily."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from lora_studio.core.dataset.spec import DatasetSpec, Task
+from lora_studio.engine.dataset.reasons import SkipReason
 from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
 from lora_studio.engine.tokens.encoder import (
     Encoded,
@@ -24,34 +25,34 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Selection:
-    """Stretches of tokenised rows, one for each row of a training: all arrays are [rows].
+    """Ranges of tokenized rows, one for each row of a training: all arrays are [rows].
 
-    The tokens `begin` to `end` of the row at `place` in the table `table`.
+    Each is the tokens `begin` to `end` of row `index` in the table `table`.
     """
 
     tables: Sequence[TokenTable]
     table: np.ndarray
-    place: np.ndarray
+    index: np.ndarray
     begin: np.ndarray
     end: np.ndarray
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
         return len(self.table)
 
-    def take(self, rows: np.ndarray) -> Selection:
-        """Some of the rows, in the given order; a row may be taken more than once."""
-        columns = (self.table, self.place, self.begin, self.end)
+    def subset(self, rows: np.ndarray) -> Selection:
+        """Return some of the rows, in the given order; a row may come more than once."""
+        columns = (self.table, self.index, self.begin, self.end)
         return Selection(self.tables, *(column[rows] for column in columns))
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each row after cutting."""
+        """Return the tokens of each row after truncation."""
         return self.end - self.begin
 
     @property
     def cut(self) -> np.ndarray:
-        """Whether the limit left tokens of a conversation off."""
+        """Return which conversations the limit truncates."""
         return self.end < self._full
 
     @property
@@ -59,46 +60,46 @@ class Selection:
         full = np.zeros(len(self), np.int64)
         for number, table in enumerate(self.tables):
             mine = self.table == number
-            full[mine] = table.length[self.place[mine]]
+            full[mine] = table.length[self.index[mine]]
         return full
 
     def left_out(self) -> int:
-        """How many rows have answers that cannot be trained."""
+        """Return the number of rows with answers that can't be trained."""
         return self._count("left_out")
 
     def unshown(self) -> int:
-        """How many rows have reasoning that the template does not show."""
+        """Return the number of rows with reasoning that the chat template omits."""
         return self._count("unshown")
 
     def _count(self, name: str) -> int:
         return sum(
-            int((getattr(table, name)[self.place[self.table == number]] > 0).sum())
+            int((getattr(table, name)[self.index[self.table == number]] > 0).sum())
             for number, table in enumerate(self.tables)
         )
 
     def targets(self) -> int:
-        """Trained tokens of all rows, after cutting."""
+        """Return the trained tokens of all rows after truncation."""
         total = 0
         for number, table in enumerate(self.tables):
             mine = self.table == number
-            within = table.trained_within(self.end[mine], self.place[mine])
-            total += int((within - table.trained_within(self.begin[mine], self.place[mine])).sum())
+            within = table.trained_within(self.end[mine], self.index[mine])
+            total += int((within - table.trained_within(self.begin[mine], self.index[mine])).sum())
         return total
 
     def predicted(self) -> np.ndarray:
-        """Trained tokens of each row but its first token, which nothing in it predicts."""
-        found = np.zeros(len(self), np.int64)
+        """Return the trained tokens of each row, without its first token, which nothing predicts."""
+        counts = np.zeros(len(self), np.int64)
         for number, table in enumerate(self.tables):
             mine = self.table == number
-            place, begin = self.place[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
-            within = table.trained_within(self.end[mine], place)
-            found[mine] = within - table.trained_within(begin, place)
-        return found
+            index, begin = self.index[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
+            within = table.trained_within(self.end[mine], index)
+            counts[mine] = within - table.trained_within(begin, index)
+        return counts
 
     def encoded(self, row: int, side: str = "") -> Encoded:
-        """One row; of a pair, `side` "rejected_" is the other."""
+        """Return one row; `side` is "rejected_" for the other of a pair."""
         begin, end = int(self.begin[row]), int(self.end[row])
-        item = self.tables[self.table[row]].item(int(self.place[row]), side)
+        item = self.tables[self.table[row]].item(int(self.index[row]), side)
         ids = np.array(item.ids[begin:end], np.int32)
         trained = build_trained_mask(end, item.spans)[begin : begin + len(ids)]
         full = len(item.ids) if begin == 0 and not side else len(ids)
@@ -106,7 +107,7 @@ class Selection:
 
 
 class _Rows(Sequence[T]):
-    """A selection as a sequence; `lengths` is all that an order of training needs."""
+    """A selection as a sequence; the order of training needs only `lengths`."""
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
@@ -151,38 +152,40 @@ class EncodedLabels(_Rows[EncodedLabelled]):
     def _read(self, row: int) -> EncodedLabelled:
         table = self.selection.tables[self.selection.table[row]]
         assert table.label is not None
-        label = bool(table.label[self.selection.place[row]])
+        label = bool(table.label[self.selection.index[row]])
         return EncodedLabelled(self.selection.encoded(row), label)
 
 
-def sequence(selection: Selection, task: Task) -> _Rows[Any]:
-    """The rows of a task in the form that its objective takes."""
+def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:
+    """Return the rows in the form that the objective of a task needs."""
     forms: dict[Task, type[_Rows[Any]]] = {"preference": EncodedPairs, "kto": EncodedLabels}
     return forms.get(task, EncodedRows)(selection)
 
 
 @dataclass
 class Fitting:
-    """The rows that a limit leaves: `usable[t]` says it for each of table t's rows, `left` why not."""
+    """Which rows fit a limit: `usable[t]` for each row of table t; `skipped` are the others."""
 
     usable: list[np.ndarray]
-    left: dict[str, SkippedRow] = field(default_factory=dict)
+    skipped: dict[SkipReason, SkippedRow] = field(default_factory=dict)
 
 
-def fitting(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitting:
-    """Which rows are used with this spec's limit; documents of any length are."""
-    found = Fitting([])
+def fit_to_limit(tables: Sequence[TokenTable], task: Task, spec: DatasetSpec) -> Fitting:
+    """Return which rows the spec's length limit leaves; documents of any length are usable."""
+    fits = Fitting([])
     for table in tables:
         usable = np.ones(len(table), bool)
         if task != "text":
             usable = table.first < spec.max_length
             if spec.too_long == "skip":
                 usable &= table.length <= spec.max_length
-        found.usable.append(usable)
-        for place in np.flatnonzero(~usable):
-            verdict = check_length(int(table.length[place]), int(table.first[place]), spec)
-            found.left.setdefault(str(verdict), SkippedRow()).add([int(table.row[place]) + 1])
-    return found
+        fits.usable.append(usable)
+        for index in np.flatnonzero(~usable):
+            error = check_length(int(table.length[index]), int(table.first[index]), spec)
+            assert error is not None, "unusable rows break the limit"
+            reason = SkipReason.from_error(error)
+            fits.skipped.setdefault(reason, SkippedRow()).add([int(table.row[index]) + 1])
+    return fits
 
 
 def select(
@@ -191,39 +194,39 @@ def select(
     task: Task,
     limit: int,
 ) -> Selection:
-    """The given rows, as (source, position in it) pairs; one may come more than once.
+    """Return the rows given as (source, position) pairs; a row may come more than once.
 
-    A document becomes as many rows as it has pieces. Rows that are in no table are passed over.
+    A document becomes one row for each of its pieces. Rows that are in no table are ignored.
     """
     asked = np.asarray(rows, np.int64).reshape(-1, 2)
-    found_table: list[np.ndarray] = []
-    found_place: list[np.ndarray] = []
+    table_parts: list[np.ndarray] = []
+    index_parts: list[np.ndarray] = []
     order: list[np.ndarray] = []
     for number, table in enumerate(tables):
         mine = np.flatnonzero(asked[:, 0] == number)
-        place = np.searchsorted(table.row, asked[mine, 1])
-        known = place < len(table)
-        known[known] = table.row[place[known]] == asked[mine[known], 1]
-        found_table.append(np.full(int(known.sum()), number, np.int16))
-        found_place.append(place[known])
+        index = np.searchsorted(table.row, asked[mine, 1])
+        known = index < len(table)
+        known[known] = table.row[index[known]] == asked[mine[known], 1]
+        table_parts.append(np.full(int(known.sum()), number, np.int16))
+        index_parts.append(index[known])
         order.append(mine[known])
     by_asking = np.argsort(np.concatenate(order or [np.zeros(0, np.int64)]), kind="stable")
-    table_of = np.concatenate(found_table or [np.zeros(0, np.int16)])[by_asking]
-    place_of = np.concatenate(found_place or [np.zeros(0, np.int64)])[by_asking]
+    table_of = np.concatenate(table_parts or [np.zeros(0, np.int16)])[by_asking]
+    index_of = np.concatenate(index_parts or [np.zeros(0, np.int64)])[by_asking]
     length = np.zeros(len(table_of), np.int64)
     for number, table in enumerate(tables):
-        length[table_of == number] = table.length[place_of[table_of == number]]
-    whole = Selection(tables, table_of, place_of, np.zeros_like(length), np.minimum(length, limit))
+        length[table_of == number] = table.length[index_of[table_of == number]]
+    whole = Selection(tables, table_of, index_of, np.zeros_like(length), np.minimum(length, limit))
     return _divided(whole, length, limit) if task == "text" else whole
 
 
 def _divided(whole: Selection, length: np.ndarray, limit: int) -> Selection:
-    """Every document in pieces of the limit."""
+    """Return every document in pieces of the limit."""
     edges = [split_document(int(tokens), limit) for tokens in length]
-    of = np.repeat(np.arange(len(edges)), [len(spans) for spans in edges])
+    document = np.repeat(np.arange(len(edges)), [len(spans) for spans in edges])
     flat: list[Any] = [span for spans in edges for span in spans]
     begin, end = np.asarray(flat, np.int64).reshape(-1, 2).T
-    taken = whole.take(of)
-    divided = Selection(whole.tables, taken.table, taken.place, begin, end)
-    # Of a text that says itself what trains, a piece may have nothing to predict.
-    return divided.take(np.flatnonzero(divided.predicted() > 0))
+    repeated = whole.subset(document)
+    divided = Selection(whole.tables, repeated.table, repeated.index, begin, end)
+    # In a text that says itself what is trained, a piece may have nothing to predict.
+    return divided.subset(np.flatnonzero(divided.predicted() > 0))

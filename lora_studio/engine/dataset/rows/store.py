@@ -1,4 +1,4 @@
-"""The rows of a source as they are kept: an Arrow file that is never read as a whole."""
+"""The stored rows of a source: an Arrow file that is never read as a whole."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem
+from lora_studio.core.protocol.events import Skipped
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.files.blocks import RowBlock, values_of
+from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import cache
 
 #: Positions of rows, from 0.
 Positions = NDArray[np.int64]
 
 _TREES = "trees"
-#: Row numbers kept for each fault.
+#: Row numbers listed for each fault.
 _NAMED_ROWS = 10
 
 SCHEMA = pa.schema(
@@ -41,15 +44,15 @@ SCHEMA = pa.schema(
 class RawRow:
     """One row as the file has it. `number` and `line` count from 1 (line 0: none).
 
-    `offset` is in bytes of its file (-1: none); `fault` is why the row is unusable, with `raw`
-    empty and `values` None then.
+    `offset` is in bytes of its file (-1: none). `fault` is why the row is skipped; `raw` is empty
+    and `values` is None then.
     """
 
     number: int
     line: int
     offset: int
     raw: str
-    fault: str
+    fault: SkipReason | None
     values: dict[str, Any] | None
 
 
@@ -60,16 +63,16 @@ class ScannedFile(BaseModel):
 
     path: str
     member: str
-    title: str
+    title: Text
     sha256: str
     first: int
 
 
 class ScanFacts(BaseModel):
-    """What is known of a scan without looking at its rows.
+    """What is known of a scan without reading its rows.
 
-    `faults` maps a reason to its count and first row numbers; `batches` are the places of the
-    record batches in the Arrow file, with the position of the first row of each.
+    `faults` are the rows that no row could be read from; `batches` are the offsets of the record
+    batches in the Arrow file, with the position of the first row of each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,54 +81,62 @@ class ScanFacts(BaseModel):
     rows: int
     columns: tuple[str, ...]
     files: tuple[ScannedFile, ...]
-    faults: dict[str, tuple[int, tuple[int, ...]]]
+    faults: tuple[Skipped, ...]
     problems: tuple[Problem, ...]
     batches: tuple[tuple[int, int], ...]
     bytes: int
 
 
 class RowWriter:
-    """Writes rows to an Arrow file, block by block, and keeps count of them and of their faults."""
+    """Writes rows to an Arrow file, block by block, and counts them and their faults."""
 
     def __init__(self, file: Path) -> None:
-        """Into a file that is made anew when the block begins."""
+        """Create the file when the block begins."""
         self._file, self.rows = file, 0
-        self.faults: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._faults: dict[SkipReason, tuple[int, tuple[int, ...]]] = {}
         self.batches: list[tuple[int, int]] = []
 
     def __enter__(self) -> RowWriter:
-        """Opens the file."""
+        """Open the file."""
         self._sink = pa.OSFile(str(self._file), "wb")
         self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes it, also where an error ends the writing."""
+        """Close it, also after an error."""
         self._stream.close()
         self._sink.close()
 
+    @property
+    def faults(self) -> tuple[Skipped, ...]:
+        """Return the faulty rows so far, by reason."""
+        return tuple(
+            Skipped(reason=reason.text, count=count, rows=rows)
+            for reason, (count, rows) in self._faults.items()
+        )
+
     def write(self, block: RowBlock) -> None:
-        """Takes the rows of a block, at least one."""
+        """Write the rows of a block, at least one."""
         for index, fault in enumerate(block.faults if any(block.faults) else ()):
             if fault:
-                count, rows = self.faults.get(fault, (0, ()))
+                count, rows = self._faults.get(fault, (0, ()))
                 named = (*rows, self.rows + index + 1) if len(rows) < _NAMED_ROWS else rows
-                self.faults[fault] = (count + 1, named)
+                self._faults[fault] = (count + 1, named)
         self.batches.append((self._sink.tell(), self.rows))
         self._stream.write_batch(_batch(block, self.rows + 1))
         self.rows += len(block)
 
 
 def _batch(block: RowBlock, number: int) -> pa.RecordBatch:
-    """The rows as Arrow data."""
+    """Return the rows as an Arrow batch."""
     count = len(block)
     numbers = (np.arange(number, number + count), block.lines, block.offsets)
-    # pa.array would do as well, but imports pandas: 40 MB, and a second before the first row.
+    # pa.array imports pandas: 40 MB, and a second before the first row.
     integers = [
         pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.asarray(values, np.int64))])
         for values in numbers
     ]
-    faults = [fault.encode() for fault in block.faults]
+    faults = [dump_reason(fault).encode() if fault else b"" for fault in block.faults]
     texts = [
         _strings(block.raws, pa.large_string(), np.int64),
         _strings(faults, pa.string(), np.int32),
@@ -134,7 +145,7 @@ def _batch(block: RowBlock, number: int) -> pa.RecordBatch:
 
 
 def _strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
-    """UTF-8 texts as an Arrow array, without a Python object for each."""
+    """Return UTF-8 texts as an Arrow array, without a Python object for each."""
     ends: NDArray[Any] = np.zeros(len(texts) + 1, dtype=offsets)
     np.cumsum(np.fromiter(map(len, texts), dtype=offsets, count=len(texts)), out=ends[1:])
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
@@ -145,36 +156,36 @@ class RowStore:
     """All rows of one source; positions count from 0, numbers from 1."""
 
     def __init__(self, folder: Path, facts: ScanFacts) -> None:
-        """Of a finished scan; `row_scan.open_store` makes or finds one."""
+        """Open a finished scan; `rows.scan.open_store` returns one."""
         self.folder, self.facts = folder, facts
         self._starts = [first for _, first in facts.batches]
         self._last: tuple[int, pa.RecordBatch] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For other processes: they read the same files."""
+        """Pickle the folder alone: other processes read the same files."""
         return RowStore, (self.folder, self.facts)
 
     @property
     def key(self) -> str:
-        """Stands for the content of all its files."""
+        """Return the hash of the content of all its files."""
         return self.facts.fingerprint
 
     @property
     def file(self) -> Path:
-        """The Arrow file (a stream of record batches)."""
+        """Return the Arrow file (a stream of record batches)."""
         return self.folder / cache.ROWS
 
     @property
-    def title(self) -> str:
-        """The kinds of its files in words."""
-        return titles_of(file.title for file in self.facts.files)
+    def title(self) -> Text:
+        """Return the kinds of its files, for people."""
+        return join_titles(file.title for file in self.facts.files)
 
     def __len__(self) -> int:
-        """How many rows there are, faulty ones included."""
+        """Return the number of rows, faulty ones included."""
         return self.facts.rows
 
     def raw(self, position: int) -> RawRow:
-        """One row; raises IndexError."""
+        """Return one row; raises IndexError."""
         if not 0 <= position < len(self):
             raise IndexError(position)
         index = self.batch_of(position)
@@ -182,47 +193,50 @@ class RowStore:
         return _row(batch, position - self._starts[index])
 
     def batch_of(self, position: int) -> int:
-        """In which record batch a row is."""
+        """Return the number of the record batch that a row is in."""
         return bisect.bisect_right(self._starts, position) - 1
 
     def batch(self, index: int) -> pa.RecordBatch:
-        """One record batch; the last one asked for is kept."""
+        """Return one record batch; the last one stays in memory."""
         if self._last is None or self._last[0] != index:
             with pa.OSFile(str(self.file)) as file:
                 self._last = (index, batch_at(file, self.facts.batches[index][0]))
         return self._last[1]
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Every record batch with the position of its first row, one in memory at a time."""
+        """Yield every record batch with the position of its first row, one in memory at a time."""
         with pa.OSFile(str(self.file)) as file, pa.ipc.open_stream(file) as reader:
             yield from zip(self._starts, reader, strict=True)
 
     @functools.cached_property
     def data(self) -> Any:
-        """The rows as a memory-mapped `datasets.Dataset`; importing datasets takes two seconds."""
+        """Return the rows as a memory-mapped `datasets.Dataset`; importing it takes two seconds."""
         import datasets
 
         return datasets.Dataset.from_file(str(self.file))
 
-    def keep_trees(self, trees: Positions) -> None:
-        """Keeps which rows are of one conversation: for each the position of one row of it."""
+    def save_trees(self, trees: Positions) -> None:
+        """Save the conversation that each row [rows] is in: the position of one row of it."""
         write_atomic(self.folder / _TREES, trees.astype(np.int64).tobytes())
 
     def trees(self) -> Positions | None:
-        """What was kept of that; None where no row names another one."""
+        """Return what `save_trees` saved; None where no row names another one."""
         try:
-            found = np.fromfile(self.folder / _TREES, np.int64)
+            trees = np.fromfile(self.folder / _TREES, np.int64)
         except OSError:
             return None
-        return found if len(found) == len(self) else None
+        return trees if len(trees) == len(self) else None
 
     def file_of(self, position: int) -> ScannedFile:
-        """The file that a row is in."""
+        """Return the file that a row is in."""
         firsts = [file.first for file in self.facts.files]
         return self.facts.files[bisect.bisect_right(firsts, position) - 1]
 
     def text(self, position: int, limit: int = 65536) -> str:
-        """A row as its file has it, also a faulty one, where the file is still there; at most so many bytes."""
+        """Return a row as its file has it, a faulty one too if the file still exists.
+
+        At most `limit` bytes of a faulty row are read.
+        """
         row = self.raw(position)
         if row.raw or row.offset < 0:
             return row.raw
@@ -238,20 +252,26 @@ class RowStore:
 
 
 def batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:
-    """The record batch at a place of a store's file."""
+    """Return the record batch at an offset of a store's file."""
     file.seek(offset)
     message = pa.ipc.read_message(file)
-    if message.type == "schema":  # stands before the first batch
+    if message.type == "schema":  # it precedes the first batch
         message = pa.ipc.read_message(file)
     return pa.ipc.read_record_batch(message, SCHEMA)
 
 
 def _row(batch: pa.RecordBatch, index: int) -> RawRow:
-    number, line, offset, raw, fault = (batch.column(place)[index].as_py() for place in range(5))
-    return RawRow(number, line, offset, raw, fault, None if fault else values_of(raw))
+    number, line, offset, raw, fault = (column[index].as_py() for column in batch.columns)
+    if fault:
+        return RawRow(number, line, offset, raw, load_reason(fault), None)
+    return RawRow(number, line, offset, raw, None, values_of(raw))
 
 
-def titles_of(titles: Iterable[str]) -> str:
-    """The kinds of several files in words, each once."""
-    names = list(dict.fromkeys(titles))
-    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def join_titles(titles: Iterable[Text]) -> Text:
+    """Return the kinds of several files, each once and three at most."""
+    distinct = list(dict.fromkeys(titles))
+    shown, more = distinct[:3], len(distinct) - 3
+    joined = shown[0]
+    for title in shown[1:]:
+        joined = text("{first}; {last}", first=joined, last=title)
+    return text("{titles} and {n} more", titles=joined, n=more) if more > 0 else joined

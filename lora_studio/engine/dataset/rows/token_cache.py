@@ -1,13 +1,13 @@
-"""All rows of a dataset in tokens, on disk: made once with all cores, read by index ever after.
+"""The cache of tokenized rows: written once with all cores, then read by index.
 
-What is kept depends on the rows, on how they become samples, on tokenizer and chat template, and on
-this program: the key of the cache. It does not depend on the longest row allowed, so moving that
-limit costs nothing: rows are cut as they are read. Nor does it depend on the day, though some
-templates write one: a run that goes on tomorrow finds the tokens that it began with.
+The key of the cache covers the rows, how they become samples, the tokenizer with its chat template,
+and this program. It does not include the maximum sequence length: rows are truncated as they are
+read, so changing the limit costs nothing. Nor does it include the date that some templates write: a
+run that is resumed tomorrow reads the tokens that it started with.
 
-Work is divided into chunks of rows, each of which becomes an Arrow file. Small data is done here and
-now, the rest by several processes. Each needs two to three seconds to be there (measured: imports and
-a vocabulary of 150,000), which is why small data has none; until then this one works.
+Work is divided into chunks of rows, each of which becomes an Arrow file. Few rows are tokenized in
+this process, many by several. Each of those needs two to three seconds to start (measured: imports
+and a vocabulary of 150,000); until then this process works.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from lora_studio.core.dataset.spec import DatasetSpec, RowFormat, Task
 from lora_studio.core.system import paths
 from lora_studio.core.system.files import folder_atomic, write_atomic
 from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.reasons import SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
@@ -42,19 +43,19 @@ from lora_studio.engine.runtime.failures import CancelledError
 from lora_studio.engine.runtime.source_digest import source_digest
 from lora_studio.engine.tokens.encoder import Encoder, TokenizedText
 
-#: Rows of a chunk and of a batch within it; at most so many tokens are held before they are written.
+#: Rows of a chunk and of a batch within it, and tokens in memory before they are written.
 #: Chunks are small enough for all processes to end at about the same time.
 CHUNK = 2048
 BATCH = 256
 _HELD_TOKENS = 4_000_000
 
-#: Rows from which on several processes are worth their start.
+#: Rows from which several processes are worth their start.
 MANY = 20_000
 
-#: Days after which tokens that nothing asked for are deleted.
-_KEPT_DAYS = 30
+#: Days after which unused tokens are deleted.
+_MOST_DAYS = 30
 
-_STAGE = "tokenising rows"
+_STAGE = "tokenizing rows"
 
 
 @dataclass(frozen=True)
@@ -66,20 +67,20 @@ class TokenPart:
     mapping: dict[str, str]
 
     def __len__(self) -> int:
-        """How many rows there are, usable or not."""
+        """Return the number of rows, usable or not."""
         return len(self.store)
 
 
-def tokenise(
+def tokenize(
     parts: Sequence[TokenPart],
     tokenizer: PreTrainedTokenizerBase,
     spec: DatasetSpec,
     task: Task,
     job: JobContext,
 ) -> list[TokenTable]:
-    """Every part in tokens, from the cache where it is known; raises ProblemError."""
-    stands_for = tokenizer_key(tokenizer)
-    folders = [_folder(part, stands_for, spec, task) for part in parts]
+    """Return every part tokenized, cached if possible; raises ProblemError."""
+    key = hash_tokenizer(tokenizer)
+    folders = [_folder(part, key, spec, task) for part in parts]
     missing = [
         (part, folder)
         for part, folder in dict(
@@ -101,19 +102,19 @@ def tokenise(
     return [TokenTable(folder) for folder in folders]
 
 
-def are_known(
+def are_cached(
     parts: Sequence[TokenPart], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
 ) -> bool:
-    """Whether all parts are in the cache."""
-    stands_for = tokenizer_key(tokenizer)
-    return all(_is_done(_folder(part, stands_for, spec, task)) for part in parts)
+    """Return whether all parts are in the cache."""
+    key = hash_tokenizer(tokenizer)
+    return all(_is_done(_folder(part, key, spec, task)) for part in parts)
 
 
 # --- the key ----------------------------------------------------------------------------------
 
 
-def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Stands for everything about a tokenizer that decides which tokens a conversation becomes."""
+def hash_tokenizer(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash of everything about a tokenizer that decides on the tokens of a conversation."""
     digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
     special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
     digest.update(json.dumps([special, tokenizer.get_chat_template()], sort_keys=True).encode())
@@ -134,10 +135,10 @@ def _is_done(folder: Path) -> bool:
 
 
 def _sweep(kept: Sequence[Path]) -> None:
-    """Deletes tokens that nothing has asked for in a month."""
-    oldest = time.time() - _KEPT_DAYS * 86_400
+    """Delete tokens that were not used for a month."""
+    oldest = time.time() - _MOST_DAYS * 86_400
     for folder in (paths.cache_folder() / "tokens").glob("*"):
-        # Another process may have finished or dropped it since it was listed.
+        # Another process may have renamed or deleted it since it was listed.
         with contextlib.suppress(FileNotFoundError):
             if folder not in kept and folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -148,7 +149,7 @@ def _sweep(kept: Sequence[Path]) -> None:
 
 @dataclass
 class _Work:
-    """One part to be tokenised into a folder; goes to every worker once."""
+    """One part to tokenize into a folder; sent to every worker once."""
 
     part: TokenPart
     tokenizer: PreTrainedTokenizerBase
@@ -159,7 +160,7 @@ class _Work:
 
     @functools.cached_property
     def encoder(self) -> Encoder:
-        """Made where it is needed: a compiled chat template does not travel."""
+        """Return the encoder, created in each process: a compiled chat template can't be pickled."""
         return Encoder(self.tokenizer, self.spec)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -168,9 +169,9 @@ class _Work:
     def chunk(
         self, begin: int, job: JobContext | None = None, done: int = 0, total: int = 0
     ) -> _Result:
-        """Tokenises the rows of one chunk into a file of its own.
+        """Tokenize the rows of one chunk into a file of its own; raises CancelledError.
 
-        Raises CancelledError. `done` of `total` rows are what `job` is told at the begin.
+        `done` of `total` rows is the progress of `job` at the start.
         """
         end = min(begin + self.rows, len(self.part))
         file = self.folder / f"{begin // self.rows:06d}.arrow"
@@ -196,14 +197,14 @@ class _Work:
         for row, raw, fault in zip(rows, raws, faults, strict=True):
             try:
                 if fault:
-                    raise UnusableRow(fault)
+                    raise load_reason(fault).to_error()
                 samples.append((row, self._sample(raw)))
-            except UnusableRow as verdict:
-                result.skip(str(verdict), row)
-        found = self.encoder.tokenise([sample for _, sample in samples])
-        for (row, sample), sides in zip(samples, found, strict=True):
+            except UnusableRow as error:
+                result.skip(error, row)
+        encoded = self.encoder.tokenise([sample for _, sample in samples])
+        for (row, sample), sides in zip(samples, encoded, strict=True):
             if isinstance(sides, UnusableRow):
-                result.skip(str(sides), row)
+                result.skip(sides, row)
                 continue
             writer.add(row, sides, sample.label)
             for side in sides:
@@ -212,23 +213,23 @@ class _Work:
 
     def _sample(self, raw: str) -> Sample:
         part = self.part
-        return mixture.sample_of(values_of(raw), part.format, part.mapping, self.spec)
+        return mixture.make_sample(values_of(raw), part.format, part.mapping, self.spec)
 
 
 @dataclass
 class _Result:
-    """What became of a chunk: its file, a digest of its tokens, and rows left out by reason."""
+    """The result of a chunk: its file, a digest of its tokens, and skipped rows by reason."""
 
     file: str
     digest: str
-    skipped: dict[str, SkippedRow]
+    skipped: dict[SkipReason, SkippedRow]
 
-    def skip(self, reason: str, row: int) -> None:
-        self.skipped.setdefault(reason, SkippedRow()).add([row + 1])
+    def skip(self, error: UnusableRow, row: int) -> None:
+        self.skipped.setdefault(SkipReason.from_error(error), SkippedRow()).add([row + 1])
 
 
 class _Writer:
-    """Writes rows of tokens to an Arrow stream, which `datasets` maps into memory."""
+    """Writes tokenized rows to an Arrow stream, which `datasets` maps into memory."""
 
     _SIDE = (
         ("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32())),
@@ -286,7 +287,7 @@ class _Writer:
 
 
 def _lists(rows: list[np.ndarray]) -> pa.ListArray:
-    """Arrays of int32 as one column."""
+    """Return arrays of int32 as one column."""
     edges = np.zeros(len(rows) + 1, np.int32)
     np.cumsum([len(row) for row in rows], out=edges[1:])
     values = np.concatenate(rows) if rows else np.zeros(0, np.int32)
@@ -294,7 +295,7 @@ def _lists(rows: list[np.ndarray]) -> pa.ListArray:
 
 
 def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
-    """All chunks of a part, and `about.json` once they are there."""
+    """Write all chunks of a part, then `about.json`."""
     begins = range(0, max(len(work.part), 1), work.rows)
     results: list[_Result] = []
     if len(work.part) < MANY or process_pool.cores() == 1:
@@ -304,11 +305,11 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
         count = min(process_pool.cores(), len(begins))
         modules = (__name__, type(work.tokenizer).__module__)
         for result in process_pool.in_processes(
-            work.chunk, begins, count, job, doing="tokenises rows", preload=modules, helping=True
+            work.chunk, begins, count, job, doing="tokenizes rows", preload=modules, helping=True
         ):
             results.append(result)
             job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
-    skipped: dict[str, SkippedRow] = {}
+    skipped: dict[SkipReason, SkippedRow] = {}
     for result in results:
         for reason, left in result.skipped.items():
             skipped.setdefault(reason, SkippedRow()).add(left.rows, left.count)
@@ -316,6 +317,8 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
         "rows": len(work.part),
         "files": [result.file for result in results],
         "digest": hashlib.sha256("".join(r.digest for r in results).encode()).hexdigest(),
-        "skipped": {reason: [left.count, left.rows] for reason, left in skipped.items()},
+        "skipped": {
+            dump_reason(reason): [left.count, left.rows] for reason, left in skipped.items()
+        },
     }
     write_atomic(work.folder / "about.json", json.dumps(about))

@@ -1,4 +1,4 @@
-"""The rows of one source in tokens, as they lie on disk: what `tokenised` writes and training reads."""
+"""The tokenized rows of one source on disk: `token_cache` writes them, training reads them."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from lora_studio.engine.dataset.reasons import load_reason
 from lora_studio.engine.tokens.encoder import TokenizedText
 
-#: Row numbers named for each reason to leave rows out.
+#: Row numbers listed for each reason.
 NAMED = 10
 
 
 @dataclass
 class SkippedRow:
-    """Rows left out for one reason: how many, and the first few, counted from 1."""
+    """Rows skipped for one reason: how many, and the numbers of the first few, from 1."""
 
     count: int = 0
     rows: list[int] = field(default_factory=list)
 
     def add(self, rows: Sequence[int], count: int | None = None) -> None:
-        """Notes some rows; `count` where they are only the first of more."""
+        """Add some rows; `count` is how many there are where `rows` are only the first."""
         self.count += len(rows) if count is None else count
         self.rows = sorted([*self.rows, *rows[:NAMED]])[:NAMED]
 
 
 class TokenTable:
-    """The rows of one source in tokens. Lengths and the like are in memory, tokens stay on disk.
+    """The tokenized rows of one source. Lengths are in memory, tokens stay on disk.
 
-    All are arrays with one entry per usable row, in the order of the source: `row` is its position
-    there (from 0), `length` its tokens before any cut, `first` the first trained position that is
-    predicted, `targets` its trained tokens. For pairs `length` and `first` are the greater of both
+    The arrays have one entry per usable row, in the order of the source: `row` is its position there
+    (from 0), `length` its tokens before truncation, `first` the first trained position that is
+    predicted, `targets` its trained tokens. For pairs, `length` and `first` are the maximum of both
     sides; `targets` and `computed`, all tokens of a row, are their sums. `tokens` counts all tokens.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Opens the folder that `tokenise` has written."""
+        """Open a folder that `tokenize` wrote."""
         about = json.loads((folder / "about.json").read_text("utf-8"))
         self.digest: str = about["digest"]
         self.rows_read: int = about["rows"]
-        self.skipped = {reason: SkippedRow(*entry) for reason, entry in about["skipped"].items()}
+        self.skipped = {
+            load_reason(reason): SkippedRow(*entry) for reason, entry in about["skipped"].items()
+        }
         files = [str(folder / name) for name in about["files"]]
         self.data = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
         table = self.data.data.table
@@ -66,24 +69,24 @@ class TokenTable:
         }
 
     def __len__(self) -> int:
-        """How many rows are usable whatever their length."""
+        """Return the number of rows that are usable regardless of their length."""
         return len(self.row)
 
-    def item(self, place: int, side: str = "") -> TokenizedText:
-        """A row in tokens by its place in the table; of a pair, `side` "rejected_" is the other."""
-        ids = self._lists[f"{side}ids"][place]
-        edges = self._lists[f"{side}spans"][place].reshape(-1, 2)
-        return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[place]))
+    def item(self, index: int, side: str = "") -> TokenizedText:
+        """Return a tokenized row by its index in the table; `side` is "rejected_" for the other of a pair."""
+        ids = self._lists[f"{side}ids"][index]
+        edges = self._lists[f"{side}spans"][index].reshape(-1, 2)
+        return TokenizedText(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[index]))
 
-    def trained_within(self, limits: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Trained tokens before position `limits` of the rows at `places`, both [rows]."""
+    def trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Return the trained tokens before position `limits` of the rows `indices`, all [rows]."""
         return sum(
-            (lists.trained_within(limits, places) for name, lists in self._lists.items() if "spans" in name),
-            np.zeros(len(places), np.int64),
+            (lists.trained_within(limits, indices) for name, lists in self._lists.items() if "spans" in name),
+            np.zeros(len(indices), np.int64),
         )  # fmt: skip
 
     def spans(self) -> Iterator[np.ndarray]:
-        """The trained ranges of tokens of all rows, [ranges, 2] int32 each, chunk by chunk."""
+        """Yield the trained ranges of tokens of all rows, [ranges, 2] int32 each, chunk by chunk."""
         for name, lists in self._lists.items():
             if name.endswith("spans"):
                 yield from (values.reshape(-1, 2) for values in lists.chunks())
@@ -93,7 +96,7 @@ class TokenTable:
 
 
 class _Lists:
-    """A column of lists of numbers; an entry is a view of the file, read when it is looked at."""
+    """A column of lists of numbers; an entry is a view of the mapped file."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         chunks = [chunk for chunk in column.chunks if len(chunk)]
@@ -101,19 +104,19 @@ class _Lists:
         self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
         self._values = [chunk.values.to_numpy() for chunk in chunks]
 
-    def __getitem__(self, place: int) -> np.ndarray:
-        chunk = int(np.searchsorted(self._starts, place, "right")) - 1
+    def __getitem__(self, index: int) -> np.ndarray:
+        chunk = int(np.searchsorted(self._starts, index, "right")) - 1
         offsets = self._offsets[chunk]
-        at = place - int(self._starts[chunk])
+        at = index - int(self._starts[chunk])
         return self._values[chunk][offsets[at] : offsets[at + 1]]
 
-    def trained_within(self, limits: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Of lists that hold ranges: how much of each lies before a limit."""
-        found = np.zeros(len(places), np.int64)
-        chunk_of = np.searchsorted(self._starts, places, "right") - 1
+    def trained_within(self, limits: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Return how much of each list of ranges is before its limit."""
+        totals = np.zeros(len(indices), np.int64)
+        chunk_of = np.searchsorted(self._starts, indices, "right") - 1
         for chunk in np.unique(chunk_of):
             mine = chunk_of == chunk
-            at = places[mine] - self._starts[chunk]
+            at = indices[mine] - self._starts[chunk]
             offsets, values = self._offsets[chunk], self._values[chunk]
             counts = (offsets[at + 1] - offsets[at]) // 2
             row = np.repeat(np.arange(len(at)), counts)
@@ -121,8 +124,8 @@ class _Lists:
             ranges = offsets[at][row] + 2 * nth
             limit = limits[mine][row]
             begin, end = (np.minimum(values[ranges + side], limit) for side in (0, 1))
-            found[mine] = np.bincount(row, end - begin, len(at)).astype(np.int64)
-        return found
+            totals[mine] = np.bincount(row, end - begin, len(at)).astype(np.int64)
+        return totals
 
     def chunks(self) -> Iterator[np.ndarray]:
         for offsets, values in zip(self._offsets, self._values, strict=True):

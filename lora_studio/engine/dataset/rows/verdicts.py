@@ -1,4 +1,4 @@
-"""Which rows of a source are usable, and why the others are not: one verdict a row, kept in the cache."""
+"""Which rows of a source are usable, and why the others are skipped: one cached verdict per row."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset.samples import UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec, RowFormat
+from lora_studio.core.messages import Text
 from lora_studio.core.protocol.events import Skipped, SourceFound
 from lora_studio.core.system.files import write_atomic
 from lora_studio.engine.dataset.files.blocks import values_of
+from lora_studio.engine.dataset.reasons import NO_FORMAT, SkipReason, dump_reason, load_reason
 from lora_studio.engine.dataset.rows import mixture
 from lora_studio.engine.dataset.rows.store import RowStore
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.source_digest import source_digest
 
-#: Rows from which other processes help; each needs half a second and 60 MB to begin.
+#: Rows from which several processes are used; each needs half a second and 60 MB to start.
 _MANY = 20_000
 _MOST_PROCESSES = 8
-#: Row numbers named for each reason.
+#: Row numbers listed for each reason.
 _NAMED_ROWS = 10
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """One code a row, int32: 0 for usable, else the place of the reason in `reasons`, from 1."""
+    """One code per row, int32 [rows]: 0 for usable, else the number of its reason, from 1."""
 
     codes: NDArray[np.int32]
-    reasons: tuple[str, ...]
+    reasons: tuple[SkipReason, ...]
 
     @property
     def used(self) -> int:
-        """How many rows are usable."""
+        """Return the number of usable rows."""
         return int(np.count_nonzero(self.codes == 0))
 
     def skipped(self) -> tuple[Skipped, ...]:
-        """Reasons with counts and the first row numbers, the most frequent first."""
+        """Return the reasons with counts and the first row numbers, the most frequent first."""
         counts = np.bincount(self.codes, minlength=len(self.reasons) + 1)
-        found = [
+        entries = [
             Skipped(
-                reason=reason,
+                reason=reason.text,
                 count=int(counts[code]),
                 rows=tuple(
                     int(row) + 1 for row in np.flatnonzero(self.codes == code)[:_NAMED_ROWS]
@@ -56,42 +58,44 @@ class Verdicts:
             for code, reason in enumerate(self.reasons, start=1)
             if counts[code]
         ]
-        return tuple(sorted(found, key=lambda entry: (-entry.count, entry.rows)))
+        return tuple(sorted(entries, key=lambda entry: (-entry.count, entry.rows)))
 
-    def positions(self, which: str, reason: str = "") -> NDArray[np.int64]:
-        """Positions (from 0) of the `used` or the `skipped` rows, or those skipped for one reason."""
+    def positions(self, which: str, reason: Text | None = None) -> NDArray[np.int64]:
+        """Return positions (from 0) of the `used` or `skipped` rows, or of those with one reason."""
         if reason:
-            code = self.reasons.index(reason) + 1 if reason in self.reasons else -1
-            return np.flatnonzero(self.codes == code)
+            codes = [code for code, one in enumerate(self.reasons, start=1) if one.text == reason]
+            return np.flatnonzero(np.isin(self.codes, codes))
         return np.flatnonzero((self.codes == 0) == (which == "used"))
 
 
-def of_source(store: RowStore, found: SourceFound, spec: DatasetSpec, job: JobContext) -> Verdicts:
-    """The verdict on every row of a source; raises CancelledError."""
-    work = _Work(store, found.format, found.mapping, spec.model_copy(update={"system_prompt": ""}))
+def judge_source(
+    store: RowStore, source: SourceFound, spec: DatasetSpec, job: JobContext
+) -> Verdicts:
+    """Return the verdict on every row of a source, cached if possible; raises CancelledError."""
+    spec = spec.model_copy(update={"system_prompt": ""})
+    work = _Work(store, source.format, source.mapping, spec)
     file = store.folder / f"verdicts-{work.key()}"
-    if (kept := _kept(file, len(store))) is not None:
-        return kept
+    if (cached := _read(file, len(store))) is not None:
+        return cached
     codes = np.zeros(len(store), dtype=np.int32)
-    reasons: dict[str, int] = {}
+    reasons: dict[SkipReason, int] = {}
     done = 0
     job.progress("checking rows", 0, len(store), "rows")
     for part, named in _results(work, job):
-        places = np.array([0, *(reasons.setdefault(r, len(reasons) + 1) for r in named)], np.int32)
-        codes[done : done + len(part)] = places[part]
+        renumbered = [0, *(reasons.setdefault(reason, len(reasons) + 1) for reason in named)]
+        codes[done : done + len(part)] = np.array(renumbered, np.int32)[part]
         done += len(part)
         job.progress("checking rows", done, len(store), "rows")
-    verdicts = Verdicts(codes, tuple(reasons))
-    head = json.dumps(verdicts.reasons).encode()
+    head = json.dumps([dump_reason(reason) for reason in reasons]).encode()
     write_atomic(file, head + b"\n" + codes.tobytes())
-    return verdicts
+    return Verdicts(codes, tuple(reasons))
 
 
-def _kept(file: Path, rows: int) -> Verdicts | None:
+def _read(file: Path, rows: int) -> Verdicts | None:
     try:
         head, _, data = file.read_bytes().partition(b"\n")
         codes = np.frombuffer(data, dtype=np.int32)
-        reasons = tuple(json.loads(head))
+        reasons = tuple(map(load_reason, json.loads(head)))
     except (OSError, ValueError):
         return None
     return Verdicts(codes, reasons) if len(codes) == rows else None
@@ -107,7 +111,7 @@ class _Work:
     spec: DatasetSpec
 
     def key(self) -> str:
-        """Stands for all that a verdict rests on, this program's own code included."""
+        """Return a hash of all that a verdict depends on, including this program's code."""
         facts: list[Any] = [
             source_digest(),
             self.format,
@@ -116,29 +120,29 @@ class _Work:
         ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
-    def judge(self, index: int) -> tuple[NDArray[np.int32], list[str]]:
-        """Codes of the rows of one batch, and the reasons they stand for."""
+    def judge(self, index: int) -> tuple[NDArray[np.int32], list[SkipReason]]:
+        """Return codes of the rows of one batch, and the reasons that they stand for."""
         batch = self.store.batch(index)
-        reasons: dict[str, int] = {}
+        reasons: dict[SkipReason, int] = {}
         codes = np.zeros(batch.num_rows, dtype=np.int32)
         raws, faults = batch.column("raw"), batch.column("fault")
-        for place, (raw, fault) in enumerate(zip(raws, faults.to_pylist(), strict=True)):
-            if reason := fault or self._fault(raw.as_buffer()):
-                codes[place] = reasons.setdefault(reason, len(reasons) + 1)
+        for row, (raw, fault) in enumerate(zip(raws, faults.to_pylist(), strict=True)):
+            if reason := load_reason(fault) if fault else self._reason(raw.as_buffer()):
+                codes[row] = reasons.setdefault(reason, len(reasons) + 1)
         return codes, list(reasons)
 
-    def _fault(self, raw: Any) -> str:
+    def _reason(self, raw: Any) -> SkipReason | None:
         if self.format is None:
-            return "its source has no known format"
+            return NO_FORMAT
         try:
-            mixture.sample_of(values_of(bytes(raw)), self.format, self.mapping, self.spec)
-        except UnusableRow as verdict:
-            return str(verdict)
-        return ""
+            mixture.make_sample(values_of(bytes(raw)), self.format, self.mapping, self.spec)
+        except UnusableRow as error:
+            return SkipReason.from_error(error)
+        return None
 
 
-def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
-    """(codes, reasons) of every batch in order, by several processes where there is much to do."""
+def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], list[SkipReason]]]:
+    """Yield codes and reasons of every batch in order, from several processes for many rows."""
     batches = range(len(work.store.facts.batches))
     cores = min(process_pool.cores(), _MOST_PROCESSES)
     if len(work.store) < _MANY or cores < 2 or work.format is None:

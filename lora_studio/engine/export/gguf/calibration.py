@@ -46,7 +46,7 @@ def read_file_conversations(
 def _ids(
     spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, held_out: set[str], job: JobContext
 ) -> list[list[int]]:
-    rows = mixture.open(spec, job)
+    rows = mixture.open_dataset(spec, job)
     encoder = token_encoder.Encoder(tokenizer, spec)
     total = sum(len(store.data) for store in rows.stores)
     conversations: list[list[int]] = []

@@ -79,10 +79,10 @@ def _plan(project: Project, tuned: AdaptedModel, data: TrainingData) -> MemoryPl
             np.minimum(table.computed, 2 * project.dataset.max_length) for table in selection.tables
         ]
         tokens = np.array(
-            [both[t][p] for t, p in zip(selection.table, selection.place, strict=True)], np.int64
+            [both[t][p] for t, p in zip(selection.table, selection.index, strict=True)], np.int64
         )
     rows = RowStatistics(
-        heaviest=lengths.heaviest(tokens),
+        heaviest=lengths.find_heaviest_steps(tokens),
         longest=int(np.max(selection.lengths, initial=0)),
         trained=selection.targets() / max(1, int(tokens.sum())),
         tokens=int(tokens.sum()),
