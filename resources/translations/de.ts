@@ -716,6 +716,10 @@
             <translation>Architektur</translation>
         </message>
         <message>
+            <source>Arrow</source>
+            <translation>Arrow</translation>
+        </message>
+        <message>
             <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
             <translation>Bitten Sie den Autor um adapter_model.safetensors, oder wandeln Sie sie um, wo Sie ihr vertrauen.</translation>
         </message>
@@ -5249,6 +5253,10 @@
             <translation>Parameter</translation>
         </message>
         <message>
+            <source>Parquet</source>
+            <translation>Parquet</translation>
+        </message>
+        <message>
             <source>Pass a data file with `{option}`, or choose quantizations that need no matrix.</source>
             <translation>Gib mit `{option}` eine Datendatei an oder wähle Quantisierungen ohne Matrix.</translation>
         </message>
@@ -9581,6 +9589,10 @@
             <translation>Attention</translation>
         </message>
         <message>
+            <source>bad</source>
+            <translation>schlecht</translation>
+        </message>
+        <message>
             <source>base + adapter</source>
             <translation>Basis + Adapter</translation>
         </message>
@@ -9818,6 +9830,10 @@
         <message>
             <source>generating answers ({source})</source>
             <translation>Antworten werden erzeugt ({source})</translation>
+        </message>
+        <message>
+            <source>good</source>
+            <translation>gut</translation>
         </message>
         <message>
             <source>gpt2, llama</source>
