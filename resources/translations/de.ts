@@ -120,6 +120,10 @@
             <translation>Ein Cluster-Ordner enthält alles Nötige mit relativen Pfaden. Kopieren Sie den ganzen Ordner und starten Sie ihn mit dem Befehl aus seiner README.md.</translation>
         </message>
         <message>
+            <source>A column. Rows with the same value stay on the same side of the validation split. Duplicates and near-duplicates always do.</source>
+            <translation>Eine Spalte. Zeilen mit gleichem Wert bleiben auf derselben Seite der Validierungsaufteilung. Duplikate und Beinahe-Duplikate immer.</translation>
+        </message>
+        <message>
             <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
             <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
         </message>
@@ -483,6 +487,10 @@
                 <numerusform>{n} Lauf in die Warteschlange</numerusform>
                 <numerusform>{n} Läufe in die Warteschlange</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>Added before every conversation without a system message. Empty: none.</source>
+            <translation>Wird vor jedes Gespräch ohne Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
             <source>Added to LM Studio as {model} in {folder}. Refresh its list of models.</source>
@@ -2812,6 +2820,10 @@
             <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit deren Zeilen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
+            <source>Files, folders of files, or hub datasets to train on, mixed by weight.</source>
+            <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, nach Gewicht gemischt.</translation>
+        </message>
+        <message>
             <source>Files: JSON, JSONL, CSV, TSV, Parquet or text, also compressed. Formats: Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labeled answers or plain text.</source>
             <translation>Dateien: JSON, JSONL, CSV, TSV, Parquet oder Text, auch komprimiert. Formate: Alpaca, ShareGPT, Messages, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
         </message>
@@ -3148,6 +3160,10 @@
             <translation>Rastersuche…</translation>
         </message>
         <message>
+            <source>Group by</source>
+            <translation>Gruppieren nach</translation>
+        </message>
+        <message>
             <source>Group by length</source>
             <translation>Nach Länge gruppieren</translation>
         </message>
@@ -3188,8 +3204,16 @@
             <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
         </message>
         <message>
+            <source>How to handle findings in the data. Your files stay unchanged.</source>
+            <translation>Wie mit Befunden in den Daten umgegangen wird. Deine Dateien bleiben unverändert.</translation>
+        </message>
+        <message>
             <source>How to learn from pairs of a chosen and a rejected answer. DPO compares with the base model. ORPO needs no reference model and also learns the chosen answer itself. Only used with preference pairs.</source>
             <translation>Wie aus Paaren einer bevorzugten und einer abgelehnten Antwort gelernt wird. DPO vergleicht mit dem Basismodell. ORPO braucht kein Referenzmodell und lernt auch die bevorzugte Antwort selbst. Nur bei Präferenzpaaren.</translation>
+        </message>
+        <message>
+            <source>How turns are written as text. A base model without a chat template uses ChatML unless you choose another one. The adapter and the merged and exported models include it.</source>
+            <translation>Wie Beiträge als Text geschrieben werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern du keine andere wählst. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten sie.</translation>
         </message>
         <message>
             <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
@@ -3339,7 +3363,7 @@
         </message>
         <message>
             <source>Increase “Max. sequence length”, or shorten the rows.</source>
-            <translation>„Max. Sequenzlänge“ erhöhen oder die Zeilen kürzen.</translation>
+            <translation>Erhöhe „Max. Sequenzlänge“ oder kürze die Zeilen.</translation>
         </message>
         <message>
             <source>Initial values of the adapter. Default starts with no change to the model. EVA samples rows of the dataset and starts with the directions that vary most. PiSSA uses the largest singular vectors of the weights and often learns faster; OLoRA uses an orthonormal basis of them. Both need an unquantized base model. LoftQ compensates for the error of 4-bit weights. With PiSSA, OLoRA and LoftQ, the saved adapter has twice the rank.</source>
@@ -3560,6 +3584,14 @@
         <message>
             <source>LM Studio's models folder was not found on this computer.</source>
             <translation>Der Modellordner von LM Studio wurde auf diesem Rechner nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>Labeled answers</source>
+            <translation>Bewertete Antworten</translation>
+        </message>
+        <message>
+            <source>Labeled answers (completion, label)</source>
+            <translation>Bewertete Antworten (completion, label)</translation>
         </message>
         <message>
             <source>Labelled answers</source>
@@ -3986,6 +4018,10 @@
             <translation>Max. Länge der Beispielantworten</translation>
         </message>
         <message>
+            <source>Max. sequence length</source>
+            <translation>Max. Sequenzlänge</translation>
+        </message>
+        <message>
             <source>Max. sequence length {limit} (truncates {share:percent} of the rows)</source>
             <translation>Max. Sequenzlänge {limit} (kürzt {share:percent} der Zeilen)</translation>
         </message>
@@ -4068,6 +4104,10 @@
         <message>
             <source>Merge and export again. Details are in the run's selftest.json.</source>
             <translation>Führe noch einmal zusammen und exportiere neu. Details stehen in selftest.json des Laufs.</translation>
+        </message>
+        <message>
+            <source>Merge consecutive turns of one role</source>
+            <translation>Aufeinanderfolgende Beiträge einer Rolle zusammenfassen</translation>
         </message>
         <message>
             <source>Merge into</source>
@@ -4683,6 +4723,10 @@
         <message>
             <source>Number of rows kept out of training, in place of the share. 0: by share.</source>
             <translation>Zahl der Zeilen, die nicht trainiert werden, anstelle des Anteils. 0: nach Anteil.</translation>
+        </message>
+        <message>
+            <source>Number of rows to hold out, instead of a share. 0: use the share.</source>
+            <translation>Anzahl der zurückgehaltenen Zeilen, statt eines Anteils. 0: Anteil verwenden.</translation>
         </message>
         <message>
             <source>Number of validation rows whose prompts are answered as well. 0 for none.</source>
@@ -5497,6 +5541,18 @@
             <translation>Alle Engines entfernen?</translation>
         </message>
         <message>
+            <source>Remove contradictory pairs</source>
+            <translation>Widersprüchliche Paare entfernen</translation>
+        </message>
+        <message>
+            <source>Remove duplicate rows</source>
+            <translation>Doppelte Zeilen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove extremely long rows</source>
+            <translation>Extrem lange Zeilen entfernen</translation>
+        </message>
+        <message>
             <source>Remove from queue (Delete). The run itself is kept.</source>
             <translation>Aus der Warteschlange entfernen (Entf). Der Lauf selbst bleibt erhalten.</translation>
         </message>
@@ -5507,6 +5563,30 @@
         <message>
             <source>Remove it. The sections are: {names}.</source>
             <translation>Entfernen. Die Abschnitte sind: {names}.</translation>
+        </message>
+        <message>
+            <source>Remove near-duplicate rows</source>
+            <translation>Fast doppelte Zeilen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove refusals</source>
+            <translation>Verweigerungen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove rows with empty turns</source>
+            <translation>Zeilen mit leeren Beiträgen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove rows with lost characters</source>
+            <translation>Zeilen mit verlorenen Zeichen entfernen</translation>
+        </message>
+        <message>
+            <source>Remove rows with other columns</source>
+            <translation>Zeilen mit anderen Spalten entfernen</translation>
+        </message>
+        <message>
+            <source>Remove rows with turns out of order</source>
+            <translation>Zeilen mit falscher Reihenfolge der Beiträge entfernen</translation>
         </message>
         <message>
             <source>Remove the double quotes, or create the model with LoRA Studio instead.</source>
@@ -5523,6 +5603,10 @@
         <message>
             <source>Remove this source</source>
             <translation>Diese Quelle entfernen</translation>
+        </message>
+        <message>
+            <source>Remove validation rows from training</source>
+            <translation>Validierungszeilen aus dem Training entfernen</translation>
         </message>
         <message>
             <source>Remove {adapter}</source>
@@ -5737,6 +5821,10 @@
             <translation>Zeilen werden auf die längste ihres Micro-Batches aufgefüllt.</translation>
         </message>
         <message>
+            <source>Rows are truncated after this many tokens. Plain text is split into pieces of this length. Longer sequences use more memory.</source>
+            <translation>Zeilen werden nach so vielen Tokens abgeschnitten. Reiner Text wird in Stücke dieser Länge geteilt. Längere Sequenzen brauchen mehr Speicher.</translation>
+        </message>
+        <message>
             <source>Rows measured</source>
             <translation>Gemessene Zeilen</translation>
         </message>
@@ -5749,8 +5837,16 @@
             <translation>Zeilen, die gleichzeitig verarbeitet werden. Der Speicherbedarf wächst mit.</translation>
         </message>
         <message>
+            <source>Rows that are too long</source>
+            <translation>Zu lange Zeilen</translation>
+        </message>
+        <message>
             <source>Rows to measure the loss on, in place of a share of the data. Same format as the data.</source>
             <translation>Zeilen, an denen der Loss gemessen wird, anstelle eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
+        </message>
+        <message>
+            <source>Rows to measure the validation loss on, instead of a share of the data. Same format as the data.</source>
+            <translation>Zeilen für den Validierungs-Loss, statt eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
             <source>Rows weren't measured</source>
@@ -6217,6 +6313,10 @@
             <translation>Anteil der Schritte am Ende, über den die Lernrate fällt.</translation>
         </message>
         <message>
+            <source>Share of rows held out to measure the validation loss. 0 turns evaluation off.</source>
+            <translation>Anteil der Zeilen, die für den Validierungs-Loss zurückgehalten werden. 0 schaltet die Auswertung ab.</translation>
+        </message>
+        <message>
             <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
             <translation>Anteil der Zeilen, die nicht trainiert werden, um daran den Loss zu messen. 0 schaltet die Auswertung ab.</translation>
         </message>
@@ -6303,6 +6403,10 @@
                 <numerusform>Diese Zeilen zeigen: Zeilen {rows}</numerusform>
             </translation>
         </message>
+        <message>
+            <source>Show without training</source>
+            <translation>Ohne Training zeigen</translation>
+        </message>
         <message numerus="yes">
             <source>Show {n} more tokens</source>
             <translation>
@@ -6377,6 +6481,10 @@
         <message>
             <source>Size on disk</source>
             <translation>Größe auf Datenträger</translation>
+        </message>
+        <message>
+            <source>Skip</source>
+            <translation>Überspringen</translation>
         </message>
         <message>
             <source>Skipped</source>
@@ -6585,6 +6693,10 @@
         <message>
             <source>Strength of this run's adapter in the merged model: 1 is as trained, 0.5 is half.</source>
             <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 wie trainiert, 0,5 die Hälfte.</translation>
+        </message>
+        <message>
+            <source>Strip template markers from turns, remove rows that contain others</source>
+            <translation>Vorlagenmarken an den Enden von Beiträgen entfernen, Zeilen mit weiteren Marken weglassen</translation>
         </message>
         <message>
             <source>Stronger dropout: reduces overfitting when you train on a small dataset for many epochs.</source>
@@ -8217,6 +8329,10 @@
             <translation>Das Training verwendet stattdessen PEFT: langsamer, aber mit denselben Ergebnissen.</translation>
         </message>
         <message>
+            <source>Truncate</source>
+            <translation>Abschneiden</translation>
+        </message>
+        <message>
             <source>Truncated answers</source>
             <translation>Abgeschnittene Antworten</translation>
         </message>
@@ -8817,6 +8933,14 @@
             <translation>Was das Fenster notiert hat.</translation>
         </message>
         <message>
+            <source>What to do with rows that exceed the maximum sequence length.</source>
+            <translation>Was mit Zeilen geschieht, die die maximale Sequenzlänge überschreiten.</translation>
+        </message>
+        <message>
+            <source>What to do with the reasoning before an answer: train on it like the answer, show it to the model without training on it, or remove it.</source>
+            <translation>Was mit den Überlegungen vor einer Antwort geschieht: wie die Antwort trainieren, dem Modell ohne Training zeigen oder entfernen.</translation>
+        </message>
+        <message>
             <source>What you tried and what you observed</source>
             <translation>Was Sie ausprobiert und beobachtet haben</translation>
         </message>
@@ -8835,6 +8959,10 @@
         <message>
             <source>Which modules can be adapted depends on the model. The LoRA page lists its modules.</source>
             <translation>Welche Module sich anpassen lassen, hängt vom Modell ab. Die Seite LoRA listet seine Module auf.</translation>
+        </message>
+        <message>
+            <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, only the last answer, or the whole conversation.</source>
+            <translation>Welche Tokens in den Loss eingehen: die Antworten des Assistenten mit ihrem Endzeichen, nur die letzte Antwort oder das ganze Gespräch.</translation>
         </message>
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>

@@ -1,7 +1,7 @@
 """How fast rows become tokens, the mask of what trains included, against a plain `datasets.map`.
 
     python -m tests.benchmarks.data scan [--gb 2]          (tests/benchmarks/data_scan.py)
-    python -m tests.benchmarks.data tokenise [--rows 40000] [--turns 2] [--rounds 2]
+    python -m tests.benchmarks.data tokenize [--rows 40000] [--turns 2] [--rounds 2]
 
 The plain way is what a script does: `map` with `apply_chat_template(tokenize=True)`, one call a row,
 without a mask, in as many processes. Both take turns in one run, begin with a fresh cache, and
@@ -58,7 +58,7 @@ def write_talks(file: Path, rows: int, turns: int, seed: int = 1) -> Path:
     return file
 
 
-def tokenise(rows: int, turns: int, rounds: int) -> None:
+def tokenize(rows: int, turns: int, rounds: int) -> None:
     """Runs both ways in turn and prints tokens per second."""
     cores = len(os.sched_getaffinity(0))
     kept = os.environ.get("LORA_STUDIO_CACHE")
@@ -108,7 +108,7 @@ def tokenise(rows: int, turns: int, rounds: int) -> None:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["scan", "tokenise"])
+    parser.add_argument("part", choices=["scan", "tokenize"])
     parser.add_argument("--gb", type=float, default=2.0, help="size of the scanned file")
     parser.add_argument("--rows", type=int, default=40_000)
     parser.add_argument("--turns", type=int, default=2)
@@ -118,7 +118,7 @@ def main() -> None:
         data_scan.scan(given.gb)
         return
     datasets.disable_progress_bars()
-    tokenise(given.rows, given.turns, given.rounds)
+    tokenize(given.rows, given.turns, given.rounds)
 
 
 if __name__ == "__main__":

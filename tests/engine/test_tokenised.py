@@ -133,13 +133,13 @@ def test_the_second_time_nothing_is_tokenised(
     file: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    tokenise = Encoder.tokenise
+    tokenise = Encoder.tokenize
 
     def counting(self: Encoder, samples: list[Sample]) -> Any:
         counted.append(len(samples))
         return tokenise(self, samples)
 
-    monkeypatch.setattr(Encoder, "tokenise", counting)
+    monkeypatch.setattr(Encoder, "tokenize", counting)
     tables_of(spec_of(file), tokenizer)
     assert sum(counted) == 40
     # Where rows are cut, which of them are held out, and a weight change no token.
@@ -239,7 +239,7 @@ def test_the_limit_cuts_or_leaves_out_and_all_rows_are_accounted_for(
 def test_data_of_which_the_limit_leaves_nothing_is_refused(
     file: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    with pytest.raises(ProblemError, match=r"first 16 tokens \(40 rows.*“Longest row”"):
+    with pytest.raises(ProblemError, match=r"first 16 tokens \(40 rows.*“Max. sequence length”"):
         prepare(spec_of(file, max_length=16), tokenizer, 0, make_job())
 
 

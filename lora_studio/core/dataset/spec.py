@@ -1,4 +1,4 @@
-"""The dataset step: which rows, how they become conversations, which tokens train."""
+"""The dataset step: which rows to train on, how they are rendered, and which tokens count."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FORMAT_TITLES: dict[RowFormat, str] = {
     "question_answer": "Question and answer",
     "text": "Plain text",
     "preference": "Preference (chosen, rejected)",
-    "kto": "Labelled answers (completion, label)",
+    "kto": "Labeled answers (completion, label)",
 }
 
 #: Titles without the columns.
@@ -131,15 +131,15 @@ class DatasetSpec(Spec):
     sources: tuple[DataSource, ...] = setting(
         (),
         "Data",
-        "Files, folders of files or hub datasets whose rows are trained on, mixed by weight.",
+        "Files, folders of files, or hub datasets to train on, mixed by weight.",
         help_topic="data",
     )
     chat_template: Literal["model", "chatml", "llama3", "gemma", "mistral", "zephyr", "alpaca"] = (
         setting(
             "model",
             "Chat template",
-            "How turns are written as text. A base model without a template of its own gets ChatML "
-            "unless another is chosen, and the adapter, the merged and the exported model carry it.",
+            "How turns are written as text. A base model without a chat template uses ChatML unless you "
+            "choose another one. The adapter and the merged and exported models include it.",
             choices={
                 "model": "The model's own",
                 "chatml": "ChatML",
@@ -156,15 +156,15 @@ class DatasetSpec(Spec):
     system_prompt: str = setting(
         "",
         "System prompt",
-        "Put before every conversation that has no system message of its own. Empty: none.",
+        "Added before every conversation without a system message. Empty: none.",
         advanced=True,
         help_topic="chat-template",
     )
     train_on: Literal["answers", "last_answer", "everything"] = setting(
         "answers",
         "Train on",
-        "Which tokens count in the loss: the assistant's answers with their end-of-turn token, the "
-        "last answer alone, or the whole conversation.",
+        "Which tokens count in the loss: the assistant's answers with their end-of-turn token, only the "
+        "last answer, or the whole conversation.",
         choices={
             "answers": "Answers only",
             "last_answer": "Last answer only",
@@ -175,17 +175,17 @@ class DatasetSpec(Spec):
     thinking: Literal["train", "mask", "remove"] = setting(
         "train",
         "Reasoning",
-        "What happens to the reasoning before an answer: it trains like the answer, it is shown to "
-        "the model without training, or it is left out.",
-        choices={"train": "Train on it", "mask": "Show, do not train", "remove": "Leave out"},
+        "What to do with the reasoning before an answer: train on it like the answer, show it to the "
+        "model without training on it, or remove it.",
+        choices={"train": "Train on it", "mask": "Show without training", "remove": "Remove"},
         advanced=True,
         help_topic="loss-and-its-mask",
     )
     max_length: int = setting(
         2048,
-        "Longest row",
-        "Rows are cut after this many tokens; plain text is divided into pieces of this length. "
-        "Memory grows with it.",
+        "Max. sequence length",
+        "Rows are truncated after this many tokens. Plain text is split into pieces of this length. "
+        "Longer sequences use more memory.",
         unit="tokens",
         ge=16,
         le=1_048_576,
@@ -193,16 +193,16 @@ class DatasetSpec(Spec):
     )
     too_long: Literal["cut", "skip"] = setting(
         "cut",
-        "Longer rows",
-        "What happens to a row with more tokens than that.",
-        choices={"cut": "Cut the end", "skip": "Leave the row out"},
+        "Rows that are too long",
+        "What to do with rows that exceed the maximum sequence length.",
+        choices={"cut": "Truncate", "skip": "Skip"},
         advanced=True,
         help_topic="sequence-length",
     )
     validation_share: float = setting(
         0.05,
         "Validation share",
-        "Share of rows kept out of training to measure the loss on. 0 switches evaluation off.",
+        "Share of rows held out to measure the validation loss. 0 turns evaluation off.",
         ge=0.0,
         le=0.5,
         step=0.01,
@@ -211,7 +211,7 @@ class DatasetSpec(Spec):
     validation_count: int = setting(
         0,
         "Validation rows",
-        "Number of rows kept out of training, in place of the share. 0: by share.",
+        "Number of rows to hold out, instead of a share. 0: use the share.",
         unit="rows",
         ge=0,
         le=1_000_000,
@@ -221,37 +221,37 @@ class DatasetSpec(Spec):
     validation_file: str = setting(
         "",
         "Validation file",
-        "Rows to measure the loss on, in place of a share of the data. Same format as the data.",
+        "Rows to measure the validation loss on, instead of a share of the data. Same format as the data.",
         path="file",
         advanced=True,
         help_topic="validation",
     )
     group_column: str = setting(
         "",
-        "Keep together by",
-        "A column: rows with the same value in it stay on one side of the validation split. Equal "
-        "and nearly equal rows always do.",
+        "Group by",
+        "A column. Rows with the same value stay on the same side of the validation split. Duplicates "
+        "and near-duplicates always do.",
         advanced=True,
         help_topic="validation",
     )
     fixes: tuple[Fix, ...] = setting(
         (),
         "Repairs",
-        "What is done about findings in the data. Your files stay as they are.",
+        "How to handle findings in the data. Your files stay unchanged.",
         choices={
-            "drop_duplicates": "Keep one of equal rows",
-            "drop_near_duplicates": "Keep one of nearly equal rows",
-            "drop_leaked": "Leave validation rows out of training",
-            "drop_empty_turns": "Leave rows with empty turns out",
-            "merge_turns": "Join neighbouring turns of one role",
-            "drop_role_order": "Leave rows with turns out of order out",
+            "drop_duplicates": "Remove duplicate rows",
+            "drop_near_duplicates": "Remove near-duplicate rows",
+            "drop_leaked": "Remove validation rows from training",
+            "drop_empty_turns": "Remove rows with empty turns",
+            "merge_turns": "Merge consecutive turns of one role",
+            "drop_role_order": "Remove rows with turns out of order",
             "repair_encoding": "Repair broken characters",
-            "drop_lost_characters": "Leave rows with lost characters out",
-            "remove_markers": "Take template markers off the ends of turns, leave out rows with others",
-            "drop_refusals": "Leave refusals out",
-            "drop_contradictions": "Leave contradictory pairs out",
-            "drop_minority_schema": "Leave rows of another shape out",
-            "drop_outliers": "Leave extremely long rows out",
+            "drop_lost_characters": "Remove rows with lost characters",
+            "remove_markers": "Strip template markers from turns, remove rows that contain others",
+            "drop_refusals": "Remove refusals",
+            "drop_contradictions": "Remove contradictory pairs",
+            "drop_minority_schema": "Remove rows with other columns",
+            "drop_outliers": "Remove extremely long rows",
         },
         advanced=True,
         help_topic="data",

@@ -124,7 +124,7 @@ def _training(facts: CardFacts) -> str:
         ("Trained parameters", _share(counts)),
         ("Epochs", training.epochs),
         ("Learning rate", f"{training.learning_rate:g}"),
-        ("Longest row", f"{project.dataset.max_length} tokens"),
+        ("Max. sequence length", f"{project.dataset.max_length} tokens"),
         ("Precision of the base", manifest.get("precision")),
         ("Seed", manifest.get("seed")),
     ]

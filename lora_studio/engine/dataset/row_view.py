@@ -57,7 +57,7 @@ def _shown(
     encoder: Encoder, sample: Sample, preview: RowPreview, raw: str, command: commands.ShowRow
 ) -> RowShown:
     sides = encoder.show(sample)
-    tokenized = encoder.tokenise([sample])[0]
+    tokenized = encoder.tokenize([sample])[0]
     verdict = tokenized if isinstance(tokenized, UnusableRow) else None
     if sample.task != "text" and isinstance(tokenized, list):
         verdicts = (check_length(len(side.ids), side.first, command.dataset) for side in tokenized)

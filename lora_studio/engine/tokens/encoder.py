@@ -25,7 +25,7 @@ from lora_studio.engine.tokens.rendered_text import Rendered
 from lora_studio.engine.tokens.shape_cache import ShapeRenderer
 
 __all__ = [
-    "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "TokenizedText", "TokenizedView", "encode",
+    "Encoded", "EncodedLabeled", "EncodedPair", "Encoder", "TokenizedText", "TokenizedView", "encode",
     "encode_prompt", "render",
 ]  # fmt: skip
 
@@ -76,7 +76,7 @@ class EncodedPair:
 
 
 @dataclass(frozen=True)
-class EncodedLabelled:
+class EncodedLabeled:
     """A conversation whose last answer, which alone is trained, is good or bad."""
 
     answer: Encoded
@@ -174,7 +174,7 @@ class Encoder:
 
         Raises UnusableRow for what is left out by the spec as well.
         """
-        result = self.tokenise([sample])[0]
+        result = self.tokenize([sample])[0]
         if isinstance(result, UnusableRow):
             raise result
         limit = self.spec.max_length
@@ -190,7 +190,7 @@ class Encoder:
                 raise verdict
         return [item.cut(limit) for item in result]
 
-    def tokenise(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
+    def tokenize(self, samples: Sequence[Sample]) -> list[list[TokenizedText] | UnusableRow]:
         """Return each sample in tokens before any cut (of a pair the chosen, then the rejected
         side), or
         why it is unusable."""

@@ -14,7 +14,7 @@ from lora_studio.engine.backends.backend import AdaptedModel
 from lora_studio.engine.dataset.batches import Batch, collate
 from lora_studio.engine.lora.initialization import lora_layers
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.training_data import TrainingRow, TrainingRows
 
 #: Most trained tokens to read, of rows from all over the dataset.
@@ -129,6 +129,6 @@ def _encoded(row: TrainingRow) -> Encoded:
     match row:
         case EncodedPair():
             return row.chosen
-        case EncodedLabelled():
+        case EncodedLabeled():
             return row.answer
     return row

@@ -9,10 +9,10 @@ import numpy as np
 
 from lora_studio.core.dataset.spec import Task
 from lora_studio.engine.dataset.rows.sequences import Selection
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 
 #: One row: a conversation or document, a preference pair, or an answer labeled good or bad.
-TrainingRow = Encoded | EncodedPair | EncodedLabelled
+TrainingRow = Encoded | EncodedPair | EncodedLabeled
 
 
 class TrainingRows(Protocol):

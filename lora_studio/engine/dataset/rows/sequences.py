@@ -13,7 +13,7 @@ from lora_studio.engine.dataset.reasons import SkipReason
 from lora_studio.engine.dataset.rows.token_table import SkippedRow, TokenTable
 from lora_studio.engine.tokens.encoder import (
     Encoded,
-    EncodedLabelled,
+    EncodedLabeled,
     EncodedPair,
     build_trained_mask,
     check_length,
@@ -146,14 +146,14 @@ class EncodedPairs(_Rows[EncodedPair]):
         return EncodedPair(chosen, self.selection.encoded(row, "rejected_"))
 
 
-class EncodedLabels(_Rows[EncodedLabelled]):
+class EncodedLabels(_Rows[EncodedLabeled]):
     """Conversations whose last answer is good or bad."""
 
-    def _read(self, row: int) -> EncodedLabelled:
+    def _read(self, row: int) -> EncodedLabeled:
         table = self.selection.tables[self.selection.table[row]]
         assert table.label is not None
         label = bool(table.label[self.selection.index[row]])
-        return EncodedLabelled(self.selection.encoded(row), label)
+        return EncodedLabeled(self.selection.encoded(row), label)
 
 
 def encode_rows(selection: Selection, task: Task) -> _Rows[Any]:

@@ -201,7 +201,7 @@ class _Work:
                 samples.append((row, self._sample(raw)))
             except UnusableRow as error:
                 result.skip(error, row)
-        encoded = self.encoder.tokenise([sample for _, sample in samples])
+        encoded = self.encoder.tokenize([sample for _, sample in samples])
         for (row, sample), sides in zip(samples, encoded, strict=True):
             if isinstance(sides, UnusableRow):
                 result.skip(sides, row)

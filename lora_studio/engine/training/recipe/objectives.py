@@ -20,7 +20,7 @@ from lora_studio.core.dataset.spec import Task
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import Batch, collate
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.distributed.ranks import DuplicateBatch, ProcessGroup
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.memory.capture import run_on_every_rank
@@ -162,12 +162,12 @@ class Kto:
         self.scorer, self.beta, self.ranks = scorer, beta, ranks or ProcessGroup()
         self._shift = torch.zeros(())
 
-    def weight(self, rows: Sequence[EncodedLabelled]) -> int:
+    def weight(self, rows: Sequence[EncodedLabeled]) -> int:
         """Return the number of answers."""
         return len(rows)
 
     @torch.no_grad()
-    def prepare_step(self, micro_batches: Sequence[Sequence[EncodedLabelled]]) -> None:
+    def prepare_step(self, micro_batches: Sequence[Sequence[EncodedLabeled]]) -> None:
         """Estimate z from all prompts of the step, each with the answer to the one before.
 
         For a single row, as may be left at the end of an epoch, z is 0. Raises MemoryPressureError on
@@ -192,7 +192,7 @@ class Kto:
         total = sum(self.ranks.all_gather(own))
         self._shift = torch.tensor(max(0.0, total / len(rows)))
 
-    def loss(self, rows: Sequence[EncodedLabelled]) -> Loss:
+    def loss(self, rows: Sequence[EncodedLabeled]) -> Loss:
         """Return a loss between 0 and 1 for each answer, summed."""
         rewards = self._rewards([row.answer for row in rows])
         good = torch.tensor([row.label for row in rows], device=rewards.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.reproduction.facts import ReproductionFacts
 
 
@@ -50,7 +50,7 @@ def _sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
     match facts.rows[number]:
         case EncodedPair() as pair:
             return pair.chosen, pair.rejected
-        case EncodedLabelled() as labeled:
+        case EncodedLabeled() as labeled:
             return (labeled.answer,)
         case row:
             return (row,)
@@ -58,7 +58,7 @@ def _sequences(facts: ReproductionFacts, number: int) -> tuple[Encoded, ...]:
 
 def _label(facts: ReproductionFacts, number: int) -> bool:
     row = facts.rows[number]
-    assert isinstance(row, EncodedLabelled)
+    assert isinstance(row, EncodedLabeled)
     return row.label
 
 

@@ -20,7 +20,7 @@ from lora_studio.core.training.spec import TrainingSpec
 from lora_studio.engine.dataset.batches import collate
 from lora_studio.engine.lora import attach
 from lora_studio.engine.model.loading import load_tokenizer
-from lora_studio.engine.tokens.encoder import Encoded, EncodedLabelled, EncodedPair
+from lora_studio.engine.tokens.encoder import Encoded, EncodedLabeled, EncodedPair
 from lora_studio.engine.training.kernels import logprobs
 from lora_studio.engine.training.kernels.logprobs import Scorer
 from lora_studio.engine.training.recipe.objectives import Dpo, Kto, Orpo, create_objective
@@ -315,7 +315,7 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
     wrapped: Wrapped,
 ) -> None:
     model = wrapped("llama3")
-    rows = [EncodedLabelled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)]
+    rows = [EncodedLabeled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)]
     crossed = []
     for index, row in enumerate(rows):
         other = rows[index - 1].answer
@@ -404,7 +404,7 @@ def test_kto_is_the_loss_of_trls_trainer(
     assert found["log"]["kl"] > 0.05
     kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
     own = [
-        EncodedLabelled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
+        EncodedLabeled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
         for row in found["rows"]
     ]
     kto.prepare_step([own[:4], own[4:]])

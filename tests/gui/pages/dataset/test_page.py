@@ -524,7 +524,7 @@ def test_another_setting_that_helps_is_one_click(played: Played) -> None:
     button = next(
         part for part in played.page.findings.findChildren(QPushButton) if "Longest" in part.text()
     )
-    assert button.text() == "Longest row: 4,096 tokens"
+    assert button.text() == "Max. sequence length: 4,096 tokens"
     button.click()
     assert played.state.get("dataset", "max_length") == 4096
 
