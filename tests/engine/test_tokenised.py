@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset.samples import Sample, UnusableRow
 from lora_studio.core.dataset.spec import DatasetSpec
+from lora_studio.core.messages import Text
 from lora_studio.core.model.spec import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.protocol import commands, events
@@ -460,7 +461,7 @@ def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
     assert "1 answer of row 1 cannot train" in str(left_out.what)
     found = shown(file, tiny("qwen3"), 2)
     (unshown,) = found.problems
-    assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", "")
+    assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", Text(template=""))
     assert "1 earlier answer of row 2" in str(unshown.what)
 
 
