@@ -124,10 +124,6 @@
             <translation>Eine Spalte. Zeilen mit gleichem Wert bleiben auf derselben Seite der Validierungsaufteilung. Duplikate und Beinahe-Duplikate immer.</translation>
         </message>
         <message>
-            <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
-            <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
-        </message>
-        <message>
             <source>A common value is {usual}.</source>
             <translation>Üblich ist {usual}.</translation>
         </message>
@@ -2090,10 +2086,6 @@
             <translation>Kurven der ausgewählten Läufe</translation>
         </message>
         <message>
-            <source>Cut the end</source>
-            <translation>Ende abschneiden</translation>
-        </message>
-        <message>
             <source>Cycles</source>
             <translation>Zyklen</translation>
         </message>
@@ -2816,10 +2808,6 @@
             <translation>Hochzuladende Dateien</translation>
         </message>
         <message>
-            <source>Files, folders of files or hub datasets whose rows are trained on, mixed by weight.</source>
-            <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit deren Zeilen trainiert wird, gemischt nach Gewicht.</translation>
-        </message>
-        <message>
             <source>Files, folders of files, or hub datasets to train on, mixed by weight.</source>
             <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit denen trainiert wird, nach Gewicht gemischt.</translation>
         </message>
@@ -3216,10 +3204,6 @@
             <translation>Wie Beiträge als Text geschrieben werden. Ein Basismodell ohne Chat-Vorlage verwendet ChatML, sofern du keine andere wählst. Der Adapter sowie das zusammengeführte und das exportierte Modell enthalten sie.</translation>
         </message>
         <message>
-            <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
-            <translation>Wie Gesprächsbeiträge als Text geschrieben werden. Ein Basismodell ohne eigene Vorlage bekommt ChatML, wenn keine andere gewählt ist; Adapter, zusammengeführtes und exportiertes Modell tragen sie.</translation>
-        </message>
-        <message>
             <source>Hugging Face Hub</source>
             <translation>Hugging Face Hub</translation>
         </message>
@@ -3538,10 +3522,6 @@
             <translation>JSON-Tabelle</translation>
         </message>
         <message>
-            <source>Join neighbouring turns of one role</source>
-            <translation>Benachbarte Beiträge einer Rolle verbinden</translation>
-        </message>
-        <message>
             <source>KL divergence: {kl:.3g} nats.</source>
             <translation>KL-Divergenz: {kl:.3g} Nats.</translation>
         </message>
@@ -3550,20 +3530,8 @@
             <translation>KTO braucht mindestens zwei Zeilen in jedem Optimizer-Schritt.</translation>
         </message>
         <message>
-            <source>Keep one of equal rows</source>
-            <translation>Von gleichen Zeilen eine behalten</translation>
-        </message>
-        <message>
-            <source>Keep one of nearly equal rows</source>
-            <translation>Von fast gleichen Zeilen eine behalten</translation>
-        </message>
-        <message>
             <source>Keep the best adapter</source>
             <translation>Den besten Adapter behalten</translation>
-        </message>
-        <message>
-            <source>Keep together by</source>
-            <translation>Zusammenhalten nach</translation>
         </message>
         <message>
             <source>Keeps everything else. Unfinished runs can no longer be resumed.</source>
@@ -3591,14 +3559,6 @@
         </message>
         <message>
             <source>Labeled answers (completion, label)</source>
-            <translation>Bewertete Antworten (completion, label)</translation>
-        </message>
-        <message>
-            <source>Labelled answers</source>
-            <translation>Bewertete Antworten</translation>
-        </message>
-        <message>
-            <source>Labelled answers (completion, label)</source>
             <translation>Bewertete Antworten (completion, label)</translation>
         </message>
         <message>
@@ -3646,56 +3606,16 @@
             <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei niedrigen Rängen; langsamer und braucht mehr Speicher.</translation>
         </message>
         <message>
-            <source>Leave contradictory pairs out</source>
-            <translation>Widersprüchliche Paare auslassen</translation>
-        </message>
-        <message>
             <source>Leave empty to look for it in your home folder.</source>
             <translation>Leer lassen, um im Home-Ordner danach zu suchen.</translation>
-        </message>
-        <message>
-            <source>Leave extremely long rows out</source>
-            <translation>Extrem lange Zeilen auslassen</translation>
         </message>
         <message>
             <source>Leave it empty</source>
             <translation>Leer lassen</translation>
         </message>
         <message>
-            <source>Leave out</source>
-            <translation>Auslassen</translation>
-        </message>
-        <message>
-            <source>Leave refusals out</source>
-            <translation>Verweigerungen auslassen</translation>
-        </message>
-        <message>
-            <source>Leave rows of another shape out</source>
-            <translation>Zeilen anderer Gestalt auslassen</translation>
-        </message>
-        <message>
-            <source>Leave rows with empty turns out</source>
-            <translation>Zeilen mit leeren Beiträgen auslassen</translation>
-        </message>
-        <message>
-            <source>Leave rows with lost characters out</source>
-            <translation>Zeilen mit verlorenen Zeichen auslassen</translation>
-        </message>
-        <message>
-            <source>Leave rows with turns out of order out</source>
-            <translation>Zeilen mit Beiträgen in falscher Reihenfolge auslassen</translation>
-        </message>
-        <message>
-            <source>Leave the row out</source>
-            <translation>Zeile auslassen</translation>
-        </message>
-        <message>
             <source>Leave the subset empty.</source>
             <translation>Lass die Teilmenge leer.</translation>
-        </message>
-        <message>
-            <source>Leave validation rows out of training</source>
-            <translation>Validierungszeilen nicht mittrainieren</translation>
         </message>
         <message>
             <source>Lengths</source>
@@ -3922,16 +3842,8 @@
             <translation>Protokolle</translation>
         </message>
         <message>
-            <source>Longer rows</source>
-            <translation>Längere Zeilen</translation>
-        </message>
-        <message>
             <source>Longest</source>
             <translation>Längste</translation>
-        </message>
-        <message>
-            <source>Longest row</source>
-            <translation>Längste Zeile</translation>
         </message>
         <message>
             <source>Looking at Python</source>
@@ -4721,10 +4633,6 @@
             <translation>Anzahl der Durchläufe durch den Datensatz.</translation>
         </message>
         <message>
-            <source>Number of rows kept out of training, in place of the share. 0: by share.</source>
-            <translation>Zahl der Zeilen, die nicht trainiert werden, anstelle des Anteils. 0: nach Anteil.</translation>
-        </message>
-        <message>
             <source>Number of rows to hold out, instead of a share. 0: use the share.</source>
             <translation>Anzahl der zurückgehaltenen Zeilen, statt eines Anteils. 0: Anteil verwenden.</translation>
         </message>
@@ -5239,10 +5147,6 @@
         <message>
             <source>Put all turns of a conversation in one row: {"messages": [{"role": …, "content": …}, …]}.</source>
             <translation>Schreibe alle Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
-        </message>
-        <message>
-            <source>Put before every conversation that has no system message of its own. Empty: none.</source>
-            <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
             <source>Puts rows of similar length into the same step, so that time and memory per step vary less. The order is less random.</source>
@@ -5805,10 +5709,6 @@
             <translation>Zeilen</translation>
         </message>
         <message>
-            <source>Rows are cut after this many tokens; plain text is divided into pieces of this length. Memory grows with it.</source>
-            <translation>Zeilen werden nach so vielen Tokens abgeschnitten; reiner Text wird in Stücke dieser Länge geteilt. Der Speicherbedarf wächst damit.</translation>
-        </message>
-        <message>
             <source>Rows are packed; FlashAttention computes all of them at once.</source>
             <translation>Zeilen werden gepackt; FlashAttention berechnet alle auf einmal.</translation>
         </message>
@@ -5839,10 +5739,6 @@
         <message>
             <source>Rows that are too long</source>
             <translation>Zu lange Zeilen</translation>
-        </message>
-        <message>
-            <source>Rows to measure the loss on, in place of a share of the data. Same format as the data.</source>
-            <translation>Zeilen, an denen der Loss gemessen wird, anstelle eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
             <source>Rows to measure the validation loss on, instead of a share of the data. Same format as the data.</source>
@@ -6317,10 +6213,6 @@
             <translation>Anteil der Zeilen, die für den Validierungs-Loss zurückgehalten werden. 0 schaltet die Auswertung ab.</translation>
         </message>
         <message>
-            <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
-            <translation>Anteil der Zeilen, die nicht trainiert werden, um daran den Loss zu messen. 0 schaltet die Auswertung ab.</translation>
-        </message>
-        <message>
             <source>ShareGPT</source>
             <translation>ShareGPT</translation>
         </message>
@@ -6413,10 +6305,6 @@
                 <numerusform>{n} weiteres Token anzeigen</numerusform>
                 <numerusform>{n} weitere Tokens anzeigen</numerusform>
             </translation>
-        </message>
-        <message>
-            <source>Show, do not train</source>
-            <translation>Zeigen, nicht trainieren</translation>
         </message>
         <message>
             <source>Shows this run on the Train, Merge, and Export pages</source>
@@ -6752,10 +6640,6 @@
         <message>
             <source>Tags that all selected runs share. Other tags are kept.</source>
             <translation>Tags, die alle ausgewählten Läufe gemeinsam haben. Andere Tags bleiben erhalten.</translation>
-        </message>
-        <message>
-            <source>Take template markers off the ends of turns, leave out rows with others</source>
-            <translation>Vorlagenmarken am Ende von Beiträgen entfernen, Zeilen mit anderen auslassen</translation>
         </message>
         <message>
             <source>Take the tour</source>
@@ -8901,18 +8785,6 @@
             <translation>Willkommen</translation>
         </message>
         <message>
-            <source>What happens to a row with more tokens than that.</source>
-            <translation>Was mit einer Zeile geschieht, die mehr Tokens hat.</translation>
-        </message>
-        <message>
-            <source>What happens to the reasoning before an answer: it trains like the answer, it is shown to the model without training, or it is left out.</source>
-            <translation>Was mit der Überlegung vor einer Antwort geschieht: Sie wird wie die Antwort trainiert, dem Modell ohne Training gezeigt oder ausgelassen.</translation>
-        </message>
-        <message>
-            <source>What is done about findings in the data. Your files stay as they are.</source>
-            <translation>Was gegen Befunde in den Daten getan wird. Ihre Dateien bleiben, wie sie sind.</translation>
-        </message>
-        <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
         </message>
@@ -8963,10 +8835,6 @@
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, only the last answer, or the whole conversation.</source>
             <translation>Welche Tokens in den Loss eingehen: die Antworten des Assistenten mit ihrem Endzeichen, nur die letzte Antwort oder das ganze Gespräch.</translation>
-        </message>
-        <message>
-            <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
-            <translation>Welche Tokens im Loss zählen: die Antworten des Assistenten mit ihrem Schluss-Token, nur die letzte Antwort oder das ganze Gespräch.</translation>
         </message>
         <message>
             <source>Why the project could not be read.</source>
