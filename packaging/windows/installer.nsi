@@ -1,5 +1,5 @@
 ; Installer for Windows, for one user and without administrator rights. Compiles on Linux too.
-;   makensis -DVERSION=0.1.0 -DBUNDLE=folder\lora-studio -DICONS=folder -DLICENCE=LICENSE -DOUT=setup.exe
+;   makensis -DVERSION=0.2.0 -DBUNDLE=folder\lora-studio -DICONS=folder -DLICENCE=LICENSE -DOUT=setup.exe
 ;     "-DPUBLISHER=name" -DHOME_PAGE=address installer.nsi
 ; BUNDLE is what freeze.py makes on Windows, ICONS holds its .ico files; identity.py has the last two.
 ; The uninstaller's switches are told at its section.
