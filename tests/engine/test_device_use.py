@@ -46,7 +46,7 @@ def test_a_training_waits_for_its_gpu_until_the_user_wants_otherwise(
 
     channel = handle(commands.Train(run=str(run.path)), on_event)
     problem = channel.last(events.Warned).problem
-    assert str(problem.what) == "RTX 4090 is taken by training of the run r1 in /p/bot."
+    assert str(problem.what) == "RTX 4090 is in use by r1 in /p/bot."
     assert str(channel.last(events.Progress).stage) == "waiting for RTX 4090"
     if wish == "cancel":
         assert isinstance(channel.events[-1], events.Cancelled)
