@@ -27,7 +27,7 @@ from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine.devices import devices
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder
 
 #: Conversations answered at once by a model in torch.

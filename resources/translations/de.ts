@@ -188,10 +188,6 @@
             <translation>Eine normale Vorlage braucht nur einen Moment. Prüfe, woher diese stammt.</translation>
         </message>
         <message>
-            <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
-            <translation>Ein Prozess ({doing}) wurde von außen beendet, wahrscheinlich aus Speichermangel.</translation>
-        </message>
-        <message>
             <source>A project contains a model, your dataset and all of its training runs. The sample project shows the whole workflow in a few minutes, without a GPU.</source>
             <translation>Ein Projekt enthält ein Modell, Ihren Datensatz und alle Trainingsläufe. Das Beispielprojekt zeigt den ganzen Ablauf in wenigen Minuten, ohne GPU.</translation>
         </message>
@@ -234,6 +230,10 @@
         <message>
             <source>A test training run failed: {reason}</source>
             <translation>Ein Testtraining ist fehlgeschlagen: {reason}</translation>
+        </message>
+        <message>
+            <source>A worker process stopped unexpectedly, most likely because memory ran out.</source>
+            <translation>Ein Hilfsprozess wurde unerwartet beendet, wahrscheinlich weil der Speicher nicht reichte.</translation>
         </message>
         <message>
             <source>AMD GPU (ROCm)</source>
@@ -708,8 +708,8 @@
             <translation>Arrow</translation>
         </message>
         <message>
-            <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
-            <translation>Bitten Sie den Autor um adapter_model.safetensors, oder wandeln Sie sie um, wo Sie ihr vertrauen.</translation>
+            <source>Ask its author for adapter_model.safetensors, or convert the file if you trust it.</source>
+            <translation>Bitte den Autor um adapter_model.safetensors oder wandle die Datei um, wenn du ihr vertraust.</translation>
         </message>
         <message>
             <source>Asked “{question}”, {model} answered: {answer}</source>
@@ -6816,8 +6816,8 @@
             <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
-            <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
-            <translation>Der Adapter ist beschädigt, oder das Training divergierte: Trainieren Sie mit kleinerer Rate neu.</translation>
+            <source>The adapter is damaged, or training diverged. Train again with a lower learning rate.</source>
+            <translation>Der Adapter ist beschädigt oder das Training ist divergiert. Trainiere noch einmal mit einer niedrigeren Lernrate.</translation>
         </message>
         <message>
             <source>The adapter is in a new run. You can merge it now.</source>
@@ -6826,10 +6826,6 @@
         <message>
             <source>The adapter is merged into the model.</source>
             <translation>Der Adapter ist mit dem Modell zusammengeführt.</translation>
-        </message>
-        <message>
-            <source>The adapter is of the kind {kind}, not LORA, and cannot be merged here.</source>
-            <translation>Der Adapter ist von der Art {kind}, nicht LORA, und lässt sich hier nicht zusammenführen.</translation>
         </message>
         <message>
             <source>The adapter is trained.</source>
@@ -6844,16 +6840,20 @@
             <translation>Der Adapter hat {tensor} vollständig trainiert; das lässt sich nicht gewichten.</translation>
         </message>
         <message>
-            <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
-            <translation>Der Adapter wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm, der sich aus dem Adapter allein nicht erkennen lässt.</translation>
-        </message>
-        <message>
             <source>The adapter was initialized with {initial}, which changes the base model, and wasn't converted to a plain LoRA adapter.</source>
             <translation>Der Adapter wurde mit {initial} initialisiert, was das Basismodell verändert, und nicht in einen einfachen LoRA-Adapter umgewandelt.</translation>
         </message>
         <message>
-            <source>The adapter's {config} names no rank (r) and alpha (lora_alpha) to scale it by.</source>
-            <translation>Die {config} des Adapters nennt keinen Rang (r) und kein Alpha (lora_alpha) zum Skalieren.</translation>
+            <source>The adapter was initialized with {method}, which removed a part of the base model that can't be reconstructed from the adapter alone.</source>
+            <translation>Der Adapter wurde mit {method} initialisiert. Dabei wurde dem Basismodell ein Teil entnommen, der sich aus dem Adapter allein nicht wiederherstellen lässt.</translation>
+        </message>
+        <message>
+            <source>The adapter's type is {type}. Only LORA adapters can be merged.</source>
+            <translation>Der Adapter hat den Typ {type}. Nur LORA-Adapter lassen sich zusammenführen.</translation>
+        </message>
+        <message>
+            <source>The adapter's {file} has no valid rank (r) and alpha (lora_alpha).</source>
+            <translation>In {file} des Adapters fehlen gültige Werte für Rang (r) und Alpha (lora_alpha).</translation>
         </message>
         <message>
             <source>The adapters have different ranks at {module} ({ranks}), and the method {method} needs equal ranks.</source>
@@ -7227,8 +7227,8 @@
             <translation>Das zusammengeführte Modell würde sein Basismodell überschreiben.</translation>
         </message>
         <message>
-            <source>The merged {name} holds values that are infinite or no numbers.</source>
-            <translation>Das zusammengeführte {name} enthält unendliche Werte oder keine Zahlen.</translation>
+            <source>The merged {tensor} contains infinite or NaN values.</source>
+            <translation>{tensor} enthält nach dem Zusammenführen unendliche oder NaN-Werte.</translation>
         </message>
         <message>
             <source>The model</source>
@@ -7730,6 +7730,10 @@
             </translation>
         </message>
         <message>
+            <source>There is no trained adapter in {folder}.</source>
+            <translation>In {folder} gibt es keinen trainierten Adapter.</translation>
+        </message>
+        <message>
             <source>There is nothing to export: this run has no adapter.</source>
             <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
@@ -8006,8 +8010,8 @@
             <translation>Trainieren Sie zuerst einen Adapter.</translation>
         </message>
         <message>
-            <source>Train first, or choose the folder with an adapter_config.json.</source>
-            <translation>Trainieren Sie zuerst, oder wählen Sie den Ordner mit einer adapter_config.json.</translation>
+            <source>Train first, or choose a folder with an adapter_config.json.</source>
+            <translation>Trainiere zuerst oder wähle einen Ordner mit einer adapter_config.json.</translation>
         </message>
         <message>
             <source>Train first, or import an adapter or a model.</source>
@@ -9217,10 +9221,6 @@
             <translation>Checkpoint bei Schritt {step} gespeichert</translation>
         </message>
         <message>
-            <source>checks rows</source>
-            <translation>prüft Zeilen</translation>
-        </message>
-        <message>
             <source>choices</source>
             <translation>Auswahlmöglichkeiten</translation>
         </message>
@@ -9356,8 +9356,8 @@
             <translation>float16</translation>
         </message>
         <message>
-            <source>float16 may be too narrow for this model: choose bfloat16 for the merged model.</source>
-            <translation>float16 kann für dieses Modell zu eng sein: Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
+            <source>float16 may be too narrow for this model. Choose bfloat16 for the merged model.</source>
+            <translation>float16 ist für dieses Modell vielleicht zu eng. Wähle bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>float32</source>
@@ -9476,6 +9476,18 @@
             <translation>er passt bloße Parameter an, etwa gestapelte Experten</translation>
         </message>
         <message>
+            <source>it contains no weights</source>
+            <translation>er enthält keine Gewichte</translation>
+        </message>
+        <message>
+            <source>it contains only one half of the update of {module}</source>
+            <translation>er enthält nur die Hälfte der Änderung von {module}</translation>
+        </message>
+        <message>
+            <source>it contains {tensor}</source>
+            <translation>er enthält {tensor}</translation>
+        </message>
+        <message>
             <source>it did not pass its review</source>
             <translation>sie hat ihre Prüfung nicht bestanden</translation>
         </message>
@@ -9496,18 +9508,6 @@
             <translation>es hat {layers} von {expected} Schichten</translation>
         </message>
         <message>
-            <source>it holds no weights</source>
-            <translation>er enthält keine Gewichte</translation>
-        </message>
-        <message>
-            <source>it holds only one half of the update of {module}</source>
-            <translation>er enthält nur eine Hälfte der Änderung von {module}</translation>
-        </message>
-        <message>
-            <source>it holds {name}</source>
-            <translation>er enthält {name}</translation>
-        </message>
-        <message>
             <source>it is a DoRA adapter, and magnitudes can't be added</source>
             <translation>er ist ein DoRA-Adapter, und Magnituden lassen sich nicht addieren</translation>
         </message>
@@ -9524,10 +9524,6 @@
             <translation>es ist kein UTF-8-Text</translation>
         </message>
         <message>
-            <source>it lacks {empty}</source>
-            <translation>ihm fehlt {empty}</translation>
-        </message>
-        <message>
             <source>it lists no files</source>
             <translation>sie führt keine Dateien auf</translation>
         </message>
@@ -9540,16 +9536,16 @@
             <translation>er hat {tensor} vollständig trainiert</translation>
         </message>
         <message>
-            <source>it uses {used}</source>
-            <translation>er verwendet {used}</translation>
-        </message>
-        <message>
-            <source>it was begun with {initial}, which took a part out of the base model</source>
-            <translation>er wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm</translation>
+            <source>it uses {options}</source>
+            <translation>er verwendet {options}</translation>
         </message>
         <message>
             <source>it was deleted</source>
             <translation>sie wurde gelöscht</translation>
+        </message>
+        <message>
+            <source>it was initialized with {method}, which removed a part of the base model</source>
+            <translation>er wurde mit {method} initialisiert, wobei dem Basismodell ein Teil entnommen wurde</translation>
         </message>
         <message>
             <source>its KL divergence is {kl:.3g} nats (maximum {limit:g})</source>
@@ -10016,10 +10012,6 @@
             <translation>Modelldatei wird gelesen</translation>
         </message>
         <message>
-            <source>reads rows</source>
-            <translation>liest Zeilen</translation>
-        </message>
-        <message>
             <source>ready</source>
             <translation>bereit</translation>
         </message>
@@ -10392,8 +10384,8 @@
             <translation>die Methode {name}</translation>
         </message>
         <message>
-            <source>the model has no {unexpected_keys}</source>
-            <translation>das Modell hat kein {unexpected_keys}</translation>
+            <source>the model doesn't have {tensor}</source>
+            <translation>das Modell hat kein {tensor}</translation>
         </message>
         <message>
             <source>the only row checked</source>
@@ -10612,8 +10604,8 @@
             <translation>die beiden Vorlagen schreiben verschiedene Texte</translation>
         </message>
         <message>
-            <source>the update of {module} has rank {shape}, its settings say {rank}</source>
-            <translation>die Änderung von {module} hat Rang {shape}, die Einstellungen sagen {rank}</translation>
+            <source>the update of {module} has rank {rank:d}, but its settings say {expected:d}</source>
+            <translation>die Änderung von {module} hat den Rang {rank:d}, laut den Einstellungen aber {expected:d}</translation>
         </message>
         <message>
             <source>the updates of {modules} are missing from the merged weights</source>
@@ -10726,10 +10718,6 @@
         <message>
             <source>token limit reached</source>
             <translation>Token-Limit erreicht</translation>
-        </message>
-        <message>
-            <source>tokenizes rows</source>
-            <translation>zerlegt Zeilen in Token</translation>
         </message>
         <message>
             <source>tokenizing rows</source>
@@ -11076,6 +11064,10 @@
             <translation>{file} hat die Architektur {architecture}, die sich nicht zum Trainieren entpacken lässt.</translation>
         </message>
         <message>
+            <source>{file} is a pickle file, which can run code when it is opened.</source>
+            <translation>{file} ist eine Pickle-Datei, die beim Öffnen Code ausführen kann.</translation>
+        </message>
+        <message>
             <source>{file} is empty.</source>
             <translation>{file} ist leer.</translation>
         </message>
@@ -11130,10 +11122,6 @@
         <message>
             <source>{folder} has no .safetensors weights.</source>
             <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
-        </message>
-        <message>
-            <source>{folder} holds no trained adapter.</source>
-            <translation>{folder} enthält keinen trainierten Adapter.</translation>
         </message>
         <message>
             <source>{folder} is not a Hugging Face model: it has no config.json.</source>
@@ -11770,10 +11758,6 @@
         <message>
             <source>{path} isn't a run folder.</source>
             <translation>{path} ist kein Ordner eines Laufs.</translation>
-        </message>
-        <message>
-            <source>{pickle} is a pickle file, which can run code when it is opened.</source>
-            <translation>{pickle} ist eine Pickle-Datei, und die kann beim Öffnen Code ausführen.</translation>
         </message>
         <message>
             <source>{precision} precision needs the package bitsandbytes, which is not installed.</source>

@@ -43,7 +43,7 @@ from lora_studio.core.system import paths
 from lora_studio.engine.export.gguf import converter, imatrix, quantizer
 from lora_studio.engine.model import safetensors_files, sources
 from lora_studio.engine.model.safetensors_files import PlannedFile
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.selftest import limits, reading
 from lora_studio.engine.selftest.reading import SelfTestCase
 from tests.helpers.recorded_job import recorded_job

@@ -23,7 +23,7 @@ from lora_studio.engine.export.gguf import conversion
 from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.llama import Llama, adds_bos
+from lora_studio.engine.runtime.llama_cpp import Llama, adds_bos
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES, tiny_model

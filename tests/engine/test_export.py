@@ -137,7 +137,7 @@ def test_a_model_that_failed_its_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing_is_good_enough = limits.Limit(1.0, 0.0)
-    monkeypatch.setattr(limits, "of_quantization", lambda *_: nothing_is_good_enough)
+    monkeypatch.setattr(limits, "get_quantization_limit", lambda *_: nothing_is_good_enough)
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}

@@ -15,8 +15,8 @@ from lora_studio.engine.runtime import fast_imports
 def test_a_training_imports_no_compiler() -> None:
     code = (
         "import sys\n"
-        "from lora_studio.engine.runtime import fast_imports as importing\n"
-        "with importing.lightly():\n"
+        "from lora_studio.engine.runtime import fast_imports\n"
+        "with fast_imports.speed_up_imports():\n"
         "    from lora_studio.engine.backends import choice\n"
         "    from lora_studio.engine.training import train_run\n"
         "print(*(name in sys.modules for name in ('bitsandbytes', 'torch._inductor.compile_fx')))\n"
@@ -32,7 +32,7 @@ def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> Non
         seen.append(graph)
         return graph.forward
 
-    with fast_imports.lightly():
+    with fast_imports.speed_up_imports():
 
         @torch.compile(backend=backend)
         def doubled(values: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> Non
 def test_afterwards_everything_is_as_before() -> None:
     before = torch.compile
     try:
-        with fast_imports.lightly():
+        with fast_imports.speed_up_imports():
             assert torch.compile is not before
             assert not gc.isenabled()
             raise ImportError

@@ -15,7 +15,7 @@ import pytest
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine.runtime import process_pool
 from lora_studio.engine.runtime.failures import CancelledError
-from lora_studio.engine.runtime.process_pool import in_processes
+from lora_studio.engine.runtime.process_pool import map_in_processes
 from tests.helpers.jobs import make_job
 
 
@@ -48,14 +48,14 @@ def say_and_sleep(_: int) -> None:
 
 
 def test_results_come_in_the_order_of_the_pieces() -> None:
-    found = in_processes(squared, range(9), 2, make_job(), doing="squares")
+    found = map_in_processes(squared, range(9), 2, make_job())
     assert list(found) == [number * number for number in range(9)]
 
 
 def test_a_process_that_is_ended_from_outside_is_a_problem_with_a_remedy() -> None:
     with pytest.raises(ProblemError) as caught:
-        list(in_processes(end, range(3), 2, make_job(), doing="reads rows"))
-    assert "A process that reads rows was ended" in str(caught.value.problems[0].what)
+        list(map_in_processes(end, range(3), 2, make_job()))
+    assert "A worker process stopped" in str(caught.value.problems[0].what)
 
 
 def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
@@ -68,16 +68,16 @@ def test_a_cancel_reaches_pieces_under_way(tmp_path: Path) -> None:
 
     threading.Thread(target=cancel, daemon=True).start()
     with pytest.raises(CancelledError):
-        list(in_processes(partial(wait_long, tmp_path), range(1), 1, job, doing="waits"))
+        list(map_in_processes(partial(wait_long, tmp_path), range(1), 1, job))
     assert (tmp_path / "seen0").exists()
 
 
 def test_processes_end_with_the_one_they_work_for() -> None:
     program = (
-        "from lora_studio.engine.runtime.process_pool import in_processes\n"
+        "from lora_studio.engine.runtime.process_pool import map_in_processes\n"
         "from tests.engine.test_processes import say_and_sleep\n"
         "from tests.helpers.jobs import make_job\n"
-        "list(in_processes(say_and_sleep, range(1), 1, make_job(), doing='sleeps'))\n"
+        "list(map_in_processes(say_and_sleep, range(1), 1, make_job()))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert parent.stdout is not None

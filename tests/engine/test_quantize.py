@@ -27,7 +27,7 @@ from lora_studio.engine.export.gguf import (
 from lora_studio.engine.export.gguf import (
     quantizer as gguf_quantizer,
 )
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import tiny_model
@@ -228,7 +228,7 @@ def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
 ) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    found = sizes.of_source(
+    found = sizes.estimate_sizes(
         direct_gguf.source_from_folder(folder / "model"), spec, recorded_job()[0]
     ).bytes
     # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.

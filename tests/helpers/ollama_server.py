@@ -23,7 +23,7 @@ from typing import Any
 
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
-from lora_studio.engine.runtime import llama
+from lora_studio.engine.runtime import llama_cpp
 
 VERSION = "0.13.5"
 
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "model.gguf")
             file.write_bytes(self.state.blobs[digest])
-            return len(llama.prompt_ids(file, [text])[0]) + self.state.faults.extra_tokens
+            return len(llama_cpp.prompt_ids(file, [text])[0]) + self.state.faults.extra_tokens
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -19,11 +19,11 @@ from lora_studio.core.templates.go.rendering import GoTemplateError
 from lora_studio.core.templates.server.rendering import render_as_server
 from lora_studio.core.templates.server.terms import RenderRequest
 from lora_studio.engine.export.ollama import store
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder
 
 
-def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
     """The text that the next answer goes on from; raises ProblemError."""
     try:
         return encoder.render(tokenizer, messages, prompt=True)
@@ -36,17 +36,19 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) ->
         ) from error
 
 
-def of_torch(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> events.PromptShown:
+def show_torch_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
+) -> events.PromptShown:
     """The prompt of a model in torch; raises ProblemError."""
-    text = rendered(tokenizer, messages)
+    text = render_prompt(tokenizer, messages)
     return events.PromptShown(text=text, tokens=_tokens(tokenizer, text))
 
 
-def of_llama(
+def show_gguf_prompt(
     llama: Llama, tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]
 ) -> events.PromptShown:
     """The prompt of a GGUF file, in llama.cpp's own tokens; raises ProblemError."""
-    text = rendered(tokenizer, messages)
+    text = render_prompt(tokenizer, messages)
     ids = llama.tokenize(text)
     # A character of several tokens is shown by the last of them.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -58,7 +60,7 @@ def of_llama(
     return events.PromptShown(text=text, tokens=found)
 
 
-def of_ollama(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
+def show_ollama_prompt(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.PromptShown:
     """What the server's TEMPLATE makes of a conversation; it keeps the tokens to itself."""
     stored = store.show_model(speaker.host, speaker.name)
     turns = tuple({"role": each.role, "content": each.content} for each in messages)
@@ -72,7 +74,7 @@ def of_ollama(speaker: OllamaSpeaker, messages: Sequence[Message]) -> events.Pro
         )
 
 
-def renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
+def create_renderer(llama: Llama, file: Path) -> PreTrainedTokenizerBase:
     """Renders with the template in the file; tokens come from llama.cpp itself."""
     template = llama.chat_template()
     if not template:

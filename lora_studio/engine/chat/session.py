@@ -47,7 +47,7 @@ from lora_studio.engine.devices import lock as device_lock
 from lora_studio.engine.model import loading
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import CancelledError, is_out_of_memory
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 
 #: Context of a GGUF file at first, in tokens; a longer conversation gets a larger one.
 _CONTEXT = 4096
@@ -158,7 +158,7 @@ class Session:
             return self._stream_of_llama(base, held, asked, job)
         tokenizer = held.loaded.tokenizer
         ids = tokenizer(
-            prompts.rendered(tokenizer, asked.messages), add_special_tokens=False
+            prompts.render_prompt(tokenizer, asked.messages), add_special_tokens=False
         ).input_ids
         mix = _mix(speaker)
         made = TorchTokens(
@@ -181,7 +181,7 @@ class Session:
         self, base: _Base, held: _InLlama, asked: ChatQuestion, job: JobContext
     ) -> AnswerStream:
         sampling = asked.sampling
-        ids = held.llama.tokenize(prompts.rendered(held.tokenizer, asked.messages))
+        ids = held.llama.tokenize(prompts.render_prompt(held.tokenizer, asked.messages))
         needed = len(ids) + sampling.max_tokens + 8
         if needed > held.llama.context_size:
             held = cast(_InLlama, self._open(base, asked.speaker, job, context=needed))
@@ -210,11 +210,11 @@ class Session:
         self, base: _Base, speaker: AnySpeaker, messages: Sequence[Message], job: JobContext
     ) -> events.PromptShown:
         if isinstance(speaker, OllamaSpeaker):
-            return prompts.of_ollama(speaker, messages)
+            return prompts.show_ollama_prompt(speaker, messages)
         held = self._open(base, speaker, job)
         if isinstance(held, _InLlama):
-            return prompts.of_llama(held.llama, held.tokenizer, messages)
-        return prompts.of_torch(held.loaded.tokenizer, messages)
+            return prompts.show_gguf_prompt(held.llama, held.tokenizer, messages)
+        return prompts.show_torch_prompt(held.loaded.tokenizer, messages)
 
     # --- what is loaded -----------------------------------------------------------------------
 
@@ -368,7 +368,7 @@ def _load_gguf(
             tokenizer = loading.load_tokenizer(Path(speaker.tokenizer), trust=trust)
             end = generation.turn_end(tokenizer)
         else:
-            tokenizer, end = prompts.renderer(llama, file), generation.TurnEndCriteria(())
+            tokenizer, end = prompts.create_renderer(llama, file), generation.TurnEndCriteria(())
     except BaseException:
         llama.close()
         raise

@@ -34,7 +34,7 @@ def _train(run: RunFolder, command: commands.Train, job: JobContext) -> events.D
     from lora_studio.engine.runtime import fast_imports
 
     name = choice.choose_backend(run, job, resume=command.resume)
-    with fast_imports.lightly():
+    with fast_imports.speed_up_imports():
         from lora_studio.engine.training import train_run
 
         backend = choice.create_backend(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.messages import Text
+from lora_studio.core.messages import Text, listed, text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model import safetensors_files
 from lora_studio.engine.model.safetensors_files import StoredTensor
@@ -57,7 +57,7 @@ class Layer:
 
     @property
     def experts(self) -> int:
-        """How many experts share A and B; 0 when the rank does not divide them."""
+        """Return how many experts share A and B; 0 when the rank does not divide them."""
         return 0 if self.a.shape[0] % self.rank else self.a.shape[0] // self.rank
 
 
@@ -66,7 +66,7 @@ class Adapter:
     """All of an adapter: layers with an update, and tensors of the model that it brings whole.
 
     `weight` scales every update. Of the `replacements`, those in `trained_whole` were trained as
-    such, the others only came along. `complication` names what needs PEFT and a model in memory.
+    such, the others were only saved. `complication` names what needs PEFT and a model in memory.
     """
 
     folder: Path
@@ -75,16 +75,19 @@ class Adapter:
     layers: list[Layer] = field(default_factory=list)
     replacements: dict[str, StoredTensor] = field(default_factory=dict)
     trained_whole: set[str] = field(default_factory=set)
-    complication: str | None = None
+    complication: Text | None = None
 
     @property
     def transposed(self) -> bool:
-        """Whether linear weights are stored [in, out], as GPT-2's are."""
+        """Return whether linear weights are stored [in, out], as GPT-2's are."""
         return bool(self.config.get("fan_in_fan_out"))
 
 
 def read(folder: Path, weight: float = 1.0) -> Adapter:
-    """The adapter in a folder; raises ProblemError when it is none or does not fit its settings."""
+    """Return the adapter in a folder.
+
+    Raises ProblemError when there is none or its weights don't fit its settings.
+    """
     config = read_config(folder)
     adapter = Adapter(folder, config, weight, complication=_complication(folder, config))
     modules: dict[str, dict[str, StoredTensor]] = {}
@@ -101,44 +104,48 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
             if bias or (not match["frozen"] and _is_saved_whole(match["module"], config)):
                 adapter.trained_whole.add(whole)
         else:
-            adapter.complication = adapter.complication or f"it holds {tensor.name}"
+            adapter.complication = adapter.complication or text(
+                "it contains {tensor}", tensor=tensor.name
+            )
     for module, held in modules.items():
         try:
             adapter.layers.append(_layer(adapter, module, held))
         except ProblemError:
             if adapter.complication is None:
                 raise
-            # PEFT will merge it; what can be told of it is still worth showing.
+            # PEFT will merge it; the layers that can be read are still worth showing.
     if not adapter.layers and not adapter.replacements and adapter.complication is None:
-        raise foreign(folder, "it holds no weights")
+        raise foreign(folder, text("it contains no weights"))
     return adapter
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The settings of an adapter; raises ProblemError when the folder holds no LoRA adapter."""
+    """Return the settings of an adapter; raises ProblemError unless the folder holds a LoRA adapter."""
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))
     except (OSError, ValueError):
         raise fail(
             "merging.no_adapter",
-            f"{folder} holds no trained adapter.",
-            "Train first, or choose the folder with an adapter_config.json.",
+            "There is no trained adapter in {folder}.",
+            "Train first, or choose a folder with an adapter_config.json.",
             where=Where(step="merging", file=str(folder)),
+            folder=str(folder),
         ) from None
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise fail(
             "merging.not_lora",
-            f"The adapter is of the kind {kind}, not LORA, and cannot be merged here.",
+            "The adapter's type is {type}. Only LORA adapters can be merged.",
             "Choose a LoRA adapter.",
             where=Where(step="merging", file=str(folder)),
+            type=str(kind),
         )
     _check_numbers(folder, config)
     return config
 
 
 def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
-    """Raises ProblemError where a rank or alpha, for all modules or for some, is no number."""
+    """Raise ProblemError unless every rank and alpha, of all modules or of some, is a number."""
     ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
     alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
     if not (
@@ -147,9 +154,10 @@ def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
     ):
         raise fail(
             "merging.broken_settings",
-            f"The adapter's {CONFIG} names no rank (r) and alpha (lora_alpha) to scale it by.",
+            "The adapter's {file} has no valid rank (r) and alpha (lora_alpha).",
             "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
             where=Where(step="merging", file=str(folder / CONFIG)),
+            file=CONFIG,
         )
 
 
@@ -165,20 +173,21 @@ def foreign(folder: Path, reason: Text | str) -> ProblemError:
 
 
 def not_finite(name: str, dtype: str) -> ProblemError:
-    """The problem of a merged tensor with an infinite value or none at all."""
-    remedy = "The adapter is damaged, or the training diverged: train again with a lower rate."
+    """Return the error for a merged tensor with infinite or NaN values."""
+    remedy = "The adapter is damaged, or training diverged. Train again with a lower learning rate."
     if dtype in ("F16", "float16"):
-        remedy = "float16 may be too narrow for this model: choose bfloat16 for the merged model."
+        remedy = "float16 may be too narrow for this model. Choose bfloat16 for the merged model."
     return fail(
         "merging.not_finite",
-        f"The merged {name} holds values that are infinite or no numbers.",
+        "The merged {tensor} contains infinite or NaN values.",
         remedy,
         where=Where(step="merging", field="dtype"),
+        tensor=name,
     )
 
 
-def of_module(pattern: dict[str, Any] | None, module: str, default: Any) -> Any:
-    """A setting that may differ by module; the first matching key counts, as in PEFT."""
+def get_module_setting(pattern: dict[str, Any] | None, module: str, default: Any) -> Any:
+    """Return a setting that may differ by module; the first matching key counts, as in PEFT."""
     for key, value in (pattern or {}).items():
         if re.match(rf"(.*\.)?({key})$", module):
             return value
@@ -190,31 +199,36 @@ def _weights_file(folder: Path) -> Path:
     if not file.is_file() and (folder / _PICKLE).is_file():
         raise fail(
             "merging.pickle",
-            f"{_PICKLE} is a pickle file, which can run code when it is opened.",
-            "Ask its author for adapter_model.safetensors, or convert it where you trust it.",
+            "{file} is a pickle file, which can run code when it is opened.",
+            "Ask its author for adapter_model.safetensors, or convert the file if you trust it.",
             where=Where(step="merging", file=str(folder / _PICKLE)),
+            file=_PICKLE,
         )
     return file
 
 
-def _complication(folder: Path, config: dict[str, Any]) -> str | None:
+def _complication(folder: Path, config: dict[str, Any]) -> Text | None:
     used = [name for name in _OTHER_KINDS if config.get(name)]
     if used:
-        return f"it uses {', '.join(used)}"
+        return text("it uses {options}", options=listed(used))
     initial = config.get("init_lora_weights")
     if not isinstance(initial, str):
         return None
     if initial.lower().startswith(_UNREPEATABLE):
         raise fail(
             "merging.changed_base",
-            f"The adapter was begun with {initial}, which took a part out of the base model that "
-            "cannot be told from the adapter alone.",
+            "The adapter was initialized with {method}, which removed a part of the base model that "
+            "can't be reconstructed from the adapter alone.",
             "Save it again as a plain LoRA, in PEFT with "
             "save_pretrained(…, path_initial_model_for_weight_conversion=…).",
             where=Where(step="merging", file=str(folder)),
+            method=initial,
         )
     if initial.lower() in _REPEATABLE:
-        return f"it was begun with {initial}, which took a part out of the base model"
+        return text(
+            "it was initialized with {method}, which removed a part of the base model",
+            method=initial,
+        )
     return None
 
 
@@ -223,7 +237,9 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     table = "A-table" in held or "B-table" in held
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
     if a is None or b is None:
-        raise foreign(folder, f"it holds only one half of the update of {module}")
+        raise foreign(
+            folder, text("it contains only one half of the update of {module}", module=module)
+        )
     depth = 0
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
@@ -231,7 +247,13 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     rank, scale = _rank_and_scale(adapter, module)
     if not bare and (a.shape[0] != rank or b.shape[1] != rank):
         raise foreign(
-            folder, f"the update of {module} has rank {a.shape[0]}, its settings say {rank}"
+            folder,
+            text(
+                "the update of {module} has rank {rank:d}, but its settings say {expected:d}",
+                module=module,
+                rank=a.shape[0],
+                expected=rank,
+            ),
         )
     return Layer(
         module,
@@ -246,23 +268,26 @@ def _layer(adapter: Adapter, module: str, held: dict[str, StoredTensor]) -> Laye
     )
 
 
-def of_parameter(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
-    """The layer as the update of this parameter of its module, whose rank may be one of its own."""
+def get_parameter_layer(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
+    """Return the layer with the rank and scale of one parameter of its module."""
     rank, scale = _rank_and_scale(adapter, f"{layer.module}.{parameter}")
     return replace(layer, rank=rank, scale=scale)
 
 
 def _rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
-    """Scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023)."""
+    """Return the rank and the scale of a module.
+
+    The scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023).
+    """
     config = adapter.config
-    rank = of_module(config.get("rank_pattern"), module, config["r"])
-    alpha = of_module(config.get("alpha_pattern"), module, config["lora_alpha"])
+    rank = get_module_setting(config.get("rank_pattern"), module, config["r"])
+    alpha = get_module_setting(config.get("alpha_pattern"), module, config["lora_alpha"])
     scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     return rank, scale
 
 
 def _is_parameter(module: str, config: dict[str, Any]) -> bool:
-    """Whether an update is of a bare parameter, such as all experts of a layer in one tensor."""
+    """Return whether an update is of a bare parameter, such as all experts of a layer."""
     if not config.get("target_parameters"):
         return False
     targets = config.get("target_modules") or ()
@@ -272,7 +297,7 @@ def _is_parameter(module: str, config: dict[str, Any]) -> bool:
 
 
 def _is_saved_whole(module: str, config: dict[str, Any]) -> bool:
-    """Whether a module was trained whole; one that is a part of such a module was, too."""
+    """Return whether a module, or one that contains it, was trained in full."""
     saved = config.get("modules_to_save") or ()
     parts = module.split(".")
     return any(_ends_in(".".join(parts[:count]), saved) for count in range(1, len(parts) + 1))

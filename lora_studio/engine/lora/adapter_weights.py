@@ -7,9 +7,16 @@ from typing import Any
 import peft
 import torch
 
+from lora_studio.core.messages import Text, text
+
 
 class AdapterMismatchError(Exception):
-    """An adapter has weights that the model lacks, or the other way round; names one of them."""
+    """An adapter has weights that the model lacks, or the other way round; `reason` names one."""
+
+    def __init__(self, reason: Text | str) -> None:
+        """Keep the reason as a message."""
+        super().__init__(str(reason))
+        self.reason = Text.model_validate(reason)
 
 
 def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) -> None:
@@ -27,6 +34,8 @@ def load_adapter_weights(model: peft.PeftModel, state: dict[str, torch.Tensor]) 
     # Of this adapter only: preference training may have loaded a reference beside it.
     empty = [name for name in result.missing_keys if "default" in name.split(".")]
     if result.unexpected_keys:
-        raise AdapterMismatchError(f"the model has no {result.unexpected_keys[0]}")
+        raise AdapterMismatchError(
+            text("the model doesn't have {tensor}", tensor=result.unexpected_keys[0])
+        )
     if empty:
-        raise AdapterMismatchError(f"it lacks {empty[0]}")
+        raise AdapterMismatchError(text("{tensor} is missing", tensor=empty[0]))

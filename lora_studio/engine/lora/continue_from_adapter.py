@@ -9,6 +9,7 @@ import peft
 from transformers import PreTrainedModel
 
 from lora_studio.core.lora import starting_adapter
+from lora_studio.core.messages import Text
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
@@ -55,13 +56,13 @@ def attach_existing(base: PreTrainedModel, config: peft.LoraConfig, folder: Path
             model, peft.load_peft_weights(str(folder), device="cpu")
         )
     except adapter_weights.AdapterMismatchError as error:
-        raise _foreign(str(error)) from error
+        raise _foreign(error.reason) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise _foreign(str(error).strip().split("\n")[-1].strip().rstrip(".")) from error
     return model
 
 
-def _foreign(reason: str) -> ProblemError:
+def _foreign(reason: Text | str) -> ProblemError:
     return fail(
         "lora.start_is_foreign",
         "The adapter to start from doesn't fit this model: {reason}.",

@@ -83,7 +83,7 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
             wrapped, load_peft_weights(str(adapter.folder), device="cpu")
         )
     except adapter_weights.AdapterMismatchError as error:
-        raise adapter_files.foreign(adapter.folder, str(error)) from error
+        raise adapter_files.foreign(adapter.folder, error.reason) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise adapter_files.foreign(
             adapter.folder, str(error).split("\n")[0].rstrip(".")

@@ -84,7 +84,7 @@ def _check(
     merged: Sequence[Adapter], command: CombineAdapters, modules: dict[str, list[Layer]]
 ) -> None:
     for adapter in merged:
-        reason: Text | str | None = adapter.complication
+        reason: Text | None = adapter.complication
         if any(layer.magnitude is not None for layer in adapter.layers):
             reason = text("it is a DoRA adapter, and magnitudes can't be added")
         elif any(layer.bias is not None for layer in adapter.layers):

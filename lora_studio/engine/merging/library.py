@@ -55,7 +55,7 @@ def describe(folder: Path, norms_for: JobContext | None = None) -> AdapterFacts:
     changed = file.stat().st_mtime if file.is_file() else 0.0
     try:
         config = adapter_files.read_config(folder)
-        note: Text | str | None = None
+        note: Text | None = None
         try:
             adapter = adapter_files.read(folder)
             note = adapter.complication

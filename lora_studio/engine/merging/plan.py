@@ -233,7 +233,7 @@ def _of_parameter(
     targets = [name.rpartition(".")[2] for name in adapter.config["target_parameters"]]
     outputs, inputs = layer.b.shape[0], layer.a.shape[1]
     for target in dict.fromkeys(targets):
-        each = adapter_files.of_parameter(adapter, layer, target)
+        each = adapter_files.get_parameter_layer(adapter, layer, target)
         stored = sources.get(f"{layer.module}.{target}")
         if stored is not None and stored.shape == (outputs, inputs) and each.experts == 1:
             change = LowRankDelta(

@@ -10,7 +10,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.model.gguf_tokenizer import GgufTokenizerHeader, save_tokenizer
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import is_out_of_memory
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 
 if TYPE_CHECKING:
     import torch

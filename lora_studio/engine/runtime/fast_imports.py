@@ -10,7 +10,7 @@ from typing import Any
 
 
 @contextmanager
-def lightly() -> Iterator[None]:
+def speed_up_imports() -> Iterator[None]:
     """Imports torch; what is imported within this takes about half as long as otherwise.
 
     Nobody looks for cycles meanwhile, which imports hardly make, and functions that a library hands to

@@ -25,32 +25,30 @@ from lora_studio.engine.runtime.channel import JobContext
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: Seconds between two looks at a cancel while processes work.
-_PATIENCE = 0.1
+#: Seconds between two checks for a cancel while processes work.
+_POLL_SECONDS = 0.1
 
 
 def cores() -> int:
-    """Processors that this program may use."""
+    """Return how many processors this program may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def in_processes(
+def map_in_processes(
     work: Callable[[P], R],
     pieces: Iterable[P],
     processes: int,
     job: JobContext,
     *,
-    doing: str,
     preload: Sequence[str] = (),
     helping: bool = False,
 ) -> Iterator[R]:
-    """What `work` makes of each piece, in order; raises CancelledError.
+    """Yield the result of `work` for each piece, in order; raises CancelledError.
 
-    `work` goes to every process once. What it raises there is raised here; where a process is ended
-    from outside, that is a ProblemError, in which `doing` completes "A process that …". Modules that
-    take seconds to import can be had once for all processes by `preload`, where there are fork
-    servers. With `helping` this process does pieces itself until the first of the others has done one:
-    what it makes of them is kept in memory meanwhile, and has to be small.
+    `work` is pickled once per process, and what it raises there is raised here. A process that is
+    killed raises ProblemError. Where there are fork servers, the modules in `preload` are imported
+    once for all processes. With `helping` this process works on pieces itself until the first of the
+    others has finished one; those results stay in memory, so they must be small.
     """
     method = "forkserver" if preload and sys.platform != "win32" else "spawn"
     context = multiprocessing.get_context(method)
@@ -67,15 +65,15 @@ def in_processes(
             own = [*_done_here(work, waiting, begun, job)] if helping else []
             futures: deque[Future[R]] = deque([*begun.result(), *own])
         while futures:
-            while not wait([futures[0]], _PATIENCE).done:
+            while not wait([futures[0]], _POLL_SECONDS).done:
                 job.check()
-            found = futures.popleft().result()
+            result = futures.popleft().result()
             futures.extend(pool.submit(_do, piece) for piece in islice(waiting, 1))
-            yield found
+            yield result
     except BrokenProcessPool as error:
         raise fail(
             "dataset.process_died",
-            f"A process that {doing} was ended from outside, most likely for lack of memory.",
+            "A worker process stopped unexpectedly, most likely because memory ran out.",
             "Close other programs and try again.",
             where=Where(step="dataset", field="sources"),
         ) from error
@@ -87,7 +85,7 @@ def in_processes(
 def _done_here(
     work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: JobContext
 ) -> Iterator[Future[R]]:
-    """Pieces that this process does until the first of those begun elsewhere is done."""
+    """Yield results that this process computes until another process has finished one."""
     while not (begun.done() and any(future.done() for future in begun.result())):
         job.check()
         mine = [*islice(waiting, 1)]
@@ -99,7 +97,7 @@ def _done_here(
 
 
 def is_cancelled() -> bool:
-    """In a process of `in_processes`: whether nobody waits for the piece under way any more."""
+    """Return, in a worker process, whether the result of the current piece is no longer wanted."""
     return _cancelled is not None and _cancelled.is_set()
 
 

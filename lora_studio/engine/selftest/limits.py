@@ -86,7 +86,7 @@ def expected(quantization: Quantization, parameters: float) -> float:
     return float(small ** (1 - share) * large**share)
 
 
-def of_quantization(quantization: Quantization, parameters: float) -> Limit:
+def get_quantization_limit(quantization: Quantization, parameters: float) -> Limit:
     """How far off a quantisation may be before it is likelier that something went wrong."""
     facts = QUANTIZATIONS[quantization]
     if _LIKE.get(quantization, quantization) not in _COST:
@@ -137,7 +137,7 @@ def limit(
     if stage in _EXACT_STAGES:
         found = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
     else:
-        found = of_quantization(known[stage], parameters)
+        found = get_quantization_limit(known[stage], parameters)
     scatter = math.sqrt(found.top1 * (1 - found.top1) / max(positions, 1))
     least = max(0.0, found.top1 - _Z * scatter)
     return Limit(least, found.kl + inherited, found.source, found.unjudged, inherited)

@@ -17,7 +17,7 @@ from lora_studio.core.project.project import Project
 from lora_studio.core.runs.folder import RunFolder
 from lora_studio.engine import generation
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.tokens import encoder as token_encoder
 
 #: As many conversations are read as it takes to have at least so many of each.

@@ -38,7 +38,7 @@ from lora_studio.engine.merging import merge
 from lora_studio.engine.model import loading, safetensors_files
 from lora_studio.engine.runtime import disk
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 from lora_studio.engine.selftest import (
     causes,
     reading,

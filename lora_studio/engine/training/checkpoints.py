@@ -118,7 +118,7 @@ class CheckpointManager:
             adapter_weights.load_adapter_weights(self._model, checkpoint.adapter)
         except adapter_weights.AdapterMismatchError as error:
             folder = self._run.checkpoint(checkpoint.step)
-            raise problems.checkpoint_mismatch(str(error), str(folder)) from error
+            raise problems.checkpoint_mismatch(error.reason, str(folder)) from error
         self._restore_tensors(checkpoint.tensors)
         self.saved_step = checkpoint.step
         return TrainerState.from_checkpoint(checkpoint.entries, self._spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from lora_studio.core.messages import text
+from lora_studio.core.messages import Text, text
 from lora_studio.core.problems import Problem, ProblemError, Where, fail, warning
 
 
@@ -29,7 +29,7 @@ def rows_changed() -> ProblemError:
     )
 
 
-def checkpoint_mismatch(reason: str, folder: str) -> ProblemError:
+def checkpoint_mismatch(reason: Text | str, folder: str) -> ProblemError:
     """Return the error for a checkpoint whose weights don't fit the adapter."""
     return fail(
         "training.checkpoint_foreign",

@@ -316,4 +316,4 @@ def _results(
     cores = min(process_pool.cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
         return map(work.read, pieces)
-    return process_pool.in_processes(work.read, pieces, cores, job, doing="reads rows")
+    return process_pool.map_in_processes(work.read, pieces, cores, job)

@@ -304,8 +304,8 @@ def _run(work: _Work, done: int, total: int, job: JobContext) -> None:
         job.progress(_STAGE, done, total, "rows")
         count = min(process_pool.cores(), len(begins))
         modules = (__name__, type(work.tokenizer).__module__)
-        for result in process_pool.in_processes(
-            work.chunk, begins, count, job, doing="tokenizes rows", preload=modules, helping=True
+        for result in process_pool.map_in_processes(
+            work.chunk, begins, count, job, preload=modules, helping=True
         ):
             results.append(result)
             job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")

@@ -147,4 +147,4 @@ def _results(work: _Work, job: JobContext) -> Iterator[tuple[NDArray[np.int32], 
     cores = min(process_pool.cores(), _MOST_PROCESSES)
     if len(work.store) < _MANY or cores < 2 or work.format is None:
         return map(work.judge, batches)
-    return process_pool.in_processes(work.judge, batches, cores, job, doing="checks rows")
+    return process_pool.map_in_processes(work.judge, batches, cores, job)

@@ -25,7 +25,7 @@ import numpy as np
 from lora_studio.core.messages import text
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.engine.runtime.channel import JobContext
-from lora_studio.engine.runtime.llama import Llama
+from lora_studio.engine.runtime.llama_cpp import Llama
 
 #: Tokens that are read, and of how many at most in one conversation. llama.cpp's users take 50,000
 #: to 100,000 tokens of any text; of the very data that the model is for, the order of the columns is

@@ -22,7 +22,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.runtime import child_process, disk
 from lora_studio.engine.runtime.channel import JobContext
 from lora_studio.engine.runtime.failures import disk_full
-from lora_studio.engine.runtime.llama import threads
+from lora_studio.engine.runtime.llama_cpp import threads
 
 #: "[  12/ 272]  blk.0.attn_q.weight - …", one line for each tensor.
 _TENSOR = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")

@@ -26,10 +26,10 @@ def estimate(command: commands.EstimateSizes, job: JobContext) -> events.SizesEs
     run = RunFolder(Path(command.run)) if command.run else None
     if run is None or not (run.has_merged or run.has_adapter):
         folder = sources.resolve(command.model, job)
-        found = of_source(direct_gguf.source_from_folder(folder), command.export, job)
+        found = estimate_sizes(direct_gguf.source_from_folder(folder), command.export, job)
     else:
         with _of_run(run, command.export, job) as source:
-            found = of_source(source, command.export, job)
+            found = estimate_sizes(source, command.export, job)
     place = run.path if run is not None else None
     return found.model_copy(update={"free": shutil.disk_usage(place).free if place else None})
 
@@ -54,7 +54,9 @@ def _of_run(run: RunFolder, spec: ExportSpec, job: JobContext) -> Iterator[Tenso
         yield source
 
 
-def of_source(source: TensorSource, spec: ExportSpec, job: JobContext) -> events.SizesEstimated:
+def estimate_sizes(
+    source: TensorSource, spec: ExportSpec, job: JobContext
+) -> events.SizesEstimated:
     """The converter writes the file's outline, without weights, and the quantiser is asked in a dry
     run. Exact for the packaged llama.cpp; raises ProblemError.
     """

@@ -23,7 +23,7 @@ from lora_studio.core.templates.proof_cases import generate_conversations
 from lora_studio.core.templates.server.data import template_data
 from lora_studio.engine.export.ollama import server
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime import llama
+from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Conversations whose token ids are compared, and those that the server counts tokens of.
@@ -84,7 +84,7 @@ def compare_ids(
     front = _added_in_front(tokenizer, gguf)
     ours = [_ids(tokenizer, talk, front) for talk in own + odd]
     prompts = [template.render(template_data(talk), today=today) for talk in own + odd]
-    theirs = llama.prompt_ids(gguf, prompts)
+    theirs = llama_cpp.prompt_ids(gguf, prompts)
     equal = [one == two for one, two in zip(ours, theirs, strict=True)]
     if not all(equal[: len(own)]):
         index = equal.index(False)
@@ -152,7 +152,7 @@ def _added_in_front(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> list[int]
     A chat template that writes none leaves the model with one token more than in training; the
     derivation tells that among the limits.
     """
-    return [tokenizer.bos_token_id] if llama.adds_bos(gguf) and tokenizer.bos_token else []
+    return [tokenizer.bos_token_id] if llama_cpp.adds_bos(gguf) and tokenizer.bos_token else []
 
 
 def _different_tokens(

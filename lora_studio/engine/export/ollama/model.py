@@ -27,7 +27,7 @@ from lora_studio.engine.export.ollama import (
     template_sandbox,
 )
 from lora_studio.engine.model import loading
-from lora_studio.engine.runtime import llama
+from lora_studio.engine.runtime import llama_cpp
 from lora_studio.engine.runtime.channel import JobContext
 
 #: Longest answer of the test chat, in tokens.
@@ -254,7 +254,7 @@ def _derive(
     special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
     end = generation.turn_end(tokenizer)
     ends = [*tokenizer.convert_ids_to_tokens(list(end.ids)), *([end.text] if end.text else [])]
-    source = TemplateSource(tokenizer.get_chat_template(), special, llama.adds_bos(gguf))
+    source = TemplateSource(tokenizer.get_chat_template(), special, llama_cpp.adds_bos(gguf))
     return template_sandbox.derive(source, job, eos=tuple(ends), frozen_date=frozen_date)
 
 
