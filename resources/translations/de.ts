@@ -7513,8 +7513,12 @@
             <translation>Die Tokens dieser Zeile. Trainierte Tokens zählen im Loss, Kontext-Tokens nicht, und abgeschnittene Tokens fallen weg.</translation>
         </message>
         <message>
-            <source>The training backend is {backend}. {reason}</source>
-            <translation>Das Trainings-Backend ist {backend}. {reason}</translation>
+            <source>The training backend is PEFT. {reason}</source>
+            <translation>Trainiert wird mit PEFT. {reason}</translation>
+        </message>
+        <message>
+            <source>The training backend is Unsloth {version}. {reason}</source>
+            <translation>Trainiert wird mit Unsloth {version}. {reason}</translation>
         </message>
         <message>
             <source>The training itself isn't affected.</source>
@@ -10692,8 +10696,8 @@
             <translation>dieser Lauf</translation>
         </message>
         <message>
-            <source>this version of Liger has no {name}</source>
-            <translation>diese Version von Liger hat kein {name}</translation>
+            <source>this version of Liger doesn't have {function}</source>
+            <translation>diese Version von Liger hat {function} nicht</translation>
         </message>
         <message>
             <source>this version of llama.cpp can't merge weights while reading them</source>

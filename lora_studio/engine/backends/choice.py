@@ -8,7 +8,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-from lora_studio.core.messages import Text, text
+from lora_studio.core.messages import Text, fill, text
 from lora_studio.core.problems import Fix, Problem, ProblemError, Where, error
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import events
@@ -52,9 +52,12 @@ def choose_backend(run: RunFolder, job: JobContext, *, resume: bool = False) -> 
         name, reason = _import_unsloth(project, reason, job)
     version = importlib.metadata.version(name)
     run.update_manifest(backend={"name": name, "why": str(reason), "version": version})
-    title = {"peft": "PEFT", "unsloth": f"Unsloth {version}"}[name]
-    message = text("The training backend is {backend}. {reason}", backend=title, reason=reason)
-    job.emit(events.Log(text=message))
+    template = (
+        "The training backend is Unsloth {version}. {reason}"
+        if name == "unsloth"
+        else "The training backend is PEFT. {reason}"
+    )
+    job.emit(events.Log(text=fill(template, {"version": version, "reason": reason})))
     return name
 
 

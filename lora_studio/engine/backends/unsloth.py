@@ -77,22 +77,16 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     job.progress("loading model with Unsloth", 0, None)
     started = time.monotonic()
-    try:
-        model, _ = fast.from_pretrained(
-            str(folder),
-            # Beyond the model's context Unsloth would scale its positions; no row exceeds this limit.
-            max_seq_length=min(project.dataset.max_length, context or project.dataset.max_length),
-            dtype=devices.dtype_for(spec.precision, device),
-            load_in_4bit=is_4bit,
-            device_map={"": device},
-            use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
-            local_files_only=True,
-        )
-    except (ValueError, KeyError, RuntimeError, OSError, ImportError, NotImplementedError) as error:
-        if is_out_of_memory(error):
-            raise
-        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
-        raise _not_loaded(text("{error}", error=reason.rstrip("."))) from error
+    model = _load_pretrained(
+        fast,
+        folder,
+        # Beyond the model's context Unsloth would scale its positions; no row exceeds this limit.
+        max_seq_length=min(project.dataset.max_length, context or project.dataset.max_length),
+        dtype=devices.dtype_for(spec.precision, device),
+        load_in_4bit=is_4bit,
+        device_map={"": device},
+        use_gradient_checkpointing=_CHECKPOINTING[project.training.gradient_checkpointing],
+    )
     if is_4bit and not getattr(model, "is_quantized", False):
         raise _not_loaded(text("4-bit weights aren't supported on this device"))
     job.check()
@@ -109,6 +103,18 @@ def _load(fast: Any, project: Project, job: JobContext) -> loading.LoadedModel:
     )
     loading.announce(loaded, spec, time.monotonic() - started, job)
     return loaded
+
+
+def _load_pretrained(fast: Any, folder: Path, **settings: Any) -> Any:
+    """Return Unsloth's model of a folder; raises ProblemError where Unsloth can't load it."""
+    try:
+        model, _ = fast.from_pretrained(str(folder), local_files_only=True, **settings)
+    except (ValueError, KeyError, RuntimeError, OSError, ImportError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+        raise _not_loaded(text("{error}", error=reason.rstrip("."))) from error
+    return model
 
 
 def _check_targets(wrapped: peft.PeftModel, targets: list[str]) -> None:

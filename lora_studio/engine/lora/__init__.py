@@ -1,1 +1,1 @@
-"""The adapter: what it begins as, its files, and the two ways to load and wrap."""
+"""The adapter: its initial values, its files, and how it is attached to a model."""

@@ -74,7 +74,7 @@ def write_adapter(
     """Write an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
 
     `initial` is the folder of the initial adapter where that was subtracted from the base weights:
-    what is written then is the difference, of twice the rank, and fits the base model as it is stored.
+    what is written then is the difference, of twice the rank, and fits the stored base model.
     PEFT's model card is left out: it says nothing about this training.
     """
     # Only the adapter that trains: preference training may have loaded a reference beside it.

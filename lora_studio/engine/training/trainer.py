@@ -61,7 +61,7 @@ class Trainer:
         self.device, self.dtype = tuned.base.device, tuned.base.dtype
         self.ranks, self.job = ranks, ranks.synchronize_job(job)
         self.state = TrainerState(ladder.starting_level(spec))
-        setup = build_setup(run, spec, tuned, data, job, ranks)
+        self.setup = setup = build_setup(run, spec, tuned, data, job, ranks)
         self.batches, self.total_steps = setup.batches, setup.batches.total_steps
         self.scorer, self.objective = setup.scorer, setup.objective
         self.accelerator, self.scheduler = setup.accelerator, setup.scheduler
@@ -82,16 +82,12 @@ class Trainer:
         torch.manual_seed(spec.seed + ranks.rank)  # each rank draws its own dropout
 
     def _set_up_evaluation(self, tuned: AdaptedModel) -> None:
-        run, spec, rows, context = (
-            self.run,
-            self.spec,
-            self.data.validation,
-            self._inference_context,
+        rows, plan, context = self.data.validation, self.batches.plan, self._inference_context
+        self.evaluator = Evaluator(self.model, rows, plan, context, self.job, self.ranks)
+        heldout = self.spec.sample_rows if rows else 0
+        self.sampler = Sampler(
+            self.run, self.spec, heldout, tuned, self.data.task, self.job, context, self.ranks
         )
-        plan, job, ranks = self.batches.plan, self.job, self.ranks
-        self.evaluator = Evaluator(self.model, rows, plan, context, job, ranks)
-        heldout = spec.sample_rows if rows else 0
-        self.sampler = Sampler(run, spec, heldout, tuned, self.data.task, job, context, ranks)
 
     # --- fit ----------------------------------------------------------------------------------
 
@@ -230,7 +226,7 @@ class Trainer:
         # Reading the loss waits for the device: once in a step.
         metrics = self.ranks.all_reduce_sum({"loss": total.item()} | metrics)
         loss = metrics.pop("loss")
-        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self._can_reduce_scale()):
+        if not math.isfinite(loss) or not (math.isfinite(grad_norm) or self.setup.can_reduce_scale):
             raise problems.diverged(loss, self.state.step + 1)
         return loss, grad_norm, metrics
 
@@ -261,11 +257,6 @@ class Trainer:
             run_on_every_rank(self.ranks, self.optimizer.step)
         except MemoryPressureError as error:
             raise PartialUpdateError(error.reason) from None
-
-    def _can_reduce_scale(self) -> bool:
-        """Return whether float16's loss scale can still fall; the scaler skips this step then."""
-        scaler = self.accelerator.scaler
-        return scaler is not None and bool(scaler.get_scale() >= 1)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

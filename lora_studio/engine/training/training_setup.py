@@ -37,6 +37,14 @@ class TrainingSetup:
         """Return the gradient scaler; None without float16."""
         return self.accelerator.scaler
 
+    @property
+    def can_reduce_scale(self) -> bool:
+        """Return whether float16's loss scale can still fall.
+
+        The scaler then skips a step whose gradients are infinite or NaN, and reduces the scale.
+        """
+        return self.scaler is not None and bool(self.scaler.get_scale() >= 1)
+
 
 def build_setup(
     run: RunFolder,

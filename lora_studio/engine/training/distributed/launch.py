@@ -45,8 +45,8 @@ TIMEOUT = timedelta(days=1)
 #: Seconds between two checks of the other processes.
 _POLL_INTERVAL = 0.1
 
-#: Seconds that rank 0 gets to notice another rank's death by itself before its process ends: a GPU
-#: waits forever for a rank that is gone.
+#: Seconds that rank 0 gets to notice another rank's death before its process is ended: a GPU waits
+#: forever for a rank that is gone.
 _GRACE_PERIOD = 5.0
 
 #: Seconds between two reads of the out-of-memory kill counters.

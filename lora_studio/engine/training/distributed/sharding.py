@@ -90,7 +90,7 @@ def shard_weights(tuned: AdaptedModel) -> None:
             where=_WHERE,
             architecture=type(base).__name__,
         )
-    if tuned.initial_adapter is not None:  # each rank subtracted the initial adapter by itself
+    if tuned.initial_adapter is not None:  # each rank has subtracted the initial adapter
         for value in base.parameters():
             dist.broadcast(value.data, src=0)
     ends = [base.get_input_embeddings(), base.get_output_embeddings()]

@@ -24,7 +24,7 @@ from lora_studio.engine.training.kernels import numerical_equivalence
 _EXTRA = 16
 
 #: Queries at a time; keys that none of them attends to are skipped.
-_QUERIES = 256
+QUERIES_PER_BLOCK = 256
 
 #: Most scores at a time, for all heads: 8 MB in 16 bits. Longer rows compute fewer queries at a time.
 _SCORES = 1 << 22
@@ -40,7 +40,7 @@ _TOLERANCE = 2e-2
 _PADDING_OFFSET = 1e4
 
 
-class _Attended(torch.autograd.Function):
+class _CausalAttention(torch.autograd.Function):
     """y_i = Σ_j≤i p_ij v_j with p_ij = exp(s q_i·k_j − l_i), l_i the logarithm of the sum of exp(s q_i·k_j).
 
     With g = dL/dy and d_i = g_i·y_i (Dao et al. 2022, appendix B.2): dv_j = Σ_i p_ij g_i,
@@ -56,189 +56,199 @@ class _Attended(torch.autograd.Function):
         documents: Sequence[int],
         scale: float,
     ) -> torch.Tensor:
-        """`query` [1, heads, tokens, size], `key` and `value` with as many heads or fewer, each for
-        neighbours; the result is [1, tokens, heads, size]."""
-        # PyTorch's own kernel, which tells the sums as well; AttributeError where it has none.
+        """Return y [1, tokens, heads, size] for `query` [1, heads, tokens, size].
+
+        `key` and `value` have as many heads or fewer, each for a group of neighboring query heads.
+        """
+        # PyTorch's own kernel, which also returns l; AttributeError in versions without it.
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         groups = query.shape[1] // key.shape[1]
         keys, values = (each.repeat_interleave(groups, 1) for each in (key, value))
         y = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
         sums = query.new_empty(query.shape[1], query.shape[2], dtype=torch.float32)
-        for q, k, v, out, total in zip(
+        for q, k, v, out, log_sum in zip(
             *(each.split(documents, 2) for each in (query, keys, values)),
             y.split(documents, 1), sums.split(documents, 1), strict=True,
         ):  # fmt: skip
-            found, found_total = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
-            out.copy_(found.transpose(1, 2))
-            total.copy_(found_total[0])
+            attended, log_sums = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
+            out.copy_(attended.transpose(1, 2))
+            log_sum.copy_(log_sums[0])
         ctx.save_for_backward(query, key, value, y, sums)
         ctx.documents, ctx.scale = documents, scale
         return y
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The gradients of queries, keys and values.
+        """Return the gradients of queries, keys and values.
 
-        The heads that share keys lie one below the other in one matrix. What is taken off each score, l_i
-        and d_i, comes in as three more columns, so that it is off before the score is rounded to 16 bits:
-        what matters most of p, where it is close to 1, is then the exponential of almost 0. For the same
-        reason s is a factor of the product, not of queries: models with large biases have scores of
-        hundreds, and s q_i in 16 bits would make these wrong by more than 1.
+        The query heads that share keys are stacked in one matrix. What is subtracted from each score, l_i
+        and d_i, is part of the product as three extra columns, so that it is subtracted before the score
+        is rounded to 16 bits: where p matters most, close to 1, it is then the exponential of almost 0.
+        For the same reason s multiplies the product, not the queries: models with large biases have scores
+        in the hundreds, and s q_i in 16 bits would make these wrong by more than 1.
         """
         query, key, value, y, sums = ctx.saved_tensors
         (heads, _, size), count = query.shape[1:], key.shape[1]
-        plan = _plan(tuple(ctx.documents), heads, count)
-        less = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
+        layout = _layout(tuple(ctx.documents), heads, count)
+        d = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
         scale = ctx.scale
-        queries = plan.laid_out(
-            _widened(query, -sums.t() / scale, _PADDING_OFFSET / scale), plan.queries
+        queries = layout.gather(
+            _add_columns(query, -sums.t() / scale, _PADDING_OFFSET / scale), layout.query_index
         )
-        grads = plan.laid_out(_widened(outer[0].transpose(1, 2), -less), plan.queries)
-        keys, values = (plan.laid_out(_widened(each), plan.keys) for each in (key, value))
+        grads = layout.gather(_add_columns(outer[0].transpose(1, 2), -d), layout.query_index)
+        keys, values = (
+            layout.gather(_add_columns(each), layout.key_index) for each in (key, value)
+        )
         d_query = queries.new_empty(count, queries.shape[1], size)
-        exact = torch.float32 if plan.adds_up else keys.dtype
-        d_key, d_value = (keys.new_zeros(*keys.shape[:2], size, dtype=exact) for _ in "kv")
-        # Memory that is there already: a new piece is filled with zeros by the system first.
-        room = [queries.new_empty(plan.most_scores) for _ in "pz"]
-        for part in plan.parts:
-            q, g = queries[:, part.queries], grads[:, part.queries]
-            k, v = keys[:, part.keys], values[:, part.keys]
+        sum_dtype = torch.float32 if layout.sums_key_gradients else keys.dtype
+        d_key, d_value = (keys.new_zeros(*keys.shape[:2], size, dtype=sum_dtype) for _ in "kv")
+        # Allocated once: the system fills each new allocation with zeros.
+        buffers = [queries.new_empty(layout.most_scores) for _ in "pz"]
+        for block in layout.blocks:
+            q, g = queries[:, block.queries], grads[:, block.queries]
+            k, v = keys[:, block.keys], values[:, block.keys]
             shape = count, q.shape[1], k.shape[1]
-            p, z = (each[: math.prod(shape)].view(shape) for each in room)
+            p, z = (each[: math.prod(shape)].view(shape) for each in buffers)
             torch.baddbmm(p, q, k.mT, beta=0, alpha=scale, out=p).exp_()
-            p.unflatten(1, (heads // count, -1))[..., part.begin :].tril_()
+            p.unflatten(1, (heads // count, -1))[..., block.offset :].tril_()
             torch.bmm(g, v.mT, out=z).mul_(p)
-            d_query[:, part.queries] = torch.bmm(z, k[..., :size])
-            d_key[:, part.keys] += torch.bmm(z.mT, q[..., :size])
-            d_value[:, part.keys] += torch.bmm(p.mT, g[..., :size])
-        return (
-            plan.taken_back(d_query, plan.query_places).mul_(scale),
-            plan.taken_back(d_key, plan.key_places).mul_(scale).to(key.dtype),
-            plan.taken_back(d_value, plan.key_places).to(value.dtype),
-            None,
-            None,
-        )
+            d_query[:, block.queries] = torch.bmm(z, k[..., :size])
+            d_key[:, block.keys] += torch.bmm(z.mT, q[..., :size])
+            d_value[:, block.keys] += torch.bmm(p.mT, g[..., :size])
+        d_query = layout.restore(d_query, layout.query_positions).mul_(scale)
+        d_key = layout.restore(d_key, layout.key_positions).mul_(scale).to(key.dtype)
+        d_value = layout.restore(d_value, layout.key_positions).to(value.dtype)
+        return d_query, d_key, d_value, None, None
 
 
-def _widened(
-    rows: torch.Tensor, less: torch.Tensor | None = None, nobody: float = 0.0
+def _add_columns(
+    vectors: torch.Tensor, addend: torch.Tensor | None = None, padding_offset: float = 0.0
 ) -> torch.Tensor:
-    """Rows of [1, heads, tokens, size] with more columns, [tokens + 1, heads, size + more]: `less`
-    [tokens, heads] in three parts, or ones that add these up. The last token stands for none, `nobody`
-    is taken off its scores."""
-    _, heads, tokens, size = rows.shape
-    wide = rows.new_zeros(tokens + 1, heads, size + _EXTRA)
-    wide[:-1, :, :size] = rows[0].transpose(0, 1)
-    wide[:-1, :, size : size + 3] = 1 if less is None else _in_three(less)
-    wide[-1, :, size] = -nobody
+    """Return vectors [1, heads, tokens, size] as [tokens + 1, heads, size + extra columns].
+
+    The extra columns hold `addend` [tokens, heads] in three parts or, without it, the ones that sum the
+    parts up in a product. The last token is padding; `padding_offset` is subtracted from its scores.
+    """
+    _, heads, tokens, size = vectors.shape
+    wide = vectors.new_zeros(tokens + 1, heads, size + _EXTRA)
+    wide[:-1, :, :size] = vectors[0].transpose(0, 1)
+    wide[:-1, :, size : size + 3] = 1 if addend is None else _split_in_three(addend)
+    wide[-1, :, size] = -padding_offset
     return wide
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Queries of one row that are treated at a time, and the keys of the row up to the last of them:
-    places in what is laid out. `begin` is the first of the queries' own keys."""
+class _Block:
+    """Queries of one row that are computed at a time, and the row's keys up to the last of them.
+
+    The slices are positions in the layout. `offset` is the number of keys before the queries' own.
+    """
 
     queries: slice
     keys: slice
-    begin: int
+    offset: int
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Where heads and tokens of packed rows lie, so that a product takes what lies side by side.
+class _Layout:
+    """Where heads and tokens of packed rows are stored, so that each product reads adjacent rows.
 
-    `queries` and `keys` say which of [tokens + 1, heads] is at each place, the other two at which place
-    each is.
+    `query_index` and `key_index` have for each position the index into [tokens + 1, heads];
+    `query_positions` and `key_positions` are their inverses. `key_heads` is the number of key heads.
     """
 
-    parts: list[_Part]
-    heads: int
-    queries: torch.Tensor
-    keys: torch.Tensor
-    query_places: torch.Tensor
-    key_places: torch.Tensor
+    blocks: list[_Block]
+    key_heads: int
+    query_index: torch.Tensor
+    key_index: torch.Tensor
+    query_positions: torch.Tensor
+    key_positions: torch.Tensor
 
     @property
-    def adds_up(self) -> bool:
-        """Whether the gradients of keys are sums over parts."""
-        return any(part.begin for part in self.parts)
+    def sums_key_gradients(self) -> bool:
+        """Return whether the gradients of keys are sums over blocks."""
+        return any(block.offset for block in self.blocks)
 
     @cached_property
     def most_scores(self) -> int:
-        """The most scores of a part, for all heads."""
-        return self.heads * max(_size(part.queries) * _size(part.keys) for part in self.parts)
+        """Return the number of scores in the largest block, for all heads."""
+        sizes = (_length(block.queries) * _length(block.keys) for block in self.blocks)
+        return self.key_heads * max(sizes)
 
-    def laid_out(self, rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """[tokens + 1, any heads, columns] -> [heads of keys, places, columns]."""
-        return rows.flatten(0, 1).index_select(0, which).unflatten(0, (self.heads, -1))
+    def gather(self, vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Return [tokens + 1, heads, columns] as [key heads, positions, columns]."""
+        return vectors.flatten(0, 1).index_select(0, index).unflatten(0, (self.key_heads, -1))
 
-    def taken_back(self, rows: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """[heads of keys, places, columns] -> [1, any heads, tokens, columns]."""
-        tokens = len(self.key_places) // self.heads
-        found = rows.flatten(0, 1).index_select(0, places)
-        return found.unflatten(0, (tokens, -1)).transpose(0, 1)[None]
+    def restore(self, vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Return [key heads, positions, columns] as [1, heads, tokens, columns]."""
+        tokens = len(self.key_positions) // self.key_heads
+        selected = vectors.flatten(0, 1).index_select(0, positions)
+        return selected.unflatten(0, (tokens, -1)).transpose(0, 1)[None]
 
 
 @lru_cache(maxsize=4)
-def _plan(documents: tuple[int, ...], heads: int, keys: int) -> _Plan:
-    """The plan of a micro-batch, which all layers share.
+def _layout(documents: tuple[int, ...], heads: int, key_heads: int) -> _Layout:
+    """Return the layout of a micro-batch, which all layers share.
 
-    Each row begins at a place of its own and is rounded up by tokens that are none.
+    Each row has positions of its own and is padded to a rounded length.
     """
-    groups, tokens = heads // keys, sum(documents)
-    nobody, first, parts = tokens, 0, []
+    groups, tokens = heads // key_heads, sum(documents)
+    padding, first, blocks = tokens, 0, []
     query_tokens, query_groups, key_tokens = [], [], []
-    places = used = 0
+    query_count = key_count = 0
     for length in documents:
-        wide = _rounded(length)
-        row = torch.arange(first, first + wide)
-        row[length:] = nobody
+        padded = _round_up(length)
+        row = torch.arange(first, first + padded)
+        row[length:] = padding
         key_tokens.append(row)
-        for begin in range(0, wide, at_once := _at_once(wide, heads)):
-            own = row[begin : begin + at_once]
+        for offset in range(0, padded, block_size := _block_size(padded, heads)):
+            own = row[offset : offset + block_size]
             query_tokens.append(own.repeat(groups))
             query_groups.append(torch.arange(groups).repeat_interleave(len(own)))
-            queries = slice(places, places := places + groups * len(own))
-            parts.append(_Part(queries, slice(used, used + begin + len(own)), begin))
-        first, used = first + length, used + wide
-    of_token, of_group, of_key = (torch.cat(x) for x in (query_tokens, query_groups, key_tokens))
-    each = torch.arange(keys)[:, None]
-    queries_at = (of_token * heads + each * groups + of_group).flatten()
-    keys_at = (of_key * keys + each).flatten()
-    return _Plan(
-        parts, keys, queries_at, keys_at, _inverted(queries_at, tokens * heads),
-        _inverted(keys_at, tokens * keys),
+            queries = slice(query_count, query_count := query_count + groups * len(own))
+            keys = slice(key_count, key_count + offset + len(own))
+            blocks.append(_Block(queries, keys, offset))
+        first, key_count = first + length, key_count + padded
+    query_token, group, key_token = (
+        torch.cat(parts) for parts in (query_tokens, query_groups, key_tokens)
+    )
+    key_head = torch.arange(key_heads)[:, None]
+    query_index = (query_token * heads + key_head * groups + group).flatten()
+    key_index = (key_token * key_heads + key_head).flatten()
+    return _Layout(
+        blocks, key_heads, query_index, key_index,
+        _inverse(query_index, tokens * heads), _inverse(key_index, tokens * key_heads),
     )  # fmt: skip
 
 
-def _size(places: slice) -> int:
-    return int(places.stop - places.start)
+def _length(positions: slice) -> int:
+    return int(positions.stop - positions.start)
 
 
-def _inverted(which: torch.Tensor, count: int) -> torch.Tensor:
-    """At which place each of the first `count` is."""
-    found = torch.empty(int(which.max()) + 1, dtype=torch.int64)
-    found[which] = torch.arange(len(which))
-    return found[:count]
+def _inverse(index: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the position of each of the first `count` entries."""
+    positions = torch.empty(int(index.max()) + 1, dtype=torch.int64)
+    positions[index] = torch.arange(len(index))
+    return positions[:count]
 
 
-def _in_three(numbers: torch.Tensor) -> torch.Tensor:
-    """32-bit numbers as sums of three of 16 bits, [..., 3]: exact but for the last bit or two."""
+def _split_in_three(numbers: torch.Tensor) -> torch.Tensor:
+    """Split 32-bit numbers into sums of three bfloat16, [..., 3]: exact but for the last bit or two."""
     first = numbers.bfloat16()
     second = (rest := numbers - first.float()).bfloat16()
     return torch.stack([first, second, (rest - second.float()).bfloat16()], -1)
 
 
-def _rounded(tokens: int) -> int:
-    """So many or a few more: each new number costs oneDNN the making of its code."""
+def _round_up(tokens: int) -> int:
+    """Round up to a few lengths, because oneDNN generates code for each new one."""
     step = 32 if tokens <= 128 else 64 if tokens <= 512 else 128
     return -(-tokens // step) * step
 
 
 @lru_cache
-def _at_once(tokens: int, heads: int) -> int:
-    queries = _QUERIES
+def _block_size(tokens: int, heads: int) -> int:
+    """Return the number of queries in a block of a row with so many tokens."""
+    queries = QUERIES_PER_BLOCK
     while queries > 32 and queries * tokens * heads > _SCORES:
         queries //= 2
     return queries
@@ -256,7 +266,7 @@ def causal_attention(
     `query` is [1, heads, tokens, size]; `documents` are the lengths of the rows in tokens.
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return cast(torch.Tensor, _Attended.apply(query, key, value, documents, scale))
+    return cast(torch.Tensor, _CausalAttention.apply(query, key, value, documents, scale))
 
 
 def is_faster(

@@ -5,7 +5,7 @@ activations. Here the low-rank update is added by the product that computes it, 
 into B; norms and gates keep only their inputs and are computed in blocks that fit the CPU's cache. On a
 GPU, Liger's kernels compute norms, gates and rotary embeddings in one pass where they are installed.
 Every replacement is compared with the layer's own values and gradients first (`fuse_layers`); where they
-differ, the next candidate is tried, and finally the layer stays as it is.
+differ, the next candidate is tried, and finally the layer stays unchanged.
 """
 
 from __future__ import annotations
@@ -340,6 +340,43 @@ def _liger_replacements(layer: Any, gates_by_liger: bool) -> list[_Replacement]:
     return replacements
 
 
+class _LayerComparison:
+    """A forward hook that compares each layer with its replacements on the first input that it gets.
+
+    `chosen` are the first replacements that agree; `reasons` say why Liger's kernels weren't used.
+    """
+
+    def __init__(self, candidates: dict[torch.nn.Module, list[_Replacement]]) -> None:
+        """Take the possible replacements of each layer, the fastest first."""
+        self.chosen: dict[torch.nn.Module, _Replacement] = {}
+        self.reasons: dict[KernelPart, Text] = {}
+        self._candidates = candidates
+        self._compared: set[torch.nn.Module] = set()
+        self._failed = set[KernelPart]()
+
+    def __call__(
+        self, layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: Any
+    ) -> None:
+        others = dict(kwargs)
+        x = args[0] if len(args) == 1 else others.pop("hidden_states", None)
+        if x is None or layer in self._compared:
+            return
+        self._compared.add(layer)
+        for replacement in self._candidates[layer]:
+            if replacement.part in self._failed:  # a kernel that doesn't compile once never does
+                continue
+            comparison = numerical_equivalence.compare_forward(
+                layer, replacement.forward, x, others
+            )
+            if comparison.agrees:
+                self.chosen[layer] = replacement
+                return
+            if replacement.part is not None:
+                self.reasons.setdefault(replacement.part, comparison.reason)
+                if comparison.error:
+                    self._failed.add(replacement.part)
+
+
 def fuse_layers(
     model: peft.PeftModel,
     run_few_tokens: Callable[[], object],
@@ -358,48 +395,8 @@ def fuse_layers(
         for layer in model.modules()
         if (replacements := _replacements(layer, with_liger, gates_by_liger))
     }
-    fused = FusedLayers()
-    for layer, replacement in _choose(model, candidates, run_few_tokens, fused.reasons).items():
-        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
-        fused.layers += 1
-        fused.by_liger += replacement.part is not None
-    return fused
-
-
-def _choose(
-    model: peft.PeftModel,
-    candidates: dict[torch.nn.Module, list[_Replacement]],
-    run_few_tokens: Callable[[], object],
-    reasons: dict[KernelPart, Text],
-) -> dict[torch.nn.Module, _Replacement]:
-    """Return the first replacement of each layer that agrees with it; adds to `reasons` why not."""
-    compared: set[torch.nn.Module] = set()
-    chosen: dict[torch.nn.Module, _Replacement] = {}
-    failed = set[KernelPart]()
-
-    def compare(
-        layer: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: Any
-    ) -> None:
-        others = dict(kwargs)
-        x = args[0] if len(args) == 1 else others.pop("hidden_states", None)
-        if x is None or layer in compared:
-            return
-        compared.add(layer)
-        for replacement in candidates[layer]:
-            if replacement.part in failed:  # a kernel that doesn't compile once never does
-                continue
-            comparison = numerical_equivalence.compare_forward(
-                layer, replacement.forward, x, others
-            )
-            if comparison.agrees:
-                chosen[layer] = replacement
-                return
-            if replacement.part is not None:
-                reasons.setdefault(replacement.part, comparison.reason)
-                if comparison.error:
-                    failed.add(replacement.part)
-
-    hooks = [layer.register_forward_hook(compare, with_kwargs=True) for layer in candidates]
+    comparison = _LayerComparison(candidates)
+    hooks = [layer.register_forward_hook(comparison, with_kwargs=True) for layer in candidates]
     was_training = model.training
     model.eval()
     try:
@@ -409,4 +406,9 @@ def _choose(
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    return chosen
+    fused = FusedLayers(reasons=comparison.reasons)
+    for layer, replacement in comparison.chosen.items():
+        layer.forward = types.MethodType(replacement.forward, layer)  # type: ignore[method-assign]  # of this one layer
+        fused.layers += 1
+        fused.by_liger += replacement.part is not None
+    return fused

@@ -19,6 +19,9 @@ from typing import Any, Literal
 
 import torch
 
+from lora_studio.core.messages import text
+from lora_studio.engine.training.kernels.numerical_equivalence import UnavailableKernelError
+
 #: Types of devices that the kernels are used on.
 _DEVICES = ("cuda",)
 
@@ -118,8 +121,10 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
 
 @cache
 def _import(module: str, name: str) -> Any:
-    """Import a function of Liger on its first use; raises ImportError where a version lacks it."""
+    """Import a function of Liger on its first use; raises UnavailableKernelError without it."""
     imported = importlib.import_module(f"liger_kernel.ops.{module}")
     if not hasattr(imported, name):
-        raise ImportError(f"this version of Liger has no {name}")
+        raise UnavailableKernelError(
+            text("this version of Liger doesn't have {function}", function=name)
+        )
     return getattr(imported, name)

@@ -77,29 +77,36 @@ class Scorer:
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
-        self.packed, self._head = False, None
-        if self._decoder is not None:
-            with self._autocast():
-                self.packed = packing and sequence_packing.enable_packing(self.base, self._decoder)
-                self._head = _frozen_head(self.base, self._decoder)
-        self.chunked = self._head is not None
+        #: Lengths of the current rows, in tokens.
+        self.lengths: tuple[int, ...] = (1,)
+        self.packed = self.chunked = False
+        self._head: _Head | None = None
         #: Whether Liger's kernels were tried at all.
-        self.tries_liger = (
-            with_liger and self._decoder is not None and liger.is_installed(self.device)
-        )
+        self.tries_liger = False
         #: Layers that are computed in fewer passes over memory than in PEFT and transformers.
         self.fused = fused.FusedLayers()
         if self._decoder is not None:
-            self.fused = fused.fuse_layers(
-                model,
-                self._run_few_tokens,
-                with_liger=self.tries_liger,
-                gates_by_liger=not compiled,
+            self._choose_kernels(
+                self._decoder, packing=packing, with_liger=with_liger, compiled=compiled
             )
+
+    def _choose_kernels(
+        self, decoder: torch.nn.Module, *, packing: bool, with_liger: bool, compiled: bool
+    ) -> None:
+        """Choose how rows, logits and layers are computed, by running the model."""
+        with self._autocast():
+            self.packed = packing and sequence_packing.enable_packing(self.base, decoder)
+            self._head = _frozen_head(self.base, decoder)
+        self.chunked = self._head is not None
+        self.tries_liger = with_liger and liger.is_installed(self.device)
+        self.fused = fused.fuse_layers(
+            self.model,
+            self._run_few_tokens,
+            with_liger=self.tries_liger,
+            gates_by_liger=not compiled,
+        )
         if self.tries_liger and self._head is not None:
             self._head = self._with_liger_loss(self._head)
-        #: Lengths of the current rows, in tokens.
-        self.lengths: tuple[int, ...] = (1,)
 
     def load_reference(self) -> None:
         """Prepare for `reference`; raises ProblemError where the model can't serve as its own reference."""
@@ -294,7 +301,7 @@ def _prepares_each_shape(device: torch.device, dtype: torch.dtype) -> bool:
 
     On a CPU, oneDNN generates code for each shape of a 16-bit product: about 40 primitives for a number
     of tokens, which take a tenth of the time of their first use and 20 to 40 MB that stay allocated. With
-    ever new lengths that would go on up to 1024 primitives. Caching fewer
+    ever new lengths there would be up to 1024 primitives. Caching fewer
     (ONEDNN_PRIMITIVE_CACHE_CAPACITY, LRU_CACHE_CAPACITY) saves that memory, but generating them again
     takes 27 ms for each length: a tenth of a training with one row at a time.
     """

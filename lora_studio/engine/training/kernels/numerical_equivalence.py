@@ -18,6 +18,15 @@ TOLERANCE = {2: 3e-2, 4: 1e-4}
 _MAX_MESSAGE = 200
 
 
+class UnavailableKernelError(ImportError):
+    """A library lacks a kernel; `reason` is a clause that says so."""
+
+    def __init__(self, reason: Text) -> None:
+        """Take the reason."""
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Whether two implementations agree, and what error kept them from being compared."""
@@ -69,6 +78,8 @@ def compare_results(
             is_close(one, other, tolerance or TOLERANCE[one.element_size()])
             for one, other in zip(*compute_both(), strict=True)
         )
+    except UnavailableKernelError as error:
+        return Comparison(False, error.reason)
     except Exception as error:  # compilers, drivers and models fail in many ways
         message = failures.first_line(error).rstrip(".")[:_MAX_MESSAGE]
         return Comparison(False, text("{error}", error=message))

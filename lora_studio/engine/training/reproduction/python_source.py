@@ -6,16 +6,18 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-#: Columns of a line, as formatters have them by default.
+#: Maximum columns of a line, the default of formatters.
 WIDTH = 88
 
-#: Columns that a list may take within a line; a longer one gets a line for each of its items.
+#: Maximum columns of a list within a line; a longer one gets a line for each item.
 _INLINE = 48
 
 
 def literal(value: Any, indent: int = 0) -> str:
-    """A plain value as it is written in Python; what stands on lines of its own is indented from
-    `indent`. Raises ValueError for values that have no literal."""
+    """Return the Python literal of a value; items on lines of their own are indented from `indent`.
+
+    Raises ValueError for values that have no literal.
+    """
     match value:
         case None | bool() | int() | float():
             return repr(value)
@@ -27,24 +29,26 @@ def literal(value: Any, indent: int = 0) -> str:
         case dict():
             items = [f"{literal(k)}: {literal(v, indent + 4)}" for k, v in value.items()]
             return _bracketed("{}", items, indent)
-    raise ValueError(f"{type(value).__name__} is no plain value")
+    raise ValueError(f"{type(value).__name__} has no Python literal")
 
 
 def call(head: str, arguments: Iterable[str]) -> str:
-    """A call on one line, with all arguments on the next, or with a line for each of them; `head` is
-    what stands before it."""
-    given = list(arguments)
-    together = ", ".join(given)
-    if "\n" not in together:
-        if len(inline := f"{head}({together})") <= WIDTH:
+    """Return a call on one line, with all arguments on the next, or with a line for each of them.
+
+    `head` is everything before the opening parenthesis.
+    """
+    items = list(arguments)
+    joined = ", ".join(items)
+    if "\n" not in joined:
+        if len(inline := f"{head}({joined})") <= WIDTH:
             return inline
-        if 4 + len(together) <= WIDTH:
-            return f"{head}(\n    {together}\n)"
-    return f"{head}(\n" + "".join(f"    {argument},\n" for argument in given) + ")"
+        if 4 + len(joined) <= WIDTH:
+            return f"{head}(\n    {joined}\n)"
+    return f"{head}(\n" + "".join(f"    {item},\n" for item in items) + ")"
 
 
 def assignment(name: str, value: Any) -> str:
-    """What stands behind `NAME = `; in brackets where that is what makes it fit its line."""
+    """Return the right-hand side of `name = value`, in parentheses where only those make it fit."""
     text = literal(value)
     if len(name) + 3 + len(text) > WIDTH >= 4 + len(text):
         return f"(\n    {text}\n)"

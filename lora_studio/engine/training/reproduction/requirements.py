@@ -1,4 +1,4 @@
-"""The libraries that a script needs, with everything that they need, at the versions in use."""
+"""The libraries that a script needs and their dependencies, at the versions in use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from importlib import metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-#: What every script that `reproduction` writes imports, by itself or through transformers.
+#: Packages that every generated script imports, directly or through transformers.
 _ALWAYS = ("accelerate", "numpy", "peft", "safetensors", "torch", "transformers")
 
 
 def lock_list(modules: Iterable[str] = ()) -> str:
-    """A requirements file of exact versions; `modules` are import names beside the usual ones.
+    """Return a requirements file of exact versions; `modules` are additional import names.
 
-    A build's own mark, such as +cu128, is left off: it names a download, not other code.
+    Local version labels such as +cu128 are left out: they name a build, not different code.
     """
     owners = _owners()
     roots = {*_ALWAYS, *(owner for module in modules for owner in owners.get(module, ()))}
@@ -30,39 +30,39 @@ def lock_list(modules: Iterable[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
-@functools.cache  # half a second, and it stays as it is while a process lives
+@functools.cache  # takes half a second, and doesn't change within a process
 def _owners() -> Mapping[str, list[str]]:
-    """Import name -> the packages that bring it."""
+    """Return the packages that provide each import name."""
     return metadata.packages_distributions()
 
 
 def _closure(roots: Iterable[str]) -> dict[str, str]:
-    """Name -> version of some packages and of all they need here; absent ones are left out."""
-    found: dict[str, str] = {}
-    waiting = [_normal(name) for name in roots]
-    while waiting:
-        name = waiting.pop()
-        if name in found:
+    """Return the versions of packages and of their dependencies; absent ones are left out."""
+    versions: dict[str, str] = {}
+    pending = [_normalize(name) for name in roots]
+    while pending:
+        name = pending.pop()
+        if name in versions:
             continue
         try:
             package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
-        found[name] = package.version
-        waiting += [_normal(need) for need in _needs(package)]
-    return found
+        versions[name] = package.version
+        pending += [_normalize(dependency) for dependency in _dependencies(package)]
+    return versions
 
 
-def _needs(package: metadata.Distribution) -> Iterable[str]:
+def _dependencies(package: metadata.Distribution) -> Iterable[str]:
     for line in package.requires or ():
         try:
-            needed = Requirement(line)
+            requirement = Requirement(line)
         except InvalidRequirement:
             continue
-        if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-            yield needed.name
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement.name
 
 
-def _normal(name: str) -> str:
-    """A package's name as the index spells it."""
+def _normalize(name: str) -> str:
+    """Return a package's name as the package index spells it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -59,12 +59,11 @@ def test_gradients_are_those_of_32_bits_up_to_rounding(
 
 
 @needs_products
-def test_rows_longer_than_the_queries_of_a_part_add_up() -> None:
+def test_gradients_of_a_row_are_summed_over_its_blocks() -> None:
     torch.manual_seed(0)
-    lengths = (3 * cpu_attention._QUERIES + 5, 20)
+    lengths = (3 * cpu_attention.QUERIES_PER_BLOCK + 5, 20)  # four blocks, and one
     tokens = sum(lengths)
     given = heads_of(2, tokens), heads_of(1, tokens), heads_of(1, tokens)
-    assert len(cpu_attention._plan(lengths, 2, 1).parts) == 5
     for found, expected in both(given, lengths):
         assert difference(found, expected) < 1.2e-2
 
@@ -147,7 +146,7 @@ def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> N
         usual = sequence_packing.attention_row_by_row(
             given[0], given[1], given[2], (40,), None, None
         )
-    assert type(found.grad_fn).__name__ == "_AttendedBackward"
+    assert type(found.grad_fn).__name__ == "_CausalAttentionBackward"
     assert torch.equal(found, usual)
     gradients = torch.autograd.grad(found.float().square().sum(), given)
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
@@ -173,8 +172,8 @@ def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_
         )  # fmt: skip
         return type(found.grad_fn).__name__
 
-    assert made((5, 17)) == "_AttendedBackward"
-    assert made((5, 17), 17) == "_AttendedBackward"
+    assert made((5, 17)) == "_CausalAttentionBackward"
+    assert made((5, 17), 17) == "_CausalAttentionBackward"
     assert made((5, 17), 16) != "_AttendedBackward"
     assert made((5, 7)) != "_AttendedBackward"
 
