@@ -217,7 +217,7 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.messages.problem(_WARNING)
     yield "message", window
     window.message_bar.hide()
-    window.help.find()
+    window.help.open_palette()
     palette = window.findChild(CommandPalette)
     assert palette is not None
     palette.line.setText("rate")
@@ -306,7 +306,7 @@ def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
 
 _LEAKED = events.Finding(
     code="lint.leaked",
-    title="Validation rows stand among the training rows",
+    title="Validation rows in the training data",
     what="The loss on them would look better than it is.",
     count=4,
     rows=((0, 20), (0, 33), (0, 120), (0, 256)),

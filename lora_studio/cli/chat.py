@@ -143,12 +143,12 @@ def _speaker(
         case "ollama":
             return _in_ollama(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
-            return speakers.adapter(run.adapter)
+            return speakers.adapter_speaker(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():
             return ModelSpeaker(folder=str(run.merged))
         case "gguf" if run is not None and (files := speakers.gguf_files(run)):
             first = run.gguf_file(frozen.name, frozen.export.quantizations[0])
-            return speakers.gguf(run, first if first in files else files[0])
+            return speakers.gguf_speaker(run, first if first in files else files[0])
         case missing:
             what = {"tuned": "trained adapter", "merged": "merged model", "gguf": "GGUF file"}
             remedy = {"tuned": "Train first.", "merged": "Merge first.", "gguf": "Export first."}

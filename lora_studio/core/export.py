@@ -24,8 +24,8 @@ Quantization = Literal[
 class QuantFacts:
     """What is known of a quantisation before any model is.
 
-    `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantiser
-    in a dry run. `loss` says in words how much it costs. With `needs_imatrix` the quantiser refuses to
+    `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantizer
+    in a dry run. `loss` says in words how much it costs. With `needs_imatrix` the quantizer refuses to
     work without an importance matrix. `only_for` names the models it was made for, "" for all.
     """
 
@@ -35,20 +35,20 @@ class QuantFacts:
     only_for: str = ""
 
 
-#: Every file type that llama.cpp's quantiser writes, from the largest to the smallest.
+#: Every file type that llama.cpp's quantizer writes, from the largest to the smallest.
 QUANTIZATIONS: dict[Quantization, QuantFacts] = {
     "F32": QuantFacts(32.0, "none"),
-    "BF16": QuantFacts(16.0, "none that matters"),
-    "F16": QuantFacts(16.0, "none that matters"),
-    "Q8_0": QuantFacts(8.5, "next to none"),
+    "BF16": QuantFacts(16.0, "practically none"),
+    "F16": QuantFacts(16.0, "practically none"),
+    "Q8_0": QuantFacts(8.5, "negligible"),
     "MXFP4_MOE": QuantFacts(8.5, "small", only_for="mixtures of experts"),
-    "Q6_K": QuantFacts(6.56, "hardly any"),
+    "Q6_K": QuantFacts(6.56, "minimal"),
     "Q5_1": QuantFacts(6.04, "very small"),
     "Q5_K_M": QuantFacts(5.7, "very small"),
     "Q5_K_S": QuantFacts(5.57, "very small"),
     "Q5_0": QuantFacts(5.57, "very small"),
     "Q4_1": QuantFacts(5.1, "small"),
-    "Q4_K_M": QuantFacts(4.89, "small, most used"),
+    "Q4_K_M": QuantFacts(4.89, "small (most popular)"),
     "IQ4_NL": QuantFacts(4.68, "small"),
     "Q4_K_S": QuantFacts(4.67, "small"),
     "Q4_0": QuantFacts(4.64, "noticeable"),

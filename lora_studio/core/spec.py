@@ -37,7 +37,7 @@ def setting(
     """Declares one field of a spec.
 
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
-    names a file or folder; `advanced` puts it under "More"; the texts of a list with `lines` may hold
+    names a file or folder; `advanced` puts it under "Advanced"; the texts of a list with `lines` may hold
     blanks and commas, and stand one a line; `help_topic` is the section of the document that explains it
     (core/help/topics.py); `bounds` are pydantic's ge, gt, le, lt,
     min_length, max_length, pattern.

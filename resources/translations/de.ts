@@ -140,6 +140,10 @@
             <translation>Ein Ordner für einen Cluster wird kopiert. Eine unvollständige Kopie ist unbrauchbar.</translation>
         </message>
         <message>
+            <source>A good default: start here</source>
+            <translation>Guter Ausgangspunkt: hier beginnen</translation>
+        </message>
+        <message>
             <source>A grid search creates one run for each combination of values and adds the runs to the queue. The project itself doesn't change.</source>
             <translation>Eine Rastersuche legt für jede Kombination von Werten einen Lauf an und stellt die Läufe in die Warteschlange. Das Projekt selbst ändert sich nicht.</translation>
         </message>
@@ -509,6 +513,10 @@
             <translation>Fügt diesen Prompt den Beispiel-Prompts hinzu, die das Modell beim Training bei jeder Auswertung beantwortet</translation>
         </message>
         <message>
+            <source>Advanced</source>
+            <translation>Erweitert</translation>
+        </message>
+        <message>
             <source>After step {step}</source>
             <translation>Nach Schritt {step}</translation>
         </message>
@@ -770,6 +778,10 @@
         <message>
             <source>Base model + adapter</source>
             <translation>Basismodell + Adapter</translation>
+        </message>
+        <message>
+            <source>Base model as GGUF</source>
+            <translation>Basismodell als GGUF</translation>
         </message>
         <message>
             <source>Basis: {reason}.</source>
@@ -2488,10 +2500,6 @@
             <translation>Engine</translation>
         </message>
         <message>
-            <source>Engine for</source>
-            <translation>Engine für</translation>
-        </message>
-        <message>
             <source>Enter a name for the new adapter.</source>
             <translation>Geben Sie einen Namen für den neuen Adapter ein.</translation>
         </message>
@@ -3158,6 +3166,10 @@
         <message>
             <source>Half the memory, very little quality loss</source>
             <translation>Halber Speicher, kaum Qualitätsverlust</translation>
+        </message>
+        <message>
+            <source>Hardware</source>
+            <translation>Hardware</translation>
         </message>
         <message>
             <source>Help</source>
@@ -3840,6 +3852,10 @@
         <message>
             <source>Logs</source>
             <translation>Protokolle</translation>
+        </message>
+        <message>
+            <source>Longer, higher rank, with early stopping</source>
+            <translation>Länger, höherer Rang, mit Early Stopping</translation>
         </message>
         <message>
             <source>Longest</source>
@@ -6539,10 +6555,6 @@
             <translation>Anhalten</translation>
         </message>
         <message>
-            <source>Stop and keep the adapter</source>
-            <translation>Beenden und Adapter behalten</translation>
-        </message>
-        <message>
             <source>Stop and save</source>
             <translation>Beenden und speichern</translation>
         </message>
@@ -8981,10 +8993,6 @@
             <translation>wenige Sekunden</translation>
         </message>
         <message>
-            <source>a good default: start here</source>
-            <translation>ein guter Ausgangspunkt: hier beginnen</translation>
-        </message>
-        <message>
             <source>a quotation mark is never closed</source>
             <translation>ein Anführungszeichen wird nicht geschlossen</translation>
         </message>
@@ -9412,10 +9420,6 @@
             <translation>Gradientennorm</translation>
         </message>
         <message>
-            <source>hardly any</source>
-            <translation>kaum einer</translation>
-        </message>
-        <message>
             <source>has a range that ends before it begins</source>
             <translation>hat einen Bereich, der vor seinem Anfang endet</translation>
         </message>
@@ -9712,10 +9716,6 @@
             <translation>Modell wird geladen</translation>
         </message>
         <message>
-            <source>longer, higher rank, with early stopping</source>
-            <translation>länger, höherer Rang, mit frühem Abbruch</translation>
-        </message>
-        <message>
             <source>looking at files</source>
             <translation>Dateien ansehen</translation>
         </message>
@@ -9784,6 +9784,10 @@
             <translation>Mikro-Batches</translation>
         </message>
         <message>
+            <source>minimal</source>
+            <translation>minimal</translation>
+        </message>
+        <message>
             <source>minutes</source>
             <translation>Minuten</translation>
         </message>
@@ -9812,12 +9816,12 @@
             <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
-            <source>neither answer is preferred</source>
-            <translation>keine der beiden Antworten wird bevorzugt</translation>
+            <source>negligible</source>
+            <translation>vernachlässigbar</translation>
         </message>
         <message>
-            <source>next to none</source>
-            <translation>fast keiner</translation>
+            <source>neither answer is preferred</source>
+            <translation>keine der beiden Antworten wird bevorzugt</translation>
         </message>
         <message>
             <source>no</source>
@@ -9858,10 +9862,6 @@
         <message>
             <source>none ({name} will be used)</source>
             <translation>keine ({name} wird verwendet)</translation>
-        </message>
-        <message>
-            <source>none that matters</source>
-            <translation>keiner, der zählt</translation>
         </message>
         <message>
             <source>norm</source>
@@ -9982,6 +9982,10 @@
         <message>
             <source>paused</source>
             <translation>pausiert</translation>
+        </message>
+        <message>
+            <source>practically none</source>
+            <translation>praktisch keiner</translation>
         </message>
         <message>
             <source>questions inside paragraphs become one row each, with their paragraph and its article</source>
@@ -10116,8 +10120,8 @@
             <translation>klein</translation>
         </message>
         <message>
-            <source>small, most used</source>
-            <translation>klein, am meisten verwendet</translation>
+            <source>small (most popular)</source>
+            <translation>klein (am beliebtesten)</translation>
         </message>
         <message>
             <source>smoothed</source>

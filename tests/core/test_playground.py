@@ -110,7 +110,7 @@ def test_votes_that_cannot_be_read_are_never_written_over(tmp_path: Path) -> Non
 
 def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
     run = create(tmp_path / "runs", Project(name="x"), tmp_path)
-    assert speakers.of_run(run) == []
+    assert speakers.run_speakers(run) == []
     for folder in (run.adapter, run.checkpoint(20), run.checkpoint(40)):
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").write_text("{}")
@@ -118,8 +118,8 @@ def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
     for name in ("x-Q4_K_M", "x-adapter"):
         (run.gguf / f"{name}.gguf").write_text("")
     (run.adapter / "tokenizer_config.json").write_text("{}")
-    found = speakers.of_run(run)
-    assert [each.title for each in found] == [
+    found = speakers.run_speakers(run)
+    assert [str(each.title) for each in found] == [
         "Adapter",
         "Checkpoint, step 40",
         "Checkpoint, step 20",
@@ -129,6 +129,6 @@ def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
     assert found[-1].speaker.tokenizer == str(run.adapter)
     assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"
     assert chat.shown(found[1].speaker) == f"{timestamps.of_run(run.path.name)}, step 40"
-    assert found[0].group == timestamps.of_run(run.path.name)
+    assert found[0].run == timestamps.of_run(run.path.name)
     run.write_about(RunAnnotations(title="My best"))
-    assert speakers.of_run(run)[0].group == "My best"
+    assert speakers.run_speakers(run)[0].run == "My best"

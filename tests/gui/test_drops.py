@@ -94,4 +94,4 @@ def test_text_is_enlarged_and_made_smaller_by_keyboard(qtbot: QtBot, window: Win
         assert window.preferences.text_size == 125
         assert Preferences.load().text_size == 125
     finally:
-        window.appearance.choose_text_size(100)
+        window.appearance.set_text_size(100)

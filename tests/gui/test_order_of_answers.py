@@ -16,7 +16,7 @@ from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project.project import Project
 from lora_studio.core.protocol import commands, events
 from lora_studio.core.runs import folder
-from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.jobs import inspector
 from lora_studio.gui.pages.playground.chat_controller import ChatController
 from lora_studio.gui.preferences import Preferences
@@ -340,7 +340,9 @@ def test_who_can_answer_is_what_the_latest_look_found(
     for folders in ((), ("/new",)):
         controller.store.look(project_folder / "runs", "", folders)
     older, later = begun
-    new, old = (SpeakerOption("Adapters", name, AdapterSpeaker()) for name in ("new", "old"))
+    new, old = (
+        SpeakerOption(SpeakerGroup.LIBRARY, name, AdapterSpeaker()) for name in ("new", "old")
+    )
     later([new])
     older([old])
     assert told == [[new]]

@@ -161,7 +161,7 @@ def findings(*more: events.Finding) -> events.DatasetLinted:
         findings=(
             events.Finding(
                 code="lint.duplicates",
-                title="Equal rows",
+                title="Duplicate rows",
                 what="These rows say the same as an earlier one and would count twice.",
                 count=2,
                 rows=((0, 12), (0, 40)),
@@ -170,7 +170,7 @@ def findings(*more: events.Finding) -> events.DatasetLinted:
             events.Finding(
                 code="lint.cut_answers",
                 title="Answers are cut",
-                what="The answers of these rows end behind the longest row.",
+                what="These answers are longer than the max. sequence length.",
                 count=3,
                 rows=((0, 5), (0, 6), (0, 7)),
                 change=("max_length", 4096),

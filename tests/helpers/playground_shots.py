@@ -90,7 +90,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     window.library.open()
     library = window.library.dialog
     assert library is not None
-    _until(lambda: bool(library.norms.strengths()))
+    _until(lambda: bool(library.norms.update_norms()))
     for line in (1, 2):
         library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
     yield "dialog-adapters", library

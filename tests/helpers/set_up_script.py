@@ -31,8 +31,8 @@ PLAN = SetupPlanned(
 READY = EngineReady(name="cuda-1", folder="/data/engine", python="p", bytes=1, seconds=60)
 NO_NETWORK = Problem(
     code="engine.download",
-    what="torch could not be downloaded: the server does not answer.",
-    remedy="Check the network, then start the set-up again.",
+    what="torch couldn't be downloaded: the server doesn't answer.",
+    remedy="Check the network, then start the setup again.",
 )
 
 

@@ -45,11 +45,11 @@ PRESETS: tuple[Preset, ...] = (
             }
         ),
     ),
-    Preset("balanced", "Balanced", "a good default: start here", MappingProxyType({})),
+    Preset("balanced", "Balanced", "A good default: start here", MappingProxyType({})),
     Preset(
         "best",
         "Best quality",
-        "longer, higher rank, with early stopping",
+        "Longer, higher rank, with early stopping",
         MappingProxyType(
             {
                 ("training", "epochs"): 6.0,

@@ -1,9 +1,10 @@
-"""What there is to talk to: the models and adapters of runs, folders and servers."""
+"""Models and adapters to chat with: those of runs, of folders and of servers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from lora_studio.core.chat import (
@@ -14,64 +15,79 @@ from lora_studio.core.chat import (
     OllamaSpeaker,
 )
 from lora_studio.core.lora.adapters import WeightedAdapter
+from lora_studio.core.messages import Text, text
 from lora_studio.core.runs import names as run_names
 from lora_studio.core.runs.folder import RunFolder
 
 _CONFIG = "adapter_config.json"
 
 
+class SpeakerGroup(Enum):
+    """Where a speaker comes from; a menu lists the groups one after the other."""
+
+    BASE = "base"
+    LIBRARY = "library"
+    RUN = "run"
+    OLLAMA = "ollama"
+
+
 @dataclass(frozen=True)
 class SpeakerOption:
-    """One that can be chosen: what it is within its group, such as a run."""
+    """A speaker to choose, with its title within its group; `run` names the run of a `RUN`."""
 
-    group: str
-    title: str
+    group: SpeakerGroup
+    title: Text | str
     speaker: AnySpeaker
+    run: str = ""
 
 
-def adapter(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
-    """One adapter on the base."""
+def adapter_speaker(folder: Path | str, weight: float = 1.0) -> AdapterSpeaker:
+    """Return the speaker for one adapter on the base model."""
     return AdapterSpeaker(adapters=(WeightedAdapter(folder=str(folder), weight=weight),))
 
 
-def of_run(run: RunFolder) -> list[SpeakerOption]:
-    """What a run has made so far: adapter, checkpoints from the latest on, merged model, GGUF files."""
+def run_speakers(run: RunFolder) -> list[SpeakerOption]:
+    """Return a run's adapter, checkpoints (latest first), merged model and GGUF files."""
     name = run_names.of_folder(run)
-    found = []
+    options: list[tuple[Text | str, AnySpeaker]] = []
     if (run.adapter / _CONFIG).is_file():
-        found.append(SpeakerOption(name, "Adapter", adapter(run.adapter)))
+        options.append((text("Adapter"), adapter_speaker(run.adapter)))
     for step in reversed(run.checkpoint_steps()):
-        if (run.checkpoint(step) / _CONFIG).is_file():
-            found.append(
-                SpeakerOption(name, f"Checkpoint, step {step:,}", adapter(run.checkpoint(step)))
-            )
+        checkpoint = run.checkpoint(step)
+        if (checkpoint / _CONFIG).is_file():
+            title = text("Checkpoint, step {step}", step=step)
+            options.append((title, adapter_speaker(checkpoint)))
     if (run.merged / "config.json").is_file():
-        found.append(SpeakerOption(name, "Merged model", ModelSpeaker(folder=str(run.merged))))
-    return [*found, *(SpeakerOption(name, file.name, gguf(run, file)) for file in gguf_files(run))]
+        options.append((text("Merged model"), ModelSpeaker(folder=str(run.merged))))
+    options += [(file.name, gguf_speaker(run, file)) for file in gguf_files(run)]
+    return [SpeakerOption(SpeakerGroup.RUN, title, speaker, name) for title, speaker in options]
 
 
 def gguf_files(run: RunFolder) -> list[Path]:
-    """The GGUF files of a run that hold a whole model."""
+    """Return the GGUF files of a run that hold a complete model."""
     if not run.gguf.is_dir():
         return []
     return sorted(file for file in run.gguf.glob("*.gguf") if not file.stem.endswith("-adapter"))
 
 
-def gguf(run: RunFolder, file: Path) -> GgufSpeaker:
-    """A run's GGUF file, rendered with the chat template that was trained with."""
+def gguf_speaker(run: RunFolder, file: Path) -> GgufSpeaker:
+    """Return the speaker for a run's GGUF file, with the chat template used in training."""
     folders = (run.merged, run.adapter)
     named = next((each for each in folders if (each / "tokenizer_config.json").is_file()), "")
     return GgufSpeaker(file=str(file), tokenizer=str(named))
 
 
-def of_adapters(folders: Iterable[str]) -> Iterator[SpeakerOption]:
-    """Adapters from anywhere."""
+def library_speakers(folders: Iterable[str]) -> Iterator[SpeakerOption]:
+    """Yield the adapters in the folders of the adapter library."""
     for folder in folders:
         path = Path(folder)
         if (path / _CONFIG).is_file():
-            yield SpeakerOption("Adapter library", path.name, adapter(path))
+            yield SpeakerOption(SpeakerGroup.LIBRARY, path.name, adapter_speaker(path))
 
 
-def in_ollama(names: Iterable[str], host: str) -> list[SpeakerOption]:
-    """The models of a server."""
-    return [SpeakerOption("Ollama", name, OllamaSpeaker(name=name, host=host)) for name in names]
+def ollama_speakers(names: Iterable[str], host: str) -> list[SpeakerOption]:
+    """Return the models of an Ollama server."""
+    return [
+        SpeakerOption(SpeakerGroup.OLLAMA, name, OllamaSpeaker(name=name, host=host))
+        for name in names
+    ]

@@ -10,6 +10,9 @@ from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.page import StepPage
 from lora_studio.gui.project.state import ProjectState
 
+#: Steps that end with the result of a job; the others only have settings.
+_JOB_STEPS = ("training", "merging", "export")
+
 
 def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailState:
     """Return the state of a page's step; a running job ranks before problems."""
@@ -24,7 +27,7 @@ def step_state(page: StepPage, state: ProjectState, jobs: JobControl) -> RailSta
     if errors:
         return RailState("problem", tr_n("{n} problem", "{n} problems", len(errors)))
     if page.is_done():
-        return RailState("ready", tr("ready"))
+        return RailState("ready", tr("done") if page.step in _JOB_STEPS else tr("ready"))
     resting = page.paused_state()
     return RailState("paused" if resting else "todo", resting or tr("to do"))
 

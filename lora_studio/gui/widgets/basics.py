@@ -172,7 +172,7 @@ class CollapsibleSection(QWidget):
         """Create the section folded; `body` holds the widgets."""
         super().__init__(parent)
         self._opener = button(
-            title or tr("More"), self._toggle, kind="link", icon="chevron-right", role="accent"
+            title or tr("Advanced"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )
         self._opener.setCheckable(True)
         self._inner = QWidget()

@@ -30,8 +30,8 @@ class ClosingDialog(Dialog):
         text = tr("It can continue in the background. Reopen the project to see it again.")
         title = tr("{job} is running").format(job=tell(COMMANDS[kind].title))
         super().__init__(title, text, parent)
-        stop = tr("Stop and keep the adapter") if kind == "train" else tr("Cancel job")
-        self.go_back = self.add_button(button(tr("Back"), self.reject))
+        stop = tr("Stop and save") if kind == "train" else tr("Cancel job")
+        self.go_back = self.add_button(button(tr("Cancel"), self.reject))
         self.stop = self.add_button(button(stop, lambda: self._end("stop")))
         self.pause = self.add_button(button(tr("Pause"), lambda: self._end("pause"), icon="pause"))
         self.pause.setVisible(kind == "train")
@@ -69,7 +69,7 @@ class CopyingDialog(Dialog):
         """Show the choices; Back changes nothing."""
         text = tr("A folder for a cluster is being copied. An incomplete copy can't be used.")
         super().__init__(tr("Finish copying first?"), text, parent)
-        self.add_button(button(tr("Back"), self.reject))
+        self.add_button(button(tr("Cancel"), self.reject))
         self.cancel = self.add_button(
             button(tr("Cancel copying"), lambda: self._decide(self.cancel_chosen))
         )

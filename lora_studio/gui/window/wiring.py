@@ -127,7 +127,9 @@ def _wire_library(window: Window) -> None:
     window.playground.library_requested.connect(library.open)
     library.adapters_listed.connect(window.playground.set_library)
     for part in (library, window.runs):
-        part.chat_requested.connect(lambda folder: _open_chat(window, speakers.adapter(folder)))
+        part.chat_requested.connect(
+            lambda folder: _open_chat(window, speakers.adapter_speaker(folder))
+        )
     library.training_requested.connect(start)
     library.merge_requested.connect(
         lambda folder: window.launcher.request_import("adapter", folder)

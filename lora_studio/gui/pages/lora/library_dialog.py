@@ -331,7 +331,7 @@ class _List(QTableWidget):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return tell(chat.shown(speakers.adapter(facts.folder)))
+    return tell(chat.shown(speakers.adapter_speaker(facts.folder)))
 
 
 def _rank(facts: AdapterFacts) -> str:

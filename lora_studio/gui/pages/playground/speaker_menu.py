@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWid
 from lora_studio.core import chat
 from lora_studio.core.chat import AdapterSpeaker, AnySpeaker, GgufSpeaker
 from lora_studio.core.runs import speakers
-from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.language import tr
 from lora_studio.gui.message_translation import tell
 from lora_studio.gui.theme import Size, Spacing, current, pixmap
@@ -111,21 +111,10 @@ class SpeakerMenu(QPushButton):
             old.deleteLater()
         menu.clear()
         self._add(menu, tr("Base model"), AdapterSpeaker())
-        groups: dict[str, list[SpeakerOption]] = {}
-        for choice in self._choices:
-            groups.setdefault(choice.group, []).append(choice)
-        own, runs = _split_groups(groups)
-        for group in own:
-            self._add_group(menu, group, groups[group])
-        if runs and own:
-            menu.addSeparator()
-        older = QMenu(tr("Older runs"), menu)
-        for index, group in enumerate(runs):
-            self._add_group(menu if index < _MAX_RUNS else older, group, groups[group])
-        if len(runs) > _MAX_RUNS:
-            menu.addMenu(older)
+        self._add_own(menu)
+        self._add_runs(menu)
         menu.addSeparator()
-        self._add_ollama(menu, groups.get("Ollama", []))
+        self._add_ollama(menu, self._options(SpeakerGroup.OLLAMA))
         blend = [choice for choice in self._choices if isinstance(choice.speaker, AdapterSpeaker)]
         if isinstance(self._speaker, AdapterSpeaker) and blend:
             self._add_blend(menu, blend)
@@ -133,15 +122,39 @@ class SpeakerMenu(QPushButton):
         menu.addAction(tr("GGUF file…"), self._pick_gguf)
         menu.addAction(tr("Adapter library…"), self.library_requested.emit)
 
+    def _options(self, group: SpeakerGroup) -> list[SpeakerOption]:
+        return [choice for choice in self._choices if choice.group is group]
+
+    def _add_own(self, menu: QMenu) -> None:
+        own = {
+            tr("Base model as GGUF"): self._options(SpeakerGroup.BASE),
+            tr("Adapter library"): self._options(SpeakerGroup.LIBRARY),
+        }
+        for title, choices in own.items():
+            if choices:
+                self._add_group(menu, title, choices)
+        if any(own.values()) and self._options(SpeakerGroup.RUN):
+            menu.addSeparator()
+
+    def _add_runs(self, menu: QMenu) -> None:
+        runs: dict[str, list[SpeakerOption]] = {}
+        for choice in self._options(SpeakerGroup.RUN):
+            runs.setdefault(choice.run, []).append(choice)
+        older = QMenu(tr("Older runs"), menu)
+        for index, (name, choices) in enumerate(runs.items()):
+            self._add_group(menu if index < _MAX_RUNS else older, name, choices)
+        if len(runs) > _MAX_RUNS:
+            menu.addMenu(older)
+
     def _add_group(self, menu: QMenu, title: str, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu(title.replace("&", "&&"))
         for choice in choices:
-            self._add(inner, choice.title, choice.speaker)
+            self._add(inner, tell(choice.title), choice.speaker)
 
     def _add_ollama(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
         inner = menu.addMenu("Ollama")
         for choice in choices:
-            self._add(inner, choice.title, choice.speaker)
+            self._add(inner, tell(choice.title), choice.speaker)
         inner.addAction(tr("Refresh"), self.ollama_requested.emit)
 
     def _add_blend(self, menu: QMenu, choices: Sequence[SpeakerOption]) -> None:
@@ -152,7 +165,7 @@ class SpeakerMenu(QPushButton):
             assert isinstance(choice.speaker, AdapterSpeaker)
             more = choice.speaker.adapters
             if more[0].folder not in {each.folder for each in current}:
-                name = f"{choice.group}: {choice.title}".replace("&", "&&")
+                name = tell(chat.shown(choice.speaker)).replace("&", "&&")
                 inner.addAction(
                     name, self._choose_later(AdapterSpeaker(adapters=(*current, *more)))
                 )
@@ -168,7 +181,7 @@ class SpeakerMenu(QPushButton):
     def _pick_adapter(self) -> None:
         dialog = QFileDialog(self.window(), tr("Select adapter folder"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
-        dialog.fileSelected.connect(lambda name: self.chosen.emit(speakers.adapter(name)))
+        dialog.fileSelected.connect(lambda name: self.chosen.emit(speakers.adapter_speaker(name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
@@ -178,10 +191,3 @@ class SpeakerMenu(QPushButton):
         dialog.fileSelected.connect(lambda name: self.chosen.emit(GgufSpeaker(file=name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
-
-
-def _split_groups(groups: dict[str, list[SpeakerOption]]) -> tuple[list[str], list[str]]:
-    """Return the groups that aren't runs, and the names of the runs."""
-    own = ("Base", "Adapter library")
-    runs = [name for name in groups if name not in (*own, "Ollama")]
-    return [name for name in own if name in groups], runs

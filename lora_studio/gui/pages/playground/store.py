@@ -11,7 +11,7 @@ from lora_studio.core.chat import GgufSpeaker
 from lora_studio.core.playground import Conversation, Playground, Vote
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.runs import folder, speakers
-from lora_studio.core.runs.speakers import SpeakerOption
+from lora_studio.core.runs.speakers import SpeakerGroup, SpeakerOption
 from lora_studio.gui.threads import BackgroundReader
 
 #: Milliseconds without a change after which a conversation is saved.
@@ -67,8 +67,8 @@ class PlaygroundStore(QObject):
         def work(thread: BackgroundReader) -> list[SpeakerOption]:
             options = _options_of_model(own)
             for run in thread.cooperative_iter(folder.list_runs(runs)[:_MAX_RUNS]):
-                options += speakers.of_run(run)
-            return [*options, *speakers.of_adapters(folders)]
+                options += speakers.run_speakers(run)
+            return [*options, *speakers.library_speakers(folders)]
 
         def deliver(options: object) -> None:
             """Discard the result of a search that a later one has replaced."""
@@ -172,4 +172,4 @@ def _options_of_model(source: str) -> list[SpeakerOption]:
     path = Path(source)
     if path.suffix.lower() != ".gguf" or not path.is_file():
         return []
-    return [SpeakerOption("Base", path.name, GgufSpeaker(file=str(path)))]
+    return [SpeakerOption(SpeakerGroup.BASE, path.name, GgufSpeaker(file=str(path)))]

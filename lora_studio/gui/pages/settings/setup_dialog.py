@@ -85,7 +85,7 @@ class EngineDialog(Dialog):
 
     def _build(self) -> None:
         self.variant = ComboControl(_VARIANTS)
-        name_control(self.variant, tr("Engine for"))
+        name_control(self.variant, tr("Hardware"))
         self.variant.show_value(self._request.variant or "auto")
         self.variant.edited.connect(self._choose_variant)
         self.facts = FactList()
@@ -100,7 +100,7 @@ class EngineDialog(Dialog):
         self.problem = label("", "error", wrap=True)
         self.log = button(tr("Open log"), self._open_log, kind="link")
         self.outcome = label("", "ok", wrap=True)
-        self.choice = titled(tr("Engine for"), self.variant)
+        self.choice = titled(tr("Hardware"), self.variant)
         if self._request.mode != "install":
             for part in (self.choice, self.folder, self.python):
                 part.hide()

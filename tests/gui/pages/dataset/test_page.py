@@ -469,10 +469,10 @@ def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> N
     played.state.set_answer(model_facts.findings())
     page = played.page
     assert page.tabs.tabText(2) == "Findings (2)"
-    _press(page, "Fix: Equal rows")
+    _press(page, "Fix: Duplicate rows")
     assert played.state.get("dataset", "fixes") == ["drop_duplicates"]
     assert page.tabs.tabText(2) == "Findings (1)"
-    _press(page, "Undo fix: Equal rows")
+    _press(page, "Undo fix: Duplicate rows")
     assert played.state.get("dataset", "fixes") == []
     played.state.undo.undo()
     assert played.state.get("dataset", "fixes") == ["drop_duplicates"]
@@ -483,10 +483,10 @@ def test_the_keyboard_stays_at_the_fix(played: Played) -> None:
     played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
     played.page.activateWindow()
-    _press(played.page, "Fix: Equal rows")
+    _press(played.page, "Fix: Duplicate rows")
     focused = played.page.window().focusWidget()
     assert focused is not None
-    assert focused.accessibleName() == "Undo fix: Equal rows"
+    assert focused.accessibleName() == "Undo fix: Duplicate rows"
 
 
 def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: Played) -> None:
@@ -497,7 +497,7 @@ def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: P
     assert page.rows.filter.currentText() == "Skipped: not valid JSON"
     played.state.set_answer(model_facts.findings())
     page.tabs.setCurrentIndex(2)
-    _press(page, "Show rows: Equal rows")
+    _press(page, "Show rows: Duplicate rows")
     asked = len(played.of(ReadRows))
     played.state.set_answer(events.DatasetLinted(rows=100, findings=()))
     assert page.rows.filter.currentText() == "All rows"
@@ -510,12 +510,12 @@ def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:
     played.read()
     played.state.set_answer(model_facts.findings())
     played.page.tabs.setCurrentIndex(2)
-    _press(played.page, "Show rows: Equal rows")
+    _press(played.page, "Show rows: Duplicate rows")
     question = played.wait_for(ReadRows)
     assert isinstance(question, ReadRows)
     assert question.only == ((0, 12), (0, 40))
     assert played.page.tabs.currentIndex() == 0
-    assert played.page.rows.filter.currentText() == "Equal rows"
+    assert played.page.rows.filter.currentText() == "Duplicate rows"
 
 
 def test_another_setting_that_helps_is_one_click(played: Played) -> None:

@@ -407,4 +407,6 @@ def test_a_run_is_talked_to_from_the_table(
     window.runs.table.choose([run.path.name])
     window.runs.run_actions.actions["chat"].trigger()
     assert window.page_name == "playground"
-    assert speakers.adapter(run.adapter) in window.playground.controller.conversation.speakers
+    assert (
+        speakers.adapter_speaker(run.adapter) in window.playground.controller.conversation.speakers
+    )

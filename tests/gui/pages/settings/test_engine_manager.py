@@ -82,8 +82,8 @@ def test_a_failure_says_what_and_what_to_do_and_can_be_tried_again(
     script = Script(plan=Failed(problem=NO_NETWORK))
     dialog = opened(script)
     qtbot.waitUntil(dialog.problem.isVisible)
-    assert "does not answer" in dialog.problem.text()
-    assert "start the set-up again" in dialog.problem.text()
+    assert "doesn't answer" in dialog.problem.text()
+    assert "start the setup again" in dialog.problem.text()
     script.plan = PLAN
     with qtbot.waitSignal(dialog.control.ended):
         qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
